@@ -1,0 +1,125 @@
+//! The one error type of this crate.
+
+use std::{error, fmt, io, path::Path};
+
+/// What went wrong while building or driving a testbed.
+///
+/// `Display` says what was attempted and what to do about it; the cause is in
+/// [`source`](error::Error::source).
+pub struct Error(Box<Inner>);
+
+/// A result whose error is this crate's [`Error`] unless told otherwise.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Whether PostgreSQL's server programs are not installed on this machine, so that nothing
+    /// in this crate that needs a database can run. The message says how to install them.
+    pub fn is_postgres_missing(&self) -> bool {
+        self.0.kind == Kind::PostgresMissing
+    }
+
+    /// Whether the request itself is wrong: an unknown region, a contradictory option, a server
+    /// asked to do what only a replica can do.
+    pub fn is_misuse(&self) -> bool {
+        self.0.kind == Kind::Misuse
+    }
+
+    /// Whether a process ended that should have gone on; the message carries the end of its log.
+    pub fn is_exited(&self) -> bool {
+        self.0.kind == Kind::Exited
+    }
+
+    /// Whether something did not happen within its time limit.
+    pub fn is_timed_out(&self) -> bool {
+        self.0.kind == Kind::TimedOut
+    }
+
+    /// PostgreSQL's own error, where a statement of this crate was refused.
+    pub fn db(&self) -> Option<&tokio_postgres::error::DbError> {
+        let source = self.0.source.as_deref()?;
+        source.downcast_ref::<tokio_postgres::Error>()?.as_db_error()
+    }
+
+    pub(crate) fn postgres_missing(message: impl Into<String>) -> Self {
+        Self::new(Kind::PostgresMissing, message, None)
+    }
+
+    pub(crate) fn misuse(message: impl Into<String>) -> Self {
+        Self::new(Kind::Misuse, message, None)
+    }
+
+    pub(crate) fn exited(message: impl Into<String>) -> Self {
+        Self::new(Kind::Exited, message, None)
+    }
+
+    pub(crate) fn timed_out(message: impl Into<String>) -> Self {
+        Self::new(Kind::TimedOut, message, None)
+    }
+
+    pub(crate) fn io(message: impl Into<String>, source: io::Error) -> Self {
+        Self::new(Kind::Io, message, Some(source.into()))
+    }
+
+    pub(crate) fn database(message: impl Into<String>, source: tokio_postgres::Error) -> Self {
+        Self::new(Kind::Database, message, Some(source.into()))
+    }
+
+    fn new(kind: Kind, message: impl Into<String>, source: Option<Source>) -> Self {
+        let message = message.into();
+        Self(Box::new(Inner { kind, message, source }))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, message, source } = &*self.0;
+        write!(f, "{kind:?}: {message}")?;
+        match source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        let source = self.0.source.as_deref()?;
+        Some(source)
+    }
+}
+
+/// Names the path in the error of a file operation.
+pub(crate) trait AtPath<T> {
+    /// `action` completes the sentence "cannot ... PATH".
+    fn at(self, action: &str, path: &Path) -> Result<T>;
+}
+
+impl<T> AtPath<T> for io::Result<T> {
+    fn at(self, action: &str, path: &Path) -> Result<T> {
+        self.map_err(|error| Error::io(format!("cannot {action} {}", path.display()), error))
+    }
+}
+
+type Source = Box<dyn error::Error + Send + Sync>;
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    source: Option<Source>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Database,
+    Exited,
+    Io,
+    Misuse,
+    PostgresMissing,
+    TimedOut,
+}

@@ -1,0 +1,50 @@
+//! Copies a node's standard output to its log and watches for the line that says it is ready. A
+//! thread does so, from the node's start until its output ends.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader, Write as _},
+    process::ChildStdout,
+    thread,
+};
+
+use tokio::sync::watch;
+
+/// What the thread has found out.
+#[derive(Debug)]
+pub(super) struct Output {
+    ready: watch::Receiver<Option<String>>,
+}
+
+impl Output {
+    pub(super) fn read(stdout: ChildStdout, log: File, ready_prefix: String) -> Self {
+        let (sender, ready) = watch::channel(None);
+        thread::spawn(move || copy(stdout, log, &ready_prefix, &sender));
+        Self { ready }
+    }
+
+    /// The rest of the line that said the node is ready, or `None` if its output ended first.
+    /// Cancel safe.
+    pub(super) async fn ready_line(&self) -> Option<String> {
+        let mut ready = self.ready.clone();
+        ready.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+fn copy(stdout: ChildStdout, mut log: File, ready_prefix: &str, ready: &watch::Sender<Option<String>>) {
+    let mut stdout = BufReader::new(stdout);
+    let mut line = Vec::new();
+    while stdout.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        // A full disk must not stop the node, which goes on printing.
+        let _ = log.write_all(&line);
+        let text = String::from_utf8_lossy(&line);
+        if let Some(rest) = text.trim_end().strip_prefix(ready_prefix) {
+            ready.send_if_modified(|ready| {
+                let first = ready.is_none();
+                ready.get_or_insert_with(|| rest.to_owned());
+                first
+            });
+        }
+        line.clear();
+    }
+}

@@ -1,0 +1,128 @@
+//! What belongs to a server while it runs and while it does not: folder, user, port.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::Write as _,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    Binaries, Error, LogFile, Result, Scratch,
+    error::AtPath as _,
+    port::Port,
+    process::{Launch, Output, Process},
+    scratch::{Kind, create_folder},
+    user::User,
+};
+
+#[derive(Debug)]
+pub(super) struct Cluster {
+    folder: PathBuf,
+    binaries: Binaries,
+    user: User,
+    port: Port,
+    /// Last, so that the server's process is told to end before this waits for it.
+    scratch: Scratch,
+}
+
+impl Cluster {
+    pub(super) fn create(scratch: Scratch, name: &str, binaries: Binaries, user: User, port: Port) -> Result<Self> {
+        let folder = scratch.unique(name);
+        create_folder(&folder)?;
+        user.check_reaches(&folder)?;
+        let cluster = Self { folder, binaries, user, port, scratch };
+        let data = cluster.data();
+        // PostgreSQL insists on a data directory that nobody else can read.
+        DirBuilder::new().mode(0o700).create(&data).at("create", &data)?;
+        user.own(&data)?;
+        Ok(cluster)
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    pub(super) fn log(&self) -> LogFile {
+        LogFile::new(self.folder.join("postgres.log"))
+    }
+
+    /// Gives the cluster another port, its own being taken.
+    pub(super) fn change_port(&mut self) -> Result<()> {
+        self.port = Port::reserve()?;
+        Ok(())
+    }
+
+    /// Fills the data directory with an empty database cluster.
+    pub(super) async fn initialize(&self, settings: &str) -> Result<()> {
+        let mut command = self.command("initdb");
+        // The server started on it syncs what it writes; what initdb wrote may be lost in a crash
+        // of the machine, together with the test.
+        command.args(["--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C"]);
+        command.args(["--auth=trust", "--username=postgres", "--pgdata"]).arg(self.data());
+        self.run(&command).await?;
+        self.configure(settings)
+    }
+
+    /// Fills the data directory with a copy of the server at `source`, to become its replica.
+    pub(super) async fn copy(&self, source: SocketAddr, settings: &str) -> Result<()> {
+        let mut command = self.command("pg_basebackup");
+        command.arg("--host").arg(source.ip().to_string());
+        command.arg("--port").arg(source.port().to_string());
+        command.args(["--username=postgres", "--no-password", "--no-sync"]);
+        command.args(["--checkpoint=fast", "--wal-method=stream", "--pgdata"]).arg(self.data());
+        self.run(&command).await?;
+        let signal = self.data().join("standby.signal");
+        fs::write(&signal, "").at("write", &signal)?;
+        self.user.own(&signal)?;
+        self.configure(settings)
+    }
+
+    /// Starts the server's process; it is not ready yet.
+    pub(super) fn spawn_server(&self) -> Result<Process> {
+        let mut command = self.command("postgres");
+        command.arg("-p").arg(self.port.number().to_string()).arg("-D").arg(self.data());
+        self.spawn(&command, Kind::Postgres)
+    }
+
+    async fn run(&self, command: &Command) -> Result<()> {
+        let process = self.spawn(command, Kind::Group)?;
+        let status = process.exited().await;
+        if status.success() {
+            return Ok(());
+        }
+        let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+        let (program, tail) = (program.to_string_lossy(), self.log().tail());
+        Err(Error::exited(format!("{program} failed with {status}:\n{tail}")))
+    }
+
+    fn spawn(&self, command: &Command, kind: Kind) -> Result<Process> {
+        let output = Output::Log(self.log().open()?);
+        let launch = Launch { command, kind, user: self.user, output };
+        launch.spawn(&self.scratch).map(|(process, _)| process)
+    }
+
+    /// A PostgreSQL program that takes nothing from our own environment that would change what
+    /// it does.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.program(program));
+        let variables = std::env::vars_os().map(|(name, _)| name);
+        for name in variables.filter(|name| name.as_encoded_bytes().starts_with(b"PG")) {
+            command.env_remove(name);
+        }
+        command.env("LC_ALL", "C").env("TZ", "UTC").current_dir(&self.folder);
+        command
+    }
+
+    fn configure(&self, settings: &str) -> Result<()> {
+        let path = self.data().join("postgresql.conf");
+        let file = OpenOptions::new().append(true).open(&path);
+        file.and_then(|mut file| file.write_all(settings.as_bytes())).at("write", &path)
+    }
+}

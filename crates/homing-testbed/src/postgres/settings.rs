@@ -1,0 +1,143 @@
+//! What stands in `postgresql.conf`.
+
+use std::{fmt::Write as _, net::SocketAddr, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{Fsync, Postgres, PostgresOptions};
+use crate::{Error, Result, wait::within};
+
+/// The text to append to a primary's `postgresql.conf`. PostgreSQL takes the last of a name.
+pub(super) fn of_server(options: &PostgresOptions) -> String {
+    let max_connections = options.max_connections().to_string();
+    let fsync = match options.fsync() {
+        Fsync::On => "on",
+        Fsync::Off => "off",
+    };
+    let chosen = [("max_connections", max_connections.as_str()), ("fsync", fsync)];
+    let further = options.settings().iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    render(FIXED.into_iter().chain(chosen).chain(further))
+}
+
+/// The same for a replica that streams from `upstream`.
+pub(super) fn of_replica(options: &PostgresOptions, upstream: SocketAddr) -> String {
+    let primary_conninfo =
+        format!("host={} port={} user=postgres application_name={}", upstream.ip(), upstream.port(), options.name());
+    let own = [
+        ("primary_conninfo", primary_conninfo.as_str()),
+        // The smallest there is: pg_stat_replication on the primary is at most this old.
+        ("wal_receiver_status_interval", "1s"),
+        // After a cut link is healed, ask again soon (PostgreSQL waits 5 s).
+        ("wal_retrieve_retry_interval", "100ms"),
+    ];
+    render(own) + &of_server(options)
+}
+
+/// Names end up unquoted in `postgresql.conf`.
+pub(super) fn check_names(settings: &[(String, String)]) -> Result<()> {
+    match settings.iter().find(|(name, _)| !is_name(name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(not_a_setting(name)),
+    }
+}
+
+pub(super) async fn reconfigure(server: &Postgres, settings: &[(&str, &str)]) -> Result<()> {
+    let client = server.connect().await?;
+    let failed = |error| server.failed("change a setting", error);
+    for (name, value) in settings {
+        if !is_name(name) {
+            return Err(not_a_setting(name));
+        }
+        let statement = format!("alter system set {name} to {}", literal(value));
+        client.batch_execute(&statement).await.map_err(failed)?;
+    }
+    // The postmaster reloads when it gets round to it. A fresh session starts with its load time;
+    // the clock is read first, in a statement of its own, because it may get round to it at once.
+    let now = client.query_one("select clock_timestamp()::text", &[]).await;
+    let asked: String = now.and_then(|row| row.try_get(0)).map_err(failed)?;
+    client.batch_execute("select pg_reload_conf()").await.map_err(failed)?;
+    let query = format!("select pg_conf_load_time() >= {}::timestamptz", literal(&asked));
+    let reloaded = async {
+        while !server.ask::<bool>("reload the settings", &query).await? {
+            sleep(RELOAD_POLL_INTERVAL).await;
+        }
+        Ok(())
+    };
+    within(RELOAD_TIMEOUT, "PostgreSQL has not reloaded its settings", reloaded).await
+}
+
+/// A quoted SQL identifier.
+pub(super) fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A quoted SQL literal; backslashes stand for themselves (`standard_conforming_strings`).
+fn literal(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+fn render<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut text = String::new();
+    for (name, value) in settings {
+        // Unlike in SQL, a backslash escapes in this file.
+        let value = value.replace('\\', "\\\\").replace('\'', "''");
+        writeln!(text, "{name} = '{value}'").expect("a String takes everything");
+    }
+    text
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    !name.is_empty() && name.chars().all(allowed)
+}
+
+fn not_a_setting(name: &str) -> Error {
+    Error::misuse(format!("{name:?} is not the name of a PostgreSQL setting"))
+}
+
+const FIXED: [(&str, &str); 14] = [
+    ("listen_addresses", "127.0.0.1"),
+    // The path of a socket below a temporary folder may be too long for one.
+    ("unix_socket_directories", ""),
+    ("wal_level", "replica"),
+    ("hot_standby", "on"),
+    ("max_wal_senders", "20"),
+    ("max_replication_slots", "20"),
+    // A replica that was stopped or cut off for a while finds what it missed.
+    ("wal_keep_size", "256MB"),
+    ("shared_buffers", "32MB"),
+    // In the data directory, which is removed; POSIX segments would survive a kill.
+    ("dynamic_shared_memory_type", "mmap"),
+    ("huge_pages", "off"),
+    ("logging_collector", "off"),
+    ("log_destination", "stderr"),
+    ("log_line_prefix", "%m [%p] %q%a "),
+    ("timezone", "UTC"),
+];
+
+const RELOAD_POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_for_the_file() {
+        assert_eq!(render([("a.b", r"it's C:\x")]), "a.b = 'it''s C:\\\\x'\n");
+    }
+
+    #[test]
+    fn further_settings_come_last() {
+        let options = PostgresOptions::default().with_setting("max_connections", "7");
+        let text = of_server(&options);
+        assert!(text.ends_with("max_connections = '7'\n"), "{text}");
+    }
+
+    #[test]
+    fn a_name_with_a_line_break_is_refused() {
+        let error = check_names(&[("a\nb".to_owned(), String::new())]).unwrap_err();
+        assert!(error.is_misuse());
+    }
+}

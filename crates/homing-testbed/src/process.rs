@@ -1,0 +1,197 @@
+//! A child process that can be waited for by many and is never signalled after its end.
+
+use std::{
+    fs::File,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Error, Result,
+    scratch::{Kind, Scratch},
+    user::{User, cannot_run_shell},
+};
+
+/// A running or ended child; dropping it tells a running one to end, and does not wait. A thread
+/// of its own reaps it, so it needs no async runtime and may be shared between the runtimes of
+/// several tests.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: Pid,
+    kind: Kind,
+    reaped: Arc<Mutex<bool>>,
+    status: watch::Receiver<Option<ExitStatus>>,
+}
+
+impl Process {
+    fn watch(child: Child, kind: Kind, record: PathBuf) -> Self {
+        let pid = Pid::from_child(&child);
+        let reaped = Arc::new(Mutex::new(false));
+        let (sender, status) = watch::channel(None);
+        let reaper = Reaper { child, pid, record, reaped: Arc::clone(&reaped), sender };
+        thread::spawn(move || reaper.run());
+        Self { pid, kind, reaped, status }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Signals the process, or the whole group where it is not a PostgreSQL server. Nothing
+    /// happens if it has ended.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let reaped = lock(&self.reaped);
+        if *reaped {
+            return Ok(());
+        }
+        let result = match self.kind {
+            Kind::Group => kill_process_group(self.pid, signal),
+            Kind::Postgres => kill_process(self.pid, signal),
+        };
+        match result {
+            // macOS says EPERM or ESRCH of a group whose last member is waiting to be reaped.
+            Err(rustix::io::Errno::SRCH) => Ok(()),
+            result => result.map_err(|error| Error::io("cannot signal a child", error.into())),
+        }
+    }
+
+    /// Stops it in its tracks and waits until it stands, or has ended: until then, another signal
+    /// might still be acted on.
+    pub(crate) async fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let stood = async {
+            while self.status().is_none() && !self.stands() {
+                sleep(STOP_POLL_INTERVAL).await;
+            }
+        };
+        // A process that has just called vfork(2) does not stand before its child runs a program,
+        // and the child, of the same group, has been stopped. It does not run either.
+        let _ = timeout(STOP_TIMEOUT, stood).await;
+        Ok(())
+    }
+
+    fn stands(&self) -> bool {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        waitid(WaitId::Pid(self.pid), options).is_ok_and(|status| status.is_some())
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn status(&self) -> Option<ExitStatus> {
+        *self.status.borrow()
+    }
+
+    /// Waits for its end. Cancel safe.
+    pub(crate) async fn exited(&self) -> ExitStatus {
+        let mut status = self.status.clone();
+        let result = status.wait_for(Option::is_some).await.map(|status| *status);
+        result.ok().flatten().unwrap_or(ExitStatus::from_raw(UNKNOWN_STATUS))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let signal = match self.kind {
+            Kind::Group => Signal::KILL,
+            Kind::Postgres => Signal::QUIT,
+        };
+        // Whatever escapes this is the janitor's.
+        let _ = self.signal(signal);
+    }
+}
+
+/// What to start, and how.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    pub(crate) command: &'a Command,
+    pub(crate) kind: Kind,
+    pub(crate) user: User,
+    pub(crate) output: Output,
+}
+
+impl Launch<'_> {
+    /// Starts it in a process group of its own, recorded in `scratch`. Gives the child's standard
+    /// output if that is [`Output::Piped`].
+    pub(crate) fn spawn(self, scratch: &Scratch) -> Result<(Process, Option<ChildStdout>)> {
+        let (mut wrapped, record) = scratch.register(self.command, self.kind)?;
+        wrapped.process_group(0);
+        self.user.apply(&mut wrapped);
+        self.output.apply(&mut wrapped);
+        let mut child = wrapped.spawn().map_err(cannot_run_shell)?;
+        let stdout = child.stdout.take();
+        Ok((Process::watch(child, self.kind, record), stdout))
+    }
+}
+
+/// Where a child's two outputs go.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Both into this file, opened for appending.
+    Log(File),
+    /// Standard output to us, standard error into this file.
+    Piped(File),
+}
+
+impl Output {
+    fn apply(self, command: &mut Command) {
+        match self {
+            Self::Log(file) => {
+                match file.try_clone() {
+                    Ok(clone) => command.stdout(clone),
+                    Err(_) => command.stdout(Stdio::null()),
+                };
+                command.stderr(file);
+            }
+            Self::Piped(file) => {
+                command.stdout(Stdio::piped()).stderr(file);
+            }
+        }
+    }
+}
+
+/// Owns the child until it has ended.
+struct Reaper {
+    child: Child,
+    pid: Pid,
+    record: PathBuf,
+    reaped: Arc<Mutex<bool>>,
+    sender: watch::Sender<Option<ExitStatus>>,
+}
+
+impl Reaper {
+    fn run(mut self) {
+        // The first wait leaves the process number taken: a signal can still be sent without
+        // hitting a stranger. Only under the lock is the number given free.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.pid), options) {}
+        let mut reaped = lock(&self.reaped);
+        let status = self.child.wait();
+        *reaped = true;
+        drop(reaped);
+        // The scratch folder may be gone already, and the record with it.
+        let _ = std::fs::remove_file(&self.record);
+        let status = status.unwrap_or(ExitStatus::from_raw(UNKNOWN_STATUS));
+        self.sender.send_replace(Some(status));
+    }
+}
+
+fn lock(mutex: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Stopping takes some microseconds, unless the process waits for a disk.
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Exit code 255, for a child that someone else reaped.
+const UNKNOWN_STATUS: i32 = 255 << 8;

@@ -1,0 +1,149 @@
+//! One direction of a connection.
+
+use std::{collections::VecDeque, future::pending, io};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::tcp::{ReadHalf, WriteHalf},
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::weather::Weather;
+
+/// Carries bytes from one socket to another, each as late as the weather wants it.
+#[derive(Debug)]
+pub(super) struct Pump<'a> {
+    from: ReadHalf<'a>,
+    to: WriteHalf<'a>,
+    weather: watch::Receiver<Weather>,
+    /// Nothing arrives before this; it rises with what is sent, which keeps the order.
+    earliest: Instant,
+    under_way: VecDeque<Parcel>,
+    /// The bytes in `under_way`.
+    bytes: usize,
+    buffer: Box<[u8]>,
+    /// Whether more may come from `from`.
+    open: bool,
+}
+
+/// A reset ended a direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// The receiver's socket takes nothing any more; the sender does not know yet.
+    Receiver,
+    /// The sender's socket was reset, and the news has just arrived.
+    Sender,
+}
+
+#[derive(Debug)]
+struct Parcel {
+    due: Instant,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Bytes(Vec<u8>),
+    /// The sender closes this direction.
+    End,
+    /// The sender's socket was reset.
+    Reset,
+}
+
+impl<'a> Pump<'a> {
+    pub(super) fn new(
+        from: ReadHalf<'a>,
+        to: WriteHalf<'a>,
+        earliest: Instant,
+        weather: watch::Receiver<Weather>,
+    ) -> Self {
+        let buffer = vec![0; CHUNK].into_boxed_slice();
+        let under_way = VecDeque::new();
+        Self { from, to, weather, earliest, under_way, bytes: 0, buffer, open: true }
+    }
+
+    /// Carries until the sender's end has arrived, or either socket breaks.
+    pub(super) async fn run(&mut self) -> Result<(), Broken> {
+        loop {
+            while let Some(content) = self.take_due() {
+                match content {
+                    Content::Bytes(bytes) => write(&mut self.to, &bytes).await?,
+                    Content::End => return self.to.shutdown().await.or(Err(Broken::Receiver)),
+                    Content::Reset => return Err(Broken::Sender),
+                }
+            }
+            let may_read = self.open && self.bytes < MAX_UNDER_WAY;
+            let next = self.next_due();
+            tokio::select! {
+                read = self.from.read(&mut self.buffer), if may_read => self.send(read).await?,
+                () = until(next) => {}
+                // An error says that the relay is gone, and this future is about to be.
+                _ = self.weather.changed() => {}
+            }
+        }
+    }
+
+    /// What arrives now, if anything does.
+    fn take_due(&mut self) -> Option<Content> {
+        if self.next_due()? > Instant::now() {
+            return None;
+        }
+        let content = self.under_way.pop_front()?.content;
+        if let Content::Bytes(bytes) = &content {
+            self.bytes -= bytes.len();
+        }
+        Some(content)
+    }
+
+    /// When something arrives next, as far as known.
+    fn next_due(&self) -> Option<Instant> {
+        if self.weather.borrow().blackhole {
+            return None;
+        }
+        self.under_way.front().map(|parcel| parcel.due)
+    }
+
+    /// Sends what was read on its way.
+    async fn send(&mut self, read: io::Result<usize>) -> Result<(), Broken> {
+        let now = Instant::now();
+        let (delay, blackhole) = {
+            let weather = self.weather.borrow();
+            (weather.delay(), weather.blackhole)
+        };
+        let due = self.earliest.max(now + delay);
+        self.earliest = due;
+        let content = match read {
+            // The short way of a link without latency: no copy, no timer.
+            Ok(length) if length > 0 && due <= now && self.under_way.is_empty() && !blackhole => {
+                return write(&mut self.to, &self.buffer[..length]).await;
+            }
+            Ok(length) if length > 0 => Content::Bytes(self.buffer[..length].to_vec()),
+            Ok(_) => Content::End,
+            Err(_) => Content::Reset,
+        };
+        match &content {
+            Content::Bytes(bytes) => self.bytes += bytes.len(),
+            Content::End | Content::Reset => self.open = false,
+        }
+        self.under_way.push_back(Parcel { due, content });
+        Ok(())
+    }
+}
+
+async fn write(to: &mut WriteHalf<'_>, bytes: &[u8]) -> Result<(), Broken> {
+    to.write_all(bytes).await.or(Err(Broken::Receiver))
+}
+
+async fn until(next: Option<Instant>) {
+    match next {
+        Some(due) => sleep_until(due).await,
+        None => pending().await,
+    }
+}
+
+/// As much as a socket's buffer gives at once on a fast machine.
+const CHUNK: usize = 64 * 1024;
+
+/// Bandwidth times delay of a link that copies a database in reasonable time.
+const MAX_UNDER_WAY: usize = 4 * 1024 * 1024;

@@ -1,0 +1,138 @@
+//! The task of a relay. Spawned by [`Relay::start`](super::Relay::start), it owns the listener and
+//! the connections, and ends when the last handle has dropped its end of the command queue.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::sleep,
+};
+
+use super::{connection, weather::Weather};
+use crate::port::{Port, reusable_socket};
+
+/// What a handle asks for; answered once it is in force.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Refuse new connections and reset the others.
+    Close(oneshot::Sender<()>),
+    DropConnections(oneshot::Sender<()>),
+    /// Listen, if that is not so.
+    Open(oneshot::Sender<io::Result<()>>),
+}
+
+#[derive(Debug)]
+pub(super) struct RelayTask {
+    /// Keeps the port while nobody listens.
+    port: Port,
+    target: SocketAddr,
+    /// `None` while new connections are refused.
+    listener: Option<TcpListener>,
+    weather: watch::Sender<Weather>,
+    count: watch::Sender<usize>,
+    commands: mpsc::Receiver<Command>,
+    connections: JoinSet<()>,
+}
+
+impl RelayTask {
+    pub(super) fn new(
+        port: Port,
+        target: SocketAddr,
+        weather: watch::Sender<Weather>,
+        count: watch::Sender<usize>,
+        commands: mpsc::Receiver<Command>,
+    ) -> io::Result<Self> {
+        let listener = Some(listen(&port)?);
+        let connections = JoinSet::new();
+        Ok(Self { port, target, listener, weather, count, commands, connections })
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => return,
+                },
+                accepted = accept(self.listener.as_ref()) => self.connect(accepted).await,
+                Some(ended) = self.connections.join_next() => self.forget(ended),
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        // A handle that no longer waits does not want to know.
+        match command {
+            Command::Close(reply) => {
+                self.listener = None;
+                self.reset_all().await;
+                let _ = reply.send(());
+            }
+            Command::DropConnections(reply) => {
+                self.reset_all().await;
+                let _ = reply.send(());
+            }
+            Command::Open(reply) => {
+                let _ = reply.send(self.open());
+            }
+        }
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        if self.listener.is_none() {
+            self.listener = Some(listen(&self.port)?);
+        }
+        Ok(())
+    }
+
+    async fn connect(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((client, _)) => {
+                let weather = self.weather.subscribe();
+                self.connections.spawn(connection::relay(client, self.target, weather));
+                self.publish_count();
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely; trying at once would be a busy loop.
+                tracing::warn!(relay = %self.port.address(), %error, "cannot accept");
+                sleep(ACCEPT_RETRY_INTERVAL).await;
+            }
+        }
+    }
+
+    /// Aborting a connection's future resets both of its sides.
+    async fn reset_all(&mut self) {
+        self.connections.abort_all();
+        while let Some(ended) = self.connections.join_next().await {
+            self.forget(ended);
+        }
+    }
+
+    fn forget(&mut self, ended: Result<(), tokio::task::JoinError>) {
+        self.publish_count();
+        if let Err(Ok(panic)) = ended.map_err(tokio::task::JoinError::try_into_panic) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    fn publish_count(&self) {
+        self.count.send_replace(self.connections.len());
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn listen(port: &Port) -> io::Result<TcpListener> {
+    reusable_socket(port.address())?.listen(BACKLOG)
+}
+
+const BACKLOG: u32 = 1024;
+
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,0 +1,21 @@
+//! The state of a link.
+
+use std::time::Duration;
+
+/// What the connections of a relay have to go through at the moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Weather {
+    pub(super) one_way: Duration,
+    pub(super) jitter: Duration,
+    pub(super) blackhole: bool,
+}
+
+impl Weather {
+    /// How long something sent now is under way.
+    pub(super) fn delay(&self) -> Duration {
+        if self.jitter.is_zero() {
+            return self.one_way;
+        }
+        self.one_way + self.jitter.mul_f64(rand::random::<f64>())
+    }
+}

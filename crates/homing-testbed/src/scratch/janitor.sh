@@ -1,0 +1,48 @@
+# Signals what is recorded and still the same process. PostgreSQL takes its own children along
+# on QUIT (stopped processes need CONT to see it); everything else is killed with its group.
+signal() {
+  left=
+  for record in "$1"/records/*; do
+    read -r kind pid since <"$record" || continue
+    [ -n "$since" ] && [ "$(started "$pid")" = "$since" ] || continue
+    left=yes
+    case $2:$kind in
+      first:postgres) kill -s QUIT "$pid"; kill -s CONT "$pid" ;;
+      wait:postgres) ;;
+      *) kill -s KILL "-$pid" || kill -s KILL "$pid" ;;
+    esac
+  done
+}
+
+# Ends a testbed's processes and removes its folder $1, once standard input ends: its only
+# writer is the testbed's owner, which has dropped its handle, or is dead, however it died.
+# Ctrl-C and a closing terminal must not take the janitor along.
+clean() {
+  trap '' HUP INT QUIT TERM
+  while read -r _; do :; done
+  : >"$1/closing"
+
+  signal "$1" first
+  attempt=0
+  while [ -n "$left" ] && [ "$attempt" -lt 200 ]; do
+    attempt=$((attempt + 1))
+    sleep 0.02 || sleep 1
+    signal "$1" wait
+  done
+  signal "$1" last
+
+  # A PostgreSQL killed hard leaves a small System V segment, named on line 7 of its pid file.
+  for file in "$1"/*/data/postmaster.pid; do
+    [ -f "$file" ] || continue
+    set -- "$1" $(sed -n 7p "$file")
+    [ -n "$3" ] && ipcrm -m "$3"
+  done
+
+  # The last children of a server killed hard may still be writing.
+  attempt=0
+  until rm -rf -- "$1" || [ "$attempt" -ge 50 ]; do
+    attempt=$((attempt + 1))
+    sleep 0.1 || sleep 1
+  done
+}
+clean "$1"

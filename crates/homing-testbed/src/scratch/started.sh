@@ -1,0 +1,16 @@
+# Prints when process $1 started, which together with its number names a process for good;
+# nothing if it has ended. Linux has /proc but not always ps, macOS the other way round.
+started() {
+  if [ -d /proc/self ]; then
+    read -r stat <"/proc/$1/stat" || return 0
+    set -- ${stat##*) }
+    state=$1 since=${20}
+  else
+    set -- $(ps -o stat= -o lstart= -p "$1")
+    state=$1 since="$2 $3 $4 $5 $6"
+  fi
+  case $state in
+    '' | Z* | X*) ;;
+    *) echo "$since" ;;
+  esac
+}

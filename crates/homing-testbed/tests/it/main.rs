@@ -1,0 +1,47 @@
+//! The testbed against the real things it starts.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod cleanup;
+mod dns;
+mod node;
+mod postgres;
+mod relay;
+mod world;
+
+use std::{process::Command, time::Duration};
+
+/// Guards a wait for something that has to happen.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future).await.expect("it has to happen in time")
+}
+
+/// Generous: machines are busy, and a test that passes does not wait for it.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits until a condition holds that nothing signals, such as the end of another's child.
+async fn eventually(mut condition: impl FnMut() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// Whether a process runs, one that waits to be reaped not counted.
+fn is_running(pid: &str) -> bool {
+    let output = Command::new("/bin/sh").args(["-c", IS_RUNNING, "sh", pid]).output().unwrap();
+    output.status.success()
+}
+
+/// Linux may lack `ps`, and macOS `/proc`.
+const IS_RUNNING: &str = r#"
+    if [ -d /proc/self ]; then
+        read -r stat <"/proc/$1/stat" || exit 1
+        set -- ${stat##*) }
+    else
+        set -- $(ps -o stat= -p "$1") || exit 1
+    fi
+    case $1 in Z*|X*|"") exit 1 ;; esac
+"#;

@@ -1,0 +1,154 @@
+//! Servers and their replicas.
+
+use homing_testbed::{Postgres, Shutdown};
+
+#[tokio::test]
+async fn a_row_written_on_the_primary_arrives_on_its_replica() {
+    let primary = Postgres::start().await.unwrap();
+    let replica = Postgres::options().with_name("syd").start_replica_of(&primary).await.unwrap();
+    assert!(replica.is_replica().await.unwrap());
+    assert!(!primary.is_replica().await.unwrap());
+
+    let writer = primary.connect().await.unwrap();
+    writer.batch_execute("create table t (id int8); insert into t values (7)").await.unwrap();
+    replica.caught_up_with(&primary).await.unwrap();
+    assert_eq!(count(&replica).await, 1);
+
+    let name = "select application_name from pg_stat_replication";
+    assert_eq!(writer.query_one(name, &[]).await.unwrap().get::<_, &str>(0), "syd");
+}
+
+#[tokio::test]
+async fn paused_replay_hides_rows_until_resumed() {
+    let (primary, replica) = pair().await;
+    replica.pause_replay().await.unwrap();
+    insert(&primary).await;
+    let received = "select pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()";
+    wait_for(&replica, received).await;
+    assert_eq!(count(&replica).await, 0);
+
+    replica.resume_replay().await.unwrap();
+    replica.caught_up_with(&primary).await.unwrap();
+    assert_eq!(count(&replica).await, 1);
+}
+
+#[tokio::test]
+async fn a_promoted_replica_takes_writes() {
+    let (primary, replica) = pair().await;
+    replica.pause_replay().await.unwrap();
+    insert(&primary).await;
+    primary.kill().await.unwrap();
+    replica.promote().await.unwrap();
+    assert!(!replica.is_replica().await.unwrap());
+    insert(&replica).await;
+}
+
+#[tokio::test]
+async fn a_replica_may_follow_a_replica() {
+    let (primary, replica) = pair().await;
+    let second = Postgres::options().start_replica_of(&replica).await.unwrap();
+    insert(&primary).await;
+    second.caught_up_with(&primary).await.unwrap();
+    assert_eq!(count(&second).await, 1);
+}
+
+#[tokio::test]
+async fn commits_survive_a_kill_and_the_port_stays() {
+    let (primary, replica) = pair().await;
+    let address = primary.address();
+    for _ in 0..2 {
+        insert(&primary).await;
+        primary.kill().await.unwrap();
+        assert!(primary.connect().await.is_err());
+        primary.start_again().await.unwrap();
+    }
+    assert_eq!(primary.address(), address);
+    assert_eq!(count(&primary).await, 2);
+    // The replica finds its primary again.
+    replica.caught_up_with(&primary).await.unwrap();
+
+    primary.stop(Shutdown::Fast).await.unwrap();
+    primary.stop(Shutdown::Immediate).await.unwrap();
+    primary.start_again().await.unwrap();
+    primary.start_again().await.unwrap();
+    assert_eq!(count(&primary).await, 2);
+}
+
+#[tokio::test]
+async fn settings_are_taken_at_the_start_and_later() {
+    let primary =
+        Postgres::options().with_max_connections(33).with_setting("search_path", "app, public").start().await.unwrap();
+    assert_eq!(show(&primary, "max_connections").await, "33");
+    assert_eq!(show(&primary, "search_path").await, "app, public");
+    assert_eq!(show(&primary, "fsync").await, "on");
+
+    let before = primary.log().position().unwrap();
+    primary.reconfigure(&[("log_statement", "all"), ("work_mem", "1MB")]).await.unwrap();
+    let client = primary.connect().await.unwrap();
+    client.batch_execute("select 'needle'").await.unwrap();
+    let printed = primary.log().since(before).unwrap();
+    assert_eq!(printed.matches("statement: select 'needle'").count(), 1, "{printed}");
+    assert_eq!(show(&primary, "work_mem").await, "1MB");
+
+    let error = primary.reconfigure(&[("work_mem", "much")]).await.unwrap_err();
+    assert_eq!(error.db().unwrap().code().code(), "22023");
+    assert!(primary.reconfigure(&[("a = 1; --", "")]).await.unwrap_err().is_misuse());
+}
+
+#[tokio::test]
+async fn servers_differ_in_their_system_identifiers() {
+    let (one, two) = tokio::join!(Postgres::start(), Postgres::start());
+    let query = "select system_identifier::text from pg_control_system()";
+    let (one, two) = (text(&one.unwrap(), query).await, text(&two.unwrap(), query).await);
+    assert_ne!(one, two);
+}
+
+#[tokio::test]
+async fn databases_of_one_server_are_apart() {
+    let server = Postgres::start().await.unwrap();
+    let url = server.create_database("one \"quoted\"").await.unwrap();
+    assert!(url.starts_with("postgres://postgres@127.0.0.1:"));
+    let client = server.connect_to("one \"quoted\"").await.unwrap();
+    client.batch_execute("create table t ()").await.unwrap();
+    assert!(server.connect().await.unwrap().batch_execute("select from t").await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_start_says_why() {
+    let error = Postgres::options().with_setting("work_mem", "much").start().await.unwrap_err();
+    assert!(error.is_exited());
+    assert!(error.to_string().contains("work_mem"), "{error}");
+    let error = Postgres::options().with_name("../etc").start().await.unwrap_err();
+    assert!(error.is_misuse());
+}
+
+async fn pair() -> (Postgres, Postgres) {
+    let primary = Postgres::start().await.unwrap();
+    primary.connect().await.unwrap().batch_execute("create table t (id int8)").await.unwrap();
+    let replica = Postgres::options().start_replica_of(&primary).await.unwrap();
+    replica.caught_up_with(&primary).await.unwrap();
+    (primary, replica)
+}
+
+async fn insert(server: &Postgres) {
+    let client = server.connect().await.unwrap();
+    client.batch_execute("insert into t values (1)").await.unwrap();
+}
+
+async fn count(server: &Postgres) -> i64 {
+    let client = server.connect().await.unwrap();
+    client.query_one("select count(*) from t", &[]).await.unwrap().get(0)
+}
+
+async fn show(server: &Postgres, name: &str) -> String {
+    text(server, &format!("show {name}")).await
+}
+
+async fn text(server: &Postgres, query: &str) -> String {
+    server.connect().await.unwrap().query_one(query, &[]).await.unwrap().get(0)
+}
+
+async fn wait_for(server: &Postgres, query: &str) {
+    let client = server.connect().await.unwrap();
+    crate::within(async { while !client.query_one(query, &[]).await.unwrap().get::<_, bool>(0) {} }).await;
+}

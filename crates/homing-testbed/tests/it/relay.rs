@@ -1,0 +1,278 @@
+//! Links between sockets.
+
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
+
+use homing_testbed::{Cut, Relay};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    time::Instant,
+};
+
+use crate::within;
+
+#[tokio::test]
+async fn nothing_is_faster_than_the_link() {
+    let relay = Relay::start(echo_server().await).unwrap();
+    relay.set_round_trip(Duration::from_millis(50));
+    let begun = Instant::now();
+    let mut client = TcpStream::connect(relay.address()).await.unwrap();
+    echo(&mut client, b"a").await;
+    // Opening takes one round trip, the request another.
+    assert!(begun.elapsed() >= Duration::from_millis(100));
+
+    let sent = Instant::now();
+    echo(&mut client, b"b").await;
+    assert!(sent.elapsed() >= Duration::from_millis(50));
+
+    relay.set_round_trip(Duration::from_millis(80));
+    assert_eq!(relay.round_trip(), Duration::from_millis(80));
+    let sent = Instant::now();
+    echo(&mut client, b"c").await;
+    assert!(sent.elapsed() >= Duration::from_millis(80));
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_first_is_heard_after_two_round_trips() {
+    let (listener, address) = listen().await;
+    let relay = Relay::start(address).unwrap();
+    relay.set_round_trip(Duration::from_millis(40));
+    let begun = Instant::now();
+    let mut client = TcpStream::connect(relay.address()).await.unwrap();
+    let mut server = accept(&listener).await;
+    server.write_all(b"hello").await.unwrap();
+    assert_eq!(read(&mut client, 5).await, b"hello");
+    assert!(begun.elapsed() >= Duration::from_millis(80));
+}
+
+#[tokio::test]
+async fn jitter_keeps_the_order() {
+    let relay = Relay::start(echo_server().await).unwrap();
+    relay.set_round_trip(Duration::from_millis(4));
+    relay.set_jitter(Duration::from_millis(5));
+    let sent: Vec<u8> = (0..6_000_000_u32).map(|i| (i / 7) as u8).collect();
+    let (mut from, mut to) = TcpStream::connect(relay.address()).await.unwrap().into_split();
+    let copy = sent.clone();
+    let sender = tokio::spawn(async move {
+        to.write_all(&copy).await.unwrap();
+        to.shutdown().await.unwrap();
+    });
+    let mut received = Vec::new();
+    within(from.read_to_end(&mut received)).await.unwrap();
+    sender.await.unwrap();
+    assert!(received == sent);
+}
+
+#[tokio::test]
+async fn a_blackhole_keeps_bytes_until_healed() {
+    let (arrived, mut arrivals) = mpsc::channel(9);
+    let relay = Relay::start(reporting_server(arrived).await).unwrap();
+    let mut client = TcpStream::connect(relay.address()).await.unwrap();
+    client.write_all(b"a").await.unwrap();
+    assert_eq!(within(arrivals.recv()).await, Some(b'a'));
+
+    relay.cut(Cut::Blackhole).await;
+    client.write_all(b"b").await.unwrap();
+    let mut late = TcpStream::connect(relay.address()).await.unwrap();
+    late.write_all(b"c").await.unwrap();
+    // Had they been let through, they would have arrived by now.
+    let_relays_work().await;
+    arrivals.try_recv().unwrap_err();
+
+    relay.heal().await.unwrap();
+    let mut rest = [within(arrivals.recv()).await, within(arrivals.recv()).await];
+    rest.sort();
+    assert_eq!(rest, [Some(b'b'), Some(b'c')]);
+}
+
+#[tokio::test]
+async fn who_gave_up_during_a_blackhole_sent_nothing() {
+    let (arrived, mut arrivals) = mpsc::channel(9);
+    let relay = Relay::start(reporting_server(arrived).await).unwrap();
+    relay.cut(Cut::Blackhole).await;
+    let mut gone = TcpStream::connect(relay.address()).await.unwrap();
+    gone.write_all(b"a").await.unwrap();
+    drop(gone);
+    let_relays_work().await;
+    assert_eq!(*relay.connections().borrow(), 1);
+    relay.heal().await.unwrap();
+    within(relay.connections().wait_for(|count| *count == 0)).await.unwrap();
+    let_relays_work().await;
+    arrivals.try_recv().unwrap_err();
+}
+
+#[tokio::test]
+async fn a_reset_link_resets_and_refuses_until_healed() {
+    let relay = Relay::start(echo_server().await).unwrap();
+    let mut client = TcpStream::connect(relay.address()).await.unwrap();
+    echo(&mut client, b"a").await;
+    for _ in 0..2 {
+        relay.cut(Cut::Reset).await;
+        let refused = TcpStream::connect(relay.address()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        assert_reset(&mut client).await;
+
+        relay.heal().await.unwrap();
+        client = TcpStream::connect(relay.address()).await.unwrap();
+        echo(&mut client, b"b").await;
+    }
+}
+
+#[tokio::test]
+async fn connections_can_be_dropped_once() {
+    let relay = Relay::start(echo_server().await).unwrap();
+    let mut client = TcpStream::connect(relay.address()).await.unwrap();
+    echo(&mut client, b"a").await;
+    relay.drop_connections().await;
+    assert_reset(&mut client).await;
+    assert_eq!(*relay.connections().borrow(), 0);
+    echo(&mut TcpStream::connect(relay.address()).await.unwrap(), b"b").await;
+}
+
+#[tokio::test]
+async fn one_direction_may_close_before_the_other() {
+    let (listener, address) = listen().await;
+    let relay = Relay::start(address).unwrap();
+    relay.set_round_trip(Duration::from_millis(10));
+    let mut client = TcpStream::connect(relay.address()).await.unwrap();
+    client.write_all(b"request").await.unwrap();
+    client.shutdown().await.unwrap();
+
+    let mut server = accept(&listener).await;
+    let mut request = Vec::new();
+    within(server.read_to_end(&mut request)).await.unwrap();
+    assert_eq!(request, b"request");
+    server.write_all(b"answer").await.unwrap();
+    drop(server);
+    let mut answer = Vec::new();
+    within(client.read_to_end(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"answer");
+    within(relay.connections().wait_for(|count| *count == 0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reset_travels_behind_what_was_sent_before() {
+    let (listener, address) = listen().await;
+    let relay = Relay::start(address).unwrap();
+    relay.set_round_trip(Duration::from_millis(20));
+    let mut client = TcpStream::connect(relay.address()).await.unwrap();
+    let mut server = accept(&listener).await;
+    server.write_all(b"last words").await.unwrap();
+    assert_eq!(read(&mut client, 10).await, b"last words");
+    server.set_zero_linger().unwrap();
+    drop(server);
+    assert_reset(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_sender_learns_that_its_receiver_is_gone() {
+    let (listener, address) = listen().await;
+    let relay = Relay::start(address).unwrap();
+    relay.set_round_trip(Duration::from_millis(10));
+    let client = TcpStream::connect(relay.address()).await.unwrap();
+    let mut server = accept(&listener).await;
+    drop(client);
+    let chunk = [0; 10_000];
+    within(async { while server.write_all(&chunk).await.is_ok() {} }).await;
+    within(relay.connections().wait_for(|count| *count == 0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_resets_the_client() {
+    let refusing = Relay::start(echo_server().await).unwrap();
+    refusing.cut(Cut::Reset).await;
+    let relay = Relay::start(refusing.address()).unwrap();
+    // Long enough for the client to connect before it is reset.
+    relay.set_round_trip(Duration::from_millis(20));
+    assert_reset(&mut TcpStream::connect(relay.address()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_relay_ends_with_its_last_handle() {
+    let relay = Relay::start(echo_server().await).unwrap();
+    let address = relay.address();
+    let clone = relay.clone();
+    drop(relay);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    echo(&mut client, b"a").await;
+    drop(clone);
+    assert_reset(&mut client).await;
+    TcpStream::connect(address).await.unwrap_err();
+}
+
+#[test]
+fn a_relay_outlives_the_runtime_it_was_started_on() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let lasting = runtime();
+    let server = lasting.block_on(echo_server());
+    let relay = runtime().block_on(async { Relay::start(server).unwrap() });
+    lasting.block_on(async {
+        echo(&mut TcpStream::connect(relay.address()).await.unwrap(), b"a").await;
+    });
+}
+
+/// All relays share one thread: when another one has carried this, every other has had its turn.
+async fn let_relays_work() {
+    let other = Relay::start(echo_server().await).unwrap();
+    for _ in 0..20 {
+        echo(&mut TcpStream::connect(other.address()).await.unwrap(), b"x").await;
+    }
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    within(listener.accept()).await.unwrap().0
+}
+
+async fn echo_server() -> SocketAddr {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            socket.set_nodelay(true).unwrap();
+            tokio::spawn(async move {
+                let (mut from, mut to) = socket.split();
+                // Ends with an error when the connection is reset, as some tests do.
+                let _ = tokio::io::copy(&mut from, &mut to).await;
+            });
+        }
+    });
+    address
+}
+
+/// Reports each byte that arrives on any connection.
+async fn reporting_server(arrived: mpsc::Sender<u8>) -> SocketAddr {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let arrived = arrived.clone();
+            tokio::spawn(async move {
+                while let Ok(byte) = socket.read_u8().await {
+                    arrived.send(byte).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn echo(client: &mut TcpStream, bytes: &[u8]) {
+    client.write_all(bytes).await.unwrap();
+    assert_eq!(read(client, bytes.len()).await, bytes);
+}
+
+async fn read(client: &mut TcpStream, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    within(client.read_exact(&mut bytes)).await.unwrap();
+    bytes
+}
+
+async fn assert_reset(client: &mut TcpStream) {
+    let error = within(client.read_u8()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
