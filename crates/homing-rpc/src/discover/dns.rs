@@ -1,0 +1,268 @@
+//! Asking a name server: one question in, one answer out, within a time limit.
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use crate::{Error, Resolution, Result};
+
+/// Which name server is asked, and for how long.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DnsConfig {
+    /// Asked by UDP, and by TCP where an answer is too large for UDP. Default: those of the system's configuration
+    /// (`/etc/resolv.conf`), with its search list and the hosts file; none of these three with a server of one's own.
+    pub server: Option<SocketAddr>,
+
+    /// For one resolution in all: a second try, the search list, and the addresses of SRV targets included.
+    /// Default: [`DEFAULT_TIMEOUT`](Self::DEFAULT_TIMEOUT); at most a minute.
+    pub timeout: Duration,
+}
+
+impl DnsConfig {
+    /// Three seconds: shorter than a call's usual limit of five, so that the first call to a region can say that the
+    /// name server is silent, and not only that its time is over.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
+
+    /// The same with a name server of one's own.
+    pub fn with_server(mut self, server: SocketAddr) -> Self {
+        self.server = Some(server);
+        self
+    }
+
+    /// The same with another time limit.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self { server: None, timeout: Self::DEFAULT_TIMEOUT }
+    }
+}
+
+/// A resolver without a cache: whoever asks keeps the answer for its time to live, and wants to know when asking again.
+#[derive(Debug)]
+pub(super) struct Dns {
+    resolver: TokioResolver,
+    servers: Servers,
+    timeout: Duration,
+}
+
+impl Dns {
+    pub(super) fn new(config: &DnsConfig) -> Result<Self> {
+        let (resolver_config, options) = match config.server {
+            Some(server) => (only(server), ResolverOpts::default()),
+            None => read_system_conf().map_err(no_system_configuration)?,
+        };
+        let servers = match config.server {
+            Some(server) => Servers::Own(server),
+            None => Servers::System(resolver_config.name_servers().iter().map(|server| server.ip).collect()),
+        };
+        let mut builder = TokioResolver::builder_with_config(resolver_config, TokioRuntimeProvider::default());
+        let timeout = config.timeout.min(LONGEST_TIMEOUT);
+        *builder.options_mut() = bounded(options, timeout);
+        if config.server.is_some() {
+            builder.options_mut().use_hosts_file = ResolveHosts::Never;
+        }
+        let resolver = builder.build().map_err(no_system_configuration)?;
+        Ok(Self { resolver, servers, timeout })
+    }
+
+    /// When a resolution that starts now has to be over.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// The AAAA and A records of a name; none where there is no such name.
+    pub(super) async fn addresses(&self, name: &Name, deadline: Instant) -> Result<Vec<Found<IpAddr>>> {
+        let (v6, v4) =
+            tokio::join!(self.records(name, RecordType::AAAA, deadline), self.records(name, RecordType::A, deadline));
+        combine([v6, v4].map(|lookup| lookup.map(|lookup| found(lookup.as_ref(), ip_address))))
+    }
+
+    /// The strings of a name's TXT records, each record's in one.
+    pub(super) async fn texts(&self, name: &Name, deadline: Instant) -> Result<Vec<String>> {
+        let lookup = self.records(name, RecordType::TXT, deadline).await?;
+        Ok(found(lookup.as_ref(), text).into_iter().map(|found| found.value).collect())
+    }
+
+    /// The records of a type, and what the server sent along with them; `None` where it knows of none.
+    pub(super) async fn records(&self, name: &Name, kind: RecordType, deadline: Instant) -> Result<Option<Lookup>> {
+        match timeout_at(deadline, self.resolver.lookup(name.clone(), kind)).await {
+            Ok(Ok(lookup)) => Ok(Some(lookup)),
+            Ok(Err(error)) if error.is_no_records_found() => Ok(None),
+            Ok(Err(error)) => Err(self.failed(name, kind, error)),
+            Err(elapsed) => Err(self.failed(name, kind, elapsed)),
+        }
+    }
+
+    fn failed(&self, name: &Name, kind: RecordType, cause: impl StdError + Send + Sync + 'static) -> Error {
+        let advice = match self.servers {
+            Servers::Own(_) => "check that it runs there and serves this name",
+            Servers::System(_) => "check the system's DNS settings, or name a server in HOMING_DNS_SERVER",
+        };
+        Error::not_sent(format!(
+            "no usable answer to the question {kind} {name} from {}; {advice}",
+            self.servers.text()
+        ))
+        .with_source(cause)
+    }
+}
+
+/// A value from a record, and how long it may be believed.
+#[derive(Clone, Debug)]
+pub(super) struct Found<T> {
+    pub(super) value: T,
+    pub(super) ttl: Duration,
+}
+
+impl<T> Found<T> {
+    pub(super) fn map<U>(self, map: impl FnOnce(T) -> U) -> Found<U> {
+        Found { value: map(self.value), ttl: self.ttl }
+    }
+}
+
+/// The values of an answer. Each has the shortest time to live in the answer: an alias on the way may be the first to
+/// change (RFC 2181, section 10.1.1).
+pub(super) fn found<T>(lookup: Option<&Lookup>, value: impl Fn(&RData) -> Option<T>) -> Vec<Found<T>> {
+    let answers = lookup.map_or(&[][..], Lookup::answers);
+    let ttl = answers.iter().map(ttl).min().unwrap_or_default();
+    answers.iter().filter_map(|record| Some(Found { value: value(&record.data)?, ttl })).collect()
+}
+
+pub(super) fn ip_address(data: &RData) -> Option<IpAddr> {
+    data.ip_addr()
+}
+
+pub(super) fn ttl(record: &Record) -> Duration {
+    Duration::from_secs(record.ttl.into())
+}
+
+/// Answers to questions that were asked side by side. What was found counts, even where another question failed; a
+/// failure counts where nothing was found, because then it may be all that stood in the way.
+pub(super) fn combine<T>(answers: impl IntoIterator<Item = Result<Vec<T>>>) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    let mut failure = None;
+    for answer in answers {
+        match answer {
+            Ok(found) => all.extend(found),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(error) if all.is_empty() => Err(error),
+        Some(error) => {
+            debug!(error = &error as &dyn StdError, "one of several DNS questions failed, the others were answered");
+            Ok(all)
+        }
+        None => Ok(all),
+    }
+}
+
+/// What was found, for as long as its first part may be believed.
+pub(super) fn resolution(found: Vec<Found<SocketAddr>>) -> Resolution {
+    let ttl = found.iter().map(|found| found.ttl).min().unwrap_or(EMPTY_TTL);
+    Resolution::new(found.into_iter().map(|found| found.value), ttl)
+}
+
+/// The servers that are asked, for messages.
+#[derive(Debug)]
+enum Servers {
+    Own(SocketAddr),
+    System(Vec<IpAddr>),
+}
+
+impl Servers {
+    fn text(&self) -> String {
+        match self {
+            Self::Own(server) => format!("name server {server}"),
+            Self::System(servers) => servers.iter().fold("the system's name servers".to_owned(), |mut text, server| {
+                write!(text, " {server}").expect("a String takes all that is written");
+                text
+            }),
+        }
+    }
+}
+
+fn text(data: &RData) -> Option<String> {
+    let RData::TXT(text) = data else { return None };
+    Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned())
+}
+
+fn only(server: SocketAddr) -> ResolverConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = server.port();
+        connection
+    });
+    ResolverConfig::from_name_servers(vec![NameServerConfig::new(server.ip(), true, connections.into())])
+}
+
+/// The options with our limits in place of those of the system, which may be minutes.
+fn bounded(mut options: ResolverOpts, timeout: Duration) -> ResolverOpts {
+    // The deadline has room for one try more than there are: for the search list or a second question.
+    options.timeout = timeout / (TRIES + 1);
+    options.attempts = TRIES as usize - 1;
+    options.cache_size = 0;
+    options
+}
+
+fn no_system_configuration(cause: NetError) -> Error {
+    Error::misuse("the system's DNS settings cannot be read; correct them, or name a server in HOMING_DNS_SERVER")
+        .with_source(cause)
+}
+
+/// Whoever asks for more means for ever, and a question that old is better asked anew.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Within a try a UDP question is repeated every third of a second, against lost packets. The second one is against a
+/// connection that broke, or a server that restarted.
+const TRIES: u32 = 2;
+
+/// For an answer without addresses: soon, because the first node of a region may be starting at this moment, and a
+/// name server does not mind one question in five seconds.
+const EMPTY_TTL: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_counts_and_a_failure_counts_where_nothing_was() {
+        let failure = || Err(Error::not_sent("m"));
+        assert_eq!(combine([Ok(vec![1]), Ok(vec![2])]).unwrap(), [1, 2]);
+        assert_eq!(combine([failure(), Ok(vec![2])]).unwrap(), [2]);
+        assert_eq!(combine([Ok(vec![1]), failure()]).unwrap(), [1]);
+        assert_eq!(combine([Ok(Vec::<i32>::new()), Ok(vec![])]).unwrap(), Vec::<i32>::new());
+        assert!(combine([Ok(Vec::<i32>::new()), failure()]).unwrap_err().is_not_sent());
+        assert!(combine::<i32>([failure(), failure()]).unwrap_err().is_not_sent());
+    }
+
+    #[test]
+    fn the_servers_are_named() {
+        let system = Servers::System(vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()]);
+        assert_eq!(system.text(), "the system's name servers 10.0.0.1 fd00::1");
+        assert_eq!(Servers::Own("[fd00::1]:53".parse().unwrap()).text(), "name server [fd00::1]:53");
+    }
+
+    #[test]
+    fn the_shortest_time_to_live_is_that_of_the_whole() {
+        let found = [("10.0.0.1:1", 30), ("10.0.0.2:1", 7), ("10.0.0.3:1", 60)]
+            .map(|(address, ttl)| Found { value: address.parse().unwrap(), ttl: Duration::from_secs(ttl) });
+        assert_eq!(resolution(found.into()).ttl, Duration::from_secs(7));
+        assert_eq!(resolution(Vec::new()), Resolution::new([], EMPTY_TTL));
+    }
+}

@@ -1,0 +1,127 @@
+//! Which discovery the environment asks for.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::topology::setting;
+use crate::{Discover, DnsConfig, DnsTemplate, Error, FlyDns, Region, Result, StaticPeers, Topology};
+
+/// The discovery that these settings ask for; the first row whose variable is set counts.
+///
+/// | variable | discovery |
+/// |---|---|
+/// | `HOMING_PEERS` | [`StaticPeers`]: `iad=10.0.0.7:4750;syd=[fd00::7]:4750` |
+/// | `HOMING_PEER_DNS` | [`DnsTemplate`]: `{region}.{app}.internal`; needs `HOMING_REGIONS`: `iad,syd` |
+/// | `FLY_APP_NAME` | [`FlyDns`] |
+/// | none | [`StaticPeers::none`] |
+///
+/// `HOMING_DNS_SERVER` (`ip:port`, or an IP address for port 53) is asked in place of the system's name servers. An
+/// empty variable counts as not set. `port` is where the nodes listen; a static list and SRV records have their own.
+///
+/// # Errors
+///
+/// Misuse ([`Error::is_misuse`]) that names the variable and quotes what is wrong with it; also where both
+/// `HOMING_PEERS` and `HOMING_PEER_DNS` are set.
+pub fn discover_from_lookup(
+    topology: &Topology,
+    port: u16,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Arc<dyn Discover>> {
+    match (setting(lookup, PEERS), setting(lookup, PEER_DNS)) {
+        (Some(_), Some(_)) => Err(Error::misuse(format!("both {PEERS} and {PEER_DNS} are set; unset one of them"))),
+        (Some(peers), None) => {
+            let peers: StaticPeers = peers.parse().map_err(|error: Error| error.at(PEERS))?;
+            Ok(Arc::new(peers))
+        }
+        (None, Some(template)) => {
+            let (regions, dns) = (regions(lookup)?, dns(lookup)?);
+            let template = DnsTemplate::new(&template, topology.app(), regions, port, &dns);
+            Ok(Arc::new(template.map_err(|error| error.at(PEER_DNS))?))
+        }
+        (None, None) => match setting(lookup, FLY_APP_NAME) {
+            Some(app) => Ok(Arc::new(FlyDns::new(topology.app().unwrap_or(&app), port, &dns(lookup)?)?)),
+            None => Ok(Arc::new(StaticPeers::none())),
+        },
+    }
+}
+
+fn regions(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Region>> {
+    let Some(list) = setting(lookup, REGIONS) else {
+        return Err(Error::misuse(format!(
+            "{PEER_DNS} is set, and DNS names do not tell which regions there are; list them in {REGIONS}, as iad,syd"
+        )));
+    };
+    list.split(',').map(|name| Region::new(name.trim()).map_err(|error| error.at(REGIONS))).collect()
+}
+
+fn dns(lookup: &dyn Fn(&str) -> Option<String>) -> Result<DnsConfig> {
+    let Some(text) = setting(lookup, DNS_SERVER) else { return Ok(DnsConfig::default()) };
+    let server = text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, DNS_PORT).into()));
+    match server {
+        Ok(server) if server.port() != 0 => Ok(DnsConfig::default().with_server(server)),
+        _ => Err(Error::misuse(format!(
+            "{DNS_SERVER}: {text:?} is not the address of a name server; the form is 10.0.0.2:53 or [fd00::2]:53"
+        ))),
+    }
+}
+
+const DNS_PORT: u16 = 53;
+const DNS_SERVER: &str = "HOMING_DNS_SERVER";
+const FLY_APP_NAME: &str = "FLY_APP_NAME";
+const PEERS: &str = "HOMING_PEERS";
+const PEER_DNS: &str = "HOMING_PEER_DNS";
+const REGIONS: &str = "HOMING_REGIONS";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn discover(settings: &[(&str, &str)]) -> Result<Arc<dyn Discover>> {
+        let lookup = |name: &str| {
+            let (_, value) = settings.iter().find(|(key, _)| *key == name)?;
+            Some((*value).to_owned())
+        };
+        discover_from_lookup(&Topology::from_lookup(&lookup)?, 4750, &lookup)
+    }
+
+    #[test]
+    fn the_first_variable_that_is_set_counts() {
+        let fly = ("FLY_APP_NAME", "shop");
+        let server = ("HOMING_DNS_SERVER", "127.0.0.1:5300");
+        let table = [
+            (vec![], "StaticPeers"),
+            (vec![("HOMING_PEERS", " "), ("HOMING_PEER_DNS", ""), ("FLY_APP_NAME", "")], "StaticPeers"),
+            (vec![fly, server], "FlyDns"),
+            (vec![fly, ("HOMING_DNS_SERVER", "::1")], "FlyDns"),
+            (vec![fly, server, ("HOMING_PEERS", "iad=127.0.0.1:1")], "StaticPeers"),
+            (vec![fly, server, ("HOMING_PEER_DNS", "{region}.x"), ("HOMING_REGIONS", "iad, syd")], "DnsTemplate"),
+        ];
+        for (settings, expected) in table {
+            let discover = discover(&settings).unwrap();
+            assert!(format!("{discover:?}").starts_with(expected), "{settings:?}: {discover:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_quoted_with_its_variable() {
+        let template = ("HOMING_PEER_DNS", "{region}.x");
+        let regions = ("HOMING_REGIONS", "iad");
+        let table = [
+            (vec![("HOMING_PEERS", "iad=here:1")], "HOMING_PEERS: in \"iad=here:1\": \"here:1\" is not"),
+            (vec![("HOMING_PEERS", "iad=127.0.0.1:1"), template], "both HOMING_PEERS and HOMING_PEER_DNS"),
+            (vec![template], "list them in HOMING_REGIONS"),
+            (vec![template, ("HOMING_REGIONS", "iad,SYD")], "HOMING_REGIONS: \"SYD\" is not a region"),
+            (vec![template, ("HOMING_REGIONS", "iad,,")], "HOMING_REGIONS: \"\" is not a region"),
+            (vec![("HOMING_PEER_DNS", "x"), regions], "HOMING_PEER_DNS: the template \"x\" has no {region}"),
+            (vec![("HOMING_PEER_DNS", "{region}.{app}"), regions], "set HOMING_APP"),
+            (vec![template, regions, ("HOMING_DNS_SERVER", "ns.x:53")], "HOMING_DNS_SERVER: \"ns.x:53\""),
+            (vec![template, regions, ("HOMING_DNS_SERVER", "127.0.0.1:0")], "HOMING_DNS_SERVER: \"127.0.0.1:0\""),
+            (vec![("FLY_APP_NAME", "my_shop")], "\"my_shop\" is not the name of an app"),
+        ];
+        for (settings, part) in table {
+            let error = discover(&[&settings[..], &[("HOMING_DNS_SERVER", "127.0.0.1:53")]].concat()).unwrap_err();
+            assert!(error.is_misuse(), "{settings:?}");
+            assert!(error.to_string().contains(part), "{settings:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Any name server, through a template for host names.
+
+use std::net::{IpAddr, SocketAddr};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use tokio::time::Instant;
+
+use super::dns::{Dns, Found, combine, found, ip_address, resolution, ttl};
+use crate::{BoxFuture, Discover, DnsConfig, Error, Region, Resolution, Result};
+
+/// Discovery through DNS names of one's own, made from a template: `{region}` stands for the region, `{app}` for the
+/// name of the application.
+///
+/// - `{region}.{app}.internal` asks for AAAA and A records; the port is the configured one.
+/// - `srv:_homing._tcp.{region}.{app}.internal` asks for SRV records, whose ports count, and for the addresses of
+///   their targets unless they come along in the additional section. Every record is a peer; priority and weight are
+///   not looked at, because peers are picked by load and latency. The name itself must not be an alias (CNAME).
+///
+/// With the system's name servers its search list applies, as it would to any host name; a dot at the end of the
+/// template makes the name a whole one.
+#[derive(Debug)]
+pub struct DnsTemplate {
+    questions: Questions,
+    /// With `{app}` replaced and `{region}` not.
+    host: String,
+    regions: Vec<Region>,
+    dns: Dns,
+}
+
+impl DnsTemplate {
+    /// For the nodes of `app` in these regions; they listen on `port` unless SRV records say otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Misuse ([`Error::is_misuse`]) where the template has no `{region}`, has `{app}` and there is none, or does not
+    /// give host names; or where the system's DNS settings cannot be read.
+    pub fn new(
+        template: &str,
+        app: Option<&str>,
+        regions: impl IntoIterator<Item = Region>,
+        port: u16,
+        dns: &DnsConfig,
+    ) -> Result<Self> {
+        let (questions, host) = match template.strip_prefix("srv:") {
+            Some(host) => (Questions::Services, host),
+            None => (Questions::Addresses { port }, template),
+        };
+        let host = check(template, fill_app(template, host, app)?)?;
+        let mut regions: Vec<_> = regions.into_iter().collect();
+        regions.sort_unstable();
+        regions.dedup();
+        Ok(Self { questions, host, regions, dns: Dns::new(dns)? })
+    }
+
+    async fn services(&self, name: &Name, deadline: Instant) -> Result<Vec<Found<SocketAddr>>> {
+        let Some(lookup) = self.dns.records(name, RecordType::SRV, deadline).await? else {
+            return Ok(Vec::new());
+        };
+        let answers = stream::iter(found(Some(&lookup), service))
+            .map(|service| self.targets(service, &lookup, deadline))
+            .buffer_unordered(TARGETS_AT_ONCE)
+            .collect::<Vec<_>>();
+        combine(answers.await)
+    }
+
+    /// The addresses of one service, from what was sent along or by asking for them.
+    async fn targets(
+        &self,
+        service: Found<Service>,
+        lookup: &Lookup,
+        deadline: Instant,
+    ) -> Result<Vec<Found<SocketAddr>>> {
+        let Service { target, port } = service.value;
+        let mut addresses = sent_along(lookup, &target);
+        if addresses.is_empty() {
+            addresses = self.dns.addresses(&target, deadline).await?;
+        }
+        let with_port = |found: Found<_>| Found { value: (found.value, port).into(), ttl: found.ttl.min(service.ttl) };
+        Ok(addresses.into_iter().map(with_port).collect())
+    }
+}
+
+impl Discover for DnsTemplate {
+    fn resolve<'a>(&'a self, region: &'a Region) -> BoxFuture<'a, Result<Resolution>> {
+        Box::pin(async move {
+            let name = host_name(&self.host, region)?;
+            let deadline = self.dns.deadline();
+            let found = match self.questions {
+                Questions::Addresses { port } => {
+                    let addresses = self.dns.addresses(&name, deadline).await?;
+                    addresses.into_iter().map(|found| found.map(|ip| (ip, port).into())).collect()
+                }
+                Questions::Services => self.services(&name, deadline).await?,
+            };
+            Ok(resolution(found))
+        })
+    }
+
+    fn regions(&self) -> BoxFuture<'_, Result<Vec<Region>>> {
+        Box::pin(async move { Ok(self.regions.clone()) })
+    }
+}
+
+/// What is asked for a region.
+#[derive(Clone, Copy, Debug)]
+enum Questions {
+    /// AAAA and A.
+    Addresses { port: u16 },
+    /// SRV, then AAAA and A of the targets.
+    Services,
+}
+
+/// What an SRV record says.
+#[derive(Debug)]
+struct Service {
+    target: Name,
+    port: u16,
+}
+
+fn service(data: &RData) -> Option<Service> {
+    let RData::SRV(record) = data else { return None };
+    // A target of "." says that the service is decidedly not available there, RFC 2782.
+    (!record.target.is_root()).then(|| Service { target: record.target.clone(), port: record.port })
+}
+
+/// The addresses of a target in the additional section.
+fn sent_along(lookup: &Lookup, target: &Name) -> Vec<Found<IpAddr>> {
+    let records = lookup.additionals().iter().filter(|record| record.name == *target);
+    records.filter_map(|record| Some(Found { value: ip_address(&record.data)?, ttl: ttl(record) })).collect()
+}
+
+fn fill_app(template: &str, host: &str, app: Option<&str>) -> Result<String> {
+    match app {
+        Some(app) => Ok(host.replace(APP, app)),
+        None if host.contains(APP) => Err(Error::misuse(format!(
+            "the template {template:?} has {APP}, and the application has no name; set HOMING_APP"
+        ))),
+        None => Ok(host.to_owned()),
+    }
+}
+
+/// The host, if it gives a host name for a region.
+fn check(template: &str, host: String) -> Result<String> {
+    if !host.contains(REGION) {
+        return Err(Error::misuse(format!(
+            "the template {template:?} has no {REGION}, so every region would have the same nodes; put it where the \
+             region's name belongs"
+        )));
+    }
+    host_name(&host, &Region::local()).map_err(|error| error.at(format_args!("the template {template:?}")))?;
+    Ok(host)
+}
+
+fn host_name(host: &str, region: &Region) -> Result<Name> {
+    let host = host.replace(REGION, region.as_str());
+    let label = |label: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !label.is_empty() && label.bytes().all(allowed)
+    };
+    let labels = host.strip_suffix('.').unwrap_or(&host);
+    let name = labels.split('.').all(label).then(|| Name::from_ascii(&host).ok()).flatten();
+    name.ok_or_else(|| {
+        Error::misuse(format!(
+            "{host:?} is not a host name: labels of at most 63 letters, digits, - and _ with dots between them, and \
+             no port; correct HOMING_PEER_DNS or HOMING_APP"
+        ))
+    })
+}
+
+const APP: &str = "{app}";
+const REGION: &str = "{region}";
+
+/// How many targets of SRV records are looked up at the same time. Each is two questions; with many more at once a name
+/// server that limits its clients, or a full buffer on the way, answers fewer of them.
+const TARGETS_AT_ONCE: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(template: &str, app: Option<&str>) -> Result<DnsTemplate> {
+        let dns = DnsConfig::default().with_server("127.0.0.1:53".parse().unwrap());
+        DnsTemplate::new(template, app, [], 4750, &dns)
+    }
+
+    #[test]
+    fn placeholders_are_replaced() {
+        let table = [
+            ("{region}.{app}.internal", "iad.shop.internal"),
+            ("{region}.{app}.internal.", "iad.shop.internal."),
+            ("{app}-{region}.example.com", "shop-iad.example.com"),
+            ("{region}", "iad"),
+            ("srv:_homing._tcp.{region}.{app}.internal", "_homing._tcp.iad.shop.internal"),
+        ];
+        for (text, expected) in table {
+            let template = template(text, Some("shop")).unwrap();
+            let name = host_name(&template.host, &Region::new("iad").unwrap()).unwrap();
+            assert_eq!(name.to_ascii(), expected);
+            assert_eq!(matches!(template.questions, Questions::Services), text.starts_with("srv:"));
+        }
+    }
+
+    #[test]
+    fn a_template_that_gives_no_host_names_is_misuse() {
+        let table = [
+            ("", Some("shop"), "has no {region}"),
+            ("{app}.internal", Some("shop"), "has no {region}"),
+            ("{region}.{app}.internal", None, "set HOMING_APP"),
+            ("{region}.{zone}.internal", None, "\"local.{zone}.internal\" is not a host name"),
+            ("{region}..internal", None, "\"local..internal\" is not a host name"),
+            ("{region}.internal:4750", None, "\"local.internal:4750\" is not a host name"),
+            ("http://{region}.internal", None, "is not a host name"),
+            ("{region}.{app}.internal", Some("my app"), "\"local.my app.internal\" is not a host name"),
+            ("{region}.internal..", None, "is not a host name"),
+            ("srv:", None, "has no {region}"),
+        ];
+        for (text, app, part) in table {
+            let error = template(text, app).unwrap_err();
+            assert!(error.is_misuse(), "{text:?}");
+            assert!(error.to_string().contains(part), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_becomes_too_long_is_misuse_when_it_is_asked_for() {
+        let longest = Region::new("a".repeat(63)).unwrap();
+        assert!(host_name("{region}.internal", &longest).is_ok());
+        assert!(host_name("db-{region}.internal", &longest).unwrap_err().is_misuse());
+    }
+}

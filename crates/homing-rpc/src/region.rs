@@ -1,0 +1,131 @@
+//! A region: the unit in which instances are deployed, replicas placed and calls addressed.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::{Error, Result};
+
+/// The name of a region, such as `iad` or `eu-central-1`.
+///
+/// It is a DNS label, because discovery puts it into host names: 1 to 63 of `a` to `z`, `0` to `9` and `-`, neither
+/// beginning nor ending with `-` ([RFC 1123, section 2.1](https://www.rfc-editor.org/rfc/rfc1123#section-2.1)).
+/// Letters are lower case only, so that one region has one spelling.
+///
+/// ```
+/// use homing_rpc::Region;
+///
+/// let region: Region = "syd".parse()?;
+/// assert_eq!(region.as_str(), "syd");
+/// assert!(Region::new("Sydney!").is_err());
+/// # Ok::<(), homing_rpc::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Region(Arc<str>);
+
+impl Region {
+    /// A region with this name.
+    ///
+    /// # Errors
+    ///
+    /// Misuse ([`Error::is_misuse`]) where the name is not a DNS label in lower case.
+    pub fn new(name: impl AsRef<str>) -> Result<Self> {
+        let name = name.as_ref();
+        match flaw(name) {
+            None => Ok(Self(name.into())),
+            Some(flaw) => Err(Error::misuse(format!(
+                "{name:?} is not a region: {flaw}; use 1 to {LABEL_LENGTH} of a-z, 0-9 and -"
+            ))),
+        }
+    }
+
+    /// The region of a process that has no region settings: `local`.
+    pub fn local() -> Self {
+        Self("local".into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Region {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Region({self})")
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl FromStr for Region {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::new(name)
+    }
+}
+
+/// What is wrong with a name.
+fn flaw(name: &str) -> Option<&'static str> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() {
+        Some("it is empty")
+    } else if name.len() > LABEL_LENGTH {
+        Some("it is too long")
+    } else if !name.bytes().all(allowed) {
+        Some("it has a character that a DNS label in lower case may not have")
+    } else if name.starts_with('-') || name.ends_with('-') {
+        Some("it begins or ends with a hyphen")
+    } else {
+        None
+    }
+}
+
+/// The longest label of a host name, RFC 1035, section 2.3.4.
+const LABEL_LENGTH: usize = 63;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dns_label_is_a_region() {
+        let longest = "a".repeat(63);
+        for name in ["a", "iad", "eu-central-1", "0", "a--b", "xn--p1ai", &longest] {
+            assert_eq!(Region::new(name).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_misuse_that_quotes_the_name() {
+        let too_long = "a".repeat(64);
+        for name in ["", "-", "-iad", "iad-", "IAD", "i.ad", "i ad", "iad\n", "zürich", "i_ad", "{app}", &too_long] {
+            let error = Region::new(name).unwrap_err();
+            assert!(error.is_misuse(), "{name:?}");
+            assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn it_prints_as_its_name_and_pads() {
+        let region = Region::new("syd").unwrap();
+        assert_eq!(format!("{region}|{region:<5}|{region:?}"), "syd|syd  |Region(syd)");
+        assert_eq!("syd".parse::<Region>().unwrap(), region);
+    }
+
+    #[test]
+    fn local_is_a_region_like_any_other() {
+        assert_eq!(Region::new("local").unwrap(), Region::local());
+    }
+}
