@@ -1,0 +1,87 @@
+//! How a caller's deadline travels: as `grpc-timeout`, less what the answer needs to come home.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+/// How long the server may take, of what is left until the caller's deadline. The rest is for the way there and back,
+/// and for the server to tell that it gave up: its own answer, which knows whether anything was executed, arrives
+/// before the caller gives up by itself.
+pub(crate) fn server_time(left: Duration, round_trip: Duration) -> Duration {
+    let reserved = (round_trip + ANSWER_MARGIN).min(left / 2);
+    (left - reserved).max(SHORTEST)
+}
+
+/// The value of `grpc-timeout`: at most eight digits and a unit.
+/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
+pub(crate) fn encode(timeout: Duration) -> HeaderValue {
+    let text = match (timeout.as_millis(), timeout.as_secs()) {
+        (millis @ 0..=MOST, _) => format!("{millis}m"),
+        (_, secs @ 0..=MOST_SECONDS) => format!("{secs}S"),
+        _ => format!("{MOST}H"),
+    };
+    HeaderValue::try_from(text).expect("digits and a letter are a header value")
+}
+
+/// Reads a `grpc-timeout`. A malformed one counts as none, as tonic does it.
+pub(crate) fn decode(header: &HeaderValue) -> Option<Duration> {
+    let text = header.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// For the server to cancel what it does and to answer.
+const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+
+/// Less cannot be said in whole milliseconds.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Eight digits.
+const MOST: u128 = 99_999_999;
+const MOST_SECONDS: u64 = 99_999_999;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn the_way_home_is_reserved_but_never_more_than_half() {
+        let table = [(5000, 200, 4750), (5000, 0, 4950), (300, 200, 150), (60, 0, 30), (1, 0, 1), (0, 0, 1)];
+        for (left, round_trip, expected) in table {
+            assert_eq!(server_time(ms(left), ms(round_trip)), ms(expected), "{left} {round_trip}");
+        }
+    }
+
+    #[test]
+    fn timeouts_come_back() {
+        for timeout in [ms(1), ms(4750), ms(99_999_999), Duration::from_secs(100_000)] {
+            assert_eq!(decode(&encode(timeout)), Some(timeout));
+        }
+        assert_eq!(encode(Duration::MAX), "99999999H");
+        assert_eq!(decode(&HeaderValue::from_static("2M")), Some(Duration::from_secs(120)));
+    }
+
+    #[test]
+    fn malformed_ones_count_as_none() {
+        for header in ["", "m", "5", "5x", "-5m", "+5m", "123456789m", "5 m", "5mm"] {
+            assert_eq!(decode(&HeaderValue::from_static(header)), None, "{header:?}");
+        }
+        assert_eq!(decode(&HeaderValue::from_bytes("5µ".as_bytes()).unwrap()), None);
+    }
+}

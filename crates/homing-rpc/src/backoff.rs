@@ -1,0 +1,66 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+/// Delays that double from one attempt to the next, with jitter so that many nodes do not come back in one beat.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff {
+    first: Duration,
+    longest: Duration,
+    attempts: u32,
+}
+
+impl Backoff {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, attempts: 0 }
+    }
+
+    /// The delay before the next attempt: between half of the step and all of it.
+    pub(crate) fn next(&mut self, rng: &mut impl Rng) -> Duration {
+        let factor = 2_u32.saturating_pow(self.attempts);
+        self.attempts = self.attempts.saturating_add(1);
+        jittered(self.first.saturating_mul(factor).min(self.longest), rng)
+    }
+
+    /// The attempt succeeded.
+    pub(crate) fn reset(&mut self) {
+        self.attempts = 0;
+    }
+}
+
+/// Between half of the duration and all of it.
+pub(crate) fn jittered(duration: Duration, rng: &mut impl Rng) -> Duration {
+    duration.mul_f64(rng.random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
+        for step in [100, 200, 400, 500, 500] {
+            let delay = backoff.next(&mut rng);
+            assert!(delay >= Duration::from_millis(step / 2) && delay <= Duration::from_millis(step), "{delay:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next(&mut rng) <= Duration::from_millis(100));
+    }
+
+    #[test]
+    fn it_goes_on_for_ever() {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let mut backoff =
+            Backoff { attempts: u32::MAX - 1, ..Backoff::new(Duration::from_secs(1), Duration::from_secs(9)) };
+        for _ in 0..3 {
+            assert!(backoff.next(&mut rng) <= Duration::from_secs(9));
+        }
+    }
+}

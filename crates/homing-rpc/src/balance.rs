@@ -1,0 +1,182 @@
+//! Which of several peers gets the next call.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+use tokio::time::Instant;
+
+/// Power of two choices: of two random candidates the one with the lower cost, either where there is little between them.
+/// It spreads load nearly as evenly as asking all of them, and does not send everybody to the one that looks best at the
+/// moment. <https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf>
+pub(crate) fn choose(costs: &[f64], rng: &mut impl Rng) -> Option<usize> {
+    match costs.len() {
+        0 => None,
+        1 => Some(0),
+        count => {
+            let first = rng.random_range(0..count);
+            let second = (first + rng.random_range(1..count)) % count;
+            Some(if costs[second] * NEAR < costs[first] { second } else { first })
+        }
+    }
+}
+
+/// How busy one peer is, as seen from here.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    in_flight: AtomicUsize,
+    latency: Mutex<Latency>,
+}
+
+impl Load {
+    /// Counts a call as in flight until the guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// An answer arrived after this time.
+    pub(crate) fn observe(&self, now: Instant, latency: Duration) {
+        self.latency().observe(now, latency);
+    }
+
+    /// The shortest time in which the peer ever answered: the network's part of it.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.latency().floor.map_or(Duration::ZERO, Duration::from_secs_f64)
+    }
+
+    /// What another call costs: the expected time times the calls that share the peer.
+    pub(crate) fn cost(&self, now: Instant) -> f64 {
+        let in_flight = self.in_flight.load(Ordering::Relaxed) as f64;
+        (self.latency().expected(now) + NOISE) * (in_flight + 1.0)
+    }
+
+    fn latency(&self) -> std::sync::MutexGuard<'_, Latency> {
+        self.latency.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call in flight.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Load>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A moving average that jumps up to a slow answer and sinks with time, so that a peer that was slow once gets calls
+/// again. In seconds.
+#[derive(Debug, Default)]
+struct Latency {
+    average: f64,
+    floor: Option<f64>,
+    at: Option<Instant>,
+}
+
+impl Latency {
+    fn observe(&mut self, now: Instant, latency: Duration) {
+        let sample = latency.as_secs_f64();
+        let expected = self.expected(now);
+        self.floor = Some(self.floor.map_or(sample, |floor| floor.min(sample)));
+        self.average = if sample > expected { sample } else { expected + (sample - expected) * WEIGHT };
+        self.at = Some(now);
+    }
+
+    /// The average, on its way down to nothing: not to the fastest answer, which may have been a slow one too.
+    fn expected(&self, now: Instant) -> f64 {
+        let elapsed = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        self.average * (-elapsed / DECAY_SECONDS).exp()
+    }
+}
+
+/// How much a fast answer pulls the average down.
+const WEIGHT: f64 = 0.2;
+
+/// After this many seconds a slow answer counts for a third.
+const DECAY_SECONDS: f64 = 10.0;
+
+/// Added to every latency: differences far below say nothing. In seconds.
+const NOISE: f64 = 0.001;
+
+/// Costs that differ by less than this factor are as good as equal.
+const NEAR: f64 = 1.2;
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn shares(costs: &[f64]) -> Vec<usize> {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let mut shares = vec![0; costs.len()];
+        for _ in 0..10_000 {
+            shares[choose(costs, &mut rng).unwrap()] += 1;
+        }
+        shares
+    }
+
+    #[test]
+    fn of_none_none_and_of_one_that_one() {
+        let mut rng = SmallRng::seed_from_u64(7);
+        assert_eq!(choose(&[], &mut rng), None);
+        assert_eq!(choose(&[1.0], &mut rng), Some(0));
+    }
+
+    #[test]
+    fn of_two_always_the_cheaper_and_of_equals_either() {
+        assert_eq!(shares(&[2.0, 1.0]), [0, 10_000]);
+        for near in [[1.0, 1.0], [1.0, 1.1], [1.1, 1.0]] {
+            let shares = shares(&near);
+            assert!(shares.iter().all(|share| *share > 4_500), "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn of_many_the_dearest_never_and_the_cheapest_not_always() {
+        let shares = shares(&[1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(shares[3], 0);
+        assert!(shares[0] > shares[1] && shares[1] > shares[2] && shares[2] > 0, "{shares:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_in_flight_and_slow_answers_cost() {
+        let now = Instant::now();
+        let (busy, idle, slow) = (Arc::new(Load::default()), Arc::new(Load::default()), Arc::new(Load::default()));
+        for (load, latency) in [(&busy, MS), (&idle, MS), (&slow, 3 * MS)] {
+            load.observe(now, latency);
+        }
+        let calls = [busy.begin(), busy.begin(), busy.begin()];
+        assert!(idle.cost(now) < slow.cost(now) && slow.cost(now) < busy.cost(now));
+        drop(calls);
+        assert_eq!(busy.cost(now), idle.cost(now));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_answer_counts_at_once_and_is_forgiven_with_time() {
+        let start = Instant::now();
+        let mut latency = Latency::default();
+        latency.observe(start, 10 * MS);
+        latency.observe(start, 1000 * MS);
+        assert!((latency.expected(start) - 1.0).abs() < 1e-9);
+        assert!(latency.expected(start + Duration::from_secs(60)) < 0.01);
+        latency.observe(start, 10 * MS);
+        assert!(latency.expected(start) < 0.9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_round_trip_is_the_fastest_answer() {
+        let load = Load::default();
+        assert_eq!(load.round_trip(), Duration::ZERO);
+        for latency in [30 * MS, 20 * MS, 900 * MS] {
+            load.observe(Instant::now(), latency);
+        }
+        assert_eq!(load.round_trip(), 20 * MS);
+    }
+}

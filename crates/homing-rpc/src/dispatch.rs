@@ -1,0 +1,244 @@
+//! One request to one region, over as many peers as it takes.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{self, Instant};
+use tonic::{Response, Status};
+use tracing::{Span, debug};
+
+use crate::backoff::Backoff;
+use crate::channel::{Link, PeerChannel};
+use crate::fate::Fate;
+use crate::peer_set::PeerSet;
+use crate::pick::{Patience, Wish};
+use crate::{Error, PeerName, Reason, Result, Retry, TraceContext};
+
+/// How a request is to be sent.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Dispatch {
+    /// When the caller gives up.
+    pub deadline: Instant,
+    /// After which failures it is sent again. Default: [`Retry::NotProcessed`].
+    pub retry: Retry,
+    /// The trace that it belongs to. Default: that of the running function or scope, else a new one.
+    pub trace: Option<TraceContext>,
+    /// What it is called in the span and in errors. Default: `request`.
+    pub operation: Cow<'static, str>,
+}
+
+impl Dispatch {
+    /// A request that is given up at the deadline.
+    pub fn new(deadline: Instant) -> Self {
+        Self { deadline, retry: Retry::NotProcessed, trace: None, operation: Cow::Borrowed("request") }
+    }
+
+    /// After which failures it is sent again.
+    #[must_use]
+    pub fn with_retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// The trace that it belongs to.
+    #[must_use]
+    pub fn with_trace(self, trace: TraceContext) -> Self {
+        Self { trace: Some(trace), ..self }
+    }
+
+    /// What it is called in the span and in errors.
+    #[must_use]
+    pub fn with_operation(self, operation: impl Into<Cow<'static, str>>) -> Self {
+        Self { operation: operation.into(), ..self }
+    }
+
+    pub(crate) fn trace(&self) -> TraceContext {
+        let outer = self.trace.clone().or_else(TraceContext::current);
+        outer.map_or_else(TraceContext::root, |outer| outer.child())
+    }
+}
+
+/// An answer, and how it came about.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Dispatched<T> {
+    /// The answer.
+    pub response: T,
+    /// Who gave it.
+    pub peer: PeerName,
+    /// How many peers were asked, this one included.
+    pub attempts: u32,
+    /// The stage before the request left for the last time: choosing a peer, and earlier attempts.
+    pub route: Duration,
+    /// The stage from then to the answer.
+    pub forward: Duration,
+}
+
+/// The attempts of one dispatch.
+pub(crate) struct Attempts<'a> {
+    peers: &'a PeerSet,
+    dispatch: &'a Dispatch,
+    trace: TraceContext,
+    tried: Vec<SocketAddr>,
+    /// Of the last attempt.
+    failure: Option<Error>,
+    /// Of the last attempt whose fate is unknown.
+    unknown: Option<Error>,
+    backoff: Backoff,
+}
+
+/// What became of one attempt.
+enum Outcome<T> {
+    Answer(Response<T>),
+    Final(Error),
+    Again(Error, Patience),
+}
+
+impl<'a> Attempts<'a> {
+    pub(crate) fn new(peers: &'a PeerSet, dispatch: &'a Dispatch, trace: TraceContext) -> Self {
+        let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        Self { peers, dispatch, trace, tried: Vec::new(), failure: None, unknown: None, backoff }
+    }
+
+    pub(crate) async fn run<T, F, Fut>(mut self, send: F) -> Result<Dispatched<T>>
+    where
+        F: Fn(PeerChannel) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let began = Instant::now();
+        let mut patience = Patience::Any;
+        for attempts in 1..=MOST_ATTEMPTS {
+            let link = match self.pick(patience).await {
+                Ok(link) => link,
+                Err(error) => {
+                    let last = self.failure.take();
+                    return Err(self.fate(last.unwrap_or(error)));
+                }
+            };
+            Span::current().record("peer", tracing::field::display(link.name.address)).record("attempt", attempts);
+            let sent = Instant::now();
+            match self.attempt(&link, &send).await {
+                Outcome::Answer(response) => {
+                    return Ok(Dispatched {
+                        response: response.into_inner(),
+                        peer: link.name.clone(),
+                        attempts,
+                        route: sent - began,
+                        forward: sent.elapsed(),
+                    });
+                }
+                Outcome::Final(error) => return Err(self.fate(error)),
+                Outcome::Again(error, next) => {
+                    debug!(peer = %link.name, %error, "attempt failed, trying again");
+                    self.note(&link.name, error);
+                    patience = next;
+                }
+            }
+        }
+        let last = self.failure.take().unwrap_or_else(|| Error::not_sent("no attempt was made"));
+        Err(self.fate(last))
+    }
+
+    fn note(&mut self, peer: &PeerName, error: Error) {
+        self.tried.push(peer.address);
+        let last = if error.is_outcome_unknown() { &mut self.unknown } else { &mut self.failure };
+        *last = Some(error);
+    }
+
+    /// Once an attempt's fate is unknown, that of the whole is, however the later ones fail.
+    fn fate(self, error: Error) -> Error {
+        self.unknown.unwrap_or(error)
+    }
+
+    async fn pick(&mut self, patience: Patience) -> Result<Arc<Link>> {
+        let passed_over = self.peers.passed_over();
+        let wish = Wish { began: Instant::now(), tried: &self.tried, patience, passed_over: &passed_over };
+        let link = self.peers.pick(&wish, self.dispatch.deadline).await?;
+        let deadline = self.dispatch.deadline;
+        if self.tried.contains(&link.name.address) {
+            let pause = self.backoff.next(&mut rand::rng());
+            time::sleep_until(deadline.min(Instant::now() + pause)).await;
+        }
+        if deadline <= Instant::now() { Err(self.too_late_to_send(&link.name)) } else { Ok(link) }
+    }
+
+    async fn attempt<T, F, Fut>(&self, link: &Arc<Link>, send: &F) -> Outcome<T>
+    where
+        F: Fn(PeerChannel) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let deadline = self.dispatch.deadline;
+        let channel = PeerChannel::new(Arc::clone(link), Some(deadline), Some(self.trace.clone()));
+        let _in_flight = link.load.begin();
+        let began = Instant::now();
+        match time::timeout_at(deadline, send(channel.clone())).await {
+            Ok(Ok(response)) => {
+                link.load.observe(Instant::now(), began.elapsed());
+                Outcome::Answer(response)
+            }
+            Ok(Err(status)) => self.failed(&link.name, status),
+            Err(_) => {
+                // At least that slow.
+                link.load.observe(Instant::now(), began.elapsed());
+                Outcome::Final(self.too_late(&link.name, &channel))
+            }
+        }
+    }
+
+    fn failed<T>(&self, peer: &PeerName, status: Status) -> Outcome<T> {
+        if Reason::of(&status) == Some(Reason::NotPrimary) {
+            self.peers.pass_over(peer.address);
+        }
+        let patience = self.dispatch.retry.after(&status);
+        let error = failure(&self.dispatch.operation, peer, status);
+        match patience {
+            Some(patience) if Instant::now() < self.dispatch.deadline => Outcome::Again(error, patience),
+            _ => Outcome::Final(error),
+        }
+    }
+
+    fn too_late(&self, peer: &PeerName, channel: &PeerChannel) -> Error {
+        let operation = &self.dispatch.operation;
+        if channel.has_sent() {
+            Error::outcome_unknown(format!(
+                "{operation}: no answer from {peer} within the time limit; it may have been executed, so look before \
+                 sending it again"
+            ))
+        } else {
+            self.too_late_to_send(peer)
+        }
+    }
+
+    fn too_late_to_send(&self, peer: &PeerName) -> Error {
+        let operation = &self.dispatch.operation;
+        Error::not_sent(format!("{operation}: the time limit was over before it was sent to {peer}"))
+    }
+}
+
+/// The error for a status that ended a request.
+pub(crate) fn failure(operation: &str, peer: &PeerName, status: Status) -> Error {
+    if let Some(reason) = Reason::of(&status) {
+        let message = format!("{operation}: {peer} turned it down, {reason}: {}", status.message());
+        return Error::refused(reason, Reason::retry_after(&status), message);
+    }
+    match Fate::of(&status) {
+        Fate::NotExecuted => {
+            Error::not_sent(format!("{operation}: {peer} did not take it: {}", status.message())).with_source(status)
+        }
+        Fate::Unknown => Error::outcome_unknown(format!(
+            "{operation}: no usable answer from {peer}: {}; it may have been executed, so look before sending it again",
+            status.message()
+        ))
+        .with_source(status),
+    }
+}
+
+/// Each goes to another peer while there are others; a region with more peers of which none is usable has other
+/// troubles.
+const MOST_ATTEMPTS: u32 = 16;
+
+/// Before a peer is tried a second time.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,152 @@
+//! Whether a request that failed was executed.
+//!
+//! The rule: *not executed* needs a proof, everything else is *unknown*. The proofs are a connection that was never
+//! made, a request that never left this process, HTTP/2's own word that a stream was not processed, and a status with a
+//! reason of ours.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use hyper::client::conn::TrySendError;
+use tonic::Status;
+
+use crate::{PeerName, Reason};
+
+/// What is known of a request that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Provably not executed; it may be sent again.
+    NotExecuted,
+    /// It left this process, and what became of it is not known.
+    Unknown,
+}
+
+impl Fate {
+    /// The fate of a request that failed with a status.
+    pub(crate) fn of(status: &Status) -> Self {
+        if Reason::is_in(status) {
+            return Self::NotExecuted;
+        }
+        TransportError::in_status(status).map_or(Self::Unknown, |error| error.fate)
+    }
+}
+
+/// The transport failed; it travels through tonic as the source of a [`Status`].
+#[derive(Debug)]
+pub(crate) struct TransportError {
+    fate: Fate,
+    peer: PeerName,
+    cause: hyper::Error,
+}
+
+impl TransportError {
+    /// What hyper said in place of a response.
+    pub(crate) fn new<B>(peer: PeerName, error: TrySendError<B>) -> Self {
+        let fate = fate(&Symptoms::of(&error));
+        Self { fate, peer, cause: error.into_error() }
+    }
+
+    /// The status that carries it.
+    pub(crate) fn into_status(self) -> Status {
+        let mut status = Status::unavailable(self.to_string());
+        status.set_source(Arc::new(self));
+        status
+    }
+
+    /// Whether a status tells that the transport failed, and not what the peer answered.
+    pub(crate) fn is_in(status: &Status) -> bool {
+        Self::in_status(status).is_some()
+    }
+
+    fn in_status(status: &Status) -> Option<&Self> {
+        let mut causes = std::iter::successors(status.source(), |&cause| cause.source());
+        causes.find_map(|cause| cause.downcast_ref())
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the connection to {} failed", self.peer)
+    }
+}
+
+impl StdError for TransportError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// What hyper and h2 tell of a request that got no response.
+#[derive(Clone, Copy, Debug, Default)]
+struct Symptoms {
+    /// The whole request was handed back: it was never written.
+    handed_back: bool,
+    /// It was dropped before it was dispatched to the connection.
+    canceled: bool,
+    /// The peer reset the stream.
+    reset: Option<h2::Reason>,
+    /// The peer is going away, and the stream is above the last one that it processes.
+    go_away: Option<h2::Reason>,
+}
+
+impl Symptoms {
+    fn of<B>(error: &TrySendError<B>) -> Self {
+        let cause = error.error();
+        let mut symptoms =
+            Self { handed_back: error.message().is_some(), canceled: cause.is_canceled(), ..Self::default() };
+        if let Some(h2) = cause.source().and_then(|cause| cause.downcast_ref::<h2::Error>())
+            && h2.is_remote()
+        {
+            symptoms.reset = h2.reason().filter(|_| h2.is_reset());
+            symptoms.go_away = h2.reason().filter(|_| h2.is_go_away());
+        }
+        symptoms
+    }
+}
+
+/// REFUSED_STREAM: <https://www.rfc-editor.org/rfc/rfc9113#section-8.7>. GOAWAY: h2 ends only the streams above the last
+/// processed one with it, <https://www.rfc-editor.org/rfc/rfc9113#section-6.8>; with an error code the peer may be in a
+/// state in which we do not want to rely on that.
+fn fate(symptoms: &Symptoms) -> Fate {
+    let proven = symptoms.handed_back
+        || symptoms.canceled
+        || symptoms.reset == Some(h2::Reason::REFUSED_STREAM)
+        || symptoms.go_away == Some(h2::Reason::NO_ERROR);
+    if proven { Fate::NotExecuted } else { Fate::Unknown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proof_makes_a_request_not_executed() {
+        let none = Symptoms::default();
+        let reset = |reason| Symptoms { reset: Some(reason), ..none };
+        let go_away = |reason| Symptoms { go_away: Some(reason), ..none };
+        let table = [
+            (none, Fate::Unknown),
+            (Symptoms { handed_back: true, ..none }, Fate::NotExecuted),
+            (Symptoms { canceled: true, ..none }, Fate::NotExecuted),
+            (reset(h2::Reason::REFUSED_STREAM), Fate::NotExecuted),
+            (reset(h2::Reason::NO_ERROR), Fate::Unknown),
+            (reset(h2::Reason::CANCEL), Fate::Unknown),
+            (reset(h2::Reason::INTERNAL_ERROR), Fate::Unknown),
+            (go_away(h2::Reason::NO_ERROR), Fate::NotExecuted),
+            (go_away(h2::Reason::INTERNAL_ERROR), Fate::Unknown),
+            (go_away(h2::Reason::REFUSED_STREAM), Fate::Unknown),
+        ];
+        for (symptoms, expected) in table {
+            assert_eq!(fate(&symptoms), expected, "{symptoms:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_proves_it_and_no_code_does() {
+        assert_eq!(Fate::of(&Reason::NotPrimary.status("m")), Fate::NotExecuted);
+        for code in 1..=16 {
+            assert_eq!(Fate::of(&Status::new(code.into(), "m")), Fate::Unknown, "{code}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What a request has to pass before a service sees it.
+//!
+//! In this order: a credential, the protocol version, room. Nothing of a request's body is read before.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
+use tokio::time::{self, Instant};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::ServiceExt;
+use tracing::{Instrument, debug, debug_span};
+
+use crate::admission::{Admission, Kind, Permit};
+use crate::limited_body::LimitedBody;
+use crate::{Caller, Reason, Secret};
+
+/// The services of a server behind their gate. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    routes: Routes,
+    secret: Option<Secret>,
+    admission: Arc<Admission>,
+    max_message_bytes: usize,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        routes: Routes,
+        secret: Option<Secret>,
+        admission: Arc<Admission>,
+        max_message_bytes: usize,
+    ) -> Self {
+        Self(Arc::new(Inner { routes: routes.prepare(), secret, admission, max_message_bytes }))
+    }
+
+    /// Answers a request. `trusted` is set when the connection has shown a credential.
+    pub(crate) async fn handle(&self, request: Request<Body>, trusted: &AtomicBool) -> Response<Body> {
+        match self.admit(&request, trusted) {
+            Ok((permit, caller)) => self.serve(request, permit, caller).await,
+            Err(status) => {
+                debug!(path = request.uri().path(), status = status.message(), "request is turned down");
+                status.into_http()
+            }
+        }
+    }
+
+    fn admit(&self, request: &Request<Body>, trusted: &AtomicBool) -> Result<(Permit, Option<Caller>), Status> {
+        let (headers, path) = (request.headers(), request.uri().path());
+        self.check_credential(headers)?;
+        trusted.store(true, Ordering::Release);
+        let caller = match path.starts_with(OURS) {
+            true => Some(Caller::of_headers(headers, Instant::now())?),
+            false => None,
+        };
+        let permit = self.0.admission.enter(kind(path))?;
+        Ok((permit, caller))
+    }
+
+    fn check_credential(&self, headers: &HeaderMap) -> Result<(), Status> {
+        let Some(secret) = &self.0.secret else { return Ok(()) };
+        let message = match headers.get(AUTHORIZATION) {
+            Some(authorization) if secret.accepts(authorization) => return Ok(()),
+            Some(_) => "the credential is not the one of this node; set the same HOMING_SECRET on all nodes",
+            None => "the credential is missing; set the same HOMING_SECRET on all nodes",
+        };
+        Err(Reason::Unauthenticated.status(message))
+    }
+
+    async fn serve(&self, mut request: Request<Body>, permit: Permit, caller: Option<Caller>) -> Response<Body> {
+        let span = span(request.uri().path(), caller.as_ref());
+        let last = caller.as_ref().map(|caller| caller.deadline + ANSWER_TIMEOUT);
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        let request = request.map(|body| Body::new(LimitedBody::new(body, self.0.max_message_bytes)));
+        let answer = self.0.routes.clone().oneshot(request).instrument(span);
+        let response = match last {
+            Some(last) => match time::timeout_at(last, answer).await {
+                Ok(response) => response,
+                Err(_) => return Status::deadline_exceeded("the service gave no answer in time").into_http(),
+            },
+            None => answer.await,
+        };
+        let Ok(response) = response;
+        response.map(|inner| Body::new(HeldBody { inner, _permit: permit }))
+    }
+}
+
+/// What a path is about.
+fn kind(path: &str) -> Kind {
+    if path.starts_with(GRPC_OWN) || path == DESCRIBE { Kind::Other } else { Kind::Call }
+}
+
+fn span(path: &str, caller: Option<&Caller>) -> tracing::Span {
+    let span = debug_span!("homing.serve", path, caller = tracing::field::Empty, trace_id = tracing::field::Empty);
+    if let Some(caller) = caller {
+        span.record("caller", caller.region.as_str()).record("trace_id", caller.trace.trace_id());
+    }
+    span
+}
+
+/// The body of an answer: the request is being served until it has been handed over.
+#[derive(Debug)]
+struct HeldBody {
+    inner: Body,
+    _permit: Permit,
+}
+
+impl http_body::Body for HeldBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Our services: the rules for metadata are in `proto/homing/v1/rpc.proto`.
+const OURS: &str = "/homing.v1.";
+
+/// gRPC's own: health and reflection.
+const GRPC_OWN: &str = "/grpc.";
+
+/// Part of how peers watch each other.
+const DESCRIBE: &str = "/homing.v1.Rpc/Describe";
+
+/// A service ends its work at the deadline and then says so; one that does not is dropped after this time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_the_server_under_observation_is_not_work() {
+        let table = [
+            ("/homing.v1.Rpc/Call", Kind::Call),
+            ("/homing.v1.Database/Execute", Kind::Call),
+            ("/example.Service/Method", Kind::Call),
+            ("/homing.v1.Rpc/Describe", Kind::Other),
+            ("/grpc.health.v1.Health/Watch", Kind::Other),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Kind::Other),
+        ];
+        for (path, expected) in table {
+            assert_eq!(kind(path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Regions, discovery, peers and named functions: call a function in any region; knows no SQL.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use homing_rpc::{FunctionError, Region, Registry, Rpc, Secret, Server, StaticPeers, Topology};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> homing_rpc::Result<()> {
+//! let (iad, syd) = (Region::new("iad")?, Region::new("syd")?);
+//! let secret = Secret::new("the-same-on-all-nodes-and-not-in-the-source")?;
+//!
+//! // A node in the primary region.
+//! let mut functions = Registry::new();
+//! functions.register_fn("add", |_context, (a, b): (i64, i64)| async move {
+//!     a.checked_add(b).ok_or(FunctionError::new("too much"))
+//! })?;
+//! let server = Server::builder(Topology::new(iad.clone(), iad.clone()))
+//!     .listen(([127, 0, 0, 1], 0).into())
+//!     .secret(secret.clone())
+//!     .functions(Arc::new(functions))
+//!     .start()
+//!     .await?;
+//!
+//! // A node on the other side of the world.
+//! let peers = StaticPeers::none().with_region(iad.clone(), [server.local_addr()]);
+//! let rpc = Rpc::builder(Topology::new(syd, iad)).discover(Arc::new(peers)).secret(secret).build();
+//! let called = rpc.call_primary::<i64>("add", (40, 2), Duration::from_secs(5)).await?;
+//! assert_eq!(called.value, 42);
+//! server.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Structure
+//!
+//! - [`Topology`] says in which [`Region`] a node runs and which one is primary; [`Discover`] finds the addresses of a
+//!   region's nodes ([`FlyDns`], [`DnsTemplate`], [`StaticPeers`]).
+//! - [`Registry`] holds the named functions of a node, and [`Server`] offers them, with whatever gRPC services are added.
+//! - [`Rpc`] calls them. For each region in use one task keeps the list of peers; for each peer one task keeps its
+//!   connection and watches its health. A call goes to the less busy of two random peers that are up.
+//! - [`Rpc::dispatch`] is what a call is made of, for other services than that of named functions.
+//!
+//! # Guarantees
+//!
+//! - **Known fate.** Every error is one of *not sent*, *outcome unknown* and *executed*: see [`Error`]. *Not sent* needs a
+//!   proof: no connection, HTTP/2's word that the stream was not processed, or the peer's own that it turned the call down.
+//! - **At most once.** A call is sent again only while it was provably not executed, unless it is dispatched with
+//!   [`Retry::Always`].
+//! - **Time limits hold.** A call ends by its deadline. The server is given less time than the caller has, so that its
+//!   own answer, which says what became of the call, arrives before the caller gives up.
+//! - **Cancelling travels.** A dropped call tells the function ([`CallContext::cancelled`]), which ends at the deadline at
+//!   the latest.
+//! - **Everything is bounded:** messages, calls in flight, connections, attempts, addresses. Over the bound the answer is an
+//!   error at once.
+//! - **Nobody else.** Every request shows the [`Secret`]; without one a server serves loopback only.
+//! - **Nothing stays.** What an [`Rpc`] or a [`ServerHandle`] has started ends when its last handle is dropped.
+//!
+//! Calls are not ordered: two that are made at the same time may arrive in either order, at different nodes.
+//!
+//! # Features
+//!
+//! None.
+
+mod acceptor;
+mod admission;
+mod allowance;
+mod arguments;
+mod backoff;
+mod balance;
+mod call;
+mod caller;
+mod channel;
+mod codec;
+mod connection;
+mod discover;
+mod dispatch;
+mod error;
+mod fate;
+mod function;
+mod gate;
+mod limited_body;
+mod offer;
+mod peer;
+mod peer_name;
+mod peer_set;
+mod pick;
+mod reason;
+mod region;
+mod registry;
+mod retry;
+mod rpc;
+mod secret;
+mod server;
+mod service;
+mod topology;
+mod trace;
+
+pub use arguments::{Arguments, FromArguments, IntoArguments};
+pub use call::Called;
+pub use caller::Caller;
+pub use channel::PeerChannel;
+pub use discover::{
+    BoxFuture, Discover, DnsConfig, DnsTemplate, FlyDns, Resolution, StaticPeers, discover_from_lookup,
+};
+pub use dispatch::{Dispatch, Dispatched};
+pub use error::{Error, Result};
+pub use function::{CallContext, Details, Function, FunctionError};
+pub use limited_body::DEFAULT_MAX_MESSAGE_BYTES;
+pub use offer::{Positions, States};
+pub use peer_name::PeerName;
+pub use reason::Reason;
+pub use region::Region;
+pub use registry::Registry;
+pub use retry::Retry;
+pub use rpc::{Rpc, RpcBuilder};
+pub use secret::Secret;
+pub use server::{Server, ServerBuilder, ServerHandle};
+pub use topology::Topology;
+pub use trace::TraceContext;

@@ -1,0 +1,208 @@
+//! What a node offers to callers, near and far: its functions, and who it is.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use homing_proto::v1::call_response::Outcome;
+use homing_proto::v1::{CallRequest, CallResponse, DatabaseState, DescribeResponse, FunctionFailure, Position};
+use prost::Message;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio::time::{self, Instant};
+use tonic::Status;
+use tracing::Instrument;
+
+use crate::reason::truncate;
+use crate::{Arguments, BoxFuture, CallContext, Caller, Function, FunctionError, Reason, Registry, Topology};
+
+/// Asked after each function: positions that are not before any of its commits.
+pub trait Positions: fmt::Debug + Send + Sync + 'static {
+    /// One position for each database of the node; a database that cannot be asked is left out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at the caller's deadline.
+    fn current(&self) -> BoxFuture<'_, Vec<Position>>;
+}
+
+/// Asked by `Describe`: what is known of each database of the node, without asking it.
+pub trait States: fmt::Debug + Send + Sync + 'static {
+    /// One state for each database of the node.
+    fn states(&self) -> Vec<DatabaseState>;
+}
+
+/// What a node offers.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) topology: Topology,
+    pub(crate) functions: Arc<Registry>,
+    pub(crate) positions: Option<Arc<dyn Positions>>,
+    pub(crate) states: Option<Arc<dyn States>>,
+    pub(crate) max_message_bytes: usize,
+    node: String,
+    /// Closed with the offer: functions that nobody waits for any more do not outlive it.
+    life: watch::Sender<()>,
+}
+
+impl Offer {
+    pub(crate) fn new(topology: Topology) -> Self {
+        Self {
+            topology,
+            functions: Arc::default(),
+            positions: None,
+            states: None,
+            max_message_bytes: crate::DEFAULT_MAX_MESSAGE_BYTES,
+            node: format!("{:032x}", rand::random::<u128>()),
+            life: watch::Sender::new(()),
+        }
+    }
+
+    /// Runs a function. A status with a reason says that nothing was executed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it tells the function through its context; its task ends at the deadline at the latest.
+    pub(crate) async fn call(&self, request: CallRequest, caller: Caller) -> Result<CallResponse, Status> {
+        let Some(function) = self.functions.function(&request.function) else {
+            return Err(Reason::UnknownFunction.status(self.unknown(&request.function)));
+        };
+        let name = request.function;
+        let deadline = caller.deadline;
+        let began = Instant::now();
+        let result = self.run(function, Arguments::from_encoded(request.arguments), caller).await;
+        let execute = began.elapsed();
+        let outcome = match result {
+            Ok(result) => Outcome::Result(result),
+            Err(Stop::BadArguments(message)) => {
+                return Err(Reason::BadArguments.status(format!("function {name:?}: {message}")));
+            }
+            Err(Stop::TooLate) => return Err(too_late(&name)),
+            Err(Stop::Failed(failure)) => Outcome::Failure(failure),
+        };
+        let Ok(positions) = time::timeout_at(deadline, self.positions()).await else {
+            return Err(too_late(&name));
+        };
+        let execute_micros = u64::try_from(execute.as_micros()).unwrap_or(u64::MAX);
+        let response = CallResponse { positions, execute_micros, outcome: Some(outcome) };
+        Ok(self.fitting(&name, response))
+    }
+
+    pub(crate) fn describe(&self) -> DescribeResponse {
+        DescribeResponse {
+            protocol_version: homing_proto::PROTOCOL_VERSION,
+            node: self.node.clone(),
+            region: self.topology.region().to_string(),
+            primary_region: self.topology.primary_region().to_string(),
+            functions: self.functions.names().map(ToOwned::to_owned).collect(),
+            databases: self.states.as_ref().map(|states| states.states()).unwrap_or_default(),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// In a task of its own: a handler that is dropped does not tear the function in the middle of what it does.
+    async fn run(&self, function: Arc<dyn Function>, arguments: Arguments, caller: Caller) -> Result<Bytes, Stop> {
+        let Caller { region, deadline, trace } = caller;
+        let (context, _awaiting) = CallContext::new(region, deadline, trace.clone());
+        let running = trace.scope(async move { function.call(context, arguments).await });
+        let ended = ended(self.life.subscribe());
+        let task = async move {
+            tokio::select! {
+                result = time::timeout_at(deadline, running) => result.ok(),
+                () = ended => None,
+            }
+        };
+        match tokio::spawn(task.in_current_span()).await {
+            Ok(Some(Ok(result))) => Ok(result),
+            Ok(Some(Err(error))) => Err(stopped(&error)),
+            Ok(None) => Err(Stop::TooLate),
+            Err(error) => Err(panicked(error)),
+        }
+    }
+
+    async fn positions(&self) -> Vec<Position> {
+        match &self.positions {
+            Some(positions) => positions.current().await,
+            None => Vec::new(),
+        }
+    }
+
+    /// An answer that is too large would be lost, and with it that the function was executed.
+    fn fitting(&self, name: &str, response: CallResponse) -> CallResponse {
+        let (bytes, limit) = (response.encoded_len(), self.max_message_bytes);
+        if bytes <= limit {
+            return response;
+        }
+        let message = format!(
+            "the answer of function {name:?} has {bytes} bytes and may have {limit}; the function was executed"
+        );
+        let failure = FunctionFailure { message, ..FunctionFailure::default() };
+        CallResponse { outcome: Some(Outcome::Failure(failure)), ..response }
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let (mut name, functions) = (name.to_owned(), &self.functions);
+        truncate(&mut name, MAX_NAME_BYTES);
+        let region = self.topology.region();
+        if functions.names().len() == 0 {
+            return format!("no function {name:?} in region {region}: the node has registered none");
+        }
+        let mut names = functions.names().collect::<Vec<_>>().join(", ");
+        truncate(&mut names, MAX_LIST_BYTES);
+        format!("no function {name:?} in region {region}; registered are: {names}")
+    }
+}
+
+/// Why a function brought no result.
+enum Stop {
+    BadArguments(String),
+    Failed(FunctionFailure),
+    TooLate,
+}
+
+/// Completes when the sender is dropped.
+async fn ended(mut life: watch::Receiver<()>) {
+    while life.changed().await.is_ok() {}
+}
+
+fn stopped(error: &FunctionError) -> Stop {
+    let message = error.message().to_owned();
+    if error.is_bad_arguments() {
+        return Stop::BadArguments(message);
+    }
+    let (details_type, details) = match error.details() {
+        Some(details) => (details.type_name.clone(), details.bytes.clone()),
+        None => Default::default(),
+    };
+    Stop::Failed(FunctionFailure { message, details_type, details })
+}
+
+fn panicked(error: JoinError) -> Stop {
+    let Ok(panic) = error.try_into_panic() else { return Stop::TooLate };
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    let mut message = format!("the function panicked: {}", text.unwrap_or("no message"));
+    truncate(&mut message, MAX_PANIC_BYTES);
+    Stop::Failed(FunctionFailure { message, ..FunctionFailure::default() })
+}
+
+/// No reason: it was begun.
+fn too_late(name: &str) -> Status {
+    Status::deadline_exceeded(format!("function {name:?} did not end within the time limit and was stopped"))
+}
+
+/// Whether a message is within the limit.
+pub(crate) fn fits(message: &impl Message, max_bytes: usize) -> Result<(), String> {
+    let bytes = message.encoded_len();
+    if bytes <= max_bytes {
+        return Ok(());
+    }
+    Err(format!(
+        "{bytes} bytes to send, and a message may have {max_bytes}; send less or raise the limit on both sides"
+    ))
+}
+
+/// In the message about an unknown function.
+const MAX_NAME_BYTES: usize = 128;
+const MAX_LIST_BYTES: usize = 640;
+
+const MAX_PANIC_BYTES: usize = 4096;

@@ -1,0 +1,372 @@
+//! The peers of one region.
+//!
+//! [`PeerSet::spawn`] is called by [`Rpc`](crate::Rpc) at the first use of a region. The task owns the list of peers and
+//! their tasks; it looks the addresses up again when their time to live is over, adds and removes peers, and publishes
+//! a [`Snapshot`] after each change. It ends, and its peers' tasks with it, when the last [`PeerSet`] is dropped.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
+use tokio::time::{self, Instant};
+use tracing::{Instrument, info, warn};
+
+use crate::backoff::Backoff;
+use crate::balance::Load;
+use crate::channel::{Identity, Link};
+use crate::connection::chain;
+use crate::peer::{Peer, PeerState};
+use crate::pick::{Choice, Lookup, Member, Snapshot, Wish};
+use crate::{BoxFuture, Discover, Error, PeerName, Region, Resolution, Result};
+
+/// The peers of one region. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerSet {
+    region: Region,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    wanted: Arc<Notify>,
+    /// Peers whose database was not primary, and until when they are the last choice.
+    passed_over: Arc<Mutex<HashMap<SocketAddr, Instant>>>,
+    task: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl PeerSet {
+    pub(crate) fn spawn(
+        region: Region,
+        primary_region: Region,
+        discover: Arc<dyn Discover>,
+        identity: Arc<Identity>,
+    ) -> Self {
+        let (publish, snapshot) = watch::channel(Arc::default());
+        let (reporter, reports) = mpsc::channel(REPORTS);
+        let wanted = Arc::new(Notify::new());
+        let task = PeerSetTask {
+            region: region.clone(),
+            primary_region,
+            discover,
+            identity,
+            publish,
+            reporter,
+            reports,
+            wanted: Arc::clone(&wanted),
+            entries: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            lookup: None,
+            looking_up: None,
+            look_up_at: Instant::now(),
+            backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
+            rng: rand::make_rng(),
+            numbers: 0,
+            complained: false,
+        };
+        let span = tracing::info_span!(parent: None, "homing.peers", %region);
+        let task = tokio::spawn(task.run().instrument(span));
+        Self { region, snapshot, wanted, passed_over: Arc::default(), task: Arc::new(Mutex::new(Some(task))) }
+    }
+
+    /// The database of a peer is not the primary: others are asked before it for a while.
+    pub(crate) fn pass_over(&self, address: SocketAddr) {
+        let until = Instant::now() + PASSED_OVER;
+        self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).insert(address, until);
+    }
+
+    /// The peers that are passed over at the moment.
+    pub(crate) fn passed_over(&self) -> Vec<SocketAddr> {
+        let mut passed_over = self.passed_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        passed_over.retain(|_, until| *until > now);
+        passed_over.keys().copied().collect()
+    }
+
+    /// The peer for the next attempt. Waits for one to come up until all have failed since the wish began, or until the
+    /// deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(crate) async fn pick(&self, wish: &Wish<'_>, deadline: Instant) -> Result<Arc<Link>> {
+        let mut snapshots = self.snapshot.clone();
+        loop {
+            let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            match snapshot.choose(wish, Instant::now(), &mut rand::rng()) {
+                Choice::Peer(link) => return Ok(link),
+                Choice::Nobody => return Err(snapshot.nobody(&self.region)),
+                Choice::WaitAndWake => self.wanted.notify_one(),
+                Choice::Wait => {}
+            }
+            match time::timeout_at(deadline, snapshots.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(self.ended().await),
+                Err(_) => return Err(self.too_late(&snapshot)),
+            }
+        }
+    }
+
+    fn too_late(&self, snapshot: &Snapshot) -> Error {
+        let Self { region, .. } = self;
+        let state = match snapshot.members.is_empty() {
+            true => "its addresses are still being looked up".to_owned(),
+            false => snapshot.describe(),
+        };
+        Error::not_sent(format!("no peer in region {region} was up before the time limit: {state}"))
+    }
+
+    /// The task ends only with its last handle, or by a panic, which goes on here.
+    async fn ended(&self) -> Error {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            raise(error);
+        }
+        Error::not_sent(format!(
+            "the peers of region {} are no longer watched: the runtime is shutting down",
+            self.region
+        ))
+    }
+}
+
+struct PeerSetTask {
+    region: Region,
+    primary_region: Region,
+    discover: Arc<dyn Discover>,
+    identity: Arc<Identity>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    /// Given to each peer.
+    reporter: mpsc::Sender<(u64, PeerState)>,
+    reports: mpsc::Receiver<(u64, PeerState)>,
+    wanted: Arc<Notify>,
+    entries: BTreeMap<SocketAddr, Entry>,
+    tasks: JoinSet<()>,
+    lookup: Option<Lookup>,
+    looking_up: Option<BoxFuture<'static, Result<Resolution>>>,
+    look_up_at: Instant,
+    backoff: Backoff,
+    rng: SmallRng,
+    /// The number of the youngest peer. An address that goes and comes back is another peer.
+    numbers: u64,
+    /// Whether the failure of the look-up has been logged.
+    complained: bool,
+}
+
+struct Entry {
+    number: u64,
+    state: PeerState,
+    load: Arc<Load>,
+    wanted: Arc<Notify>,
+    task: AbortHandle,
+}
+
+impl PeerSetTask {
+    async fn run(mut self) {
+        loop {
+            tokio::select! {
+                () = self.publish.closed() => return,
+                Some((number, state)) = self.reports.recv() => self.on_report(number, state),
+                resolution = look_up(&mut self.looking_up) => self.on_resolution(resolution),
+                () = time::sleep_until(self.look_up_at), if self.looking_up.is_none() => self.start_look_up(),
+                () = self.wanted.notified() => self.on_wanted(),
+                Some(ended) = self.tasks.join_next() => on_peer_ended(ended),
+            }
+        }
+    }
+
+    fn on_report(&mut self, number: u64, state: PeerState) {
+        if let Some(entry) = self.entries.values_mut().find(|entry| entry.number == number) {
+            entry.state = state;
+            self.publish();
+        }
+    }
+
+    fn start_look_up(&mut self) {
+        let (discover, region) = (Arc::clone(&self.discover), self.region.clone());
+        self.looking_up = Some(Box::pin(async move {
+            match time::timeout(LOOK_UP_TIMEOUT, discover.resolve(&region)).await {
+                Ok(resolution) => resolution,
+                Err(_) => Err(Error::not_sent(format!("no answer within {LOOK_UP_TIMEOUT:?}"))),
+            }
+        }));
+    }
+
+    fn on_resolution(&mut self, resolution: Result<Resolution>) {
+        self.looking_up = None;
+        match resolution {
+            Ok(resolution) if resolution.addresses.is_empty() => self.on_no_address("discovery has no address for it"),
+            Ok(resolution) => self.on_addresses(resolution),
+            Err(error) => self.on_no_address(&chain(&error)),
+        }
+        self.publish();
+    }
+
+    fn on_addresses(&mut self, resolution: Resolution) {
+        if std::mem::take(&mut self.complained) {
+            info!(region = %self.region, "peer addresses are known again");
+        }
+        self.backoff.reset();
+        self.look_up_at = Instant::now() + resolution.ttl.clamp(Resolution::MIN_TTL, Resolution::MAX_TTL);
+        self.lookup = Some(Lookup { at: Instant::now(), failure: None });
+        if resolution.addresses.len() > MOST_PEERS {
+            warn!(region = %self.region, addresses = resolution.addresses.len(), MOST_PEERS, "too many peers, using the first");
+        }
+        let addresses: BTreeSet<SocketAddr> = resolution.addresses.into_iter().take(MOST_PEERS).collect();
+        self.entries.retain(|address, entry| {
+            let stays = addresses.contains(address);
+            if !stays {
+                info!(%address, "peer is removed");
+                entry.task.abort();
+            }
+            stays
+        });
+        for address in addresses {
+            if !self.entries.contains_key(&address) {
+                self.add(address);
+            }
+        }
+    }
+
+    /// Keeps the list as it is.
+    fn on_no_address(&mut self, failure: &str) {
+        let retry = self.backoff.next(&mut self.rng);
+        self.look_up_at = Instant::now() + retry;
+        self.lookup = Some(Lookup { at: Instant::now(), failure: Some(failure.into()) });
+        if !std::mem::replace(&mut self.complained, true) {
+            warn!(region = %self.region, %failure, kept = self.entries.len(), "no peer addresses, keeping those that are known");
+        }
+    }
+
+    fn add(&mut self, address: SocketAddr) {
+        self.numbers += 1;
+        let (load, wanted) = (Arc::<Load>::default(), Arc::new(Notify::new()));
+        let peer = Peer {
+            name: PeerName::new(self.region.clone(), address),
+            identity: Arc::clone(&self.identity),
+            primary_region: self.primary_region.clone(),
+            load: Arc::clone(&load),
+            wanted: Arc::clone(&wanted),
+            reports: self.reporter.clone(),
+            number: self.numbers,
+        };
+        let task = self.tasks.spawn(peer.run().in_current_span());
+        let entry = Entry { number: self.numbers, state: PeerState::Connecting, load, wanted, task };
+        self.entries.insert(address, entry);
+    }
+
+    /// Somebody waits for a peer.
+    fn on_wanted(&mut self) {
+        let down = self.entries.values().filter(|entry| matches!(entry.state, PeerState::Down(_)));
+        down.for_each(|entry| entry.wanted.notify_one());
+        if self.entries.is_empty() {
+            let last = self.lookup.as_ref().map_or(Instant::now(), |lookup| lookup.at);
+            self.look_up_at = self.look_up_at.min(last + SHORTEST_RETRY);
+        }
+    }
+
+    fn publish(&self) {
+        let member = |(address, entry): (&SocketAddr, &Entry)| Member {
+            name: PeerName::new(self.region.clone(), *address),
+            state: entry.state.clone(),
+            load: Arc::clone(&entry.load),
+        };
+        let members = self.entries.iter().map(member).collect();
+        self.publish.send_replace(Arc::new(Snapshot { members, lookup: self.lookup.clone() }));
+    }
+}
+
+/// Never completes while no look-up is under way.
+async fn look_up(looking_up: &mut Option<BoxFuture<'static, Result<Resolution>>>) -> Result<Resolution> {
+    match looking_up {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A peer's task runs until it is aborted.
+fn on_peer_ended(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        raise(error);
+    }
+}
+
+/// A panic in a task is a bug that is not to go unnoticed.
+fn raise(error: JoinError) {
+    if error.is_panic() {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+/// Reports wait in the peers' tasks when it is full, which costs nothing but time; one for each of a usual number of
+/// peers.
+const REPORTS: usize = 32;
+
+/// More addresses than that in one region are taken for a mistake.
+const MOST_PEERS: usize = 256;
+
+/// For one look-up, whatever the resolver's own limits are.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer is the last choice after it said that its database is not the primary: roles change.
+const PASSED_OVER: Duration = Duration::from_secs(1);
+
+/// Between look-ups without an address: when somebody waits, at first, and at most.
+const SHORTEST_RETRY: Duration = crate::peer::SHORTEST_DELAY;
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StaticPeers;
+    use crate::pick::Patience;
+
+    fn spawn(discover: impl Discover) -> PeerSet {
+        let region = Region::local();
+        let identity = Arc::new(Identity::new(&region, None));
+        PeerSet::spawn(region.clone(), region, Arc::new(discover), identity)
+    }
+
+    async fn pick(peers: &PeerSet) -> Result<Arc<Link>> {
+        let began = Instant::now();
+        let wish = Wish { began, tried: &[], patience: Patience::Any, passed_over: &[] };
+        peers.pick(&wish, began + Duration::from_secs(600)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_does_not_sit_out_the_delay_of_a_peer_that_has_long_been_down() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let peers = spawn(StaticPeers::none().with_region(Region::local(), [nobody]));
+        pick(&peers).await.unwrap_err();
+        // Each failed attempt is told; by then the delays are seconds.
+        let mut snapshots = peers.snapshot.clone();
+        for _ in 0..10 {
+            snapshots.changed().await.unwrap();
+        }
+        time::advance(Duration::from_secs(1)).await;
+        let began = Instant::now();
+        let error = pick(&peers).await.unwrap_err();
+        assert!(error.to_string().contains("refused"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+
+    #[derive(Debug)]
+    struct Panics;
+
+    impl Discover for Panics {
+        fn resolve<'a>(&'a self, _: &'a Region) -> BoxFuture<'a, Result<Resolution>> {
+            panic!("a bug in the look-up")
+        }
+
+        fn regions(&self) -> BoxFuture<'_, Result<Vec<Region>>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a bug in the look-up")]
+    async fn a_panic_in_the_task_goes_on_in_the_caller() {
+        let _ = pick(&spawn(Panics)).await;
+    }
+}

@@ -1,0 +1,328 @@
+//! Which peer of a region the next attempt goes to, or why none.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::balance::{self, Load};
+use crate::channel::Link;
+use crate::peer::{Down, PeerState};
+use crate::{Error, PeerName, Reason, Region};
+
+/// The peers of a region at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) members: Vec<Member>,
+    /// How the last look-up of the region's addresses went; `None` before the first is done.
+    pub(crate) lookup: Option<Lookup>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) name: PeerName,
+    pub(crate) state: PeerState,
+    pub(crate) load: Arc<Load>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Lookup {
+    pub(crate) at: Instant,
+    /// Why there is no address.
+    pub(crate) failure: Option<Arc<str>>,
+}
+
+/// What an attempt asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    /// Since when it is waiting.
+    pub(crate) began: Instant,
+    /// Peers that were tried before: not again while there are others.
+    pub(crate) tried: &'a [SocketAddr],
+    /// What to do when none of the others is up.
+    pub(crate) patience: Patience,
+    /// Peers whose database said that it is not the primary a moment ago: the last choice.
+    pub(crate) passed_over: &'a [SocketAddr],
+}
+
+/// What else an attempt may go to, and wait for, while no untried peer is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Anything: also a peer that was tried before.
+    Any,
+    /// Peers that were not tried yet and may come up.
+    Others,
+    /// Nothing.
+    None,
+}
+
+#[derive(Debug)]
+pub(crate) enum Choice {
+    /// This one.
+    Peer(Arc<Link>),
+    /// Ask again when something has changed.
+    Wait,
+    /// The same, and tell the peers that are down that somebody waits.
+    WaitAndWake,
+    /// There is none.
+    Nobody,
+}
+
+impl Snapshot {
+    pub(crate) fn choose(&self, wish: &Wish<'_>, now: Instant, rng: &mut impl Rng) -> Choice {
+        let untried = |member: &&Member| !wish.tried.contains(&member.name.address);
+        let fresh: Vec<&Member> = self.members.iter().filter(untried).collect();
+        if let Some(link) = cheapest(&fresh, wish.passed_over, now, rng) {
+            return Choice::Peer(link);
+        }
+        if wish.patience == Patience::None {
+            return Choice::Nobody;
+        }
+        if let Some(wait) = self.hope(&fresh, wish) {
+            return wait;
+        }
+        if wish.patience == Patience::Others {
+            return Choice::Nobody;
+        }
+        let all: Vec<&Member> = self.members.iter().collect();
+        match cheapest(&all, wish.passed_over, now, rng) {
+            Some(link) => Choice::Peer(link),
+            None => self.hope(&all, wish).unwrap_or(Choice::Nobody),
+        }
+    }
+
+    /// Whether waiting may bring one of these members up.
+    fn hope(&self, members: &[&Member], wish: &Wish<'_>) -> Option<Choice> {
+        if self.members.is_empty() {
+            return match &self.lookup {
+                None => Some(Choice::Wait),
+                Some(lookup) => (!is_recent(lookup.at, wish)).then_some(Choice::WaitAndWake),
+            };
+        }
+        let stale = |down: &Down| down.refusal.is_none() && !is_recent(down.at, wish);
+        let mut hope = None;
+        for member in members {
+            match &member.state {
+                PeerState::Down(down) if stale(down) => return Some(Choice::WaitAndWake),
+                PeerState::Down(_) => {}
+                PeerState::Connecting | PeerState::Ready(_) => hope = Some(Choice::Wait),
+            }
+        }
+        hope
+    }
+
+    /// What to tell a caller for whom there is nobody.
+    pub(crate) fn nobody(&self, region: &Region) -> Error {
+        if self.members.is_empty() {
+            let failure = self.lookup.as_ref().and_then(|lookup| lookup.failure.as_deref());
+            let failure = failure.unwrap_or("the look-up is not done yet");
+            return Error::not_sent(format!(
+                "no peer is known in region {region}: {failure}; check the name of the region and where its addresses \
+                 come from"
+            ));
+        }
+        let message = format!("no peer in region {region} can take the call: {}", self.describe());
+        match self.common_refusal() {
+            Some(reason) => Error::refused(reason, None, message),
+            None => Error::not_sent(message),
+        }
+    }
+
+    /// Each address and what is the matter with it.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = String::new();
+        for (index, member) in self.members.iter().take(MOST_LISTED).enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            let matter = match &member.state {
+                PeerState::Connecting => "still connecting",
+                PeerState::Ready(_) => "up",
+                PeerState::Down(down) => &down.message,
+            };
+            let _ = write!(text, "{separator}{}: {matter}", member.name.address);
+        }
+        if let Some(more @ 1..) = self.members.len().checked_sub(MOST_LISTED) {
+            let _ = write!(text, "; and {more} more");
+        }
+        text
+    }
+
+    /// The reason for which all of them turn this node away.
+    fn common_refusal(&self) -> Option<Reason> {
+        let mut refusals = self.members.iter().map(|member| match &member.state {
+            PeerState::Down(down) => down.refusal,
+            _ => None,
+        });
+        let first = refusals.next()??;
+        refusals.all(|refusal| refusal == Some(first)).then_some(first)
+    }
+}
+
+fn cheapest(members: &[&Member], passed_over: &[SocketAddr], now: Instant, rng: &mut impl Rng) -> Option<Arc<Link>> {
+    let mut ready: Vec<(&Arc<Link>, &Member)> =
+        members.iter().filter_map(|member| Some((member.link()?, *member))).collect();
+    if ready.iter().any(|(_, member)| !passed_over.contains(&member.name.address)) {
+        ready.retain(|(_, member)| !passed_over.contains(&member.name.address));
+    }
+    let costs: Vec<f64> = ready.iter().map(|(_, member)| member.load.cost(now)).collect();
+    balance::choose(&costs, rng).map(|index| Arc::clone(ready[index].0))
+}
+
+impl Member {
+    /// The connection, unless it has ended and the news is still on its way.
+    fn link(&self) -> Option<&Arc<Link>> {
+        match &self.state {
+            PeerState::Ready(link) if !link.is_closed() => Some(link),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a failure counts for somebody who waits.
+fn is_recent(failed_at: Instant, wish: &Wish<'_>) -> bool {
+    failed_at + RECENT >= wish.began
+}
+
+/// A failure so short before is as good as one after: what it would be asked again is what it just said.
+const RECENT: Duration = crate::peer::SHORTEST_DELAY;
+
+/// In an error message.
+const MOST_LISTED: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+    use tokio::time;
+
+    use super::*;
+    use crate::channel::Identity;
+
+    fn address(port: u16) -> SocketAddr {
+        ([10, 0, 0, 1], port).into()
+    }
+
+    fn name(port: u16) -> PeerName {
+        PeerName::new(Region::local(), address(port))
+    }
+
+    fn member(port: u16, state: PeerState) -> Member {
+        Member { name: name(port), state, load: Arc::default() }
+    }
+
+    fn snapshot(members: impl IntoIterator<Item = Member>) -> Snapshot {
+        let lookup = Some(Lookup { at: Instant::now(), failure: None });
+        Snapshot { members: members.into_iter().collect(), lookup }
+    }
+
+    fn down(at: Instant, refusal: Option<Reason>) -> PeerState {
+        PeerState::Down(Down { at, message: "broken".into(), refusal })
+    }
+
+    /// A connection of which the other end never says anything.
+    async fn ready(port: u16) -> (PeerState, impl Sized) {
+        let (here, there) = tokio::io::duplex(1024);
+        let (requests, driver) = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .handshake(hyper_util::rt::TokioIo::new(here))
+            .await
+            .unwrap();
+        let identity = Arc::new(Identity::new(&Region::local(), None));
+        let link = Link { name: name(port), requests, identity, load: Arc::default() };
+        (PeerState::Ready(Arc::new(link)), (there, driver))
+    }
+
+    /// What is chosen: a port, or a word.
+    fn chosen(snapshot: &Snapshot, wish: &Wish<'_>) -> String {
+        match snapshot.choose(wish, Instant::now(), &mut SmallRng::seed_from_u64(7)) {
+            Choice::Peer(link) => link.name.address.port().to_string(),
+            Choice::Wait => "wait".into(),
+            Choice::WaitAndWake => "wake".into(),
+            Choice::Nobody => "nobody".into(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_addresses_it_waits_for_the_look_up_only() {
+        let began = Instant::now();
+        let wish = Wish { began, ..wish() };
+        assert_eq!(chosen(&Snapshot::default(), &wish), "wait");
+        time::advance(Duration::from_secs(1)).await;
+        assert_eq!(chosen(&snapshot([]), &wish), "nobody");
+        let late = Wish { began: Instant::now() + Duration::from_secs(1), ..wish };
+        assert_eq!(chosen(&snapshot([]), &late), "wake");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_fails_once_every_peer_has_failed_since_it_began() {
+        let old = Instant::now();
+        time::advance(Duration::from_secs(1)).await;
+        let wish = wish();
+        let new = Instant::now();
+        let table = [
+            (vec![PeerState::Connecting], "wait"),
+            (vec![down(new, None), PeerState::Connecting], "wait"),
+            (vec![down(new, None), down(old, None)], "wake"),
+            (vec![down(new, None), down(new, None)], "nobody"),
+            (vec![down(old, Some(Reason::Unauthenticated))], "nobody"),
+            (vec![down(new - RECENT, None)], "nobody"),
+        ];
+        for (states, expected) in table {
+            let members = states.into_iter().zip(1..).map(|(state, port)| member(port, state));
+            let snapshot = snapshot(members);
+            assert_eq!(chosen(&snapshot, &wish), expected, "{snapshot:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_is_tried_again_only_when_no_other_is_left_and_it_is_allowed() {
+        let ((one, _one), (two, _two)) = (ready(1).await, ready(2).await);
+        let both = snapshot([member(1, one.clone()), member(2, two)]);
+        let (first, all) = ([address(1)], [address(1), address(2)]);
+        assert_eq!(chosen(&both, &Wish { tried: &first, ..wish() }), "2");
+        for (patience, expected) in [(Patience::None, "nobody"), (Patience::Others, "nobody")] {
+            assert_eq!(chosen(&both, &Wish { tried: &all, patience, ..wish() }), expected);
+        }
+        assert!(chosen(&both, &Wish { tried: &all, ..wish() }).parse::<u16>().is_ok());
+        let coming = snapshot([member(1, one), member(2, PeerState::Connecting)]);
+        for (patience, expected) in [(Patience::None, "nobody"), (Patience::Others, "wait"), (Patience::Any, "wait")] {
+            assert_eq!(chosen(&coming, &Wish { tried: &first, patience, ..wish() }), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_passed_over_is_the_last_choice_but_a_choice() {
+        let ((one, _one), (two, _two)) = (ready(1).await, ready(2).await);
+        let both = snapshot([member(1, one), member(2, two)]);
+        let passed_over = [address(1)];
+        let wish = Wish { passed_over: &passed_over, ..wish() };
+        assert_eq!(chosen(&both, &wish), "2");
+        let tried = [address(2)];
+        assert_eq!(chosen(&both, &Wish { tried: &tried, ..wish }), "1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_ended_is_not_chosen_before_the_news_arrive() {
+        let (state, driver) = ready(1).await;
+        let alone = snapshot([member(1, state)]);
+        assert_eq!(chosen(&alone, &wish()), "1");
+        drop(driver);
+        assert_eq!(chosen(&alone, &wish()), "wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_error_names_each_address_and_a_common_refusal() {
+        let now = Instant::now();
+        let members = (1..=10).map(|port| member(port, down(now, Some(Reason::Unauthenticated))));
+        let error = snapshot(members).nobody(&Region::local());
+        assert!(error.is_not_sent() && error.is_unauthenticated());
+        assert!(error.to_string().contains("10.0.0.1:8: broken; and 2 more"), "{error}");
+        let mixed = snapshot([member(1, down(now, Some(Reason::Unauthenticated))), member(2, down(now, None))]);
+        assert_eq!(mixed.nobody(&Region::local()).reason(), None);
+    }
+
+    fn wish() -> Wish<'static> {
+        Wish { began: Instant::now(), tried: &[], patience: Patience::Any, passed_over: &[] }
+    }
+}

@@ -1,0 +1,162 @@
+//! The functions that a node offers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::codec;
+use crate::{Arguments, BoxFuture, CallContext, Error, FromArguments, Function, FunctionError, Result};
+
+/// The functions that a node offers, by name.
+///
+/// ```
+/// use homing_rpc::{CallContext, FunctionError, Registry};
+///
+/// let mut registry = Registry::new();
+/// registry.register_fn("add", |_context: CallContext, (a, b): (i64, i64)| async move {
+///     a.checked_add(b).ok_or_else(|| FunctionError::new("overflow"))
+/// })?;
+/// assert_eq!(registry.names().collect::<Vec<_>>(), ["add"]);
+/// # Ok::<(), homing_rpc::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Registry(BTreeMap<String, Arc<dyn Function>>);
+
+impl Registry {
+    /// No functions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a function.
+    ///
+    /// # Errors
+    ///
+    /// Misuse where the name is empty, longer than 255 bytes or taken.
+    pub fn register(&mut self, function: impl Function) -> Result<()> {
+        let name = function.name().to_owned();
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return Err(Error::misuse(format!(
+                "{name:?} cannot be the name of a function; use 1 to {MAX_NAME_BYTES} bytes"
+            )));
+        }
+        if self.0.contains_key(&name) {
+            return Err(Error::misuse(format!(
+                "a function {name:?} is registered already; give one of the two another name"
+            )));
+        }
+        self.0.insert(name, Arc::new(function));
+        Ok(())
+    }
+
+    /// Adds an async closure or function as the function `name`. Its second parameter is a tuple of the arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Self::register).
+    pub fn register_fn<F, Fut, A, R, E>(&mut self, name: impl Into<String>, function: F) -> Result<()>
+    where
+        F: Fn(CallContext, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        A: FromArguments + Send + 'static,
+        R: Serialize + Send + 'static,
+        E: Into<FunctionError> + Send + 'static,
+    {
+        self.register(Closure { name: name.into(), function, parameters: PhantomData::<fn(A)> })
+    }
+
+    /// The function of a name.
+    pub fn function(&self, name: &str) -> Option<Arc<dyn Function>> {
+        self.0.get(name).cloned()
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.names()).finish()
+    }
+}
+
+struct Closure<F, A> {
+    name: String,
+    function: F,
+    parameters: PhantomData<fn(A)>,
+}
+
+impl<F, Fut, A, R, E> Function for Closure<F, A>
+where
+    F: Fn(CallContext, A) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, E>> + Send + 'static,
+    A: FromArguments + Send + 'static,
+    R: Serialize + Send + 'static,
+    E: Into<FunctionError> + Send + 'static,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn call(&self, context: CallContext, arguments: Arguments) -> BoxFuture<'static, Result<Bytes, FunctionError>> {
+        let arguments = match arguments.decode() {
+            Ok(arguments) => arguments,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
+        let running = (self.function)(context, arguments);
+        Box::pin(async move {
+            let result = running.await.map_err(Into::into)?;
+            Ok(codec::encode(&result)?)
+        })
+    }
+}
+
+/// A name travels in every call and in error messages.
+const MAX_NAME_BYTES: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{IntoArguments, Region, TraceContext};
+
+    fn registry() -> Registry {
+        let mut registry = Registry::new();
+        registry.register_fn("double", |_, (n,): (u32,)| async move { Ok::<_, FunctionError>(n * 2) }).unwrap();
+        registry
+    }
+
+    fn context() -> CallContext {
+        CallContext::new(Region::local(), Instant::now(), TraceContext::root()).0
+    }
+
+    #[tokio::test]
+    async fn a_closure_is_called_by_name() {
+        let function = registry().function("double").unwrap();
+        let result = function.call(context(), (21,).into_arguments().unwrap()).await.unwrap();
+        assert_eq!(codec::decode::<u32>(&result).unwrap(), 42);
+    }
+
+    #[tokio::test]
+    async fn arguments_that_do_not_decode_never_reach_the_closure() {
+        let function = registry().function("double").unwrap();
+        let error = function.call(context(), ("x",).into_arguments().unwrap()).await.unwrap_err();
+        assert!(error.is_bad_arguments());
+    }
+
+    #[test]
+    fn a_name_that_is_taken_or_no_name_is_misuse() {
+        let mut registry = registry();
+        for name in ["double", "", &"x".repeat(256)] {
+            let error = registry.register_fn(name, |_, ()| async { Ok::<_, FunctionError>(()) }).unwrap_err();
+            assert!(error.is_misuse(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The server: offers functions to other nodes.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower::Service;
+use tracing::{info, warn};
+
+use crate::acceptor::Acceptor;
+use crate::admission::Admission;
+use crate::gate::Gate;
+use crate::offer::Offer;
+use crate::service::RpcService;
+use crate::{Error, Positions, Registry, Result, Secret, States, Topology};
+
+/// A gRPC server that offers a node's functions to the other nodes, and whatever services are added to it.
+///
+/// Every request has to show the secret, from the first byte on, also for health and reflection. Without a secret only
+/// loopback addresses are served.
+#[derive(Debug)]
+pub struct Server(());
+
+impl Server {
+    /// Settings of a server in the region of the topology.
+    pub fn builder(topology: Topology) -> ServerBuilder {
+        ServerBuilder {
+            offer: Offer::new(topology),
+            listen: DEFAULT_LISTEN,
+            secret: None,
+            routes: Routes::default(),
+            max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+        }
+    }
+}
+
+/// Settings of a [`Server`].
+#[derive(Debug)]
+#[must_use = "nothing is served before start"]
+pub struct ServerBuilder {
+    offer: Offer,
+    listen: SocketAddr,
+    secret: Option<Secret>,
+    routes: Routes,
+    max_in_flight: u32,
+    drain_timeout: Duration,
+}
+
+impl ServerBuilder {
+    /// The address to listen on; port 0 takes a free one. Default: 127.0.0.1:4750.
+    pub fn listen(self, listen: SocketAddr) -> Self {
+        Self { listen, ..self }
+    }
+
+    /// The credential that every request has to show. Default: none, and loopback addresses only.
+    pub fn secret(self, secret: Secret) -> Self {
+        Self { secret: Some(secret), ..self }
+    }
+
+    /// The functions that are offered. Default: none.
+    pub fn functions(mut self, functions: Arc<Registry>) -> Self {
+        self.offer.functions = functions;
+        self
+    }
+
+    /// Asked after each function. Default: no positions.
+    pub fn positions(mut self, positions: Arc<dyn Positions>) -> Self {
+        self.offer.positions = Some(positions);
+        self
+    }
+
+    /// What `Describe` says of the node's databases. Default: nothing.
+    pub fn states(mut self, states: Arc<dyn States>) -> Self {
+        self.offer.states = Some(states);
+        self
+    }
+
+    /// Another gRPC service. Its handlers find out who asks by [`Caller::of`](crate::Caller::of) where it is one of
+    /// `homing.v1`. The size of messages is limited here; raise the service's own limit out of the way.
+    pub fn service<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        S: NamedService + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// How many bytes a message may have. Default: [`DEFAULT_MAX_MESSAGE_BYTES`](crate::DEFAULT_MAX_MESSAGE_BYTES). The
+    /// clients of the application have to agree.
+    pub fn max_message_bytes(mut self, max_message_bytes: usize) -> Self {
+        self.offer.max_message_bytes = max_message_bytes;
+        self
+    }
+
+    /// How many calls are served at a time; the next one is answered with *overloaded* at once. Default: 1024, which is
+    /// more than a database can do at a time, and less than what fills a small machine's memory.
+    pub fn max_in_flight(self, max_in_flight: u32) -> Self {
+        Self { max_in_flight, ..self }
+    }
+
+    /// How long a shutdown waits for the calls in flight. Default: 10 s.
+    pub fn drain_timeout(self, drain_timeout: Duration) -> Self {
+        Self { drain_timeout, ..self }
+    }
+
+    /// Listens and serves until the handle is dropped or shut down.
+    ///
+    /// # Errors
+    ///
+    /// Misuse: the address is not a loopback address and there is no secret, or it cannot be listened on, or no call
+    /// would be let in.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is left listening.
+    pub async fn start(self) -> Result<ServerHandle> {
+        self.check()?;
+        let listener = TcpListener::bind(self.listen).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (local_addr, listener) = listener.map_err(|error| {
+            Error::misuse(format!("cannot listen on {}; choose another address or port", self.listen))
+                .with_source(error)
+        })?;
+        let health = HealthReporter::new();
+        let admission = Arc::new(Admission::new(self.max_in_flight));
+        let max_message_bytes = self.offer.max_message_bytes;
+        let region = self.offer.topology.region().clone();
+        let routes = self
+            .routes
+            .add_service(RpcService::new(self.offer).into_server())
+            .add_service(health_service(&health))
+            .add_service(reflection()?);
+        let gate = Gate::new(routes, self.secret, Arc::clone(&admission), max_message_bytes);
+        let (closing, closed) = watch::channel(false);
+        let most_streams = self.max_in_flight.saturating_add(STREAMS_ABOVE);
+        let task = tokio::spawn(Acceptor::new(listener, gate, closed, most_streams).run());
+        info!(%local_addr, %region, "serving");
+        Ok(ServerHandle { local_addr, health, admission, closing, drain_timeout: self.drain_timeout, task })
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.secret.is_none() && !self.listen.ip().is_loopback() {
+            return Err(Error::misuse(format!(
+                "without a secret anybody who reaches {} could run functions on this node, so it is not served; set \
+                 HOMING_SECRET to at least 32 characters on all nodes, or listen on a loopback address such as 127.0.0.1",
+                self.listen
+            )));
+        }
+        if self.max_in_flight == 0 || self.max_in_flight > MOST_IN_FLIGHT {
+            return Err(Error::misuse(format!("max_in_flight has to be 1 to {MOST_IN_FLIGHT}")));
+        }
+        Ok(())
+    }
+}
+
+/// A running server. Dropped, it stops at once: calls in flight are torn, and their callers do not know their fate. Shut
+/// it down to let them end.
+pub struct ServerHandle {
+    local_addr: SocketAddr,
+    health: HealthReporter,
+    admission: Arc<Admission>,
+    closing: watch::Sender<bool>,
+    drain_timeout: Duration,
+    task: JoinHandle<()>,
+}
+
+impl ServerHandle {
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Ends it in order: tells its peers that it is not serving, turns down new calls so that they go to another node,
+    /// waits for the calls in flight as long as the drain timeout, and closes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it stops at once.
+    pub async fn shutdown(mut self) {
+        info!(local_addr = %self.local_addr, in_flight = self.admission.in_flight(), "shutting down");
+        self.health.set_service_status(WHOLE_SERVER, ServingStatus::NotServing).await;
+        self.admission.drain();
+        if time::timeout(self.drain_timeout, self.admission.idle()).await.is_err() {
+            warn!(in_flight = self.admission.in_flight(), "calls are still in flight, closing nevertheless");
+        }
+        // Ends the health streams, without which no connection would become idle.
+        self.health.clear_service_status(WHOLE_SERVER).await;
+        self.closing.send_replace(true);
+        if let Ok(Err(error)) = time::timeout(CLOSE_TIMEOUT, &mut self.task).await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ServerHandle").field("local_addr", &self.local_addr).finish_non_exhaustive()
+    }
+}
+
+fn health_service(
+    health: &HealthReporter,
+) -> tonic_health::pb::health_server::HealthServer<tonic_health::server::HealthService> {
+    let service = tonic_health::server::HealthService::from_health_reporter(health.clone());
+    tonic_health::pb::health_server::HealthServer::new(service)
+}
+
+fn reflection()
+-> Result<tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(homing_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| Error::misuse("the descriptors of the services cannot be read").with_source(error))
+}
+
+/// The name under which health knows the server as a whole.
+const WHOLE_SERVER: &str = "";
+
+/// Without a secret.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), DEFAULT_PORT);
+const DEFAULT_PORT: u16 = 4750;
+
+const DEFAULT_MAX_IN_FLIGHT: u32 = 1024;
+const MOST_IN_FLIGHT: u32 = 1 << 20;
+
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For the connections to say goodbye once the calls have ended.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// On one connection, for what is not a call.
+const STREAMS_ABOVE: u32 = 64;

@@ -1,0 +1,37 @@
+//! The gRPC service `homing.v1.Rpc`.
+
+use homing_proto::v1::rpc_server::{Rpc, RpcServer};
+use homing_proto::v1::{CallRequest, CallResponse, DescribeRequest, DescribeResponse};
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::Caller;
+use crate::offer::Offer;
+
+/// Answers for a node's offer.
+#[derive(Debug)]
+pub(crate) struct RpcService {
+    offer: Offer,
+}
+
+impl RpcService {
+    pub(crate) fn new(offer: Offer) -> Self {
+        Self { offer }
+    }
+
+    /// Sizes are limited by the gate.
+    pub(crate) fn into_server(self) -> RpcServer<Self> {
+        RpcServer::new(self).max_decoding_message_size(usize::MAX)
+    }
+}
+
+#[async_trait]
+impl Rpc for RpcService {
+    async fn call(&self, request: Request<CallRequest>) -> Result<Response<CallResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        self.offer.call(request.into_inner(), caller).await.map(Response::new)
+    }
+
+    async fn describe(&self, _request: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
+        Ok(Response::new(self.offer.describe()))
+    }
+}

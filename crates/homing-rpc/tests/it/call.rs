@@ -1,0 +1,184 @@
+//! Calls that arrive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_proto::v1::{DatabaseState, Position};
+use homing_rpc::{BoxFuture, FunctionError, Positions, Registry, States, TraceContext};
+
+use crate::world::{Addresses, builder, client, region, secret, serve, server, soon, topology};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_function_in_another_region_returns_its_result() {
+    let iad = serve("iad").await;
+    let rpc = client(&[iad.local_addr()]);
+    let called = rpc.call::<i64>(&region("iad"), "add", (40, 2), LIMIT).await.unwrap();
+    assert_eq!(called.value, 42);
+    assert_eq!(called.attempts, 1);
+    assert_eq!(called.peer.unwrap().to_string(), format!("iad/{}", iad.local_addr()));
+    assert!(called.forward >= called.execute);
+    assert_eq!(rpc.call_primary::<String>("echo", &"hello", LIMIT).await.unwrap().value, "hello");
+}
+
+#[tokio::test]
+async fn a_function_in_the_own_region_runs_in_place() {
+    let rpc = client(&[]);
+    let called = rpc.call::<i64>(&region("syd"), "add", (40, 2), LIMIT).await.unwrap();
+    assert_eq!((called.value, called.attempts, called.peer), (42, 0, None));
+}
+
+#[tokio::test]
+async fn errors_are_of_the_same_class_here_and_there() {
+    let iad = serve("iad").await;
+    let rpc = client(&[iad.local_addr()]);
+    for place in [region("iad"), region("syd")] {
+        let error = rpc.call::<()>(&place, "nonesuch", (), LIMIT).await.unwrap_err();
+        assert!(error.is_unknown_function() && error.is_not_sent(), "{error}");
+        assert!(error.to_string().contains("add, echo"), "{error}");
+
+        let error = rpc.call::<i64>(&place, "add", (1, "two"), LIMIT).await.unwrap_err();
+        assert!(error.is_bad_arguments() && error.is_not_sent(), "{error}");
+        assert!(error.to_string().contains("argument 2"), "{error}");
+
+        let error = rpc.call::<()>(&place, "fail", &"no luck", LIMIT).await.unwrap_err();
+        assert!(error.is_function_failed() && error.is_executed(), "{error}");
+        assert!(error.to_string().contains("no luck"), "{error}");
+        assert_eq!(error.details().unwrap().type_name, "example.Details");
+        assert_eq!(error.details().unwrap().bytes, "details");
+
+        let error = rpc.call::<bool>(&place, "echo", &"text", LIMIT).await.unwrap_err();
+        assert!(error.is_executed() && !error.is_function_failed(), "{error}");
+        assert!(error.to_string().contains("bool"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_panics_fails_and_the_connection_stays() {
+    let mut registry = Registry::new();
+    let fall = |_, ()| async { Err::<(), FunctionError>(if true { panic!("down it goes") } else { "".into() }) };
+    registry.register_fn("fall", fall).unwrap();
+    let iad = server("iad").functions(Arc::new(registry)).start().await.unwrap();
+    let rpc = client(&[iad.local_addr()]);
+    for _ in 0..2 {
+        let error = rpc.call_primary::<()>("fall", (), LIMIT).await.unwrap_err();
+        assert!(error.is_function_failed(), "{error}");
+        assert!(error.to_string().contains("down it goes"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_optional_parameter_does_not_break_old_callers() {
+    let iad = serve("iad").await;
+    let rpc = client(&[iad.local_addr()]);
+    let old = rpc.call_primary::<String>("greet", &"Ada", LIMIT).await.unwrap();
+    assert_eq!(old.value, "Dear Ada");
+    let new = rpc.call_primary::<String>("greet", ("Ada", Some("Countess")), LIMIT).await.unwrap();
+    assert_eq!(new.value, "Countess Ada");
+    let newer = rpc.call_primary::<String>("greet", ("Ada", Some("Countess"), None::<u8>), LIMIT).await.unwrap();
+    assert_eq!(newer.value, "Countess Ada");
+}
+
+#[tokio::test]
+async fn every_region_is_called() {
+    let (iad, ams) = (serve("iad").await, serve("ams").await);
+    let addresses = Addresses::new();
+    addresses.set("iad", Some(vec![iad.local_addr()]));
+    addresses.set("ams", Some(vec![ams.local_addr()]));
+    addresses.set("ord", Some(vec![]));
+    let rpc = builder(addresses).build();
+    let all = rpc.call_all::<String>("place", (), LIMIT).await.unwrap();
+    let all: Vec<(String, Option<String>)> =
+        all.into_iter().map(|(region, called)| (region.to_string(), called.ok().map(|called| called.value))).collect();
+    let place = |name: &str| Some(name.to_owned());
+    let expected = [("ams", place("ams")), ("iad", place("iad")), ("ord", None), ("syd", place("syd"))];
+    assert_eq!(all, expected.map(|(region, place)| (region.to_owned(), place)));
+}
+
+#[tokio::test]
+async fn the_trace_and_the_caller_travel_along() {
+    let iad = serve("iad").await;
+    let rpc = client(&[iad.local_addr()]);
+    let trace = TraceContext::root();
+    for place in [region("iad"), region("syd")] {
+        let call = rpc.call::<(String, String)>(&place, "trace", (), LIMIT);
+        let seen = trace.clone().scope(call).await.unwrap().value;
+        assert_eq!(seen, (trace.trace_id(), "syd".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_call_made_by_a_function_continues_its_trace() {
+    let (iad, outer) = (serve("iad").await, {
+        let mut registry = Registry::new();
+        let inner = client(&[]);
+        let outer = move |_, ()| {
+            let inner = inner.clone();
+            async move {
+                Ok::<_, FunctionError>(inner.call::<(String, String)>(&region("syd"), "trace", (), LIMIT).await?.value)
+            }
+        };
+        registry.register_fn("outer", outer).unwrap();
+        server("ams").functions(Arc::new(registry)).start().await.unwrap()
+    });
+    let addresses = Addresses::new();
+    addresses.set("iad", Some(vec![iad.local_addr()]));
+    addresses.set("ams", Some(vec![outer.local_addr()]));
+    let rpc = builder(addresses).build();
+    let trace = TraceContext::root();
+    let ams = region("ams");
+    let call = rpc.call::<(String, String)>(&ams, "outer", (), LIMIT);
+    assert_eq!(trace.clone().scope(call).await.unwrap().value.0, trace.trace_id());
+}
+
+#[derive(Debug)]
+struct Database;
+
+impl Positions for Database {
+    fn current(&self) -> BoxFuture<'_, Vec<Position>> {
+        Box::pin(async { vec![Position { lsn: 42, ..Position::default() }] })
+    }
+}
+
+impl States for Database {
+    fn states(&self) -> Vec<DatabaseState> {
+        vec![DatabaseState { database: "main".into(), ..DatabaseState::default() }]
+    }
+}
+
+#[tokio::test]
+async fn positions_and_states_come_along() {
+    let iad = server("iad").positions(Arc::new(Database)).states(Arc::new(Database)).start().await.unwrap();
+    let rpc = client(&[iad.local_addr()]);
+    assert_eq!(rpc.call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap().positions[0].lsn, 42);
+    let described = rpc.describe(&region("iad"), LIMIT).await.unwrap();
+    assert_eq!((described.region.as_str(), described.primary_region.as_str()), ("iad", "iad"));
+    assert_eq!(described.functions, ["add", "echo", "fail", "greet", "long", "place", "trace"]);
+    assert_eq!(described.databases[0].database, "main");
+    assert_eq!(described.protocol_version, homing_proto::PROTOCOL_VERSION);
+    assert_eq!(rpc.describe(&region("syd"), LIMIT).await.unwrap().region, "syd");
+}
+
+#[tokio::test]
+async fn a_large_message_goes_both_ways() {
+    let iad = serve("iad").await;
+    let rpc = client(&[iad.local_addr()]);
+    let text = "x".repeat(12 * 1024 * 1024);
+    let called = soon("echo", rpc.call_primary::<String>("echo", &text, LIMIT)).await.unwrap();
+    assert_eq!(called.value.len(), text.len());
+}
+
+#[tokio::test]
+async fn without_a_secret_loopback_is_served() {
+    let functions = Arc::new(crate::world::functions("iad"));
+    let iad = homing_rpc::Server::builder(topology("iad"))
+        .listen("127.0.0.1:0".parse().unwrap())
+        .functions(functions)
+        .start()
+        .await
+        .unwrap();
+    let peers = homing_rpc::StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
+    let rpc = homing_rpc::Rpc::builder(topology("syd")).discover(Arc::new(peers)).secret(secret()).build();
+    assert_eq!(rpc.call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap().value, 3);
+}

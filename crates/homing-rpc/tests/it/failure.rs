@@ -1,0 +1,361 @@
+//! Calls that fail, or would have.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_rpc::{FunctionError, Registry, Retry, Rpc, StaticPeers};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::world::{ANY_PORT, Addresses, Link, Relay, SOON, builder, client, functions, region, serve, server, soon};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A node of `iad` whose function `hang` tells when it has begun, and when it is cancelled or dropped, and never ends.
+async fn hanging() -> (homing_rpc::ServerHandle, mpsc::UnboundedReceiver<&'static str>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let mut registry = functions("iad");
+    let hang = move |context: homing_rpc::CallContext, ()| {
+        let tell = tell.clone();
+        async move {
+            let _dropped = Told(tell.clone(), "dropped");
+            tell.send("begun").unwrap();
+            context.cancelled().await;
+            tell.send("cancelled").unwrap();
+            std::future::pending::<Result<(), FunctionError>>().await
+        }
+    };
+    registry.register_fn("hang", hang).unwrap();
+    (server("iad").functions(Arc::new(registry)).start().await.unwrap(), told)
+}
+
+struct Told(mpsc::UnboundedSender<&'static str>, &'static str);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.send(self.1);
+    }
+}
+
+/// An address at which nothing listens.
+async fn nobody() -> SocketAddr {
+    TcpListener::bind(ANY_PORT).await.unwrap().local_addr().unwrap()
+}
+
+async fn add(rpc: &Rpc) -> homing_rpc::Result<homing_rpc::Called<i64>> {
+    soon("add", rpc.call_primary("add", (40, 2), LIMIT)).await
+}
+
+#[tokio::test]
+async fn a_call_in_flight_when_its_peer_dies_has_an_unknown_outcome_and_the_next_goes_to_another() {
+    let (hang, mut told) = hanging().await;
+    let relay = Relay::to(hang.local_addr()).await;
+    let addresses = Addresses::new();
+    addresses.set("iad", Some(vec![relay.address]));
+    let rpc = builder(addresses.clone()).build();
+    let call = tokio::spawn({
+        let rpc = rpc.clone();
+        async move { rpc.call_primary::<()>("hang", (), LIMIT).await }
+    });
+    assert_eq!(soon("begun", told.recv()).await, Some("begun"));
+    let other = serve("iad").await;
+    addresses.set("iad", Some(vec![relay.address, other.local_addr()]));
+    addresses.asked(2).await;
+
+    relay.set(Link::Cut);
+    let error = soon("error", call).await.unwrap().unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error:?}");
+    assert!(error.to_string().contains(&relay.address.to_string()), "{error}");
+    let began = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(add(&rpc).await.unwrap().peer.unwrap().address, other.local_addr());
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(soon("cancelled", told.recv()).await, Some("cancelled"));
+}
+
+#[tokio::test]
+async fn a_call_that_was_provably_not_processed_goes_to_another_peer_by_itself() {
+    let (first, second) = (serve("iad").await, serve("iad").await);
+    let relay = Relay::to(first.local_addr()).await;
+    let rpc = client(&[relay.address]);
+    add(&rpc).await.unwrap();
+    // Streams 1, 3 and 5 were used; of what comes now the peer says that it did not process it.
+    let go_away = |last: u8| [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, last, 0, 0, 0, 0].to_vec();
+    let addresses = Addresses::new();
+    addresses.set("iad", Some(vec![relay.address]));
+    let rpc = builder(addresses.clone()).build();
+    add(&rpc).await.unwrap();
+    addresses.set("iad", Some(vec![relay.address, second.local_addr()]));
+    addresses.asked(2).await;
+    relay.set(Link::Answer(go_away(5)));
+    for _ in 0..20 {
+        let called = add(&rpc).await.unwrap();
+        assert_eq!(called.peer.unwrap().address, second.local_addr());
+    }
+}
+
+#[tokio::test]
+async fn where_all_peers_are_dead_nothing_is_sent_and_the_addresses_are_named_at_once() {
+    let addresses = [nobody().await, nobody().await];
+    let rpc = client(&addresses);
+    for _ in 0..3 {
+        let began = Instant::now();
+        let error = add(&rpc).await.unwrap_err();
+        assert!(error.is_not_sent() && !error.is_misuse(), "{error:?}");
+        for address in addresses {
+            assert!(error.to_string().contains(&address.to_string()), "{error}");
+        }
+        assert!(error.to_string().contains("refused"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_region_without_addresses_is_said_to_have_none() {
+    let rpc = client(&[]);
+    for name in ["iad", "nowhere"] {
+        let error = soon("error", rpc.call::<()>(&region(name), "add", (), LIMIT)).await.unwrap_err();
+        assert!(error.is_not_sent(), "{error:?}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    let broken = Addresses::new();
+    let error = add(&builder(broken).build()).await.unwrap_err();
+    assert!(error.is_not_sent() && error.to_string().contains("the name service is broken"), "{error}");
+}
+
+#[tokio::test]
+async fn addresses_are_kept_while_discovery_knows_none() {
+    let iad = serve("iad").await;
+    let addresses = Addresses::new();
+    addresses.set("iad", Some(vec![iad.local_addr()]));
+    let rpc = builder(addresses.clone()).build();
+    add(&rpc).await.unwrap();
+    for answer in [None, Some(vec![])] {
+        addresses.set("iad", answer);
+        addresses.asked(2).await;
+        add(&rpc).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_discovery_no_longer_names_gets_no_calls_but_finishes_those_it_has() {
+    let (hang, mut told) = hanging().await;
+    let other = serve("iad").await;
+    let addresses = Addresses::new();
+    addresses.set("iad", Some(vec![hang.local_addr()]));
+    let rpc = builder(addresses.clone()).build();
+    let call = tokio::spawn({
+        let rpc = rpc.clone();
+        async move { rpc.call_primary::<()>("hang", (), Duration::from_secs(3)).await }
+    });
+    assert_eq!(soon("begun", told.recv()).await, Some("begun"));
+    addresses.set("iad", Some(vec![other.local_addr()]));
+    addresses.asked(2).await;
+    assert_eq!(add(&rpc).await.unwrap().peer.unwrap().address, other.local_addr());
+    let error = soon("error", call).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("was stopped"), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_back_gets_calls_again() {
+    let iad = serve("iad").await;
+    let relay = Relay::to(iad.local_addr()).await;
+    let rpc = client(&[relay.address]);
+    add(&rpc).await.unwrap();
+    relay.set(Link::Cut);
+    relay.connections(0).await;
+    let error = add(&rpc).await.unwrap_err();
+    assert!(error.is_not_sent(), "{error:?}");
+    relay.set(Link::Open);
+    let back = async { while add(&rpc).await.is_err() {} };
+    soon("back", back).await;
+}
+
+#[tokio::test]
+async fn a_function_that_takes_too_long_is_stopped_and_its_fate_is_unknown() {
+    let (iad, mut told) = hanging().await;
+    let rpc = client(&[iad.local_addr()]);
+    add(&rpc).await.unwrap();
+    let limit = Duration::from_millis(500);
+    let began = Instant::now();
+    let error = rpc.call_primary::<()>("hang", (), limit).await.unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error:?}");
+    // The server's own word, which arrives before the client gives up.
+    assert!(error.to_string().contains("was stopped"), "{error}");
+    assert!(began.elapsed() < limit, "{:?}", began.elapsed());
+    assert_eq!(soon("begun", told.recv()).await, Some("begun"));
+    assert_eq!(soon("dropped", told.recv()).await, Some("dropped"));
+}
+
+#[tokio::test]
+async fn a_time_limit_holds_where_nobody_answers() {
+    // Accepts, and says nothing.
+    let silent = TcpListener::bind(ANY_PORT).await.unwrap();
+    let rpc = client(&[silent.local_addr().unwrap()]);
+    let limit = Duration::from_millis(300);
+    let began = Instant::now();
+    let error = rpc.call_primary::<()>("add", (1, 2), limit).await.unwrap_err();
+    assert!(error.is_not_sent(), "{error:?}");
+    assert!(error.to_string().contains("still connecting"), "{error}");
+    assert!(began.elapsed() >= limit && began.elapsed() < SOON);
+}
+
+#[tokio::test]
+async fn a_peer_that_vanishes_without_a_word_is_found() {
+    let (hang, mut told) = hanging().await;
+    let relay = Relay::to(hang.local_addr()).await;
+    let rpc = client(&[relay.address]);
+    let call = tokio::spawn(async move { rpc.call_primary::<()>("hang", (), 10 * SOON).await });
+    assert_eq!(soon("begun", told.recv()).await, Some("begun"));
+    relay.set(Link::Hole);
+    let error = soon("error", call).await.unwrap().unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_cancels_the_function() {
+    let (iad, mut told) = hanging().await;
+    let rpc = client(&[iad.local_addr()]);
+    let call = tokio::spawn(async move { rpc.call_primary::<()>("hang", (), Duration::from_secs(600)).await });
+    assert_eq!(soon("begun", told.recv()).await, Some("begun"));
+    call.abort();
+    assert_eq!(soon("cancelled", told.recv()).await, Some("cancelled"));
+}
+
+#[tokio::test]
+async fn a_function_does_not_outlive_its_server() {
+    let (iad, mut told) = hanging().await;
+    let rpc = client(&[iad.local_addr()]);
+    let call = tokio::spawn(async move { rpc.call_primary::<()>("hang", (), Duration::from_secs(600)).await });
+    assert_eq!(soon("begun", told.recv()).await, Some("begun"));
+    drop(iad);
+    soon("dropped", async { while told.recv().await != Some("dropped") {} }).await;
+    assert!(soon("error", call).await.unwrap().unwrap_err().is_outcome_unknown());
+}
+
+#[tokio::test]
+async fn over_the_bound_the_answer_is_overloaded_at_once_with_a_hint() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let mut registry = functions("iad");
+    let hang = move |_, ()| {
+        tell.send(()).unwrap();
+        std::future::pending::<Result<(), FunctionError>>()
+    };
+    registry.register_fn("hang", hang).unwrap();
+    let iad = server("iad").functions(Arc::new(registry)).max_in_flight(2).start().await.unwrap();
+    let rpc = client(&[iad.local_addr()]);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let rpc = rpc.clone();
+        calls.spawn(async move { rpc.call_primary::<()>("hang", (), LIMIT).await.is_err() });
+        soon("begun", told.recv()).await.unwrap();
+    }
+    let error = add(&rpc).await.unwrap_err();
+    assert!(error.is_overloaded() && error.is_not_sent(), "{error:?}");
+    assert!(error.retry_after().unwrap() > Duration::ZERO);
+    calls.shutdown().await;
+    soon("room again", async { while add(&rpc).await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn an_overloaded_peer_is_passed_on_the_way_to_one_with_room() {
+    let full = server("iad").max_in_flight(1).functions(Arc::new({
+        let mut registry = Registry::new();
+        registry.register_fn("hang", |_, ()| std::future::pending::<Result<(), FunctionError>>()).unwrap();
+        registry
+    }));
+    let (full, other) = (full.start().await.unwrap(), serve("iad").await);
+    let alone = client(&[full.local_addr()]);
+    let hang = tokio::spawn(async move { alone.call_primary::<()>("hang", (), LIMIT).await });
+    let rpc = client(&[full.local_addr(), other.local_addr()]);
+    soon("full", async {
+        while add(&client(&[full.local_addr()])).await.is_err_and(|error| !error.is_overloaded()) {}
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(add(&rpc).await.unwrap().peer.unwrap().address, other.local_addr());
+    }
+    hang.abort();
+}
+
+#[tokio::test]
+async fn a_read_is_sent_again_also_when_its_fate_is_unknown() {
+    let (first, second) = (serve("iad").await, serve("iad").await);
+    let relays = [Relay::to(first.local_addr()).await, Relay::to(second.local_addr()).await];
+    let rpc = client(&[relays[0].address, relays[1].address]);
+    let describe = || async {
+        let dispatch = homing_rpc::Dispatch::new(Instant::now() + LIMIT).with_retry(Retry::Always);
+        let send = |channel| async move {
+            let mut client = homing_proto::v1::rpc_client::RpcClient::new(channel);
+            client.describe(homing_proto::v1::DescribeRequest {}).await
+        };
+        soon("describe", rpc.dispatch(&region("iad"), dispatch, send)).await.unwrap()
+    };
+    // Garbage in place of an answer: the connection breaks with a request on its way. The peer that answered last is
+    // likely to be asked again, but not certain.
+    let broken = async || {
+        let peer = describe().await.peer.address;
+        let relay = relays.iter().find(|relay| relay.address == peer).unwrap();
+        relay.set(Link::Answer(b"this is not HTTP/2 at all, is it".to_vec()));
+        let described = describe().await;
+        assert_ne!(described.peer.address, peer);
+        relay.set(Link::Open);
+        described.attempts > 1
+    };
+    soon("a second attempt", async { while !broken().await {} }).await;
+}
+
+#[tokio::test]
+async fn what_was_started_ends_with_the_last_handle() {
+    let iad = serve("iad").await;
+    let relay = Relay::to(iad.local_addr()).await;
+    let rpc = client(&[relay.address]);
+    add(&rpc).await.unwrap();
+    relay.connections(1).await;
+    let clone = rpc.clone();
+    drop(rpc);
+    add(&clone).await.unwrap();
+    drop(clone);
+    relay.connections(0).await;
+    soon("tasks", async {
+        while tokio::runtime::Handle::current().metrics().num_alive_tasks() > baseline() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop((relay, iad));
+    soon("no task", async {
+        while tokio::runtime::Handle::current().metrics().num_alive_tasks() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// The server's acceptor and the relay.
+fn baseline() -> usize {
+    2
+}
+
+#[tokio::test]
+async fn many_calls_at_once_are_spread_and_all_answered() {
+    let (first, second) = (serve("iad").await, serve("iad").await);
+    let peers = [first.local_addr(), second.local_addr()];
+    let rpc = builder(StaticPeers::none().with_region(region("iad"), peers)).build();
+    let calls: Vec<_> = (0..500)
+        .map(|n: i64| {
+            let rpc = rpc.clone();
+            tokio::spawn(async move { rpc.call_primary::<i64>("add", (n, 1), LIMIT).await.unwrap() })
+        })
+        .collect();
+    let mut shares = [0, 0];
+    for (n, call) in (0..).zip(calls) {
+        let called = soon("call", call).await.unwrap();
+        assert_eq!(called.value, n + 1);
+        shares[usize::from(called.peer.unwrap().address == peers[1])] += 1;
+    }
+    assert!(shares.iter().all(|share| *share > 50), "{shares:?}");
+}

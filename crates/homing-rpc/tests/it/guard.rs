@@ -1,0 +1,197 @@
+//! Who is let in, and with what.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use homing_proto::v1::rpc_server::{Rpc, RpcServer};
+use homing_proto::v1::{CallRequest, CallResponse, DescribeRequest, DescribeResponse};
+use homing_rpc::{Reason, Secret, Server, ServerHandle, StaticPeers};
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use crate::world::{ANY_PORT, SOON, client, region, secret, serve, server, soon, topology};
+
+const LIMIT: Duration = Duration::from_secs(10);
+const BEARER: (&str, &str) = ("authorization", "Bearer a-secret-that-is-long-enough-for-tests");
+const CALL: &str = "/homing.v1.Rpc/Call";
+
+/// What a server answers to a request with these headers.
+async fn ask(server: &ServerHandle, path: &str, headers: &[(&str, &str)]) -> Status {
+    let stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut requests, connection) = handshake.await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut request = http::Request::post(format!("http://{}{path}", server.local_addr()));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Full::new(Bytes::from_static(&[0; 5])))
+        .unwrap();
+    let response = soon("response", requests.send_request(request)).await.unwrap();
+    connection.abort();
+    Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok("it was let in"))
+}
+
+#[tokio::test]
+async fn nothing_is_answered_without_the_credential() {
+    let iad = serve("iad").await;
+    let paths = [CALL, "/homing.v1.Rpc/Describe", "/grpc.health.v1.Health/Check", "/example.Other/Method"];
+    for path in paths {
+        for headers in
+            [&[][..], &[("authorization", "Bearer wrong")], &[("authorization", "")], &[("cookie", BEARER.1)]]
+        {
+            let status = ask(&iad, path, headers).await;
+            assert_eq!(Reason::of(&status), Some(Reason::Unauthenticated), "{path} {headers:?}: {status:?}");
+            assert!(status.message().contains("HOMING_SECRET"), "{status:?}");
+            assert!(!format!("{status:?}").contains("long-enough"), "{status:?}");
+        }
+    }
+    assert_eq!(ask(&iad, "/grpc.health.v1.Health/Check", &[BEARER]).await.code(), tonic::Code::Ok);
+    let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    assert_eq!(ask(&iad, reflection, &[BEARER]).await.code(), tonic::Code::Ok);
+    assert_eq!(ask(&iad, "/example.Other/Method", &[BEARER]).await.code(), tonic::Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn another_protocol_is_turned_away() {
+    let iad = serve("iad").await;
+    for protocol in ["0", "2", "x"] {
+        let status = ask(&iad, CALL, &[BEARER, ("homing-region", "syd"), ("homing-protocol", protocol)]).await;
+        assert_eq!(Reason::of(&status), Some(Reason::ProtocolVersion), "{status:?}");
+    }
+    let status = ask(&iad, CALL, &[BEARER, ("homing-region", "syd"), ("homing-protocol", "1")]).await;
+    assert_eq!(Reason::of(&status), Some(Reason::UnknownFunction), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_caller_with_a_wrong_or_no_secret_is_told_so_at_once() {
+    let iad = serve("iad").await;
+    let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
+    let builder = || homing_rpc::Rpc::builder(topology("syd")).discover(Arc::new(peers.clone()));
+    let wrong = Secret::new("another-secret-that-is-long-enough-too").unwrap();
+    for rpc in [builder().build(), builder().secret(wrong).build()] {
+        for _ in 0..2 {
+            let began = Instant::now();
+            let error = rpc.call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap_err();
+            assert!(error.is_unauthenticated() && error.is_not_sent(), "{error:?}");
+            assert!(error.to_string().contains(&iad.local_addr().to_string()), "{error}");
+            assert!(error.to_string().contains("HOMING_SECRET"), "{error}");
+            assert!(began.elapsed() < Duration::from_secs(2));
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_secret_only_loopback_is_served() {
+    for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let error = Server::builder(topology("iad")).listen(listen.parse().unwrap()).start().await.unwrap_err();
+        assert!(error.is_misuse(), "{error:?}");
+        assert!(error.to_string().contains("HOMING_SECRET") && error.to_string().contains("127.0.0.1"), "{error}");
+    }
+    Server::builder(topology("iad")).listen(ANY_PORT.parse().unwrap()).start().await.unwrap();
+    Server::builder(topology("iad")).listen("0.0.0.0:0".parse().unwrap()).secret(secret()).start().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let iad = serve("iad").await;
+    let error = server("iad").listen(iad.local_addr()).start().await.unwrap_err();
+    assert!(error.is_misuse() && error.to_string().contains(&iad.local_addr().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_too_large_on_either_side() {
+    let iad = server("iad").max_message_bytes(1000).start().await.unwrap();
+    let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
+    let text = "x".repeat(5000);
+    for limit in [1000, 10_000] {
+        let rpc = crate::world::builder(peers.clone()).max_message_bytes(limit).build();
+        let error = soon("error", rpc.call_primary::<String>("echo", &text, LIMIT)).await.unwrap_err();
+        assert!(error.is_too_large() && error.is_not_sent(), "{error:?}");
+        assert!(error.to_string().contains("1000"), "{error}");
+        rpc.call_primary::<String>("echo", &"short", LIMIT).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_result_over_the_limit_is_a_failure_of_a_function_that_was_executed() {
+    let iad = server("iad").max_message_bytes(10_000).start().await.unwrap();
+    let rpc = client(&[iad.local_addr()]);
+    let error = rpc.call_primary::<String>("long", &10_000, LIMIT).await.unwrap_err();
+    assert!(error.is_function_failed(), "{error:?}");
+    assert!(error.to_string().contains("was executed"), "{error}");
+    rpc.call_primary::<String>("long", &9_900, LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_very_large_message_is_turned_down_before_it_is_read() {
+    let iad = serve("iad").await;
+    let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
+    let rpc = crate::world::builder(peers).max_message_bytes(usize::MAX).build();
+    let text = "x".repeat(40 * 1024 * 1024);
+    let error = soon("error", rpc.call_primary::<String>("echo", &text, SOON)).await.unwrap_err();
+    assert!(error.is_too_large() && error.is_not_sent(), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_shows_no_credential_is_closed() {
+    let iad = serve("iad").await;
+    let mut stream = TcpStream::connect(iad.local_addr()).await.unwrap();
+    let began = Instant::now();
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    assert!(began.elapsed() >= Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// A node that describes itself as it likes.
+struct Stranger(DescribeResponse);
+
+#[tonic::async_trait]
+impl Rpc for Stranger {
+    async fn call(&self, _: Request<CallRequest>) -> Result<Response<CallResponse>, Status> {
+        panic!("it must not be called");
+    }
+
+    async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
+        Ok(Response::new(self.0.clone()))
+    }
+}
+
+async fn stranger(described: DescribeResponse) -> (SocketAddr, JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let (_, health) = tonic_health::server::health_reporter();
+    let router =
+        tonic::transport::Server::builder().add_service(RpcServer::new(Stranger(described))).add_service(health);
+    (address, tokio::spawn(async move { router.serve_with_incoming(incoming).await.unwrap() }))
+}
+
+#[tokio::test]
+async fn a_peer_of_another_protocol_or_region_is_not_called() {
+    let iad = |protocol_version, region: &str| DescribeResponse {
+        protocol_version,
+        region: region.into(),
+        primary_region: "iad".into(),
+        ..DescribeResponse::default()
+    };
+    let (newer, one) = stranger(iad(2, "iad")).await;
+    let error = client(&[newer]).call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap_err();
+    assert!(error.is_protocol_mismatch() && error.is_not_sent(), "{error:?}");
+    assert!(error.to_string().contains(&newer.to_string()), "{error}");
+    let (elsewhere, two) = stranger(iad(1, "ams")).await;
+    let error = client(&[elsewhere]).call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap_err();
+    assert!(error.is_not_sent() && error.to_string().contains("region ams"), "{error:?}");
+    one.abort();
+    two.abort();
+}

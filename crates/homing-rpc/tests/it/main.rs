@@ -1,0 +1,11 @@
+//! The crate from outside, with servers in this process.
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test by panicking")]
+
+mod call;
+mod discover;
+mod dns;
+mod failure;
+mod guard;
+mod service;
+mod shutdown;
+mod world;

@@ -1,0 +1,143 @@
+//! A service that is added to the server, as the one for databases is, and requests dispatched to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use homing_proto::v1::database_client::DatabaseClient;
+use homing_proto::v1::database_server::{Database, DatabaseServer};
+use homing_proto::v1::{ExecuteRequest, ExecuteResponse, PrepareRequest, PrepareResponse};
+use homing_rpc::{Caller, Dispatch, Dispatched, Reason, Retry, Rpc, ServerHandle};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use crate::world::{client, region, server, soon};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Answers always the same.
+#[derive(Clone)]
+struct Fake {
+    answer: fn(&Caller) -> Result<ExecuteResponse, Status>,
+    asked: Arc<AtomicUsize>,
+}
+
+#[tonic::async_trait]
+impl Database for Fake {
+    async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        (self.answer)(&Caller::of(&request)?).map(Response::new)
+    }
+
+    async fn prepare(&self, _: Request<PrepareRequest>) -> Result<Response<PrepareResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+}
+
+async fn fake(answer: fn(&Caller) -> Result<ExecuteResponse, Status>) -> (ServerHandle, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let service = DatabaseServer::new(Fake { answer, asked: Arc::clone(&asked) });
+    (server("iad").service(service).start().await.unwrap(), asked)
+}
+
+async fn execute(rpc: &Rpc, retry: Retry) -> homing_rpc::Result<Dispatched<ExecuteResponse>> {
+    let dispatch = Dispatch::new(Instant::now() + LIMIT).with_retry(retry).with_operation("execute");
+    let send = |channel| async move { DatabaseClient::new(channel).execute(ExecuteRequest::default()).await };
+    soon("execute", rpc.dispatch(&region("iad"), dispatch, send)).await
+}
+
+fn done(_: &Caller) -> Result<ExecuteResponse, Status> {
+    Ok(ExecuteResponse { execute_micros: 7, ..ExecuteResponse::default() })
+}
+
+#[tokio::test]
+async fn a_service_knows_its_caller_and_the_time_that_is_left() {
+    let (iad, _) = fake(|caller| {
+        let left = caller.deadline - Instant::now();
+        assert_eq!(caller.region.as_str(), "syd");
+        assert!(left > LIMIT / 2 && left < LIMIT, "{left:?}");
+        done(caller)
+    })
+    .await;
+    let dispatched = execute(&client(&[iad.local_addr()]), Retry::NotProcessed).await.unwrap();
+    assert_eq!((dispatched.response.execute_micros, dispatched.attempts), (7, 1));
+}
+
+#[tokio::test]
+async fn a_peer_whose_database_is_not_primary_is_passed_over() {
+    let (replica, asked) = fake(|_| Err(Reason::NotPrimary.status("it is a replica"))).await;
+    let (primary, _) = fake(done).await;
+    let rpc = client(&[replica.local_addr(), primary.local_addr()]);
+    for _ in 0..50 {
+        let dispatched = execute(&rpc, Retry::NotProcessed).await.unwrap();
+        assert_eq!(dispatched.peer.address, primary.local_addr());
+    }
+    // Once in a while it is asked again, since roles change.
+    assert!(asked.load(Ordering::SeqCst) <= 2, "{asked:?}");
+}
+
+#[tokio::test]
+async fn where_no_database_is_primary_each_peer_is_asked_once() {
+    let (one, asked_one) = fake(|_| Err(Reason::NotPrimary.status("it is a replica"))).await;
+    let (two, asked_two) = fake(|_| Err(Reason::NotPrimary.status("it is a replica"))).await;
+    let rpc = client(&[one.local_addr(), two.local_addr()]);
+    let error = execute(&rpc, Retry::NotProcessed).await.unwrap_err();
+    assert!(error.is_not_primary() && error.is_not_sent(), "{error:?}");
+    assert!(error.to_string().starts_with("execute: iad/"), "{error}");
+    assert_eq!((asked_one.load(Ordering::SeqCst), asked_two.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test]
+async fn an_answer_without_a_reason_is_an_unknown_outcome_and_not_sent_again() {
+    let (iad, asked) = fake(|_| Err(Status::unavailable("something went wrong after the commit"))).await;
+    let rpc = client(&[iad.local_addr()]);
+    let error = execute(&rpc, Retry::NotProcessed).await.unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error:?}");
+    assert!(error.to_string().contains("after the commit"), "{error}");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_stays_unknown_however_later_attempts_fail() {
+    let (one, _) = fake(|_| Err(Status::unavailable("something went wrong after the commit"))).await;
+    let (two, _) = fake(|_| Err(Reason::Overloaded.status("no room"))).await;
+    let rpc = client(&[one.local_addr(), two.local_addr()]);
+    // Either may be asked first.
+    for _ in 0..20 {
+        let error = execute(&rpc, Retry::Always).await.unwrap_err();
+        assert!(error.is_outcome_unknown(), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_limit_that_is_over_sends_nothing() {
+    let (iad, asked) = fake(done).await;
+    let rpc = client(&[iad.local_addr()]);
+    execute(&rpc, Retry::NotProcessed).await.unwrap();
+    let send = |channel| async move { DatabaseClient::new(channel).execute(ExecuteRequest::default()).await };
+    let error = rpc.dispatch(&region("iad"), Dispatch::new(Instant::now()), send).await.unwrap_err();
+    assert!(error.is_not_sent(), "{error:?}");
+    let error = rpc.call::<i64>(&region("syd"), "add", (1, 2), Duration::ZERO).await.unwrap_err();
+    assert!(error.is_not_sent(), "{error:?}");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_would_fail_everywhere_is_not_sent_again() {
+    let (one, _) = fake(|_| Err(Reason::StaleStatement.status("other types"))).await;
+    let (two, _) = fake(|_| Err(Reason::StaleStatement.status("other types"))).await;
+    let error = execute(&client(&[one.local_addr(), two.local_addr()]), Retry::Always).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::StaleStatement));
+}
+
+#[tokio::test]
+async fn a_request_that_was_never_sent_is_not_of_unknown_outcome() {
+    let (iad, asked) = fake(done).await;
+    let rpc = client(&[iad.local_addr()]);
+    execute(&rpc, Retry::NotProcessed).await.unwrap();
+    let dispatch = Dispatch::new(Instant::now() + Duration::from_millis(50));
+    let send = |_channel| std::future::pending::<Result<Response<()>, Status>>();
+    let error = soon("error", rpc.dispatch(&region("iad"), dispatch, send)).await.unwrap_err();
+    assert!(error.is_not_sent(), "{error:?}");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
