@@ -1,0 +1,173 @@
+//! [`Link`], a tracker's own connection to its server.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tokio_postgres::config::Host;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{Client, Config, Connection, Error, NoTls, Socket, Statement};
+
+use super::history::History;
+use super::look::{Look, Question};
+use crate::{ServerState, SystemIdentifier, Timeline};
+
+/// A connection to the server, and what was learned on it.
+///
+/// It has no task of its own: it is driven while a question is open, and by [`Link::lost`] in between.
+pub(super) struct Link {
+    client: Client,
+    connection: Connection<Socket, NoTlsStream>,
+    quick: Statement,
+    thorough: Statement,
+    thorough_question: Question,
+    /// Whether the last answer held the timeline, so that it need not be derived from evidence.
+    was_told: bool,
+    history: History,
+}
+
+impl Link {
+    /// Connects and prepares, which takes a few round trips.
+    pub(super) async fn open(config: &Config) -> Result<Self, LinkError> {
+        within(CONNECT_TIMEOUT, Self::connect(config)).await
+    }
+
+    async fn connect(config: &Config) -> Result<Self, Error> {
+        let (client, mut connection) = config.connect(NoTls).await?;
+        let row = drive(&mut connection, client.query_one(IDENTIFY, &[])).await?;
+        let system: i64 = row.try_get(0)?;
+        let may_list = row.try_get(1)?;
+        let thorough_question = if may_list { Question::ThoroughWithFiles } else { Question::Thorough };
+        let quick = drive(&mut connection, client.prepare(&Question::Quick.sql())).await?;
+        let thorough = drive(&mut connection, client.prepare(&thorough_question.sql())).await?;
+        let history = History::new(SystemIdentifier::from(system.cast_unsigned()));
+        Ok(Self { client, connection, quick, thorough, thorough_question, was_told: false, history })
+    }
+
+    pub(super) fn system(&self) -> SystemIdentifier {
+        self.history.system()
+    }
+
+    /// Asks the server. `newest_wanted` is the highest timeline of its cluster that anybody waits for.
+    pub(super) async fn look(&mut self, newest_wanted: Option<Timeline>) -> Result<ServerState, LinkError> {
+        within(LOOK_TIMEOUT, async {
+            if self.was_told {
+                let look = self.ask(Question::Quick).await?;
+                if let Some(state) = self.history.read(&look, newest_wanted, Instant::now()) {
+                    return Ok(Some(state));
+                }
+            }
+            let look = self.ask(self.thorough_question).await?;
+            Ok(self.history.read(&look, newest_wanted, Instant::now()))
+        })
+        .await?
+        .ok_or(LinkError::Unclear)
+    }
+
+    async fn ask(&mut self, question: Question) -> Result<Look, Error> {
+        let statement = if question == Question::Quick { &self.quick } else { &self.thorough };
+        let row = drive(&mut self.connection, self.client.query_one(statement, &[])).await?;
+        let look = question.read(&row)?;
+        self.was_told = look.timeline.is_some();
+        Ok(look)
+    }
+
+    /// Returns when the server has closed the connection.
+    ///
+    /// Cancel safe.
+    pub(super) async fn lost(&mut self) -> LinkError {
+        match (&mut self.connection).await {
+            Ok(()) => LinkError::Closed,
+            Err(error) => LinkError::Database(error),
+        }
+    }
+
+    /// Says goodbye, so that the server need not find out.
+    pub(super) async fn close(self) {
+        drop(self.client);
+        // Nothing depends on it.
+        let _ = timeout(CLOSE_TIMEOUT, self.connection).await;
+    }
+}
+
+/// Runs the connection until `work`, which uses it, is done.
+async fn drive<T>(
+    connection: &mut Connection<Socket, NoTlsStream>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        biased; // an answer that has come counts, even when the connection has ended after it
+        result = &mut work => result,
+        end = connection => match end {
+            Ok(()) => work.await, // which now knows that the connection is closed
+            Err(error) => Err(error),
+        },
+    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, LinkError> {
+    match timeout(limit, work).await {
+        Ok(result) => result.map_err(LinkError::Database),
+        Err(_) => Err(LinkError::TimedOut(limit)),
+    }
+}
+
+/// How the server is called in messages.
+pub(super) fn name_of(config: &Config) -> Arc<str> {
+    let host = match (config.get_hostaddrs().first(), config.get_hosts().first()) {
+        (Some(address), _) => address.to_string(),
+        (None, Some(Host::Tcp(name))) => name.clone(),
+        #[cfg(unix)]
+        (None, Some(Host::Unix(folder))) => folder.display().to_string(),
+        (None, None) => return "no address".into(),
+    };
+    let port = config.get_ports().first().unwrap_or(&DEFAULT_PORT);
+    format!("{host} port {port}").into()
+}
+
+/// Why there is no connection, or no longer one.
+#[derive(Debug)]
+pub(super) enum LinkError {
+    Closed,
+    Database(Error),
+    TimedOut(Duration),
+    Unclear,
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the server closed the connection"),
+            Self::Database(error) => error.fmt(f),
+            Self::TimedOut(limit) => write!(f, "no answer within {limit:?}"),
+            Self::Unclear => f.write_str("the server did not tell its timeline"),
+        }
+    }
+}
+
+impl StdError for LinkError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Database(error) => error.source(),
+            Self::Closed | Self::TimedOut(_) | Self::Unclear => None,
+        }
+    }
+}
+
+/// Which cluster, and whether this role may list the files of the write-ahead log.
+const IDENTIFY: &str = "select system_identifier, has_function_privilege('pg_catalog.pg_ls_waldir()', 'execute') \
+                          from pg_control_system()";
+
+/// What PostgreSQL's clients use when there is none.
+const DEFAULT_PORT: u16 = 5432;
+
+/// For the whole way to a prepared connection: three round trips after those of TCP and the password.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A look takes a round trip and some microseconds. A server that needs longer than this is as good as gone.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,0 +1,5 @@
+//! Tests against real PostgreSQL servers.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod tracker;

@@ -1,0 +1,158 @@
+//! Without a waiter there is no query.
+
+use homing_postgres::{Tracker, WaitError};
+use tokio::time::{Duration, Instant};
+
+use super::pair::{Pair, late, ordinary, until, value, within, write};
+
+/// The tracker's session on the replica, recognised by its process id among those of other tests.
+struct Session<'a> {
+    pair: &'a Pair,
+    pid: i32,
+}
+
+impl<'a> Session<'a> {
+    async fn of(tracker: &Tracker, pair: &'a Pair) -> Self {
+        let client = pair.replica.connect().await.unwrap();
+        within(tracker.look()).await.unwrap();
+        let newest = "select pid from pg_stat_activity where application_name = 'homing-tracker' \
+                        order by backend_start desc limit 1";
+        Self { pair, pid: value(&client, newest).await }
+    }
+
+    /// How many queries it made until now, by the server's log.
+    fn queries(&self) -> usize {
+        let start = format!("[{}] homing-tracker LOG:  execute ", self.pid);
+        self.pair.replica.log().contents().unwrap().matches(&start).count()
+    }
+
+    /// Lets a second pass on the replica, in which others write and read.
+    async fn others_are_busy(&self) {
+        let client = self.pair.replica.connect().await.unwrap();
+        let second = client.batch_execute("select pg_sleep(1)");
+        let writes = async {
+            for _ in 0..20 {
+                write(&self.pair.primary).await;
+            }
+            self.pair.replica.caught_up_with(&self.pair.primary).await.unwrap();
+        };
+        tokio::join!(async { second.await.unwrap() }, writes);
+    }
+}
+
+#[tokio::test]
+async fn no_query_without_waiters() {
+    let pair = Pair::shared().await;
+    let tracker = pair.tracker();
+    let session = Session::of(&tracker, &pair).await;
+    within(tracker.wait(write(&pair.primary).await, late())).await.unwrap();
+    let client = pair.replica.connect().await.unwrap();
+    let changed = format!("select state_change::text from pg_stat_activity where pid = {}", session.pid);
+    until(&client, &format!("select state = 'idle' from pg_stat_activity where pid = {}", session.pid)).await;
+
+    let (queries, state_change): (_, String) = (session.queries(), value(&client, &changed).await);
+    session.others_are_busy().await;
+    assert_eq!(session.queries(), queries);
+    assert_eq!(value::<String>(&client, &changed).await, state_change);
+
+    // The log does tell: one look more is seen in it.
+    within(tracker.look()).await.unwrap();
+    assert!(session.queries() > queries);
+}
+
+#[tokio::test]
+async fn known_position_is_answered_without_a_query() {
+    let pair = Pair::shared().await;
+    let tracker = pair.tracker();
+    let session = Session::of(&tracker, &pair).await;
+    let position = write(&pair.primary).await;
+    within(tracker.wait(position, late())).await.unwrap();
+    let queries = session.queries();
+    for _ in 0..100 {
+        within(tracker.wait(position, late())).await.unwrap();
+    }
+    assert_eq!(session.queries(), queries);
+}
+
+#[tokio::test]
+async fn ten_thousand_share_the_queries_and_leave_nothing() {
+    let pair = Pair::shared().await;
+    let tracker = pair.tracker();
+    let session = Session::of(&tracker, &pair).await;
+    pair.replica.pause_replay().await.unwrap();
+    let position = write(&pair.primary).await;
+    let before = session.queries();
+
+    let waits = (0..10_000).map(|_| {
+        let tracker = tracker.clone();
+        tokio::spawn(async move { tracker.wait(position, late()).await })
+    });
+    let mut waits: Vec<_> = waits.collect();
+    within(async {
+        while tracker.waiting() < 10_000 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    let cancelled = waits.split_off(5_000);
+    cancelled.iter().for_each(tokio::task::JoinHandle::abort);
+    for wait in cancelled {
+        assert!(wait.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(tracker.waiting(), 5_000);
+
+    pair.replica.resume_replay().await.unwrap();
+    for wait in waits {
+        assert_eq!(within(wait).await.unwrap(), Ok(()));
+    }
+    assert_eq!(tracker.waiting(), 0);
+    let queries = session.queries() - before;
+    assert!(queries < 1_000, "{queries} queries for 10,000 waiters");
+}
+
+#[tokio::test]
+async fn looks_end_with_the_last_waiter() {
+    let pair = Pair::shared().await;
+    let tracker = Tracker::spawn(ordinary(&pair.replica));
+    let session = Session::of(&tracker, &pair).await;
+    pair.replica.pause_replay().await.unwrap();
+    let position = write(&pair.primary).await;
+
+    let timed_out = tracker.wait(position, Instant::now() + Duration::from_millis(20)).await;
+    assert_eq!(timed_out, Err(WaitError::TimedOut));
+    let wait = tokio::spawn({
+        let tracker = tracker.clone();
+        async move { tracker.wait(position, late()).await }
+    });
+    let before = session.queries();
+    within(async {
+        while session.queries() < before + 5 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    wait.abort();
+    assert!(wait.await.unwrap_err().is_cancelled());
+    assert_eq!(tracker.waiting(), 0);
+    // Also ends a look that was under way.
+    within(tracker.look()).await.unwrap();
+
+    let queries = session.queries();
+    pair.replica.resume_replay().await.unwrap();
+    session.others_are_busy().await;
+    assert_eq!(session.queries(), queries);
+}
+
+#[tokio::test]
+async fn connection_ends_with_the_last_handle() {
+    let pair = Pair::shared().await;
+    let tracker = pair.tracker();
+    let clone = tracker.clone();
+    let session = Session::of(&tracker, &pair).await;
+    let client = pair.replica.connect().await.unwrap();
+    drop(tracker);
+    within(clone.look()).await.unwrap();
+    drop(clone);
+    let gone = format!("select not exists (select from pg_stat_activity where pid = {})", session.pid);
+    until(&client, &gone).await;
+}

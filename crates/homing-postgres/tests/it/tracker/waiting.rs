@@ -1,0 +1,139 @@
+//! Waiting for one position, with everything that may come in between.
+
+use homing_postgres::{Position, Role, SystemIdentifier, Tracker, Verdict, WaitError};
+use homing_testbed::Shutdown;
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant};
+use tokio_postgres::Config;
+
+use super::pair::{Pair, late, ordinary, value, within, write};
+
+/// A wait that has begun.
+async fn begun(tracker: &Tracker, position: Position) -> JoinHandle<Result<(), WaitError>> {
+    let others = tracker.waiting();
+    let wait = tokio::spawn({
+        let tracker = tracker.clone();
+        async move { tracker.wait(position, late()).await }
+    });
+    within(async {
+        while tracker.waiting() == others {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    wait
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_the_wait() {
+    let pair = Pair::shared().await;
+    let client = pair.replica.connect().await.unwrap();
+    for config in [pair.replica.config(), ordinary(&pair.replica)] {
+        let tracker = Tracker::spawn(config);
+        for _ in 0..50 {
+            let count: i64 = value(&client, "select count(*) from written").await;
+            within(tracker.wait(write(&pair.primary).await, late())).await.unwrap();
+            assert_eq!(value::<i64>(&client, "select count(*) from written").await, count + 1);
+        }
+        let state = tracker.state().borrow().unwrap();
+        assert_eq!((state.role, state.certain_to), (Role::Replica, None));
+    }
+}
+
+#[tokio::test]
+async fn paused_replay_is_waited_for() {
+    let pair = Pair::shared().await;
+    let tracker = pair.tracker();
+    pair.replica.pause_replay().await.unwrap();
+    let position = write(&pair.primary).await;
+    let wait = begun(&tracker, position).await;
+    for _ in 0..3 {
+        assert_eq!(within(tracker.check(position)).await.unwrap(), Verdict::NotYet);
+    }
+    assert!(!wait.is_finished());
+    pair.replica.resume_replay().await.unwrap();
+    assert_eq!(within(wait).await.unwrap(), Ok(()));
+    assert_eq!(within(tracker.check(position)).await.unwrap(), Verdict::Reached);
+}
+
+#[tokio::test]
+async fn killed_connection_does_not_end_the_wait() {
+    let pair = Pair::shared().await;
+    let tracker = pair.tracker();
+    pair.replica.pause_replay().await.unwrap();
+    let wait = begun(&tracker, write(&pair.primary).await).await;
+    within(tracker.look()).await.unwrap();
+
+    let mut state = tracker.state();
+    let client = pair.replica.connect().await.unwrap();
+    for _ in 0..3 {
+        let kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'homing-tracker'";
+        client.batch_execute(kill).await.unwrap();
+        // What was known is forgotten, and known again.
+        within(state.wait_for(Option::is_none)).await.unwrap();
+        within(state.wait_for(Option::is_some)).await.unwrap();
+    }
+    assert!(!wait.is_finished());
+    pair.replica.resume_replay().await.unwrap();
+    assert_eq!(within(wait).await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn connection_lost_while_nobody_waits_voids_what_was_known() {
+    let pair = Pair::shared().await;
+    let tracker = pair.tracker();
+    within(tracker.look()).await.unwrap();
+    let client = pair.replica.connect().await.unwrap();
+    let kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'homing-tracker'";
+    client.batch_execute(kill).await.unwrap();
+    within(tracker.state().wait_for(Option::is_none)).await.unwrap();
+    assert_eq!(within(tracker.look()).await.unwrap().role, Role::Replica);
+}
+
+#[tokio::test]
+async fn restarted_replica_is_waited_for() {
+    let pair = Pair::start().await;
+    let tracker = pair.tracker();
+    pair.replica.pause_replay().await.unwrap();
+    let wait = begun(&tracker, write(&pair.primary).await).await;
+    within(tracker.look()).await.unwrap();
+    pair.replica.stop(Shutdown::Immediate).await.unwrap();
+    within(tracker.state().wait_for(Option::is_none)).await.unwrap();
+    assert!(within(tracker.look()).await.is_err());
+    assert!(!wait.is_finished());
+    // A pause of the replay does not outlive the server.
+    pair.replica.start_again().await.unwrap();
+    assert_eq!(within(wait).await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn position_of_another_cluster_is_refused_at_once() {
+    let pair = Pair::shared().await;
+    let tracker = pair.tracker();
+    let position = write(&pair.primary).await;
+    let other = Position { system_identifier: SystemIdentifier::from(1), ..position };
+    assert_eq!(within(tracker.wait(other, late())).await, Err(WaitError::OtherSystem));
+    assert_eq!(within(tracker.check(other)).await.unwrap(), Verdict::OtherSystem);
+}
+
+#[tokio::test]
+async fn primary_has_reached_what_it_wrote() {
+    let pair = Pair::shared().await;
+    let tracker = Tracker::spawn(pair.primary.config());
+    within(tracker.wait(write(&pair.primary).await, late())).await.unwrap();
+    let state = tracker.state().borrow().unwrap();
+    assert_eq!((state.role, state.lag, state.ancestor), (Role::Primary, None, None));
+}
+
+#[tokio::test]
+async fn server_that_is_not_there_is_waited_for_until_the_deadline() {
+    let pair = Pair::shared().await;
+    let position = write(&pair.primary).await;
+    let mut config = Config::new();
+    config.host("127.0.0.1").port(1).user("nobody");
+    let tracker = Tracker::spawn(config);
+    let deadline = Instant::now() + Duration::from_millis(200);
+    assert_eq!(tracker.wait(position, deadline).await, Err(WaitError::TimedOut));
+    let error = within(tracker.look()).await.unwrap_err();
+    assert!(std::error::Error::source(&error).is_some());
+}
