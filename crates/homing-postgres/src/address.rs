@@ -1,0 +1,222 @@
+//! One server, by one address.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+
+use crate::{Error, Result};
+
+/// A connection string that leads to one server and no other.
+///
+/// A name may stand for several servers, and a position is only meaningful on the server it was read from; so the name
+/// is resolved once, and everything that has to agree on a position uses this one address.
+#[derive(Clone)]
+pub(crate) struct Address {
+    config: Config,
+    name: String,
+}
+
+impl Address {
+    /// The addresses that a connection string stands for, in its order.
+    ///
+    /// # Errors
+    ///
+    /// Configuration, if the string is none or a name cannot be resolved within five seconds. `variable` says where
+    /// the string came from; the string itself may hold a password and is never shown.
+    pub(crate) async fn resolve(url: &str, variable: &str) -> Result<Vec<Self>> {
+        // Without the driver's reason: it quotes what it did not understand, which may be a part of the password.
+        let config: Config = url.parse().map_err(|_: tokio_postgres::Error| {
+            Error::configuration(format!(
+                "{variable} is not a connection string of PostgreSQL: write postgres://user:password@host:5432/database, \
+                 with special characters percent-encoded"
+            ))
+        })?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(Error::configuration(format!(
+                "{variable} asks for sslmode=require, which this version cannot: connect through a private network"
+            )));
+        }
+        let mut addresses = Vec::new();
+        for (index, host) in hosts(&config, variable)?.into_iter().enumerate() {
+            let port = port(&config, index);
+            match host {
+                #[cfg(unix)]
+                Host::Unix(path) => addresses.push(Self::unix(&config, &path, port)),
+                Host::Tcp(host) => {
+                    for ip in resolve_host(&host, port, variable).await? {
+                        addresses.push(Self::tcp(&config, &host, ip, port));
+                    }
+                }
+            }
+        }
+        Ok(addresses)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn tcp(config: &Config, host: &str, ip: IpAddr, port: u16) -> Self {
+        let mut pinned = without_hosts(config);
+        pinned.host(host).hostaddr(ip).port(port);
+        let authority = match ip {
+            IpAddr::V4(ip) => format!("{ip}:{port}"),
+            IpAddr::V6(ip) => format!("[{ip}]:{port}"),
+        };
+        let named = host.parse::<IpAddr>().is_err();
+        let name = if named { format!("{authority} ({host})") } else { authority };
+        Self { config: pinned, name }
+    }
+
+    #[cfg(unix)]
+    fn unix(config: &Config, path: &std::path::Path, port: u16) -> Self {
+        let mut pinned = without_hosts(config);
+        pinned.host_path(path).port(port);
+        Self { config: pinned, name: format!("{} port {port}", path.display()) }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl fmt::Debug for Address {
+    /// Without the configuration, which holds the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Address").field(&self.name).finish()
+    }
+}
+
+/// `hostaddr` wins over `host`, as in libpq.
+fn hosts(config: &Config, variable: &str) -> Result<Vec<Host>> {
+    let addresses = config.get_hostaddrs();
+    if !addresses.is_empty() {
+        return Ok(addresses.iter().map(|ip| Host::Tcp(ip.to_string())).collect());
+    }
+    if config.get_hosts().is_empty() {
+        return Err(Error::configuration(format!("{variable} names no host")));
+    }
+    Ok(config.get_hosts().to_vec())
+}
+
+fn port(config: &Config, index: usize) -> u16 {
+    let ports = config.get_ports();
+    ports.get(index).or(ports.first()).copied().unwrap_or(DEFAULT_PORT)
+}
+
+async fn resolve_host(host: &str, port: u16, variable: &str) -> Result<Vec<IpAddr>> {
+    // What is no name of a host may be the end of a password with an `@` in it.
+    let is_name = host.chars().all(|char| char.is_ascii_alphanumeric() || "-_.:".contains(char));
+    let shown = if is_name { format!("the host {host}") } else { "a host whose name is none".to_owned() };
+    let failed = |source: String| {
+        Error::configuration(format!("{variable} names {shown}, which cannot be resolved")).with_source(source)
+    };
+    let found = timeout(RESOLVE_TIMEOUT, lookup_host((host, port)))
+        .await
+        .map_err(|_| failed("no answer in time".into()))?
+        .map_err(|error| failed(error.to_string()))?;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address.ip()) {
+            addresses.push(address.ip());
+        }
+    }
+    Ok(addresses)
+}
+
+/// The driver's configuration has no way to take a host back, so everything else is copied.
+fn without_hosts(from: &Config) -> Config {
+    let mut to = Config::new();
+    if let Some(user) = from.get_user() {
+        to.user(user);
+    }
+    if let Some(password) = from.get_password() {
+        to.password(password);
+    }
+    if let Some(database) = from.get_dbname() {
+        to.dbname(database);
+    }
+    if let Some(options) = from.get_options() {
+        to.options(options);
+    }
+    if let Some(interval) = from.get_keepalives_interval() {
+        to.keepalives_interval(interval);
+    }
+    if let Some(retries) = from.get_keepalives_retries() {
+        to.keepalives_retries(retries);
+    }
+    to.application_name(from.get_application_name().unwrap_or(APPLICATION_NAME))
+        .connect_timeout(from.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT))
+        .ssl_mode(SslMode::Disable)
+        .channel_binding(from.get_channel_binding())
+        .tcp_user_timeout(from.get_tcp_user_timeout().copied().unwrap_or(USER_TIMEOUT))
+        .keepalives(from.get_keepalives())
+        .keepalives_idle(from.get_keepalives_idle());
+    to
+}
+
+const APPLICATION_NAME: &str = "homing";
+
+/// Long enough for a connection around the world with a lost packet, short enough to be told within a call's limit.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+const DEFAULT_PORT: u16 = 5432;
+
+/// How long sent bytes may stay unacknowledged before the connection counts as lost: a server that vanished without a
+/// word would be waited for a quarter of an hour otherwise. Linux only; elsewhere the driver ignores it.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn names(url: &str) -> Vec<String> {
+        let addresses = Address::resolve(url, "DATABASE_URL").await.unwrap();
+        addresses.iter().map(ToString::to_string).collect()
+    }
+
+    #[tokio::test]
+    async fn each_host_is_an_address_of_its_own() {
+        assert_eq!(names("postgres://app:secret@127.0.0.1:5433,[::1]:5434/db").await, ["127.0.0.1:5433", "[::1]:5434"]);
+        assert_eq!(names("host=/run/postgresql dbname=db").await, ["/run/postgresql port 5432"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_string_says_is_kept() {
+        let url = "postgres://app:secret@127.0.0.1/db?options=-c%20work_mem%3D1MB&connect_timeout=7";
+        let address = Address::resolve(url, "DATABASE_URL").await.unwrap().remove(0);
+        let config = address.config();
+        assert_eq!(config.get_user(), Some("app"));
+        assert_eq!(config.get_password(), Some(&b"secret"[..]));
+        assert_eq!(config.get_dbname(), Some("db"));
+        assert_eq!(config.get_options(), Some("-c work_mem=1MB"));
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)));
+        assert_eq!(config.get_hosts().len(), 1);
+        assert!(!format!("{address:?}").contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn mistakes_name_the_variable_and_hide_the_password() {
+        for url in [
+            "postgres://app:secret@127.0.0.1:port/db",
+            "secret",
+            "dbname=secret",
+            "host=a.invalid password=secret",
+            "postgres://app:sec@secret@a.invalid/db",
+        ] {
+            let error = Address::resolve(url, "HOMING_REPLICA_URL").await.unwrap_err();
+            assert!(error.is_configuration());
+            assert!(error.to_string().contains("HOMING_REPLICA_URL"), "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+use std::error;
+use std::fmt;
+
+use homing_proto::v1 as proto;
+use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
+
+/// An error as PostgreSQL reported it, wherever the statement ran.
+///
+/// The fields are those of PostgreSQL's [ErrorResponse]. A statement that was forwarded keeps them all: a violated
+/// constraint has the same code, detail and name in Sydney as it has next to the database.
+///
+/// [ErrorResponse]: https://www.postgresql.org/docs/current/protocol-error-fields.html
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseError {
+    severity: String,
+    code: SqlState,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+    position: Option<u32>,
+    context: Option<String>,
+    schema: Option<String>,
+    table: Option<String>,
+    column: Option<String>,
+    datatype: Option<String>,
+    constraint: Option<String>,
+    routine: Option<String>,
+}
+
+impl DatabaseError {
+    /// `ERROR`, `FATAL` or `PANIC`; localized by the server.
+    pub fn severity(&self) -> &str {
+        &self.severity
+    }
+
+    /// The SQLSTATE.
+    pub fn code(&self) -> &SqlState {
+        &self.code
+    }
+
+    /// The primary message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// More about the problem, for example the values that violate a constraint.
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Where in the statement: a character's index, from one.
+    pub fn position(&self) -> Option<u32> {
+        self.position
+    }
+
+    /// The call stack of server-side functions.
+    pub fn context(&self) -> Option<&str> {
+        self.context.as_deref()
+    }
+
+    /// The schema of the object that the error is about.
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// The table that the error is about.
+    pub fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
+    /// The column that the error is about.
+    pub fn column(&self) -> Option<&str> {
+        self.column.as_deref()
+    }
+
+    /// The data type that the error is about.
+    pub fn datatype(&self) -> Option<&str> {
+        self.datatype.as_deref()
+    }
+
+    /// The constraint that was violated.
+    pub fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+
+    /// The function of the server's source code that reported it.
+    pub fn routine(&self) -> Option<&str> {
+        self.routine.as_deref()
+    }
+
+    /// Whether a prepared statement went stale because its tables have changed: found before anything was executed,
+    /// so it may be prepared and run again. The same SQLSTATE means many other things, also in the middle of a
+    /// procedure that has committed already; the routine tells it apart, as libpq's users do.
+    /// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/backend/utils/cache/plancache.c>
+    pub(crate) fn is_stale_plan(&self) -> bool {
+        self.code == SqlState::FEATURE_NOT_SUPPORTED && self.routine() == Some("RevalidateCachedQuery")
+    }
+}
+
+impl fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (SQLSTATE {})", self.message, self.code.code())?;
+        if let Some(detail) = &self.detail {
+            write!(f, ": {detail}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl error::Error for DatabaseError {}
+
+impl From<&DbError> for DatabaseError {
+    fn from(error: &DbError) -> Self {
+        let owned = |field: Option<&str>| field.map(str::to_owned);
+        Self {
+            severity: error.severity().to_owned(),
+            code: error.code().clone(),
+            message: error.message().to_owned(),
+            detail: owned(error.detail()),
+            hint: owned(error.hint()),
+            position: match error.position() {
+                Some(ErrorPosition::Original(position)) => Some(*position),
+                // A place in a query of the server's own is of no use without that query.
+                Some(ErrorPosition::Internal { .. }) | None => None,
+            },
+            context: owned(error.where_()),
+            schema: owned(error.schema()),
+            table: owned(error.table()),
+            column: owned(error.column()),
+            datatype: owned(error.datatype()),
+            constraint: owned(error.constraint()),
+            routine: owned(error.routine()),
+        }
+    }
+}
+
+impl From<proto::DatabaseError> for DatabaseError {
+    fn from(error: proto::DatabaseError) -> Self {
+        let present = |field: String| (!field.is_empty()).then_some(field);
+        Self {
+            severity: error.severity,
+            code: SqlState::from_code(&error.code),
+            message: error.message,
+            detail: present(error.detail),
+            hint: present(error.hint),
+            position: error.position,
+            context: present(error.r#where),
+            schema: present(error.schema),
+            table: present(error.table),
+            column: present(error.column),
+            datatype: present(error.datatype),
+            constraint: present(error.constraint),
+            routine: present(error.routine),
+        }
+    }
+}
+
+impl From<DatabaseError> for proto::DatabaseError {
+    fn from(error: DatabaseError) -> Self {
+        Self {
+            severity: error.severity,
+            code: error.code.code().to_owned(),
+            message: error.message,
+            detail: error.detail.unwrap_or_default(),
+            hint: error.hint.unwrap_or_default(),
+            position: error.position,
+            r#where: error.context.unwrap_or_default(),
+            schema: error.schema.unwrap_or_default(),
+            table: error.table.unwrap_or_default(),
+            column: error.column.unwrap_or_default(),
+            datatype: error.datatype.unwrap_or_default(),
+            constraint: error.constraint.unwrap_or_default(),
+            routine: error.routine.unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_wire() {
+        let sent = proto::DatabaseError {
+            severity: "ERROR".into(),
+            code: "23505".into(),
+            message: "duplicate key value violates unique constraint \"users_pkey\"".into(),
+            detail: "Key (id)=(1) already exists.".into(),
+            position: Some(7),
+            constraint: "users_pkey".into(),
+            ..Default::default()
+        };
+        let error = DatabaseError::from(sent.clone());
+        assert_eq!(error.code(), &SqlState::UNIQUE_VIOLATION);
+        assert_eq!(error.constraint(), Some("users_pkey"));
+        assert_eq!(error.hint(), None);
+        assert_eq!(proto::DatabaseError::from(error), sent);
+    }
+}

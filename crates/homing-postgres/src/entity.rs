@@ -1,0 +1,54 @@
+use tokio_postgres::types::ToSql;
+
+use crate::{Result, Row};
+
+/// A struct that is stored as a row of a table. Implemented by `#[derive(Entity)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an entity",
+    label = "not an entity",
+    note = "write `#[derive(homing::Entity)]` above the struct"
+)]
+pub trait Entity: Sized + Send + 'static {
+    /// The type of the key: that of the key's field, or a tuple where there are several.
+    type Key: Send + Sync;
+
+    /// The table; `schema.table` where it is not found by the search path.
+    const TABLE: &'static str;
+
+    /// The columns, in the order of the fields.
+    const COLUMNS: &'static [&'static str];
+
+    /// The columns of the key; each is one of [`COLUMNS`](Self::COLUMNS).
+    const KEY: &'static [&'static str];
+
+    /// Reads a row whose columns are [`COLUMNS`](Self::COLUMNS).
+    ///
+    /// # Errors
+    ///
+    /// [`is_decode`](crate::Error::is_decode) where a column is of another type than its field.
+    fn from_row(row: &Row) -> Result<Self>;
+
+    /// The values of a key, in the order of [`KEY`](Self::KEY).
+    fn key_values(key: &Self::Key) -> Vec<&(dyn ToSql + Sync)>;
+
+    /// The values of the fields, in the order of [`COLUMNS`](Self::COLUMNS).
+    fn values(&self) -> Vec<&(dyn ToSql + Sync)>;
+}
+
+/// The columns to write for a new row: what the database fills in by itself is left out. Implemented by
+/// `#[derive(Insert)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the columns of a new row",
+    label = "does not implement `Insert`",
+    note = "write `#[derive(homing::Insert)]` and `#[insert(into = …)]` above the struct"
+)]
+pub trait Insert: Sync {
+    /// The stored row.
+    type Entity: Entity;
+
+    /// The columns to write, in the order of the fields. None at all stores a row of defaults.
+    const COLUMNS: &'static [&'static str];
+
+    /// The values of the fields, in the order of [`COLUMNS`](Self::COLUMNS).
+    fn values(&self) -> Vec<&(dyn ToSql + Sync)>;
+}

@@ -1,0 +1,196 @@
+//! The primary's side of a write: one transaction, and the position after its commit.
+
+mod failure;
+mod limit;
+mod position;
+mod statements;
+mod transaction;
+
+use homing_proto::v1 as proto;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::error::SqlState;
+use tracing::{Instrument, debug_span};
+
+pub(crate) use self::failure::Failure;
+use self::limit::{Limit, Limited};
+use self::position::{PositionProbe, Probed};
+use self::statements::Prepared;
+use self::transaction::{Ended, Transaction};
+use crate::pool::{Connection, Pool};
+use crate::shape::Shape;
+use crate::{DatabaseError, Role};
+
+/// Runs the statements of this node's callers and of its peers on the database next to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Executor {
+    pool: Pool,
+    max_rows_bytes: usize,
+}
+
+impl Executor {
+    /// `max_rows_bytes` bounds what one answer may hold.
+    pub(crate) fn new(pool: Pool, max_rows_bytes: usize) -> Self {
+        Self { pool, max_rows_bytes }
+    }
+
+    /// Runs the statements in one transaction.
+    ///
+    /// # Cancel safety
+    ///
+    /// The work goes on in a task of its own, which cancels the running statement when this future is dropped. A commit
+    /// that is under way by then is not undone.
+    pub(crate) async fn execute(
+        &self,
+        request: proto::ExecuteRequest,
+        deadline: Instant,
+    ) -> Result<proto::ExecuteResponse, Failure> {
+        let executor = self.clone();
+        self.attended(deadline, |limit| async move { executor.run(&request.statements, limit).await })
+            .instrument(debug_span!("execute"))
+            .await
+    }
+
+    /// Prepares a statement without running it.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`execute`](Self::execute); there is nothing to undo.
+    pub(crate) async fn prepare(&self, sql: String, deadline: Instant) -> Result<proto::PrepareResponse, Failure> {
+        use proto::prepare_response::Outcome;
+        let executor = self.clone();
+        self.attended(deadline, |mut limit| async move {
+            let connection = executor.connection(&mut limit).await?;
+            let prepared = limit.keep(connection.cancel_token(), connection.statement(&sql)).await;
+            let (Limited::Ended(prepared) | Limited::Cancelled(prepared)) = prepared else {
+                connection.discard();
+                return Err(Failure::unavailable("the primary did not prepare the statement in time"));
+            };
+            let outcome = match prepared {
+                Ok(statement) => Outcome::Statement(Shape::of(&statement).to_proto()),
+                Err(error) => Outcome::Rejected(executor.database_error(&error)?.into()),
+            };
+            Ok(proto::PrepareResponse { outcome: Some(outcome) })
+        })
+        .await
+    }
+
+    /// Runs `work` in a task of its own, which learns when the caller is gone.
+    async fn attended<T, F>(&self, deadline: Instant, work: impl FnOnce(Limit) -> F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let (_caller, gone) = oneshot::channel();
+        match tokio::spawn(work(Limit::new(deadline, gone)).in_current_span()).await {
+            Ok(outcome) => outcome,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Failure::Unknown("the node is shutting down".into())),
+            },
+        }
+    }
+
+    async fn run(&self, statements: &[proto::Statement], mut limit: Limit) -> Result<proto::ExecuteResponse, Failure> {
+        let connection = self.connection(&mut limit).await?;
+        let started = Instant::now();
+        let limited = limit.keep(connection.cancel_token(), self.attempt_twice(&connection, statements)).await;
+        let (ended, in_doubt) = match limited {
+            Limited::Ended(ended) => (ended, statements.iter().any(|statement| statement.simple)),
+            Limited::Cancelled(ended) => (ended.map(Ended::by_cancellation), true),
+            Limited::Abandoned => {
+                (Err(Failure::Unknown("the database did not react to the cancellation of the statement".into())), true)
+            }
+        };
+        if in_doubt {
+            // A cancellation may arrive late and hit the next caller; a script may leave anything behind.
+            connection.discard();
+        }
+        let ended = match ended? {
+            Ended::Rejected { error, .. } if error.code() == &SqlState::READ_ONLY_SQL_TRANSACTION => {
+                self.read_only(error, limit.deadline()).await?
+            }
+            Ended::Committed { position: Probed::InRecovery, .. } => {
+                return Err(Failure::not_primary(self.pool.address()));
+            }
+            Ended::Committed { results, position: Probed::Lost } => {
+                Ended::Committed { results, position: self.probe(limit.deadline()).await }
+            }
+            ended => ended,
+        };
+        Ok(ended.into_response(started.elapsed()))
+    }
+
+    /// Asks for the position on another connection: any position after the commit will do.
+    pub(crate) async fn probe(&self, deadline: Instant) -> Probed {
+        let Ok(connection) = self.pool.connection(deadline).await else {
+            return Probed::Lost;
+        };
+        let probing = async { Ok::<_, Failure>(PositionProbe::prepare(&connection).await?.position().await) };
+        match timeout_at(deadline, probing).await {
+            Ok(Ok(probed)) => probed,
+            Ok(Err(_)) => Probed::Lost,
+            Err(_) => {
+                connection.discard();
+                Probed::Lost
+            }
+        }
+    }
+
+    /// A prepared statement goes stale when its tables change; PostgreSQL says so before it runs anything, and a newly
+    /// prepared one is right.
+    async fn attempt_twice(&self, connection: &Connection, statements: &[proto::Statement]) -> Result<Ended, Failure> {
+        match self.attempt(connection, statements).await? {
+            Ended::Rejected { error, .. } if error.is_stale_plan() => {
+                connection.forget_statements();
+                self.attempt(connection, statements).await
+            }
+            ended => Ok(ended),
+        }
+    }
+
+    async fn attempt(&self, connection: &Connection, statements: &[proto::Statement]) -> Result<Ended, Failure> {
+        let prepared = match Prepared::all(connection, statements).await? {
+            Ok(prepared) => prepared,
+            Err((statement, error)) => {
+                return Ok(Ended::Rejected {
+                    statement: Some(statement),
+                    error: Box::new(self.database_error(&error)?),
+                });
+            }
+        };
+        Transaction::new(connection, self.max_rows_bytes).run(&prepared).await
+    }
+
+    /// A connection, unless nobody waits any more by then: what is done for nobody takes it from somebody.
+    async fn connection(&self, limit: &mut Limit) -> Result<Connection, Failure> {
+        let deadline = limit.deadline();
+        tokio::select! {
+            biased;
+            () = limit.passed() => Err(Failure::unavailable("the caller's time was over before a connection was free")),
+            connection = self.pool.connection(deadline) => {
+                connection.map_err(|error| Failure::unavailable(crate::failure::with_causes(&error)))
+            }
+        }
+    }
+
+    fn database_error(&self, error: &tokio_postgres::Error) -> Result<DatabaseError, Failure> {
+        match error.as_db_error() {
+            Some(error) => Ok(error.into()),
+            None => Err(Failure::unavailable(format!(
+                "the connection to the database at {} was lost before anything was executed",
+                self.pool.address()
+            ))),
+        }
+    }
+
+    /// PostgreSQL says the same of a replica and of a role whose transactions are read-only by default. Only the
+    /// former is better asked elsewhere.
+    async fn read_only(&self, error: Box<DatabaseError>, deadline: Instant) -> Result<Ended, Failure> {
+        let server = self.pool.ask(deadline).await.map_err(|error| Failure::unavailable(error.to_string()))?;
+        match server.role {
+            Role::Replica => Err(Failure::not_primary(self.pool.address())),
+            Role::Primary => Ok(Ended::Rejected { statement: None, error }),
+        }
+    }
+}

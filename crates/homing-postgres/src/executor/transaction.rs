@@ -1,0 +1,217 @@
+//! One transaction and the position after its commit.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use futures_util::future::join;
+use homing_proto::v1 as proto;
+use proto::execute_response::Outcome;
+use proto::rejection::Cause;
+use tokio_postgres::Row;
+use tokio_postgres::error::{DbError, Severity, SqlState};
+use tracing::warn;
+
+use super::position::{PositionProbe, Probed};
+use super::{Failure, Prepared};
+use crate::DatabaseError;
+use crate::pool::Connection;
+use crate::values::{self, Encoded, Raw};
+
+/// A transaction on one connection.
+#[derive(Debug)]
+pub(crate) struct Transaction<'a> {
+    connection: &'a Connection,
+    rows_bytes_left: usize,
+    rows_dropped: bool,
+}
+
+/// How a transaction ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Committed {
+        results: proto::StatementResults,
+
+        position: Probed,
+    },
+    Rejected {
+        /// Which statement; `None` for the commit.
+        statement: Option<u32>,
+        error: Box<DatabaseError>,
+    },
+    DeadlineExceeded,
+
+    /// A script left a transaction open, which was rolled back.
+    LeftOpen,
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(connection: &'a Connection, max_rows_bytes: usize) -> Self {
+        Self { connection, rows_bytes_left: max_rows_bytes, rows_dropped: false }
+    }
+
+    pub(crate) async fn run(mut self, statements: &[Prepared<'_>]) -> Result<Ended, Failure> {
+        match statements {
+            [statement] => self.single(statement).await,
+            statements => self.several(statements).await,
+        }
+    }
+
+    /// A statement by itself is a transaction. The position is asked for on the same connection without waiting in
+    /// between: its answer comes after the commit, because each of the two messages ends with a Sync of its own, and
+    /// costs no further round trip.
+    async fn single(&mut self, statement: &Prepared<'_>) -> Result<Ended, Failure> {
+        let probe = PositionProbe::prepare(self.connection).await?;
+        // Polled in this order for the first time, which is when the driver sends them.
+        let (result, position) = join(self.statement(statement), probe.position()).await;
+        match result {
+            Ok(_) if self.is_left_open(statement).await => Ok(Ended::LeftOpen),
+            Ok(result) => Ok(self.committed(vec![result], position)),
+            Err(error) => rejected(Some(0), &error, Commit::MayHaveHappened),
+        }
+    }
+
+    async fn several(&mut self, statements: &[Prepared<'_>]) -> Result<Ended, Failure> {
+        let probe = PositionProbe::prepare(self.connection).await?;
+        let connection = self.connection;
+        if let Err(error) = connection.batch_execute("BEGIN").await {
+            return rejected(None, &error, Commit::WasNotSent);
+        }
+        let mut results = Vec::with_capacity(statements.len());
+        for (index, statement) in (0..).zip(statements) {
+            match self.statement(statement).await {
+                Ok(result) => results.push(result),
+                Err(error) => {
+                    self.roll_back().await;
+                    return rejected(Some(index), &error, Commit::WasNotSent);
+                }
+            }
+        }
+        let (commit, position) = join(connection.batch_execute("COMMIT"), probe.position()).await;
+        match commit {
+            Ok(()) => Ok(self.committed(results, position)),
+            Err(error) => rejected(None, &error, Commit::MayHaveHappened),
+        }
+    }
+
+    async fn statement(&mut self, statement: &Prepared<'_>) -> Result<proto::StatementResult, tokio_postgres::Error> {
+        match statement {
+            Prepared::Simple(script) => {
+                self.connection.batch_execute(script).await?;
+                Ok(proto::StatementResult::default())
+            }
+            Prepared::Extended { statement, parameters } => {
+                let parameters: Vec<_> = parameters.iter().cloned().map(Encoded).collect();
+                let mut stream = pin!(self.connection.query_raw(statement, parameters).await?);
+                let mut rows = Vec::new();
+                while let Some(row) = stream.try_next().await? {
+                    self.keep(&row, &mut rows);
+                }
+                Ok(proto::StatementResult { rows_affected: stream.rows_affected().unwrap_or(0), rows })
+            }
+        }
+    }
+
+    /// Rows past the limit are read and dropped: what was asked for is committed all the same, and its caller has to
+    /// hear that.
+    fn keep(&mut self, row: &Row, rows: &mut Vec<Bytes>) {
+        let mut list = BytesMut::new();
+        for index in 0..row.len() {
+            values::put(&mut list, row.get::<_, Raw<'_>>(index).0);
+        }
+        let bytes = list.len() + ROW_OVERHEAD_BYTES;
+        if self.rows_dropped || bytes > self.rows_bytes_left {
+            self.rows_dropped = true;
+            rows.clear();
+        } else {
+            self.rows_bytes_left -= bytes;
+            rows.push(list.freeze());
+        }
+    }
+
+    /// Whether a script began a transaction that it did not end. A savepoint can only be set inside of one; if the
+    /// connection is lost over the question, the transaction ended with it, if there was one.
+    async fn is_left_open(&self, statement: &Prepared<'_>) -> bool {
+        if !matches!(statement, Prepared::Simple(_)) {
+            return false;
+        }
+        match self.connection.batch_execute("SAVEPOINT homing").await {
+            Err(error) if error.code() == Some(&SqlState::NO_ACTIVE_SQL_TRANSACTION) => false,
+            Ok(()) | Err(_) => {
+                self.roll_back().await;
+                true
+            }
+        }
+    }
+
+    /// If this fails the connection is broken, and the server rolls back by itself.
+    async fn roll_back(&self) {
+        if let Err(error) = self.connection.batch_execute("ROLLBACK").await {
+            warn!(%error, "cannot roll back: the connection is closed instead");
+        }
+    }
+
+    fn committed(&self, mut results: Vec<proto::StatementResult>, position: Probed) -> Ended {
+        if self.rows_dropped {
+            results.iter_mut().for_each(|result| result.rows.clear());
+        }
+        Ended::Committed { results: proto::StatementResults { results, rows_dropped: self.rows_dropped }, position }
+    }
+}
+
+impl Ended {
+    /// The same after the database was asked to cancel: a statement that PostgreSQL cancelled ran out of time.
+    pub(crate) fn by_cancellation(self) -> Self {
+        match self {
+            Self::Rejected { error, .. } if error.code() == &SqlState::QUERY_CANCELED => Self::DeadlineExceeded,
+            ended => ended,
+        }
+    }
+
+    pub(crate) fn into_response(self, execute: Duration) -> proto::ExecuteResponse {
+        let rejection = |statement, cause| Outcome::Rejection(proto::Rejection { statement, cause: Some(cause) });
+        let (outcome, position) = match self {
+            Self::Committed { results, position } => (Outcome::Results(results), position.position()),
+            Self::Rejected { statement, error } => (rejection(statement, Cause::DatabaseError((*error).into())), None),
+            Self::DeadlineExceeded => (rejection(None, Cause::DeadlineExceeded(proto::DeadlineExceeded {})), None),
+            Self::LeftOpen => (rejection(None, Cause::OpenTransaction(proto::OpenTransaction {})), None),
+        };
+        proto::ExecuteResponse {
+            outcome: Some(outcome),
+            position: position.map(Into::into),
+            execute_micros: u64::try_from(execute.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Whether a commit was on its way when the connection reported an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Commit {
+    WasNotSent,
+    MayHaveHappened,
+}
+
+fn rejected(statement: Option<u32>, error: &tokio_postgres::Error, commit: Commit) -> Result<Ended, Failure> {
+    match (error.as_db_error(), commit) {
+        // A server that is being shut down can report it after the commit, while it waits for a synchronous replica.
+        (Some(error), Commit::MayHaveHappened) if is_fatal(error) => Err(Failure::Unknown(format!(
+            "the database ended the connection during the transaction: {}",
+            error.message()
+        ))),
+        (Some(error), _) => Ok(Ended::Rejected { statement, error: Box::new(error.into()) }),
+        (None, Commit::WasNotSent) => {
+            Err(Failure::unavailable(format!("the connection to the database was lost before the commit: {error}")))
+        }
+        (None, Commit::MayHaveHappened) => {
+            Err(Failure::Unknown(format!("the connection to the database was lost during the transaction: {error}")))
+        }
+    }
+}
+
+fn is_fatal(error: &DbError) -> bool {
+    matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+}
+
+/// What a row costs in a message besides its values: the tag and the length of the field.
+const ROW_OVERHEAD_BYTES: usize = 6;

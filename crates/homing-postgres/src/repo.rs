@@ -1,0 +1,156 @@
+//! [`Repo`], the handle of an application.
+
+mod entities;
+mod functions;
+mod raw;
+mod read;
+mod statement;
+mod write;
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use homing_rpc::{Region, Rpc};
+
+use crate::home::Home;
+use crate::report::Observer;
+use crate::session::Session;
+use crate::shape::ShapeCache;
+use crate::{Database, OnLag, Options, Report, Wait};
+
+/// The database, wherever this code runs: reads are answered by the replica here, writes by the primary.
+///
+/// Cheap to clone. Clones share a *session*: every read through one of them sees every write that returned `Ok` through
+/// any of them, or is answered by the primary. [`session`](Self::session) begins a new one.
+///
+/// # Cancel safety
+///
+/// Unless a method says otherwise: a dropped read has no effect. A dropped write is cancelled on the primary if it is
+/// not committed yet; whether it was, nobody is told.
+#[derive(Clone, Debug)]
+pub struct Repo {
+    shared: Arc<Shared>,
+    session: Session,
+    options: Options,
+    observer: Observer,
+}
+
+/// A [`Repo`] that does not keep its node's connections open. For what the node itself holds, such as its functions.
+#[derive(Clone, Debug)]
+pub struct WeakRepo {
+    shared: Weak<Shared>,
+    options: Options,
+    observer: Observer,
+}
+
+#[derive(Debug)]
+struct Shared {
+    home: Home,
+    shapes: ShapeCache,
+}
+
+impl Repo {
+    /// A handle for the database here, which may be absent, and the way to the primary region.
+    pub fn new(rpc: Rpc, database: Option<Database>, options: Options) -> Self {
+        let home = Home::new(rpc, database);
+        Self {
+            shared: Arc::new(Shared { home, shapes: ShapeCache::new() }),
+            session: Session::default(),
+            options,
+            observer: Observer::default(),
+        }
+    }
+
+    /// The region of this node.
+    pub fn region(&self) -> &Region {
+        self.rpc_client().topology().region()
+    }
+
+    /// The region to which writes are forwarded.
+    pub fn primary_region(&self) -> &Region {
+        self.rpc_client().topology().primary_region()
+    }
+
+    /// Calls to functions in any region.
+    pub fn rpc_client(&self) -> &Rpc {
+        self.shared.home.rpc()
+    }
+
+    /// The database here; `None` where the region has no replica.
+    pub fn database(&self) -> Option<&Database> {
+        self.shared.home.database()
+    }
+
+    /// The options of this handle.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// The same handle with other options.
+    #[must_use]
+    pub fn with_options(&self, options: Options) -> Self {
+        Self { options, ..self.clone() }
+    }
+
+    /// The same handle with another time to wait for the replica here.
+    #[must_use]
+    pub fn with_wait(&self, wait: Wait) -> Self {
+        self.with_options(Options { wait, ..self.options })
+    }
+
+    /// The same handle with another limit for a call until it is executed.
+    #[must_use]
+    pub fn with_call_timeout(&self, call_timeout: Duration) -> Self {
+        self.with_options(Options { call_timeout, ..self.options })
+    }
+
+    /// The same handle with another limit for the replica here to replay a write.
+    #[must_use]
+    pub fn with_replay_timeout(&self, replay_timeout: Duration) -> Self {
+        self.with_options(Options { replay_timeout, ..self.options })
+    }
+
+    /// The same handle with another behaviour when the replica here lags.
+    #[must_use]
+    pub fn with_on_lag(&self, on_lag: OnLag) -> Self {
+        self.with_options(Options { on_lag, ..self.options })
+    }
+
+    /// The same handle, which reports its calls to `observe`. It is called in the task of the call, right before the
+    /// call returns, and must not block.
+    #[must_use]
+    pub fn with_observer(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        Self { observer: Observer::new(observe), ..self.clone() }
+    }
+
+    /// A handle with a session of its own: its reads do not wait for what others write.
+    #[must_use]
+    pub fn session(&self) -> Self {
+        Self { session: Session::default(), ..self.clone() }
+    }
+
+    /// A handle that does not keep the connections open.
+    pub fn downgrade(&self) -> WeakRepo {
+        WeakRepo { shared: Arc::downgrade(&self.shared), options: self.options, observer: self.observer.clone() }
+    }
+
+    fn home(&self) -> &Home {
+        &self.shared.home
+    }
+
+    fn shapes(&self) -> &ShapeCache {
+        &self.shared.shapes
+    }
+}
+
+impl WeakRepo {
+    /// The handle, with a session of its own. `None` once the node is gone.
+    pub fn upgrade(&self) -> Option<Repo> {
+        Some(Repo {
+            shared: self.shared.upgrade()?,
+            session: Session::default(),
+            options: self.options,
+            observer: self.observer.clone(),
+        })
+    }
+}

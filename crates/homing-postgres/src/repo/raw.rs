@@ -1,0 +1,138 @@
+//! Calls with SQL of the application's own.
+
+use homing_proto::v1 as proto;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::Repo;
+use super::read::Local;
+use super::statement::Parameters;
+use super::write::{Committed, Output, report};
+use crate::home::Effect;
+use crate::sql::{self, Destination};
+use crate::{Error, Result, Role, Row, Wait};
+
+/// # Raw SQL
+///
+/// A statement needs no marking. It is tried on the replica here; if PostgreSQL answers that it writes (SQLSTATE
+/// 25006), it is forwarded to the primary, and that is remembered about the statement. This catches functions with side
+/// effects, `nextval`, `SELECT … FOR UPDATE` and data-modifying common table expressions as well.
+///
+/// Statements that change the state of a session (`BEGIN`, `SET`, `LISTEN`, `CREATE TEMP TABLE`, session advisory
+/// locks) are refused, since connections are pooled. Advisory locks of a transaction go to the primary.
+///
+/// Parameters are those of `tokio_postgres`: `&[&18, &"Ada"]` for `$1` and `$2`.
+impl Repo {
+    /// The rows of a statement.
+    ///
+    /// ```no_run
+    /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
+    /// let rows = repo.query("select id, name from users where age > $1", &[&18]).await?;
+    /// let names: Vec<String> = rows.iter().map(|row| row.get("name")).collect();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn query(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>> {
+        self.raw("query", sql, parameters, |output| Ok(output.rows)).await
+    }
+
+    /// The one row of a statement.
+    ///
+    /// # Errors
+    ///
+    /// [`is_not_found`](Error::is_not_found) if there is none, [`is_too_many_rows`](Error::is_too_many_rows) if there
+    /// are several. See [`Error`] for the others. If the statement writes, it is committed in both cases.
+    pub async fn query_one(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Row> {
+        self.raw("query_one", sql, parameters, |output| {
+            at_most_one(output.rows)?.ok_or_else(|| Error::no_row("the statement returned no row"))
+        })
+        .await
+    }
+
+    /// The one row of a statement, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`is_too_many_rows`](Error::is_too_many_rows) if there are several. See [`Error`] for the others.
+    pub async fn query_opt(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Option<Row>> {
+        self.raw("query_opt", sql, parameters, |output| at_most_one(output.rows)).await
+    }
+
+    /// Runs a statement and returns how many rows it affected.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn execute(&self, sql: &str, parameters: &Parameters<'_>) -> Result<u64> {
+        self.raw("execute", sql, parameters, |output| Ok(output.rows_affected)).await
+    }
+
+    /// Runs a script, several statements separated by semicolons, on the primary: as one transaction, unless it holds
+    /// transaction commands of its own. For migrations and the like.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn batch_execute(&self, script: &str) -> Result<()> {
+        let span = self.span("batch_execute");
+        async {
+            let started = Instant::now();
+            let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
+            let deadline = started + self.options().call_timeout;
+            let executed = self.home().execute(vec![statement], Effect::Writes, deadline).await?;
+            let report = report("batch_execute", started, &executed.trip, executed.position);
+            self.settle(Committed { value: Ok(()), position: executed.position, report }).await
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn raw<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        parameters: &Parameters<'_>,
+        read: impl FnOnce(Output) -> Result<T>,
+    ) -> Result<T> {
+        let destination = sql::destination(sql)?;
+        if destination == Destination::Primary || self.shapes().writes(sql) || self.is_primary_here() {
+            return self.write(operation, sql, parameters, read).await;
+        }
+        let span = self.span(operation);
+        match self.try_here(operation, sql, parameters).instrument(span).await? {
+            Local::Rows(output) => read(output),
+            Local::Writes => {
+                self.shapes().remember_that_it_writes(sql);
+                self.write(operation, sql, parameters, read).await
+            }
+            // Nobody has said whether it writes, so it is treated as if it did. But the replica was just asked for what
+            // this session has to see, and is not waited for once more.
+            Local::Elsewhere => self.without_waiting().write(operation, sql, parameters, read).await,
+        }
+    }
+
+    /// The same handle, whose writes leave waiting to the next read.
+    pub(super) fn without_waiting(&self) -> Self {
+        match self.options().wait {
+            Wait::Now => self.with_wait(Wait::AtNextRead),
+            Wait::AtNextRead | Wait::Never => self.clone(),
+        }
+    }
+
+    fn is_primary_here(&self) -> bool {
+        self.database().is_some_and(|database| database.role() == Some(Role::Primary))
+    }
+}
+
+/// The only row.
+pub(super) fn at_most_one(mut rows: Vec<Row>) -> Result<Option<Row>> {
+    let row = rows.pop();
+    if rows.is_empty() {
+        return Ok(row);
+    }
+    Err(Error::too_many_rows("there are several rows where at most one was asked for"))
+}

@@ -1,0 +1,261 @@
+//! A write: forwarded, committed, and waited for.
+
+use homing_proto::v1 as proto;
+use tokio::time::Instant;
+use tracing::{Instrument, Span, debug_span, field};
+
+use super::Repo;
+use super::read::has_caught_up;
+use super::statement::Parameters;
+use crate::home::{Effect, Executed, Trip};
+use crate::report::{AnsweredBy, Report, Stages};
+use crate::shape::Shape;
+use crate::tracker::WaitError;
+use crate::{Error, OnLag, Position, Result, Role, Row, Wait};
+
+/// What a statement on the primary returned.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) rows_affected: u64,
+    pub(super) rows: Vec<Row>,
+}
+
+/// A write that is committed and not yet known to be visible here.
+#[derive(Debug)]
+pub(super) struct Committed<T> {
+    pub(super) value: Result<T>,
+    pub(super) position: Option<Position>,
+    pub(super) report: Report,
+}
+
+impl Repo {
+    /// Runs one statement that writes, and makes of its output what the caller asked for.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        parameters: &Parameters<'_>,
+        read: impl FnOnce(Output) -> Result<T>,
+    ) -> Result<T> {
+        self.write_all(operation, &[(sql, parameters)], |outputs| {
+            read(outputs.into_iter().next().expect("one output for each statement"))
+        })
+        .await
+    }
+
+    /// Runs statements that write, in one transaction.
+    pub(super) async fn write_all<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        statements: &[(&str, &Parameters<'_>)],
+        read: impl FnOnce(Vec<Output>) -> Result<T>,
+    ) -> Result<T> {
+        let span = self.span(operation);
+        async {
+            let started = Instant::now();
+            let (executed, shapes) = self.execute_on_primary(statements, Effect::Writes).await?;
+            let report = report(operation, started, &executed.trip, executed.position);
+            let position = executed.position;
+            let value = outputs(executed, &shapes).and_then(read);
+            self.settle(Committed { value, position, report }).await
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Runs statements on the primary. Where the schema has changed under what is remembered of them, once more.
+    pub(super) async fn execute_on_primary(
+        &self,
+        statements: &[(&str, &Parameters<'_>)],
+        effect: Effect,
+    ) -> Result<(Executed, Vec<Shape>)> {
+        let started = Instant::now();
+        let deadline = started + self.options.call_timeout;
+        match self.execute_once(statements, effect, started, deadline).await {
+            Err(error) if error.is_stale() => {
+                for (sql, _) in statements {
+                    self.describe_again(sql, deadline).await?;
+                }
+                self.execute_once(statements, effect, started, deadline).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn execute_once(
+        &self,
+        statements: &[(&str, &Parameters<'_>)],
+        effect: Effect,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<(Executed, Vec<Shape>)> {
+        let (encoded, shapes) = self.encode_all(statements, deadline).instrument(debug_span!("route")).await?;
+        let described = started.elapsed();
+        let mut executed = self.home().execute(encoded, effect, deadline).await?;
+        executed.trip.route += described;
+        Ok((executed, shapes))
+    }
+
+    async fn encode_all(
+        &self,
+        statements: &[(&str, &Parameters<'_>)],
+        deadline: Instant,
+    ) -> Result<(Vec<proto::Statement>, Vec<Shape>)> {
+        let mut encoded = Vec::with_capacity(statements.len());
+        let mut shapes = Vec::with_capacity(statements.len());
+        for (sql, parameters) in statements {
+            let (statement, shape) = self.encode(sql, parameters, deadline).await?;
+            encoded.push(statement);
+            shapes.push(shape);
+        }
+        Ok((encoded, shapes))
+    }
+
+    /// Waits for a committed write as the options say, and reports it.
+    pub(super) async fn settle<T: Send + 'static>(&self, committed: Committed<T>) -> Result<T> {
+        let Committed { value, position, mut report } = committed;
+        let started = Instant::now();
+        let visible = self.wait_until_visible(position).instrument(debug_span!("replay_wait")).await;
+        report.stages.replay_wait = started.elapsed();
+        record(&Span::current(), &report);
+        self.observer.observe(&report);
+        match (visible, value) {
+            (Ok(()), value) => value.map_err(|error| error.after_commit(position)),
+            (Err(error), Ok(value)) => Err(error.with_value(value)),
+            (Err(error), Err(_)) => Err(error),
+        }
+    }
+
+    async fn wait_until_visible(&self, position: Option<Position>) -> Result<()> {
+        if let Some(position) = position
+            && self.options.wait != Wait::Never
+        {
+            self.session.advance(position);
+        }
+        let database = match self.home().database() {
+            Some(database) if database.role() != Some(Role::Primary) => database,
+            // Reads go to the primary in any case.
+            _ => return Ok(()),
+        };
+        if self.options.wait == Wait::Never {
+            return Ok(());
+        }
+        let Some(position) = position else {
+            return Err(Error::committed(
+                "it is committed, but the primary was lost before it told the position, so nobody can tell when it is \
+                 visible here",
+                None,
+            ));
+        };
+        if self.options.wait == Wait::AtNextRead {
+            return Ok(());
+        }
+        if self.options.on_lag == OnLag::ReadFromPrimary && self.session.is_behind() {
+            // A wait has taken too long already, and reads go to the primary: no use in waiting again at each write.
+            if has_caught_up(database, position).await {
+                self.session.caught_up(position);
+            }
+            return Ok(());
+        }
+        let deadline = Instant::now() + self.options.replay_timeout;
+        match database.tracker().wait(position, deadline).await {
+            Ok(()) => {
+                self.session.caught_up(position);
+                Ok(())
+            }
+            Err(error) => self.not_visible(position, error),
+        }
+    }
+
+    fn not_visible(&self, position: Position, error: WaitError) -> Result<()> {
+        let place = format!("the replica here in {}", self.region());
+        match (error, self.options.on_lag) {
+            (WaitError::OtherSystem, _) => Err(Error::committed(
+                format!(
+                    "it is committed on the primary at {position}, but {place} belongs to another cluster: correct the \
+                     replica's connection string"
+                ),
+                Some(position),
+            )),
+            (_, OnLag::ReadFromPrimary) => {
+                self.session.fell_behind();
+                Ok(())
+            }
+            (error, OnLag::Fail) => {
+                self.session.fell_behind();
+                let message =
+                    format!("it is committed on the primary at {position}, but not visible on {place}: {error}");
+                Err(Error::committed(message, Some(position)).with_source(error))
+            }
+        }
+    }
+
+    pub(super) fn span(&self, operation: &'static str) -> Span {
+        let span = debug_span!(
+            "homing.repo",
+            operation,
+            region = %self.region(),
+            peer = field::Empty,
+            role = field::Empty,
+            position = field::Empty,
+            attempt = field::Empty,
+            route = field::Empty,
+            forward = field::Empty,
+            execute = field::Empty,
+            replay_wait = field::Empty,
+        );
+        if let Some(role) = self.home().database().and_then(crate::Database::role) {
+            span.record("role", field::display(role));
+        }
+        span
+    }
+}
+
+pub(super) fn report(operation: &'static str, started: Instant, trip: &Trip, position: Option<Position>) -> Report {
+    // What is neither on the way nor in the database was spent here.
+    let route = started.elapsed().saturating_sub(trip.forward + trip.execute);
+    Report {
+        operation,
+        answered_by: trip.answered_by.clone(),
+        position,
+        attempts: trip.attempts,
+        stages: Stages { route, forward: trip.forward, execute: trip.execute, ..Stages::default() },
+    }
+}
+
+pub(super) fn record(span: &Span, report: &Report) {
+    let Report { stages, .. } = report;
+    if let AnsweredBy::Peer(peer) = &report.answered_by {
+        span.record("peer", field::display(peer));
+    }
+    if let Some(position) = report.position {
+        span.record("position", field::display(position));
+    }
+    span.record("attempt", report.attempts);
+    span.record("route", field::debug(stages.route));
+    span.record("forward", field::debug(stages.forward));
+    span.record("execute", field::debug(stages.execute));
+    span.record("replay_wait", field::debug(stages.replay_wait));
+}
+
+/// The outputs of the statements, decoded by their shapes.
+pub(super) fn outputs(executed: Executed, shapes: &[Shape]) -> Result<Vec<Output>> {
+    if executed.rows_dropped {
+        return Err(Error::misuse(
+            "its rows are larger than a message may be and were dropped: return less, or run it in a named function",
+        ));
+    }
+    if executed.results.len() != shapes.len() {
+        return Err(Error::decode("the primary answered to another number of statements"));
+    }
+    executed.results.into_iter().zip(shapes).map(|(result, shape)| output(result, shape)).collect()
+}
+
+fn output(result: proto::StatementResult, shape: &Shape) -> Result<Output> {
+    let row = |list| {
+        Row::forwarded(&shape.columns, list)
+            .ok_or_else(|| Error::decode("the primary sent a row that is not a list of that many values"))
+    };
+    let rows = result.rows.into_iter().map(row).collect::<Result<_>>()?;
+    Ok(Output { rows_affected: result.rows_affected, rows })
+}

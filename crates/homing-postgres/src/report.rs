@@ -1,0 +1,86 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_rpc::PeerName;
+
+use crate::Position;
+
+/// How a call went: where it was answered and what took how long.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Report {
+    /// The call, for example `insert`.
+    pub operation: &'static str,
+
+    /// Who answered it.
+    pub answered_by: AnsweredBy,
+
+    /// Where a write is committed. `None` for a read, and where the primary could not be asked for it.
+    pub position: Option<Position>,
+
+    /// To how many peers it was sent: zero for what was answered here.
+    pub attempts: u32,
+
+    /// What took how long.
+    pub stages: Stages,
+}
+
+/// Who answered a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnsweredBy {
+    /// The database next to this node.
+    Here,
+
+    /// A node in the primary region.
+    Peer(PeerName),
+}
+
+/// The way of a call. Stages that it did not go through are zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stages {
+    /// Deciding where it goes, encoding it, and finding a peer.
+    pub route: Duration,
+
+    /// On the way to the peer and back.
+    pub forward: Duration,
+
+    /// In the database, the commit included.
+    pub execute: Duration,
+
+    /// Until the replica here had replayed it.
+    pub replay_wait: Duration,
+}
+
+impl Stages {
+    /// All stages together.
+    pub fn total(&self) -> Duration {
+        self.route + self.forward + self.execute + self.replay_wait
+    }
+}
+
+/// Whom calls are reported to.
+#[derive(Clone, Default)]
+pub(crate) struct Observer(Option<Arc<Observe>>);
+
+type Observe = dyn Fn(&Report) + Send + Sync;
+
+impl Observer {
+    pub(crate) fn new(observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(observe)))
+    }
+
+    pub(crate) fn observe(&self, report: &Report) {
+        if let Some(observe) = &self.0 {
+            observe(report);
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Observer").field(&self.0.is_some()).finish()
+    }
+}

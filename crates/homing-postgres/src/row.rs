@@ -1,0 +1,215 @@
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_postgres::types::{FromSql, Type};
+
+use crate::values::{self, Raw};
+use crate::{Error, Result};
+
+/// A row, whether it was read from the replica here or came from the primary.
+///
+/// Values are decoded when they are asked for. Every type that implements [`FromSql`] works in both.
+#[derive(Clone)]
+pub struct Row {
+    columns: Arc<[Column]>,
+    values: Values,
+}
+
+/// A local row is kept as the driver gave it: nothing is copied that is not asked for.
+#[derive(Clone)]
+enum Values {
+    Local(Arc<tokio_postgres::Row>),
+    Forwarded(Arc<[Option<Bytes>]>),
+}
+
+impl Row {
+    pub(crate) fn local(columns: &Arc<[Column]>, row: tokio_postgres::Row) -> Self {
+        Self { columns: Arc::clone(columns), values: Values::Local(Arc::new(row)) }
+    }
+
+    /// `None` if `list` does not hold a value for each column.
+    pub(crate) fn forwarded(columns: &Arc<[Column]>, list: Bytes) -> Option<Self> {
+        let values = values::split(list, columns.len())?;
+        Some(Self { columns: Arc::clone(columns), values: Values::Forwarded(values.into()) })
+    }
+
+    /// The columns, in order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The number of columns.
+    pub fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Whether the row has no column.
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// The value of a column, by index (from zero) or name.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such column or its value is not a `T`. Use [`try_get`](Self::try_get) where the statement is not
+    /// your own.
+    #[track_caller]
+    pub fn get<'a, I, T>(&'a self, column: I) -> T
+    where
+        I: RowIndex,
+        T: FromSql<'a>,
+    {
+        match self.try_get(column) {
+            Ok(value) => value,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The value of a column, by index (from zero) or name. NULL is read as `Option`.
+    ///
+    /// # Errors
+    ///
+    /// [`is_decode`](Error::is_decode) if there is no such column, if its type is not one that `T` can be read from, or
+    /// if it is NULL and `T` is not an `Option`.
+    pub fn try_get<'a, I, T>(&'a self, column: I) -> Result<T>
+    where
+        I: RowIndex,
+        T: FromSql<'a>,
+    {
+        let index = column.index(&self.columns)?;
+        let described = &self.columns[index];
+        if !T::accepts(&described.ty) {
+            return Err(Error::decode(format!(
+                "column {:?} is PostgreSQL's {}, which cannot be read as {}",
+                described.name,
+                described.ty,
+                std::any::type_name::<T>()
+            )));
+        }
+        T::from_sql_nullable(&described.ty, self.bytes(index)).map_err(|error| {
+            let message = format!(
+                "column {:?} of type {} cannot be read as {}",
+                described.name,
+                described.ty,
+                std::any::type_name::<T>()
+            );
+            Error::decode(message).with_source(error)
+        })
+    }
+
+    fn bytes(&self, index: usize) -> Option<&[u8]> {
+        match &self.values {
+            Values::Local(row) => row.get::<_, Raw<'_>>(index).0,
+            Values::Forwarded(values) => values[index].as_deref(),
+        }
+    }
+}
+
+impl fmt::Debug for Row {
+    /// Names and types; never the values, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row").field("columns", &self.columns).finish_non_exhaustive()
+    }
+}
+
+/// The name and type of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    name: Arc<str>,
+    ty: Type,
+}
+
+impl Column {
+    pub(crate) fn new(name: &str, ty: Type) -> Self {
+        Self { name: name.into(), ty }
+    }
+
+    /// Its name in the result; several columns may have the same.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its type in the database.
+    pub fn type_(&self) -> &Type {
+        &self.ty
+    }
+}
+
+/// What a column is found by: its index or its name.
+///
+/// Implemented for `usize` and `&str`, and for nothing else.
+pub trait RowIndex: private::Sealed {
+    /// The index of the column.
+    ///
+    /// # Errors
+    ///
+    /// [`is_decode`](Error::is_decode) where there is no such column.
+    fn index(&self, columns: &[Column]) -> Result<usize>;
+}
+
+impl RowIndex for usize {
+    fn index(&self, columns: &[Column]) -> Result<usize> {
+        if *self < columns.len() {
+            return Ok(*self);
+        }
+        Err(Error::decode(format!("there is no column {self}: the row has {}", columns.len())))
+    }
+}
+
+impl RowIndex for &str {
+    fn index(&self, columns: &[Column]) -> Result<usize> {
+        columns.iter().position(|column| &*column.name == *self).ok_or_else(|| {
+            let names: Vec<_> = columns.iter().map(Column::name).collect();
+            Error::decode(format!("there is no column {self:?}: the row has {}", names.join(", ")))
+        })
+    }
+}
+
+mod private {
+    #[expect(unnameable_types, reason = "that nobody can name it is what seals")]
+    pub trait Sealed {}
+    impl Sealed for usize {}
+    impl Sealed for &str {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Row {
+        let columns = [Column::new("id", Type::INT8), Column::new("name", Type::TEXT)];
+        let list = values::encode(&[&7_i64, &Option::<&str>::None], &[Type::INT8, Type::TEXT]);
+        Row::forwarded(&columns.into(), list.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn values_are_found_by_index_and_name() {
+        assert_eq!(row().get::<_, i64>(0), 7);
+        assert_eq!(row().get::<_, Option<String>>("name"), None);
+    }
+
+    #[test]
+    fn mistakes_say_what_there_is() {
+        let message = |error: Error| {
+            assert!(error.is_decode());
+            error.to_string()
+        };
+        assert_eq!(message(row().try_get::<_, i64>(2).unwrap_err()), "there is no column 2: the row has 2");
+        assert_eq!(
+            message(row().try_get::<_, i64>("age").unwrap_err()),
+            "there is no column \"age\": the row has id, name"
+        );
+        assert_eq!(
+            message(row().try_get::<_, i32>(0).unwrap_err()),
+            "column \"id\" is PostgreSQL's int8, which cannot be read as i32"
+        );
+        assert!(row().try_get::<_, &str>(1).unwrap_err().is_decode());
+    }
+
+    #[test]
+    fn debug_keeps_the_values_to_itself() {
+        assert!(!format!("{:?}", row()).contains('7'));
+    }
+}

@@ -1,0 +1,133 @@
+//! What is known of a statement without a connection: its types, and whether it writes.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use homing_proto::v1 as proto;
+use lru::LruCache;
+use tokio_postgres::Statement;
+use tokio_postgres::types::Type;
+
+use crate::row::Column;
+use crate::types;
+
+/// The types of a statement's parameters and columns. OIDs are equal on the primary and its replicas, so a shape from
+/// one holds on the other as long as both have the same schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) parameters: Arc<[Type]>,
+    pub(crate) columns: Arc<[Column]>,
+}
+
+impl Shape {
+    pub(crate) fn of(statement: &Statement) -> Self {
+        Self { parameters: statement.params().into(), columns: types::columns(statement.columns()) }
+    }
+
+    /// Whether it is the shape of this statement.
+    pub(crate) fn describes(&self, statement: &Statement) -> bool {
+        let columns = statement.columns().iter().map(|column| (column.name(), column.type_()));
+        statement.params() == &*self.parameters
+            && self.columns.iter().map(|column| (column.name(), column.type_())).eq(columns)
+    }
+
+    /// `None` where another node described a type that this build cannot know.
+    pub(crate) fn from_proto(statement: proto::PreparedStatement) -> Option<Self> {
+        Some(Self {
+            parameters: statement.parameters.into_iter().map(types::from_proto).collect::<Option<_>>()?,
+            columns: statement.columns.into_iter().map(types::column_from_proto).collect::<Option<_>>()?,
+        })
+    }
+
+    pub(crate) fn to_proto(&self) -> proto::PreparedStatement {
+        proto::PreparedStatement {
+            parameters: self.parameters.iter().map(types::to_proto).collect(),
+            columns: self.columns.iter().map(|column| types::column_to_proto(column.name(), column.type_())).collect(),
+        }
+    }
+
+    pub(crate) fn parameter_oids(&self) -> Vec<u32> {
+        self.parameters.iter().map(Type::oid).collect()
+    }
+
+    pub(crate) fn column_oids(&self) -> Vec<u32> {
+        let oid = |column: &Column| column.type_().oid();
+        self.columns.iter().map(oid).collect()
+    }
+}
+
+/// The shapes of the statements used last, and which of them write.
+#[derive(Debug)]
+pub(crate) struct ShapeCache(Mutex<LruCache<Arc<str>, Known>>);
+
+#[derive(Debug, Clone, Default)]
+struct Known {
+    shape: Option<Shape>,
+    writes: bool,
+}
+
+impl ShapeCache {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(LruCache::new(CAPACITY)))
+    }
+
+    pub(crate) fn shape(&self, sql: &str) -> Option<Shape> {
+        self.lock().get(sql).and_then(|known| known.shape.clone())
+    }
+
+    pub(crate) fn remember(&self, sql: &str, shape: &Shape) {
+        self.change(sql, |known| known.shape = Some(shape.clone()));
+    }
+
+    /// Whether PostgreSQL has said of this statement that it writes.
+    pub(crate) fn writes(&self, sql: &str) -> bool {
+        self.lock().get(sql).is_some_and(|known| known.writes)
+    }
+
+    pub(crate) fn remember_that_it_writes(&self, sql: &str) {
+        self.change(sql, |known| known.writes = true);
+    }
+
+    /// Forgets the types, because the schema has changed. That it writes stays true.
+    pub(crate) fn forget(&self, sql: &str) {
+        self.change(sql, |known| known.shape = None);
+    }
+
+    fn change(&self, sql: &str, change: impl FnOnce(&mut Known)) {
+        let mut cache = self.lock();
+        if let Some(known) = cache.get_mut(sql) {
+            change(known);
+        } else {
+            let mut known = Known::default();
+            change(&mut known);
+            cache.put(sql.into(), known);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Arc<str>, Known>> {
+        // Nothing that runs under the lock leaves an entry half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// More distinct statements than applications have, few enough that one which builds SQL from values cannot exhaust
+/// the memory.
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_can_change_and_the_writing_stays() {
+        let cache = ShapeCache::new();
+        let shape = Shape { parameters: [Type::INT4].into(), columns: [].into() };
+        cache.remember("select nextval('s')", &shape);
+        cache.remember_that_it_writes("select nextval('s')");
+        assert_eq!(cache.shape("select nextval('s')"), Some(shape));
+        cache.forget("select nextval('s')");
+        assert_eq!(cache.shape("select nextval('s')"), None);
+        assert!(cache.writes("select nextval('s')"));
+        assert!(!cache.writes("select 1"));
+    }
+}

@@ -1,0 +1,289 @@
+//! What can be told of a statement by reading it: only what PostgreSQL itself would not tell in time.
+//!
+//! Whether a statement writes is not guessed here; PostgreSQL says it (SQLSTATE 25006). But a few statements are
+//! *accepted* by a pooled connection, or by a replica, and then do something else than their author meant: a session
+//! advisory lock taken on a replica locks nobody out, `BEGIN` leaves a transaction open on a connection that the next
+//! caller gets, a temporary table is created where nobody will find it.
+
+use std::iter::Peekable;
+use std::str::CharIndices;
+
+use crate::{Error, Result};
+
+/// Where a statement has to go, as far as reading it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// Try it here; PostgreSQL will say if it writes.
+    Anywhere,
+
+    /// A replica would accept it and do something else: lock itself, for example.
+    Primary,
+}
+
+/// Where the statement has to go.
+///
+/// # Errors
+///
+/// Misuse, if it changes the state of a session that its author cannot keep: connections are pooled.
+pub(crate) fn destination(sql: &str) -> Result<Destination> {
+    let mut words = Words::of(sql);
+    let first = words.next();
+    let second = words.next();
+    if let Some(instead) = refused(first.as_deref(), second.as_deref(), &mut words) {
+        return Err(Error::misuse(format!(
+            "{} needs a connection of its own and this one is pooled: {instead}",
+            first.unwrap_or_default().to_uppercase()
+        )));
+    }
+    let mut destination = Destination::Anywhere;
+    for word in Words::of(sql) {
+        if word == "set_config" {
+            return Err(Error::misuse(format!(
+                "set_config needs a connection of its own and this one is pooled: {SETTING}"
+            )));
+        }
+        match lock_scope(&word) {
+            Some(LockScope::Session) => {
+                return Err(Error::misuse(format!(
+                    "{word} takes a lock that belongs to a connection, and this one is pooled: use pg_advisory_xact_lock \
+                     in a transaction or a named function"
+                )));
+            }
+            Some(LockScope::Transaction) => destination = Destination::Primary,
+            None => {}
+        }
+    }
+    Ok(destination)
+}
+
+const SETTING: &str = "set it for the role or the database";
+
+/// What to do in place of a statement that needs a session of its own.
+fn refused(first: Option<&str>, second: Option<&str>, rest: &mut Words<'_>) -> Option<&'static str> {
+    const TRANSACTION: &str = "send several statements together with batch_execute, or use a named function";
+    const TEMPORARY: &str = "use a common table expression, an unlogged table or a named function";
+    match (first?, second) {
+        ("begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release", _) => Some(TRANSACTION),
+        ("prepare", Some("transaction")) => Some(TRANSACTION),
+        ("prepare" | "deallocate", _) => Some("Homing prepares every statement by itself"),
+        ("listen" | "unlisten", _) => Some("connect to the primary's database for it"),
+        ("declare" | "fetch" | "move" | "close", _) => Some("use a named function"),
+        ("set", Some("local" | "constraints" | "transaction")) => Some(TRANSACTION),
+        ("set" | "reset" | "discard" | "load", _) => Some(SETTING),
+        ("create", Some("temp" | "temporary" | "local" | "global")) => Some(TEMPORARY),
+        ("create", Some("or")) => {
+            let temporary = matches!(
+                (rest.next().as_deref(), rest.next().as_deref()),
+                (Some("replace"), Some("temp" | "temporary"))
+            );
+            temporary.then_some(TEMPORARY)
+        }
+        ("select", Some("into")) => matches!(rest.next().as_deref(), Some("temp" | "temporary")).then_some(TEMPORARY),
+        ("select" | "with", _) => selects_into_temporary(rest).then_some(TEMPORARY),
+        _ => None,
+    }
+}
+
+fn selects_into_temporary(rest: &mut Words<'_>) -> bool {
+    let mut after_into = false;
+    for word in rest {
+        if after_into && matches!(&*word, "temp" | "temporary") {
+            return true;
+        }
+        after_into = word == "into";
+    }
+    false
+}
+
+enum LockScope {
+    Session,
+    Transaction,
+}
+
+/// <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADVISORY-LOCKS>
+fn lock_scope(word: &str) -> Option<LockScope> {
+    let function = word.strip_prefix("pg_try_advisory_").or_else(|| word.strip_prefix("pg_advisory_"))?;
+    match function {
+        "xact_lock" | "xact_lock_shared" => Some(LockScope::Transaction),
+        "lock" | "lock_shared" | "unlock" | "unlock_shared" | "unlock_all" => Some(LockScope::Session),
+        _ => None,
+    }
+}
+
+/// The unquoted words of a statement in lower case: keywords and plain identifiers. Comments, strings, quoted
+/// identifiers and dollar-quoted bodies are passed over.
+///
+/// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html>
+struct Words<'a> {
+    sql: &'a str,
+    chars: Peekable<CharIndices<'a>>,
+}
+
+impl<'a> Words<'a> {
+    fn of(sql: &'a str) -> Self {
+        Self { sql, chars: sql.char_indices().peekable() }
+    }
+
+    fn peek(&mut self) -> Option<char> {
+        self.chars.peek().map(|&(_, char)| char)
+    }
+
+    fn skip_line(&mut self) {
+        let _ = self.chars.by_ref().find(|&(_, char)| char == '\n');
+    }
+
+    /// Block comments nest in PostgreSQL.
+    fn skip_block(&mut self) {
+        let mut depth = 1;
+        while let Some((_, char)) = self.chars.next() {
+            match (char, self.peek()) {
+                ('/', Some('*')) => depth += 1,
+                ('*', Some('/')) => depth -= 1,
+                _ => continue,
+            }
+            self.chars.next();
+            if depth == 0 {
+                return;
+            }
+        }
+    }
+
+    /// A doubled quote ends the text and begins the next one at once: the same result.
+    fn skip_quoted(&mut self, quote: char, escapes: bool) {
+        while let Some((_, char)) = self.chars.next() {
+            if escapes && char == '\\' {
+                self.chars.next();
+            } else if char == quote {
+                return;
+            }
+        }
+    }
+
+    /// `$tag$ ... $tag$`; a parameter such as `$1` has no second dollar sign.
+    fn skip_dollar_quoted(&mut self, start: usize) {
+        let rest = &self.sql[start + 1..];
+        let tag_length = rest.find(|char| !is_word(char)).unwrap_or(rest.len());
+        if !rest[tag_length..].starts_with('$') || rest.starts_with(|char: char| char.is_ascii_digit()) {
+            return;
+        }
+        let tag = &self.sql[start..start + tag_length + 2];
+        let body = start + tag.len();
+        let end = self.sql[body..].find(tag).map_or(self.sql.len(), |found| body + found + tag.len());
+        while self.chars.next_if(|&(index, _)| index < end).is_some() {}
+    }
+
+    fn word(&mut self, start: usize) -> String {
+        let mut end = self.sql.len();
+        while let Some(&(index, char)) = self.chars.peek() {
+            if !is_word(char) && char != '$' {
+                end = index;
+                break;
+            }
+            self.chars.next();
+        }
+        self.sql[start..end].to_ascii_lowercase()
+    }
+}
+
+impl Iterator for Words<'_> {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        while let Some((start, char)) = self.chars.next() {
+            match (char, self.peek()) {
+                ('-', Some('-')) => self.skip_line(),
+                ('/', Some('*')) => {
+                    self.chars.next();
+                    self.skip_block();
+                }
+                ('e' | 'E', Some('\'')) => {
+                    self.chars.next();
+                    self.skip_quoted('\'', true);
+                }
+                ('\'' | '"', _) => self.skip_quoted(char, false),
+                ('$', _) => self.skip_dollar_quoted(start),
+                _ if is_word(char) => return Some(self.word(start)),
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+fn is_word(char: char) -> bool {
+    char == '_' || char.is_alphanumeric()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_leave_out_what_is_quoted() {
+        let words = |sql| Words::of(sql).collect::<Vec<_>>().join(" ");
+        for (sql, expected) in [
+            ("SELECT a FROM b", "select a from b"),
+            ("-- begin\nselect /* commit /* nested */ lock */ 1", "select 1"),
+            ("select 'begin '' commit', \"listen\"\"x\", e'\\' set'", "select"),
+            ("select $$ begin $$, $x$ $$ set $x$, $1, a$b", "select 1 a$b"),
+            ("select 'unfinished", "select"),
+            ("do $body$ begin", "do"),
+            ("select 'é', ü", "select ü"),
+            ("", ""),
+        ] {
+            assert_eq!(words(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn statements_that_need_a_session_are_refused() {
+        for sql in [
+            "BEGIN",
+            " /* now */ start transaction",
+            "commit",
+            "savepoint a",
+            "listen orders",
+            "set search_path = x",
+            "set local work_mem = '1GB'",
+            "prepare q as select 1",
+            "prepare transaction 'x'",
+            "create temp table t (id int)",
+            "create or replace temporary view v as select 1",
+            "create local temporary table t (id int)",
+            "select * into temp t from u",
+            "select a, b into temporary t from u",
+            "select pg_advisory_lock(1)",
+            "select set_config('synchronous_commit', 'off', false)",
+            "select 1 where pg_try_advisory_lock_shared(1, 2)",
+            "select pg_advisory_unlock_all()",
+            "discard all",
+            "declare c cursor with hold for select 1",
+        ] {
+            let error = destination(sql).unwrap_err();
+            assert!(error.is_misuse() && error.is_not_sent(), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_lock_belongs_on_the_primary() {
+        let sql = "select pg_advisory_xact_lock(hashtext('a'))";
+        assert_eq!(destination(sql).unwrap(), Destination::Primary);
+    }
+
+    #[test]
+    fn everything_else_is_left_to_postgresql() {
+        for sql in [
+            "select 1",
+            "insert into t values ('set x')",
+            "select \"begin\" from commit_log",
+            "create table temp_things (id int)",
+            "create or replace view v as select 1",
+            "insert into temp select 1",
+            "update t set listen = 1",
+            "select 'pg_advisory_lock(1)'",
+            "explain select 1",
+        ] {
+            assert_eq!(destination(sql).unwrap(), Destination::Anywhere, "{sql}");
+        }
+    }
+}
