@@ -1,0 +1,72 @@
+//! The fields of a struct, as columns.
+
+use std::collections::HashMap;
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote_spanned;
+use syn::ext::IdentExt;
+use syn::{Data, DeriveInput, Field, Fields, Ident, LitStr, Type};
+
+use crate::errors::Errors;
+use crate::types;
+
+/// One column: a field, and what it is called in the database.
+pub(crate) struct Column {
+    pub(crate) field: Ident,
+    pub(crate) ty: Type,
+    pub(crate) name: LitStr,
+}
+
+impl Column {
+    /// The column of a named field; `name` is the name given by an option.
+    pub(crate) fn new(field: &Field, name: Option<LitStr>) -> Self {
+        let ident = field.ident.clone().expect("fields() lets only named fields through");
+        let name = name.unwrap_or_else(|| LitStr::new(&ident.unraw().to_string(), ident.span()));
+        Self { field: ident, ty: field.ty.clone(), name }
+    }
+
+    pub(crate) fn is_reference(&self) -> bool {
+        matches!(types::bare(&self.ty), Type::Reference(_))
+    }
+
+    /// The field of `self` as a parameter of a statement. Errors about its type underline the type.
+    pub(crate) fn parameter(&self) -> TokenStream {
+        let place = types::place(&self.ty);
+        let mut field = self.field.clone();
+        field.set_span(place);
+        as_parameter(&quote_spanned! {place=> &self.#field }, place)
+    }
+}
+
+/// `reference` as a parameter of a statement, at `place`.
+pub(crate) fn as_parameter(reference: &TokenStream, place: Span) -> TokenStream {
+    quote_spanned! {place=> #reference as &(dyn ::homing::ToSql + ::core::marker::Sync) }
+}
+
+/// The fields of a struct with named fields, or without any; else an error that names `derive`.
+pub(crate) fn fields<'a>(input: &'a DeriveInput, derive: &str, errors: &mut Errors) -> Option<Vec<&'a Field>> {
+    let takes = format!("`{derive}` is for structs with named fields, each of them a column");
+    match &input.data {
+        Data::Struct(data) => match &data.fields {
+            Fields::Named(fields) => return Some(fields.named.iter().collect()),
+            Fields::Unit => return Some(Vec::new()),
+            Fields::Unnamed(fields) => errors.at(fields, format!("{takes}: name these")),
+        },
+        Data::Enum(data) => errors.at(data.enum_token, format!("{takes}: this is an enum")),
+        Data::Union(data) => errors.at(data.union_token, format!("{takes}: this is a union")),
+    }
+    None
+}
+
+/// Reports each column whose name an earlier field has taken.
+pub(crate) fn refuse_duplicates(columns: &[Column], errors: &mut Errors) {
+    let mut taken = HashMap::new();
+    for column in columns {
+        let name = column.name.value();
+        if let Some(earlier) = taken.get(&name) {
+            errors.at(&column.name, format!("the field `{earlier}` is the column `{name}` already"));
+        } else {
+            taken.insert(name, &column.field);
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! `#[derive(Entity)]`.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::parse::ParseStream;
+use syn::{DeriveInput, Field, GenericParam, Ident, Index, LitStr, Type};
+
+use crate::columns::{self, Column};
+use crate::errors::Errors;
+use crate::options::{self, ON_FIELD, ON_STRUCT};
+use crate::{name, types};
+
+/// The implementation of `homing::Entity` for the struct in `item`, or what is wrong with it.
+pub(crate) fn expand(item: TokenStream) -> TokenStream {
+    let input = match syn::parse2(item) {
+        Ok(input) => input,
+        Err(error) => return error.into_compile_error(),
+    };
+    let mut errors = Errors::default();
+    let implementation = Entity::read(&input, &mut errors).map(|entity| entity.implementation());
+    quote! { #errors #implementation }
+}
+
+/// A struct that is the row of a table.
+struct Entity {
+    ident: Ident,
+    /// Empty when missing, which is an error then.
+    table: String,
+    columns: Vec<Column>,
+    /// Indices into `columns`.
+    key: Vec<usize>,
+}
+
+impl Entity {
+    fn read(input: &DeriveInput, errors: &mut Errors) -> Option<Self> {
+        let table = read_table(input, errors);
+        let fields = columns::fields(input, "Entity", errors);
+        refuse_generics(input, errors);
+        let (columns, key) = read_columns(&fields?, errors);
+        if key.is_empty() {
+            errors.at(&input.ident, missing_key(&columns));
+        }
+        let owned = input.generics.params.is_empty() && !columns.iter().any(Column::is_reference);
+        owned.then(|| Self { ident: input.ident.clone(), table, columns, key })
+    }
+
+    fn implementation(&self) -> TokenStream {
+        let Self { ident, table, .. } = self;
+        let names = self.columns.iter().map(|column| &column.name);
+        let key_names = self.key().map(|column| &column.name);
+        let key_type = self.key_type();
+        let row_reader = self.row_reader();
+        let key_parameters = self.key_parameters();
+        let values = self.columns.iter().map(Column::parameter);
+        quote! {
+            #[automatically_derived]
+            impl ::homing::Entity for #ident {
+                type Key = #key_type;
+                const TABLE: &'static ::core::primitive::str = #table;
+                const COLUMNS: &'static [&'static ::core::primitive::str] = &[#(#names),*];
+                const KEY: &'static [&'static ::core::primitive::str] = &[#(#key_names),*];
+
+                #row_reader
+
+                #key_parameters
+
+                fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+                    ::std::vec![#(#values),*]
+                }
+            }
+        }
+    }
+
+    fn key(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().map(|&index| &self.columns[index])
+    }
+
+    fn key_type(&self) -> TokenStream {
+        let types: Vec<&Type> = self.key().map(|column| &column.ty).collect();
+        match types.as_slice() {
+            [only] => quote! { #only },
+            several => quote! { (#(#several),*) },
+        }
+    }
+
+    fn row_reader(&self) -> TokenStream {
+        let fields = self.columns.iter().enumerate().map(|(index, column)| {
+            let Column { field, ty, .. } = column;
+            let get = quote_spanned! {types::place(ty)=>
+                ::homing::Row::try_get::<::core::primitive::usize, #ty>(__row, #index)
+            };
+            quote! { #field: #get? }
+        });
+        quote! {
+            fn from_row(__row: &::homing::Row) -> ::homing::__private::EntityResult<Self> {
+                ::core::result::Result::Ok(Self { #(#fields),* })
+            }
+        }
+    }
+
+    fn key_parameters(&self) -> TokenStream {
+        let values = self.key().enumerate().map(|(position, column)| {
+            let place = types::place(&column.ty);
+            let position = Index::from(position);
+            let reference = match self.key.len() {
+                1 => quote_spanned! {place=> __key },
+                _ => quote_spanned! {place=> &__key.#position },
+            };
+            columns::as_parameter(&reference, place)
+        });
+        quote! {
+            fn key_values(
+                __key: &Self::Key,
+            ) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+                ::std::vec![#(#values),*]
+            }
+        }
+    }
+}
+
+fn read_table(input: &DeriveInput, errors: &mut Errors) -> String {
+    let mut table = None;
+    let read = |option: &Ident, value: ParseStream<'_>| match option.to_string().as_str() {
+        "table" => {
+            let text = options::text(option, TABLE, value)?;
+            options::set(&mut table, option, options::checked(text, name::table_fault)?)
+        }
+        "key" | "column" => Err(options::misplaced(option, ON_FIELD)),
+        _ => Err(options::unknown(option, &format!("`{TABLE}`"))),
+    };
+    if !options::read_attributes(&input.attrs, "entity", TABLE, errors, read) {
+        let advice = format!("which table? Write `#[entity({TABLE})]` above the struct");
+        errors.at(&input.ident, advice);
+    }
+    table.map(|table: LitStr| table.value()).unwrap_or_default()
+}
+
+fn refuse_generics(input: &DeriveInput, errors: &mut Errors) {
+    for parameter in &input.generics.params {
+        let advice = match parameter {
+            GenericParam::Lifetime(_) => {
+                "an entity owns its values: take the lifetime away and write `String` for `&str`"
+            }
+            GenericParam::Type(_) | GenericParam::Const(_) => "an entity is the row of one table: it cannot be generic",
+        };
+        errors.at(parameter, advice);
+    }
+}
+
+/// The columns, and the indices of those in the key.
+fn read_columns(fields: &[&Field], errors: &mut Errors) -> (Vec<Column>, Vec<usize>) {
+    let mut key = Vec::new();
+    let mut columns = Vec::with_capacity(fields.len());
+    for (index, field) in fields.iter().enumerate() {
+        let options = FieldOptions::read(field, errors);
+        if options.key.is_some() {
+            key.push(index);
+        }
+        refuse_type(field, &options, errors);
+        columns.push(Column::new(field, options.column));
+    }
+    columns::refuse_duplicates(&columns, errors);
+    (columns, key)
+}
+
+#[derive(Default)]
+struct FieldOptions {
+    key: Option<()>,
+    column: Option<LitStr>,
+}
+
+impl FieldOptions {
+    fn read(field: &Field, errors: &mut Errors) -> Self {
+        let mut found = Self::default();
+        let read = |option: &Ident, value: ParseStream<'_>| match option.to_string().as_str() {
+            "key" => {
+                options::set(&mut found.key, option, ())?;
+                options::flag(option, value)
+            }
+            "column" => {
+                let text = options::text(option, COLUMN, value)?;
+                options::set(&mut found.column, option, options::checked(text, name::column_fault)?)
+            }
+            "table" => Err(options::misplaced(option, ON_STRUCT)),
+            _ => Err(options::unknown(option, &format!("`key`, `{COLUMN}`"))),
+        };
+        options::read_attributes(&field.attrs, "entity", "key", errors, read);
+        found
+    }
+}
+
+fn refuse_type(field: &Field, options: &FieldOptions, errors: &mut Errors) {
+    if let Type::Reference(reference) = types::bare(&field.ty) {
+        errors.at(reference, "an entity owns its values: write `String` for `&str`, `Vec<u8>` for `&[u8]`");
+    }
+    if options.key.is_some() && is_option(&field.ty) {
+        errors.at(&field.ty, "a key column is never NULL: take the `Option` away");
+    }
+}
+
+fn is_option(ty: &Type) -> bool {
+    let Type::Path(path) = types::bare(ty) else { return false };
+    path.path.segments.last().is_some_and(|segment| segment.ident == "Option" && !segment.arguments.is_empty())
+}
+
+fn missing_key(columns: &[Column]) -> String {
+    if columns.is_empty() {
+        return "an entity has a field for each column, and there is none".to_owned();
+    }
+    let advice = "which column is the key? Write `#[entity(key)]` above its field";
+    match columns.iter().find(|column| column.field == "id") {
+        Some(_) => format!("{advice}, for example above `id`"),
+        None => advice.to_owned(),
+    }
+}
+
+const TABLE: &str = "table = \"users\"";
+const COLUMN: &str = "column = \"name\"";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_expands, assert_reported, tokens};
+
+    fn expanded(text: &str) -> TokenStream {
+        expand(tokens(text))
+    }
+
+    #[test]
+    fn one_key_field_is_the_key() {
+        let expansion = expanded(
+            "#[derive(Entity)] #[entity(table = \"app.users\")]
+            pub struct User { #[entity(key)] pub id: i64, #[entity(column = \"Name\")] r#type: Option<String> }",
+        );
+        assert_expands(
+            expansion,
+            &quote! {
+                #[automatically_derived]
+                impl ::homing::Entity for User {
+                    type Key = i64;
+                    const TABLE: &'static ::core::primitive::str = "app.users";
+                    const COLUMNS: &'static [&'static ::core::primitive::str] = &["id", "Name"];
+                    const KEY: &'static [&'static ::core::primitive::str] = &["id"];
+
+                    fn from_row(__row: &::homing::Row) -> ::homing::__private::EntityResult<Self> {
+                        ::core::result::Result::Ok(Self {
+                            id: ::homing::Row::try_get::<::core::primitive::usize, i64>(__row, 0usize)?,
+                            r#type: ::homing::Row::try_get::<::core::primitive::usize, Option<String> >(__row, 1usize)?
+                        })
+                    }
+
+                    fn key_values(
+                        __key: &Self::Key,
+                    ) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+                        ::std::vec![__key as &(dyn ::homing::ToSql + ::core::marker::Sync)]
+                    }
+
+                    fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+                        ::std::vec![
+                            &self.id as &(dyn ::homing::ToSql + ::core::marker::Sync),
+                            &self.r#type as &(dyn ::homing::ToSql + ::core::marker::Sync)
+                        ]
+                    }
+                }
+            },
+        );
+    }
+
+    #[test]
+    fn several_key_fields_are_a_tuple() {
+        let item = syn::parse_quote! {
+            #[entity(table = "parts")]
+            struct Part {
+                #[entity(key)]
+                shop: i64,
+                title: String,
+                #[entity(key, column = "no")]
+                r#type: String,
+            }
+        };
+        let entity = Entity::read(&item, &mut Errors::default()).unwrap();
+        assert_expands(entity.key_type(), &quote! { (i64, String) });
+        assert_expands(
+            entity.key_parameters(),
+            &quote! {
+                fn key_values(
+                    __key: &Self::Key,
+                ) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+                    ::std::vec![
+                        &__key.0 as &(dyn ::homing::ToSql + ::core::marker::Sync),
+                        &__key.1 as &(dyn ::homing::ToSql + ::core::marker::Sync)
+                    ]
+                }
+            },
+        );
+        let names: Vec<String> = entity.key().map(|column| column.name.value()).collect();
+        assert_eq!(names, ["shop", "no"]);
+    }
+
+    #[test]
+    fn a_raw_identifier_is_the_plain_column() {
+        let item = syn::parse_quote! { #[entity(table = "t")] struct T { #[entity(key)] r#type: i64 } };
+        let entity = Entity::read(&item, &mut Errors::default()).unwrap();
+        assert_eq!(entity.columns[0].name.value(), "type");
+        assert_expands(entity.key_type(), &quote! { i64 });
+    }
+
+    #[test]
+    fn a_struct_with_errors_is_an_entity_all_the_same() {
+        let expansion = expanded("struct User { id: i64 }").to_string();
+        assert!(expansion.contains("impl :: homing :: Entity for User"), "{expansion}");
+        assert!(expansion.contains("type Key = ()"), "{expansion}");
+    }
+
+    #[test]
+    fn all_errors_of_an_item_are_reported_where_they_are() {
+        assert_reported(
+            expanded("struct OrderItem { id: i64 }"),
+            &[
+                ("OrderItem", "which table? Write `#[entity(table = \"users\")]` above the struct"),
+                (
+                    "OrderItem",
+                    "which column is the key? Write `#[entity(key)]` above its field, for example above `id`",
+                ),
+            ],
+        );
+        assert_reported(
+            expanded(
+                "#[entity(table = users, name = 1, key)] struct User {
+                    #[entity(key = \"id\")] id: i64,
+                    #[entity(key, key, column = 5)] name: Option<String>,
+                    #[entity(rename = \"a\", table = \"b\")] age: &'static i32,
+                    #[entity] city: i32,
+                    #[entity(column = \"city\" \"x\")] a: i32,
+                    #[entity(column = \"city\")] b: i32,
+                    #[entity(column = \"\\\"c\\\"\")] c: i32,
+                }",
+            ),
+            &[
+                ("users", "the value of `table` is a string: write `table = \"users\"`"),
+                ("name", "unknown option `name`; known here: `table = \"users\"`"),
+                ("key", "`key` belongs on a field, not on the struct"),
+                ("key", "`key` takes no value: write `key` alone"),
+                ("key", "`key` is given twice"),
+                ("5", "the value of `column` is a string: write `column = \"name\"`"),
+                ("Option<String>", "a key column is never NULL: take the `Option` away"),
+                ("rename", "unknown option `rename`; known here: `key`, `column = \"name\"`"),
+                ("table", "`table` belongs on the struct, not on a field"),
+                ("&'static i32", "an entity owns its values: write `String` for `&str`, `Vec<u8>` for `&[u8]`"),
+                ("entity", "`entity` takes its options in parentheses: write `#[entity(key)]`"),
+                ("\"x\"", "expected a comma before the next option"),
+                ("\"\\\"c\\\"\"", "write the name without quotes: Homing quotes it"),
+                ("\"city\"", "the field `city` is the column `city` already"),
+                ("\"city\"", "the field `city` is the column `city` already"),
+            ],
+        );
+    }
+
+    #[test]
+    fn options_that_cannot_be_read_say_what_to_write() {
+        let table = |attribute: &str| expanded(&format!("{attribute} struct User {{ #[entity(key)] id: i64 }}"));
+        let parentheses = "`entity` takes its options in parentheses: write `#[entity(table = \"users\")]`";
+        assert_reported(table("#[entity]"), &[("entity", parentheses)]);
+        assert_reported(table("#[entity()]"), &[("entity()", parentheses)]);
+        assert_reported(table("#[entity = \"users\"]"), &[("entity = \"users\"", parentheses)]);
+        let value = "`table` needs a value: write `table = \"users\"`";
+        assert_reported(table("#[entity(table)]"), &[("table", value)]);
+        assert_reported(table("#[entity(table =)]"), &[("table", value)]);
+        assert_reported(table("#[entity(table(\"users\"))]"), &[("table", value)]);
+        assert_reported(table("#[entity(\"users\")]"), &[("\"users\"", "expected the name of an option")]);
+        let dots = "a table is named `table` or `schema.table`: here is more than one dot";
+        assert_reported(table("#[entity(table = \"a.b.c\")]"), &[("\"a.b.c\"", dots)]);
+        let twice = "`table` is given twice";
+        assert_reported(table("#[entity(table = \"a\", table = \"b\",)]"), &[("table", twice)]);
+        assert_reported(table("#[entity(table = \"a\")] #[entity(table = \"b\")]"), &[("table", twice)]);
+    }
+
+    #[test]
+    fn other_items_than_structs_with_named_fields_are_refused() {
+        let shape = |item: &str| expanded(&format!("#[entity(table = \"t\")] {item}"));
+        let takes = "`Entity` is for structs with named fields, each of them a column";
+        assert_reported(shape("struct T(i64, i32);"), &[("(i64, i32)", &format!("{takes}: name these"))]);
+        assert_reported(shape("enum T { A { id: i64 } }"), &[("enum", &format!("{takes}: this is an enum"))]);
+        assert_reported(shape("union T { id: i64 }"), &[("union", &format!("{takes}: this is a union"))]);
+        let none = "an entity has a field for each column, and there is none";
+        assert_reported(shape("struct T;"), &[("T", none)]);
+        assert_reported(shape("struct T {}"), &[("T", none)]);
+    }
+
+    #[test]
+    fn generic_structs_are_refused() {
+        let lifetime = "an entity owns its values: take the lifetime away and write `String` for `&str`";
+        let generic = "an entity is the row of one table: it cannot be generic";
+        assert_reported(
+            expanded("#[entity(table = \"t\")] struct T<'a, U: Copy, const N: usize> { #[entity(key)] id: i64 }"),
+            &[("'a", lifetime), ("U: Copy", generic), ("const N: usize", generic)],
+        );
+    }
+}
