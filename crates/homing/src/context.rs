@@ -1,0 +1,40 @@
+use homing_postgres::Repo;
+use homing_rpc::{CallContext, Region};
+use tokio::time::Instant;
+
+/// What a remote function knows besides its arguments.
+#[derive(Clone, Debug)]
+pub struct Context {
+    repo: Repo,
+    call: CallContext,
+}
+
+impl Context {
+    pub(crate) fn new(repo: Repo, call: CallContext) -> Self {
+        Self { repo, call }
+    }
+
+    /// The database, next to this function.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// The region of the caller.
+    pub fn caller(&self) -> &Region {
+        self.call.caller()
+    }
+
+    /// When the caller gives up; the function is dropped then.
+    pub fn deadline(&self) -> Instant {
+        self.call.deadline()
+    }
+
+    /// Completes when the caller has gone away.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn cancelled(&self) {
+        self.call.cancelled().await;
+    }
+}

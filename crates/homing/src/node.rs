@@ -1,0 +1,182 @@
+use std::sync::Arc;
+
+use homing_postgres::{Database, Error, Options, Repo, Report, Result, Role};
+use homing_rpc::{Registry, Rpc, Server, ServerHandle};
+use tracing::{info, warn};
+
+use crate::remote::{self, Slot};
+use crate::{Config, Remote};
+
+/// This process: its place among the regions, its database, its server for peers.
+///
+/// Dropped, it stops serving at once; [`shutdown`](Self::shutdown) lets calls that are under way finish.
+#[derive(Debug)]
+pub struct Node {
+    repo: Repo,
+    server: Option<ServerHandle>,
+}
+
+/// A node that has not started yet.
+#[derive(Debug)]
+#[must_use = "a node does nothing before it is started"]
+pub struct Builder {
+    config: Config,
+    registry: Registry,
+    slot: Slot,
+    observed: Option<Observe>,
+    refused: Option<Error>,
+}
+
+struct Observe(Arc<dyn Fn(&Report) + Send + Sync>);
+
+impl Node {
+    /// A node with the settings of the environment; see [`Config`].
+    ///
+    /// # Errors
+    ///
+    /// [`is_configuration`](Error::is_configuration), naming the variable that is wrong or missing.
+    pub fn from_env() -> Result<Builder> {
+        Ok(Self::with_config(Config::from_env()?))
+    }
+
+    /// A node with these settings.
+    pub fn with_config(config: Config) -> Builder {
+        Builder { config, registry: Registry::new(), slot: Slot::default(), observed: None, refused: None }
+    }
+
+    /// The handle to the database. Each call returns one with a session of its own; clones share it.
+    pub fn repo(&self) -> Repo {
+        self.repo.session()
+    }
+
+    /// Where peers reach this node; `None` if it serves nobody.
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        self.server.as_ref().map(ServerHandle::local_addr)
+    }
+
+    /// Stops taking calls from peers, waits for those under way within a limit, and closes the connections.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it stops at once.
+    pub async fn shutdown(self) {
+        if let Some(server) = self.server {
+            server.shutdown().await;
+        }
+    }
+}
+
+impl Builder {
+    /// Offers a function to all regions. A name that is taken is reported by [`start`](Self::start).
+    pub fn register<T: Remote>(mut self, _: T) -> Self {
+        if let Err(error) = remote::register::<T>(&mut self.registry, &self.slot) {
+            self.refused.get_or_insert(error.into());
+        }
+        self
+    }
+
+    /// How the node's [`Repo`] makes its calls.
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.config.options = options;
+        self
+    }
+
+    /// Reports each call of the node's [`Repo`]; see [`Repo::with_observer`].
+    pub fn with_observer(mut self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        self.observed = Some(Observe(Arc::new(observe)));
+        self
+    }
+
+    /// Connects to the database, asks it what it is, and begins to serve peers.
+    ///
+    /// # Errors
+    ///
+    /// [`is_configuration`](Error::is_configuration) or misuse: no database where there has to be one, a primary where
+    /// a replica is expected or the reverse, two functions of one name, an address that cannot be served.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was started is stopped.
+    pub async fn start(self) -> Result<Node> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let config = self.config;
+        let database = database(&config).await?;
+        let registry = Arc::new(self.registry);
+        let rpc = rpc(&config, &registry, database.as_ref());
+        let server = serve(&config, &registry, database.as_ref()).await?;
+        let mut repo = Repo::new(rpc, database, config.options);
+        if let Some(Observe(observe)) = self.observed {
+            repo = repo.with_observer(move |report| observe(report));
+        }
+        self.slot.set(repo.downgrade()).expect("a builder starts one node");
+        info!(
+            region = %config.topology.region(),
+            primary_region = %config.topology.primary_region(),
+            listen = server.as_ref().map(|server| tracing::field::display(server.local_addr())),
+            "node started"
+        );
+        Ok(Node { repo, server })
+    }
+}
+
+impl std::fmt::Debug for Observe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observe")
+    }
+}
+
+async fn database(config: &Config) -> Result<Option<Database>> {
+    let (url, variable, role) = if config.topology.is_primary_region() {
+        (&config.database_url, "DATABASE_URL", Role::Primary)
+    } else {
+        (&config.replica_url, "HOMING_REPLICA_URL", Role::Replica)
+    };
+    match (url, role) {
+        (Some(url), _) => {
+            let settings = homing_postgres::Config::new(url, role).with_variable(variable);
+            Ok(Some(Database::connect(settings.with_pool_size(config.pool_size)).await?))
+        }
+        (None, Role::Replica) => {
+            warn!(
+                region = %config.topology.region(),
+                "no replica here: reads go to the primary region; set HOMING_REPLICA_URL to read here"
+            );
+            Ok(None)
+        }
+        (None, Role::Primary) => Err(Error::configuration(
+            "there is no database: set DATABASE_URL to the connection string of the primary, as in \
+             postgres://user:password@host:5432/database",
+        )),
+    }
+}
+
+fn rpc(config: &Config, registry: &Arc<Registry>, database: Option<&Database>) -> Rpc {
+    let mut rpc =
+        Rpc::builder(config.topology.clone()).discover(Arc::clone(&config.discover)).functions(Arc::clone(registry));
+    if let Some(secret) = &config.secret {
+        rpc = rpc.secret(secret.clone());
+    }
+    if let Some(database) = database {
+        rpc = rpc.positions(Arc::new(database.clone())).states(Arc::new(database.clone()));
+    }
+    rpc.build()
+}
+
+async fn serve(config: &Config, registry: &Arc<Registry>, database: Option<&Database>) -> Result<Option<ServerHandle>> {
+    let Some(listen) = config.listen else {
+        return Ok(None);
+    };
+    let mut server = Server::builder(config.topology.clone()).listen(listen).functions(Arc::clone(registry));
+    if let Some(secret) = &config.secret {
+        server = server.secret(secret.clone());
+    }
+    if let Some(database) = database {
+        server = server
+            .positions(Arc::new(database.clone()))
+            .states(Arc::new(database.clone()))
+            .service(database.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
+    }
+    Ok(Some(server.start().await?))
+}

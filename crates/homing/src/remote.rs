@@ -1,0 +1,53 @@
+use std::sync::{Arc, OnceLock};
+
+use homing_postgres::WeakRepo;
+use homing_rpc::{CallContext, FromArguments, FunctionError, IntoArguments, Registry};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Context, Result};
+
+/// A named function that runs in the primary region. Implemented by [`#[homing::remote]`](macro@crate::remote).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a remote function",
+    label = "not a remote function",
+    note = "write `#[homing::remote]` above the function, and name it here without calling it"
+)]
+pub trait Remote: Send + Sync + 'static {
+    /// The name on the wire.
+    const NAME: &'static str;
+
+    /// The parameters after the context, as a tuple.
+    type Arguments: FromArguments + IntoArguments + Send + 'static;
+
+    /// What it returns.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the function.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at the caller's deadline.
+    fn run(context: Context, arguments: Self::Arguments) -> impl Future<Output = Result<Self::Output>> + Send;
+}
+
+/// The repository of a node that is about to start. Weak: the node's functions must not keep the node alive.
+pub(crate) type Slot = Arc<OnceLock<WeakRepo>>;
+
+/// Adds a function to what the node offers.
+pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homing_rpc::Result<()> {
+    let slot = Arc::clone(slot);
+    registry.register_fn(T::NAME, move |call: CallContext, arguments: T::Arguments| {
+        let repo = slot.get().and_then(WeakRepo::upgrade);
+        async move {
+            let Some(repo) = repo else {
+                return Err(FunctionError::new("the node is not running"));
+            };
+            T::run(Context::new(repo, call), arguments).await.map_err(FunctionError::from)
+        }
+    })
+}

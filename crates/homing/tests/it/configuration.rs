@@ -1,0 +1,83 @@
+//! Settings that are wrong: said at the start, with what to do.
+
+use homing::{Config, Error, Node};
+use tokio::time::timeout;
+
+use crate::fixture::{PATIENCE, Servers, config, import, start};
+
+async fn refused(config: Config) -> Error {
+    timeout(PATIENCE, start(config)).await.unwrap().unwrap_err()
+}
+
+#[tokio::test]
+async fn there_has_to_be_a_database_in_the_primary_region() {
+    let error = refused(config("iad")).await;
+    assert!(error.is_configuration());
+    assert!(error.to_string().contains("set DATABASE_URL"), "{error}");
+}
+
+#[tokio::test]
+async fn a_primary_that_does_not_answer_is_named() {
+    let mut config = config("iad");
+    config.database_url = Some("postgres://app:geheim@127.0.0.1:1/app".into());
+    let error = refused(config).await;
+    assert!(error.is_configuration());
+    let message = error.to_string();
+    assert!(message.contains("127.0.0.1:1") && message.contains("DATABASE_URL"), "{message}");
+    assert!(!format!("{error:?}").contains("geheim"));
+}
+
+#[tokio::test]
+async fn what_postgresql_says_to_a_connection_is_told() {
+    let servers = Servers::shared().await;
+    for database in ["no_such_database", "no such database"] {
+        let mut config = config("iad");
+        config.database_url = Some(servers.primary.database_url("postgres").replace("/postgres", "/no_such_database"));
+        let error = refused(config).await;
+        assert!(error.to_string().contains("no_such_database"), "{database}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_two_urls_are_not_mixed_up() {
+    let servers = Servers::shared().await;
+    let mut home = config("iad");
+    home.database_url = Some(servers.replica.url());
+    let error = refused(home).await;
+    assert!(error.is_configuration());
+    let message = error.to_string();
+    assert!(message.contains("DATABASE_URL") && message.contains("replica"), "{message}");
+
+    let mut away = config("syd");
+    away.replica_url = Some(servers.primary.url());
+    let error = refused(away).await;
+    assert!(error.is_configuration());
+    let message = error.to_string();
+    assert!(message.contains("HOMING_REPLICA_URL") && message.contains("primary"), "{message}");
+}
+
+#[tokio::test]
+async fn a_replica_that_is_down_does_not_stop_the_node() {
+    let mut config = config("syd");
+    config.replica_url = Some("postgres://127.0.0.1:1/app".into());
+    let node = timeout(PATIENCE, start(config)).await.unwrap().unwrap();
+    assert!(node.repo().query("select 1", &[]).await.unwrap_err().is_not_sent());
+}
+
+#[tokio::test]
+async fn two_functions_of_one_name_are_refused() {
+    let mut config = config("iad");
+    config.database_url = Some(Servers::shared().await.primary.url());
+    let error = Node::with_config(config).register(import).register(import).start().await.unwrap_err();
+    assert!(error.is_misuse() && error.to_string().contains("import"), "{error}");
+}
+
+#[tokio::test]
+async fn the_network_is_not_served_without_a_secret() {
+    let mut config = config("iad");
+    config.database_url = Some(Servers::shared().await.primary.url());
+    config.secret = None;
+    config.listen = Some(([0, 0, 0, 0], 0).into());
+    let error = refused(config).await;
+    assert!(error.is_misuse() && error.to_string().contains("HOMING_SECRET"), "{error}");
+}

@@ -1,0 +1,187 @@
+//! What went wrong is said as well in Sydney as next to the database.
+
+use std::time::Duration;
+
+use homing::{Node, Repo, SqlState};
+use tokio::time::timeout;
+
+use crate::fixture::{NewUser, PATIENCE, User, World, duplicate, half};
+
+fn both(world: &World) -> [(&'static str, &Node); 2] {
+    [("iad", &world.iad), ("syd", &world.syd)]
+}
+
+#[tokio::test]
+async fn errors_of_every_class_come_home_whole() {
+    let world = World::shared().await;
+    world
+        .primary
+        .batch_execute(
+            "create table pets (owner bigint references users deferrable initially deferred, name varchar(3));
+             create function refuse() returns trigger language plpgsql as
+                 $$ begin raise exception 'not today' using errcode = 'HM001', detail = 'closed', hint = 'come back'; end $$;
+             create table shop (id int);
+             create trigger refuse before insert on shop for each row execute function refuse();
+             insert into users (name) values ('Ada');",
+        )
+        .await
+        .unwrap();
+    let cases = [
+        ("insert into users (name) values ('Ada')", SqlState::UNIQUE_VIOLATION),
+        ("insert into users (name) values (null)", SqlState::NOT_NULL_VIOLATION),
+        ("insert into users (name, age) values ('x', -1)", SqlState::CHECK_VIOLATION),
+        ("insert into pets values (999999, 'x')", SqlState::FOREIGN_KEY_VIOLATION),
+        ("insert into pets values (null, 'long')", SqlState::STRING_DATA_RIGHT_TRUNCATION),
+        ("insert into shop values (1)", SqlState::from_code("HM001")),
+        ("insert into nowhere values (1)", SqlState::UNDEFINED_TABLE),
+        ("update users set agee = 1", SqlState::UNDEFINED_COLUMN),
+        ("select nope()", SqlState::UNDEFINED_FUNCTION),
+        ("insert into users (name, age) values ('x', 1 / (length('') ))", SqlState::DIVISION_BY_ZERO),
+        ("selec 1", SqlState::SYNTAX_ERROR),
+        ("select 'x'::int", SqlState::INVALID_TEXT_REPRESENTATION),
+        ("insert into users (name, age) values ('x', 3000000000)", SqlState::NUMERIC_VALUE_OUT_OF_RANGE),
+    ];
+    for (region, node) in both(&world) {
+        for (sql, code) in &cases {
+            let error = node.repo().execute(sql, &[]).await.unwrap_err();
+            assert_eq!(error.code(), Some(code), "{sql} in {region}: {error}");
+            assert!(
+                error.is_rejected() && !error.is_not_sent() && !error.is_committed(),
+                "{sql} in {region}: {error:?}"
+            );
+        }
+    }
+    assert_eq!(world.users_on_primary().await, 1);
+}
+
+#[tokio::test]
+async fn the_fields_of_an_error_are_those_of_postgresql() {
+    let world = World::shared().await;
+    for (_, node) in both(&world) {
+        let repo = node.repo();
+        let _ = repo.insert(&NewUser::named("Ada")).await;
+        let error = repo.insert(&NewUser::named("Ada")).await.unwrap_err();
+        let database = error.db().unwrap();
+        assert_eq!(database.constraint(), Some("users_name_key"));
+        assert_eq!(database.table(), Some("users"));
+        assert_eq!(database.schema(), Some("public"));
+        assert_eq!(database.detail(), Some("Key (name)=(Ada) already exists."));
+        assert!(error.to_string().contains("duplicate key value"), "{error}");
+    }
+}
+
+/// The real error comes first, not the one of asking an aborted transaction for its position (25P02).
+#[tokio::test]
+async fn an_error_in_the_middle_of_a_transaction_is_the_one_that_is_told() {
+    let world = World::shared().await;
+    let repo = world.syd.repo();
+    let mut new: Vec<_> = (0..1500).map(|number| NewUser::named(&format!("user {number}"))).collect();
+    new.push(NewUser::named("user 3"));
+    let error = repo.insert_all(&new).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION));
+    assert_eq!(world.users_on_primary().await, 0);
+}
+
+#[tokio::test]
+async fn wrong_parameters_are_refused_here() {
+    let world = World::shared().await;
+    let insert = "insert into users (name, age) values ($1, $2)";
+    for (_, node) in both(&world) {
+        let repo = node.repo();
+        for parameters in [&[&"a" as &(dyn homing::ToSql + Sync)][..], &[&"a", &"b"], &[&"a", &1_i64]] {
+            let error = repo.execute(insert, parameters).await.unwrap_err();
+            assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
+        }
+        let error = repo.query("select $1::int4", &[&"a"]).await.unwrap_err();
+        assert!(error.is_misuse(), "{error:?}");
+    }
+    assert_eq!(world.users_on_primary().await, 0);
+}
+
+#[tokio::test]
+async fn functions_fail_with_their_own_words_and_postgresqls() {
+    let world = World::shared().await;
+    for (region, node) in both(&world) {
+        let repo = node.repo();
+        let error = half::call(&repo, format!("half {region}"), "no more".into()).await.unwrap_err();
+        assert!(error.is_function_failed() && error.to_string().contains("no more"), "{error}");
+        let remains = repo.get_by::<User>(&[("name", &format!("half {region}"))]).await.unwrap();
+        assert!(remains.is_some(), "what it had committed is seen");
+
+        let error = duplicate::call(&repo, format!("twice {region}")).await.unwrap_err();
+        assert!(error.is_function_failed(), "{error:?}");
+        assert_eq!(error.db().unwrap().constraint(), Some("users_name_key"));
+
+        let error = repo.rpc::<u64>("imports", ()).await.unwrap_err();
+        assert!(error.is_unknown_function() && error.is_not_sent(), "{error:?}");
+        assert!(error.to_string().contains("import"), "{error}");
+
+        let error = repo.rpc::<u64>("import", &7).await.unwrap_err();
+        assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
+        let error = repo.rpc::<String>("import", &Vec::<String>::new()).await.unwrap_err();
+        assert!(error.is_committed() && error.is_decode(), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_past_its_deadline_is_cancelled_and_leaves_nothing() {
+    let world = World::shared().await;
+    for (region, node) in both(&world) {
+        let repo = node.repo().with_call_timeout(Duration::from_millis(500));
+        let sql = "with a as (insert into users (name) values ('late')) select pg_sleep(60)";
+        let error = timeout(PATIENCE, repo.execute(sql, &[])).await.unwrap().unwrap_err();
+        assert!(error.is_rejected(), "{region}: {error:?}");
+        assert!(error.to_string().contains("in time"), "{error}");
+        assert_nobody_sleeps(&world).await;
+    }
+    assert_eq!(world.users_on_primary().await, 0);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_cancels_its_statement() {
+    let world = World::shared().await;
+    for (_, node) in both(&world) {
+        let repo = node.repo();
+        let call = tokio::spawn(async move { sleeping(&repo).await });
+        wait_until(&world, "select count(*) > 0 from pg_stat_activity where query like '%pg_sleep(61)%' and datname = current_database() and pid <> pg_backend_pid()").await;
+        call.abort();
+        assert_nobody_sleeps(&world).await;
+    }
+    assert_eq!(world.users_on_primary().await, 0);
+}
+
+async fn sleeping(repo: &Repo) -> homing::Result<u64> {
+    repo.execute("with a as (insert into users (name) values ('late')) select pg_sleep(61)", &[]).await
+}
+
+async fn assert_nobody_sleeps(world: &World) {
+    let sql = "select count(*) = 0 from pg_stat_activity
+               where state = 'active' and query like '%pg_sleep(6%' and datname = current_database() and pid <> pg_backend_pid()";
+    wait_until(world, sql).await;
+}
+
+/// Asks again and again: what the server does to others is not told to us.
+async fn wait_until(world: &World, sql: &str) {
+    let condition = async {
+        while !world.primary.query_one(sql, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, condition).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_over_the_size_limit_is_refused_here() {
+    let world = World::shared().await;
+    let huge = "x".repeat(17 * 1024 * 1024);
+    let error = world.syd.repo().insert(&NewUser::named(&huge)).await.unwrap_err();
+    assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
+    assert!(error.to_string().len() < 500);
+
+    // A result that is too large is told with the fate of the write.
+    let sql =
+        "insert into users (name) select 'user ' || n from generate_series(1, 20) as n returning repeat('x', 1000000)";
+    let error = world.syd.repo().query(sql, &[]).await.unwrap_err();
+    assert!(error.is_committed(), "{error:?}");
+    assert_eq!(world.users_on_primary().await, 20);
+}

@@ -1,0 +1,117 @@
+//! A replica that lags: nothing stale, nothing lost, nothing that hangs.
+
+use std::time::Duration;
+
+use homing::{AnsweredBy, OnLag, Wait};
+use tokio::time::timeout;
+
+use crate::fixture::{NewUser, PATIENCE, Servers, User, recorded};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn while_replay_is_paused_a_session_reads_from_the_primary_and_then_here_again() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let (repo, reports) = recorded(&world.syd.repo().with_replay_timeout(SHORT));
+    let stranger = world.syd.repo();
+    servers.replica.pause_replay().await.unwrap();
+
+    let user = repo.insert(&NewUser::named("Ada")).await.unwrap();
+    assert!(reports.last().stages.replay_wait >= SHORT);
+    assert_eq!(repo.get::<User>(user.id).await.unwrap().as_ref(), Some(&user));
+    assert!(matches!(reports.last().answered_by, AnsweredBy::Peer(_)));
+    assert_eq!(repo.query("select name from users", &[]).await.unwrap().len(), 1);
+    assert!(matches!(reports.last().answered_by, AnsweredBy::Peer(_)));
+    let grace = repo.insert(&NewUser::named("Grace")).await.unwrap();
+    assert!(reports.last().stages.replay_wait < SHORT, "it has waited once already");
+    assert_eq!(repo.get::<User>(grace.id).await.unwrap(), Some(grace));
+    assert_eq!(stranger.get::<User>(user.id).await.unwrap(), None, "the replica is not that far");
+
+    servers.replica.resume_replay().await.unwrap();
+    servers.replica.caught_up_with(&servers.primary).await.unwrap();
+    assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
+    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+}
+
+#[tokio::test]
+async fn the_error_of_a_lagging_replica_carries_what_was_committed() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let repo = world.syd.repo().with_replay_timeout(SHORT).with_on_lag(OnLag::Fail);
+    servers.replica.pause_replay().await.unwrap();
+
+    let mut error = repo.insert(&NewUser::named("Ada")).await.unwrap_err();
+    assert!(error.is_committed() && !error.is_rejected() && !error.is_outcome_unknown(), "{error:?}");
+    assert!(error.position().is_some());
+    assert_eq!(error.take_value::<u64>(), None);
+    let user: User = error.take_value().unwrap();
+    assert_eq!(user.name, "Ada");
+    assert_eq!(world.users_on_primary().await, 1);
+
+    let error = repo.get::<User>(user.id).await.unwrap_err();
+    assert!(error.is_not_sent(), "{error:?}");
+
+    let mut error = repo.rpc_and_wait::<u64>("import", &["Grace"]).await.unwrap_err();
+    assert_eq!(error.take_value::<u64>(), Some(1));
+
+    servers.replica.resume_replay().await.unwrap();
+    servers.replica.caught_up_with(&servers.primary).await.unwrap();
+    assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
+}
+
+#[tokio::test]
+async fn who_does_not_wait_returns_at_once_and_may_not_see() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    servers.replica.pause_replay().await.unwrap();
+
+    let (never, reports) = recorded(&world.syd.repo().with_wait(Wait::Never));
+    let user = never.insert(&NewUser::named("Ada")).await.unwrap();
+    assert_eq!(never.get::<User>(user.id).await.unwrap(), None);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+
+    let later = world.syd.repo().with_wait(Wait::AtNextRead).with_replay_timeout(SHORT);
+    let user = later.insert(&NewUser::named("Grace")).await.unwrap();
+    assert_eq!(later.get::<User>(user.id).await.unwrap(), Some(user));
+}
+
+#[tokio::test]
+async fn a_replica_that_is_down_is_replaced_by_the_primary_and_comes_back() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let (repo, reports) = recorded(&world.syd.repo().with_replay_timeout(SHORT));
+    let user = repo.insert(&NewUser::named("Ada")).await.unwrap();
+    servers.replica.kill().await.unwrap();
+
+    assert_eq!(repo.get::<User>(user.id).await.unwrap().as_ref(), Some(&user));
+    assert!(matches!(reports.last().answered_by, AnsweredBy::Peer(_)));
+    let grace = repo.insert(&NewUser::named("Grace")).await.unwrap();
+    assert_eq!(repo.get::<User>(grace.id).await.unwrap().as_ref(), Some(&grace));
+    assert_eq!(repo.query("select 1", &[]).await.unwrap().len(), 1);
+
+    servers.replica.start_again().await.unwrap();
+    servers.replica.caught_up_with(&servers.primary).await.unwrap();
+    let back = async {
+        while reports.last().answered_by != AnsweredBy::Here {
+            assert_eq!(repo.get::<User>(grace.id).await.unwrap().as_ref(), Some(&grace));
+        }
+    };
+    timeout(PATIENCE, back).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_promoted_replica_answers_and_writes_by_itself() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let (repo, reports) = recorded(&world.syd.repo());
+    repo.insert(&NewUser::named("Ada")).await.unwrap();
+    world.iad.shutdown().await;
+    servers.primary.kill().await.unwrap();
+    servers.replica.promote().await.unwrap();
+
+    let user = repo.insert(&NewUser::named("Grace")).await.unwrap();
+    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
+    assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 2);
+}

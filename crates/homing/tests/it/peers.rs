@@ -1,0 +1,203 @@
+//! Peers that die, refuse, or are not there: what is told, and who takes over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing::{AnsweredBy, Node, Repo, Secret, Topology};
+use homing_rpc::StaticPeers;
+use homing_testbed::{Cut, Relay};
+use tokio::time::timeout;
+
+use crate::fixture::{NewUser, PATIENCE, Reports, Servers, User, World, config, recorded, region, start};
+
+/// A world whose node in `syd` reaches two nodes in `iad`, each through a relay that can be cut.
+struct TwoPeers {
+    world: World,
+    syd: Node,
+    relays: [Relay; 2],
+    _second: Node,
+}
+
+impl TwoPeers {
+    async fn start() -> Self {
+        let servers = Servers::shared().await;
+        let world = servers.world().await;
+        let second = servers.primary_node(&world.database).await;
+        let relays = [&world.iad, &second].map(|node| Relay::start(node.local_addr().unwrap()).unwrap());
+        let peers = StaticPeers::none().with_region(region("iad"), relays.each_ref().map(Relay::address));
+        let syd = servers.replica_node(&world.database, peers).await;
+        Self { world, syd, relays, _second: second }
+    }
+
+    fn repo(&self) -> (Repo, Reports) {
+        recorded(&self.syd.repo())
+    }
+
+    /// Which of the relays the last call went through.
+    fn used(&self, reports: &Reports) -> usize {
+        let AnsweredBy::Peer(peer) = reports.last().answered_by else { panic!("it was answered here") };
+        self.relays.iter().position(|relay| relay.address() == peer.address).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn when_a_peer_dies_calls_in_flight_are_unknown_and_later_ones_go_to_the_other() {
+    let two = TwoPeers::start().await;
+    let (repo, reports) = two.repo();
+    let calls: Vec<_> = (0..4)
+        .map(|number| {
+            let repo = repo.with_call_timeout(PATIENCE);
+            let sql = "insert into users (name) select $1 from pg_sleep(61)";
+            tokio::spawn(async move { repo.execute(sql, &[&format!("in flight {number}")]).await })
+        })
+        .collect();
+    let sleeping = "select count(*) from pg_stat_activity where query like '%pg_sleep(61)%' and state = 'active'
+                    and datname = current_database() and pid <> pg_backend_pid()";
+    let all_sleep = async {
+        while two.world.primary.query_one(sleeping, &[]).await.unwrap().get::<_, i64>(0) < 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, all_sleep).await.unwrap();
+
+    two.relays[0].cut(Cut::Reset).await;
+    let user = timeout(PATIENCE, repo.insert(&NewUser::named("Ada"))).await.unwrap().unwrap();
+    assert_eq!(two.used(&reports), 1);
+    assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
+
+    two.relays[1].cut(Cut::Reset).await;
+    for call in calls {
+        let error = timeout(PATIENCE, call).await.unwrap().unwrap().unwrap_err();
+        assert!(error.is_outcome_unknown() && !error.is_not_sent(), "{error:?}");
+        assert!(error.to_string().contains("iad"), "{error}");
+    }
+    let error = timeout(PATIENCE, repo.insert(&NewUser::named("Grace"))).await.unwrap().unwrap_err();
+    assert!(error.is_not_sent(), "{error:?}");
+
+    two.relays[0].heal().await.unwrap();
+    let back = async {
+        while repo.insert(&NewUser::named("Edsger")).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, back).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_one_after_the_other_hardly_notice_that_a_peer_dies() {
+    let two = TwoPeers::start().await;
+    let (repo, reports) = two.repo();
+    let mut unknown = Vec::new();
+    for number in 0..40 {
+        if number == 20 {
+            let used = two.used(&reports);
+            two.relays[used].cut(Cut::Reset).await;
+        }
+        if let Err(error) = repo.insert(&NewUser::named(&format!("user {number}"))).await {
+            // It was written to a connection whose end had not been heard of yet.
+            assert!(error.is_outcome_unknown(), "{error:?}");
+            unknown.push(number);
+        }
+    }
+    assert!(unknown.is_empty() || unknown == [20], "{unknown:?}");
+    let stored = two.world.users_on_replica().await;
+    assert!((40 - i64::try_from(unknown.len()).unwrap()..=40).contains(&stored), "{stored}");
+}
+
+#[tokio::test]
+async fn a_peer_whose_database_is_a_replica_is_passed_over() {
+    let servers = Servers::shared().await;
+    let world = servers.world().await;
+    // As after a failover that this node has not heard of: `iad` has a replica, and the node there knows it.
+    let mut config = config("iad");
+    config.topology = Topology::new(region("iad"), region("ams"));
+    config.replica_url = Some(servers.replica.database_url(&world.database));
+    config.listen = Some(([127, 0, 0, 1], 0).into());
+    let demoted = start(config).await.unwrap();
+    let addresses = [demoted.local_addr().unwrap(), world.iad.local_addr().unwrap()];
+    let syd = servers.replica_node(&world.database, StaticPeers::none().with_region(region("iad"), addresses)).await;
+    for number in 0..20 {
+        syd.repo().insert(&NewUser::named(&format!("user {number}"))).await.unwrap();
+    }
+
+    let only = StaticPeers::none().with_region(region("iad"), [demoted.local_addr().unwrap()]);
+    let syd = servers.replica_node(&world.database, only).await;
+    let error = syd.repo().insert(&NewUser::named("Ada")).await.unwrap_err();
+    assert!(error.is_not_sent() && error.is_not_primary(), "{error:?}");
+}
+
+#[tokio::test]
+async fn without_a_peer_the_error_says_where_nobody_was_found() {
+    let servers = Servers::shared().await;
+    let world = servers.world().await;
+    let free = Relay::start(([127, 0, 0, 1], 1).into()).unwrap();
+    free.cut(Cut::Reset).await;
+    for (peers, expected) in [
+        (StaticPeers::none(), "iad".to_owned()),
+        (StaticPeers::none().with_region(region("iad"), [free.address()]), free.address().to_string()),
+    ] {
+        let syd = servers.replica_node(&world.database, peers).await;
+        let repo = syd.repo();
+        let error = timeout(PATIENCE, repo.insert(&NewUser::named("Ada"))).await.unwrap().unwrap_err();
+        assert!(error.is_not_sent(), "{error:?}");
+        assert!(error.to_string().contains(&expected), "{error}");
+        assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 0, "reads go on");
+        let error = repo.rpc::<u64>("import", &["Ada"]).await.unwrap_err();
+        assert!(error.is_not_sent(), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_or_missing_secret_is_refused() {
+    let servers = Servers::shared().await;
+    let world = servers.world().await;
+    for secret in [Some("another-secret-that-is-long-enough"), None] {
+        let peers = StaticPeers::none().with_region(region("iad"), world.iad.local_addr());
+        let mut config = servers.replica_config(&world.database, peers);
+        config.secret = secret.map(|secret| Secret::new(secret).unwrap());
+        let syd = start(config).await.unwrap();
+        let error = timeout(PATIENCE, syd.repo().insert(&NewUser::named("Ada"))).await.unwrap().unwrap_err();
+        assert!(error.is_unauthenticated() && error.is_not_sent(), "{error:?}");
+        assert!(error.to_string().contains("HOMING_SECRET"), "{error}");
+    }
+    assert_eq!(world.users_on_primary().await, 0);
+}
+
+#[tokio::test]
+async fn a_link_that_goes_silent_ends_within_the_limit_and_the_outcome_is_unknown() {
+    let two = TwoPeers::start().await;
+    let (repo, _) = two.repo();
+    repo.insert(&NewUser::named("Ada")).await.unwrap();
+    for relay in &two.relays {
+        relay.cut(Cut::Blackhole).await;
+    }
+    let impatient = repo.with_call_timeout(Duration::from_millis(500));
+    let error = timeout(PATIENCE, impatient.insert(&NewUser::named("Grace"))).await.unwrap().unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_shuts_down_finishes_what_is_under_way() {
+    let servers = Servers::shared().await;
+    let world = servers.world().await;
+    let second = servers.primary_node(&world.database).await;
+    let peers = StaticPeers::none().with_region(region("iad"), second.local_addr());
+    let syd = Arc::new(servers.replica_node(&world.database, peers).await);
+    let call = {
+        let repo = syd.repo();
+        let sql = "insert into users (name) select 'Ada' from pg_sleep(0.5)";
+        tokio::spawn(async move { repo.execute(sql, &[]).await })
+    };
+    let running = "select count(*) = 1 from pg_stat_activity where query like '%pg_sleep(0.5)%' and state = 'active'
+                   and datname = current_database() and pid <> pg_backend_pid()";
+    let runs = async {
+        while !world.primary.query_one(running, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, runs).await.unwrap();
+    timeout(PATIENCE, second.shutdown()).await.unwrap();
+    assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap().unwrap(), 1);
+    let error = syd.repo().insert(&NewUser::named("Grace")).await.unwrap_err();
+    assert!(error.is_not_sent(), "{error:?}");
+}

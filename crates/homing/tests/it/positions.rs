@@ -1,0 +1,112 @@
+//! The position of a commit: what goes wrong where it is read in another way.
+
+use std::time::Duration;
+
+use homing::{Lsn, OnLag, Position};
+use homing_rpc::StaticPeers;
+use tokio_postgres::Client;
+
+use crate::fixture::{NewUser, Servers, recorded, region};
+
+/// Trap: on a quiet primary the insert position after a commit that fills its page lies past the header of the next
+/// one, where replay does not get until somebody else writes.
+#[tokio::test]
+async fn a_commit_that_fills_its_page_is_not_waited_for_in_vain() {
+    let servers = Servers::start(&[("autovacuum", "off"), ("checkpoint_timeout", "1h")]).await;
+    let world = servers.world().await;
+    let (repo, reports) =
+        recorded(&world.syd.repo().with_on_lag(OnLag::Fail).with_replay_timeout(Duration::from_secs(3)));
+    let mut filled = 0;
+    for number in 0..400 {
+        let before = written(&world.primary).await;
+        repo.insert(&NewUser::named(&format!("{number:04}"))).await.unwrap();
+        let after = reports.last().position.unwrap();
+        if lsn(after).is_multiple_of(PAGE) {
+            filled += 1;
+        }
+        if filled == 3 {
+            return;
+        }
+        // The next one is as long as this one: move it so that it ends with the page.
+        pad(&world.primary, lsn(after) - before).await;
+    }
+    panic!("none of 400 commits ended with its page");
+}
+
+/// Trap: with `synchronous_commit = off` a commit is not flushed when it returns, and the flush position lies before it.
+#[tokio::test]
+async fn a_commit_is_waited_for_although_the_database_does_not_flush_it() {
+    let servers = Servers::start(&[("wal_writer_delay", "10s")]).await;
+    let world = servers.world().await;
+    let database = &world.database;
+    world.primary.batch_execute(&format!("alter database {database} set synchronous_commit = off")).await.unwrap();
+    let iad = servers.primary_node(database).await;
+    let syd = servers.replica_node(database, StaticPeers::none().with_region(region("iad"), iad.local_addr())).await;
+    let repo = syd.repo();
+    for number in 1..=20 {
+        repo.insert(&NewUser::named(&format!("user {number}"))).await.unwrap();
+        assert_eq!(world.users_on_replica().await, number);
+    }
+    repo.rpc_and_wait::<u64>("import", &["by a function"]).await.unwrap();
+    assert_eq!(world.users_on_replica().await, 21);
+}
+
+/// Trap: read in the same message as the statement, the position is the one before the commit.
+#[tokio::test]
+async fn the_position_of_a_write_is_not_before_its_commit() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let (repo, reports) = recorded(&world.syd.repo());
+    for number in 0..10 {
+        let before = written(&world.primary).await;
+        repo.batch_execute(&format!("insert into users (name) values ('script {number}')")).await.unwrap();
+        let after_script = lsn(reports.last().position.unwrap());
+        assert!(after_script > before);
+        let new: Vec<_> = (0..3).map(|row| NewUser::named(&format!("{number}/{row}"))).collect();
+        repo.insert_all(&new).await.unwrap();
+        assert!(lsn(reports.last().position.unwrap()) > after_script);
+        assert_eq!(world.users_on_replica().await, (number + 1) * 4);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_of_another_cluster_is_named_and_the_write_is_not_lost() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let others = Servers::start(&[]).await;
+    others.primary.create_database(&world.database).await.unwrap();
+    let peers = StaticPeers::none().with_region(region("iad"), world.iad.local_addr());
+    others.replica.caught_up_with(&others.primary).await.unwrap();
+    let node = others.replica_node(&world.database, peers).await;
+    let mut error = node.repo().insert(&NewUser::named("Ada")).await.unwrap_err();
+    assert!(error.is_committed(), "{error:?}");
+    assert!(error.to_string().contains("another cluster"), "{error}");
+    assert_eq!(error.take_value::<crate::fixture::User>().unwrap().name, "Ada");
+    assert_eq!(world.users_on_primary().await, 1);
+}
+
+fn lsn(position: Position) -> u64 {
+    position.lsn.into()
+}
+
+async fn written(client: &Client) -> u64 {
+    let row = client.query_one("select pg_current_wal_insert_lsn()", &[]).await.unwrap();
+    row.get::<_, Lsn>(0).into()
+}
+
+/// Writes a message of its own to the log, so that a record of `length` after it ends with the page.
+async fn pad(client: &Client, length: u64) {
+    let at = written(client).await;
+    let mut missing = (PAGE - (at + length) % PAGE) % PAGE;
+    if missing < MESSAGE_OVERHEAD {
+        missing += PAGE - PAGE_HEADER;
+    }
+    let payload = i32::try_from(missing - MESSAGE_OVERHEAD).unwrap();
+    client.execute("select pg_logical_emit_message(false, 'p', repeat('x', $1))", &[&payload]).await.unwrap();
+}
+
+const PAGE: u64 = 8192;
+const PAGE_HEADER: u64 = 24;
+
+/// The header of a record, the header of its data and of the message, and the prefix.
+const MESSAGE_OVERHEAD: u64 = 56;

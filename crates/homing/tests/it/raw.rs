@@ -1,0 +1,169 @@
+//! Raw SQL: nobody says whether it writes, PostgreSQL does.
+
+use homing::{AnsweredBy, SqlState};
+use homing_rpc::StaticPeers;
+
+use crate::fixture::{NewUser, Servers, World, recorded, region, start};
+
+#[tokio::test]
+async fn what_writes_is_forwarded_and_what_reads_is_not() {
+    let world = World::shared().await;
+    world
+        .primary
+        .batch_execute(
+            "create sequence tickets;
+             create function hire(new_name text) returns bigint language sql as
+                 $$ insert into users (name) values (new_name) returning id $$;",
+        )
+        .await
+        .unwrap();
+    let (repo, reports) = recorded(&world.syd.repo());
+    repo.insert(&NewUser::named("Ada")).await.unwrap();
+
+    let here = ["select count(*) from users", "with a as (select 1) select * from a", "values (1)", "explain select 1"];
+    for sql in here {
+        repo.query(sql, &[]).await.unwrap();
+        assert_eq!(reports.last().answered_by, AnsweredBy::Here, "{sql}");
+    }
+    let there = [
+        "select nextval('tickets')",
+        "select * from users for update",
+        "select hire('Grace')",
+        "with new as (insert into users (name) values ('Edsger') returning id) select * from new",
+        "update users set age = 7",
+        "create table notes (id int)",
+        "select pg_advisory_xact_lock(1)",
+        "vacuum users",
+        "truncate notes",
+    ];
+    for sql in there {
+        repo.query(sql, &[]).await.unwrap();
+        let report = reports.last();
+        assert!(matches!(report.answered_by, AnsweredBy::Peer(_)), "{sql}");
+        assert!(report.position.is_some(), "{sql}");
+    }
+    assert_eq!(repo.query_one("select count(*) from users", &[]).await.unwrap().get::<_, i64>(0), 3);
+}
+
+#[tokio::test]
+async fn rows_and_counts_are_those_of_the_statement() {
+    let world = World::shared().await;
+    for (node, name) in [(&world.iad, "iad"), (&world.syd, "syd")] {
+        let repo = node.repo();
+        let sql = "insert into users (name, age) values ($1, $2) returning id, name, age";
+        let row = repo.query_one(sql, &[&name, &Option::<i32>::None]).await.unwrap();
+        assert_eq!(row.get::<_, &str>("name"), name);
+        assert_eq!(row.get::<_, Option<i32>>(2), None);
+        assert_eq!(row.columns().iter().map(homing::Column::name).collect::<Vec<_>>(), ["id", "name", "age"]);
+        assert_eq!(repo.execute("update users set age = 3 where name = $1", &[&name]).await.unwrap(), 1);
+        assert_eq!(repo.execute("select * from users where name = $1", &[&name]).await.unwrap(), 1);
+        let found = repo.query_opt("select age from users where name = $1", &[&name]).await.unwrap().unwrap();
+        assert_eq!(found.get::<_, i32>("age"), 3);
+        assert!(repo.query_opt("select 1 where false", &[]).await.unwrap().is_none());
+        assert!(repo.query_one("select 1 where false", &[]).await.unwrap_err().is_not_found());
+        assert!(repo.query_opt("select generate_series(1, 2)", &[]).await.unwrap_err().is_too_many_rows());
+    }
+    let error = world.syd.repo().query_opt("select generate_series(1, 2)", &[]).await.unwrap_err();
+    assert!(!error.is_committed(), "a replica commits nothing: {error:?}");
+}
+
+#[tokio::test]
+async fn a_committed_write_whose_rows_do_not_fit_says_that_it_is_committed() {
+    let world = World::shared().await;
+    let repo = world.syd.repo();
+    let sql = "insert into users (name) values ('a'), ('b') returning id";
+    let error = repo.query_one(sql, &[]).await.unwrap_err();
+    assert!(error.is_too_many_rows() && error.is_committed() && !error.is_rejected(), "{error}");
+    assert!(error.position().is_some());
+    assert_eq!(world.users_on_primary().await, 2);
+}
+
+#[tokio::test]
+async fn without_a_replica_a_committed_write_whose_result_cannot_be_given_is_still_committed() {
+    let world = World::shared().await;
+    let peers = StaticPeers::none().with_region(region("iad"), world.iad.local_addr());
+    let mut config = Servers::shared().await.replica_config(&world.database, peers);
+    config.replica_url = None;
+    let node = start(config).await.unwrap();
+    let sql = "insert into users (name) values ('a'), ('b') returning id";
+    let error = node.repo().query_one(sql, &[]).await.unwrap_err();
+    assert!(error.is_too_many_rows() && error.is_committed() && !error.is_rejected(), "{error:?}");
+    assert_eq!(world.users_on_primary().await, 2);
+}
+
+#[tokio::test]
+async fn statements_that_need_a_session_are_refused_before_anything_is_sent() {
+    let world = World::shared().await;
+    let repo = world.syd.repo();
+    for sql in
+        ["begin", "create temp table t (id int)", "listen news", "select pg_advisory_lock(1)", "set work_mem = '1GB'"]
+    {
+        let error = repo.execute(sql, &[]).await.unwrap_err();
+        assert!(error.is_misuse() && error.is_not_sent(), "{sql}: {error}");
+    }
+    let locks =
+        world.replica.query_one("select count(*) from pg_locks where locktype = 'advisory'", &[]).await.unwrap();
+    assert_eq!(locks.get::<_, i64>(0), 0);
+}
+
+#[tokio::test]
+async fn a_schema_that_the_replica_does_not_know_yet_is_asked_of_the_primary() {
+    let world = World::shared().await;
+    let repo = world.syd.repo().with_wait(homing::Wait::Never);
+    for round in 0..20 {
+        let table = format!("fresh_{round}");
+        repo.execute(&format!("create table {table} (id int)"), &[]).await.unwrap();
+        repo.execute(&format!("insert into {table} values ($1)"), &[&round]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn statements_survive_a_change_of_the_schema() {
+    let world = World::shared().await;
+    let repo = world.syd.repo();
+    let select = "select * from users";
+    let insert = "insert into users (name, age) values ($1, 1) returning *";
+    repo.query(insert, &[&"a"]).await.unwrap();
+    assert_eq!(repo.query(select, &[]).await.unwrap()[0].len(), 3);
+    repo.execute("alter table users add column email text", &[]).await.unwrap();
+    assert_eq!(repo.query(insert, &[&"b"]).await.unwrap()[0].len(), 4);
+    assert_eq!(repo.query(select, &[]).await.unwrap()[0].len(), 4);
+    repo.execute("alter table users alter column age type bigint", &[]).await.unwrap();
+    assert_eq!(repo.query(insert, &[&"c"]).await.unwrap()[0].get::<_, i64>("age"), 1);
+}
+
+#[tokio::test]
+async fn a_script_that_fails_after_a_commit_of_its_own_is_not_run_twice() {
+    let world = World::shared().await;
+    let raise = "do $$ begin raise exception 'unsupported' using errcode = '0A000'; end $$";
+    let script = format!("begin; insert into users (name) values ('once'); commit; {raise}");
+    let error = world.syd.repo().batch_execute(&script).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED));
+    assert_eq!(world.users_on_primary().await, 1);
+}
+
+#[tokio::test]
+async fn a_script_that_does_not_end_its_transaction_says_so() {
+    let world = World::shared().await;
+    for (_, node) in [("iad", &world.iad), ("syd", &world.syd)] {
+        let script = "begin; insert into users (name) values ('lost')";
+        let error = node.repo().batch_execute(script).await.unwrap_err();
+        assert!(error.is_rejected() && error.to_string().contains("COMMIT"), "{error:?}");
+        node.repo()
+            .batch_execute("begin; insert into users (name) values ('kept'); commit; truncate users")
+            .await
+            .unwrap();
+    }
+    assert_eq!(world.users_on_primary().await, 0);
+}
+
+#[tokio::test]
+async fn a_script_is_one_transaction() {
+    let world = World::shared().await;
+    let repo = world.syd.repo();
+    repo.batch_execute("create table a (id int); insert into a values (1); create table b (id int)").await.unwrap();
+    assert_eq!(repo.query("select * from a", &[]).await.unwrap().len(), 1);
+    let error = repo.batch_execute("insert into a values (2); insert into a values ('x')").await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::INVALID_TEXT_REPRESENTATION));
+    assert_eq!(repo.query("select * from a", &[]).await.unwrap().len(), 1);
+}

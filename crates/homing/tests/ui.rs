@@ -1,0 +1,14 @@
+//! What the macros accept, and what they say about the rest.
+//!
+//! After a change of a message: `TRYBUILD=overwrite cargo test -p homing --test ui`, then read each `.stderr` as the user
+//! who will be shown it.
+
+#[test]
+fn macros_accept_good_items_and_explain_bad_ones() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("tests/ui/pass/*.rs");
+    // In the words of the macros.
+    cases.compile_fail("tests/ui/fail/*.rs");
+    // In the words of the compiler, which another release may change.
+    cases.compile_fail("tests/ui/types/*.rs");
+}

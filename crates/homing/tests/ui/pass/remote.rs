@@ -1,0 +1,89 @@
+#![deny(warnings, missing_docs, missing_debug_implementations, unreachable_pub)]
+//! Functions that run in the primary region.
+
+use homing::{Context, Remote, Repo};
+
+/// Imports people.
+#[homing::remote]
+pub async fn import(_ctx: Context, mut names: Vec<String>) -> homing::Result<u64> {
+    names.dedup();
+    Ok(names.len() as u64)
+}
+
+#[homing::remote(name = "billing.close")]
+async fn close(
+    _: Context,
+    a: i8,
+    b: i16,
+    c: i32,
+    d: i64,
+    e: Option<String>,
+    f: (u8, bool),
+    g: Vec<Vec<u8>>,
+    h: std::collections::BTreeMap<String, f64>,
+) -> homing::Result<(i64, Option<String>)> {
+    let _ = (a, b, c, f, g, h);
+    Ok((d, e))
+}
+
+/// Names a keyword, has no argument and another way to write its result.
+#[homing::remote]
+async fn r#move(_: homing::Context) -> Result<(), homing::Error> {
+    Ok(())
+}
+
+/// The function's name is free inside it, and so are the names the macro uses.
+#[homing::remote]
+async fn total(_: Context, total: i64, repo: i64) -> homing::Result<i64> {
+    let total = total + repo;
+    Ok(total)
+}
+
+#[homing::remote]
+#[cfg(any())]
+async fn not_built(_: Missing) -> homing::Result<()> {
+    Ok(())
+}
+
+/// Is replaced by [`import`].
+#[homing::remote]
+#[deprecated = "call `import`"]
+#[expect(unused_variables, reason = "attributes stay on the function")]
+async fn old(_: Context, unused: bool) -> homing::Result<()> {
+    Ok(())
+}
+
+mod inner {
+    #[homing::remote]
+    pub(super) async fn visible(_: homing::Context) -> homing::Result<()> {
+        Ok(())
+    }
+}
+
+async fn _calls(repo: &Repo) -> homing::Result<()> {
+    let _: u64 = import::call(repo, vec!["Ada".to_owned()]).await?;
+    let h = Default::default();
+    let _: (i64, Option<String>) = close::call(repo, 1, 2, 3, 4, None, (5, true), vec![], h).await?;
+    let _: i64 = total::call(repo, 1, 2).await?;
+    inner::visible::call(repo).await?;
+    r#move::call(repo).await
+}
+
+fn name<R: Remote>(_: R) -> &'static str {
+    R::NAME
+}
+
+fn main() {
+    assert_eq!(name(import), "import");
+    assert_eq!(name(close), "billing.close");
+    assert_eq!(name(r#move), "move");
+    assert_eq!(name(total), "total");
+    assert_eq!(name(old), "old");
+    assert_eq!(name(inner::visible), "visible");
+
+    #[homing::remote]
+    async fn local(_: Context) -> homing::Result<()> {
+        Ok(())
+    }
+    assert_eq!(name(local), "local");
+}
