@@ -1,0 +1,77 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use homing::{AnsweredBy, Repo, Report};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// A request's own handle to the database: with the limits that the request asks for, and with a record of what its
+/// calls did. It shares the application's session: a user who reads back through this node sees what was written
+/// through it.
+pub(crate) struct Call {
+    pub(crate) repo: Repo,
+    reports: Arc<Mutex<Vec<Report>>>,
+    started: Instant,
+}
+
+/// `?replay_timeout_ms=500`: how long the replica here may take to replay the write, else the default of the
+/// application.
+#[derive(Debug, Deserialize)]
+struct Limits {
+    replay_timeout_ms: Option<u64>,
+}
+
+impl Call {
+    /// The reply `value`, with the way of the calls under `report`. Times of several calls are summed.
+    pub(crate) fn reply(&self, mut value: Value) -> Value {
+        let total = self.started.elapsed();
+        let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = |stage: fn(&Report) -> Duration| milliseconds(reports.iter().map(stage).sum());
+        value["report"] = json!({
+            "calls": reports.len(),
+            "answered_by": reports.last().map(answered_by),
+            "attempts": reports.iter().map(|report| report.attempts).sum::<u32>(),
+            "route_ms": sum(|report| report.stages.route),
+            "forward_ms": sum(|report| report.stages.forward),
+            "execute_ms": sum(|report| report.stages.execute),
+            "replay_wait_ms": sum(|report| report.stages.replay_wait),
+            "total_ms": milliseconds(total),
+        });
+        value
+    }
+}
+
+impl FromRequestParts<Repo> for Call {
+    type Rejection = QueryRejection;
+
+    async fn from_request_parts(parts: &mut Parts, repo: &Repo) -> Result<Self, QueryRejection> {
+        let Query(limits) = Query::<Limits>::from_request_parts(parts, repo).await?;
+        let mut repo = repo.clone();
+        if let Some(limit) = limits.replay_timeout_ms {
+            repo = repo.with_replay_timeout(Duration::from_millis(limit));
+        }
+        let reports = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&reports);
+        let repo = repo.with_observer(move |report| {
+            record.lock().unwrap_or_else(PoisonError::into_inner).push(report.clone());
+        });
+        Ok(Self { repo, reports, started: Instant::now() })
+    }
+}
+
+/// `here`, or the peer as `iad/10.0.0.1:4750`.
+fn answered_by(report: &Report) -> String {
+    match &report.answered_by {
+        AnsweredBy::Peer(peer) => peer.to_string(),
+        _ => "here".to_owned(),
+    }
+}
+
+/// To the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1_000.0
+}

@@ -1,0 +1,48 @@
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use homing::Error;
+use serde_json::json;
+
+/// Why a request is not answered as it asks.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Homing(Error),
+    NoSuchUser,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if error.is_not_found() { Self::NoSuchUser } else { Self::Homing(error) }
+    }
+}
+
+impl IntoResponse for Failure {
+    /// An answer that says what became of the request.
+    fn into_response(self) -> Response {
+        let (status, fate, error) = match &self {
+            Self::NoSuchUser => (StatusCode::NOT_FOUND, "rejected", "there is no such user".to_owned()),
+            Self::Homing(error) => {
+                let (status, fate) = fate(error);
+                (status, fate, error.to_string())
+            }
+        };
+        (status, Json(json!({ "error": error, "fate": fate }))).into_response()
+    }
+}
+
+/// Every failed call has one of these fates; see `homing::Error`.
+fn fate(error: &Error) -> (StatusCode, &'static str) {
+    if error.is_committed() {
+        (StatusCode::ACCEPTED, "committed")
+    } else if error.is_rejected() {
+        (StatusCode::UNPROCESSABLE_ENTITY, "rejected")
+    } else if error.is_misuse() {
+        (StatusCode::BAD_REQUEST, "not sent")
+    } else if error.is_not_sent() {
+        (StatusCode::SERVICE_UNAVAILABLE, "not sent")
+    } else {
+        // Also where a named function failed: it may have written before.
+        (StatusCode::BAD_GATEWAY, "outcome unknown")
+    }
+}
