@@ -1,0 +1,68 @@
+//! Rules on Rust files.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::cargo::root;
+
+/// Adds a line to `broken` for every place below `folder` that breaks a rule.
+pub(super) fn check_folder(folder: &Path, broken: &mut Vec<String>) -> Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            if path.file_name() != Some(OsStr::new("target")) {
+                check_folder(&path, broken)?;
+            }
+        } else if path.extension() == Some(OsStr::new("rs")) {
+            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let name = path.strip_prefix(root()).unwrap_or(&path).display();
+            broken.extend(check_text(&text).map(|what| format!("{name}{what}")));
+        }
+    }
+    Ok(())
+}
+
+fn check_text(text: &str) -> impl Iterator<Item = String> + '_ {
+    let lines = text.lines().count();
+    let too_long = (lines > MAX_LINES).then(|| format!(": {lines} lines, more than {MAX_LINES}: split it"));
+    let ignored =
+        text.lines().zip(1..).filter(|(line, _)| is_ignored_example(line)).map(|(_, number)| {
+            format!(":{number}: an example that is ignored: let it compile, with no_run if it must")
+        });
+    too_long.into_iter().chain(ignored)
+}
+
+/// Whether the line opens an example in documentation that rustdoc would skip.
+fn is_ignored_example(line: &str) -> bool {
+    let line = line.trim_start();
+    let Some(text) = line.strip_prefix("///").or(line.strip_prefix("//!")) else {
+        return false;
+    };
+    text.trim_start().strip_prefix("```").is_some_and(|words| words.split(',').any(|word| word.trim() == "ignore"))
+}
+
+/// Longer files are split; none is generated into the tree.
+const MAX_LINES: usize = 800;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_may_be_long_but_not_endless() {
+        assert_eq!(check_text(&"//\n".repeat(800)).count(), 0);
+        let broken: Vec<_> = check_text(&"//\n".repeat(801)).collect();
+        assert_eq!(broken, [": 801 lines, more than 800: split it"]);
+    }
+
+    #[test]
+    fn an_ignored_example_is_named_by_its_line() {
+        let broken: Vec<_> = check_text("fn f() {}\n    /// ```rust,ignore\n").collect();
+        assert_eq!(broken.len(), 1);
+        assert!(broken[0].starts_with(":2: an example that is ignored"));
+        assert_eq!(check_text("/// ```no_run\n//! ```\n// ```ignore\n").count(), 0);
+    }
+}

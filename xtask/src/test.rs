@@ -1,0 +1,132 @@
+//! `cargo xtask test`: all tests, documentation tests included. PostgreSQL is installed first if it is missing.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::cargo::{cargo, shown};
+use crate::postgres;
+use crate::totals::Totals;
+
+/// Run all tests, documentation tests included; install PostgreSQL first if it is missing
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Test {
+    /// For every test binary: part of a test's name, --nocapture, ...
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+impl Test {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        postgres::ensure()?;
+        let outcome = self.outcome()?;
+        if let Some(failure) = &outcome.failure {
+            eprintln!("error: {failure}");
+        }
+        if let Some(totals) = outcome.totals {
+            println!("{totals}");
+        }
+        Ok(match outcome.failure {
+            None => ExitCode::SUCCESS,
+            Some(_) => ExitCode::FAILURE,
+        })
+    }
+
+    /// Runs the tests and counts them; the output of the test binaries passes through. PostgreSQL must be there.
+    pub(crate) fn outcome(&self) -> Result<Outcome> {
+        let mut command = cargo();
+        // All targets but benchmarks, and the documentation tests; on to the next binary after a failing one, so that
+        // the totals are those of all tests.
+        command.args(["test", "--workspace", "--no-fail-fast"]);
+        if !self.arguments.is_empty() {
+            command.arg("--").args(&self.arguments);
+        }
+        let shown = shown(&command);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {shown}"))?;
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let totals = copy_and_count(BufReader::new(stdout), io::stdout());
+        let status = child.wait().with_context(|| format!("cannot wait for {shown}"))?;
+        Ok(Outcome::new(totals?, status.success(), &shown))
+    }
+}
+
+/// What came of a run of tests.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// None if no test ran.
+    pub(crate) totals: Option<Totals>,
+    /// Why the run does not count as passed.
+    pub(crate) failure: Option<String>,
+}
+
+impl Outcome {
+    fn new(totals: Totals, success: bool, shown: &str) -> Self {
+        let failure = if totals.failed > 0 {
+            Some(format!("tests failed: {}", totals.failed))
+        } else if !success {
+            Some(format!("{shown} failed, though no test did: see its messages above"))
+        } else if totals.is_empty() {
+            Some("no test ran".to_owned())
+        } else {
+            None
+        };
+        Self { totals: (!totals.is_empty()).then_some(totals), failure }
+    }
+}
+
+/// Copies line by line, and sums the totals found on the way.
+fn copy_and_count(mut from: impl BufRead, mut to: impl Write) -> Result<Totals> {
+    let mut totals = Totals::default();
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line)? > 0 {
+        if let Some(counts) = Totals::parse(&String::from_utf8_lossy(&line)) {
+            totals += counts;
+        }
+        to.write_all(&line)?;
+        to.flush()?;
+        line.clear();
+    }
+    Ok(totals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSED: Totals = Totals { passed: 3, failed: 0, skipped: 1 };
+
+    #[test]
+    fn output_passes_through_and_every_binary_counts() {
+        let output: &[u8] = b"running 2 tests\n\
+            test a ... ok\n\
+            test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+            not utf-8: \xff\n\
+            test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+            no newline at the end";
+        let mut copied = Vec::new();
+        assert_eq!(copy_and_count(output, &mut copied).unwrap(), PASSED);
+        assert_eq!(copied, output);
+    }
+
+    #[test]
+    fn totals_are_those_of_tests_that_ran() {
+        assert_eq!(Outcome::new(PASSED, true, "cargo test").totals, Some(PASSED));
+        assert_eq!(Outcome::new(Totals::default(), false, "cargo test").totals, None);
+    }
+
+    #[test]
+    fn a_run_counts_as_passed_only_if_something_ran_and_nothing_failed() {
+        let failed = Totals { failed: 2, ..PASSED };
+        let failure = |totals, success| Outcome::new(totals, success, "cargo test").failure;
+        assert_eq!(failure(PASSED, true), None);
+        assert_eq!(failure(failed, false).unwrap(), "tests failed: 2");
+        assert_eq!(failure(failed, true).unwrap(), "tests failed: 2");
+        assert_eq!(failure(PASSED, false).unwrap(), "cargo test failed, though no test did: see its messages above");
+        assert_eq!(failure(Totals::default(), true).unwrap(), "no test ran");
+    }
+}
