@@ -1,0 +1,39 @@
+//! The driver alone, straight to the primary's database: what Homing is compared with.
+
+use anyhow::Result;
+use tokio::time::Instant;
+use tokio_postgres::{Client, Config, NoTls, Statement};
+
+use super::scene::Scene;
+
+/// One connection over a region's link, with the statement that the example's insert runs, prepared.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    client: Client,
+    insert: Statement,
+}
+
+impl Direct {
+    pub(crate) async fn connect(scene: &Scene, region: &str) -> Result<Self> {
+        Self::connect_with(&scene.direct_config(region)?).await
+    }
+
+    async fn connect_with(config: &Config) -> Result<Self> {
+        let (client, connection) = config.connect(NoTls).await?;
+        // It ends with the client; what it fails with, the statements on it report.
+        tokio::spawn(connection);
+        let insert = client.prepare(INSERT).await?;
+        Ok(Self { client, insert })
+    }
+
+    /// The milliseconds until the row was back.
+    pub(crate) async fn insert(&self, name: &str, age: i32) -> Result<f64> {
+        let started = Instant::now();
+        let row = self.client.query_one(&self.insert, &[&name, &age]).await?;
+        let took = started.elapsed();
+        row.try_get::<_, i64>(0)?;
+        Ok(took.as_secs_f64() * 1_000.0)
+    }
+}
+
+const INSERT: &str = r#"insert into "users" ("name", "age") values ($1, $2) returning "id", "name", "age""#;

@@ -1,0 +1,56 @@
+//! The program that the nodes run.
+
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::cargo::{cargo, shown};
+
+/// How it is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds `examples/directory`, with cargo's own progress. The program.
+pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--package=directory", "--message-format=json-render-diagnostics"]);
+    match profile {
+        // Together with xtask, which runs, so that cargo chooses the features it has chosen for xtask and takes what is
+        // built already.
+        Profile::Dev => command.arg("--package=xtask"),
+        Profile::Release => command.arg("--release"),
+    };
+    let shown = shown(&command);
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {shown}"))?;
+    let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+    let mut program = None;
+    for message in serde_json::Deserializer::from_reader(stdout).into_iter::<Message>() {
+        let message = message.with_context(|| format!("the messages of {shown}"))?;
+        if message.target.is_some_and(|target| target.name == "directory") {
+            program = message.executable.or(program);
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{shown} failed ({status})");
+    }
+    program.with_context(|| format!("{shown} has built no program"))
+}
+
+/// What cargo says of something it has built; <https://doc.rust-lang.org/cargo/reference/external-tools.html>.
+#[derive(Debug, Deserialize)]
+struct Message {
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+}

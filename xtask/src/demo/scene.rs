@@ -1,0 +1,163 @@
+//! The regions, databases, links and nodes that a run takes place in.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use homing_testbed::{Binaries, NodeCommand, NodeProcess, Postgres, PostgresOptions, World};
+use tokio_postgres::Config;
+
+use super::directory::Directory;
+use super::table::milliseconds;
+
+/// A running world. Dropped, everything ends and is removed.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    world: World,
+    places: Vec<Place>,
+}
+
+/// A region, as it is to be built.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) region: &'static str,
+    /// To the primary region and back; zero for the primary region itself.
+    pub(crate) round_trip: Duration,
+    pub(crate) nodes: usize,
+}
+
+impl Place {
+    /// The region of the primary.
+    pub(crate) const fn home(region: &'static str, nodes: usize) -> Self {
+        Self { region, round_trip: Duration::ZERO, nodes }
+    }
+
+    /// A region with a replica and one node.
+    pub(crate) const fn replica(region: &'static str, round_trip: Duration) -> Self {
+        Self { region, round_trip, nodes: 1 }
+    }
+
+    pub(crate) fn is_home(&self) -> bool {
+        self.round_trip.is_zero()
+    }
+
+    /// Whether the link takes so long that nothing else weighs much.
+    pub(crate) fn is_far(&self) -> bool {
+        self.round_trip >= FAR
+    }
+
+    pub(crate) fn role(&self) -> &'static str {
+        if self.is_home() { "primary" } else { "replica" }
+    }
+
+    pub(crate) fn round_trip_ms(&self) -> f64 {
+        self.round_trip.as_secs_f64() * 1_000.0
+    }
+
+    pub(crate) fn round_trip_shown(&self) -> String {
+        if self.is_home() { "-".to_owned() } else { milliseconds(self.round_trip_ms()) }
+    }
+}
+
+impl Scene {
+    /// Starts databases, links and nodes; `places` begins with the primary region.
+    pub(crate) async fn start(places: &[Place], node: &Path, binaries: Binaries) -> Result<Self> {
+        let home = places.first().context("a world has a region")?;
+        let mut world = World::builder().app("directory").primary(home.region).nodes(home.region, home.nodes);
+        for place in places.iter().filter(|place| !place.is_home()) {
+            world = world.region(place.region, place.round_trip).nodes(place.region, place.nodes);
+        }
+        let world = world
+            .postgres(PostgresOptions::default().with_binaries(binaries))
+            .node_command(NodeCommand::new(node).env("PORT", "0").without_env("HOST"))
+            .start()
+            .await?;
+        let scene = Self { world, places: places.to_vec() };
+        // The nodes have created their table; from here on every region knows it.
+        for place in scene.places.iter().filter(|place| !place.is_home()) {
+            scene.database(place.region).caught_up_with(scene.world.primary()).await?;
+        }
+        Ok(scene)
+    }
+
+    /// Ends everything and waits until it is gone.
+    pub(crate) async fn end(self) {
+        self.world.shutdown().await;
+    }
+
+    /// The regions, the primary one first.
+    pub(crate) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The primary region.
+    pub(crate) fn home(&self) -> &Place {
+        &self.places[0]
+    }
+
+    pub(crate) fn database(&self, region: &str) -> &Postgres {
+        self.world.replica(region)
+    }
+
+    /// Sets the length of a region's link to the primary region.
+    pub(crate) fn set_round_trip(&self, region: &str, round_trip: Duration) {
+        self.world.link(region).set_round_trip(round_trip);
+    }
+
+    /// A connection to a region's first node.
+    pub(crate) async fn directory(&self, region: &str) -> Result<Directory> {
+        let node = self.world.nodes(region).first().context("a region has a node")?;
+        let address = http_address(node).await?;
+        Directory::connect(address.parse()?).await
+    }
+
+    /// The way straight to the primary's database, over the region's link.
+    pub(crate) fn direct_config(&self, region: &str) -> Result<Config> {
+        Ok(self.world.direct_url(region).parse()?)
+    }
+
+    /// The node in the primary region that `from` knows by this name, such as `iad/127.0.0.1:4750`.
+    pub(crate) fn peer(&self, from: &str, name: &str) -> Result<&NodeProcess> {
+        let home = self.home().region;
+        let addresses = self.world.peer_addresses(from, home);
+        let known = |address: &std::net::SocketAddr| name == format!("{home}/{address}");
+        match addresses.iter().position(known) {
+            Some(index) => Ok(&self.world.nodes(home)[index]),
+            None => bail!("{from} was answered by {name}, which is none of {addresses:?}"),
+        }
+    }
+
+    /// The nodes of a region with their HTTP addresses.
+    pub(crate) async fn http_addresses(&self, region: &str) -> Result<Vec<String>> {
+        let mut addresses = Vec::new();
+        for node in self.world.nodes(region) {
+            addresses.push(http_address(node).await?);
+        }
+        Ok(addresses)
+    }
+
+    /// What the nodes complained of: the last few lines of each.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        for node in self.places.iter().flat_map(|place| self.world.nodes(place.region)) {
+            let log = node.log().contents().unwrap_or_default();
+            let lines: Vec<_> = log.lines().filter(|line| LEVELS.iter().any(|level| line.contains(level))).collect();
+            let last = &lines[lines.len().saturating_sub(COMPLAINTS)..];
+            complaints.extend(last.iter().map(|line| format!("{}: {line}", node.name())));
+        }
+        complaints
+    }
+}
+
+/// From what the node printed when it was ready.
+async fn http_address(node: &NodeProcess) -> Result<String> {
+    let line = node.ready_line().await;
+    let address = line.strip_prefix("http=");
+    Ok(address.with_context(|| format!("{} printed no address: {line:?}", node.name()))?.to_owned())
+}
+
+const FAR: Duration = Duration::from_millis(150);
+
+const LEVELS: [&str; 3] = ["ERROR", "WARN", "panicked"];
+
+const COMPLAINTS: usize = 8;
