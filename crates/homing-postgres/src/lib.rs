@@ -41,6 +41,10 @@
 //! peer only where the first one certainly did not execute it.
 
 mod address;
+mod aggregate;
+#[cfg(feature = "sea-query")]
+mod built;
+mod conflict;
 mod database;
 mod database_error;
 mod entity;
@@ -50,6 +54,7 @@ mod executor;
 mod failure;
 mod home;
 mod lsn;
+mod numeric;
 mod options;
 mod pool;
 mod position;
@@ -66,6 +71,10 @@ mod tracker;
 mod types;
 mod values;
 
+pub use aggregate::Aggregate;
+#[cfg(feature = "sea-query")]
+pub use built::{Begin, Built};
+pub use conflict::Conflict;
 pub use database::{Config, Database};
 pub use database_error::DatabaseError;
 pub use entity::{Entity, Insert};
@@ -77,6 +86,8 @@ pub use repo::{Repo, WeakRepo};
 pub use report::{AnsweredBy, Report, Stages};
 pub use role::Role;
 pub use row::{Column, Row, RowIndex};
+#[cfg(feature = "sea-query")]
+pub use sea_query;
 pub use state::{Ancestor, ServerState, Verdict};
 pub use tokio_postgres::error::SqlState;
 pub use tokio_postgres::types::{FromSql, ToSql, Type};

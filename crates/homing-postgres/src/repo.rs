@@ -1,10 +1,15 @@
 //! [`Repo`], the handle of an application.
 
+mod aggregates;
+#[cfg(feature = "sea-query")]
+mod built;
+mod bulk;
 mod entities;
 mod functions;
 mod raw;
 mod read;
 mod statement;
+mod upsert;
 mod write;
 
 use std::sync::{Arc, Weak};

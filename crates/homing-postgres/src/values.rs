@@ -29,6 +29,17 @@ pub(crate) fn encode(parameters: &[&(dyn ToSql + Sync)], types: &[Type]) -> Resu
     Ok(list.freeze())
 }
 
+/// Refuses more parameters than PostgreSQL can count, which describes such a statement with another number of them.
+pub(crate) fn check_count(parameters: usize) -> Result<()> {
+    if parameters <= MAX_PARAMETERS {
+        return Ok(());
+    }
+    Err(Error::misuse(format!(
+        "a statement takes at most {MAX_PARAMETERS} parameters and {parameters} were given: pass an array, or send \
+         several statements"
+    )))
+}
+
 fn encode_value(
     value: &(dyn ToSql + Sync),
     ty: &Type,
@@ -114,6 +125,9 @@ impl<'a> FromSql<'a> for Raw<'a> {
         true
     }
 }
+
+/// What PostgreSQL's Bind message can count.
+pub(crate) const MAX_PARAMETERS: usize = 65_535;
 
 const LENGTH_BYTES: usize = 4;
 const NULL: i32 = -1;

@@ -78,9 +78,11 @@ pub use config::Config;
 pub use context::Context;
 pub use homing_macros::{Entity, Insert, remote};
 pub use homing_postgres::{
-    AnsweredBy, Column, Database, DatabaseError, Entity, Error, FromSql, Insert, Lsn, OnLag, Options, Position, Repo,
-    Report, Result, Role, Row, RowIndex, SqlState, Stages, ToSql, Type, Wait, WeakRepo,
+    Aggregate, AnsweredBy, Column, Conflict, Database, DatabaseError, Entity, Error, FromSql, Insert, Lsn, OnLag,
+    Options, Position, Repo, Report, Result, Role, Row, RowIndex, SqlState, Stages, ToSql, Type, Wait, WeakRepo,
 };
+#[cfg(feature = "sea-query")]
+pub use homing_postgres::{Begin, Built, sea_query};
 pub use homing_rpc::{PeerName, Region, Rpc, Secret, Topology};
 pub use node::{Builder, Node};
 pub use remote::Remote;

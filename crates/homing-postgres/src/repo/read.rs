@@ -15,7 +15,7 @@ use crate::report::{AnsweredBy, Report, Stages};
 use crate::shape::Shape;
 use crate::sql::{self, Destination};
 use crate::tracker::WaitError;
-use crate::{Database, DatabaseError, Error, OnLag, Position, Result, Role, Row, Verdict};
+use crate::{Database, DatabaseError, Error, OnLag, Position, Result, Role, Row, Verdict, values};
 
 /// What the database here said to a statement.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ impl Repo {
         sql: &str,
         parameters: &Parameters<'_>,
     ) -> Result<Local> {
+        values::check_count(parameters.len())?;
         let started = Instant::now();
         let Some(database) = self.current_here().instrument(debug_span!("replay_wait")).await? else {
             return Ok(Local::Elsewhere);
@@ -176,7 +177,7 @@ impl Repo {
                 Consequence::Again if attempt < ATTEMPTS => connection.forget_statements(),
                 Consequence::Writes => return Ok(Local::Writes),
                 Consequence::Elsewhere | Consequence::Again if is_replica => return Ok(Local::Elsewhere),
-                _ => return Err(failed(error, database)),
+                _ => return Err(self.misfit(sql, parameters).unwrap_or_else(|| failed(error, database))),
             }
         }
         unreachable!("the last attempt returns")
@@ -197,6 +198,12 @@ impl Repo {
         }
         let rows_affected = stream.rows_affected().unwrap_or(0);
         Ok(Output { rows_affected, rows })
+    }
+
+    /// Says which of the parameters the driver refused, if it was one: in the words of a forwarded statement.
+    fn misfit(&self, sql: &str, parameters: &Parameters<'_>) -> Option<Error> {
+        let shape = self.shapes().shape(sql)?;
+        values::encode(parameters, &shape.parameters).err()
     }
 
     /// The shape as remembered, where it is that of the statement.
@@ -264,18 +271,13 @@ fn failed(error: tokio_postgres::Error, database: &Database) -> Error {
     match error.as_db_error() {
         Some(refused) => Error::rejected_by(refused.into(), place),
         None if is_lost(&error) => Error::not_sent(format!("{place} was lost during the read")).with_source(error),
-        None => misfit(error),
+        None => Error::misuse("the parameters do not fit the statement").with_source(error),
     }
 }
 
 /// Whether the connection was lost, and not the call wrong.
 fn is_lost(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
-}
-
-/// The driver refused the parameters before it sent anything.
-fn misfit(error: tokio_postgres::Error) -> Error {
-    Error::misuse("the parameters do not fit the statement").with_source(error)
 }
 
 async fn timed<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {

@@ -20,6 +20,7 @@ impl Repo {
         parameters: &Parameters<'_>,
         deadline: Instant,
     ) -> Result<(proto::Statement, Shape)> {
+        values::check_count(parameters.len())?;
         let shape = self.describe(sql, deadline).await?;
         let statement = proto::Statement {
             sql: sql.to_owned(),

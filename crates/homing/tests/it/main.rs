@@ -2,13 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod built;
 mod configuration;
+mod entities;
+mod entity_types;
 mod errors;
 mod fixture;
 mod lag;
 mod local;
 mod peers;
 mod positions;
+mod properties;
 mod raw;
 mod types;
 mod writes;
