@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod check;
 mod demo;
+mod features;
 mod postgres;
 mod rules;
 mod test;

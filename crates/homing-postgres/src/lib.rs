@@ -39,6 +39,13 @@
 //!
 //! A write is sent once. If the answer is lost its outcome is unknown, and the error says so; it is repeated on another
 //! peer only where the first one certainly did not execute it.
+//!
+//! # Features
+//!
+//! `chrono`, `jiff`, `rust_decimal`, `serde_json`, `time` and `uuid` add the types of these crates to those of parameters
+//! and columns, `sea-query` the calls with statements that it built. The documentation of `homing` has the table.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
 mod aggregate;

@@ -65,6 +65,31 @@
 //! - **No lost history.** A position of one timeline is never taken as reached on another because the numbers say so.
 //! - **Idle is free.** No waiter, no query.
 //! - **Nobody else.** No call is accepted without the credential, and a node without one serves loopback only.
+//!
+//! # Types
+//!
+//! A parameter is what implements [`ToSql`], a column what implements [`FromSql`]: the traits of `postgres-types`, whose
+//! documentation lists the types. `Option` is a value that may be NULL, `Vec` an array. Enums, composites and domains
+//! of the application's own derive both traits. The derive macros name the crate that they come from, so that one
+//! has to be a dependency of the application: `postgres-types = { version = "0.2", features = ["derive"] }`.
+//!
+//! # Features
+//!
+//! None is on by default. Each adds to what there is and changes nothing of it.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `chrono` | `date`, `time`, `timestamp` and `timestamptz` as the types of chrono 0.4 |
+//! | `jiff` | the same as the types of jiff 0.2 |
+//! | `rust_decimal` | `numeric` as `rust_decimal::Decimal` 1 |
+//! | `sea-query` | [`Repo`]'s calls with statements that sea-query 1 built, and the crate itself as `homing::sea_query` |
+//! | `serde_json` | `json` and `jsonb` as `serde_json::Value` 1, or as any type of serde's in `postgres_types::Json` |
+//! | `time` | the same as `chrono`, as the types of time 0.3 |
+//! | `uuid` | `uuid` as `uuid::Uuid` 1 |
+//!
+//! Together with `sea-query`, the values of the others may be in its statements.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod config;
 mod context;
