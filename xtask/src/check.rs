@@ -11,7 +11,7 @@ use crate::test::Test;
 use crate::totals::Totals;
 use crate::{features, postgres, rules};
 
-/// Check formatting, house rules, lints and documentation with warnings denied, then run all tests
+/// Check formatting, house rules, lints and documentation with warnings denied, each feature alone, then run all tests
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {}
 

@@ -1,12 +1,14 @@
 //! That each feature of each crate builds alone, and every crate without any.
 
-use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+
+use anyhow::Result;
 use serde::Deserialize;
 
-use crate::cargo::{cargo, run};
+use crate::cargo::{cargo, packages, run};
 
 pub(crate) fn check() -> Result<()> {
-    for package in packages()? {
+    for package in packages::<Package>()? {
         if package.features.is_empty() {
             continue;
         }
@@ -18,14 +20,9 @@ pub(crate) fn check() -> Result<()> {
 }
 
 #[derive(Debug, Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Debug, Deserialize)]
 struct Package {
     name: String,
-    features: std::collections::BTreeMap<String, Vec<String>>,
+    features: BTreeMap<String, Vec<String>>,
 }
 
 impl Package {
@@ -34,13 +31,6 @@ impl Package {
         let chosen = self.features.keys().filter(|feature| *feature != "default");
         std::iter::once(Vec::new()).chain(chosen.map(|feature| vec!["--features".to_owned(), feature.clone()]))
     }
-}
-
-/// Those of the workspace.
-fn packages() -> Result<Vec<Package>> {
-    let output = cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cargo metadata cannot be read")?;
-    Ok(metadata.packages)
 }
 
 #[cfg(test)]
@@ -57,7 +47,7 @@ mod tests {
 
     #[test]
     fn the_packages_of_the_workspace_are_found() {
-        let packages = packages().unwrap();
+        let packages: Vec<Package> = packages().unwrap();
         let homing = packages.iter().find(|package| package.name == "homing").unwrap();
         assert!(homing.features.contains_key("uuid"));
     }

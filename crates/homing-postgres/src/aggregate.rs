@@ -49,7 +49,7 @@ impl Aggregate {
         Self::new("max", column)
     }
 
-    /// Counts equal values once.
+    /// Takes equal values once.
     pub fn distinct(self) -> Self {
         Self { distinct: true, ..self }
     }
