@@ -101,22 +101,20 @@ fn values_for<I: Insert>(rows: usize) -> String {
     sql
 }
 
-/// The columns that an update writes: neither those of the key nor those that the database computes.
-pub(crate) fn written<T: Entity>() -> impl Iterator<Item = (usize, &'static str)> {
+/// Sets every column that is neither part of the key nor computed by the database. Returns the statement, and which of
+/// the entity's values are its parameters.
+pub(crate) fn update<T: Entity>() -> (String, Vec<usize>) {
+    let index = |name: &&str| T::COLUMNS.iter().position(|column| column == name).expect("a key's column is a column");
     let is_written = |name: &str| !T::KEY.contains(&name) && !T::READ_ONLY.contains(&name);
-    T::COLUMNS.iter().copied().enumerate().filter(move |(_, name)| is_written(name))
-}
-
-/// Sets every column that is [`written`]. The parameters are the values of the key, then those of these columns.
-pub(crate) fn update<T: Entity>() -> String {
-    let names: Vec<_> = written::<T>().map(|(_, name)| name).collect();
+    let names: Vec<_> = T::COLUMNS.iter().copied().filter(|name| is_written(name)).collect();
+    let parameters = T::KEY.iter().chain(&names).map(index).collect();
     let key = equals(T::KEY, 1, " and ");
     if names.is_empty() {
         // Nothing to set, but the row has to exist, and nobody may take it away meanwhile.
-        return format!("{} for update", select::<T>(&format!("where {key}")));
+        return (format!("{} for update", select::<T>(&format!("where {key}"))), parameters);
     }
     let set = equals(&names, T::KEY.len() + 1, ", ");
-    returning::<T>(format!("update {} set {set} where {key}", table::<T>()))
+    (returning::<T>(format!("update {} set {set} where {key}", table::<T>())), parameters)
 }
 
 /// `set` and `suffix` are the application's own: assignments, and what follows them.
@@ -208,7 +206,7 @@ mod tests {
                 r#"insert into "hall"."seat" ("row", "we""ird") values ($1, $2) on conflict on constraint "one ""seat""" do nothing returning "row", "label", "number""#,
             ),
             (
-                update::<Seat>(),
+                update::<Seat>().0,
                 r#"update "hall"."seat" set "label" = $3 where "row" = $1 and "number" = $2 returning "row", "label", "number""#,
             ),
             (
@@ -223,5 +221,6 @@ mod tests {
         ] {
             assert_eq!(sql, expected);
         }
+        assert_eq!(update::<Seat>().1, [0, 2, 1]);
     }
 }

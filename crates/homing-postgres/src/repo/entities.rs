@@ -62,10 +62,9 @@ impl Repo {
     ///
     /// [`is_not_found`](Error::is_not_found) if there is no row of that key. See [`Error`] for the others.
     pub async fn update<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
-        let sql = entity_sql::update::<T>();
+        let (sql, parameters) = entity_sql::update::<T>();
         let values = entity.values();
-        let written = entity_sql::written::<T>().map(|(index, _)| values[index]);
-        let parameters: Vec<_> = key_of(entity).into_iter().chain(written).collect();
+        let parameters: Vec<_> = parameters.into_iter().map(|index| values[index]).collect();
         self.write("update", &sql, &parameters, |output| stored(&output)?.ok_or_else(missing::<T>)).await
     }
 
