@@ -44,6 +44,10 @@ pub struct Config {
     /// disk busy; a primary with its default of 100 connections has room for six such nodes.
     pub pool_size: usize,
 
+    /// How many interactive transactions may be open at a time; the next one is answered with *overloaded* at once. Never
+    /// more than `pool_size`. Default: three quarters of `pool_size`, so that single statements always get through.
+    pub max_transactions: Option<usize>,
+
     /// How many bytes of rows one forwarded call may return. Default: 15 MiB, which fits into a message of 16 MiB.
     pub max_rows_bytes: usize,
 }
@@ -56,6 +60,7 @@ impl Config {
             variable: "DATABASE_URL".into(),
             role,
             pool_size: POOL_SIZE,
+            max_transactions: None,
             max_rows_bytes: MAX_ROWS_BYTES,
         }
     }
@@ -73,6 +78,17 @@ impl Config {
         self.pool_size = pool_size.max(1);
         self
     }
+
+    /// Sets how many interactive transactions may be open at a time; at least one.
+    #[must_use]
+    pub fn with_max_transactions(mut self, max_transactions: usize) -> Self {
+        self.max_transactions = Some(max_transactions);
+        self
+    }
+
+    fn most_transactions(&self) -> usize {
+        self.max_transactions.unwrap_or(self.pool_size * 3 / 4).clamp(1, self.pool_size)
+    }
 }
 
 impl fmt::Debug for Config {
@@ -82,6 +98,7 @@ impl fmt::Debug for Config {
             .field("variable", &self.variable)
             .field("role", &self.role)
             .field("pool_size", &self.pool_size)
+            .field("max_transactions", &self.max_transactions)
             .field("max_rows_bytes", &self.max_rows_bytes)
             .finish_non_exhaustive()
     }
@@ -162,7 +179,7 @@ impl Database {
 
     fn of(config: Config, pool: Pool) -> Self {
         let tracker = Tracker::spawn(pool.address().config().clone());
-        let executor = Executor::new(pool.clone(), config.max_rows_bytes);
+        let executor = Executor::new(pool.clone(), config.max_rows_bytes, config.most_transactions());
         Self(Arc::new(Inner { config, pool, tracker, executor }))
     }
 }

@@ -56,6 +56,7 @@ enum Kind {
     NotPrimary,
     NotSent,
     OutcomeUnknown,
+    Overloaded,
     Rejected,
     Stale,
     TooManyRows,
@@ -78,7 +79,7 @@ impl Error {
 
     /// Nothing was executed. The same call may be made again.
     pub fn is_not_sent(&self) -> bool {
-        let kinds = [Kind::NotSent, Kind::NotPrimary, Kind::Stale, Kind::Misuse, Kind::Configuration];
+        let kinds = [Kind::NotSent, Kind::NotPrimary, Kind::Overloaded, Kind::Stale, Kind::Misuse, Kind::Configuration];
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
 
@@ -139,9 +140,10 @@ impl Error {
         self.rpc().is_some_and(homing_rpc::Error::is_unknown_function)
     }
 
-    /// The peer has as many calls in flight as it allows. [`retry_after`](Self::retry_after) says when to try again.
+    /// The peer has as many calls in flight, or this node or the peer as many interactive transactions open, as it allows.
+    /// [`retry_after`](Self::retry_after) says when to try again.
     pub fn is_overloaded(&self) -> bool {
-        self.rpc().is_some_and(homing_rpc::Error::is_overloaded)
+        self.0.kind == Kind::Overloaded || self.rpc().is_some_and(homing_rpc::Error::is_overloaded)
     }
 
     /// The peer refused the credential.
@@ -151,6 +153,9 @@ impl Error {
 
     /// When an overloaded peer asks to be tried again.
     pub fn retry_after(&self) -> Option<Duration> {
+        if self.0.kind == Kind::Overloaded {
+            return Some(crate::executor::RETRY_AFTER);
+        }
         self.rpc().and_then(homing_rpc::Error::retry_after)
     }
 
@@ -256,6 +261,17 @@ impl Error {
 
     pub(crate) fn outcome_unknown(message: impl Into<String>) -> Self {
         Self::new(Kind::OutcomeUnknown, message)
+    }
+
+    /// This node has no room for it.
+    pub(crate) fn overloaded(message: impl Into<String>) -> Self {
+        Self::new(Kind::Overloaded, message)
+    }
+
+    /// The same with PostgreSQL's own error behind it.
+    pub(crate) fn with_database(mut self, database: DatabaseError) -> Self {
+        self.0.database = Some(database);
+        self
     }
 
     pub(crate) fn rejected(message: impl Into<String>) -> Self {

@@ -1,18 +1,23 @@
 //! The primary's side of a write: one transaction, and the position after its commit.
 
 mod failure;
+mod interactive;
 mod limit;
+mod pinned;
 mod position;
 mod statements;
 mod transaction;
 
+use std::sync::Arc;
+
 use homing_proto::v1 as proto;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::SqlState;
 use tracing::{Instrument, debug_span};
 
-pub(crate) use self::failure::Failure;
+pub(crate) use self::failure::{Failure, RETRY_AFTER};
+pub(crate) use self::interactive::{LONGEST_IDLE, Responses, Site};
 use self::limit::{Limit, Limited};
 use self::position::{PositionProbe, Probed};
 use self::statements::Prepared;
@@ -26,12 +31,16 @@ use crate::{DatabaseError, Role};
 pub(crate) struct Executor {
     pool: Pool,
     max_rows_bytes: usize,
+    /// For interactive transactions, which may keep their connections for long.
+    places: Arc<Semaphore>,
+    most_transactions: usize,
 }
 
 impl Executor {
-    /// `max_rows_bytes` bounds what one answer may hold.
-    pub(crate) fn new(pool: Pool, max_rows_bytes: usize) -> Self {
-        Self { pool, max_rows_bytes }
+    /// `max_rows_bytes` bounds what one answer may hold, `most_transactions` how many interactive transactions may be
+    /// open.
+    pub(crate) fn new(pool: Pool, max_rows_bytes: usize, most_transactions: usize) -> Self {
+        Self { pool, max_rows_bytes, places: Arc::new(Semaphore::new(most_transactions)), most_transactions }
     }
 
     /// Runs the statements in one transaction.

@@ -1,5 +1,7 @@
 //! Where writes go: the primary, here or in another region.
 
+mod transact;
+
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
@@ -11,6 +13,7 @@ use tokio::time::Instant;
 use tonic::{Response, Status};
 use tracing::{Instrument, debug_span};
 
+pub(crate) use self::transact::{Conversation, Opening, Silence};
 use crate::executor::Failure;
 use crate::report::AnsweredBy;
 use crate::shape::Shape;
@@ -215,7 +218,7 @@ impl Executed {
     }
 }
 
-fn rejected(rejection: proto::Rejection, place: &str) -> Error {
+pub(crate) fn rejected(rejection: proto::Rejection, place: &str) -> Error {
     match rejection.cause {
         Some(Cause::DatabaseError(error)) => {
             let error = DatabaseError::from(error);
@@ -242,6 +245,7 @@ fn failed(failure: Failure, place: &str) -> Error {
         Failure::NotExecuted(Reason::NotPrimary, message) => Error::not_primary(message),
         Failure::NotExecuted(Reason::StaleStatement, message) => Error::stale(message),
         Failure::NotExecuted(Reason::BadArguments, message) => Error::misuse(message),
+        Failure::NotExecuted(Reason::Overloaded, message) => Error::overloaded(message),
         Failure::NotExecuted(_, message) => Error::not_sent(format!("{place} executed nothing: {message}")),
         Failure::Unknown(message) => Error::outcome_unknown(format!("{place} may have committed it: {message}")),
     }

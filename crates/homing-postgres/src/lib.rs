@@ -21,7 +21,7 @@
 //!
 //! # Structure
 //!
-//! - [`Repo`] is the handle of an application: entity calls, raw SQL, calls of named functions.
+//! - [`Repo`] is the handle of an application: entity calls, raw SQL, transactions, calls of named functions.
 //! - [`Database`] is the server next to this node: its address, its pool, its [`Tracker`], and the executor that runs
 //!   what peers forward to it.
 //! - [`Tracker`] follows how far that server has replayed and wakes those who wait for a [`Position`].
@@ -36,6 +36,9 @@
 //! - **Idle is free.** While nobody waits, the tracker asks nothing.
 //! - **Staleness.** A read that follows no write of its session may be as old as the replica is; a read that follows
 //!   one is not older than that write.
+//!
+//! - **Transactions** ([`Repo::transaction`]) are committed as a whole or not at all. Whatever becomes of their caller, its
+//!   node or the network, what was not committed is rolled back, and holds no lock beyond the idle timeout.
 //!
 //! A write is sent once. If the answer is lost its outcome is unknown, and the error says so; it is repeated on another
 //! peer only where the first one certainly did not execute it.
@@ -63,6 +66,7 @@ mod shape;
 mod sql;
 mod state;
 mod tracker;
+mod transaction;
 mod types;
 mod values;
 
@@ -81,3 +85,4 @@ pub use state::{Ancestor, ServerState, Verdict};
 pub use tokio_postgres::error::SqlState;
 pub use tokio_postgres::types::{FromSql, ToSql, Type};
 pub use tracker::{Tracker, Unavailable, WaitError};
+pub use transaction::{Access, Isolation, TransactionOptions};

@@ -5,6 +5,7 @@ mod functions;
 mod raw;
 mod read;
 mod statement;
+mod transaction;
 mod write;
 
 use std::sync::{Arc, Weak};
@@ -16,6 +17,7 @@ use crate::home::Home;
 use crate::report::Observer;
 use crate::session::Session;
 use crate::shape::ShapeCache;
+use crate::transaction::Handle;
 use crate::{Database, OnLag, Options, Report, Wait};
 
 /// The database, wherever this code runs: reads are answered by the replica here, writes by the primary.
@@ -33,6 +35,8 @@ pub struct Repo {
     session: Session,
     options: Options,
     observer: Observer,
+    /// Which transaction the calls belong to.
+    transaction: Option<Handle>,
 }
 
 /// A [`Repo`] that does not keep its node's connections open. For what the node itself holds, such as its functions.
@@ -58,6 +62,7 @@ impl Repo {
             session: Session::default(),
             options,
             observer: Observer::default(),
+            transaction: None,
         }
     }
 
@@ -129,7 +134,7 @@ impl Repo {
         Self { session: Session::default(), ..self.clone() }
     }
 
-    /// A handle that does not keep the connections open.
+    /// A handle that does not keep the connections open, and belongs to no transaction.
     pub fn downgrade(&self) -> WeakRepo {
         WeakRepo { shared: Arc::downgrade(&self.shared), options: self.options, observer: self.observer.clone() }
     }
@@ -151,6 +156,7 @@ impl WeakRepo {
             session: Session::default(),
             options: self.options,
             observer: self.observer.clone(),
+            transaction: None,
         })
     }
 }

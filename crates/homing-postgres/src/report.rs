@@ -10,7 +10,8 @@ use crate::Position;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
-    /// The call, for example `insert`.
+    /// The call, for example `insert`. In a transaction each call has a report of its own, and the commit one with the name
+    /// `transaction`.
     pub operation: &'static str,
 
     /// Who answered it.

@@ -48,6 +48,9 @@ pub struct Config {
 
     /// The connections to the database, at most. Default: 16.
     pub pool_size: usize,
+
+    /// How many interactive transactions may be open on the database at a time. Default: three quarters of `pool_size`.
+    pub max_transactions: Option<usize>,
 }
 
 impl Config {
@@ -67,6 +70,7 @@ impl Config {
             discover: Arc::new(StaticPeers::none()),
             options: Options::default(),
             pool_size: POOL_SIZE,
+            max_transactions: None,
         }
     }
 
@@ -114,6 +118,7 @@ impl fmt::Debug for Config {
             .field("discover", &self.discover)
             .field("options", &self.options)
             .field("pool_size", &self.pool_size)
+            .field("max_transactions", &self.max_transactions)
             .finish_non_exhaustive()
     }
 }

@@ -53,7 +53,7 @@
 //!
 //! - [`Node`] is this process: its place among the regions, its database, its server for peers. [`Config`] lists all
 //!   settings and the environment variables they come from.
-//! - [`Repo`] is the handle that an application uses: entity calls, raw SQL, calls of named functions.
+//! - [`Repo`] is the handle that an application uses: entity calls, raw SQL, transactions, calls of named functions.
 //! - [`Entity`], [`Insert`] and [`remote`] are the macros.
 //!
 //! # Guarantees
@@ -78,8 +78,9 @@ pub use config::Config;
 pub use context::Context;
 pub use homing_macros::{Entity, Insert, remote};
 pub use homing_postgres::{
-    AnsweredBy, Column, Database, DatabaseError, Entity, Error, FromSql, Insert, Lsn, OnLag, Options, Position, Repo,
-    Report, Result, Role, Row, RowIndex, SqlState, Stages, ToSql, Type, Wait, WeakRepo,
+    Access, AnsweredBy, Column, Database, DatabaseError, Entity, Error, FromSql, Insert, Isolation, Lsn, OnLag,
+    Options, Position, Repo, Report, Result, Role, Row, RowIndex, SqlState, Stages, ToSql, TransactionOptions, Type,
+    Wait, WeakRepo,
 };
 pub use homing_rpc::{PeerName, Region, Rpc, Secret, Topology};
 pub use node::{Builder, Node};

@@ -135,7 +135,8 @@ async fn database(config: &Config) -> Result<Option<Database>> {
     };
     match (url, role) {
         (Some(url), _) => {
-            let settings = homing_postgres::Config::new(url, role).with_variable(variable);
+            let mut settings = homing_postgres::Config::new(url, role).with_variable(variable);
+            settings.max_transactions = config.max_transactions;
             Ok(Some(Database::connect(settings.with_pool_size(config.pool_size)).await?))
         }
         (None, Role::Replica) => {

@@ -45,7 +45,7 @@ impl<'a> Prepared<'a> {
         Ok(Ok(prepared))
     }
 
-    fn extended(known: Statement, asked: &proto::Statement) -> Result<Self, Failure> {
+    pub(super) fn extended(known: Statement, asked: &proto::Statement) -> Result<Self, Failure> {
         if !known.params().iter().map(Type::oid).eq(asked.parameter_types.iter().copied()) {
             return Err(Failure::stale("the parameters of the statement have other types on the primary"));
         }

@@ -95,7 +95,10 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    async fn statement(&mut self, statement: &Prepared<'_>) -> Result<proto::StatementResult, tokio_postgres::Error> {
+    pub(super) async fn statement(
+        &mut self,
+        statement: &Prepared<'_>,
+    ) -> Result<proto::StatementResult, tokio_postgres::Error> {
         match statement {
             Prepared::Simple(script) => {
                 self.connection.batch_execute(script).await?;
@@ -111,6 +114,10 @@ impl<'a> Transaction<'a> {
                 Ok(proto::StatementResult { rows_affected: stream.rows_affected().unwrap_or(0), rows })
             }
         }
+    }
+
+    pub(super) fn has_dropped_rows(&self) -> bool {
+        self.rows_dropped
     }
 
     /// Rows past the limit are read and dropped: what was asked for is committed all the same, and its caller has to
@@ -209,7 +216,7 @@ fn rejected(statement: Option<u32>, error: &tokio_postgres::Error, commit: Commi
     }
 }
 
-fn is_fatal(error: &DbError) -> bool {
+pub(super) fn is_fatal(error: &DbError) -> bool {
     matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
 }
 

@@ -60,6 +60,12 @@ impl Repo {
     where
         R: DeserializeOwned + Send + 'static,
     {
+        if self.in_transaction() {
+            return Err(Error::misuse(format!(
+                "function {function:?} was called through the handle of a transaction, but functions run on connections \
+                 of their own: call it through another handle, before or after the transaction"
+            )));
+        }
         let span = self.span("rpc");
         async {
             let started = Instant::now();

@@ -7,6 +7,7 @@ use tracing::Instrument;
 use super::Repo;
 use super::read::Local;
 use super::statement::Parameters;
+use super::transaction::Intent;
 use super::write::{Committed, Output, report};
 use crate::home::Effect;
 use crate::sql::{self, Destination};
@@ -72,12 +73,16 @@ impl Repo {
     }
 
     /// Runs a script, several statements separated by semicolons, on the primary: as one transaction, unless it holds
-    /// transaction commands of its own. For migrations and the like.
+    /// transaction commands of its own. For migrations and the like. In a transaction it is a part of that, and
+    /// transaction commands are refused before it is sent.
     ///
     /// # Errors
     ///
     /// See [`Error`].
     pub async fn batch_execute(&self, script: &str) -> Result<()> {
+        if let Some(handle) = &self.transaction {
+            return self.run_script_within(handle, script).await;
+        }
         let span = self.span("batch_execute");
         async {
             let started = Instant::now();
@@ -98,6 +103,10 @@ impl Repo {
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<T> {
+        if let Some(handle) = &self.transaction {
+            let outputs = self.run_within(handle, operation, &[(sql, parameters)], Intent::Unknown).await?;
+            return read(outputs.into_iter().next().expect("one output for each statement"));
+        }
         let destination = sql::destination(sql)?;
         if destination == Destination::Primary || self.shapes().writes(sql) || self.is_primary_here() {
             return self.write(operation, sql, parameters, read).await;

@@ -8,6 +8,7 @@ use tracing::{Instrument, Span, debug, debug_span};
 
 use super::Repo;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
+use super::transaction::Intent;
 use super::write::{Output, outputs, record, report};
 use crate::home::Effect;
 use crate::pool::Connection;
@@ -39,6 +40,10 @@ impl Repo {
         parameters: &Parameters<'_>,
         effect: Effect,
     ) -> Result<Vec<Row>> {
+        if let Some(handle) = &self.transaction {
+            let outputs = self.run_within(handle, operation, &[(sql, parameters)], Intent::Unknown).await?;
+            return Ok(outputs.into_iter().flat_map(|output| output.rows).collect());
+        }
         let destination = sql::destination(sql)?;
         let span = self.span(operation);
         async {
@@ -107,7 +112,7 @@ impl Repo {
     }
 
     /// The database here, if it has everything that this session has to see, now or within the limit.
-    async fn current_here(&self) -> Result<Option<&Database>> {
+    pub(super) async fn current_here(&self) -> Result<Option<&Database>> {
         let Some(database) = self.home().database() else {
             return Ok(None);
         };

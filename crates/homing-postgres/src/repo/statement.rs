@@ -54,7 +54,7 @@ impl Repo {
 
     /// `None` where the primary has to be asked: there is no database here, it does not answer, or it is a replica that
     /// may not know yet what the statement is about.
-    async fn describe_here(&self, sql: &str, deadline: Instant) -> Result<Option<Shape>> {
+    pub(super) async fn describe_here(&self, sql: &str, deadline: Instant) -> Result<Option<Shape>> {
         let Some(database) = self.home().database() else {
             return Ok(None);
         };

@@ -7,6 +7,7 @@ use tracing::{Instrument, Span, debug_span, field};
 use super::Repo;
 use super::read::has_caught_up;
 use super::statement::Parameters;
+use super::transaction::Intent;
 use crate::home::{Effect, Executed, Trip};
 use crate::report::{AnsweredBy, Report, Stages};
 use crate::shape::Shape;
@@ -50,6 +51,9 @@ impl Repo {
         statements: &[(&str, &Parameters<'_>)],
         read: impl FnOnce(Vec<Output>) -> Result<T>,
     ) -> Result<T> {
+        if let Some(handle) = &self.transaction {
+            return read(self.run_within(handle, operation, statements, Intent::Writes).await?);
+        }
         let span = self.span(operation);
         async {
             let started = Instant::now();

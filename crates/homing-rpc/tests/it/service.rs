@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use homing_proto::v1::database_client::DatabaseClient;
 use homing_proto::v1::database_server::{Database, DatabaseServer};
-use homing_proto::v1::{ExecuteRequest, ExecuteResponse, PrepareRequest, PrepareResponse};
+use homing_proto::v1::{
+    ExecuteRequest, ExecuteResponse, PrepareRequest, PrepareResponse, TransactRequest, TransactResponse,
+};
 use homing_rpc::{Caller, Dispatch, Dispatched, Reason, Retry, Rpc, ServerHandle};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -30,6 +32,15 @@ impl Database for Fake {
     }
 
     async fn prepare(&self, _: Request<PrepareRequest>) -> Result<Response<PrepareResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    type TransactStream = futures_util::stream::Empty<Result<TransactResponse, Status>>;
+
+    async fn transact(
+        &self,
+        _: Request<tonic::Streaming<TransactRequest>>,
+    ) -> Result<Response<Self::TransactStream>, Status> {
         Err(Status::unimplemented("not here"))
     }
 }
