@@ -180,6 +180,10 @@ impl Reports {
     pub(crate) fn last(&self) -> Report {
         self.0.lock().unwrap().last().cloned().unwrap()
     }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
 }
 
 /// Far beyond anything that a test waits for: where it runs out, something hangs.
