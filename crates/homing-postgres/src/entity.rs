@@ -52,3 +52,14 @@ pub trait Insert: Sync {
     /// The values of the fields, in the order of [`COLUMNS`](Self::COLUMNS).
     fn values(&self) -> Vec<&(dyn ToSql + Sync)>;
 }
+
+/// A reference to new columns is new columns: what takes them by value does not have to consume them.
+impl<I: Insert> Insert for &I {
+    type Entity = I::Entity;
+
+    const COLUMNS: &'static [&'static str] = I::COLUMNS;
+
+    fn values(&self) -> Vec<&(dyn ToSql + Sync)> {
+        (**self).values()
+    }
+}

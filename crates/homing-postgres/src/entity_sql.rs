@@ -45,14 +45,20 @@ pub(crate) fn count<T: Entity>(suffix: &str) -> String {
 
 /// For that many rows.
 pub(crate) fn insert<I: Insert>(rows: usize) -> String {
+    insert_with::<I>(rows, &[])
+}
+
+/// For that many rows, with more columns than those of `I`.
+pub(crate) fn insert_with<I: Insert>(rows: usize, more: &[&str]) -> String {
+    let names = [I::COLUMNS, more].concat();
     let mut sql = format!("insert into {} ", table::<I::Entity>());
-    if I::COLUMNS.is_empty() {
+    if names.is_empty() {
         sql.push_str("default values");
     } else {
-        write!(sql, "({}) values ", columns(I::COLUMNS)).expect("writing to a string");
+        write!(sql, "({}) values ", columns(&names)).expect("writing to a string");
         for row in 0..rows {
-            let first = row * I::COLUMNS.len() + 1;
-            let parameters = (first..first + I::COLUMNS.len()).map(|number| format!("${number}"));
+            let first = row * names.len() + 1;
+            let parameters = (first..first + names.len()).map(|number| format!("${number}"));
             let separator = if row == 0 { "" } else { ", " };
             let parameters = parameters.collect::<Vec<_>>().join(", ");
             write!(sql, "{separator}({parameters})").expect("writing to a string");

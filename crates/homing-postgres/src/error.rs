@@ -35,6 +35,8 @@ struct Inner {
     message: String,
     database: Option<DatabaseError>,
     committed: Option<Committed>,
+    statement: Option<u32>,
+    step: Option<Box<str>>,
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
@@ -165,6 +167,12 @@ impl Error {
         self.db().map(DatabaseError::code)
     }
 
+    /// The name of the step that made a [`Batch`](crate::Batch) fail. `None` where it was none of them: the network, the
+    /// commit.
+    pub fn step(&self) -> Option<&str> {
+        self.0.step.as_deref()
+    }
+
     /// Where a committed write lies in the write-ahead log. Given with [`is_committed`](Self::is_committed), unless
     /// the primary could not be asked for it.
     pub fn position(&self) -> Option<Position> {
@@ -208,7 +216,15 @@ impl Error {
     }
 
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), database: None, committed: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            database: None,
+            committed: None,
+            statement: None,
+            step: None,
+            source: None,
+        }))
     }
 
     /// The settings are wrong.
@@ -289,6 +305,24 @@ impl Error {
         self
     }
 
+    /// Says which statement of a request it was, from zero.
+    pub(crate) fn at_statement(mut self, statement: Option<u32>) -> Self {
+        self.0.statement = statement;
+        self
+    }
+
+    /// Which statement of the request failed, where the server has said so.
+    pub(crate) fn statement(&self) -> Option<u32> {
+        self.0.statement
+    }
+
+    /// Names the step of a batch that failed.
+    pub(crate) fn in_step(mut self, step: &str) -> Self {
+        self.0.message = format!("step {step:?}: {}", self.0.message);
+        self.0.step = Some(step.into());
+        self
+    }
+
     pub(crate) fn with_value<T: Send + 'static>(mut self, value: T) -> Self {
         if let Some(committed) = self.0.committed.as_mut() {
             committed.value = Mutex::new(Some(Box::new(value)));
@@ -338,6 +372,9 @@ impl fmt::Debug for Error {
         }
         if let Some(position) = self.position() {
             debug.field("position", &position);
+        }
+        if let Some(step) = self.step() {
+            debug.field("step", &step);
         }
         if let Some(source) = &self.0.source {
             debug.field("source", source);

@@ -1,19 +1,26 @@
 //! The primary's side of a write: one transaction, and the position after its commit.
 
+mod chunks;
 mod failure;
 mod limit;
+mod parts;
 mod position;
+mod references;
 mod statements;
 mod transaction;
 
+use std::sync::Arc;
+
 use homing_proto::v1 as proto;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::SqlState;
 use tracing::{Instrument, debug_span};
 
+pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace, Sees};
 pub(crate) use self::failure::Failure;
 use self::limit::{Limit, Limited};
+pub(crate) use self::parts::Parts;
 use self::position::{PositionProbe, Probed};
 use self::statements::Prepared;
 use self::transaction::{Ended, Transaction};
@@ -26,12 +33,20 @@ use crate::{DatabaseError, Role};
 pub(crate) struct Executor {
     pool: Pool,
     max_rows_bytes: usize,
+    /// Half of the pool: streams are long, and must not keep the others out.
+    streams: Arc<Semaphore>,
 }
 
 impl Executor {
     /// `max_rows_bytes` bounds what one answer may hold.
     pub(crate) fn new(pool: Pool, max_rows_bytes: usize) -> Self {
-        Self { pool, max_rows_bytes }
+        let streams = Arc::new(Semaphore::new((pool.size() / 2).max(1)));
+        Self { pool, max_rows_bytes, streams }
+    }
+
+    /// What one answer may hold.
+    pub(crate) fn max_rows_bytes(&self) -> usize {
+        self.max_rows_bytes
     }
 
     /// Runs the statements in one transaction.

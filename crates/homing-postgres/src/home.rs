@@ -8,7 +8,7 @@ use homing_rpc::{Dispatch, Dispatched, PeerChannel, PeerName, Reason, Retry, Rpc
 use proto::execute_response::Outcome;
 use proto::rejection::Cause;
 use tokio::time::Instant;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status, Streaming};
 use tracing::{Instrument, debug_span};
 
 use crate::executor::Failure;
@@ -96,6 +96,22 @@ impl Home {
         }
     }
 
+    /// Begins to read from the primary in another region. A peer that fails before the first part is followed by another.
+    pub(crate) async fn query(
+        &self,
+        statement: proto::Statement,
+        deadline: Instant,
+    ) -> Result<Dispatched<(proto::QueryPart, Streaming<proto::QueryPart>)>> {
+        let request = proto::QueryRequest { database: String::new(), statement: Some(statement) };
+        self.rpc.check_size(&request)?;
+        let call = |mut client: DatabaseClient<PeerChannel>, request| async move {
+            let mut parts = client.query(request).await.map_err(knows_no_query)?.into_inner();
+            let first = parts.message().await?.ok_or_else(|| Status::unknown("a stream without parts"))?;
+            Ok(Response::new((first, parts)))
+        };
+        self.dispatch("stream", Effect::Reads, deadline, call, request).await
+    }
+
     /// The types of a statement, as the primary prepares it.
     pub(crate) async fn prepare(&self, sql: &str, deadline: Instant) -> Result<Shape> {
         use proto::prepare_response::Outcome;
@@ -147,12 +163,15 @@ impl Home {
 
     async fn forward(&self, request: proto::ExecuteRequest, effect: Effect, deadline: Instant) -> Result<Executed> {
         self.rpc.check_size(&request)?;
+        let extended = request.statements.iter().any(is_extended);
         let dispatched = self
             .dispatch(
                 "execute",
                 effect,
                 deadline,
-                |mut client, request| async move { client.execute(request).await },
+                |mut client, request| async move {
+                    client.execute(request).await.map_err(|status| if extended { too_old(status) } else { status })
+                },
                 request,
             )
             .await?;
@@ -191,7 +210,7 @@ impl Home {
     }
 
     /// The database here, if it was promoted since it was last asked.
-    async fn promoted(&self, deadline: Instant) -> Option<&Database> {
+    pub(crate) async fn promoted(&self, deadline: Instant) -> Option<&Database> {
         let database = self.database.as_ref()?;
         let server = database.pool().ask(deadline).await.ok()?;
         (server.role == Role::Primary).then_some(database)
@@ -215,7 +234,34 @@ impl Executed {
     }
 }
 
-fn rejected(rejection: proto::Rejection, place: &str) -> Error {
+/// Whether a build that knows no batches would refuse it.
+fn is_extended(statement: &proto::Statement) -> bool {
+    !statement.references.is_empty() || statement.expected_rows.is_some()
+}
+
+/// A build that knows no streams has no such method. Another peer may be newer.
+fn knows_no_query(status: Status) -> Status {
+    if status.code() == Code::Unimplemented && Reason::of(&status).is_none() {
+        return Reason::ProtocolVersion.status("its build knows no streams, update it");
+    }
+    status
+}
+
+/// A build that knows no batches says of such a statement that it has a value too many. Another peer may be newer.
+fn too_old(status: Status) -> Status {
+    match Reason::of(&status) {
+        Some(Reason::BadArguments) => Reason::ProtocolVersion
+            .status(format!("its build knows no batches, update it: {}", status.message())),
+        _ => status,
+    }
+}
+
+pub(crate) fn rejected(rejection: proto::Rejection, place: &str) -> Error {
+    let statement = rejection.statement;
+    refused(rejection, place).at_statement(statement)
+}
+
+fn refused(rejection: proto::Rejection, place: &str) -> Error {
     match rejection.cause {
         Some(Cause::DatabaseError(error)) => {
             let error = DatabaseError::from(error);
@@ -233,11 +279,29 @@ fn rejected(rejection: proto::Rejection, place: &str) -> Error {
         Some(Cause::OpenTransaction(_)) => Error::rejected(format!(
             "{place} rolled back the transaction that the script began and did not end: end it with COMMIT"
         )),
+        Some(Cause::UnexpectedRows(rows)) => unexpected(rows, place),
+        Some(Cause::NoReferencedRow(_)) => Error::not_found(format!(
+            "{place} rolled it back, nothing is written: the row whose column it takes does not exist"
+        )),
+        Some(Cause::RowTooLarge(row)) => Error::misuse(format!(
+            "{place} has a row of {} bytes, and a message may have {}: return less, or read it in a named function",
+            row.bytes, row.max_bytes
+        )),
         None => Error::rejected(format!("{place} rejected it without saying why")),
     }
 }
 
-fn failed(failure: Failure, place: &str) -> Error {
+fn unexpected(rows: proto::UnexpectedRows, place: &str) -> Error {
+    let proto::UnexpectedRows { expected, found } = rows;
+    let message = format!("{place} rolled it back, nothing is written: rows expected {expected}, found {found}");
+    match found {
+        0 => Error::not_found(message),
+        found if found > expected => Error::too_many_rows(message),
+        _ => Error::rejected(message),
+    }
+}
+
+pub(crate) fn failed(failure: Failure, place: &str) -> Error {
     match failure {
         Failure::NotExecuted(Reason::NotPrimary, message) => Error::not_primary(message),
         Failure::NotExecuted(Reason::StaleStatement, message) => Error::stale(message),
@@ -252,6 +316,6 @@ fn unreadable(place: &str) -> Error {
 }
 
 /// Who did it, for messages.
-fn place_there(peer: &PeerName) -> String {
+pub(crate) fn place_there(peer: &PeerName) -> String {
     format!("the primary, through {peer},")
 }

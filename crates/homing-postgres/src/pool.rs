@@ -3,12 +3,13 @@
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use deadpool_postgres::{
     Connect, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
 };
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 use tracing::{debug, info};
 
@@ -49,6 +50,11 @@ impl Pool {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// How many connections there are at most.
+    pub(crate) fn size(&self) -> usize {
+        self.connections.status().max_size
     }
 
     /// A connection, before the deadline.
@@ -140,6 +146,15 @@ impl Connection {
     pub(crate) fn discard(self) {
         drop(Object::take(self.connection));
     }
+
+    /// Closes the connection and cancels what runs on it.
+    pub(crate) async fn abandon(self) {
+        let cancelling = self.cancel_token();
+        self.discard();
+        if let Ok(Err(error)) = timeout(CANCEL_TIMEOUT, cancelling.cancel_query(NoTls)).await {
+            debug!(%error, "cannot cancel a statement");
+        }
+    }
 }
 
 impl Deref for Connection {
@@ -217,3 +232,6 @@ fn note(known: &Mutex<Option<Server>>, server: Server, address: &str) {
 
 /// The prepared statements that one connection keeps. They take memory in the server too.
 const MAX_STATEMENTS: usize = 512;
+
+/// The server notices soon enough by itself that the connection is closed.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);

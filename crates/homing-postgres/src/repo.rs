@@ -1,10 +1,12 @@
 //! [`Repo`], the handle of an application.
 
+mod batch;
 mod entities;
 mod functions;
 mod raw;
 mod read;
 mod statement;
+mod stream;
 mod write;
 
 use std::sync::{Arc, Weak};
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use homing_rpc::{Region, Rpc};
 
+pub use self::batch::{Batch, BatchResults, Parameter, Step};
 use crate::home::Home;
 use crate::report::Observer;
 use crate::session::Session;

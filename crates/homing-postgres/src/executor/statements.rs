@@ -4,14 +4,18 @@ use bytes::Bytes;
 use homing_proto::v1 as proto;
 use tokio_postgres::{Statement, types::Type};
 
-use super::Failure;
+use super::{Failure, references};
 use crate::pool::Connection;
-use crate::values;
 
 /// A statement, ready to run.
 #[derive(Debug)]
 pub(crate) enum Prepared<'a> {
-    Extended { statement: Statement, parameters: Vec<Option<Bytes>> },
+    Extended {
+        statement: Statement,
+        parameters: Vec<Option<Bytes>>,
+        references: &'a [proto::Reference],
+        expected_rows: Option<u64>,
+    },
     Simple(&'a str),
 }
 
@@ -38,14 +42,31 @@ impl<'a> Prepared<'a> {
                 return Err(Failure::bad_request("a script cannot be part of a transaction"));
             }
             match connection.statement(&statement.sql).await {
-                Ok(known) => prepared.push(Self::extended(known, statement)?),
+                Ok(known) => {
+                    references::check(&known, &statement.references, &prepared)?;
+                    prepared.push(Self::extended(known, statement)?);
+                }
                 Err(error) => return Ok(Err((index, error))),
             }
         }
         Ok(Ok(prepared))
     }
 
-    fn extended(known: Statement, asked: &proto::Statement) -> Result<Self, Failure> {
+    pub(super) fn references(&self) -> &'a [proto::Reference] {
+        match self {
+            Self::Extended { references, .. } => references,
+            Self::Simple(_) => &[],
+        }
+    }
+
+    pub(super) fn expected_rows(&self) -> Option<u64> {
+        match self {
+            Self::Extended { expected_rows, .. } => *expected_rows,
+            Self::Simple(_) => None,
+        }
+    }
+
+    pub(super) fn extended(known: Statement, asked: &'a proto::Statement) -> Result<Self, Failure> {
         if !known.params().iter().map(Type::oid).eq(asked.parameter_types.iter().copied()) {
             return Err(Failure::stale("the parameters of the statement have other types on the primary"));
         }
@@ -53,9 +74,8 @@ impl<'a> Prepared<'a> {
         if !columns.eq(asked.column_types.iter().copied()) {
             return Err(Failure::stale("the columns of the statement have other types on the primary"));
         }
-        let parameters = values::split(asked.parameters.clone(), asked.parameter_types.len()).ok_or_else(|| {
-            Failure::bad_request("the parameters of the statement are not a list of that many values")
-        })?;
-        Ok(Self::Extended { statement: known, parameters })
+        let parameters = references::parameters(asked)?;
+        let proto::Statement { references, expected_rows, .. } = asked;
+        Ok(Self::Extended { statement: known, parameters, references, expected_rows: *expected_rows })
     }
 }

@@ -151,7 +151,7 @@ impl Repo {
 }
 
 /// Chunks whose sizes are powers of two: a statement is prepared for each size, and there are few of them.
-fn chunks<I: Insert>(mut rows: &[I]) -> Vec<&[I]> {
+pub(super) fn chunks<I: Insert>(mut rows: &[I]) -> Vec<&[I]> {
     let most = match I::COLUMNS.len() {
         // `default values` stores one row.
         0 => 1,
@@ -167,7 +167,7 @@ fn chunks<I: Insert>(mut rows: &[I]) -> Vec<&[I]> {
     chunks
 }
 
-fn key_of<T: Entity>(entity: &T) -> Vec<&(dyn ToSql + Sync)> {
+pub(super) fn key_of<T: Entity>(entity: &T) -> Vec<&(dyn ToSql + Sync)> {
     let values = entity.values();
     let index = |name: &&str| T::COLUMNS.iter().position(|column| column == name).expect("a key's column is a column");
     T::KEY.iter().map(|name| values[index(name)]).collect()

@@ -107,7 +107,7 @@ impl Repo {
     }
 
     /// The database here, if it has everything that this session has to see, now or within the limit.
-    async fn current_here(&self) -> Result<Option<&Database>> {
+    pub(super) async fn current_here(&self) -> Result<Option<&Database>> {
         let Some(database) = self.home().database() else {
             return Ok(None);
         };
@@ -165,7 +165,7 @@ impl Repo {
                 Some(Ok(output)) => return Ok(Local::Rows(output)),
                 Some(Err(error)) => error,
                 None => {
-                    abandon(connection).await;
+                    connection.abandon().await;
                     return Err(Error::rejected(format!(
                         "the database here, at {}, did not answer the read in time: raise call_timeout",
                         database.pool().address()
@@ -246,7 +246,7 @@ fn consequence(error: &tokio_postgres::Error, is_replica: bool) -> Consequence {
 
 /// Replay took away what the query was reading, or the replica is on its way down.
 /// <https://www.postgresql.org/docs/current/hot-standby.html#HOT-STANDBY-CONFLICT>
-fn conflicts_with_recovery(code: &SqlState) -> bool {
+pub(super) fn conflicts_with_recovery(code: &SqlState) -> bool {
     [
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
@@ -282,19 +282,8 @@ async fn timed<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T>
     tokio::time::timeout_at(deadline, work).await.ok()
 }
 
-/// Cancels what runs on the connection and closes it.
-async fn abandon(connection: Connection) {
-    let cancelling = connection.cancel_token();
-    connection.discard();
-    if let Ok(Err(error)) = timeout(CANCEL_TIMEOUT, cancelling.cancel_query(tokio_postgres::NoTls)).await {
-        debug!(%error, "cannot cancel a read");
-    }
-}
-
 /// A read is cheap to repeat once: a conflict that comes back will not go away.
 const ATTEMPTS: u32 = 2;
 
 /// A replica that does not say within this time how far it is would not be quick to answer a read either.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(250);
-
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);

@@ -26,7 +26,7 @@ impl Repo {
             parameter_types: shape.parameter_oids(),
             parameters: values::encode(parameters, &shape.parameters)?,
             column_types: shape.column_oids(),
-            simple: false,
+            ..proto::Statement::default()
         };
         Ok((statement, shape))
     }

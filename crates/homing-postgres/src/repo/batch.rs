@@ -1,0 +1,194 @@
+//! Several named steps in one transaction and one round trip.
+
+mod arguments;
+mod plan;
+mod results;
+mod step;
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::BytesMut;
+use homing_proto::v1 as proto;
+use prost::Message;
+use tokio::time::Instant;
+use tracing::{Instrument, debug_span};
+
+use self::arguments::Argument;
+use self::plan::Statement;
+use super::Repo;
+use super::write::{Committed, Output, outputs, report};
+use crate::home::{Effect, Executed};
+use crate::shape::Shape;
+use crate::{Error, Result, types, values};
+
+pub use self::plan::Batch;
+pub use self::results::BatchResults;
+pub use self::step::{Parameter, Step};
+
+/// # Batches
+impl Repo {
+    /// Runs the steps of a batch: in order, in one transaction on the primary, and in one round trip from here (the first
+    /// time in a region without a replica, one more for each statement whose types are not known yet). A batch without
+    /// steps does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::step`] names the step that failed; nothing of any step remains. Misuse and not sent: a parameter is of
+    /// another type than its statement takes, a reference leads to no column or to one of another type, or the batch is
+    /// larger than a message may be. See [`Error`] for the others.
+    pub async fn batch(&self, batch: &Batch<'_>) -> Result<BatchResults> {
+        if batch.statements.is_empty() {
+            // No steps, or none but those that store no rows.
+            return batch.results(Vec::new());
+        }
+        let span = self.span("batch");
+        async {
+            let started = Instant::now();
+            let (executed, shapes) = self.execute_batch(batch, started).await?;
+            let position = executed.position;
+            let report = report("batch", started, &executed.trip, position);
+            let value = outputs(executed, &shapes).and_then(|outputs| batch.results(outputs));
+            self.settle(Committed { value, position, report }).await
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn execute_batch(&self, batch: &Batch<'_>, started: Instant) -> Result<(Executed, Vec<Shape>)> {
+        let deadline = started + self.options.call_timeout;
+        match self.execute_batch_once(batch, started, deadline).await {
+            Err(error) if error.is_stale() => {
+                let distinct: HashSet<_> = batch.statements.iter().map(|statement| &statement.sql).collect();
+                for sql in distinct {
+                    self.describe_again(sql, deadline).await?;
+                }
+                self.execute_batch_once(batch, started, deadline).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn execute_batch_once(
+        &self,
+        batch: &Batch<'_>,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<(Executed, Vec<Shape>)> {
+        let shapes = self.describe_batch(batch, deadline).instrument(debug_span!("route")).await?;
+        let statements = batch.encode(&shapes)?;
+        let bytes: usize = statements.iter().map(proto::Statement::encoded_len).sum();
+        if bytes > self.rpc_client().max_message_bytes() {
+            return Err(Error::misuse(format!(
+                "the batch has {bytes} bytes, and a message may have {}: run several, or use a named function",
+                self.rpc_client().max_message_bytes()
+            )));
+        }
+        let described = started.elapsed();
+        let executed = self.home().execute(statements, Effect::Writes, deadline).await;
+        let mut executed = executed.map_err(|error| batch.name_step(error))?;
+        executed.trip.route += described;
+        Ok((executed, shapes))
+    }
+
+    /// The shapes of the statements. Equal statements are described once.
+    async fn describe_batch(&self, batch: &Batch<'_>, deadline: Instant) -> Result<Vec<Shape>> {
+        let mut known: HashMap<&str, Shape> = HashMap::new();
+        let mut shapes = Vec::with_capacity(batch.statements.len());
+        for Statement { sql, step, .. } in &batch.statements {
+            if !known.contains_key(&**sql) {
+                let shape = self.describe(sql, deadline).await;
+                known.insert(sql, shape.map_err(|error| error.in_step(&batch.steps[*step].name))?);
+            }
+            shapes.push(known[&**sql].clone());
+        }
+        Ok(shapes)
+    }
+}
+
+impl Batch<'_> {
+    fn encode(&self, shapes: &[Shape]) -> Result<Vec<proto::Statement>> {
+        let statements = self.statements.iter().zip(shapes);
+        statements
+            .map(|(statement, shape)| {
+                let encoded = self.encode_statement(statement, shape, shapes);
+                encoded.map_err(|error| error.in_step(&self.steps[statement.step].name))
+            })
+            .collect()
+    }
+
+    fn encode_statement(&self, statement: &Statement<'_>, shape: &Shape, all: &[Shape]) -> Result<proto::Statement> {
+        let arguments = statement.arguments.list();
+        values::check_count(arguments.len(), &shape.parameters)?;
+        let mut list = BytesMut::new();
+        let mut references = Vec::new();
+        for (index, (argument, ty)) in arguments.iter().zip(&*shape.parameters).enumerate() {
+            match argument {
+                Argument::Value(value) => values::encode_parameter(index, *value, ty, &mut list)?,
+                Argument::Column(reference) => {
+                    values::put(&mut list, None);
+                    let earlier = &self.steps[reference.step];
+                    let column = column_of(&all[earlier.first], &reference.column, &earlier.name)?;
+                    let found = all[earlier.first].columns[column].type_();
+                    if !types::interchangeable(found, ty) {
+                        return Err(Error::misuse(format!(
+                            "parameter ${number} is PostgreSQL's {ty}, and column {:?} of step {:?} is {found}: cast it, \
+                             as in ${number}::{found}",
+                            reference.column,
+                            earlier.name,
+                            number = index + 1,
+                        )));
+                    }
+                    references.push(proto::Reference {
+                        parameter: wire(index),
+                        statement: wire(earlier.first),
+                        column: wire(column),
+                    });
+                }
+            }
+        }
+        if !references.is_empty() || statement.expected_rows.is_some() {
+            // One too many for a build that would not know what else there is.
+            values::put(&mut list, None);
+        }
+        Ok(proto::Statement {
+            sql: statement.sql.to_string(),
+            parameter_types: shape.parameter_oids(),
+            parameters: list.freeze(),
+            column_types: shape.column_oids(),
+            simple: false,
+            references,
+            expected_rows: statement.expected_rows,
+        })
+    }
+
+    fn name_step(&self, error: Error) -> Error {
+        let statement = error.statement().and_then(|index| self.statements.get(index as usize));
+        match statement {
+            Some(statement) => error.in_step(&self.steps[statement.step].name),
+            None => error,
+        }
+    }
+
+    fn results(&self, outputs: Vec<Output>) -> Result<BatchResults> {
+        let mut outputs = outputs.into_iter();
+        let values = self.steps.iter().map(|step| {
+            let outputs = outputs.by_ref().take(step.count).collect();
+            (step.decode)(outputs).map_err(|error| error.in_step(&step.name))
+        });
+        Ok(BatchResults::new(self.id, values.collect::<Result<_>>()?))
+    }
+}
+
+/// The index of a column of an earlier step.
+fn column_of(shape: &Shape, name: &str, step: &str) -> Result<usize> {
+    shape.columns.iter().position(|column| column.name() == name).ok_or_else(|| {
+        let names: Vec<_> = shape.columns.iter().map(|column| column.name()).collect();
+        let has = if names.is_empty() { "none: add a returning clause".to_owned() } else { names.join(", ") };
+        Error::misuse(format!("step {step:?} returns no column {name:?}: it has {has}"))
+    })
+}
+
+/// What is counted is bounded far below by PostgreSQL and by `MAX_STATEMENTS`.
+fn wire(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
