@@ -40,7 +40,7 @@ pub(crate) struct Executor {
 impl Executor {
     /// `max_rows_bytes` bounds what one answer may hold.
     pub(crate) fn new(pool: Pool, max_rows_bytes: usize) -> Self {
-        let streams = Arc::new(Semaphore::new((pool.size() / 2).max(1)));
+        let streams = Arc::new(Semaphore::new((pool.most_connections() / 2).max(1)));
         Self { pool, max_rows_bytes, streams }
     }
 

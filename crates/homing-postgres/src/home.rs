@@ -109,7 +109,16 @@ impl Home {
             let first = parts.message().await?.ok_or_else(|| Status::unknown("a stream without parts"))?;
             Ok(Response::new((first, parts)))
         };
-        self.dispatch("stream", Effect::Reads, deadline, call, request).await
+        self.dispatch("stream", Effect::Reads, deadline, call, request).await.map_err(|error| {
+            if !error.is_outcome_unknown() {
+                return error;
+            }
+            let region = self.rpc.topology().primary_region();
+            Error::not_sent(format!(
+                "no rows came from region {region}, and nothing was changed: begin the stream again"
+            ))
+            .with_source(error)
+        })
     }
 
     /// The types of a statement, as the primary prepares it.
@@ -250,8 +259,9 @@ fn knows_no_query(status: Status) -> Status {
 /// A build that knows no batches says of such a statement that it has a value too many. Another peer may be newer.
 fn too_old(status: Status) -> Status {
     match Reason::of(&status) {
-        Some(Reason::BadArguments) => Reason::ProtocolVersion
-            .status(format!("its build knows no batches, update it: {}", status.message())),
+        Some(Reason::BadArguments) => {
+            Reason::ProtocolVersion.status(format!("its build knows no batches, update it: {}", status.message()))
+        }
         _ => status,
     }
 }

@@ -53,7 +53,7 @@ impl Pool {
     }
 
     /// How many connections there are at most.
-    pub(crate) fn size(&self) -> usize {
+    pub(crate) fn most_connections(&self) -> usize {
         self.connections.status().max_size
     }
 

@@ -78,8 +78,9 @@ pub use config::Config;
 pub use context::Context;
 pub use homing_macros::{Entity, Insert, remote};
 pub use homing_postgres::{
-    AnsweredBy, Batch, BatchResults, Column, Database, DatabaseError, Entity, EntityStream, Error, FromSql, Insert, Lsn, OnLag, Options, Parameter, Position, Repo,
-    Report, Result, Role, Row, RowIndex, RowStream, SqlState, Stages, Step, ToSql, Type, Wait, WeakRepo, params,
+    AnsweredBy, Batch, BatchResults, Column, Database, DatabaseError, Entity, EntityStream, Error, FromSql, Insert,
+    Lsn, OnLag, Options, Parameter, Position, Repo, Report, Result, Role, Row, RowIndex, RowStream, SqlState, Stages,
+    Step, ToSql, Type, Wait, WeakRepo, params,
 };
 pub use homing_rpc::{PeerName, Region, Rpc, Secret, Topology};
 pub use node::{Builder, Node};

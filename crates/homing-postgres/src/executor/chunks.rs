@@ -6,13 +6,14 @@
 //! has passed. A statement that has not ended by then is cancelled, and its connection closed.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{FutureExt, join3};
 use futures_util::TryStreamExt;
+use futures_util::future::{FutureExt, join3};
 use homing_proto::v1 as proto;
 use homing_rpc::Reason;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Row, RowStream};
@@ -149,9 +150,11 @@ impl Reader {
         }
     }
 
-    async fn connect(&self) -> Result<(tokio::sync::OwnedSemaphorePermit, Connection), Failure> {
+    async fn connect(&self) -> Result<(OwnedSemaphorePermit, Connection), Failure> {
         let Executor { streams, pool, .. } = &self.executor;
-        let place = timeout_at(self.pace.first, std::sync::Arc::clone(streams).acquire_owned()).await;
+        // Streams are long: if none ends within half of the time, the other half is better used elsewhere.
+        let patience = self.pace.first.saturating_duration_since(Instant::now()) / 2;
+        let place = timeout(patience, Arc::clone(streams).acquire_owned()).await;
         let Ok(Ok(place)) = place else {
             return Err(Failure::NotExecuted(
                 Reason::Overloaded,
@@ -193,18 +196,22 @@ impl Reader {
         let mut limit = self.pace.first;
         loop {
             let mut chunk = Vec::new();
-            let filled = timeout_at(limit, fill(rows.as_mut(), &mut chunk)).await;
-            let more = filled.map_err(|_| Broken::TooSlow)?.map_err(|error| self.broken(&error))?;
-            let chunk = Chunk { rows: chunk, position: position.take(), last: !more };
-            if chunk.last {
+            let filled = timeout_at(limit, fill(rows.as_mut(), &mut chunk)).await.map_err(|_| Broken::TooSlow)?;
+            let last = matches!(filled, Ok(false));
+            let chunk = Chunk { rows: chunk, position: position.take(), last };
+            if last {
                 let committed = timeout(self.pace.next, connection.batch_execute("COMMIT")).await;
                 return Ok(Ended { message: Some(Ok(chunk)), clean: matches!(committed, Ok(Ok(()))) });
             }
-            match timeout(READER_TIMEOUT, sender.send(Ok(chunk))).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Ok(Ended { message: None, clean: false }),
-                Err(_) => return Err(Broken::Stalled),
+            // What came before an error is given out.
+            if !chunk.rows.is_empty() {
+                match timeout(READER_TIMEOUT, sender.send(Ok(chunk))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Ok(Ended { message: None, clean: false }),
+                    Err(_) => return Err(Broken::Stalled),
+                }
             }
+            filled.map_err(|error| self.broken(&error))?;
             limit = Instant::now() + self.pace.next;
         }
     }
@@ -226,8 +233,11 @@ impl Reader {
     async fn open(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
         let prepared = Prepared::all(connection, std::slice::from_ref(&self.statement)).await;
         let mut prepared = prepared.map_err(Broken::Failed)?.map_err(|(_, error)| self.broken(&error))?;
-        let Some(Prepared::Extended { statement, parameters, references: [], expected_rows: None }) = prepared.pop() else {
-            return Err(Broken::Failed(Failure::bad_request("only one statement with plain parameters can be streamed")));
+        let Some(Prepared::Extended { statement, parameters, references: [], expected_rows: None }) = prepared.pop()
+        else {
+            return Err(Broken::Failed(Failure::bad_request(
+                "only one statement with plain parameters can be streamed",
+            )));
         };
         let probe = match self.sees {
             Sees::Primary => Some(PositionProbe::prepare(connection).await.map_err(Broken::Failed)?),

@@ -14,7 +14,7 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 use tracing::warn;
 
 use super::position::{PositionProbe, Probed};
-use super::references::FirstRows;
+use super::references::{FirstRows, Unmet};
 use super::{Failure, Prepared};
 use crate::DatabaseError;
 use crate::pool::Connection;
@@ -49,7 +49,7 @@ pub(crate) enum Ended {
     /// A statement did not do what the request says it has to.
     Unmet {
         statement: u32,
-        cause: Cause,
+        unmet: Unmet,
     },
 
     /// A script left a transaction open, which was rolled back.
@@ -125,9 +125,7 @@ impl<'a> Transaction<'a> {
                 }
                 let found = stream.rows_affected().unwrap_or(0);
                 match *expected_rows {
-                    Some(expected) if expected != found => {
-                        Err(Stop::Unmet(Cause::UnexpectedRows(proto::UnexpectedRows { expected, found })))
-                    }
+                    Some(expected) if expected != found => Err(Stop::Unmet(Unmet::Rows { expected, found })),
                     _ => Ok(proto::StatementResult { rows_affected: found, rows }),
                 }
             }
@@ -197,7 +195,7 @@ impl Ended {
             Self::DeadlineExceeded { statement } => {
                 (rejection(statement, Cause::DeadlineExceeded(proto::DeadlineExceeded {})), None)
             }
-            Self::Unmet { statement, cause } => (rejection(Some(statement), cause), None),
+            Self::Unmet { statement, unmet } => (rejection(Some(statement), unmet.into()), None),
             Self::LeftOpen => (rejection(None, Cause::OpenTransaction(proto::OpenTransaction {})), None),
         };
         proto::ExecuteResponse {
@@ -214,14 +212,14 @@ enum Stop {
     Failed(tokio_postgres::Error),
 
     /// It did not do what the request says it has to.
-    Unmet(Cause),
+    Unmet(Unmet),
 }
 
 impl Stop {
     fn ended(self, statement: u32, commit: Commit) -> Result<Ended, Failure> {
         match self {
             Self::Failed(error) => rejected(Some(statement), &error, commit),
-            Self::Unmet(cause) => Ok(Ended::Unmet { statement, cause }),
+            Self::Unmet(unmet) => Ok(Ended::Unmet { statement, unmet }),
         }
     }
 }

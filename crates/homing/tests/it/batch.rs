@@ -151,7 +151,8 @@ async fn a_row_that_is_missing_rolls_all_back() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let missing = User { id: -1, name: "nobody".into(), age: None };
-        let steps: [fn(&mut Batch<'static>) -> Result<(), Error>; 4] = [
+        type Fails = fn(&mut Batch<'static>) -> Result<(), Error>;
+        let steps: [Fails; 4] = [
             |batch| batch.query_one("fails", "select 1 where false", []).map(drop),
             |batch| {
                 let step = batch.execute("fails", "update users set age = 1 where id = $1", params![-1_i64])?;
@@ -246,7 +247,9 @@ async fn what_only_the_types_tell_is_told_before_anything_is_sent() {
         type Wrong = fn(&mut Batch<'static>, &Step<User>) -> Result<(), Error>;
         let wrong: [(Wrong, &str); 6] = [
             (
-                |batch, author| batch.execute("it", "insert into small values ($1)", params![author.column("id")]).map(drop),
+                |batch, author| {
+                    batch.execute("it", "insert into small values ($1)", params![author.column("id")]).map(drop)
+                },
                 "parameter $1 is PostgreSQL's int4, and column \"id\" of step \"author\" is int8: cast it, as in $1::int8",
             ),
             (|batch, _| batch.execute("it", "insert into small values ($1)", params!["seven"]).map(drop), "int4"),
@@ -285,7 +288,11 @@ async fn what_only_the_types_tell_is_told_before_anything_is_sent() {
 #[tokio::test]
 async fn text_and_varchar_and_domains_pass_from_step_to_step() {
     let world = world().await;
-    world.primary.batch_execute("create domain title as text check (value <> ''); create table t (t title)").await.unwrap();
+    world
+        .primary
+        .batch_execute("create domain title as text check (value <> ''); create table t (t title)")
+        .await
+        .unwrap();
     Servers::shared().await.replica.caught_up_with(&Servers::shared().await.primary).await.unwrap();
     for (name, repo) in both(&world) {
         let mut batch = Batch::new();
@@ -294,7 +301,8 @@ async fn text_and_varchar_and_domains_pass_from_step_to_step() {
         let small = batch.query_one("small", "insert into small values ($1, $2) returning name", id).unwrap();
         let sql = "insert into t values ($1) returning t";
         let title = batch.query_one("title", sql, params![small.column("name")]).unwrap();
-        let back = batch.query_one("back", "select $1::title, $2::varchar", params![title.column("t"), title.column("t")]);
+        let back =
+            batch.query_one("back", "select $1::title, $2::varchar", params![title.column("t"), title.column("t")]);
         let back = back.unwrap();
         let results = repo.batch(&batch).await.unwrap();
         assert_eq!(results.get(&back).get::<_, &str>(1), name);
