@@ -8,6 +8,7 @@ mod step;
 use std::collections::{HashMap, HashSet};
 
 use bytes::BytesMut;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use homing_proto::v1 as proto;
 use prost::Message;
 use tokio::time::Instant;
@@ -27,9 +28,9 @@ pub use self::step::{Parameter, Step};
 
 /// # Batches
 impl Repo {
-    /// Runs the steps of a batch: in order, in one transaction on the primary, and in one round trip from here (the first
-    /// time in a region without a replica, one more for each statement whose types are not known yet). A batch without
-    /// steps does nothing.
+    /// Runs the steps of a batch: in order, in one transaction on the primary, and in one round trip from here. Where there
+    /// is no replica, the types of statements that are new have to be asked for before, a few statements at a time. A
+    /// batch without steps does nothing.
     ///
     /// # Errors
     ///
@@ -90,18 +91,20 @@ impl Repo {
         Ok((executed, shapes))
     }
 
-    /// The shapes of the statements. Equal statements are described once.
+    /// The shapes of the statements. Equal statements are described once, several at a time: where the primary has to be
+    /// asked, one after the other would take a round trip each.
     async fn describe_batch(&self, batch: &Batch<'_>, deadline: Instant) -> Result<Vec<Shape>> {
-        let mut known: HashMap<&str, Shape> = HashMap::new();
-        let mut shapes = Vec::with_capacity(batch.statements.len());
-        for Statement { sql, step, .. } in &batch.statements {
-            if !known.contains_key(&**sql) {
-                let shape = self.describe(sql, deadline).await;
-                known.insert(sql, shape.map_err(|error| error.in_step(&batch.steps[*step].name))?);
-            }
-            shapes.push(known[&**sql].clone());
+        let mut distinct = HashMap::new();
+        for statement in &batch.statements {
+            distinct.entry(&*statement.sql).or_insert(statement.step);
         }
-        Ok(shapes)
+        let describe = |(sql, step): (_, usize)| async move {
+            let shape = self.describe(sql, deadline).await;
+            Ok::<_, Error>((sql, shape.map_err(|error| error.in_step(&batch.steps[step].name))?))
+        };
+        let describing = stream::iter(distinct).map(describe).buffer_unordered(DESCRIBED_AT_ONCE);
+        let shapes: HashMap<&str, Shape> = describing.try_collect().await?;
+        Ok(batch.statements.iter().map(|statement| shapes[&*statement.sql].clone()).collect())
     }
 }
 
@@ -192,3 +195,6 @@ fn column_of(shape: &Shape, name: &str, step: &str) -> Result<usize> {
 fn wire(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
+
+/// Each takes a connection, here or on the primary.
+const DESCRIBED_AT_ONCE: usize = 4;

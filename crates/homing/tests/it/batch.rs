@@ -2,8 +2,9 @@
 
 use homing::{AnsweredBy, Batch, Entity, Error, Insert, Repo, SqlState, Step, params};
 use homing_rpc::StaticPeers;
+use tokio::time::timeout;
 
-use crate::fixture::{NewUser, Servers, User, World, recorded, region, start};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World, recorded, region, start};
 
 #[derive(Debug, PartialEq, Entity)]
 #[entity(table = "books")]
@@ -350,7 +351,7 @@ async fn a_batch_may_be_run_again() {
 async fn a_chain_of_ten_thousand_steps_is_one_request() {
     let world = world().await;
     for (name, repo) in both(&world) {
-        let (repo, reports) = recorded(&repo.with_call_timeout(crate::fixture::PATIENCE));
+        let (repo, reports) = recorded(&repo.with_call_timeout(PATIENCE));
         let mut batch = Batch::new();
         let mut last = batch.query_one("0", "select 0::bigint as n", []).unwrap();
         for number in 1..10_000 {
@@ -397,7 +398,7 @@ async fn a_step_that_takes_too_long_is_named_and_all_is_rolled_back() {
         let mut batch = Batch::new();
         batch.insert("user", NewUser::named(name)).unwrap();
         batch.execute("slow", "select pg_sleep(60)", []).unwrap();
-        let repo = repo.with_call_timeout(std::time::Duration::from_millis(500));
+        let repo = repo.with_call_timeout(std::time::Duration::from_secs(2));
         let error = repo.batch(&batch).await.unwrap_err();
         assert!(error.is_rejected() && error.step() == Some("slow"), "{name}: {error:?}");
         assert_eq!(world.users_on_primary().await, 0);
@@ -444,4 +445,54 @@ async fn a_step_of_another_batch_has_no_result() {
     let node = start(crate::fixture::config("syd")).await.unwrap();
     let results = node.repo().batch(&Batch::new()).await.unwrap();
     results.get(&step);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_dropped_half_way_leaves_nothing() {
+    let world = world().await;
+    for (name, repo) in both(&world) {
+        let task = tokio::spawn(async move {
+            let mut batch = Batch::new();
+            let user = batch.insert("user", NewUser::named(name)).unwrap();
+            batch.query("sleep", "select pg_sleep(59), $1::bigint", params![user.column("id")]).unwrap();
+            repo.with_call_timeout(PATIENCE * 2).batch(&batch).await.map(drop)
+        });
+        let sleeping = |expected: i64| {
+            let sql = "select count(*) from pg_stat_activity where query like '%pg_sleep(59)%' and state = 'active'
+                       and datname = current_database() and pid <> pg_backend_pid()";
+            let world = &world;
+            let reached = async move {
+                while world.primary.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) != expected {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(PATIENCE, reached)
+        };
+        sleeping(1).await.unwrap();
+        task.abort();
+        sleeping(0).await.unwrap();
+        assert_eq!(world.users_on_primary().await, 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn two_batches_at_once_do_not_mix() {
+    let world = world().await;
+    let mut tasks = Vec::new();
+    for number in 0..20 {
+        let (_, repo) = both(&world).into_iter().nth(number % 2).unwrap();
+        tasks.push(tokio::spawn(async move {
+            let mut batch = Batch::new();
+            let author = batch.insert("author", NewUser::named(&format!("author {number}"))).unwrap();
+            let book = NewBook { title: format!("book {number}") };
+            let book = batch.insert_with("book", book, [("author_id", author.column("id"))]).unwrap();
+            let results = repo.batch(&batch).await.unwrap();
+            assert_eq!(results.get(&book).author_id, results.get(&author).id);
+            assert_eq!(results.get(&book).title, format!("book {number}"));
+        }));
+    }
+    for task in tasks {
+        timeout(PATIENCE, task).await.unwrap().unwrap();
+    }
+    assert_eq!(rows_on_primary(&world).await, 40);
 }

@@ -364,3 +364,28 @@ async fn statements_survive_a_change_of_the_schema_under_a_stream() {
         assert!(row.try_get::<_, Option<&str>>(name).is_ok(), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_node_that_shuts_down_lets_a_stream_end() {
+    let servers = Servers::shared().await;
+    let world = servers.world().await;
+    let second = servers.primary_node(&world.database).await;
+    let relay = Relay::start(second.local_addr().unwrap()).unwrap();
+    let far = far(&world, &relay).await;
+    let sql = "select generate_series(1, 200000) as n, repeat('x', 1000)";
+    let mut rows = far.repo().stream(sql, &[]).await.unwrap();
+    next(&mut rows).await.unwrap().unwrap();
+    let shutdown = tokio::spawn(second.shutdown());
+    // Whatever is asked now is asked in vain: it is on its way down.
+    let refused = async {
+        while far.repo().with_call_timeout(Duration::from_millis(200)).stream("select 1", &[]).await.is_ok() {}
+    };
+    timeout(PATIENCE, refused).await.unwrap();
+    let mut count = 1;
+    while let Some(row) = next(&mut rows).await {
+        row.unwrap();
+        count += 1;
+    }
+    assert_eq!(count, 200_000);
+    timeout(PATIENCE, shutdown).await.unwrap().unwrap();
+}

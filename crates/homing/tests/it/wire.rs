@@ -43,8 +43,12 @@ impl<S: tracing::Subscriber> Layer<S> for Served {
 #[tokio::test]
 async fn a_batch_is_one_request_however_many_steps_it_has() {
     let served = Served::default();
+    let subscriber = tracing::Dispatch::new(tracing_subscriber::registry().with(served.clone()));
+    // While there is one subscriber only, tracing asks whatever thread comes first whether spans are of interest, and
+    // the other tests' threads have none.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     // Of this thread, on which all of this test's tasks run.
-    let _counting = tracing::subscriber::set_default(tracing_subscriber::registry().with(served.clone()));
+    let _counting = tracing::dispatcher::set_default(&subscriber);
     let world = World::shared().await;
     let (repo, reports) = recorded(&world.syd.repo());
     for steps in [1, 2, 10, 100] {
