@@ -6,6 +6,7 @@ mod results;
 mod step;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -94,17 +95,20 @@ impl Repo {
     /// The shapes of the statements. Equal statements are described once, several at a time: where the primary has to be
     /// asked, one after the other would take a round trip each.
     async fn describe_batch(&self, batch: &Batch<'_>, deadline: Instant) -> Result<Vec<Shape>> {
-        let mut distinct = HashMap::new();
-        for statement in &batch.statements {
-            distinct.entry(&*statement.sql).or_insert(statement.step);
+        let mut describing = HashMap::new();
+        for Statement { sql, step, .. } in &batch.statements {
+            let describe = || self.describe_for(Arc::clone(sql), Arc::clone(&batch.steps[*step].name), deadline);
+            describing.entry(sql).or_insert_with(describe);
         }
-        let describe = |(sql, step): (_, usize)| async move {
-            let shape = self.describe(sql, deadline).await;
-            Ok::<_, Error>((sql, shape.map_err(|error| error.in_step(&batch.steps[step].name))?))
-        };
-        let describing = stream::iter(distinct).map(describe).buffer_unordered(DESCRIBED_AT_ONCE);
-        let shapes: HashMap<&str, Shape> = describing.try_collect().await?;
-        Ok(batch.statements.iter().map(|statement| shapes[&*statement.sql].clone()).collect())
+        let describing: Vec<_> = describing.into_values().collect();
+        let shapes =
+            stream::iter(describing).buffer_unordered(DESCRIBED_AT_ONCE).try_collect::<HashMap<_, _>>().await?;
+        Ok(batch.statements.iter().map(|statement| shapes[&statement.sql].clone()).collect())
+    }
+
+    async fn describe_for(&self, sql: Arc<str>, step: Arc<str>, deadline: Instant) -> Result<(Arc<str>, Shape)> {
+        let shape = self.describe(&sql, deadline).await;
+        Ok((sql, shape.map_err(|error| error.in_step(&step))?))
     }
 }
 
