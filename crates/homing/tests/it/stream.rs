@@ -134,6 +134,7 @@ async fn a_stream_that_is_dropped_before_it_begins_leaves_nothing() {
     let streams = Streams::start().await;
     for (_, repo, server) in streams.ways() {
         let sql = "select pg_sleep(60) from generate_series(1, 2)";
+        let repo = repo.with_call_timeout(PATIENCE * 2);
         let opening = tokio::spawn(async move { repo.stream(sql, &[]).await.map(drop) });
         backends(server, "wait_event = 'PgSleep'", 1).await;
         opening.abort();
