@@ -22,6 +22,7 @@
 //! # Structure
 //!
 //! - [`Repo`] is the handle of an application: entity calls, raw SQL, calls of named functions.
+//! - [`Batch`] is several writes that build on each other in one round trip; [`RowStream`] is a read of any size.
 //! - [`Database`] is the server next to this node: its address, its pool, its [`Tracker`], and the executor that runs
 //!   what peers forward to it.
 //! - [`Tracker`] follows how far that server has replayed and wakes those who wait for a [`Position`].

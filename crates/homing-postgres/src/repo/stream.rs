@@ -269,8 +269,10 @@ enum Consequence {
 
 fn consequence(broken: &Broken, is_replica: bool) -> Consequence {
     match broken {
-        Broken::Failed(Failure::NotExecuted(Reason::StaleStatement, _)) => Consequence::Again,
-        Broken::Failed(Failure::NotExecuted(Reason::DatabaseUnavailable, _)) => Consequence::Elsewhere,
+        // A pooled connection may have been lost long before.
+        Broken::Failed(Failure::NotExecuted(Reason::StaleStatement | Reason::DatabaseUnavailable, _)) => {
+            Consequence::Again
+        }
         Broken::Rejected(error) if is_replica && may_be_unknown_here(error.code()) => Consequence::Elsewhere,
         Broken::Rejected(error) if is_replica && conflicts_with_recovery(error.code()) => Consequence::Again,
         Broken::Rejected(_) | Broken::Failed(_) | Broken::TooSlow | Broken::Stalled => Consequence::Fails,

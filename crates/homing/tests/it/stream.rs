@@ -352,6 +352,19 @@ async fn a_replica_that_is_down_is_replaced_before_the_first_row_and_not_after()
 }
 
 #[tokio::test]
+async fn a_pooled_connection_that_was_lost_before_is_replaced() {
+    let streams = Streams::start().await;
+    for (name, repo, server) in streams.ways() {
+        repo.stream("select 'pooled'", &[]).await.unwrap().next().await.unwrap().unwrap();
+        let sql = "select count(pg_terminate_backend(pid, 10000)) from pg_stat_activity
+                   where datname = current_database() and pid <> pg_backend_pid() and query = 'COMMIT'";
+        server.query_one(sql, &[]).await.unwrap();
+        let mut rows = repo.stream("select 'pooled'", &[]).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert!(next(&mut rows).await.unwrap().is_ok(), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn statements_survive_a_change_of_the_schema_under_a_stream() {
     let streams = Streams::start().await;
     let repo = streams.world.syd.repo();
