@@ -102,9 +102,15 @@ impl Database {
     ///
     /// What was opened is closed.
     pub async fn connect(config: Config) -> Result<Self> {
+        let addresses = Address::resolve(&config.url, &config.variable).await?;
+        Self::connect_to_one_of(addresses, config).await
+    }
+
+    /// As [`connect`](Self::connect), where it is known what the connection string stands for.
+    pub(crate) async fn connect_to_one_of(addresses: Vec<Address>, config: Config) -> Result<Self> {
         let mut first_error = None;
         let mut first_pool = None;
-        for address in Address::resolve(&config.url, &config.variable).await? {
+        for address in addresses {
             let pool = Pool::new(address, config.pool_size);
             match pool.ask(Instant::now() + CONNECT_TIMEOUT).await {
                 Ok(server) => {
@@ -129,6 +135,17 @@ impl Database {
         Ok(Self::of(config, pool))
     }
 
+    /// The server at this address, not asked anything yet.
+    pub(crate) fn at(address: Address, config: Config) -> Self {
+        let pool = Pool::new(address, config.pool_size);
+        Self::of(config, pool)
+    }
+
+    /// What it was connected with.
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
     /// What follows the write-ahead log of this database.
     pub fn tracker(&self) -> &Tracker {
         &self.0.tracker
@@ -147,7 +164,7 @@ impl Database {
 
     /// The gRPC service through which peers use this database.
     pub fn service(&self, max_message_bytes: usize) -> DatabaseServer<impl proto::database_server::Database> {
-        DatabaseServer::new(Service::new(self.clone()))
+        DatabaseServer::new(Service::new(self.clone().into()))
             .max_decoding_message_size(max_message_bytes)
             .max_encoding_message_size(max_message_bytes)
     }
@@ -195,7 +212,7 @@ impl fmt::Debug for Inner {
     }
 }
 
-fn check_role(config: &Config, server: Server, address: &Address) -> Result<()> {
+pub(crate) fn check_role(config: &Config, server: Server, address: &Address) -> Result<()> {
     let variable = &config.variable;
     match (config.role, server.role) {
         (Role::Primary, Role::Replica) => Err(Error::configuration(format!(
@@ -214,11 +231,11 @@ fn unreachable(config: &Config, error: &Error) -> Error {
     Error::configuration(format!("{error}: check that PostgreSQL runs there and that {} is right", config.variable))
 }
 
-const POOL_SIZE: usize = 16;
+pub(crate) const POOL_SIZE: usize = 16;
 const MAX_ROWS_BYTES: usize = 15 * 1024 * 1024;
 
 /// For all attempts at one address.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A function's answer waits for this: as long as for a connection that has to be opened anew.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);

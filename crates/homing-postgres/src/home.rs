@@ -1,5 +1,6 @@
 //! Where writes go: the primary, here or in another region.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
@@ -12,15 +13,16 @@ use tonic::{Response, Status};
 use tracing::{Instrument, debug_span};
 
 use crate::executor::Failure;
+use crate::replicas::{Member, Replicas};
 use crate::report::AnsweredBy;
 use crate::shape::Shape;
-use crate::{Database, DatabaseError, Error, Position, Result, Role};
+use crate::{Database, DatabaseError, Error, Position, Result};
 
 /// The way to the primary.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
     rpc: Rpc,
-    database: Option<Database>,
+    replicas: Replicas,
 }
 
 /// What became of statements on the primary.
@@ -55,21 +57,26 @@ pub(crate) enum Effect {
 }
 
 impl Home {
-    pub(crate) fn new(rpc: Rpc, database: Option<Database>) -> Self {
-        Self { rpc, database }
+    pub(crate) fn new(rpc: Rpc, replicas: Replicas) -> Self {
+        Self { rpc, replicas }
     }
 
     pub(crate) fn rpc(&self) -> &Rpc {
         &self.rpc
     }
 
-    pub(crate) fn database(&self) -> Option<&Database> {
-        self.database.as_ref()
+    pub(crate) fn replicas(&self) -> &Replicas {
+        &self.replicas
+    }
+
+    /// The database that reads go to where nothing else is said.
+    pub(crate) fn database(&self) -> Option<Database> {
+        self.replicas.nearest().map(|member| member.database().clone())
     }
 
     /// The database here, if it is the primary.
-    pub(crate) fn here(&self) -> Option<&Database> {
-        self.database.as_ref().filter(|database| database.role() == Some(Role::Primary))
+    pub(crate) fn here(&self) -> Option<Database> {
+        self.replicas.home().map(|member| member.database().clone())
     }
 
     /// Runs the statements in one transaction on the primary.
@@ -79,9 +86,22 @@ impl Home {
         effect: Effect,
         deadline: Instant,
     ) -> Result<Executed> {
+        let executed = self.execute_there(statements, effect, deadline).await?;
+        if let Some(position) = executed.position {
+            self.replicas.heard(position);
+        }
+        Ok(executed)
+    }
+
+    async fn execute_there(
+        &self,
+        statements: Vec<proto::Statement>,
+        effect: Effect,
+        deadline: Instant,
+    ) -> Result<Executed> {
         let request = proto::ExecuteRequest { database: String::new(), statements };
         if let Some(database) = self.here() {
-            match self.execute_here(database, request.clone(), deadline).await {
+            match self.execute_here(&database, request.clone(), deadline).await {
                 Err(error) if error.is_not_primary() => {}
                 outcome => return outcome,
             }
@@ -89,7 +109,7 @@ impl Home {
         match self.forward(request.clone(), effect, deadline).instrument(debug_span!("forward")).await {
             // Nobody at home: perhaps because home is here by now.
             Err(error) if error.is_not_sent() && !error.is_misuse() => match self.promoted(deadline).await {
-                Some(database) => self.execute_here(database, request, deadline).await,
+                Some(member) => self.execute_here(member.database(), request, deadline).await,
                 None => Err(error),
             },
             outcome => outcome,
@@ -102,7 +122,7 @@ impl Home {
         let (response, place) = match self.here() {
             Some(database) => {
                 let response = database.executor().prepare(sql.to_owned(), deadline).await;
-                let place = self.place_here(database);
+                let place = self.place_here(&database);
                 (response.map_err(|failure| failed(failure, &place))?, place)
             }
             None => {
@@ -191,10 +211,8 @@ impl Home {
     }
 
     /// The database here, if it was promoted since it was last asked.
-    async fn promoted(&self, deadline: Instant) -> Option<&Database> {
-        let database = self.database.as_ref()?;
-        let server = database.pool().ask(deadline).await.ok()?;
-        (server.role == Role::Primary).then_some(database)
+    async fn promoted(&self, deadline: Instant) -> Option<Arc<Member>> {
+        self.replicas.promoted(deadline).await
     }
 
     fn place_here(&self, database: &Database) -> String {

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::Choose;
+
 /// How a [`Repo`](crate::Repo) makes its calls.
 ///
 /// Set for all calls of a handle by [`Repo::with_options`](crate::Repo::with_options), or one at a time by
@@ -20,6 +22,9 @@ pub struct Options {
 
     /// What to do when it takes longer. Default: [`OnLag::ReadFromPrimary`].
     pub on_lag: OnLag,
+
+    /// Which of several replicas a read goes to. Default: [`Choose::Nearest`].
+    pub choose: Choose,
 }
 
 impl Default for Options {
@@ -29,6 +34,7 @@ impl Default for Options {
             call_timeout: CALL_TIMEOUT,
             replay_timeout: REPLAY_TIMEOUT,
             on_lag: OnLag::default(),
+            choose: Choose::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use deadpool_postgres::{
     Connect, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
@@ -28,6 +29,8 @@ pub(crate) struct Pool {
 pub(crate) struct Server {
     pub(crate) role: Role,
     pub(crate) system_identifier: SystemIdentifier,
+    /// When it was started, in microseconds: tells one server from another.
+    pub(crate) started_at: i64,
 }
 
 impl Pool {
@@ -89,6 +92,16 @@ impl Pool {
             .map_err(|error| silent().with_source(error))?;
         note(&self.server, server, &self.address.to_string());
         Ok(server)
+    }
+
+    /// How long the server takes to answer.
+    pub(crate) async fn round_trip(&self, deadline: Instant) -> Result<Duration> {
+        let connection = self.connection(deadline).await?;
+        let began = Instant::now();
+        match timeout_at(deadline, connection.simple_query("")).await {
+            Ok(Ok(_)) => Ok(began.elapsed()),
+            _ => Err(Error::not_sent(format!("the database at {} did not answer", self.address))),
+        }
     }
 
     fn unavailable(&self, error: PoolError) -> Error {
@@ -201,11 +214,12 @@ async fn introduce(client: &Client) -> Result<Server, tokio_postgres::Error> {
                set_config('synchronous_commit',
                           case current_setting('synchronous_commit')
                               when 'off' then 'on' else current_setting('synchronous_commit') end,
-                          false)";
+                          false),
+               (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8";
     let row = client.query_one(SQL, &[]).await?;
     let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
     let system_identifier = SystemIdentifier::from(row.try_get::<_, i64>(1)?.cast_unsigned());
-    Ok(Server { role, system_identifier })
+    Ok(Server { role, system_identifier, started_at: row.try_get(3)? })
 }
 
 fn note(known: &Mutex<Option<Server>>, server: Server, address: &str) {

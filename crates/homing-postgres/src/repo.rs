@@ -2,6 +2,7 @@
 
 mod entities;
 mod functions;
+mod measure;
 mod raw;
 mod read;
 mod statement;
@@ -16,7 +17,7 @@ use crate::home::Home;
 use crate::report::Observer;
 use crate::session::Session;
 use crate::shape::ShapeCache;
-use crate::{Database, OnLag, Options, Report, Wait};
+use crate::{Choose, Database, OnLag, Options, Replicas, Report, Result, Wait};
 
 /// The database, wherever this code runs: reads are answered by the replica here, writes by the primary.
 ///
@@ -32,6 +33,8 @@ pub struct Repo {
     shared: Arc<Shared>,
     session: Session,
     options: Options,
+    /// The only one to read from.
+    replica: Option<Arc<str>>,
     observer: Observer,
 }
 
@@ -50,13 +53,14 @@ struct Shared {
 }
 
 impl Repo {
-    /// A handle for the database here, which may be absent, and the way to the primary region.
-    pub fn new(rpc: Rpc, database: Option<Database>, options: Options) -> Self {
-        let home = Home::new(rpc, database);
+    /// A handle for the databases here, [`Replicas`] or a single [`Database`] or none, and the way to the primary region.
+    pub fn new(rpc: Rpc, replicas: impl Into<Replicas>, options: Options) -> Self {
+        let home = Home::new(rpc, replicas.into());
         Self {
             shared: Arc::new(Shared { home, shapes: ShapeCache::new() }),
             session: Session::default(),
             options,
+            replica: None,
             observer: Observer::default(),
         }
     }
@@ -76,9 +80,37 @@ impl Repo {
         self.shared.home.rpc()
     }
 
-    /// The database here; `None` where the region has no replica.
-    pub fn database(&self) -> Option<&Database> {
+    /// The database that reads go to where nothing else is said; `None` where the region has no replica that can be
+    /// used.
+    pub fn database(&self) -> Option<Database> {
         self.shared.home.database()
+    }
+
+    /// The databases that this node reads from.
+    pub fn replicas(&self) -> &Replicas {
+        self.shared.home.replicas()
+    }
+
+    /// The same handle, whose reads go to the replica of this name, however far behind it is. Where its entry in the
+    /// list stands for several servers, to one of them. Writes go home as ever, and are waited for on that replica.
+    ///
+    /// While it does not answer, [`OnLag`] decides: the primary answers, or the read fails.
+    ///
+    /// ```no_run
+    /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
+    /// let ord = repo.replica("ord")?;
+    /// let rows = ord.query("select count(*) from users", &[]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Misuse, if there is none of that name; the message lists those that there are. A name that is taken out of the
+    /// list later is told by the next read.
+    pub fn replica(&self, name: &str) -> Result<Self> {
+        self.replicas().check_name(name)?;
+        Ok(Self { replica: Some(name.into()), ..self.clone() })
     }
 
     /// The options of this handle.
@@ -116,6 +148,12 @@ impl Repo {
         self.with_options(Options { on_lag, ..self.options })
     }
 
+    /// The same handle with another rule for which of several replicas a read goes to.
+    #[must_use]
+    pub fn with_choose(&self, choose: Choose) -> Self {
+        self.with_options(Options { choose, ..self.options })
+    }
+
     /// The same handle, which reports its calls to `observe`. It is called in the task of the call, right before the
     /// call returns, and must not block.
     #[must_use]
@@ -150,6 +188,7 @@ impl WeakRepo {
             shared: self.shared.upgrade()?,
             session: Session::default(),
             options: self.options,
+            replica: None,
             observer: self.observer.clone(),
         })
     }

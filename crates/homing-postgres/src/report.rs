@@ -16,6 +16,9 @@ pub struct Report {
     /// Who answered it.
     pub answered_by: AnsweredBy,
 
+    /// The name of the replica that answered; `None` where it was the primary. See [`Repo::replica`](crate::Repo::replica).
+    pub replica: Option<Arc<str>>,
+
     /// Where a write is committed. `None` for a read, and where the primary could not be asked for it.
     pub position: Option<Position>,
 
@@ -30,7 +33,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnsweredBy {
-    /// The database next to this node.
+    /// A database that this node reads from itself: one of its replicas, or the primary next to it.
     Here,
 
     /// A node in the primary region.

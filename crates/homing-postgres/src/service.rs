@@ -1,18 +1,25 @@
+use std::sync::Arc;
+
 use homing_proto::v1 as proto;
 use homing_rpc::{Caller, Reason};
 use tonic::{Request, Response, Status};
 
-use crate::Database;
+use crate::replicas::{Member, Replicas};
 
 /// The executor as a gRPC service.
 #[derive(Debug)]
 pub(crate) struct Service {
-    database: Database,
+    replicas: Replicas,
 }
 
 impl Service {
-    pub(crate) fn new(database: Database) -> Self {
-        Self { database }
+    pub(crate) fn new(replicas: Replicas) -> Self {
+        Self { replicas }
+    }
+
+    /// The primary, if it is here; else any database, which will say that it is none.
+    fn member(&self) -> Result<Arc<Member>, Status> {
+        self.replicas.serving().ok_or_else(|| Reason::UnknownDatabase.status("this node has no database"))
     }
 }
 
@@ -25,7 +32,7 @@ impl proto::database_server::Database for Service {
         let deadline = Caller::of(&request)?.deadline;
         let request = request.into_inner();
         check_database(&request.database)?;
-        Ok(Response::new(self.database.executor().execute(request, deadline).await?))
+        Ok(Response::new(self.member()?.database().executor().execute(request, deadline).await?))
     }
 
     async fn prepare(
@@ -35,7 +42,7 @@ impl proto::database_server::Database for Service {
         let deadline = Caller::of(&request)?.deadline;
         let request = request.into_inner();
         check_database(&request.database)?;
-        Ok(Response::new(self.database.executor().prepare(request.sql, deadline).await?))
+        Ok(Response::new(self.member()?.database().executor().prepare(request.sql, deadline).await?))
     }
 }
 

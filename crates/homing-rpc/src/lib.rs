@@ -102,7 +102,8 @@ pub use call::Called;
 pub use caller::Caller;
 pub use channel::PeerChannel;
 pub use discover::{
-    BoxFuture, Discover, DnsConfig, DnsTemplate, FlyDns, Resolution, StaticPeers, discover_from_lookup,
+    BoxFuture, Discover, DnsConfig, DnsTemplate, FlyDns, HostResolver, Resolution, StaticPeers, discover_from_lookup,
+    dns_from_lookup,
 };
 pub use dispatch::{Dispatch, Dispatched};
 pub use error::{Error, Result};

@@ -1,9 +1,11 @@
+mod replicas;
+
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use homing_postgres::{Error, Options, Result};
-use homing_rpc::{Discover, Secret, StaticPeers, Topology, discover_from_lookup};
+use homing_postgres::{Error, Options, ReplicaList, ReplicaSettings, Result};
+use homing_rpc::{Discover, Region, Secret, StaticPeers, Topology, discover_from_lookup};
 
 /// The settings of a node.
 ///
@@ -13,13 +15,17 @@ use homing_rpc::{Discover, Secret, StaticPeers, Topology, discover_from_lookup};
 /// | `HOMING_PRIMARY_REGION`, else `PRIMARY_REGION` | where the primary is | |
 /// | `HOMING_APP`, else `FLY_APP_NAME` | the name of the application, for discovery | |
 /// | `HOMING_DATABASE_URL`, else `DATABASE_URL` | the primary's database, in the primary region | |
-/// | `HOMING_REPLICA_URL` | the replica here, in other regions; may hold `{region}` | reads go to the primary |
+/// | `HOMING_REPLICA_URL` | the replicas to read from: one connection string or several, with or without names: `syd=postgres://…,postgres://…`; may hold `{region}` | reads go to the primary |
+/// | `HOMING_REPLICA_REGIONS` | the regions that `{region}` there stands for: `syd,ams`, one replica each | this region |
+/// | `HOMING_REPLICA_CHOOSE` | which replica a read goes to: `nearest`, `random`, `least-lag` | `nearest` |
+/// | `HOMING_REPLICA_MAX_LAG` | a replica further behind is left out: seconds, or `none` | `30` |
+/// | `HOMING_REPLICA_MAX_LAG_BYTES` | the same, in bytes of the log | `none` |
 /// | `HOMING_SECRET` | the credential between nodes, at least 32 bytes | |
 /// | `HOMING_LISTEN` | where peers reach this node | `[::]:4750`; `127.0.0.1:4750` without a secret |
 /// | `HOMING_PEERS` | the nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
 /// | `HOMING_PEER_DNS` | a name to look up: `{region}.{app}.internal`, or `srv:_homing._tcp.{region}.{app}.internal` | on Fly.io its names |
 /// | `HOMING_REGIONS` | the regions of `HOMING_PEER_DNS`: `iad,syd` | |
-/// | `HOMING_DNS_SERVER` | the DNS server to ask, `address:port` | the system's |
+/// | `HOMING_DNS_SERVER` | the DNS server to ask for peers and replicas, `address:port` | the system's |
 ///
 /// With none of the region settings the node is its own primary: it serves nobody unless `HOMING_LISTEN` says so.
 #[derive(Clone)]
@@ -31,8 +37,20 @@ pub struct Config {
     /// The connection string of the primary's database. Used in the primary region only.
     pub database_url: Option<String>,
 
-    /// The connection string of the replica here. Used in other regions only.
+    /// The connection strings of the replicas to read from, as [`ReplicaList::parse`] takes them: one, or several with
+    /// commas between. A single one without a name is named after the region. In the primary region reads go to the
+    /// primary all the same, unless [`Options::choose`] spreads them.
     pub replica_url: Option<String>,
+
+    /// The replicas to read from, as a list that the application can change; wins over
+    /// [`replica_url`](Self::replica_url).
+    pub replicas: Option<ReplicaList>,
+
+    /// Which names of replicas are names of other regions. The primary region is one in any case.
+    pub replica_regions: Vec<Region>,
+
+    /// How the replicas are used and watched. Their region and [`pool_size`](Self::pool_size) are those of the node.
+    pub replica_settings: ReplicaSettings,
 
     /// Where peers reach this node; `None` serves nobody.
     pub listen: Option<SocketAddr>,
@@ -62,6 +80,9 @@ impl Config {
             topology,
             database_url: None,
             replica_url: None,
+            replicas: None,
+            replica_regions: Vec::new(),
+            replica_settings: ReplicaSettings::default(),
             listen: None,
             secret: None,
             discover: Arc::new(StaticPeers::none()),
@@ -92,10 +113,13 @@ impl Config {
             lookup("HOMING_SECRET").map(Secret::new).transpose().map_err(|error| at("HOMING_SECRET", error))?;
         let listen = listen(&lookup, &topology, secret.is_some())?;
         let port = listen.map_or(DEFAULT_PORT, |address| address.port());
-        let replica_url = lookup("HOMING_REPLICA_URL").map(|url| url.replace("{region}", topology.region().as_str()));
+        let replicas = replicas::from_lookup(&lookup, topology.region())?;
         Ok(Self {
             database_url: lookup("HOMING_DATABASE_URL").or_else(|| lookup("DATABASE_URL")),
-            replica_url,
+            replica_url: replicas.url,
+            replica_regions: replicas.regions,
+            replica_settings: replicas.settings,
+            options: replicas.options,
             listen,
             secret,
             discover: discover_from_lookup(&topology, port, &lookup).map_err(wrong)?,
@@ -202,6 +226,8 @@ mod tests {
             (&[("HOMING_REGION", "Sydney!"), ("HOMING_PRIMARY_REGION", "iad")], "HOMING_REGION"),
             (&[("HOMING_REGION", "syd")], "HOMING_PRIMARY_REGION"),
             (&[("HOMING_PEERS", "iad=nowhere")], "HOMING_PEERS"),
+            (&[("HOMING_REPLICA_URL", "nonsense")], "HOMING_REPLICA_URL"),
+            (&[("HOMING_REPLICA_MAX_LAG", "soon")], "HOMING_REPLICA_MAX_LAG"),
         ] {
             let error = config(settings).unwrap_err();
             assert!(error.is_configuration(), "{error}");

@@ -78,8 +78,9 @@ pub use config::Config;
 pub use context::Context;
 pub use homing_macros::{Entity, Insert, remote};
 pub use homing_postgres::{
-    AnsweredBy, Column, Database, DatabaseError, Entity, Error, FromSql, Insert, Lsn, OnLag, Options, Position, Repo,
-    Report, Result, Role, Row, RowIndex, SqlState, Stages, ToSql, Type, Wait, WeakRepo,
+    AnsweredBy, Choose, Column, Database, DatabaseError, Entity, Error, FromSql, Health, Insert, Lsn, Measure, OnLag,
+    Options, Position, ReadFigures, ReadRow, ReadTable, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas,
+    Repo, Report, Result, Role, Row, RowIndex, SqlState, Stages, ToSql, Type, Wait, WeakRepo,
 };
 pub use homing_rpc::{PeerName, Region, Rpc, Secret, Topology};
 pub use node::{Builder, Node};

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use homing_postgres::{Database, Error, Options, Repo, Report, Result, Role};
+use homing_postgres::{Error, Options, ReplicaList, Replicas, Repo, Report, Result, Role};
 use homing_rpc::{Registry, Rpc, Server, ServerHandle};
 use tracing::{info, warn};
 
@@ -102,11 +102,11 @@ impl Builder {
             return Err(error);
         }
         let config = self.config;
-        let database = database(&config).await?;
+        let replicas = replicas(&config).await?;
         let registry = Arc::new(self.registry);
-        let rpc = rpc(&config, &registry, database.as_ref());
-        let server = serve(&config, &registry, database.as_ref()).await?;
-        let mut repo = Repo::new(rpc, database, config.options);
+        let rpc = rpc(&config, &registry, &replicas);
+        let server = serve(&config, &registry, &replicas).await?;
+        let mut repo = Repo::new(rpc, replicas, config.options);
         if let Some(Observe(observe)) = self.observed {
             repo = repo.with_observer(move |report| observe(report));
         }
@@ -127,44 +127,50 @@ impl std::fmt::Debug for Observe {
     }
 }
 
-async fn database(config: &Config) -> Result<Option<Database>> {
-    let (url, variable, role) = if config.topology.is_primary_region() {
-        (&config.database_url, "DATABASE_URL", Role::Primary)
-    } else {
-        (&config.replica_url, "HOMING_REPLICA_URL", Role::Replica)
+/// What the node reads from, and in the primary region writes to.
+async fn replicas(config: &Config) -> Result<Replicas> {
+    let topology = &config.topology;
+    let primary = if topology.is_primary_region() { Some(primary(config)?) } else { None };
+    let list = match (&config.replicas, &config.replica_url) {
+        (Some(list), _) => list.clone(),
+        (None, Some(text)) => {
+            let mut others = config.replica_regions.clone();
+            others.push(topology.primary_region().clone());
+            ReplicaList::parse(text, "HOMING_REPLICA_URL")?.in_regions(topology.region(), &others)
+        }
+        (None, None) => ReplicaList::none(),
     };
-    match (url, role) {
-        (Some(url), _) => {
-            let settings = homing_postgres::Config::new(url, role).with_variable(variable);
-            Ok(Some(Database::connect(settings.with_pool_size(config.pool_size)).await?))
-        }
-        (None, Role::Replica) => {
-            warn!(
-                region = %config.topology.region(),
-                "no replica here: reads go to the primary region; set HOMING_REPLICA_URL to read here"
-            );
-            Ok(None)
-        }
-        (None, Role::Primary) => Err(Error::configuration(
-            "there is no database: set DATABASE_URL to the connection string of the primary, as in \
-             postgres://user:password@host:5432/database",
-        )),
+    if primary.is_none() && config.replicas.is_none() && config.replica_url.is_none() {
+        warn!(
+            region = %topology.region(),
+            "no replica here: reads go to the primary region; set HOMING_REPLICA_URL to read here"
+        );
     }
+    let settings = config.replica_settings.clone().with_pool_size(config.pool_size);
+    Replicas::start(primary, &list, settings.with_region(topology.region().clone())).await
 }
 
-fn rpc(config: &Config, registry: &Arc<Registry>, database: Option<&Database>) -> Rpc {
+fn primary(config: &Config) -> Result<homing_postgres::Config> {
+    let Some(url) = &config.database_url else {
+        return Err(Error::configuration(
+            "there is no database: set DATABASE_URL to the connection string of the primary, as in \
+             postgres://user:password@host:5432/database",
+        ));
+    };
+    let settings = homing_postgres::Config::new(url, Role::Primary).with_variable("DATABASE_URL");
+    Ok(settings.with_pool_size(config.pool_size))
+}
+
+fn rpc(config: &Config, registry: &Arc<Registry>, replicas: &Replicas) -> Rpc {
     let mut rpc =
         Rpc::builder(config.topology.clone()).discover(Arc::clone(&config.discover)).functions(Arc::clone(registry));
     if let Some(secret) = &config.secret {
         rpc = rpc.secret(secret.clone());
     }
-    if let Some(database) = database {
-        rpc = rpc.positions(Arc::new(database.clone())).states(Arc::new(database.clone()));
-    }
-    rpc.build()
+    rpc.positions(Arc::new(replicas.clone())).states(Arc::new(replicas.clone())).build()
 }
 
-async fn serve(config: &Config, registry: &Arc<Registry>, database: Option<&Database>) -> Result<Option<ServerHandle>> {
+async fn serve(config: &Config, registry: &Arc<Registry>, replicas: &Replicas) -> Result<Option<ServerHandle>> {
     let Some(listen) = config.listen else {
         return Ok(None);
     };
@@ -172,11 +178,9 @@ async fn serve(config: &Config, registry: &Arc<Registry>, database: Option<&Data
     if let Some(secret) = &config.secret {
         server = server.secret(secret.clone());
     }
-    if let Some(database) = database {
-        server = server
-            .positions(Arc::new(database.clone()))
-            .states(Arc::new(database.clone()))
-            .service(database.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
-    }
+    server = server
+        .positions(Arc::new(replicas.clone()))
+        .states(Arc::new(replicas.clone()))
+        .service(replicas.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
     Ok(Some(server.start().await?))
 }

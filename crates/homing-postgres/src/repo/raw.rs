@@ -10,7 +10,7 @@ use super::statement::Parameters;
 use super::write::{Committed, Output, report};
 use crate::home::Effect;
 use crate::sql::{self, Destination};
-use crate::{Error, Result, Role, Row, Wait};
+use crate::{Error, Result, Row, Wait};
 
 /// # Raw SQL
 ///
@@ -111,7 +111,18 @@ impl Repo {
             }
             // Nobody has said whether it writes, so it is treated as if it did. But the replica was just asked for what
             // this session has to see, and is not waited for once more.
-            Local::Elsewhere => self.without_waiting().write(operation, sql, parameters, read).await,
+            Local::Elsewhere => {
+                let mut read = Some(read);
+                let once = |output| read.take().expect("called once")(output);
+                match self.without_waiting().write(operation, sql, parameters, once).await {
+                    Err(error) => {
+                        let output = self.instead(error, operation, sql, parameters).await?;
+                        // What was not sent has no output.
+                        read.take().expect("not called yet")(output)
+                    }
+                    outcome => outcome,
+                }
+            }
         }
     }
 
@@ -124,7 +135,7 @@ impl Repo {
     }
 
     fn is_primary_here(&self) -> bool {
-        self.database().is_some_and(|database| database.role() == Some(Role::Primary))
+        self.choose_here(None, &[]).is_ok_and(|member| member.is_some_and(|member| member.is_home()))
     }
 }
 

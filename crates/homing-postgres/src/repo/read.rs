@@ -1,21 +1,32 @@
 //! A read: from the replica here if it is far enough, else from the primary.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
-use tracing::{Instrument, Span, debug, debug_span};
+use tracing::{Instrument, Span, debug, debug_span, warn};
 
 use super::Repo;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
 use super::write::{Output, outputs, record, report};
 use crate::home::Effect;
 use crate::pool::Connection;
+use crate::replicas::{Member, Wanted};
 use crate::report::{AnsweredBy, Report, Stages};
 use crate::shape::Shape;
 use crate::sql::{self, Destination};
 use crate::tracker::WaitError;
 use crate::{Database, DatabaseError, Error, OnLag, Position, Result, Role, Row, Verdict};
+
+/// Whether a server could be asked.
+#[derive(Debug)]
+enum Ran {
+    Here(Local),
+
+    /// No: try another one.
+    Nowhere,
+}
 
 /// What the database here said to a statement.
 #[derive(Debug)]
@@ -52,7 +63,12 @@ impl Repo {
                 Local::Writes => Effect::Writes,
                 Local::Elsewhere => effect,
             };
-            Ok(self.read_from_primary(operation, started, sql, parameters, effect).await?.rows)
+            match self.read_from_primary(operation, started, sql, parameters, effect).await {
+                Err(error) if destination == Destination::Anywhere => {
+                    Ok(self.instead(error, operation, sql, parameters).await?.rows)
+                }
+                outcome => Ok(outcome?.rows),
+            }
         }
         .instrument(span)
         .await
@@ -65,25 +81,68 @@ impl Repo {
         sql: &str,
         parameters: &Parameters<'_>,
     ) -> Result<Local> {
-        let started = Instant::now();
-        let Some(database) = self.current_here().instrument(debug_span!("replay_wait")).await? else {
-            return Ok(Local::Elsewhere);
-        };
-        let waited = started.elapsed();
-        let local = self.run_here(database, sql, parameters).await?;
-        if let Local::Rows(_) = local {
-            let execute = started.elapsed() - waited;
-            let report = Report {
-                operation,
-                answered_by: AnsweredBy::Here,
-                position: None,
-                attempts: 0,
-                stages: Stages { execute, replay_wait: waited, ..Stages::default() },
+        let mut failed = Vec::new();
+        while failed.len() < MOST_REPLICAS_TRIED {
+            let started = Instant::now();
+            let Some(member) = self.current_here(&failed).instrument(debug_span!("replay_wait")).await? else {
+                break;
             };
-            record(&Span::current(), &report);
-            self.observer.observe(&report);
+            let waited = started.elapsed();
+            match self.run_here(&member, sql, parameters).await? {
+                Ran::Here(local) => {
+                    if let Local::Rows(_) = local {
+                        self.report_read(operation, &member, waited, started.elapsed() - waited);
+                    }
+                    return Ok(local);
+                }
+                Ran::Nowhere => {
+                    self.replicas().suspect(&member);
+                    failed.push(member.id());
+                }
+            }
         }
-        Ok(local)
+        Ok(Local::Elsewhere)
+    }
+
+    fn report_read(&self, operation: &'static str, member: &Member, replay_wait: Duration, execute: Duration) {
+        let report = Report {
+            operation,
+            answered_by: AnsweredBy::Here,
+            replica: (!member.is_home()).then(|| Arc::clone(member.name())),
+            position: None,
+            attempts: 0,
+            stages: Stages { execute, replay_wait, ..Stages::default() },
+        };
+        record(&Span::current(), &report);
+        self.observer.observe(&report);
+    }
+
+    /// The primary cannot be reached. A replica that was left out because it is too far behind is better than nothing,
+    /// if it has what this session has to see.
+    pub(super) async fn instead(
+        &self,
+        error: Error,
+        operation: &'static str,
+        sql: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<Output> {
+        let is_out_of_reach = error.is_not_sent() && !error.is_misuse() && !error.is_configuration();
+        if !is_out_of_reach || self.options.on_lag == OnLag::Fail {
+            return Err(error);
+        }
+        let position = self.session.wanted().map(|wanted| wanted.position);
+        let Some(member) = self.replicas().last_resort(self.replica.as_deref(), position) else {
+            return Err(error);
+        };
+        let started = Instant::now();
+        match self.run_here(&member, sql, parameters).await {
+            Ok(Ran::Here(Local::Rows(output))) => {
+                warn!(replica = %member.name(), %error, "answered by a replica that is too far behind");
+                self.report_read(operation, &member, Duration::ZERO, started.elapsed());
+                Ok(output)
+            }
+            _ => Err(error),
+        }
     }
 
     /// Runs a statement on the primary and moves the session to what it has seen there: a later read on the replica
@@ -106,39 +165,67 @@ impl Repo {
         Ok(outputs(executed, &shapes)?.remove(0))
     }
 
+    /// The replica that a read of this handle goes to, waiting aside. `None` if the primary is to answer it.
+    pub(super) fn choose_here(&self, position: Option<Position>, except: &[u64]) -> Result<Option<Arc<Member>>> {
+        let is_behind = self.session.is_behind();
+        self.choose_as(position, is_behind, except)
+    }
+
+    /// The same, for somebody who has waited long enough.
+    pub(super) fn choose_reached(&self, position: Position) -> Result<Option<Arc<Member>>> {
+        self.choose_as(Some(position), true, &[])
+    }
+
+    fn choose_as(&self, position: Option<Position>, is_behind: bool, except: &[u64]) -> Result<Option<Arc<Member>>> {
+        let (choose, name) = (self.options.choose, self.replica.as_deref());
+        self.replicas().choose(&Wanted { choose, name, position, is_behind, except })
+    }
+
     /// The database here, if it has everything that this session has to see, now or within the limit.
-    async fn current_here(&self) -> Result<Option<&Database>> {
-        let Some(database) = self.home().database() else {
-            return Ok(None);
+    async fn current_here(&self, except: &[u64]) -> Result<Option<Arc<Member>>> {
+        let wanted = self.session.wanted();
+        let Some(member) = self.choose_here(wanted.map(|wanted| wanted.position), except)? else {
+            return match &self.replica {
+                Some(name) => self.without(Error::not_sent(format!("the replica {name} does not answer"))),
+                None => Ok(None),
+            };
         };
-        if database.role() == Some(Role::Primary) {
-            return Ok(Some(database));
-        }
-        let Some(wanted) = self.session.wanted() else {
-            return Ok(Some(database));
+        let Some(wanted) = wanted.filter(|_| !member.is_home()) else {
+            return Ok(Some(member));
         };
         let position = wanted.position;
+        if member.is_known_to_have_reached(position) {
+            self.session.caught_up(position);
+            return Ok(Some(member));
+        }
         if wanted.behind {
-            if has_caught_up(database, position).await {
+            if has_caught_up(member.database(), position).await {
                 self.session.caught_up(position);
-                return Ok(Some(database));
+                return Ok(Some(member));
             }
             return self.without(Error::not_sent(self.lagging()));
         }
         let deadline = Instant::now() + self.options.replay_timeout;
-        match database.tracker().wait(position, deadline).await {
-            Ok(()) => Ok(Some(database)),
-            Err(error) => {
-                if error == WaitError::TimedOut {
-                    self.session.fell_behind();
-                }
-                debug!(%error, %position, "the replica here cannot answer");
-                self.without(Error::not_sent(self.lagging()).with_source(error))
-            }
+        match member.database().tracker().wait(position, deadline).await {
+            Ok(()) => Ok(Some(member)),
+            Err(error) => self.current_elsewhere(position, error),
         }
     }
 
-    fn without(&self, error: Error) -> Result<Option<&Database>> {
+    /// The replica that was waited for in vain is not the only one.
+    fn current_elsewhere(&self, position: Position, error: WaitError) -> Result<Option<Arc<Member>>> {
+        let other = self.choose_reached(position)?;
+        if let Some(other) = other.filter(|other| other.is_known_to_have_reached(position)) {
+            return Ok(Some(other));
+        }
+        if error == WaitError::TimedOut {
+            self.session.fell_behind();
+        }
+        debug!(%error, %position, "the replica here cannot answer");
+        self.without(Error::not_sent(self.lagging()).with_source(error))
+    }
+
+    fn without(&self, error: Error) -> Result<Option<Arc<Member>>> {
         match self.options.on_lag {
             OnLag::ReadFromPrimary => Ok(None),
             OnLag::Fail => Err(error),
@@ -149,7 +236,8 @@ impl Repo {
         format!("the replica here in {} has not replayed what this session has to see", self.region())
     }
 
-    async fn run_here(&self, database: &Database, sql: &str, parameters: &Parameters<'_>) -> Result<Local> {
+    async fn run_here(&self, member: &Member, sql: &str, parameters: &Parameters<'_>) -> Result<Ran> {
+        let database = member.database();
         let deadline = Instant::now() + self.options.call_timeout;
         let is_replica = database.role() != Some(Role::Primary);
         for attempt in 1.. {
@@ -157,15 +245,16 @@ impl Repo {
                 Ok(connection) => connection,
                 Err(error) if is_replica => {
                     debug!(%error, "the replica here cannot answer");
-                    return Ok(Local::Elsewhere);
+                    return Ok(Ran::Nowhere);
                 }
                 Err(error) => return Err(error),
             };
             let error = match timed(deadline, self.query_here(&connection, sql, parameters)).await {
-                Some(Ok(output)) => return Ok(Local::Rows(output)),
+                Some(Ok(output)) => return Ok(Ran::Here(Local::Rows(output))),
                 Some(Err(error)) => error,
                 None => {
                     abandon(connection).await;
+                    self.replicas().suspect(member);
                     return Err(Error::rejected(format!(
                         "the database here, at {}, did not answer the read in time: raise call_timeout",
                         database.pool().address()
@@ -174,8 +263,10 @@ impl Repo {
             };
             match consequence(&error, is_replica) {
                 Consequence::Again if attempt < ATTEMPTS => connection.forget_statements(),
-                Consequence::Writes => return Ok(Local::Writes),
-                Consequence::Elsewhere | Consequence::Again if is_replica => return Ok(Local::Elsewhere),
+                Consequence::Writes => return Ok(Ran::Here(Local::Writes)),
+                // What one replica does not know yet, or has taken away, is with the primary for sure.
+                Consequence::Elsewhere if is_replica => return Ok(Ran::Here(Local::Elsewhere)),
+                Consequence::Again if is_replica => return Ok(Ran::Nowhere),
                 _ => return Err(failed(error, database)),
             }
         }
@@ -290,6 +381,9 @@ async fn abandon(connection: Connection) {
         debug!(%error, "cannot cancel a read");
     }
 }
+
+/// Who asks a third one in vain asks the primary.
+const MOST_REPLICAS_TRIED: usize = 3;
 
 /// A read is cheap to repeat once: a conflict that comes back will not go away.
 const ATTEMPTS: u32 = 2;

@@ -10,5 +10,6 @@ mod local;
 mod peers;
 mod positions;
 mod raw;
+mod replicas;
 mod types;
 mod writes;
