@@ -36,7 +36,7 @@ impl Regions {
             eprintln!("Starting three regions: a primary in iad, replicas in ams and syd");
             let Some(world) = interrupt.or(start(binaries)).await.transpose()? else { return Ok(interrupted()) };
             let measure = Measure::default().with_time(time).with_statement(&self.statement);
-            let table = interrupt.or(measure_from(&world, &self.from, &measure)).await;
+            let table = interrupt.or(Box::pin(measure_from(&world, &self.from, &measure))).await;
             world.shutdown().await;
             let Some(table) = table.transpose()? else { return Ok(interrupted()) };
             println!("\nReads from {}: {}\n\n{table}", self.from, self.statement);

@@ -86,7 +86,8 @@ impl Home {
         effect: Effect,
         deadline: Instant,
     ) -> Result<Executed> {
-        let executed = self.execute_there(statements, effect, deadline).await?;
+        // Boxed, so that the futures of callers stay small enough for the compiler.
+        let executed = Box::pin(self.execute_there(statements, effect, deadline)).await?;
         if let Some(position) = executed.position {
             self.replicas.heard(position);
         }

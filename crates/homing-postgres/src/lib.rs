@@ -24,6 +24,9 @@
 //! - [`Repo`] is the handle of an application: entity calls, raw SQL, calls of named functions.
 //! - [`Database`] is the server next to this node: its address, its pool, its [`Tracker`], and the executor that runs
 //!   what peers forward to it.
+//! - [`Replicas`] is the set of databases that a node reads from: a [`ReplicaList`] that may change while it runs, a
+//!   choice among those that are up and not too far behind ([`Choose`]), one by name ([`Repo::replica`]), and the
+//!   figures of each ([`Repo::measure_reads`]).
 //! - [`Tracker`] follows how far that server has replayed and wakes those who wait for a [`Position`].
 //!
 //! # Guarantees
@@ -33,9 +36,11 @@
 //! - **Known fate.** A failed write says whether it was not sent, rejected, committed, or whether nobody knows. See
 //!   [`Error`].
 //! - **No lost history.** A position of one timeline is never taken as reached on another because the numbers say so.
-//! - **Idle is free.** While nobody waits, the tracker asks nothing.
+//! - **Idle is free.** While nobody waits, the tracker asks nothing; while no reads are made, no replica is asked how far
+//!   behind it is.
 //! - **Staleness.** A read that follows no write of its session may be as old as the replica is; a read that follows
-//!   one is not older than that write.
+//!   one is not older than that write. A replica that is known to be further behind than
+//!   [`ReplicaSettings::max_lag`] is not read from, unless it is asked for by name or the primary cannot be reached.
 //!
 //! A write is sent once. If the answer is lost its outcome is unknown, and the error says so; it is repeated on another
 //! peer only where the first one certainly did not execute it.

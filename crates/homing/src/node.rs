@@ -102,7 +102,7 @@ impl Builder {
             return Err(error);
         }
         let config = self.config;
-        let replicas = replicas(&config).await?;
+        let replicas = Box::pin(replicas(&config)).await?;
         let registry = Arc::new(self.registry);
         let rpc = rpc(&config, &registry, &replicas);
         let server = serve(&config, &registry, &replicas).await?;

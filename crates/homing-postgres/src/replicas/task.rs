@@ -101,6 +101,7 @@ impl Task {
     }
 
     pub(super) async fn run(mut self) {
+        let _last_words = LastWords;
         loop {
             let look_at = self.next_look();
             let resolve_at = self.entries.iter().filter_map(Entry::next_resolution).min();
@@ -396,6 +397,17 @@ fn report(server: &Watched, change: Change, error: Option<String>) {
         Health::Up => info!(%address, before = ?change.from, "the replica is back"),
         Health::TooFarBehind => warn!(%address, "the replica is too far behind: it is left out until it has caught up"),
         Health::Down => warn!(%address, error, "the replica does not answer: it is left out until it does"),
+    }
+}
+
+/// What is known of the replicas stays as it was: reads go on, and nobody comes back or is left out any more.
+struct LastWords;
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the task of the replicas panicked: restart the node");
+        }
     }
 }
 

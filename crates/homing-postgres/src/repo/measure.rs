@@ -33,11 +33,11 @@ impl Repo {
         for replica in self.replicas().status() {
             // The primary next to this node is measured below.
             if replica.role != Some(crate::Role::Primary) || replica.region.is_some() {
-                let figures = self.measure_replica(&replica.name, measure).await;
+                let figures = Box::pin(self.measure_replica(&replica.name, measure)).await;
                 rows.push(row(replica.name.to_string(), figures));
             }
         }
-        let figures = self.measure_primary(measure).await;
+        let figures = Box::pin(self.measure_primary(measure)).await;
         rows.push(row(format!("{} (primary)", self.primary_region()), figures));
         Ok(ReadTable::new(rows))
     }

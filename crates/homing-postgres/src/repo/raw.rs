@@ -116,7 +116,7 @@ impl Repo {
                 let once = |output| read.take().expect("called once")(output);
                 match self.without_waiting().write(operation, sql, parameters, once).await {
                     Err(error) => {
-                        let output = self.instead(error, operation, sql, parameters).await?;
+                        let output = Box::pin(self.instead(error, operation, sql, parameters)).await?;
                         // What was not sent has no output.
                         read.take().expect("not called yet")(output)
                     }

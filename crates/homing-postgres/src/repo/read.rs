@@ -65,7 +65,7 @@ impl Repo {
             };
             match self.read_from_primary(operation, started, sql, parameters, effect).await {
                 Err(error) if destination == Destination::Anywhere => {
-                    Ok(self.instead(error, operation, sql, parameters).await?.rows)
+                    Ok(Box::pin(self.instead(error, operation, sql, parameters)).await?.rows)
                 }
                 outcome => Ok(outcome?.rows),
             }
