@@ -122,6 +122,9 @@ impl ReplicaList {
         let single = entries.len() == 1;
         let replicas = entries.into_iter().enumerate().map(|(index, (name, url))| {
             let place = if single { variable.to_owned() } else { format!("{variable}, entry {},", index + 1) };
+            if url.trim().is_empty() {
+                return Err(Error::configuration(format!("{place} is empty: there is a comma too many")));
+            }
             let config = Address::parse(url.trim(), &place)?;
             let name = name.map_or_else(|| Address::name_of(&config), str::to_owned);
             Ok(Replica { name: name.into(), url: url.trim().to_owned(), region: None })
@@ -359,8 +362,8 @@ mod tests {
             ("geheim", "HOMING_REPLICA_URL is not a connection string"),
             ("postgres://one/db,geheim", "HOMING_REPLICA_URL, entry 2, is not a connection string"),
             ("postgres://one/db,syd=geheim", "entry 2, is not"),
-            ("postgres://one/db,,postgres://two/db", "entry 2, is not"),
-            ("postgres://one/db,", "entry 2, is not"),
+            ("postgres://one/db,,postgres://two/db", "entry 2, is empty"),
+            ("postgres://one/db,", "entry 2, is empty"),
             ("postgres://one/db,postgres://app:geheim@two:port/db", "entry 2, is not"),
             ("postgres://one/db,mysql://app:geheim@two/db", "entry 2, is not"),
             ("syd=postgres://one/db,syd=postgres://app:geheim@two/db", "two replicas are named syd"),
