@@ -412,8 +412,8 @@ mod tests {
             known.into_iter().map(|replica| replica.region.map(|region| region.to_string())).collect::<Vec<_>>()
         };
         let (syd, iad) = (Some("syd".to_owned()), Some("iad".to_owned()));
-        assert_eq!(regions("postgres://one/db"), [syd.clone()]);
-        assert_eq!(regions("syd=postgres://1/d,iad=postgres://2/d,x=postgres://3/d"), [syd, iad, None]);
+        assert_eq!(regions("syd=postgres://1/d,iad=postgres://2/d,x=postgres://3/d"), [syd.clone(), iad, None]);
+        assert_eq!(regions("postgres://one/db"), [syd]);
         assert_eq!(regions("x=postgres://one/db"), [None]);
     }
 
