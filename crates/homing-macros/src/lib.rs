@@ -123,7 +123,7 @@ pub fn derive_insert(item: TokenStream) -> TokenStream {
 /// # }
 /// ```
 ///
-/// The function takes its `homing::Context` first and then up to 8 owned arguments, and returns `homing::Result`. Serde
+/// The function takes its `homing::Context` first and then up to 16 owned arguments, and returns `homing::Result`. Serde
 /// reads and writes the arguments and the result. In the function's place stands a type of the same name, visibility
 /// and documentation:
 ///
@@ -137,6 +137,17 @@ pub fn derive_insert(item: TokenStream) -> TokenStream {
 ///
 /// - `#[homing::remote(name = "billing.close")]`: the name on the wire, by default the function's own. Two builds of an
 ///   application find the function by this name while one replaces the other.
+/// - `#[homing::remote(transactional)]`: the function runs inside one transaction on the primary. `ctx.repo()` is that
+///   transaction: all of its writes are committed when the function returns `Ok`, and none when it returns an error, panics
+///   or runs out of time.
+/// - `#[homing::remote(idempotent)]`: running the function twice does no more than running it once. A call whose answer was
+///   lost is repeated until its deadline, where without the marker its outcome would be unknown.
+///
+/// # Two builds
+///
+/// While one build of an application replaces another, both may call each other. A new parameter at the end has to be an
+/// `Option`, or anything else that serde reads from null: callers of the old build do not send it, and functions of the
+/// old build accept it while it is `None`. Fields of structs are found by name; give new ones `#[serde(default)]`.
 #[proc_macro_attribute]
 pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
     remote::expand(options.into(), item.into()).into()

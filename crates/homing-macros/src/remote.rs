@@ -23,14 +23,14 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         }
     };
     let mut errors = Errors::default();
-    let name = read_name(options, &function.signature.ident, &mut errors);
+    let options = Options::read(options, &function.signature.ident, &mut errors);
     signature::correct_qualifiers(&mut function.signature, &mut errors);
     let parts = Parts::read(&function.signature, &mut errors);
     let expansion = match parts {
-        Some(parts) => expansion::expansion(&function, &name, &parts),
+        Some(parts) => expansion::expansion(&function, &options, &parts),
         // Most likely inside an `impl`, where there is no place for a type.
         None if function.signature.receiver().is_some() => item,
-        None => expansion::stand_in(&function, &name),
+        None => expansion::stand_in(&function, &options.name),
     };
     quote! { #errors #expansion }
 }
@@ -65,17 +65,32 @@ fn starts_function(input: ParseStream<'_>) -> bool {
     qualified || other || input.peek(Token![fn])
 }
 
-/// The name on the wire.
-fn read_name(tokens: TokenStream, function: &Ident, errors: &mut Errors) -> LitStr {
-    let mut name = None;
-    options::read_list(tokens, errors, |option, value| match option.to_string().as_str() {
-        "name" => {
-            let text = options::text(option, NAME, value)?;
-            options::set(&mut name, option, options::checked(text, name::function_fault)?)
+/// What is said of a function.
+struct Options {
+    /// The name on the wire.
+    name: LitStr,
+    idempotent: bool,
+    transactional: bool,
+}
+
+impl Options {
+    fn read(tokens: TokenStream, function: &Ident, errors: &mut Errors) -> Self {
+        let (mut name, mut idempotent, mut transactional) = (None, None, None);
+        options::read_list(tokens, errors, |option, value| match option.to_string().as_str() {
+            "name" => {
+                let text = options::text(option, NAME, value)?;
+                options::set(&mut name, option, options::checked(text, name::function_fault)?)
+            }
+            "idempotent" => options::set(&mut idempotent, option, options::flag(option, value)?),
+            "transactional" => options::set(&mut transactional, option, options::flag(option, value)?),
+            _ => Err(options::unknown(option, &format!("`{NAME}`, `idempotent` and `transactional`"))),
+        });
+        Self {
+            name: name.unwrap_or_else(|| LitStr::new(&function.unraw().to_string(), function.span())),
+            idempotent: idempotent.is_some(),
+            transactional: transactional.is_some(),
         }
-        _ => Err(options::unknown(option, &format!("`{NAME}`"))),
-    });
-    name.unwrap_or_else(|| LitStr::new(&function.unraw().to_string(), function.span()))
+    }
 }
 
 const NAME: &str = "name = \"billing.import\"";
@@ -168,6 +183,17 @@ mod tests {
     }
 
     #[test]
+    fn markers_become_constants() {
+        let function = "async fn f(_: Context) -> Result<()> {}";
+        let plain = expand(TokenStream::new(), tokens(function)).to_string();
+        assert!(!plain.contains("IDEMPOTENT") && !plain.contains("TRANSACTIONAL"), "{plain}");
+        let both = expand(tokens("idempotent, transactional"), tokens(function)).to_string();
+        for marker in ["IDEMPOTENT", "TRANSACTIONAL"] {
+            assert!(both.contains(&format!("const {marker} : :: core :: primitive :: bool = true ;")), "{both}");
+        }
+    }
+
+    #[test]
     fn options_that_cannot_be_read_are_reported_and_the_function_stands() {
         let reported = |options: &str, expected: &[(&str, &str)]| {
             let expansion = expand(tokens(options), tokens("async fn f(_: Context) -> Result<()> {}"));
@@ -177,7 +203,11 @@ mod tests {
         reported(
             "timeout = 5, name",
             &[
-                ("timeout", "unknown option `timeout`; known here: `name = \"billing.import\"`"),
+                (
+                    "timeout",
+                    "unknown option `timeout`; known here: `name = \"billing.import\"`, `idempotent` and \
+                     `transactional`",
+                ),
                 ("name", "`name` needs a value: write `name = \"billing.import\"`"),
             ],
         );
@@ -187,6 +217,9 @@ mod tests {
         reported("\"f\"", &[("\"f\"", "expected the name of an option")]);
         reported("name = \"\"", &[("\"\"", "the name of a function cannot be empty")]);
         reported("name = \"a\", name = \"b\"", &[("name", "`name` is given twice")]);
+        reported("idempotent, idempotent", &[("idempotent", "`idempotent` is given twice")]);
+        let alone = "`transactional` takes no value: write `transactional` alone";
+        reported("transactional = true", &[("transactional", alone)]);
     }
 
     #[test]
@@ -245,23 +278,18 @@ mod tests {
                 ("ref i", plain),
                 ("#[cfg(unix)]", cfg),
                 ("impl", opaque),
-                (
-                    "ref i: u8, #[cfg(unix)] j: impl Into<u8>",
-                    "a remote function takes 8 arguments at most: put some of them into a struct that serde can read \
-                     and write",
-                ),
             ],
         );
     }
 
     #[test]
-    fn eight_arguments_are_not_too_many() {
-        let eight = "a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8";
-        assert_reported(expanded(&format!("async fn f(ctx: Context, {eight}) -> Result<()> {{}}")), &[]);
-        let most = "a remote function takes 8 arguments at most: put some of them into a struct that serde can read \
+    fn sixteen_arguments_are_not_too_many() {
+        let sixteen = ('a'..='p').map(|name| format!("{name}: u8")).collect::<Vec<_>>().join(", ");
+        assert_reported(expanded(&format!("async fn f(ctx: Context, {sixteen}) -> Result<()> {{}}")), &[]);
+        let most = "a remote function takes 16 arguments at most: put some of them into a struct that serde can read \
                     and write";
-        let nine = format!("async fn f(ctx: Context, {eight}, i: u8) -> Result<()> {{}}");
-        assert_reported(expanded(&nine), &[("i: u8", most)]);
+        let more = format!("async fn f(ctx: Context, {sixteen}, q: u8) -> Result<()> {{}}");
+        assert_reported(expanded(&more), &[("q: u8", most)]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Arguments {
         self.0
     }
 
-    /// Decodes them into a tuple of up to eight, for example `decode::<(i64, Option<String>)>()`.
+    /// Decodes them into a tuple of up to sixteen, for example `decode::<(i64, Option<String>)>()`.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl Arguments {
     }
 }
 
-/// What can be sent as the arguments of a function: a tuple of up to eight values for as many arguments, or a reference
+/// What can be sent as the arguments of a function: a tuple of up to sixteen values for as many arguments, or a reference
 /// to a value for one argument.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as the arguments of a function",
@@ -66,7 +66,7 @@ impl IntoArguments for Arguments {
     }
 }
 
-/// What arguments decode into: a tuple of up to eight.
+/// What arguments decode into: a tuple of up to sixteen.
 #[diagnostic::on_unimplemented(
     message = "the arguments of a function cannot be decoded into `{Self}`",
     label = "not a tuple of deserializable values",
@@ -149,6 +149,14 @@ tuples! {
     (A B C D E F)
     (A B C D E F G)
     (A B C D E F G H)
+    (A B C D E F G H I)
+    (A B C D E F G H I J)
+    (A B C D E F G H I J K)
+    (A B C D E F G H I J K L)
+    (A B C D E F G H I J K L M)
+    (A B C D E F G H I J K L M N)
+    (A B C D E F G H I J K L M N O)
+    (A B C D E F G H I J K L M N O P)
 }
 
 /// Null: what a missing argument decodes from.

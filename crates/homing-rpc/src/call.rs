@@ -12,7 +12,9 @@ use tokio::time::{self, Instant};
 use tonic::Status;
 use tracing::Instrument;
 
-use crate::{Arguments, Caller, Details, Dispatch, Error, IntoArguments, PeerName, Reason, Region, Result, Rpc, codec};
+use crate::{
+    Arguments, Caller, Details, Dispatch, Error, IntoArguments, PeerName, Reason, Region, Result, Retry, Rpc, codec,
+};
 
 /// What a function returned, and how it came about.
 #[derive(Clone, Debug)]
@@ -38,7 +40,8 @@ impl Rpc {
     /// Runs a function in a region and returns its result. In the own region it is run in place, without network, but
     /// through the same encoding.
     ///
-    /// The call is sent again to another peer only while it was provably not executed.
+    /// The call is sent again to another peer only while it was provably not executed; that of a function which this
+    /// node has registered as idempotent also when its answer was lost.
     ///
     /// ```no_run
     /// # use homing_rpc::*;
@@ -125,11 +128,19 @@ impl Rpc {
     ) -> Result<Called<R>> {
         let request = CallRequest { function: function.to_owned(), arguments: arguments.into_encoded() };
         self.check_size(&request)?;
-        let dispatch = Dispatch::new(deadline).with_operation(function.to_owned());
+        let dispatch = Dispatch::new(deadline).with_operation(function.to_owned()).with_retry(self.retry_of(function));
         if region == self.topology().region() {
             self.call_in_place(request, &dispatch).await
         } else {
             self.call_remote(region, request, dispatch).await
+        }
+    }
+
+    /// Nodes of one application have the same functions, so the own registry knows what may be repeated.
+    fn retry_of(&self, function: &str) -> Retry {
+        match self.offer().functions.function(function) {
+            Some(function) if function.is_idempotent() => Retry::Always,
+            _ => Retry::NotProcessed,
         }
     }
 

@@ -16,6 +16,12 @@ pub trait Function: Send + Sync + 'static {
     /// The name, unique within a registry.
     fn name(&self) -> &str;
 
+    /// Whether running it twice does no more than running it once. Then a caller that has registered a function of this
+    /// name repeats a call whose answer was lost, until its deadline. Default: no.
+    fn is_idempotent(&self) -> bool {
+        false
+    }
+
     /// Runs the function. The result is one CBOR item.
     ///
     /// # Cancel safety

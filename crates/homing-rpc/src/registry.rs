@@ -66,7 +66,25 @@ impl Registry {
         R: Serialize + Send + 'static,
         E: Into<FunctionError> + Send + 'static,
     {
-        self.register(Closure { name: name.into(), function, parameters: PhantomData::<fn(A)> })
+        let (name, idempotent) = (name.into(), false);
+        self.register(Closure { name, idempotent, function, parameters: PhantomData::<fn(A)> })
+    }
+
+    /// [`register_fn`](Self::register_fn) for a function that may be run twice, see [`Function::is_idempotent`].
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Self::register).
+    pub fn register_idempotent_fn<F, Fut, A, R, E>(&mut self, name: impl Into<String>, function: F) -> Result<()>
+    where
+        F: Fn(CallContext, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        A: FromArguments + Send + 'static,
+        R: Serialize + Send + 'static,
+        E: Into<FunctionError> + Send + 'static,
+    {
+        let (name, idempotent) = (name.into(), true);
+        self.register(Closure { name, idempotent, function, parameters: PhantomData::<fn(A)> })
     }
 
     /// The function of a name.
@@ -88,6 +106,7 @@ impl fmt::Debug for Registry {
 
 struct Closure<F, A> {
     name: String,
+    idempotent: bool,
     function: F,
     parameters: PhantomData<fn(A)>,
 }
@@ -102,6 +121,10 @@ where
 {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.idempotent
     }
 
     fn call(&self, context: CallContext, arguments: Arguments) -> BoxFuture<'static, Result<Bytes, FunctionError>> {

@@ -1,5 +1,5 @@
 use homing_postgres::Repo;
-use homing_rpc::{CallContext, Region};
+use homing_rpc::{CallContext, Region, TraceContext};
 use tokio::time::Instant;
 
 /// What a remote function knows besides its arguments.
@@ -27,6 +27,11 @@ impl Context {
     /// When the caller gives up; the function is dropped then.
     pub fn deadline(&self) -> Instant {
         self.call.deadline()
+    }
+
+    /// The W3C trace that the call belongs to. Calls that the function makes continue it.
+    pub fn trace(&self) -> &TraceContext {
+        self.call.trace()
     }
 
     /// Completes when the caller has gone away.

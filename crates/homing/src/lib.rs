@@ -81,6 +81,6 @@ pub use homing_postgres::{
     AnsweredBy, Column, Database, DatabaseError, Entity, Error, FromSql, Insert, Lsn, OnLag, Options, Position, Repo,
     Report, Result, Role, Row, RowIndex, SqlState, Stages, ToSql, Type, Wait, WeakRepo,
 };
-pub use homing_rpc::{PeerName, Region, Rpc, Secret, Topology};
+pub use homing_rpc::{PeerName, Region, Rpc, Secret, Topology, TraceContext};
 pub use node::{Builder, Node};
 pub use remote::Remote;

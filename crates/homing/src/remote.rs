@@ -17,6 +17,12 @@ pub trait Remote: Send + Sync + 'static {
     /// The name on the wire.
     const NAME: &'static str;
 
+    /// Whether running it twice does no more than running it once: then a call whose answer was lost is repeated.
+    const IDEMPOTENT: bool = false;
+
+    /// Whether it runs inside one transaction, which its context's `Repo` stands for.
+    const TRANSACTIONAL: bool = false;
+
     /// The parameters after the context, as a tuple.
     type Arguments: FromArguments + IntoArguments + Send + 'static;
 
@@ -41,7 +47,7 @@ pub(crate) type Slot = Arc<OnceLock<WeakRepo>>;
 /// Adds a function to what the node offers.
 pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homing_rpc::Result<()> {
     let slot = Arc::clone(slot);
-    registry.register_fn(T::NAME, move |call: CallContext, arguments: T::Arguments| {
+    let run = move |call: CallContext, arguments: T::Arguments| {
         let repo = slot.get().and_then(WeakRepo::upgrade);
         async move {
             let Some(repo) = repo else {
@@ -49,5 +55,6 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
             };
             T::run(Context::new(repo, call), arguments).await.map_err(FunctionError::from)
         }
-    })
+    };
+    if T::IDEMPOTENT { registry.register_idempotent_fn(T::NAME, run) } else { registry.register_fn(T::NAME, run) }
 }

@@ -4,16 +4,16 @@ use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Attribute, Ident, LitStr};
 
-use crate::remote::Function;
 use crate::remote::signature::{Argument, Parts};
+use crate::remote::{Function, Options};
 use crate::types;
 
 /// The type and, in a scope of their own, its implementations and the function.
 ///
 /// In that scope the function's name, as a value, is the function and not the type. Patterns may shadow a function, so
 /// an argument or a variable in the body can have the function's name.
-pub(super) fn expansion(function: &Function, name: &LitStr, parts: &Parts) -> TokenStream {
-    let implementation = implementation(function, name, parts);
+pub(super) fn expansion(function: &Function, options: &Options, parts: &Parts) -> TokenStream {
+    let implementation = implementation(function, options, parts);
     let call = call(function, parts);
     in_scope(function, &quote! { #implementation #call })
 }
@@ -58,11 +58,14 @@ fn in_scope(function: &Function, implementations: &TokenStream) -> TokenStream {
     }
 }
 
-fn implementation(function: &Function, name: &LitStr, parts: &Parts) -> TokenStream {
+fn implementation(function: &Function, options: &Options, parts: &Parts) -> TokenStream {
     let ident = &function.signature.ident;
     let types = tuple(parts, |argument| &argument.ty);
     let names: Vec<Ident> = (0..parts.arguments.len()).map(|at| format_ident!("__argument_{at}")).collect();
     let Parts { context, returned, output, .. } = parts;
+    let Options { name, idempotent, transactional } = options;
+    let idempotent = idempotent.then(|| marker("IDEMPOTENT"));
+    let transactional = transactional.then(|| marker("TRANSACTIONAL"));
     let context = quote_spanned! {types::place(context)=>
         <#context as ::homing::__private::FromContext>::from_context(__context)
     };
@@ -72,6 +75,8 @@ fn implementation(function: &Function, name: &LitStr, parts: &Parts) -> TokenStr
     quote! {
         impl ::homing::Remote for #ident {
             const NAME: &'static ::core::primitive::str = #name;
+            #idempotent
+            #transactional
             type Arguments = #types;
             type Output = #output;
 
@@ -83,6 +88,11 @@ fn implementation(function: &Function, name: &LitStr, parts: &Parts) -> TokenStr
             }
         }
     }
+}
+
+fn marker(name: &str) -> TokenStream {
+    let name = Ident::new(name, Span::call_site());
+    quote! { const #name: ::core::primitive::bool = true; }
 }
 
 fn call(function: &Function, parts: &Parts) -> TokenStream {

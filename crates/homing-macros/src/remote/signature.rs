@@ -215,4 +215,4 @@ fn first_argument(ty: &Type) -> Option<Type> {
 const CONTEXT: &str = "ctx: homing::Context";
 
 /// The longest tuple that is encoded as a list of arguments.
-const MAX_ARGUMENTS: usize = 8;
+const MAX_ARGUMENTS: usize = 16;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use homing_rpc::{FunctionError, Registry, Retry, Rpc, StaticPeers};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::world::{ANY_PORT, Addresses, Link, Relay, SOON, builder, client, functions, region, serve, server, soon};
@@ -358,4 +358,38 @@ async fn many_calls_at_once_are_spread_and_all_answered() {
         shares[usize::from(called.peer.unwrap().address == peers[1])] += 1;
     }
     assert!(shares.iter().all(|share| *share > 50), "{shares:?}");
+}
+
+#[tokio::test]
+async fn a_call_of_an_idempotent_function_is_repeated_when_its_answer_was_lost() {
+    let (runs, mut run) = mpsc::unbounded_channel();
+    let answers = Arc::new(Semaphore::new(0));
+    let functions = |server: usize| {
+        let (runs, answers) = (runs.clone(), Arc::clone(&answers));
+        let set = move |_: homing_rpc::CallContext, ()| {
+            let (runs, answers) = (runs.clone(), Arc::clone(&answers));
+            async move {
+                runs.send(server).unwrap();
+                let _ = answers.acquire().await;
+                Ok::<_, FunctionError>("set")
+            }
+        };
+        let mut registry = Registry::new();
+        registry.register_idempotent_fn("set", set).unwrap();
+        Arc::new(registry)
+    };
+    let start = async |index| server("iad").functions(functions(index)).start().await.unwrap();
+    let servers = [start(0).await, start(1).await];
+    let relays = [Relay::to(servers[0].local_addr()).await, Relay::to(servers[1].local_addr()).await];
+    let addresses = Addresses::new();
+    addresses.set("iad", Some(relays.each_ref().map(|relay| relay.address).to_vec()));
+    let rpc = builder(addresses).functions(functions(2)).build();
+
+    let call = tokio::spawn(async move { rpc.call_primary::<String>("set", (), LIMIT).await });
+    let first = soon("the first run", run.recv()).await.unwrap();
+    relays[first].set(Link::Cut);
+    assert_eq!(soon("the second run", run.recv()).await, Some(1 - first));
+    answers.add_permits(1);
+    let called = soon("the answer", call).await.unwrap().unwrap();
+    assert_eq!((called.value.as_str(), called.attempts), ("set", 2));
 }

@@ -5,6 +5,7 @@
 mod configuration;
 mod errors;
 mod fixture;
+mod functions;
 mod lag;
 mod local;
 mod peers;

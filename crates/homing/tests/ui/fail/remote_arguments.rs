@@ -23,7 +23,7 @@ async fn patterns(ctx: Context, (a, b): (i64, i64), _: String, ref c: String, d:
 }
 
 #[homing::remote]
-async fn many(ctx: Context, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8, i: u8, j: u8) -> homing::Result<()> {
+async fn many(ctx: Context, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8, i: u8, j: u8, k: u8, l: u8, m: u8, n: u8, o: u8, p: u8, q: u8, r: u8) -> homing::Result<()> {
     Ok(())
 }
 

@@ -26,6 +26,11 @@ async fn close(
     Ok((d, e))
 }
 
+#[homing::remote(idempotent, transactional, name = "both")]
+async fn marked(_: Context) -> homing::Result<()> {
+    Ok(())
+}
+
 /// Names a keyword, has no argument and another way to write its result.
 #[homing::remote]
 async fn r#move(_: homing::Context) -> Result<(), homing::Error> {
@@ -76,6 +81,8 @@ fn name<R: Remote>(_: R) -> &'static str {
 fn main() {
     assert_eq!(name(import), "import");
     assert_eq!(name(close), "billing.close");
+    assert_eq!(name(marked), "both");
+    const { assert!(marked::IDEMPOTENT && marked::TRANSACTIONAL && !import::IDEMPOTENT && !import::TRANSACTIONAL) };
     assert_eq!(name(r#move), "move");
     assert_eq!(name(total), "total");
     assert_eq!(name(old), "old");

@@ -1,0 +1,108 @@
+//! Named functions: two builds, what a function knows, where it runs.
+
+use homing::{Context, Node, Repo};
+use homing_rpc::StaticPeers;
+
+use crate::fixture::{Servers, World, region};
+
+/// What one build of an application calls `greet`.
+mod old {
+    use homing::Context;
+
+    #[homing::remote]
+    pub(super) async fn greet(_: Context, name: String) -> homing::Result<String> {
+        Ok(format!("Hello {name}"))
+    }
+}
+
+/// The next build: an argument more, and a result that says more.
+mod new {
+    use homing::Context;
+
+    #[homing::remote]
+    pub(super) async fn greet(_: Context, name: String, title: Option<String>) -> homing::Result<String> {
+        Ok(format!("Hello {} {name}", title.as_deref().unwrap_or("dear")))
+    }
+}
+
+/// What a function is told about its call.
+#[homing::remote]
+async fn told(context: Context) -> homing::Result<(String, String, bool)> {
+    let row = context.repo().query_one("select pg_is_in_recovery()", &[]).await?;
+    Ok((context.caller().to_string(), context.trace().trace_id(), row.get(0)))
+}
+
+#[homing::remote(idempotent)]
+async fn sixteen(
+    _: Context,
+    a: u8,
+    b: u8,
+    c: u8,
+    d: u8,
+    e: u8,
+    f: u8,
+    g: u8,
+    h: u8,
+    i: u8,
+    j: u8,
+    k: u8,
+    l: u8,
+    m: u8,
+    n: u8,
+    o: u8,
+    p: String,
+) -> homing::Result<(u32, String)> {
+    Ok(([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o].into_iter().map(u32::from).sum(), p))
+}
+
+async fn node_with(world: &World, register: impl FnOnce(homing::Builder) -> homing::Builder) -> (Node, Repo) {
+    let servers = Servers::shared().await;
+    let iad = Node::with_config(servers.primary_config(&world.database));
+    let iad = register(iad).start().await.unwrap();
+    let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr().unwrap()]);
+    let syd = servers.replica_node(&world.database, peers).await;
+    (iad, syd.repo())
+}
+
+#[tokio::test]
+async fn two_builds_of_which_one_has_a_new_optional_argument_understand_each_other() {
+    let world = World::shared().await;
+    let name = || "Ada".to_owned();
+
+    let (_iad, repo) = node_with(&world, |iad| iad.register(new::greet)).await;
+    assert_eq!(old::greet::call(&repo, name()).await.unwrap(), "Hello dear Ada");
+    assert_eq!(new::greet::call(&repo, name(), Some("Countess".into())).await.unwrap(), "Hello Countess Ada");
+
+    let (_iad, repo) = node_with(&world, |iad| iad.register(old::greet)).await;
+    assert_eq!(new::greet::call(&repo, name(), None).await.unwrap(), "Hello Ada");
+    // What the old build cannot do is refused before it does anything else in its place.
+    let error = new::greet::call(&repo, name(), Some("Countess".into())).await.unwrap_err();
+    assert!(error.is_misuse() && error.is_not_sent(), "{error}");
+}
+
+#[tokio::test]
+async fn a_function_knows_its_caller_and_trace_and_is_next_to_the_primary() {
+    let world = World::shared().await;
+    let (_iad, repo) = node_with(&world, |iad| iad.register(told)).await;
+    let trace = homing::TraceContext::root();
+    let seen = trace.clone().scope(told::call(&repo)).await.unwrap();
+    assert_eq!(seen, ("syd".to_owned(), trace.trace_id(), false));
+}
+
+#[tokio::test]
+async fn in_the_primary_region_a_function_runs_in_place() {
+    let world = World::shared().await;
+    let iad = Node::with_config(Servers::shared().await.primary_config(&world.database)).register(told);
+    let iad = iad.start().await.unwrap();
+    let (repo, reports) = crate::fixture::recorded(&iad.repo());
+    assert_eq!(told::call(&repo).await.unwrap().0, "iad");
+    assert_eq!(reports.last().answered_by, homing::AnsweredBy::Here);
+}
+
+#[tokio::test]
+async fn sixteen_arguments_travel() {
+    let world = World::shared().await;
+    let (_iad, repo) = node_with(&world, |iad| iad.register(sixteen)).await;
+    let called = sixteen::call(&repo, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, "p".into());
+    assert_eq!(called.await.unwrap(), (120, "p".to_owned()));
+}
