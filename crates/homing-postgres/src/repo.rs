@@ -123,6 +123,13 @@ impl Repo {
         Self { observer: Observer::new(observe), ..self.clone() }
     }
 
+    /// The same handle, which reports its calls to `observe` too, after those it reports to already. It must not block
+    /// either.
+    #[must_use]
+    pub fn with_added_observer(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        Self { observer: self.observer.and(observe), ..self.clone() }
+    }
+
     /// A handle with a session of its own: its reads do not wait for what others write.
     #[must_use]
     pub fn session(&self) -> Self {
