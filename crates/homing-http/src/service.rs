@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use homing::Repo;
+use homing::{Repo, Token};
 use http::{Request, Response};
 use tokio::time::timeout;
 use tower_service::Service;
@@ -82,7 +82,7 @@ struct Session {
     repo: RequestRepo,
     info: RequestInfo,
     asked: Asked,
-    before: String,
+    before: Token,
 }
 
 impl Session {
@@ -95,7 +95,7 @@ impl Session {
         if after == self.before {
             return;
         }
-        let put = settings.carrier.put(&after, &self.asked, response.headers_mut());
+        let put = settings.carrier.put(after.as_str(), &self.asked, response.headers_mut());
         metering::token(put);
         if !put {
             debug!("the session moved, and its response cannot carry the token");
@@ -109,7 +109,7 @@ impl Session {
 }
 
 /// What the session has to see, its reads included if the replica tells soon enough.
-async fn complete(repo: &Repo) -> String {
+async fn complete(repo: &Repo) -> Token {
     match timeout(READS_TIMEOUT, token::complete(repo)).await {
         Ok(Ok(token)) => return token,
         Ok(Err(error)) => debug!(%error, "cannot tell how far this request has read"),

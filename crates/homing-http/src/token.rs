@@ -1,19 +1,19 @@
 //! The positions of a session, as text.
 
-use homing::{Repo, Result};
+use homing::{Repo, Result, Token};
 
 /// A handle with a session of its own that has to see what the token says, and what `repo` has to see.
-pub(crate) fn adopt(repo: &Repo, _token: &str) -> Result<Repo> {
-    Ok(repo.clone())
+pub(crate) fn adopt(repo: &Repo, token: &str) -> Result<Repo> {
+    repo.with_token(token)
 }
 
 /// What the session has to see, as far as it is known without asking anybody: its writes, and what it was told by the
 /// primary.
-pub(crate) fn known(_repo: &Repo) -> String {
-    String::new()
+pub(crate) fn known(repo: &Repo) -> Token {
+    repo.token_of_writes()
 }
 
 /// What the session has to see, its reads from the replica here included: that is asked how far it is.
-pub(crate) async fn complete(repo: &Repo) -> Result<String> {
-    Ok(known(repo))
+pub(crate) async fn complete(repo: &Repo) -> Result<Token> {
+    repo.token().await
 }

@@ -38,6 +38,17 @@ impl Repo {
         Ok(Token::seal(&positions, &key(self.rpc_client())))
     }
 
+    /// As [`token`](Self::token), without asking anybody: what this session wrote, and what it was told by the primary.
+    /// What it has only read from a replica is left out.
+    pub fn token_of_writes(&self) -> Token {
+        let known = |database: DatabaseName| {
+            let wanted = self.session.of(&database).wanted()?;
+            Some((database, wanted.position))
+        };
+        let positions: Vec<_> = self.session.databases().into_iter().filter_map(known).collect();
+        Token::seal(&positions, &key(self.rpc_client()))
+    }
+
     /// A handle with a session of its own, which has to see what the token says and what this handle has to see by now.
     ///
     /// ```no_run
