@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use homing::{Repo, Report};
+use homing::{Repo, Report, Token};
 use http::{HeaderName, request};
 use tower_layer::Layer;
 
 use crate::carry::{Carrier, Found};
 use crate::fly_replay::{self, FlyReplay};
+use crate::recent::Recent;
 use crate::refusals::Refusals;
 use crate::{Cookie, RequestInfo, RequestRepo, SessionService, TokenState, metering, token};
 
@@ -51,6 +52,7 @@ pub(crate) struct Settings {
     pub(crate) carrier: Carrier,
     pub(crate) carry: Carry,
     pub(crate) fly_replay: Option<FlyReplay>,
+    recent: Arc<Recent>,
     refusals: Arc<Refusals>,
 }
 
@@ -80,6 +82,7 @@ impl SessionLayer {
             carrier: Carrier { cookie: Some(Cookie::default()), header: Some(HeaderName::from_static(crate::TOKEN)) },
             carry: Carry::default(),
             fly_replay: None,
+            recent: Arc::default(),
             refusals: Arc::default(),
         }))
     }
@@ -147,6 +150,11 @@ impl Settings {
         let record = info.clone();
         let repo = repo.with_added_observer(move |report: &Report| record.record(report));
         (RequestRepo(repo), info)
+    }
+
+    /// The token for a response whose session says this.
+    pub(crate) fn token_for(&self, session: Token) -> Token {
+        self.recent.join(&self.repo, session)
     }
 
     /// A session that sees what each of the tokens asks for.

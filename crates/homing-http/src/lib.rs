@@ -40,8 +40,9 @@
 //!   returned the head of its response is seen by every later request that comes with the token of the response, on
 //!   whatever node in whatever region; where the replica there is not that far within the limits, the primary answers.
 //!   A browser sends the cookie for five minutes after the last write; replicas have to have caught up by then.
-//! - **Two requests at the same time** each get a token of their own, and a browser keeps the one that comes last. The
-//!   next request sees that one's write, and perhaps not yet the other's.
+//! - **Several tabs.** A browser keeps the cookie that comes last. Each token of a node says what the node's tokens
+//!   before it said, so of two requests at the same time to one node neither undoes the other. To two nodes, the next
+//!   request sees the write of the response that came last, and perhaps not yet the other's.
 //! - **Order of reads.** Requests that only read may be answered out of order by different replicas, unless
 //!   [`Carry::Reads`] is set.
 //! - **Nobody is hurt by a token.** A token holds positions, which only the nodes can sign. One that is forged or of
@@ -85,6 +86,7 @@ mod layer;
 mod metering;
 #[cfg(feature = "prometheus")]
 mod prometheus;
+mod recent;
 mod refusals;
 mod request;
 mod service;

@@ -95,6 +95,7 @@ impl Session {
         if after == self.before {
             return;
         }
+        let after = settings.token_for(after);
         let put = settings.carrier.put(after.as_str(), &self.asked, response.headers_mut());
         metering::token(put);
         if !put {

@@ -2,9 +2,10 @@
 
 use homing::{Repo, Result, Token};
 
-/// A handle with a session of its own that has to see what the token says, and what `repo` has to see.
+/// A handle with a session of its own that has to see what the token says, and what `repo` has to see. A token of
+/// another cluster is no error later either.
 pub(crate) fn adopt(repo: &Repo, token: &str) -> Result<Repo> {
-    repo.with_token(token)
+    repo.with_offered_token(token)
 }
 
 /// What the session has to see, as far as it is known without asking anybody: its writes, and what it was told by the

@@ -21,6 +21,7 @@ struct Floor {
     position: Option<Position>,
     behind: bool,
     imported: bool,
+    offered: bool,
     seen: Vec<Seen>,
 }
 
@@ -74,6 +75,28 @@ impl Session {
                 floor.imported = true;
             }
         });
+    }
+
+    /// As [`import`](Self::import), and if there is no such database after all, it is as if it had never come.
+    pub(crate) fn offer(&self, position: Position) {
+        self.import(position);
+        self.change(|floor| floor.offered |= floor.imported);
+    }
+
+    /// The imported position turned out to be of another cluster: whether it can be left out, and then it is.
+    pub(crate) fn decline(&self) -> bool {
+        let mut declined = false;
+        self.change(|floor| {
+            declined = floor.imported && floor.offered;
+            if declined {
+                *floor = Floor {
+                    database: floor.database.clone(),
+                    seen: std::mem::take(&mut floor.seen),
+                    ..Floor::default()
+                };
+            }
+        });
+        declined
     }
 
     pub(crate) fn wanted(&self) -> Option<Wanted> {
@@ -232,6 +255,21 @@ mod tests {
         assert_eq!(session.wanted().unwrap().position, at(7, 1, 100));
         session.advance(at(7, 1, 150));
         assert_eq!(fork.wanted().unwrap().position, at(7, 1, 200));
+    }
+
+    #[test]
+    fn what_was_offered_can_be_declined_until_this_node_knows_better() {
+        let session = Session::default();
+        assert!(!session.decline());
+        session.import(at(7, 1, 100));
+        assert!(!session.decline(), "it was asked for");
+        session.offer(at(8, 1, 100));
+        assert!(session.decline());
+        assert_eq!(session.wanted(), None);
+        session.offer(at(8, 1, 100));
+        session.advance(at(8, 1, 110));
+        assert!(!session.decline());
+        assert_eq!(session.wanted().unwrap().position, at(8, 1, 110));
     }
 
     #[test]

@@ -139,6 +139,7 @@ impl Repo {
         let deadline = Instant::now() + self.options.replay_timeout;
         match database.tracker().wait(position, deadline).await {
             Ok(()) => Ok(Some(database)),
+            Err(WaitError::OtherSystem) if self.session.decline() => Ok(Some(database)),
             Err(WaitError::OtherSystem) if self.session.is_imported() => Err(foreign(self.database_name())),
             Err(error) => {
                 if error == WaitError::TimedOut {

@@ -6,7 +6,7 @@ use super::Repo;
 use super::read::CHECK_TIMEOUT;
 use crate::home::Effect;
 use crate::scope::DatabaseName;
-use crate::session::Seen;
+use crate::session::{Seen, Session};
 use crate::token::{foreign, key};
 use crate::{Database, Error, Position, Result, SystemIdentifier, Token};
 
@@ -73,14 +73,28 @@ impl Repo {
     /// with other tokens, or it is of a database or a cluster that this node does not have. Where the cluster here is
     /// not known yet, the first read says so.
     pub fn with_token(&self, token: impl AsRef<str>) -> Result<Self> {
+        self.adopt(token.as_ref(), Session::import)
+    }
+
+    /// As [`with_token`](Self::with_token), for a token that comes from a stranger, who cannot do anything about it:
+    /// where the first read finds that it is of another cluster, it is as if there had been none.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_token`](Self::with_token), but never later than this.
+    pub fn with_offered_token(&self, token: impl AsRef<str>) -> Result<Self> {
+        self.adopt(token.as_ref(), Session::offer)
+    }
+
+    fn adopt(&self, token: &str, adopt: fn(&Session, Position)) -> Result<Self> {
         let rpc = self.rpc_client();
-        let positions = Token::open(token.as_ref(), &key(rpc), rpc.secret().is_some())?;
+        let positions = Token::open(token, &key(rpc), rpc.secret().is_some())?;
         for (database, position) in &positions {
             self.check_known(database, *position)?;
         }
         let repo = Self { session: self.session.forked(), ..self.clone() };
         for (database, position) in positions {
-            repo.session.of(&database).import(position);
+            adopt(&repo.session.of(&database), position);
         }
         Ok(repo)
     }
@@ -102,7 +116,9 @@ impl Repo {
     /// Refuses what a read has seen elsewhere, if it is not of the cluster that a token asked for.
     pub(super) fn check_cluster(&self, position: Position) -> Result<()> {
         let wanted = self.session.wanted().filter(|_| self.session.is_imported());
-        if wanted.is_some_and(|wanted| wanted.position.system_identifier != position.system_identifier) {
+        if wanted.is_some_and(|wanted| wanted.position.system_identifier != position.system_identifier)
+            && !self.session.decline()
+        {
             return Err(foreign(self.database_name()));
         }
         Ok(())
