@@ -13,7 +13,7 @@
 //!
 //! async fn count(RequestRepo(repo): RequestRepo) -> Result<String, &'static str> {
 //!     let row = repo.query_one("select count(*) from entries", &[]).await.map_err(|_| "cannot count")?;
-//!     Ok(row.get::<_, i64>(0).map_err(|_| "cannot count")?.to_string())
+//!     Ok(row.get::<_, i64>(0).to_string())
 //! }
 //!
 //! # fn example(node: homing::Node) {
