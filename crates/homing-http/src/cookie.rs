@@ -169,3 +169,109 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 
 /// Name and value of a cookie have to fit into 4096 bytes.
 const MOST_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(uri: &str, headers: &[(&str, &str)]) -> request::Parts {
+        let mut request = Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_cookie_is_for_tls_unless_the_request_is_for_this_very_machine() {
+        let cookie = Cookie::default();
+        for (host, secure) in [
+            ("guestbook.example", true),
+            ("localhost", false),
+            ("localhost:8080", false),
+            ("LOCALHOST.:1", false),
+            ("syd.localhost:8083", false),
+            ("127.0.0.1:8080", false),
+            ("127.9.9.9", false),
+            ("[::1]:8080", false),
+            ("192.168.0.7:8080", true),
+            ("localhost.evil.example", true),
+            ("notlocalhost", true),
+            ("127.0.0.1.evil.example", true),
+            ("", true),
+            ("a b", true),
+        ] {
+            assert_eq!(cookie.is_secure_for(&parts("/", &[("host", host)])), secure, "{host:?}");
+        }
+        assert!(cookie.is_secure_for(&parts("/", &[])));
+        assert!(!cookie.is_secure_for(&parts("http://localhost:8080/", &[])), "HTTP/2 has the host in the target");
+        assert!(cookie.is_secure_for(&parts("https://localhost/", &[])));
+    }
+
+    #[test]
+    fn what_a_proxy_says_counts_only_where_it_is_trusted() {
+        let says = |host, proto| parts("/", &[("host", host), ("x-forwarded-proto", proto)]);
+        let trusting = Cookie::default().with_trusted_forwarded_proto();
+        for (host, proto, secure, secure_if_trusted) in [
+            ("guestbook.example", "http", true, false),
+            ("guestbook.example", "HTTP", true, false),
+            ("guestbook.example", "https", true, true),
+            ("guestbook.example", "http, https", true, true),
+            ("guestbook.example", "https,http", true, true),
+            ("guestbook.example", "", true, true),
+            ("localhost", "https", false, true),
+            ("localhost", "http", false, false),
+        ] {
+            assert_eq!(Cookie::default().is_secure_for(&says(host, proto)), secure, "{host} {proto}");
+            assert_eq!(trusting.is_secure_for(&says(host, proto)), secure_if_trusted, "{host} {proto}");
+        }
+    }
+
+    #[test]
+    fn the_setting_decides_where_there_is_one() {
+        let (near, far) = (parts("/", &[("host", "localhost")]), parts("/", &[("host", "guestbook.example")]));
+        let secure = |cookie: &Cookie| (cookie.is_secure_for(&near), cookie.is_secure_for(&far));
+        assert_eq!(secure(&Cookie::default().with_secure(Secure::Always)), (true, true));
+        assert_eq!(secure(&Cookie::default().with_secure(Secure::Never)), (false, false));
+        let prefixed = Cookie::named("__Secure-seen").unwrap().with_secure(Secure::Never);
+        assert_eq!(secure(&prefixed), (true, true), "a browser would throw it away otherwise");
+    }
+
+    #[test]
+    fn names_that_are_none_are_refused() {
+        for name in ["", "a b", "a=b", "a;b", "ä", "a\r\nb"] {
+            assert!(Cookie::named(name).unwrap_err().is_configuration(), "{name:?}");
+        }
+        assert!(Cookie::named("Seen_2").is_ok());
+    }
+
+    #[test]
+    fn attributes_are_written_as_browsers_read_them() {
+        let cookie = Cookie::default().with_max_age(Duration::from_millis(61_900));
+        let text = |secure| cookie.set("abc", secure).unwrap();
+        assert_eq!(text(true), "homing-token=abc; Path=/; Max-Age=61; HttpOnly; SameSite=Lax; Secure");
+        assert_eq!(text(false), "homing-token=abc; Path=/; Max-Age=61; HttpOnly; SameSite=Lax");
+        assert!(cookie.set(&"a".repeat(4_084), true).is_some());
+        assert!(cookie.set(&"a".repeat(4_085), true).is_none(), "no browser keeps it");
+        assert!(cookie.set("a\r\nb", true).is_none());
+    }
+
+    #[test]
+    fn a_pair_is_ours_by_its_whole_name() {
+        let cookie = Cookie::default();
+        for (pair, value) in [
+            ("homing-token=abc", Some("abc")),
+            (" homing-token = abc ", Some("abc")),
+            ("homing-token=", Some("")),
+            ("homing-token=a=b", Some("a=b")),
+            ("homing-token", None),
+            ("Homing-Token=abc", None),
+            ("xhoming-token=abc", None),
+            ("", None),
+        ] {
+            assert_eq!(cookie.value_in(pair), value, "{pair:?}");
+        }
+    }
+}

@@ -179,3 +179,60 @@ const REPLAY_SOURCE: &str = "fly-replay-src";
 
 /// It comes with the request, so it may be of any length.
 const LONGEST_SOURCE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_below_another_by_whole_segments() {
+        for (path, prefix, below) in [
+            ("/admin", "/admin", true),
+            ("/admin/", "/admin", true),
+            ("/admin/users", "/admin/", true),
+            ("/admin", "/admin/", true),
+            ("/administrator", "/admin", false),
+            ("/a/admin", "/admin", false),
+            ("/", "/admin", false),
+            ("/anything", "/", true),
+            ("/anything", "", true),
+        ] {
+            assert_eq!(is_below(path, prefix), below, "{path} {prefix}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_is_not_replayed() {
+        let parts = |method: Method, version: Version, length: Option<&str>| {
+            let mut request = Request::builder().method(method).version(version);
+            if let Some(length) = length {
+                request = request.header(CONTENT_LENGTH, length);
+            }
+            request.body(()).unwrap().into_parts().0
+        };
+        for (method, version, length, small) in [
+            (Method::DELETE, Version::HTTP_11, None, true),
+            (Method::POST, Version::HTTP_2, None, false),
+            (Method::GET, Version::HTTP_2, None, true),
+            (Method::POST, Version::HTTP_2, Some("1000000"), true),
+            (Method::POST, Version::HTTP_11, Some("1000001"), false),
+            (Method::POST, Version::HTTP_11, Some("-1"), false),
+        ] {
+            assert_eq!(
+                has_small_body(&parts(method.clone(), version, length)),
+                small,
+                "{method} {version:?} {length:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_source_is_cut_to_what_is_shown() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(source(&headers), None);
+        headers.insert(REPLAY_SOURCE, HeaderValue::from_str(&"x".repeat(10_000)).unwrap());
+        assert_eq!(source(&headers).unwrap().len(), LONGEST_SOURCE);
+    }
+}

@@ -97,3 +97,40 @@ impl Lag {
 
 /// A health check gives up after a few seconds, and would rather have an answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(lsn: u64) -> Option<Position> {
+        Some(Position { system_identifier: 7.into(), timeline: 1.into(), lsn: lsn.into() })
+    }
+
+    fn look(here: Option<Position>, primary: Option<Position>, lag: Option<u64>) -> Look {
+        Look { position: here, primary_position: primary, lag: lag.map(Duration::from_secs), ..Look::default() }
+    }
+
+    /// Each line is a second after the one before it.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_missing_counts_from_when_it_was_heard_of() {
+        let (mut lag, start) = (Lag::default(), Instant::now());
+        let other = at(50).map(|position| Position { timeline: 2.into(), ..position });
+        for (second, look, expected) in [
+            (0, look(at(10), at(10), Some(0)), Some(0)),
+            (1, look(at(10), at(20), Some(0)), Some(0)),
+            (2, look(at(10), at(25), Some(0)), Some(1)),
+            (3, look(at(15), at(30), Some(0)), Some(2)),
+            (4, look(at(15), None, Some(0)), Some(3)),
+            // The first that was missing has come, and the next is missing from now on.
+            (5, look(at(20), at(40), Some(0)), Some(0)),
+            (6, look(at(20), at(40), Some(9)), Some(9)),
+            (7, look(at(40), at(40), Some(0)), Some(0)),
+            // Numbers of another timeline say nothing.
+            (8, look(at(40), other, None), None),
+            (9, look(None, at(90), None), None),
+        ] {
+            let learned = lag.learn(&look, start + Duration::from_secs(second));
+            assert_eq!(learned, expected.map(Duration::from_secs), "second {second}");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use axum::routing::get;
 use homing::{Config, Node, Region, Repo, Secret, Topology};
 use homing_http::{RequestRepo, SessionLayer};
 use homing_rpc::StaticPeers;
-use homing_testbed::Postgres;
+use homing_testbed::{Fsync, Postgres};
 use http_body_util::BodyExt;
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
@@ -47,7 +47,8 @@ impl Servers {
     }
 
     pub(crate) async fn start() -> Self {
-        let options = |name: &str| Postgres::options().with_name(name).with_max_connections(200);
+        // Thousands of writes, of which none has to survive the machine.
+        let options = |name: &str| Postgres::options().with_name(name).with_max_connections(200).with_fsync(Fsync::Off);
         let iad = options("iad").start().await.unwrap();
         let late = options("ams").with_setting("recovery_min_apply_delay", "30ms");
         let (syd, ams) = tokio::join!(options("syd").start_replica_of(&iad), late.start_replica_of(&iad));
