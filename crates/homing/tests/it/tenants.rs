@@ -223,6 +223,36 @@ async fn tables_of_two_tenants_may_differ() {
     }
 }
 
+/// What was prepared in a schema is prepared again when its tables change, and its own types are found there.
+#[tokio::test]
+async fn a_table_of_one_tenant_may_change() {
+    let tenants = Tenants::start(&["a", "b"]).await;
+    let servers = Servers::shared().await;
+    let all = |repo: Repo| async move { repo.query("select * from orders", &[]).await.unwrap().remove(0) };
+    for repo in tenants.of("a").into_iter().chain(tenants.of("b")) {
+        repo.insert(&order(&repo.region().to_string())).await.unwrap();
+        assert_eq!(all(repo).await.columns().len(), 2);
+    }
+    let primary = &tenants.world.primary;
+    for schema in ["a", "b"] {
+        primary.batch_execute(&format!("create type {schema}.mood as enum ('calm', '{schema}')")).await.unwrap();
+    }
+    primary.batch_execute("alter table a.orders add mood a.mood not null default 'a'").await.unwrap();
+    servers.replica.caught_up_with(&servers.primary).await.unwrap();
+    for (a, b) in tenants.of("a").into_iter().zip(tenants.of("b")) {
+        assert_eq!(all(a.clone()).await.columns().len(), 3);
+        assert_eq!(all(b.clone()).await.columns().len(), 2);
+        let sql = "update orders set item = item returning *";
+        assert_eq!(a.query(sql, &[]).await.unwrap()[0].columns().len(), 3);
+        assert_eq!(b.query(sql, &[]).await.unwrap()[0].columns().len(), 2);
+        for (repo, mood) in [(&a, "a"), (&b, "b")] {
+            let row = repo.query_one("select $1::text::mood::text", &[&mood]).await.unwrap();
+            assert_eq!(row.get::<_, String>(0), mood);
+            assert!(repo.query("select 'other'::mood", &[]).await.unwrap_err().is_rejected());
+        }
+    }
+}
+
 /// A thousand calls of all kinds, with one connection on each server: no tenant sees what is another's, also after errors
 /// and after calls that were given up at any moment.
 #[tokio::test]
