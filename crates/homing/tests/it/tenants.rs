@@ -1,11 +1,16 @@
 //! Tenants in schemas: every call in its own, and nothing left behind on a pooled connection.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use homing::{AnsweredBy, Config, Context, Entity, Error, Insert, Node, Repo, SqlState};
 use homing_rpc::StaticPeers;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
-use crate::fixture::{Servers, World, recorded, region};
+use crate::fixture::{PATIENCE, Servers, World, recorded, region};
 
 #[derive(Debug, PartialEq, Entity)]
 #[entity(table = "orders")]
@@ -188,7 +193,7 @@ async fn a_schema_that_does_not_exist_is_said_before_anything_runs() {
 
     // What is prepared and remembered does not outlive its schema.
     for repo in tenants.of("tenant_7") {
-        repo.insert(&order(&repo.region().to_string())).await.unwrap();
+        repo.insert(&order(repo.region().as_str())).await.unwrap();
         repo.all::<Order>("", &[]).await.unwrap();
     }
     tenants.world.primary.batch_execute("alter schema tenant_7 rename to tenant_9b").await.unwrap();
@@ -230,7 +235,7 @@ async fn a_table_of_one_tenant_may_change() {
     let servers = Servers::shared().await;
     let all = |repo: Repo| async move { repo.query("select * from orders", &[]).await.unwrap().remove(0) };
     for repo in tenants.of("a").into_iter().chain(tenants.of("b")) {
-        repo.insert(&order(&repo.region().to_string())).await.unwrap();
+        repo.insert(&order(repo.region().as_str())).await.unwrap();
         assert_eq!(all(repo).await.columns().len(), 2);
     }
     let primary = &tenants.world.primary;
@@ -341,4 +346,78 @@ async fn a_commit_that_fails_is_a_rejection() {
         assert!(error.is_rejected(), "{error:?}");
         assert_eq!(repo.query("select * from parts", &[]).await.unwrap().len(), 0);
     }
+}
+
+/// The schema costs no round trip: the beginning, the statement and the end are on their way before any answer is there.
+#[tokio::test]
+async fn nothing_is_waited_for_between_the_beginning_and_the_commit() {
+    let tenants = Tenants::start(&["a"]).await;
+    let servers = Servers::shared().await;
+    let (proxy, hold) = one_way(servers.primary.address()).await;
+    let mut config = servers.primary_config(&tenants.world.database);
+    let through = |url: String, server: SocketAddr| url.replace(&server.port().to_string(), &proxy.port().to_string());
+    config.database_url = config.database_url.map(|url| through(url, servers.primary.address()));
+    config.pool_size = 1;
+    let node = Node::with_config(config).start().await.unwrap();
+    let repo = node.repo().with_schema("a").unwrap().with_call_timeout(PATIENCE);
+    let sql = "insert into orders (item) values ($1)";
+    for item in ["first", "second"] {
+        repo.execute(sql, &[&item]).await.unwrap();
+        repo.all::<Order>("", &[]).await.unwrap();
+    }
+
+    hold.send_replace(true);
+    let writing = tokio::spawn({
+        let repo = repo.clone();
+        async move { repo.execute(sql, &[&"third"]).await }
+    });
+    let committed = async {
+        while tenants.items("a").await.len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, committed).await.unwrap();
+    assert!(!writing.is_finished());
+    hold.send_replace(false);
+    writing.await.unwrap().unwrap();
+
+    let last = "select query from pg_stat_activity where datname = current_database() and state = 'idle'
+                and query in ('COMMIT', 'ROLLBACK')";
+    assert!(tenants.world.primary.query(last, &[]).await.unwrap().is_empty(), "the position was asked for last");
+    hold.send_replace(true);
+    let reading = tokio::spawn(async move { repo.all::<Order>("", &[]).await });
+    let ended = async {
+        while tenants.world.primary.query(last, &[]).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, ended).await.unwrap();
+    assert!(!reading.is_finished());
+    hold.send_replace(false);
+    assert_eq!(reading.await.unwrap().unwrap().len(), 3);
+}
+
+/// A way to a server, on which its answers can be held back.
+async fn one_way(server: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (hold, held) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = TcpStream::connect(server).await.unwrap().into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            let mut held = held.clone();
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 65536];
+                while let Ok(read @ 1..) = from_server.read(&mut bytes).await {
+                    if held.wait_for(|held| !held).await.is_err() || to_client.write_all(&bytes[..read]).await.is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, hold)
 }
