@@ -19,7 +19,7 @@ use crate::{Error, Position, Result, Role, Tracker};
 pub struct Database(Arc<Inner>);
 
 /// A database that may be gone by now.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct WeakDatabase(Weak<Inner>);
 
 struct Inner {

@@ -11,7 +11,7 @@ use homing_rpc::{BoxFuture, Positions, States};
 
 use crate::scope::DatabaseName;
 use crate::service::Service;
-use crate::{Database, Error, Result};
+use crate::{Database, Error, Result, Role};
 
 /// The databases next to this node, by name. Cheap to clone.
 ///
@@ -58,12 +58,16 @@ impl Databases {
 }
 
 impl Positions for Databases {
-    /// One for each that is the primary: nothing can have been committed on a replica.
+    /// One for each that is the primary: nothing can have been committed on a replica. One that cannot be asked has an
+    /// empty position, since nobody knows what was committed there.
     fn current(&self) -> BoxFuture<'_, Vec<proto::Position>> {
         Box::pin(async move {
             let positions = self.0.iter().map(|(name, database)| async move {
-                let positions = database.current().await;
-                positions.into_iter().map(|position| proto::Position { database: name.as_str().into(), ..position })
+                let position = match database.current().await.pop() {
+                    None if database.role() != Some(Role::Primary) => return None,
+                    position => position.unwrap_or_default(),
+                };
+                Some(proto::Position { database: name.as_str().into(), ..position })
             });
             join_all(positions).await.into_iter().flatten().collect()
         })

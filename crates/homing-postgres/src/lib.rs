@@ -22,6 +22,7 @@
 //! # Structure
 //!
 //! - [`Repo`] is the handle of an application: entity calls, raw SQL, calls of named functions.
+//! - [`Databases`] are those of a node, by name, for its peers to use.
 //! - [`Database`] is the server next to this node: its address, its pool, its [`Tracker`], and the executor that runs
 //!   what peers forward to it.
 //! - [`Tracker`] follows how far that server has replayed and wakes those who wait for a [`Position`].
@@ -34,8 +35,11 @@
 //!   [`Error`].
 //! - **No lost history.** A position of one timeline is never taken as reached on another because the numbers say so.
 //! - **Idle is free.** While nobody waits, the tracker asks nothing.
-//! - **Staleness.** A read that follows no write of its session may be as old as the replica is; a read that follows
-//!   one is not older than that write.
+//! - **Staleness.** A read that follows nothing in its session may be as old as the replica is; a read that follows a
+//!   write or another read is not older than that. [`Consistency`] asks for more or less, and a [`Token`] takes it to
+//!   another node.
+//! - **Tenants apart.** A handle for a schema never runs a statement in another one, and leaves nothing behind on a
+//!   pooled connection.
 //!
 //! A write is sent once. If the answer is lost its outcome is unknown, and the error says so; it is repeated on another
 //! peer only where the first one certainly did not execute it.

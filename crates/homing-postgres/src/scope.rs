@@ -103,6 +103,10 @@ impl Schema {
         if name.starts_with("pg_") {
             return refused("those that begin with pg_ are PostgreSQL's own");
         }
+        if name == "$user" {
+            // However it is quoted.
+            return refused("in a search_path it stands for the name of the role");
+        }
         let identifier = format!("\"{}\"", name.replace('"', "\"\""));
         // A search_path that names no schema is accepted in silence; the cast is an error where there is none.
         let check = format!("SELECT {}::pg_catalog.regnamespace", literal(&identifier));
@@ -194,7 +198,7 @@ mod tests {
             r#"BEGIN; SET LOCAL search_path TO "a""b'c\d"; SELECT E'"a""b''c\\d"'::pg_catalog.regnamespace"#
         );
         assert_eq!(schema.tagged("select 1 --"), "select 1 --\n/* schema 61226227635c64 */");
-        for name in ["", "pg_", "pg_temp_1", "a\0b", &"x".repeat(64), &"ä".repeat(32)] {
+        for name in ["", "pg_", "pg_temp_1", "$user", "a\0b", &"x".repeat(64), &"ä".repeat(32)] {
             assert!(Schema::new(name).unwrap_err().is_misuse(), "{name:?}");
         }
         for name in ["x", "PG_x", "pg", "public", &"x".repeat(63), "*/ drop table users; /*"] {

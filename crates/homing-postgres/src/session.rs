@@ -32,7 +32,7 @@ pub(crate) struct Wanted {
     pub(crate) behind: bool,
 }
 
-/// A server that reads were answered by, and how many. How far it was nobody has asked: that would cost each read a
+/// A server that reads were answered by, perhaps gone by now, and how many. How far it was nobody has asked: that would cost each read a
 /// round trip. It is asked once it matters, when the next read goes to another server or the session to another node.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
@@ -132,6 +132,15 @@ impl Session {
         self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is(server)) {
             Some(seen) => seen.reads += 1,
             None => floor.seen.push(Seen { server: server.downgrade(), reads: 1 }),
+        });
+    }
+
+    /// Something may have been written of which nobody knows the position: the primary has to be asked for one.
+    pub(crate) fn lost_track(&self) {
+        let nobody = WeakDatabase::default();
+        self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is_same(&nobody)) {
+            Some(seen) => seen.reads += 1,
+            None => floor.seen.push(Seen { server: nobody, reads: 1 }),
         });
     }
 
@@ -244,6 +253,18 @@ mod tests {
         assert_eq!(session.clone().of(&analytics.database).wanted().unwrap().position, at(8, 1, 5));
         assert_eq!(session.databases().len(), 2);
         assert_eq!(session.renewed().databases().len(), 0);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_asked_once() {
+        let session = Session::default();
+        assert!(session.seen_elsewhere(None).is_empty());
+        session.lost_track();
+        let [seen] = &session.seen_elsewhere(None)[..] else { panic!("somebody has to be asked") };
+        assert!(seen.server().is_none());
+        session.settle(seen, at(7, 1, 100));
+        assert!(session.seen_elsewhere(None).is_empty());
+        assert_eq!(session.wanted().unwrap().position, at(7, 1, 100));
     }
 
     #[test]

@@ -94,10 +94,14 @@ impl Repo {
     /// read there waits. Returns the position in this handle's own database.
     fn advance_to(&self, positions: &[proto::Position]) -> Option<Position> {
         let mut own = None;
-        for (name, position) in positions.iter().filter_map(|at| Some((&at.database, Position::try_from(at).ok()?))) {
-            match self.catalog.keys().find(|known| known.as_str() == name) {
-                Some(_) if name == self.database_name() => own = Some(position),
-                Some(database) if self.options().wait != Wait::Never => self.session.of(database).advance(position),
+        for message in positions {
+            let position = Position::try_from(message).ok();
+            match self.catalog.keys().find(|known| known.as_str() == message.database) {
+                Some(database) if database.as_str() == self.database_name() => own = position,
+                Some(database) if self.options().wait != Wait::Never => {
+                    let session = self.session.of(database);
+                    position.map_or_else(|| session.lost_track(), |position| session.advance(position));
+                }
                 // A database that this node does not have cannot be read here.
                 Some(_) | None => {}
             }

@@ -323,6 +323,6 @@ async fn abandon(connection: Connection) {
 const ATTEMPTS: u32 = 2;
 
 /// A replica that does not say within this time how far it is would not be quick to answer a read either.
-pub(super) const CHECK_TIMEOUT: Duration = Duration::from_millis(250);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(250);
 
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);

@@ -12,5 +12,8 @@ mod local;
 mod peers;
 mod positions;
 mod raw;
+mod sessions;
+mod tenants;
+mod tokens;
 mod types;
 mod writes;
