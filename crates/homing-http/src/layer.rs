@@ -63,6 +63,9 @@ pub(crate) struct Settings {
 pub enum Carry {
     /// What was written, and what was read from the primary. Later requests see that, wherever they are answered. Two
     /// that only read, answered by different replicas, may be answered out of order. Costs nothing.
+    ///
+    /// Raw SQL that runs on the primary counts as a write, since nobody says whether it is one; entity calls (`get`,
+    /// `all`) and raw SQL that a replica answers do not.
     #[default]
     Writes,
 

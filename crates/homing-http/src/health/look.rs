@@ -20,7 +20,8 @@ pub(super) struct Look {
 
 /// Since when the primary is known to have more than the replica here.
 ///
-/// A replica that is cut off from its primary has replayed all it received, and calls that no lag.
+/// A replica whose link carries nothing has replayed all it received, and calls that no lag until its receiver gives up
+/// (`wal_receiver_timeout`, a minute by default).
 #[derive(Debug, Default)]
 pub(super) struct Lag(Option<Missing>);
 

@@ -10,7 +10,7 @@ use axum::extract::Path;
 use axum::http::header::{COOKIE, HOST, SET_COOKIE};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use axum::routing::get;
-use homing::{Config, Node, Region, Repo, Secret, Topology};
+use homing::{Config, Entity, Node, Region, Repo, Secret, Topology};
 use homing_http::{RequestRepo, SessionLayer};
 use homing_rpc::StaticPeers;
 use homing_testbed::{Fsync, Postgres};
@@ -39,6 +39,7 @@ pub(crate) struct World {
     pub(crate) syd: Node,
     pub(crate) ams: Node,
     pub(crate) primary: Client,
+    pub(crate) database: String,
 }
 
 impl Servers {
@@ -70,7 +71,7 @@ impl Servers {
         let peers = StaticPeers::none().with_region(region("iad"), iad.local_addr());
         let syd = node("syd", Some(self.syd.database_url(&database)), &peers).await;
         let ams = node("ams", Some(self.ams.database_url(&database)), &peers).await;
-        World { iad, syd, ams, primary }
+        World { iad, syd, ams, primary, database }
     }
 }
 
@@ -79,14 +80,18 @@ impl World {
         Servers::shared().await.world().await
     }
 
-    /// A node that only knows where the others are.
-    pub(crate) async fn node_without_database(&self, name: &str) -> Node {
+    /// One more node.
+    pub(crate) async fn node(&self, name: &str, replica_url: Option<String>) -> Node {
         let peers = StaticPeers::none().with_region(region("iad"), self.iad.local_addr());
-        node(name, None, &peers).await
+        node(name, replica_url, &peers).await
+    }
+
+    pub(crate) async fn node_without_database(&self, name: &str) -> Node {
+        self.node(name, None).await
     }
 }
 
-pub(crate) async fn node(name: &str, replica_url: Option<String>, peers: &StaticPeers) -> Node {
+async fn node(name: &str, replica_url: Option<String>, peers: &StaticPeers) -> Node {
     let mut config = config(name);
     config.replica_url = replica_url;
     config.discover = Arc::new(peers.clone());
@@ -102,6 +107,14 @@ fn config(name: &str) -> Config {
     config.secret = Some(Secret::new(SECRET).unwrap());
     config.pool_size = 8;
     config
+}
+
+#[derive(Debug, Entity)]
+#[entity(table = "counters")]
+struct Counter {
+    #[entity(key)]
+    id: i64,
+    value: i64,
 }
 
 /// A web application with counters: `POST` adds one, `GET` reads.
@@ -121,9 +134,8 @@ async fn add(RequestRepo(repo): RequestRepo, Path(id): Path<i64>) -> Result<Stri
 }
 
 async fn read(RequestRepo(repo): RequestRepo, Path(id): Path<i64>) -> Result<String, StatusCode> {
-    let row = repo.query_opt("select value from counters where id = $1", &[&id]).await.map_err(failed)?;
-    let value = row.map(|row| row.get::<_, i64>("value"));
-    Ok(value.unwrap_or_default().to_string())
+    let counter = repo.get::<Counter>(id).await.map_err(failed)?;
+    Ok(counter.map_or(0, |counter| counter.value).to_string())
 }
 
 pub(crate) fn failed(error: homing::Error) -> StatusCode {
