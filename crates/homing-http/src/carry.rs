@@ -1,5 +1,7 @@
 //! Tokens on their way: out of a request, and into its response.
 
+use std::borrow::Cow;
+
 use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 
@@ -37,14 +39,14 @@ impl Carrier {
         let mut found = Found::default();
         if let Some(name) = &self.header {
             found.by_header = headers.contains_key(name);
-            let values = headers.get_all(name).iter().take(MOST_TOKENS);
-            found.tokens.extend(values.filter_map(|value| token(value.to_str().ok()?)));
+            // Several lines of a header may arrive as one.
+            let values = lines(headers, name).take(MOST_TOKENS);
+            found.tokens.extend(values.flat_map(|line| words(&line, ',', token)).take(MOST_TOKENS));
         }
         if let Some(cookie) = &self.cookie {
-            let lines = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-            let pairs = lines.flat_map(|line| line.split(';')).take(MOST_COOKIES);
-            let room = MOST_TOKENS.saturating_sub(found.tokens.len());
-            found.tokens.extend(pairs.filter_map(|pair| token(cookie.value_in(pair)?)).take(room));
+            let room = MOST_TOKENS - found.tokens.len();
+            let pairs = |line: Cow<'_, str>| words(&line, ';', |pair| token(cookie.value_in(pair)?));
+            found.tokens.extend(lines(headers, &COOKIE).take(MOST_LINES).flat_map(pairs).take(room));
         }
         found
     }
@@ -81,6 +83,16 @@ impl Carrier {
     }
 }
 
+/// As text: other cookies may hold anything, and must not hide ours.
+fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Cow<'a, str>> {
+    headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()))
+}
+
+/// What `read` finds in the parts of a line: the first of them.
+fn words(line: &str, separator: char, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    line.split(separator).take(MOST_COOKIES).filter_map(read).take(MOST_TOKENS).collect()
+}
+
 /// Not what is empty or longer than any token.
 fn token(text: &str) -> Option<String> {
     let text = text.trim();
@@ -96,17 +108,84 @@ fn is_for_everybody(method: &Method, headers: &HeaderMap) -> bool {
         lines.flat_map(|line| line.split(',')).map(|directive| directive.split('=').next().unwrap_or_default().trim())
     };
     let has = |name: &str| directives().any(|directive| directive.eq_ignore_ascii_case(name));
-    (method == Method::GET || method == Method::HEAD)
-        && (has("public") || has("s-maxage"))
-        && !has("private")
-        && !has("no-store")
+    let is_for_networks = FOR_NETWORKS.iter().any(|name| headers.contains_key(*name));
+    let is_shared = (has("public") || has("s-maxage")) && !has("private") && !has("no-store");
+    (method == Method::GET || method == Method::HEAD) && (is_shared || is_for_networks)
 }
 
 /// A browser that was here before under another path or domain may send several cookies of a name; more is no browser.
 const MOST_TOKENS: usize = 4;
+
+/// HTTP/2 may have a line for each cookie.
+const MOST_LINES: usize = 256;
+
+/// What delivery networks go by, in place of `Cache-Control`. <https://www.rfc-editor.org/rfc/rfc9213>
+const FOR_NETWORKS: [&str; 2] = ["cdn-cache-control", "surrogate-control"];
 
 /// Browsers keep about 180 cookies for a site.
 const MOST_COOKIES: usize = 256;
 
 /// Tokens are not longer, so that they fit into a cookie.
 const MOST_CHARACTERS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carrier() -> Carrier {
+        Carrier { cookie: Some(Cookie::default()), header: Some(HeaderName::from_static(crate::TOKEN)) }
+    }
+
+    fn headers(lines: &[(&str, &[u8])]) -> HeaderMap {
+        let lines = lines.iter().map(|(name, value)| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value).unwrap())
+        });
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn tokens_are_found_wherever_they_are_and_no_more_than_four() {
+        let many = b"homing-token=1; homing-token=2; homing-token=3; homing-token=4; homing-token=5";
+        let cases: [(&[(&str, &[u8])], &[&str]); 8] = [
+            (&[], &[]),
+            (&[("cookie", b"a=b; homing-token=x; c=d")], &["x"]),
+            (&[("cookie", b"a=b"), ("cookie", b"homing-token=x")], &["x"]),
+            (&[("cookie", b"name=\xe4\xff; homing-token=x")], &["x"]),
+            (&[("cookie", b"homing-token=; homing-token=x")], &["x"]),
+            (&[("homing-token", b"x, y"), ("cookie", b"homing-token=z")], &["x", "y", "z"]),
+            (&[("homing-token", b"1,2,3,4,5"), ("cookie", b"homing-token=z")], &["1", "2", "3", "4"]),
+            (&[("cookie", many)], &["1", "2", "3", "4"]),
+        ];
+        for (lines, tokens) in cases {
+            assert_eq!(carrier().find(&headers(lines)).tokens, tokens, "{lines:?}");
+        }
+        let long = "x".repeat(MOST_CHARACTERS + 1);
+        assert!(carrier().find(&headers(&[("homing-token", long.as_bytes())])).tokens.is_empty());
+        assert!(carrier().find(&headers(&[("homing-token", b"")])).by_header);
+        let late = "a=b; ".repeat(MOST_COOKIES) + "homing-token=x";
+        assert!(carrier().find(&headers(&[("cookie", late.as_bytes())])).tokens.is_empty());
+    }
+
+    #[test]
+    fn what_is_for_everybody_is_told_by_its_headers() {
+        let cases: [(&[(&str, &[u8])], bool); 7] = [
+            (&[], false),
+            (&[("cache-control", b"max-age=60")], false),
+            (&[("cache-control", b"max-age=60, PUBLIC")], true),
+            (&[("cache-control", b"s-maxage=5")], true),
+            (&[("cache-control", b"s-maxage = 5"), ("cache-control", b"private")], false),
+            (&[("cache-control", b"no-store, public")], false),
+            (&[("cdn-cache-control", b"max-age=60")], true),
+        ];
+        for (lines, shared) in cases {
+            let headers = headers(lines);
+            assert_eq!(is_for_everybody(&Method::GET, &headers), shared, "{lines:?}");
+            assert_eq!(is_for_everybody(&Method::HEAD, &headers), shared, "{lines:?}");
+            assert!(!is_for_everybody(&Method::POST, &headers));
+        }
+    }
+}

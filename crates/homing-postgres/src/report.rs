@@ -95,3 +95,30 @@ impl fmt::Debug for Observer {
         f.debug_tuple("Observer").field(&self.0.is_some()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn an_added_observer_is_told_after_the_first() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = |name: &'static str| {
+            let told = Arc::clone(&told);
+            move |_: &Report| told.lock().unwrap().push(name)
+        };
+        let report = Report {
+            operation: "get",
+            answered_by: AnsweredBy::Here,
+            position: None,
+            attempts: 0,
+            stages: Stages::default(),
+        };
+        let first = Observer::default().and(tell("first"));
+        first.and(tell("second")).and(tell("third")).observe(&report);
+        first.observe(&report);
+        assert_eq!(*told.lock().unwrap(), ["first", "second", "third", "first"]);
+    }
+}
