@@ -132,11 +132,13 @@ const MOST_CHARACTERS: usize = 4096;
 mod tests {
     use super::*;
 
+    type Lines<'a> = &'a [(&'a str, &'a [u8])];
+
     fn carrier() -> Carrier {
         Carrier { cookie: Some(Cookie::default()), header: Some(HeaderName::from_static(crate::TOKEN)) }
     }
 
-    fn headers(lines: &[(&str, &[u8])]) -> HeaderMap {
+    fn headers(lines: Lines<'_>) -> HeaderMap {
         let lines = lines.iter().map(|(name, value)| {
             (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value).unwrap())
         });
@@ -150,7 +152,7 @@ mod tests {
     #[test]
     fn tokens_are_found_wherever_they_are_and_no_more_than_four() {
         let many = b"homing-token=1; homing-token=2; homing-token=3; homing-token=4; homing-token=5";
-        let cases: [(&[(&str, &[u8])], &[&str]); 8] = [
+        let cases: [(Lines<'_>, &[&str]); 8] = [
             (&[], &[]),
             (&[("cookie", b"a=b; homing-token=x; c=d")], &["x"]),
             (&[("cookie", b"a=b"), ("cookie", b"homing-token=x")], &["x"]),
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_is_for_everybody_is_told_by_its_headers() {
-        let cases: [(&[(&str, &[u8])], bool); 7] = [
+        let cases: [(Lines<'_>, bool); 7] = [
             (&[], false),
             (&[("cache-control", b"max-age=60")], false),
             (&[("cache-control", b"max-age=60, PUBLIC")], true),
