@@ -16,7 +16,7 @@ use crate::{Error, Position, Result};
 /// What a session has to see, as a string that can travel: in a cookie, a header, a message to another service.
 ///
 /// Made by [`Repo::token`](crate::Repo::token), used by [`Repo::with_token`](crate::Repo::with_token). It holds a
-/// position for each database of the session: 52 characters for one, of letters, digits, `-` and `_` only.
+/// position for each database of the session: 51 characters for one, of letters, digits, `-` and `_` only.
 ///
 /// It is authenticated (HMAC-SHA256, 128 bits, with a key derived from the node's secret), not encrypted: who holds it
 /// can read how far which cluster was, and cannot change it. Nodes without a secret take tokens of their own process only.

@@ -101,10 +101,13 @@ impl Repo {
         parameters: &Parameters<'_>,
         effect: Effect,
     ) -> Result<Output> {
+        let seen = self.session.seen_elsewhere(None);
         let (executed, shapes) = self.execute_on_primary(&[(sql, parameters)], effect).await?;
         if let Some(position) = executed.position {
             self.check_cluster(position)?;
             self.session.advance(position);
+            // No replica was further when it was read from.
+            seen.iter().for_each(|seen| self.session.settle(seen, position));
         }
         let report = report(operation, started, &executed.trip, None);
         record(&Span::current(), &report);

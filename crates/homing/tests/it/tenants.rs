@@ -97,14 +97,19 @@ async fn every_call_runs_in_its_schema_here_and_at_home() {
         assert_eq!(seven.get::<Order>(stored.id).await.unwrap().as_ref(), Some(&stored));
         let changed = seven.update(&Order { item: item(2), ..stored }).await.unwrap();
         assert_eq!(seven.get_by::<Order>(&[("item", &item(2))]).await.unwrap(), Some(changed));
-        assert_eq!(seven.insert_all(&[order(&item(3)), order(&item(4))]).await.unwrap().len(), 2);
+        // Three are two statements, in one transaction.
+        assert_eq!(seven.insert_all(&[3, 4, 9].map(|number| order(&item(number)))).await.unwrap().len(), 3);
+        let error = seven.insert_all(&[10, 11, 11].map(|number| order(&item(number)))).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION), "{error:?}");
+        let error = seven.insert_all(&[10, 11, 3].map(|number| order(&item(number)))).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION), "{error:?}");
         assert_eq!(seven.execute("insert into orders (item) values ($1)", &[&item(5)]).await.unwrap(), 1);
         seven.batch_execute(&format!("insert into orders (item) values ('{}')", item(6))).await.unwrap();
         seven.batch_execute(&format!("begin; commit; insert into orders (item) values ('{}')", item(7))).await.unwrap();
         buy::call(&seven, item(8)).await.unwrap();
         assert_eq!(where_am_i::call(&seven).await.unwrap().as_deref(), Some("tenant_7"));
         assert_eq!(where_am_i::call(&seven.without_schema()).await.unwrap(), None);
-        assert_eq!(seven.count::<Order>("where item like $1", &[&format!("{place}%")]).await.unwrap(), 7);
+        assert_eq!(seven.count::<Order>("where item like $1", &[&format!("{place}%")]).await.unwrap(), 8);
         let deleted = seven.one::<Order>("where item = $1", &[&item(8)]).await.unwrap();
         seven.delete(&deleted).await.unwrap();
 
@@ -113,7 +118,7 @@ async fn every_call_runs_in_its_schema_here_and_at_home() {
         assert_eq!(search_path(&seven).await, "tenant_7");
         assert_eq!(search_path(&seven.without_schema()).await, "\"$user\", public");
     }
-    assert_eq!(tenants.items("tenant_7").await.len(), 12);
+    assert_eq!(tenants.items("tenant_7").await.len(), 14);
 }
 
 #[tokio::test]
@@ -179,7 +184,7 @@ async fn a_schema_that_does_not_exist_is_said_before_anything_runs() {
         .unwrap();
     for repo in tenants.of("tenant_9") {
         is_unknown(&repo.insert(&order("x")).await.unwrap_err());
-        is_unknown(&repo.insert_all(&[order("x"), order("y")]).await.unwrap_err());
+        is_unknown(&repo.insert_all(&[order("x"), order("y"), order("z")]).await.unwrap_err());
         is_unknown(&repo.all::<Order>("", &[]).await.unwrap_err());
         is_unknown(&repo.query("select 1", &[]).await.unwrap_err());
         is_unknown(&repo.query("select 1", &[]).await.unwrap_err());
