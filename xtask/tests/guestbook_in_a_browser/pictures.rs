@@ -5,14 +5,14 @@ use serde_json::json;
 use crate::browser::{Browser, Scripts};
 use crate::stage::Stage;
 
-/// To be looked at: `target/screenshots/guestbook-{light,dark}-{wide,phone}.png`.
+/// To be looked at: `target/screenshots/guestbook-{light,dark}-{wide,phone}.png`, and
+/// `guestbook-live.png` with writes on their way.
 #[tokio::test]
 async fn the_page_fits_its_window_in_light_and_dark_wide_and_on_a_phone() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
-    browser.press("[action='/fifty/function'] button").await;
-    browser.find_text("book", "50 of 50, in one named function").await;
+    browser.send("[action='/fifty/function']").await;
     for (name, message) in VISITORS {
         browser.sign(name, message).await;
     }
@@ -32,6 +32,16 @@ async fn the_page_fits_its_window_in_light_and_dark_wide_and_on_a_phone() {
             std::fs::write(folder.join(format!("guestbook-{colours}-{size}.png")), picture).unwrap();
         }
     }
+    let feature = json!({ "name": "prefers-color-scheme", "value": "light" });
+    browser.tell("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
+    let window = json!({ "width": 1200, "height": 1000, "deviceScaleFactor": 1, "mobile": false });
+    browser.tell("Emulation.setDeviceMetricsOverride", window).await;
+    browser.run("scrollTo(0, 0)").await;
+    browser.press("[action='/fifty/loop'] button").await;
+    browser.run("scrollTo(0, 0)").await;
+    browser.find("#flights .replication").await;
+    std::fs::write(folder.join("guestbook-live.png"), browser.client.screenshot().await.unwrap()).unwrap();
+    browser.find_text("book", "50 of 50, in a loop").await;
     let labels = browser.run(UNLABELLED).await;
     assert_eq!(labels, json!([]), "fields and buttons that a screen reader cannot name");
     browser.close().await;
