@@ -144,6 +144,9 @@ function fly(way, kind, back) {
   const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
   dot.setAttribute("class", kind);
   dot.setAttribute("r", 2.6);
+  const { x, y } = way.getPointAtLength(back ? length : 0);
+  dot.setAttribute("cx", x);
+  dot.setAttribute("cy", y);
   flights.append(dot);
   const begin = performance.now();
   const took = SECOND * (0.4 + length / 300);

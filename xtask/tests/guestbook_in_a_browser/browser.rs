@@ -35,6 +35,8 @@ impl Browser {
             "--disable-sync",
             "--disable-dev-shm-usage",
             "--hide-scrollbars",
+            // It ends with chromedriver, also where a test has failed and closes nothing.
+            "--remote-debugging-pipe",
         ];
         let mut options = json!({ "args": flags });
         if scripts == Scripts::Off {

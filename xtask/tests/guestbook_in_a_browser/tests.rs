@@ -1,4 +1,5 @@
 use crate::browser::{Browser, Scripts};
+use crate::pictures::keep;
 use crate::stage::Stage;
 
 #[tokio::test]
@@ -44,7 +45,12 @@ async fn fifty_in_one_named_function_take_a_tenth_of_fifty_in_a_loop() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
-    browser.send("[action='/fifty/loop']").await;
+    browser.client.set_window_size(1200, 1000).await.unwrap();
+    browser.press("[action='/fifty/loop'] button").await;
+    browser.run("scrollTo(0, 0)").await;
+    browser.find("#flights .replication").await;
+    keep(&browser, "live").await;
+    browser.find("[action='/fifty/loop']:not([aria-busy])").await;
     let in_a_loop = milliseconds(&browser.text("#notice").await);
     browser.send("[action='/fifty/function']").await;
     let in_a_function = milliseconds(&browser.text("#notice").await);
