@@ -1,5 +1,7 @@
 //! A browser, and what people do in it.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use fantoccini::elements::Element;
@@ -12,6 +14,26 @@ use crate::stage::Stage;
 
 pub(crate) struct Browser {
     pub(crate) client: Client,
+    closing: Closing,
+}
+
+/// Closes a browser that its test does not close, because it failed. Chromium would outlive chromedriver.
+struct Closing {
+    driver: String,
+    session: Option<String>,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(session) = &self.session else { return };
+        // No runtime may be there any more. What fails here must not hide why the test failed.
+        if let Ok(mut stream) = TcpStream::connect(&self.driver) {
+            let _ =
+                write!(stream, "DELETE /session/{session} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let _ = stream.set_read_timeout(Some(PATIENCE));
+            let _ = stream.read(&mut [0; 64]);
+        }
+    }
 }
 
 /// Whether pages may run scripts.
@@ -35,8 +57,6 @@ impl Browser {
             "--disable-sync",
             "--disable-dev-shm-usage",
             "--hide-scrollbars",
-            // It ends with chromedriver, also where a test has failed and closes nothing.
-            "--remote-debugging-pipe",
         ];
         let mut options = json!({ "args": flags });
         if scripts == Scripts::Off {
@@ -48,7 +68,9 @@ impl Browser {
             .connect(&stage.driver_url)
             .await
             .unwrap();
-        Self { client }
+        let driver = stage.driver_url.trim_start_matches("http://").to_owned();
+        let session = client.session_id().await.unwrap();
+        Self { client, closing: Closing { driver, session } }
     }
 
     pub(crate) async fn go(&self, url: &str) {
@@ -120,10 +142,11 @@ impl Browser {
     }
 
     /// Closes it. Its console must have no errors.
-    pub(crate) async fn close(self) {
+    pub(crate) async fn close(mut self) {
         let log =
             self.client.issue_cmd(Extension { path: "se/log", body: json!({ "type": "browser" }) }).await.unwrap();
         self.client.close().await.unwrap();
+        self.closing.session = None;
         let errors: Vec<_> = log.as_array().unwrap().iter().filter(|entry| entry["level"] == "SEVERE").collect();
         assert!(errors.is_empty(), "{errors:#?}");
     }

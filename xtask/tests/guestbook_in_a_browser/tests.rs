@@ -13,10 +13,17 @@ async fn a_signature_is_seen_at_once_in_sydney_and_with_the_cookie_in_amsterdam(
     assert_eq!(browser.text("#calls li:first-child strong").await, "insert");
     assert!(browser.text("#calls li:first-child").await.contains("by iad/"), "the write flew home");
 
-    // Cookies know hosts, not ports: the browser brings its own along.
+    // However far the replica there is behind. Cookies know hosts, not ports: the browser brings its own along.
+    let elsewhere = Browser::open(stage, Scripts::On).await;
+    elsewhere.go(&stage.page("ams")).await;
+    elsewhere.order("pause", "resume").await;
+    browser.sign("Ada", "again from Sydney").await;
     browser.go(&stage.page("ams")).await;
     let there = browser.text("#book ol li:first-child").await;
-    assert!(there.contains("from <b>Sydney</b>") && there.contains("in syd"), "{there}");
+    assert!(there.contains("again from Sydney") && there.contains("in syd"), "{there}");
+    assert!(!elsewhere.text("#book").await.contains("again from Sydney"), "the replica has it already");
+    elsewhere.order("resume", "pause").await;
+    elsewhere.close().await;
     browser.close().await;
 }
 
