@@ -110,8 +110,7 @@ impl Live {
         self.view().clone()
     }
 
-    /// Sends a piece of the page to those who look at it; not an empty one, which browsers drop. If that is nobody, nobody
-    /// has to hear.
+    /// Sends a piece of the page to those who look at it, if any. Not an empty one: browsers drop it.
     pub(crate) fn tell(&self, name: &'static str, piece: String) {
         let _ = self.events.send(Some((name, piece)));
     }
