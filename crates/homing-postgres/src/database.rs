@@ -1,9 +1,8 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
-use homing_proto::v1::database_server::DatabaseServer;
 use homing_rpc::{BoxFuture, Positions, States};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -11,7 +10,6 @@ use tracing::{info, warn};
 use crate::address::Address;
 use crate::executor::Executor;
 use crate::pool::{Pool, Server};
-use crate::service::Service;
 use crate::{Error, Position, Result, Role, Tracker};
 
 /// The database next to this node: the primary itself or a replica of it. Cheap to clone.
@@ -19,6 +17,10 @@ use crate::{Error, Position, Result, Role, Tracker};
 /// One address, one pool, one [`Tracker`]: a position is only meaningful on the server it was read from.
 #[derive(Clone, Debug)]
 pub struct Database(Arc<Inner>);
+
+/// A database that may be gone by now.
+#[derive(Clone)]
+pub(crate) struct WeakDatabase(Weak<Inner>);
 
 struct Inner {
     config: Config,
@@ -145,13 +147,6 @@ impl Database {
         }
     }
 
-    /// The gRPC service through which peers use this database.
-    pub fn service(&self, max_message_bytes: usize) -> DatabaseServer<impl proto::database_server::Database> {
-        DatabaseServer::new(Service::new(self.clone()))
-            .max_decoding_message_size(max_message_bytes)
-            .max_encoding_message_size(max_message_bytes)
-    }
-
     pub(crate) fn pool(&self) -> &Pool {
         &self.0.pool
     }
@@ -160,10 +155,35 @@ impl Database {
         &self.0.executor
     }
 
+    /// A handle that does not keep it open.
+    pub(crate) fn downgrade(&self) -> WeakDatabase {
+        WeakDatabase(Arc::downgrade(&self.0))
+    }
+
     fn of(config: Config, pool: Pool) -> Self {
         let tracker = Tracker::spawn(pool.address().config().clone());
         let executor = Executor::new(pool.clone(), config.max_rows_bytes);
         Self(Arc::new(Inner { config, pool, tracker, executor }))
+    }
+}
+
+impl WeakDatabase {
+    pub(crate) fn upgrade(&self) -> Option<Database> {
+        self.0.upgrade().map(Database)
+    }
+
+    pub(crate) fn is(&self, database: &Database) -> bool {
+        self.0.as_ptr() == Arc::as_ptr(&database.0)
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl fmt::Debug for WeakDatabase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakDatabase")
     }
 }
 

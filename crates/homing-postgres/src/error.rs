@@ -58,6 +58,7 @@ enum Kind {
     OutcomeUnknown,
     Rejected,
     Stale,
+    TokenRefused,
     TooManyRows,
 }
 
@@ -78,7 +79,8 @@ impl Error {
 
     /// Nothing was executed. The same call may be made again.
     pub fn is_not_sent(&self) -> bool {
-        let kinds = [Kind::NotSent, Kind::NotPrimary, Kind::Stale, Kind::Misuse, Kind::Configuration];
+        let kinds =
+            [Kind::NotSent, Kind::NotPrimary, Kind::Stale, Kind::Misuse, Kind::Configuration, Kind::TokenRefused];
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
 
@@ -198,6 +200,12 @@ impl Error {
         self.0.kind == Kind::NotPrimary
     }
 
+    /// The token was changed, cut off, made with another secret or by another build, or is of another database: go on
+    /// without it. See [`Repo::with_token`](crate::Repo::with_token).
+    pub fn is_token_refused(&self) -> bool {
+        self.0.kind == Kind::TokenRefused
+    }
+
     /// The primary prepares the statement to other types than were assumed here.
     pub(crate) fn is_stale(&self) -> bool {
         self.0.kind == Kind::Stale
@@ -260,6 +268,10 @@ impl Error {
 
     pub(crate) fn rejected(message: impl Into<String>) -> Self {
         Self::new(Kind::Rejected, message)
+    }
+
+    pub(crate) fn token_refused(message: impl Into<String>) -> Self {
+        Self::new(Kind::TokenRefused, message)
     }
 
     pub(crate) fn too_many_rows(message: impl Into<String>) -> Self {

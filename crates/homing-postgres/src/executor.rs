@@ -5,6 +5,7 @@ mod limit;
 mod position;
 mod statements;
 mod transaction;
+mod within;
 
 use homing_proto::v1 as proto;
 use tokio::sync::oneshot;
@@ -17,9 +18,11 @@ use self::limit::{Limit, Limited};
 use self::position::{PositionProbe, Probed};
 use self::statements::Prepared;
 use self::transaction::{Ended, Transaction};
+use self::within::Within;
 use crate::pool::{Connection, Pool};
+use crate::scope::Schema;
 use crate::shape::Shape;
-use crate::{DatabaseError, Role};
+use crate::{DatabaseError, Role, in_schema};
 
 /// Runs the statements of this node's callers and of its peers on the database next to it.
 #[derive(Clone, Debug)]
@@ -43,10 +46,11 @@ impl Executor {
     pub(crate) async fn execute(
         &self,
         request: proto::ExecuteRequest,
+        schema: Option<Schema>,
         deadline: Instant,
     ) -> Result<proto::ExecuteResponse, Failure> {
         let executor = self.clone();
-        self.attended(deadline, |limit| async move { executor.run(&request.statements, limit).await })
+        self.attended(deadline, |limit| async move { executor.run(&request.statements, schema.as_ref(), limit).await })
             .instrument(debug_span!("execute"))
             .await
     }
@@ -56,12 +60,18 @@ impl Executor {
     /// # Cancel safety
     ///
     /// As [`execute`](Self::execute); there is nothing to undo.
-    pub(crate) async fn prepare(&self, sql: String, deadline: Instant) -> Result<proto::PrepareResponse, Failure> {
+    pub(crate) async fn prepare(
+        &self,
+        sql: String,
+        schema: Option<Schema>,
+        deadline: Instant,
+    ) -> Result<proto::PrepareResponse, Failure> {
         use proto::prepare_response::Outcome;
         let executor = self.clone();
         self.attended(deadline, |mut limit| async move {
             let connection = executor.connection(&mut limit).await?;
-            let prepared = limit.keep(connection.cancel_token(), connection.statement(&sql)).await;
+            let preparing = in_schema::prepare(&connection, schema.as_ref(), &sql);
+            let prepared = limit.keep(connection.cancel_token(), preparing).await;
             let (Limited::Ended(prepared) | Limited::Cancelled(prepared)) = prepared else {
                 connection.discard();
                 return Err(Failure::unavailable("the primary did not prepare the statement in time"));
@@ -91,10 +101,15 @@ impl Executor {
         }
     }
 
-    async fn run(&self, statements: &[proto::Statement], mut limit: Limit) -> Result<proto::ExecuteResponse, Failure> {
+    async fn run(
+        &self,
+        statements: &[proto::Statement],
+        schema: Option<&Schema>,
+        mut limit: Limit,
+    ) -> Result<proto::ExecuteResponse, Failure> {
         let connection = self.connection(&mut limit).await?;
         let started = Instant::now();
-        let limited = limit.keep(connection.cancel_token(), self.attempt_twice(&connection, statements)).await;
+        let limited = limit.keep(connection.cancel_token(), self.attempt_twice(&connection, schema, statements)).await;
         let (ended, in_doubt) = match limited {
             Limited::Ended(ended) => (ended, statements.iter().any(|statement| statement.simple)),
             Limited::Cancelled(ended) => (ended.map(Ended::by_cancellation), true),
@@ -139,27 +154,39 @@ impl Executor {
 
     /// A prepared statement goes stale when its tables change; PostgreSQL says so before it runs anything, and a newly
     /// prepared one is right.
-    async fn attempt_twice(&self, connection: &Connection, statements: &[proto::Statement]) -> Result<Ended, Failure> {
-        match self.attempt(connection, statements).await? {
+    async fn attempt_twice(
+        &self,
+        connection: &Connection,
+        schema: Option<&Schema>,
+        statements: &[proto::Statement],
+    ) -> Result<Ended, Failure> {
+        match self.attempt(connection, schema, statements).await? {
             Ended::Rejected { error, .. } if error.is_stale_plan() => {
                 connection.forget_statements();
-                self.attempt(connection, statements).await
+                self.attempt(connection, schema, statements).await
             }
             ended => Ok(ended),
         }
     }
 
-    async fn attempt(&self, connection: &Connection, statements: &[proto::Statement]) -> Result<Ended, Failure> {
-        let prepared = match Prepared::all(connection, statements).await? {
-            Ok(prepared) => prepared,
-            Err((statement, error)) => {
-                return Ok(Ended::Rejected {
-                    statement: Some(statement),
-                    error: Box::new(self.database_error(&error)?),
-                });
-            }
+    async fn attempt(
+        &self,
+        connection: &Connection,
+        schema: Option<&Schema>,
+        statements: &[proto::Statement],
+    ) -> Result<Ended, Failure> {
+        let within = match Within::enter(connection, schema, statements).await? {
+            Ok(within) => within,
+            Err(error) => return self.not_prepared(None, &error),
         };
-        Transaction::new(connection, self.max_rows_bytes).run(&prepared).await
+        match Prepared::all(connection, schema, statements).await? {
+            Ok(prepared) => Transaction::new(connection, self.max_rows_bytes).run(&prepared, within).await,
+            Err((statement, error)) => self.not_prepared(Some(statement), &within.cause(error).await),
+        }
+    }
+
+    fn not_prepared(&self, statement: Option<u32>, error: &tokio_postgres::Error) -> Result<Ended, Failure> {
+        Ok(Ended::Rejected { statement, error: Box::new(self.database_error(error)?) })
     }
 
     /// A connection, unless nobody waits any more by then: what is done for nobody takes it from somebody.

@@ -13,6 +13,7 @@ use tracing::{Instrument, debug_span};
 
 use crate::executor::Failure;
 use crate::report::AnsweredBy;
+use crate::scope::{Schema, Scope};
 use crate::shape::Shape;
 use crate::{Database, DatabaseError, Error, Position, Result, Role};
 
@@ -21,6 +22,7 @@ use crate::{Database, DatabaseError, Error, Position, Result, Role};
 pub(crate) struct Home {
     rpc: Rpc,
     database: Option<Database>,
+    scope: Scope,
 }
 
 /// What became of statements on the primary.
@@ -56,7 +58,22 @@ pub(crate) enum Effect {
 
 impl Home {
     pub(crate) fn new(rpc: Rpc, database: Option<Database>) -> Self {
-        Self { rpc, database }
+        Self { rpc, database, scope: Scope::default() }
+    }
+
+    /// The way to another database or schema of the same primary region.
+    pub(crate) fn in_scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Which database and schema this is the way to.
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The schema in which statements have to run, here as at home.
+    pub(crate) fn schema(&self) -> Option<&Schema> {
+        self.scope.schema.as_ref()
     }
 
     pub(crate) fn rpc(&self) -> &Rpc {
@@ -79,7 +96,7 @@ impl Home {
         effect: Effect,
         deadline: Instant,
     ) -> Result<Executed> {
-        let request = proto::ExecuteRequest { database: String::new(), statements };
+        let request = proto::ExecuteRequest { database: self.scope.to_wire(), statements };
         if let Some(database) = self.here() {
             match self.execute_here(database, request.clone(), deadline).await {
                 Err(error) if error.is_not_primary() => {}
@@ -101,12 +118,12 @@ impl Home {
         use proto::prepare_response::Outcome;
         let (response, place) = match self.here() {
             Some(database) => {
-                let response = database.executor().prepare(sql.to_owned(), deadline).await;
+                let response = database.executor().prepare(sql.to_owned(), self.schema().cloned(), deadline).await;
                 let place = self.place_here(database);
                 (response.map_err(|failure| failed(failure, &place))?, place)
             }
             None => {
-                let request = proto::PrepareRequest { database: String::new(), sql: sql.to_owned() };
+                let request = proto::PrepareRequest { database: self.scope.to_wire(), sql: sql.to_owned() };
                 let dispatched = self
                     .dispatch(
                         "prepare",
@@ -133,7 +150,7 @@ impl Home {
         deadline: Instant,
     ) -> Result<Executed> {
         let place = self.place_here(database);
-        let response = database.executor().execute(request, deadline).await;
+        let response = database.executor().execute(request, self.schema().cloned(), deadline).await;
         let response = response.map_err(|failure| failed(failure, &place))?;
         let trip = Trip {
             answered_by: AnsweredBy::Here,

@@ -4,9 +4,12 @@ mod entities;
 mod functions;
 mod raw;
 mod read;
+mod scoped;
 mod statement;
+mod token;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,14 +17,16 @@ use homing_rpc::{Region, Rpc};
 
 use crate::home::Home;
 use crate::report::Observer;
+use crate::scope::{DatabaseName, Scope};
 use crate::session::Session;
 use crate::shape::ShapeCache;
-use crate::{Database, OnLag, Options, Report, Wait};
+use crate::{Consistency, Database, OnLag, Options, Report, Wait};
 
 /// The database, wherever this code runs: reads are answered by the replica here, writes by the primary.
 ///
 /// Cheap to clone. Clones share a *session*: every read through one of them sees every write that returned `Ok` through
-/// any of them, or is answered by the primary. [`session`](Self::session) begins a new one.
+/// any of them, or is answered by the primary, and is never older than an earlier read. [`session`](Self::session)
+/// begins a new one; [`token`](Self::token) takes it to another node. [`Consistency`] is what may be changed about that.
 ///
 /// # Cancel safety
 ///
@@ -30,6 +35,7 @@ use crate::{Database, OnLag, Options, Report, Wait};
 #[derive(Clone, Debug)]
 pub struct Repo {
     shared: Arc<Shared>,
+    catalog: Arc<Catalog>,
     session: Session,
     options: Options,
     observer: Observer,
@@ -38,23 +44,30 @@ pub struct Repo {
 /// A [`Repo`] that does not keep its node's connections open. For what the node itself holds, such as its functions.
 #[derive(Clone, Debug)]
 pub struct WeakRepo {
-    shared: Weak<Shared>,
+    catalog: Weak<Catalog>,
+    scope: Scope,
     options: Options,
     observer: Observer,
 }
 
+/// One database, in one schema.
 #[derive(Debug)]
 struct Shared {
     home: Home,
     shapes: ShapeCache,
 }
 
+/// The databases of the node, each in its default schema.
+type Catalog = BTreeMap<DatabaseName, Arc<Shared>>;
+
 impl Repo {
     /// A handle for the database here, which may be absent, and the way to the primary region.
     pub fn new(rpc: Rpc, database: Option<Database>, options: Options) -> Self {
         let home = Home::new(rpc, database);
+        let shared = Arc::new(Shared { home, shapes: ShapeCache::new() });
         Self {
-            shared: Arc::new(Shared { home, shapes: ShapeCache::new() }),
+            catalog: Arc::new(Catalog::from([(DatabaseName::default(), Arc::clone(&shared))])),
+            shared,
             session: Session::default(),
             options,
             observer: Observer::default(),
@@ -92,6 +105,12 @@ impl Repo {
         Self { options, ..self.clone() }
     }
 
+    /// The same handle with another idea of what its reads have to see.
+    #[must_use]
+    pub fn with_consistency(&self, consistency: Consistency) -> Self {
+        self.with_options(Options { consistency, ..self.options })
+    }
+
     /// The same handle with another time to wait for the replica here.
     #[must_use]
     pub fn with_wait(&self, wait: Wait) -> Self {
@@ -123,15 +142,27 @@ impl Repo {
         Self { observer: Observer::new(observe), ..self.clone() }
     }
 
+    /// The same handle, which reports its calls to `observe` too, after those it reports to already. It must not block
+    /// either.
+    #[must_use]
+    pub fn with_added_observer(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        Self { observer: self.observer.and(observe), ..self.clone() }
+    }
+
     /// A handle with a session of its own: its reads do not wait for what others write.
     #[must_use]
     pub fn session(&self) -> Self {
-        Self { session: Session::default(), ..self.clone() }
+        Self { session: self.session.renewed(), ..self.clone() }
     }
 
     /// A handle that does not keep the connections open.
     pub fn downgrade(&self) -> WeakRepo {
-        WeakRepo { shared: Arc::downgrade(&self.shared), options: self.options, observer: self.observer.clone() }
+        WeakRepo {
+            catalog: Arc::downgrade(&self.catalog),
+            scope: self.home().scope().clone(),
+            options: self.options,
+            observer: self.observer.clone(),
+        }
     }
 
     fn home(&self) -> &Home {
@@ -146,9 +177,12 @@ impl Repo {
 impl WeakRepo {
     /// The handle, with a session of its own. `None` once the node is gone.
     pub fn upgrade(&self) -> Option<Repo> {
+        let catalog = self.catalog.upgrade()?;
+        let shared = catalog.get(&self.scope.database)?.in_schema(self.scope.schema.as_ref());
         Some(Repo {
-            shared: self.shared.upgrade()?,
-            session: Session::default(),
+            shared,
+            catalog,
+            session: Session::default().of(&self.scope.database),
             options: self.options,
             observer: self.observer.clone(),
         })

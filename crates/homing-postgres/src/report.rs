@@ -72,6 +72,17 @@ impl Observer {
         Self(Some(Arc::new(observe)))
     }
 
+    /// Both this one and `observe`.
+    pub(crate) fn and(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        let Some(first) = self.0.clone() else {
+            return Self::new(observe);
+        };
+        Self::new(move |report| {
+            first(report);
+            observe(report);
+        })
+    }
+
     pub(crate) fn observe(&self, report: &Report) {
         if let Some(observe) = &self.0 {
             observe(report);

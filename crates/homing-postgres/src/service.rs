@@ -2,17 +2,26 @@ use homing_proto::v1 as proto;
 use homing_rpc::{Caller, Reason};
 use tonic::{Request, Response, Status};
 
-use crate::Database;
+use crate::scope::Scope;
+use crate::{Database, Databases};
 
-/// The executor as a gRPC service.
+/// The executors of a node's databases as a gRPC service.
 #[derive(Debug)]
 pub(crate) struct Service {
-    database: Database,
+    databases: Databases,
 }
 
 impl Service {
-    pub(crate) fn new(database: Database) -> Self {
-        Self { database }
+    pub(crate) fn new(databases: Databases) -> Self {
+        Self { databases }
+    }
+
+    /// The database that a request names, and the whole of what it names.
+    fn database(&self, scope: &str) -> Result<(&Database, Scope), Status> {
+        let unknown = || Reason::UnknownDatabase.status(format!("this node has no database named {scope:?}"));
+        let scope = Scope::from_wire(scope).map_err(|_| unknown())?;
+        let database = self.databases.database(&scope.database).ok_or_else(unknown)?;
+        Ok((database, scope))
     }
 }
 
@@ -24,8 +33,8 @@ impl proto::database_server::Database for Service {
     ) -> Result<Response<proto::ExecuteResponse>, Status> {
         let deadline = Caller::of(&request)?.deadline;
         let request = request.into_inner();
-        check_database(&request.database)?;
-        Ok(Response::new(self.database.executor().execute(request, deadline).await?))
+        let (database, scope) = self.database(&request.database)?;
+        Ok(Response::new(database.executor().execute(request, scope.schema, deadline).await?))
     }
 
     async fn prepare(
@@ -34,14 +43,7 @@ impl proto::database_server::Database for Service {
     ) -> Result<Response<proto::PrepareResponse>, Status> {
         let deadline = Caller::of(&request)?.deadline;
         let request = request.into_inner();
-        check_database(&request.database)?;
-        Ok(Response::new(self.database.executor().prepare(request.sql, deadline).await?))
+        let (database, scope) = self.database(&request.database)?;
+        Ok(Response::new(database.executor().prepare(request.sql, scope.schema, deadline).await?))
     }
-}
-
-fn check_database(name: &str) -> Result<(), Status> {
-    if name.is_empty() {
-        return Ok(());
-    }
-    Err(Reason::UnknownDatabase.status(format!("this node has no database named {name:?}")))
 }

@@ -80,6 +80,7 @@ mod error;
 mod fate;
 mod function;
 mod gate;
+mod key;
 mod limited_body;
 mod offer;
 mod peer;
@@ -107,6 +108,7 @@ pub use discover::{
 pub use dispatch::{Dispatch, Dispatched};
 pub use error::{Error, Result};
 pub use function::{CallContext, Details, Function, FunctionError};
+pub use key::Key;
 pub use limited_body::DEFAULT_MAX_MESSAGE_BYTES;
 pub use offer::{Positions, States};
 pub use peer_name::PeerName;

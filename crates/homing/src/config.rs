@@ -5,6 +5,8 @@ use std::sync::Arc;
 use homing_postgres::{Error, Options, Result};
 use homing_rpc::{Discover, Secret, StaticPeers, Topology, discover_from_lookup};
 
+use crate::database_config::{self, DatabaseConfig, POOL_SIZE};
+
 /// The settings of a node.
 ///
 /// | variable | meaning | default |
@@ -14,6 +16,8 @@ use homing_rpc::{Discover, Secret, StaticPeers, Topology, discover_from_lookup};
 /// | `HOMING_APP`, else `FLY_APP_NAME` | the name of the application, for discovery | |
 /// | `HOMING_DATABASE_URL`, else `DATABASE_URL` | the primary's database, in the primary region | |
 /// | `HOMING_REPLICA_URL` | the replica here, in other regions; may hold `{region}` | reads go to the primary |
+/// | `HOMING_DATABASES` | the names of further databases: `analytics,billing` | |
+/// | `HOMING_ANALYTICS_DATABASE_URL`, `HOMING_ANALYTICS_REPLICA_URL` | for each of these the same two, with its name in capitals | |
 /// | `HOMING_SECRET` | the credential between nodes, at least 32 bytes | |
 /// | `HOMING_LISTEN` | where peers reach this node | `[::]:4750`; `127.0.0.1:4750` without a secret |
 /// | `HOMING_PEERS` | the nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
@@ -43,6 +47,9 @@ pub struct Config {
     /// How the nodes of a region are found.
     pub discover: Arc<dyn Discover>,
 
+    /// Further databases of the node, by name.
+    pub databases: Vec<(String, DatabaseConfig)>,
+
     /// How the node's [`Repo`](crate::Repo) makes its calls.
     pub options: Options,
 
@@ -65,9 +72,20 @@ impl Config {
             listen: None,
             secret: None,
             discover: Arc::new(StaticPeers::none()),
+            databases: Vec::new(),
             options: Options::default(),
             pool_size: POOL_SIZE,
         }
+    }
+
+    /// Adds a database, reached by [`Node::repo_of`](crate::Node::repo_of) and
+    /// [`Repo::with_database`](crate::Repo::with_database). A name is 1 to 32 lower-case letters, digits and underscores,
+    /// the first one a letter; a wrong one, or one that is taken, is reported when the node starts. All nodes of an
+    /// application ought to have the same databases, with their primaries in one region.
+    #[must_use]
+    pub fn with_database(mut self, name: impl Into<String>, database: DatabaseConfig) -> Self {
+        self.databases.push((name.into(), database));
+        self
     }
 
     /// Reads the environment.
@@ -93,7 +111,9 @@ impl Config {
         let listen = listen(&lookup, &topology, secret.is_some())?;
         let port = listen.map_or(DEFAULT_PORT, |address| address.port());
         let replica_url = lookup("HOMING_REPLICA_URL").map(|url| url.replace("{region}", topology.region().as_str()));
+        let databases = database_config::from_lookup(topology.region(), &lookup)?;
         Ok(Self {
+            databases,
             database_url: lookup("HOMING_DATABASE_URL").or_else(|| lookup("DATABASE_URL")),
             replica_url,
             listen,
@@ -112,6 +132,7 @@ impl fmt::Debug for Config {
             .field("listen", &self.listen)
             .field("secret", &self.secret)
             .field("discover", &self.discover)
+            .field("databases", &self.databases)
             .field("options", &self.options)
             .field("pool_size", &self.pool_size)
             .finish_non_exhaustive()
@@ -155,8 +176,6 @@ fn at(variable: &str, error: homing_rpc::Error) -> Error {
 /// Where peers expect a node that says nothing else.
 const DEFAULT_PORT: u16 = 4750;
 
-const POOL_SIZE: usize = 16;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +214,23 @@ mod tests {
     }
 
     #[test]
+    fn further_databases_have_variables_of_their_own() {
+        let config = config(&[
+            ("HOMING_REGION", "syd"),
+            ("HOMING_PRIMARY_REGION", "iad"),
+            ("HOMING_DATABASES", "analytics, billing_2"),
+            ("HOMING_ANALYTICS_DATABASE_URL", "postgres://iad/a"),
+            ("HOMING_ANALYTICS_REPLICA_URL", "postgres://{region}/a"),
+        ]);
+        let databases = config.unwrap().databases;
+        let [(analytics, first), (billing, second)] = &databases[..] else { panic!("{databases:?}") };
+        assert_eq!((analytics.as_str(), billing.as_str()), ("analytics", "billing_2"));
+        assert_eq!(first.database_url.as_deref(), Some("postgres://iad/a"));
+        assert_eq!(first.replica_url.as_deref(), Some("postgres://syd/a"));
+        assert_eq!((&second.database_url, &second.replica_url), (&None, &None));
+    }
+
+    #[test]
     fn mistakes_name_the_variable() {
         for (settings, variable) in [
             (&[("HOMING_SECRET", "short")][..], "HOMING_SECRET"),
@@ -202,6 +238,10 @@ mod tests {
             (&[("HOMING_REGION", "Sydney!"), ("HOMING_PRIMARY_REGION", "iad")], "HOMING_REGION"),
             (&[("HOMING_REGION", "syd")], "HOMING_PRIMARY_REGION"),
             (&[("HOMING_PEERS", "iad=nowhere")], "HOMING_PEERS"),
+            (&[("HOMING_DATABASES", "analytics,,billing")], "HOMING_DATABASES"),
+            (&[("HOMING_DATABASES", "analytics,Billing")], "HOMING_DATABASES"),
+            (&[("HOMING_DATABASES", "analytics;billing")], "HOMING_DATABASES"),
+            (&[("HOMING_DATABASES", "analytics,analytics")], "HOMING_DATABASES"),
         ] {
             let error = config(settings).unwrap_err();
             assert!(error.is_configuration(), "{error}");

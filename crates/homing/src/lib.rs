@@ -67,7 +67,9 @@
 //! - **Nobody else.** No call is accepted without the credential, and a node without one serves loopback only.
 
 mod config;
+mod connected;
 mod context;
+mod database_config;
 mod node;
 mod remote;
 
@@ -76,10 +78,11 @@ pub mod __private;
 
 pub use config::Config;
 pub use context::Context;
+pub use database_config::DatabaseConfig;
 pub use homing_macros::{Entity, Insert, remote};
 pub use homing_postgres::{
-    AnsweredBy, Column, Database, DatabaseError, Entity, Error, FromSql, Insert, Lsn, OnLag, Options, Position, Repo,
-    Report, Result, Role, Row, RowIndex, SqlState, Stages, ToSql, Type, Wait, WeakRepo,
+    AnsweredBy, Column, Consistency, Database, DatabaseError, Entity, Error, FromSql, Insert, Lsn, OnLag, Options,
+    Position, Repo, Report, Result, Role, Row, RowIndex, SqlState, Stages, ToSql, Token, Type, Wait, WeakRepo,
 };
 pub use homing_rpc::{PeerName, Region, Rpc, Secret, Topology, TraceContext};
 pub use node::{Builder, Node};

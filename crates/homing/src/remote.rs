@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use homing_postgres::WeakRepo;
-use homing_rpc::{CallContext, FromArguments, FunctionError, IntoArguments, Registry};
+use homing_rpc::{CallContext, FromArguments, FunctionError, IntoArguments, Reason, Registry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -53,6 +53,9 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
             let Some(repo) = repo else {
                 return Err(FunctionError::new("the node is not running"));
             };
+            // Another node at home may know the caller's database, during a deployment that adds it.
+            let repo = repo.in_scope(call.scope());
+            let repo = repo.map_err(|error| FunctionError::refused(Reason::UnknownDatabase, error.to_string()))?;
             T::run(Context::new(repo, call), arguments).await.map_err(FunctionError::from)
         }
     };

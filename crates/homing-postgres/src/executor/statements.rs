@@ -1,11 +1,14 @@
 //! The statements of a request, prepared and with their parameters at hand.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use homing_proto::v1 as proto;
 use tokio_postgres::{Statement, types::Type};
 
 use super::Failure;
 use crate::pool::Connection;
+use crate::scope::Schema;
 use crate::values;
 
 /// A statement, ready to run.
@@ -19,9 +22,10 @@ pub(crate) enum Prepared<'a> {
 type Refused = (u32, tokio_postgres::Error);
 
 impl<'a> Prepared<'a> {
-    /// Prepares all statements before the first one runs.
+    /// Prepares all statements before the first one runs. The schema is that of the transaction that is open by now.
     pub(crate) async fn all(
         connection: &Connection,
+        schema: Option<&Schema>,
         statements: &'a [proto::Statement],
     ) -> Result<Result<Vec<Self>, Refused>, Failure> {
         if statements.is_empty() {
@@ -37,7 +41,8 @@ impl<'a> Prepared<'a> {
             if statement.simple {
                 return Err(Failure::bad_request("a script cannot be part of a transaction"));
             }
-            match connection.statement(&statement.sql).await {
+            let sql = schema.map_or(Cow::Borrowed(&*statement.sql), |schema| schema.tagged(&statement.sql).into());
+            match connection.statement(&sql).await {
                 Ok(known) => prepared.push(Self::extended(known, statement)?),
                 Err(error) => return Ok(Err((index, error))),
             }

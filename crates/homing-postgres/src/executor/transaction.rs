@@ -14,8 +14,10 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 use tracing::warn;
 
 use super::position::{PositionProbe, Probed};
+use super::within::Within;
 use super::{Failure, Prepared};
 use crate::DatabaseError;
+use crate::in_schema::InSchema;
 use crate::pool::Connection;
 use crate::values::{self, Encoded, Raw};
 
@@ -51,10 +53,27 @@ impl<'a> Transaction<'a> {
         Self { connection, rows_bytes_left: max_rows_bytes, rows_dropped: false }
     }
 
-    pub(crate) async fn run(mut self, statements: &[Prepared<'_>]) -> Result<Ended, Failure> {
-        match statements {
-            [statement] => self.single(statement).await,
-            statements => self.several(statements).await,
+    /// Runs the statements in what was entered for them.
+    pub(super) async fn run(mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<Ended, Failure> {
+        match (statements, within) {
+            ([statement], Within::Connection) => self.single(statement).await,
+            ([statement], Within::Transaction(transaction)) => self.single_in_schema(statement, transaction).await,
+            (statements, within) => self.several(statements, within).await,
+        }
+    }
+
+    /// As [`single`](Self::single), with the ends of the transaction around the statement, likewise sent without
+    /// waiting in between.
+    async fn single_in_schema(
+        &mut self,
+        statement: &Prepared<'_>,
+        transaction: InSchema<'_>,
+    ) -> Result<Ended, Failure> {
+        let probe = PositionProbe::prepare(self.connection).await?;
+        let (result, position) = join(transaction.finish(self.statement(statement)), probe.position()).await;
+        match result {
+            Ok(result) => Ok(self.committed(vec![result], position)),
+            Err(error) => rejected(Some(0), &error, Commit::MayHaveHappened),
         }
     }
 
@@ -72,10 +91,14 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    async fn several(&mut self, statements: &[Prepared<'_>]) -> Result<Ended, Failure> {
+    async fn several(&mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<Ended, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
         let connection = self.connection;
-        if let Err(error) = connection.batch_execute("BEGIN").await {
+        let begun = match within {
+            Within::Connection => connection.batch_execute("BEGIN").await,
+            Within::Transaction(transaction) => transaction.go_on().await,
+        };
+        if let Err(error) = begun {
             return rejected(None, &error, Commit::WasNotSent);
         }
         let mut results = Vec::with_capacity(statements.len());

@@ -111,7 +111,8 @@ impl Repo {
             }
             // Nobody has said whether it writes, so it is treated as if it did. But the replica was just asked for what
             // this session has to see, and is not waited for once more.
-            Local::Elsewhere => self.without_waiting().write(operation, sql, parameters, read).await,
+            // And it may be a read, so it moves the session.
+            Local::Elsewhere => self.with_wait(Wait::AtNextRead).write(operation, sql, parameters, read).await,
         }
     }
 

@@ -10,12 +10,14 @@ use super::Repo;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
 use super::write::{Output, outputs, record, report};
 use crate::home::Effect;
+use crate::in_schema::InSchema;
 use crate::pool::Connection;
 use crate::report::{AnsweredBy, Report, Stages};
 use crate::shape::Shape;
 use crate::sql::{self, Destination};
+use crate::token::foreign;
 use crate::tracker::WaitError;
-use crate::{Database, DatabaseError, Error, OnLag, Position, Result, Role, Row, Verdict};
+use crate::{Consistency, Database, DatabaseError, Error, OnLag, Position, Result, Role, Row, Verdict};
 
 /// What the database here said to a statement.
 #[derive(Debug)]
@@ -72,6 +74,9 @@ impl Repo {
         let waited = started.elapsed();
         let local = self.run_here(database, sql, parameters).await?;
         if let Local::Rows(_) = local {
+            if self.options.consistency != Consistency::Eventual {
+                self.session.has_read(database);
+            }
             let execute = started.elapsed() - waited;
             let report = Report {
                 operation,
@@ -98,6 +103,7 @@ impl Repo {
     ) -> Result<Output> {
         let (executed, shapes) = self.execute_on_primary(&[(sql, parameters)], effect).await?;
         if let Some(position) = executed.position {
+            self.check_cluster(position)?;
             self.session.advance(position);
         }
         let report = report(operation, started, &executed.trip, None);
@@ -114,6 +120,11 @@ impl Repo {
         if database.role() == Some(Role::Primary) {
             return Ok(Some(database));
         }
+        match self.options.consistency {
+            Consistency::Eventual => return Ok(Some(database)),
+            Consistency::Session => self.settle_reads(Some(database)).await?,
+            Consistency::Global => return Ok(None),
+        }
         let Some(wanted) = self.session.wanted() else {
             return Ok(Some(database));
         };
@@ -128,6 +139,8 @@ impl Repo {
         let deadline = Instant::now() + self.options.replay_timeout;
         match database.tracker().wait(position, deadline).await {
             Ok(()) => Ok(Some(database)),
+            Err(WaitError::OtherSystem) if self.session.decline() => Ok(Some(database)),
+            Err(WaitError::OtherSystem) if self.session.is_imported() => Err(foreign(self.database_name())),
             Err(error) => {
                 if error == WaitError::TimedOut {
                     self.session.fell_behind();
@@ -188,10 +201,25 @@ impl Repo {
         sql: &str,
         parameters: &Parameters<'_>,
     ) -> Result<Output, tokio_postgres::Error> {
-        let statement = connection.statement(sql).await?;
-        let shape = self.shape_of(sql, &statement);
+        let Some(schema) = self.home().schema() else {
+            let statement = connection.statement(sql).await?;
+            return self.rows_here(connection, sql, &statement, parameters).await;
+        };
+        let mut transaction = InSchema::begin(connection, schema);
+        let statement = transaction.statement(schema, sql).await?;
+        transaction.finish(self.rows_here(connection, sql, &statement, parameters)).await
+    }
+
+    async fn rows_here(
+        &self,
+        connection: &Connection,
+        sql: &str,
+        statement: &tokio_postgres::Statement,
+        parameters: &Parameters<'_>,
+    ) -> Result<Output, tokio_postgres::Error> {
+        let shape = self.shape_of(sql, statement);
         let mut rows = Vec::new();
-        let mut stream = std::pin::pin!(connection.query_raw(&statement, parameters.iter().copied()).await?);
+        let mut stream = std::pin::pin!(connection.query_raw(statement, parameters.iter().copied()).await?);
         while let Some(row) = futures_util::TryStreamExt::try_next(&mut stream).await? {
             rows.push(Row::local(&shape.columns, row));
         }
@@ -295,6 +323,6 @@ async fn abandon(connection: Connection) {
 const ATTEMPTS: u32 = 2;
 
 /// A replica that does not say within this time how far it is would not be quick to answer a read either.
-const CHECK_TIMEOUT: Duration = Duration::from_millis(250);
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_millis(250);
 
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod configuration;
+mod databases;
 mod errors;
 mod fixture;
 mod functions;

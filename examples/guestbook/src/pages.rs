@@ -1,0 +1,233 @@
+use std::sync::{Arc, OnceLock};
+
+use askama::Template;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Form, Router, middleware};
+use homing::{AnsweredBy, Repo};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::control::Control;
+use crate::entry::{Entry, NewEntry};
+use crate::failure::Failure;
+use crate::functions::{sign_each, sign_many};
+use crate::guard::guard;
+use crate::live::{Live, Past, milliseconds};
+use crate::panels::{Controls, Map, Standings};
+use crate::watch;
+
+/// What all requests share.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) repo: Repo,
+    pub(crate) live: Arc<Live>,
+    pub(crate) control: Option<Control>,
+}
+
+type Reply = Result<Redirect, Failure>;
+
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(page).post(sign))
+        .route("/entries/{id}", post(edit))
+        .route("/entries/{id}/delete", post(delete))
+        .route("/fifty/loop", post(fifty_in_a_loop))
+        .route("/fifty/function", post(fifty_in_a_function))
+        .route("/control", post(act))
+        .route("/live", get(live))
+        .route("/style.css", get(asset("text/css", include_str!("../assets/style.css"))))
+        .route("/live.js", get(asset("text/javascript", include_str!("../assets/live.js"))))
+        .route("/icon.svg", get(asset("image/svg+xml", include_str!("../assets/icon.svg"))))
+        .route("/world.svg", get(asset("image/svg+xml", include_str!("../assets/world.svg"))))
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .layer(middleware::from_fn(guard))
+        .with_state(app)
+}
+
+/// A request's own handle to the database.
+struct Session(Repo);
+
+impl FromRequestParts<App> for Session {
+    type Rejection = Failure;
+
+    async fn from_request_parts(_: &mut Parts, app: &App) -> Result<Self, Failure> {
+        Ok(Self(app.repo.session()))
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Wish {
+    search: String,
+    done: Option<u64>,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "page.html")]
+struct Page {
+    region: String,
+    primary: String,
+    search: String,
+    notice: Option<String>,
+    entries: Vec<Entry>,
+    /// Who read the entries, if not here, and in how many milliseconds.
+    reader: Option<String>,
+    took: f64,
+    past: Past,
+    standings: Standings,
+    map: Map,
+    controls: Controls,
+}
+
+async fn page(State(app): State<App>, Session(repo): Session, Query(wish): Query<Wish>) -> Result<Response, Failure> {
+    let started = Instant::now();
+    let reader = Arc::new(OnceLock::new());
+    let (note, live) = (Arc::clone(&reader), Arc::clone(&app.live));
+    let repo = repo.with_observer(move |report| {
+        live.observe(report);
+        let _ = note.set(report.answered_by.clone());
+    });
+    let entries = entries(&repo, &wish.search).await?;
+    let took = milliseconds(started.elapsed());
+    let reader = match reader.get() {
+        Some(AnsweredBy::Peer(peer)) => Some(peer.to_string()),
+        _ => None,
+    };
+    let past = app.live.now();
+    let page = Page {
+        region: repo.region().to_string(),
+        primary: repo.primary_region().to_string(),
+        search: wish.search,
+        notice: wish.done.and_then(|number| app.live.noticed(number)),
+        entries,
+        reader,
+        took,
+        standings: Standings::new(&app, &past),
+        map: Map::new(&app, &past),
+        controls: Controls::new(&app, watch::outside(&app).await, &past),
+        past,
+    };
+    let html = page.render().map_err(|error| Failure::refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Html(html)).into_response())
+}
+
+/// The last ones, or those that raw SQL finds.
+async fn entries(repo: &Repo, search: &str) -> homing::Result<Vec<Entry>> {
+    if search.is_empty() {
+        return repo.all("order by id desc limit 20", &[]).await;
+    }
+    let found = "select id, name, message, region, written_at from entries
+        where position(lower($1) in lower(name || ' ' || message)) > 0 order by id desc limit 20";
+    repo.query(found, &[&search]).await?.iter().map(homing::Entity::from_row).collect()
+}
+
+#[derive(Debug, Deserialize)]
+struct Words {
+    name: String,
+    message: String,
+}
+
+impl Words {
+    fn check(&self) -> Result<(&str, &str), Failure> {
+        let (name, message) = (self.name.trim(), self.message.trim());
+        if name.is_empty() || name.chars().count() > 60 || message.chars().count() > 500 {
+            let rule = "write a name of up to 60 characters, and a message of up to 500";
+            return Err(Failure::refused(StatusCode::UNPROCESSABLE_ENTITY, rule));
+        }
+        Ok((name, message))
+    }
+}
+
+async fn sign(State(app): State<App>, Session(repo): Session, Form(words): Form<Words>) -> Reply {
+    let (name, message) = words.check()?;
+    let new = NewEntry { name, message, region: repo.region().as_str() };
+    app.done("Signed", repo.insert(&new)).await
+}
+
+async fn edit(
+    State(app): State<App>,
+    Session(repo): Session,
+    Path(id): Path<i64>,
+    Form(words): Form<Words>,
+) -> Reply {
+    let (name, message) = words.check()?;
+    let edited = async {
+        let entry: Entry = repo.one("where id = $1", &[&id]).await?;
+        repo.update(&Entry { name: name.to_owned(), message: message.to_owned(), ..entry }).await
+    };
+    app.done("Changed", edited).await
+}
+
+async fn delete(State(app): State<App>, Session(repo): Session, Path(id): Path<i64>) -> Reply {
+    app.done("Deleted", repo.execute("delete from entries where id = $1", &[&id])).await
+}
+
+async fn fifty_in_a_loop(State(app): State<App>, Session(repo): Session) -> Reply {
+    let region = repo.region().as_str();
+    app.done("Signed 50 times in a loop", sign_each(&repo, "Loop", region, "in a loop", 50)).await
+}
+
+async fn fifty_in_a_function(State(app): State<App>, Session(repo): Session) -> Reply {
+    app.done("Signed 50 times in one named function", sign_many::call(&repo, "Function".to_owned(), 50)).await
+}
+
+#[derive(Debug, Deserialize)]
+struct Action {
+    action: String,
+}
+
+/// What people want to try. Only where somebody offers it: it is no button for strangers.
+async fn act(State(app): State<App>, Form(Action { action }): Form<Action>) -> Reply {
+    let Some(control) = &app.control else {
+        return Err(Failure::refused(StatusCode::NOT_FOUND, "nobody offers that here: set GUESTBOOK_CONTROL"));
+    };
+    // A session that has written nothing asks the replica here, however far behind it is.
+    let here = app.repo.session();
+    match action.as_str() {
+        "pause" => here.execute("select pg_wal_replay_pause()", &[]).await.map(drop)?,
+        "resume" => here.execute("select pg_wal_replay_resume()", &[]).await.map(drop)?,
+        _ => control.act(&action).await.map_err(|error| Failure::refused(StatusCode::BAD_GATEWAY, error.to_string()))?,
+    }
+    Ok(app.see(format!("Done: {action}")))
+}
+
+async fn live(State(app): State<App>) -> Result<impl IntoResponse, StatusCode> {
+    if app.live.viewers() >= MOST_VIEWERS {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    Ok(Sse::new(app.live.stream()).keep_alive(KeepAlive::default()))
+}
+
+/// A response, which serves as its own handler.
+fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse + Clone + Send + Sync + 'static {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")], text)
+}
+
+impl App {
+    /// Makes a call, and sends the browser back to the page, which tells how it went.
+    async fn done<T>(&self, what: &str, call: impl Future<Output = homing::Result<T>>) -> Reply {
+        let started = Instant::now();
+        match call.await {
+            Ok(_) => Ok(self.see(format!("{what}, in {} ms.", milliseconds(started.elapsed())))),
+            Err(error) => {
+                self.live.failed(what, &error);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn see(&self, notice: String) -> Redirect {
+        Redirect::to(&format!("/?done={}", self.live.notice(notice)))
+    }
+}
+
+/// Of a form; a name and a message fit in, whatever they are written in.
+const MOST_BYTES: usize = 8 * 1024;
+
+/// Each holds a connection.
+const MOST_VIEWERS: usize = 256;
