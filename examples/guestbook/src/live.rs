@@ -65,10 +65,7 @@ impl Live {
 
     /// Notes a call of this node's.
     pub(crate) fn observe(&self, report: &Report) {
-        let peer = match &report.answered_by {
-            AnsweredBy::Peer(peer) => Some(peer.to_string()),
-            _ => None,
-        };
+        let peer = peer(report);
         let reads = ["get", "get_by", "one", "all", "exists", "count", "query", "query_one", "query_opt"];
         if reads.contains(&report.operation) {
             push(&mut self.past().reads, peer.clone(), READS);
@@ -80,8 +77,7 @@ impl Live {
             past.round_trip = past.round_trip.into_iter().chain([stages.forward]).min();
         }
         let stages = [stages.route, stages.forward, stages.execute, stages.replay_wait];
-        let call =
-            Call { what: report.operation.to_owned(), peer, stages, round_trip: past.round_trip, failure: None };
+        let call = Call { what: report.operation.to_owned(), peer, stages, round_trip: past.round_trip, failure: None };
         self.add(past, call);
     }
 
@@ -162,6 +158,13 @@ impl Live {
     }
 }
 
+impl Past {
+    /// How many of the last reads were answered here.
+    pub(crate) fn read_here(&self) -> usize {
+        self.reads.iter().filter(|reader| reader.is_none()).count()
+    }
+}
+
 impl Call {
     fn total(&self) -> Duration {
         self.stages.iter().sum()
@@ -173,13 +176,21 @@ impl Call {
         STAGES.into_iter().zip(self.stages).map(move |(name, took)| {
             let took = milliseconds(took);
             begin += took;
-            (name, begin - took, took)
+            (name, (begin - took).max(0.0), took)
         })
     }
 
     /// How many milliseconds the bar is wide: with room for a round trip.
     fn width(&self) -> f64 {
-        milliseconds(self.total().max(self.round_trip.unwrap_or_default()).max(Duration::from_millis(4))) * 1.05
+        milliseconds(self.total().max(self.round_trip.unwrap_or_default()).max(Duration::from_millis(4)).mul_f64(1.05))
+    }
+}
+
+/// Who answered, if not this node.
+pub(crate) fn peer(report: &Report) -> Option<String> {
+    match &report.answered_by {
+        AnsweredBy::Peer(peer) => Some(peer.to_string()),
+        _ => None,
     }
 }
 

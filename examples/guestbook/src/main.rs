@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing::{Config, Node};
+use homing_http::{Health, Prometheus};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -55,17 +56,20 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         entry::migrate(&repo).await?;
     }
 
+    let health = Health::new(&repo);
+    let metrics = Prometheus::install()?.with_health(health.clone());
     let app = App { repo, live: Arc::clone(&live), control };
+    let router = pages::router(app.clone()).route_service("/healthz", health).route_service("/metrics", metrics);
     let listener = TcpListener::bind(listen).await?;
     let stopped = stop_signal()?;
     println!("ready http={}", listener.local_addr()?);
-    let watcher = tokio::spawn(watch::run(app.clone()));
+    let watcher = tokio::spawn(watch::run(app));
     let stopping = async move {
         stopped.await;
         // Streams to browsers have no end of their own.
         live.close();
     };
-    axum::serve(listener, pages::router(app)).with_graceful_shutdown(stopping).await?;
+    axum::serve(listener, router).with_graceful_shutdown(stopping).await?;
     watcher.abort();
     node.shutdown().await;
     Ok(())

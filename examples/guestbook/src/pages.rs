@@ -1,23 +1,23 @@
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State};
-use axum::http::request::Parts;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{Html, IntoResponse, Redirect};
 use axum::routing::{get, post};
 use axum::{Form, Router, middleware};
-use homing::{AnsweredBy, Repo};
+use homing::Repo;
+use homing_http::{RequestInfo, RequestRepo, SessionLayer};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::control::Control;
+use crate::control::{self, Control};
 use crate::entry::{Entry, NewEntry};
 use crate::failure::Failure;
 use crate::functions::{sign_each, sign_many};
 use crate::guard::guard;
-use crate::live::{Live, Past, milliseconds};
+use crate::live::{Live, Past, milliseconds, peer};
 use crate::panels::{Controls, Map, Standings};
 use crate::watch;
 
@@ -44,20 +44,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/live.js", get(asset("text/javascript", include_str!("../assets/live.js"))))
         .route("/icon.svg", get(asset("image/svg+xml", include_str!("../assets/icon.svg"))))
         .route("/world.svg", get(asset("image/svg+xml", include_str!("../assets/world.svg"))))
+        .layer(SessionLayer::new(&app.repo))
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .layer(middleware::from_fn(guard))
         .with_state(app)
-}
-
-/// A request's own handle to the database.
-struct Session(Repo);
-
-impl FromRequestParts<App> for Session {
-    type Rejection = Failure;
-
-    async fn from_request_parts(_: &mut Parts, app: &App) -> Result<Self, Failure> {
-        Ok(Self(app.repo.session()))
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -82,23 +72,20 @@ struct Page {
     standings: Standings,
     map: Map,
     controls: Controls,
+    pages: Vec<control::Page>,
 }
 
-async fn page(State(app): State<App>, Session(repo): Session, Query(wish): Query<Wish>) -> Result<Response, Failure> {
+async fn page(
+    State(app): State<App>,
+    RequestRepo(repo): RequestRepo,
+    info: RequestInfo,
+    Query(wish): Query<Wish>,
+) -> Result<impl IntoResponse, Failure> {
     let started = Instant::now();
-    let reader = Arc::new(OnceLock::new());
-    let (note, live) = (Arc::clone(&reader), Arc::clone(&app.live));
-    let repo = repo.with_observer(move |report| {
-        live.observe(report);
-        let _ = note.set(report.answered_by.clone());
-    });
     let entries = entries(&repo, &wish.search).await?;
     let took = milliseconds(started.elapsed());
-    let reader = match reader.get() {
-        Some(AnsweredBy::Peer(peer)) => Some(peer.to_string()),
-        _ => None,
-    };
-    let past = app.live.now();
+    let reader = info.reports().last().and_then(peer);
+    let (outside, past) = (watch::outside(&app).await, app.live.now());
     let page = Page {
         region: repo.region().to_string(),
         primary: repo.primary_region().to_string(),
@@ -109,11 +96,12 @@ async fn page(State(app): State<App>, Session(repo): Session, Query(wish): Query
         took,
         standings: Standings::new(&app, &past),
         map: Map::new(&app, &past),
-        controls: Controls::new(&app, watch::outside(&app).await, &past),
+        pages: outside.pages.clone(),
+        controls: Controls::new(&app, outside, &past),
         past,
     };
     let html = page.render().map_err(|error| Failure::refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Html(html)).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], Html(html)))
 }
 
 /// The last ones, or those that raw SQL finds.
@@ -143,7 +131,7 @@ impl Words {
     }
 }
 
-async fn sign(State(app): State<App>, Session(repo): Session, Form(words): Form<Words>) -> Reply {
+async fn sign(State(app): State<App>, RequestRepo(repo): RequestRepo, Form(words): Form<Words>) -> Reply {
     let (name, message) = words.check()?;
     let new = NewEntry { name, message, region: repo.region().as_str() };
     app.done("Signed", repo.insert(&new)).await
@@ -151,7 +139,7 @@ async fn sign(State(app): State<App>, Session(repo): Session, Form(words): Form<
 
 async fn edit(
     State(app): State<App>,
-    Session(repo): Session,
+    RequestRepo(repo): RequestRepo,
     Path(id): Path<i64>,
     Form(words): Form<Words>,
 ) -> Reply {
@@ -163,16 +151,16 @@ async fn edit(
     app.done("Changed", edited).await
 }
 
-async fn delete(State(app): State<App>, Session(repo): Session, Path(id): Path<i64>) -> Reply {
+async fn delete(State(app): State<App>, RequestRepo(repo): RequestRepo, Path(id): Path<i64>) -> Reply {
     app.done("Deleted", repo.execute("delete from entries where id = $1", &[&id])).await
 }
 
-async fn fifty_in_a_loop(State(app): State<App>, Session(repo): Session) -> Reply {
+async fn fifty_in_a_loop(State(app): State<App>, RequestRepo(repo): RequestRepo) -> Reply {
     let region = repo.region().as_str();
     app.done("Signed 50 times in a loop", sign_each(&repo, "Loop", region, "in a loop", 50)).await
 }
 
-async fn fifty_in_a_function(State(app): State<App>, Session(repo): Session) -> Reply {
+async fn fifty_in_a_function(State(app): State<App>, RequestRepo(repo): RequestRepo) -> Reply {
     app.done("Signed 50 times in one named function", sign_many::call(&repo, "Function".to_owned(), 50)).await
 }
 
@@ -191,7 +179,9 @@ async fn act(State(app): State<App>, Form(Action { action }): Form<Action>) -> R
     match action.as_str() {
         "pause" => here.execute("select pg_wal_replay_pause()", &[]).await.map(drop)?,
         "resume" => here.execute("select pg_wal_replay_resume()", &[]).await.map(drop)?,
-        _ => control.act(&action).await.map_err(|error| Failure::refused(StatusCode::BAD_GATEWAY, error.to_string()))?,
+        _ => {
+            control.act(&action).await.map_err(|error| Failure::refused(StatusCode::BAD_GATEWAY, error.to_string()))?
+        }
     }
     Ok(app.see(format!("Done: {action}")))
 }

@@ -28,20 +28,21 @@ pub(crate) struct Map {
 #[derive(Debug)]
 struct Place {
     name: String,
+    label: String,
     x: i32,
     y: i32,
     /// From here to the primary; empty for the primary itself.
     way: String,
     is_here: bool,
     is_home: bool,
-    answers: bool,
+    /// It was asked, and did not answer.
+    is_silent: bool,
 }
 
 /// What people want to try.
 #[derive(Debug, PartialEq, Template)]
 #[template(path = "controls.html")]
 pub(crate) struct Controls {
-    offered: bool,
     region: String,
     /// Whether replay is paused here; `None` next to the primary, and where the role may not pause it.
     paused: Option<bool>,
@@ -51,7 +52,8 @@ pub(crate) struct Controls {
 impl Standings {
     pub(crate) fn new(app: &App, past: &Past) -> Self {
         let most_ms = past.lags.iter().copied().max().unwrap_or(0).max(50);
-        let point = |(index, lag): (usize, &u64)| format!("{},{:.1}", 120 - index, 29.0 - 28.0 * *lag as f64 / most_ms as f64);
+        let point =
+            |(index, lag): (usize, &u64)| format!("{},{:.1}", 120 - index, 29.0 - 28.0 * *lag as f64 / most_ms as f64);
         let line = past.lags.iter().enumerate().map(point).collect::<Vec<_>>().join(" ");
         Self { region: app.repo.region().to_string(), regions: past.regions.clone(), line, most_ms }
     }
@@ -68,9 +70,14 @@ impl Map {
             let (city, x, y) = place(name, index);
             // The farther, the higher.
             let top = (y.min(home_y) - (x - home_x).abs() / 5).max(4);
-            let way = if name == home { String::new() } else { format!("M{x} {y}Q{} {top} {home_x} {home_y}", (x + home_x) / 2) };
-            let answers = past.regions.iter().any(|region| region.name == name && region.standing.is_some());
-            Place { name: name.to_owned(), city, x, y, way, is_here: name == here, is_home: name == home, answers }
+            let way = if name == home {
+                String::new()
+            } else {
+                format!("M{x} {y}Q{} {top} {home_x} {home_y}", (x + home_x) / 2)
+            };
+            let is_silent = past.regions.iter().any(|region| region.name == name && region.standing.is_none());
+            let label = if city.is_empty() { name.to_owned() } else { format!("{city}, {name}") };
+            Place { name: name.to_owned(), label, x, y, way, is_here: name == here, is_home: name == home, is_silent }
         };
         Self { places: names.into_iter().enumerate().map(place).collect() }
     }
@@ -80,8 +87,8 @@ impl Controls {
     pub(crate) fn new(app: &App, outside: Outside, past: &Past) -> Self {
         let region = app.repo.region().to_string();
         let here = past.regions.iter().find(|known| known.name == region).and_then(|known| known.standing.as_ref());
-        let paused = here.filter(|here| here.may_pause).map(|here| here.is_paused);
-        Self { offered: app.control.is_some(), region, paused, outside }
+        let paused = here.filter(|here| app.control.is_some() && here.may_pause).map(|here| here.is_paused);
+        Self { region, paused, outside }
     }
 }
 

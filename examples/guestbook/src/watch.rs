@@ -56,10 +56,10 @@ fn tell(app: &App, name: &'static str, piece: &impl Template) {
 /// Asks all regions how they are.
 pub(crate) async fn look(app: &App) {
     let asked = app.repo.rpc_client().call_all::<Standing>(<standing as Remote>::NAME, (), LIMIT).await;
-    let regions = asked.unwrap_or_default().into_iter().map(|(region, called)| Region {
-        name: region.to_string(),
-        standing: called.ok().map(|called| called.value),
-    });
+    let regions = asked
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(region, called)| Region { name: region.to_string(), standing: called.ok().map(|called| called.value) });
     app.live.looked(regions.collect(), app.repo.region().as_str());
 }
 
