@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::cargo::{cargo, require_component, run};
 use crate::test::Test;
 use crate::totals::Totals;
-use crate::{postgres, rules};
+use crate::{browser, postgres, rules};
 
 /// Check formatting, house rules, lints and documentation with warnings denied, then run all tests
 #[derive(Debug, clap::Args)]
@@ -73,8 +73,8 @@ impl Step {
         match self {
             Self::Format => format(),
             Self::Rules => rules::check(),
-            // The tests need it; better to hear that it cannot be had before the long steps than after them.
-            Self::Postgres => postgres::ensure().map(drop),
+            // The tests need it, and a browser; better to hear that these cannot be had before the long steps than after them.
+            Self::Postgres => postgres::ensure().map(drop).and_then(|()| browser::ensure()),
             Self::Clippy => clippy(),
             Self::Rustdoc => rustdoc(),
             Self::Test => test(totals),

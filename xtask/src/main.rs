@@ -1,6 +1,7 @@
 //! The project's commands, one module each: `cargo xtask --help` lists them.
 
 mod bench;
+mod browser;
 mod cargo;
 mod check;
 mod demo;

@@ -21,6 +21,7 @@ document.addEventListener("submit", async (event) => {
     const page = parse(await answer.text());
     if (answer.ok && page.getElementById("book")) {
       show(page, true);
+      for (const id of ["standing", "places", "controls"]) replace(id, page.getElementById(id).innerHTML);
       say(page.getElementById("notice").textContent, false);
       if (form.id === "sign") form.reset();
     } else {
@@ -86,12 +87,12 @@ function replace(id, html) {
 const server = new EventSource("/live");
 server.onopen = () => document.body.classList.remove("alone");
 server.onerror = () => document.body.classList.add("alone");
-for (const [name, id] of [["standing", "standing"], ["map", "places"], ["controls", "controls"]]) {
-  server.addEventListener(name, (event) => replace(id, event.data));
-}
+server.addEventListener("now", (event) => {
+  for (const piece of parse(event.data).querySelectorAll("[data-for]")) replace(piece.dataset.for, piece.innerHTML);
+});
 server.addEventListener("book", lookAgain);
 server.addEventListener("read", (event) => {
-  const primary = event.data !== "here";
+  const primary = event.data !== "";
   const dots = document.querySelector("#reads .dots");
   const dot = document.createElement("i");
   dot.className = primary ? "primary" : "here";

@@ -1,26 +1,21 @@
+use std::error::Error;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper::{Method, Request};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// What is outside of an application's reach: cutting links, stopping peers. Whoever runs the demo offers it at the
-/// address in `GUESTBOOK_CONTROL`.
+/// What is outside of an application's reach: links are cut and peers stopped by whoever runs the demo, at the address
+/// in `GUESTBOOK_CONTROL`.
 #[derive(Clone, Debug)]
-pub(crate) struct Control {
-    url: String,
-    client: Client<HttpConnector, Empty<Bytes>>,
-}
+pub(crate) struct Control(String, Client<HttpConnector, Empty<Bytes>>);
 
-/// What there is to be cut and stopped.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// What there is to be cut and stopped, and where the other regions' pages are.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Outside {
     pub(crate) links: Vec<Link>,
@@ -28,64 +23,54 @@ pub(crate) struct Outside {
     pub(crate) pages: Vec<Page>,
 }
 
-/// The link of a region to the primary region.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+/// Between a region and the primary region.
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Link {
     pub(crate) region: String,
     pub(crate) open: bool,
 }
 
-/// A node that can be stopped.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) running: bool,
 }
 
-/// Where this page is found in a region.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Page {
     pub(crate) region: String,
     pub(crate) url: String,
 }
 
 impl Control {
-    pub(crate) fn new(url: String) -> Result<Self, Failure> {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let parsed: Uri = url.parse().map_err(|error| format!("GUESTBOOK_CONTROL is {url:?}: {error}"))?;
-        if parsed.scheme_str() != Some("http") {
-            return Err(format!("GUESTBOOK_CONTROL is {url:?}: write http://address:port").into());
-        }
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), client })
+    pub(crate) fn new(url: &str) -> Self {
+        Self(url.trim_end_matches('/').to_owned(), Client::builder(TokioExecutor::new()).build_http())
     }
 
-    pub(crate) async fn outside(&self) -> Result<Outside, Failure> {
-        Ok(serde_json::from_slice(&self.send(Method::GET, "state").await?)?)
-    }
-
-    /// `action` is one of the page's buttons, such as `links/syd/cut`.
-    pub(crate) async fn act(&self, action: &str) -> Result<(), Failure> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-/".contains(c);
-        if !action.chars().all(plain) {
-            return Err(format!("{action:?} is no action").into());
-        }
-        self.send(Method::POST, action).await.map(drop)
-    }
-
-    async fn send(&self, method: Method, path: &str) -> Result<Bytes, Failure> {
-        let request = Request::builder().method(method).uri(format!("{}/{path}", self.url)).body(Empty::new())?;
-        let answer = async {
-            let response = self.client.request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MOST_BYTES).collect().await?.to_bytes();
-            if status.is_success() { Ok(body) } else { Err(refused(path, status)) }
+    /// Nothing where nobody answers.
+    pub(crate) async fn outside(&self) -> Outside {
+        let mut outside: Outside = match self.send(Method::GET, "state").await {
+            Ok(answer) => serde_json::from_slice(&answer).unwrap_or_default(),
+            Err(_) => Outside::default(),
         };
-        timeout(LIMIT, answer).await.map_err(|_| format!("{} did not answer within {LIMIT:?}", self.url))?
+        outside.pages.dedup_by(|page, before| page.region == before.region);
+        outside
     }
-}
 
-fn refused(path: &str, status: StatusCode) -> Failure {
-    format!("{path} was answered by {status}").into()
+    /// `action` is a path, such as `links/syd/cut`.
+    pub(crate) async fn act(&self, action: &str) -> Result<Bytes, Box<dyn Error + Send + Sync>> {
+        self.send(Method::POST, action).await
+    }
+
+    async fn send(&self, method: Method, path: &str) -> Result<Bytes, Box<dyn Error + Send + Sync>> {
+        let request = Request::builder().method(method).uri(format!("{}/{path}", self.0)).body(Empty::new())?;
+        let answer = async {
+            let (head, body) = self.1.request(request).await?.into_parts();
+            let body = Limited::new(body, MOST_BYTES).collect().await?.to_bytes();
+            if head.status.is_success() { Ok(body) } else { Err(format!("{path}: {}", head.status).into()) }
+        };
+        timeout(LIMIT, answer).await?
+    }
 }
 
 /// Starting a node takes a while.

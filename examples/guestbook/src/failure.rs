@@ -7,15 +7,9 @@ use homing::Error;
 #[derive(Debug, Template)]
 #[template(path = "failure.html")]
 pub(crate) struct Failure {
-    pub(crate) status: StatusCode,
-    pub(crate) fate: &'static str,
-    pub(crate) error: String,
-}
-
-impl Failure {
-    pub(crate) fn refused(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, fate: "not sent", error: error.into() }
-    }
+    status: StatusCode,
+    fate: &'static str,
+    error: String,
 }
 
 impl From<Error> for Failure {
@@ -27,8 +21,13 @@ impl From<Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.status, Html(self.render().unwrap_or_default())).into_response()
+        (self.status, Html(self.to_string())).into_response()
     }
+}
+
+/// For what was not even tried.
+pub(crate) fn refused(status: StatusCode, error: &str) -> Failure {
+    Failure { status, fate: "not sent", error: error.to_owned() }
 }
 
 /// Every failed call has one of these fates; see `homing::Error`.

@@ -33,7 +33,7 @@ pub(crate) struct Standing {
 
 /// What the page shows of each region. It only looks, so it may be repeated.
 #[homing::remote(name = "guestbook.standing", idempotent)]
-pub(crate) async fn standing(context: Context) -> homing::Result<Standing> {
+pub(crate) async fn how_is_it(context: Context) -> homing::Result<Standing> {
     let Some(database) = context.repo().database() else {
         return Err(homing::Error::failed("there is no database in this region"));
     };

@@ -1,7 +1,7 @@
 //! What happened a moment ago, kept for the page and told to those who look at it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use askama::Template;
@@ -12,127 +12,107 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_stream::wrappers::BroadcastStream;
 
+use crate::control::Outside;
 use crate::failure::fate;
-use crate::watch::Region;
+use crate::functions::Standing;
 
 /// One per node: written by its calls, read by its pages.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// `None` ends the streams.
-    events: broadcast::Sender<Option<Event>>,
-    past: Mutex<Past>,
+    /// Names and pieces of the page; `None` ends the streams.
+    events: broadcast::Sender<Option<(&'static str, String)>>,
+    view: Mutex<View>,
 }
 
-/// An event's name and data, a piece of the page.
-#[derive(Clone, Debug)]
-struct Event(&'static str, Arc<str>);
-
+/// What the page shows, whoever looks at it. In the rings the last one is first.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Past {
-    /// Of writes and failures, the last one first.
+pub(crate) struct View {
+    pub(crate) region: String,
+    pub(crate) primary: String,
+    /// Writes and failures.
     pub(crate) calls: VecDeque<Call>,
-    /// Of reads, the last one first: by whom they were answered, if not here.
+    /// By whom reads were answered, if not here.
     pub(crate) reads: VecDeque<Option<String>>,
-    /// The fastest way to a peer and back.
-    pub(crate) round_trip: Option<Duration>,
-    /// As they were a moment ago; empty if nobody has looked for a while.
-    pub(crate) regions: Vec<Region>,
-    /// How many milliseconds the replica here was behind, the last one first.
+    /// The regions and how they are; `None` where a region did not answer.
+    pub(crate) regions: Vec<(String, Option<Standing>)>,
+    /// How many milliseconds the replica here was behind.
     pub(crate) lags: VecDeque<u64>,
+    pub(crate) outside: Outside,
     looked: Option<Instant>,
-    notices: VecDeque<(u64, String)>,
-    noticed: u64,
+    /// The fastest way to a peer and back.
+    round_trip: Duration,
 }
 
 /// A call and its way.
 #[derive(Clone, Debug, Template)]
 #[template(path = "call.html")]
 pub(crate) struct Call {
-    pub(crate) what: String,
+    what: String,
     /// `None` is here.
-    pub(crate) peer: Option<String>,
+    peer: Option<String>,
     /// route, forward, execute, replay_wait
-    pub(crate) stages: [Duration; 4],
-    pub(crate) round_trip: Option<Duration>,
+    stages: [Duration; 4],
+    round_trip: Duration,
     /// What became of it instead.
-    pub(crate) failure: Option<String>,
+    failure: Option<&'static str>,
 }
 
 impl Live {
-    pub(crate) fn new() -> Self {
-        Self { events: broadcast::Sender::new(EVENTS), past: Mutex::default() }
+    pub(crate) fn new(region: String, primary: String) -> Self {
+        let view = View { region, primary, round_trip: Duration::MAX, ..View::default() };
+        Self { events: broadcast::Sender::new(EVENTS), view: Mutex::new(view) }
     }
 
     /// Notes a call of this node's.
     pub(crate) fn observe(&self, report: &Report) {
-        let peer = peer(report);
-        let reads = ["get", "get_by", "one", "all", "exists", "count", "query", "query_one", "query_opt"];
-        if reads.contains(&report.operation) {
-            push(&mut self.past().reads, peer.clone(), READS);
-            return self.tell("read", peer.as_deref().unwrap_or("here"));
+        let (peer, stages) = (peer(report), report.stages);
+        if ["get", "one", "all", "query", "query_one"].contains(&report.operation) {
+            push(&mut self.view().reads, peer.clone(), READS);
+            return self.tell("read", peer.unwrap_or_default());
         }
-        let stages = report.stages;
-        let mut past = self.past();
+        let mut view = self.view();
         if peer.is_some() {
-            past.round_trip = past.round_trip.into_iter().chain([stages.forward]).min();
+            view.round_trip = view.round_trip.min(stages.forward);
         }
         let stages = [stages.route, stages.forward, stages.execute, stages.replay_wait];
-        let call = Call { what: report.operation.to_owned(), peer, stages, round_trip: past.round_trip, failure: None };
-        self.add(past, call);
+        let round_trip = view.round_trip;
+        self.add(view, Call { what: report.operation.to_owned(), peer, stages, round_trip, failure: None });
     }
 
     /// Notes a call that failed.
     pub(crate) fn failed(&self, what: &str, error: &Error) {
-        let past = self.past();
-        let failure = Some(fate(error).1.to_owned());
-        let call = Call { what: what.to_owned(), peer: None, stages: Default::default(), round_trip: None, failure };
-        self.add(past, call);
+        let (stages, failure) = (Default::default(), Some(fate(error).1));
+        self.add(self.view(), Call { what: what.to_owned(), peer: None, stages, round_trip: Duration::MAX, failure });
     }
 
-    fn add(&self, mut past: MutexGuard<'_, Past>, call: Call) {
-        let piece = call.render();
-        push(&mut past.calls, call, CALLS);
-        drop(past);
-        // Rendering into a string has nothing to fail with.
-        self.tell("call", &piece.unwrap_or_default());
-    }
-
-    /// Keeps a sentence for the page that the browser is sent to next.
-    pub(crate) fn notice(&self, text: String) -> u64 {
-        let mut past = self.past();
-        past.noticed += 1;
-        let number = past.noticed;
-        push(&mut past.notices, (number, text), NOTICES);
-        number
-    }
-
-    pub(crate) fn noticed(&self, number: u64) -> Option<String> {
-        self.past().notices.iter().find(|(known, _)| *known == number).map(|(_, text)| text.clone())
-    }
-
-    pub(crate) fn now(&self) -> Past {
-        let mut past = self.past().clone();
-        if past.looked.is_none_or(|looked| looked.elapsed() > RECENT) {
-            past.regions.clear();
-        }
-        past
+    fn add(&self, mut view: MutexGuard<'_, View>, call: Call) {
+        let piece = call.to_string();
+        push(&mut view.calls, call, CALLS);
+        drop(view);
+        self.tell("call", piece);
     }
 
     /// Notes how the regions are.
-    pub(crate) fn looked(&self, regions: Vec<Region>, here: &str) {
-        let mut past = self.past();
-        let standing = regions.iter().find(|region| region.name == here).and_then(|region| region.standing.as_ref());
-        if let Some(lag) = standing.and_then(|standing| standing.lag_ms) {
-            push(&mut past.lags, lag, LAGS);
+    pub(crate) fn looked(&self, regions: Vec<(String, Option<Standing>)>, outside: Outside) {
+        let mut view = self.view();
+        (view.regions, view.outside, view.looked) = (regions, outside, Some(Instant::now()));
+        if let Some(lag) = view.here().and_then(|here| here.lag_ms) {
+            push(&mut view.lags, lag, LAGS);
         }
-        past.regions = regions;
-        past.looked = Some(Instant::now());
     }
 
-    /// Sends a piece of the page to those who look at it.
-    pub(crate) fn tell(&self, name: &'static str, piece: &str) {
-        // Nobody looks: nobody has to hear.
-        let _ = self.events.send(Some(Event(name, piece.into())));
+    /// Whether somebody has looked at the regions a moment ago.
+    pub(crate) fn is_recent(&self) -> bool {
+        self.view().looked.is_some_and(|looked| looked.elapsed() < RECENT)
+    }
+
+    pub(crate) fn now(&self) -> View {
+        self.view().clone()
+    }
+
+    /// Sends a piece of the page to those who look at it. If that is nobody, nobody has to hear.
+    pub(crate) fn tell(&self, name: &'static str, piece: String) {
+        let _ = self.events.send(Some((name, piece)));
     }
 
     pub(crate) fn viewers(&self) -> usize {
@@ -145,7 +125,7 @@ impl Live {
             .filter_map(|event| future::ready(event.ok()))
             .take_while(|event| future::ready(event.is_some()))
             .filter_map(future::ready)
-            .map(|Event(name, data)| Ok(sse::Event::default().event(name).data(data)))
+            .map(|(name, piece)| Ok(sse::Event::default().event(name).data(piece)))
     }
 
     /// Ends all streams.
@@ -153,15 +133,14 @@ impl Live {
         let _ = self.events.send(None);
     }
 
-    fn past(&self) -> MutexGuard<'_, Past> {
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Past {
-    /// How many of the last reads were answered here.
-    pub(crate) fn read_here(&self) -> usize {
-        self.reads.iter().filter(|reader| reader.is_none()).count()
+impl View {
+    pub(crate) fn here(&self) -> Option<&Standing> {
+        self.regions.iter().find(|(name, _)| *name == self.region)?.1.as_ref()
     }
 }
 
@@ -170,19 +149,17 @@ impl Call {
         self.stages.iter().sum()
     }
 
-    /// The stages' names and milliseconds, and where each begins.
-    fn segments(&self) -> impl Iterator<Item = (&'static str, f64, f64)> {
-        let mut begin = 0.0;
-        STAGES.into_iter().zip(self.stages).map(move |(name, took)| {
-            let took = milliseconds(took);
-            begin += took;
-            (name, (begin - took).max(0.0), took)
-        })
-    }
-
     /// How many milliseconds the bar is wide: with room for a round trip.
     fn width(&self) -> f64 {
-        milliseconds(self.total().max(self.round_trip.unwrap_or_default()).max(Duration::from_millis(4)).mul_f64(1.05))
+        let trip = if self.peer.is_some() { self.round_trip } else { Duration::ZERO };
+        milliseconds(self.total().max(trip).max(Duration::from_millis(4)).mul_f64(1.05))
+    }
+
+    /// The stages' names, and the milliseconds at which each begins and ends.
+    fn segments(&self) -> impl Iterator<Item = (&'static str, f64, f64)> {
+        let names = ["route", "forward", "execute", "replay_wait"];
+        let begins = (0..).map(|index| milliseconds(self.stages[..index].iter().sum()));
+        names.into_iter().zip(begins).zip(self.stages).map(|((name, begin), took)| (name, begin, milliseconds(took)))
     }
 }
 
@@ -204,8 +181,6 @@ fn push<T>(ring: &mut VecDeque<T>, item: T, most: usize) {
     ring.truncate(most);
 }
 
-const STAGES: [&str; 4] = ["route", "forward", "execute", "replay_wait"];
-
 /// Enough for the fifty signatures of one button, should a browser be slow.
 const EVENTS: usize = 256;
 
@@ -216,8 +191,4 @@ const READS: usize = 40;
 /// Two a second: a minute.
 const LAGS: usize = 120;
 
-/// What is older is not shown.
 const RECENT: Duration = Duration::from_secs(5);
-
-/// A notice is shown by the next request of who caused it.
-const NOTICES: usize = 64;

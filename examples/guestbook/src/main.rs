@@ -12,8 +12,8 @@ mod failure;
 mod functions;
 mod guard;
 mod live;
+mod map;
 mod pages;
-mod panels;
 mod watch;
 
 use std::env;
@@ -29,7 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::control::Control;
-use crate::functions::{sign_many, standing};
+use crate::functions::{how_is_it, sign_many};
 use crate::live::Live;
 use crate::pages::App;
 
@@ -38,16 +38,16 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
-    let control = env::var("GUESTBOOK_CONTROL").ok().filter(|url| !url.is_empty()).map(Control::new).transpose()?;
+    let control = env::var("GUESTBOOK_CONTROL").ok().filter(|url| !url.is_empty()).map(|url| Control::new(&url));
     let listen = env::var("GUESTBOOK_LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
 
     let mut config = Config::from_env()?;
     config.options.replay_timeout = REPLAY_TIMEOUT;
-    let live = Arc::new(Live::new());
+    let live = Arc::new(Live::new(config.topology.region().to_string(), config.topology.primary_region().to_string()));
     let observer = Arc::clone(&live);
     let node = Node::with_config(config)
         .register(sign_many)
-        .register(standing)
+        .register(how_is_it)
         .with_observer(move |report| observer.observe(report))
         .start()
         .await?;

@@ -12,13 +12,12 @@ use homing_http::{RequestInfo, RequestRepo, SessionLayer};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::control::{self, Control};
+use crate::control::Control;
 use crate::entry::{Entry, NewEntry};
-use crate::failure::Failure;
+use crate::failure::{Failure, refused};
 use crate::functions::{sign_each, sign_many};
 use crate::guard::guard;
-use crate::live::{Live, Past, milliseconds, peer};
-use crate::panels::{Controls, Map, Standings};
+use crate::live::{Live, View, milliseconds, peer};
 use crate::watch;
 
 /// What all requests share.
@@ -50,29 +49,23 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Deserialize)]
 struct Wish {
+    #[serde(default)]
     search: String,
-    done: Option<u64>,
+    /// How many milliseconds it took, what was sent before.
+    done: Option<f64>,
 }
 
 #[derive(Debug, Template)]
 #[template(path = "page.html")]
 struct Page {
-    region: String,
-    primary: String,
-    search: String,
-    notice: Option<String>,
+    wish: Wish,
     entries: Vec<Entry>,
-    /// Who read the entries, if not here, and in how many milliseconds.
+    /// Who read the entries, if not this node, and in how many milliseconds.
     reader: Option<String>,
     took: f64,
-    past: Past,
-    standings: Standings,
-    map: Map,
-    controls: Controls,
-    pages: Vec<control::Page>,
+    view: View,
 }
 
 async fn page(
@@ -85,23 +78,11 @@ async fn page(
     let entries = entries(&repo, &wish.search).await?;
     let took = milliseconds(started.elapsed());
     let reader = info.reports().last().and_then(peer);
-    let (outside, past) = (watch::outside(&app).await, app.live.now());
-    let page = Page {
-        region: repo.region().to_string(),
-        primary: repo.primary_region().to_string(),
-        search: wish.search,
-        notice: wish.done.and_then(|number| app.live.noticed(number)),
-        entries,
-        reader,
-        took,
-        standings: Standings::new(&app, &past),
-        map: Map::new(&app, &past),
-        pages: outside.pages.clone(),
-        controls: Controls::new(&app, outside, &past),
-        past,
-    };
-    let html = page.render().map_err(|error| Failure::refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Html(html)))
+    if !app.live.is_recent() {
+        watch::look(&app).await;
+    }
+    let page = Page { wish, entries, reader, took, view: app.live.now() };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Html(page.to_string())))
 }
 
 /// The last ones, or those that raw SQL finds.
@@ -125,7 +106,7 @@ impl Words {
         let (name, message) = (self.name.trim(), self.message.trim());
         if name.is_empty() || name.chars().count() > 60 || message.chars().count() > 500 {
             let rule = "write a name of up to 60 characters, and a message of up to 500";
-            return Err(Failure::refused(StatusCode::UNPROCESSABLE_ENTITY, rule));
+            return Err(refused(StatusCode::UNPROCESSABLE_ENTITY, rule));
         }
         Ok((name, message))
     }
@@ -134,7 +115,7 @@ impl Words {
 async fn sign(State(app): State<App>, RequestRepo(repo): RequestRepo, Form(words): Form<Words>) -> Reply {
     let (name, message) = words.check()?;
     let new = NewEntry { name, message, region: repo.region().as_str() };
-    app.done("Signed", repo.insert(&new)).await
+    app.done("sign", repo.insert(&new)).await
 }
 
 async fn edit(
@@ -148,20 +129,20 @@ async fn edit(
         let entry: Entry = repo.one("where id = $1", &[&id]).await?;
         repo.update(&Entry { name: name.to_owned(), message: message.to_owned(), ..entry }).await
     };
-    app.done("Changed", edited).await
+    app.done("change", edited).await
 }
 
 async fn delete(State(app): State<App>, RequestRepo(repo): RequestRepo, Path(id): Path<i64>) -> Reply {
-    app.done("Deleted", repo.execute("delete from entries where id = $1", &[&id])).await
+    app.done("delete", repo.execute("delete from entries where id = $1", &[&id])).await
 }
 
 async fn fifty_in_a_loop(State(app): State<App>, RequestRepo(repo): RequestRepo) -> Reply {
     let region = repo.region().as_str();
-    app.done("Signed 50 times in a loop", sign_each(&repo, "Loop", region, "in a loop", 50)).await
+    app.done("sign 50 times", sign_each(&repo, "Loop", region, "in a loop", 50)).await
 }
 
 async fn fifty_in_a_function(State(app): State<App>, RequestRepo(repo): RequestRepo) -> Reply {
-    app.done("Signed 50 times in one named function", sign_many::call(&repo, "Function".to_owned(), 50)).await
+    app.done("sign 50 times", sign_many::call(&repo, "Function".to_owned(), 50)).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -172,18 +153,22 @@ struct Action {
 /// What people want to try. Only where somebody offers it: it is no button for strangers.
 async fn act(State(app): State<App>, Form(Action { action }): Form<Action>) -> Reply {
     let Some(control) = &app.control else {
-        return Err(Failure::refused(StatusCode::NOT_FOUND, "nobody offers that here: set GUESTBOOK_CONTROL"));
+        return Err(refused(StatusCode::NOT_FOUND, "nobody offers that here: set GUESTBOOK_CONTROL"));
     };
+    let started = Instant::now();
     // A session that has written nothing asks the replica here, however far behind it is.
     let here = app.repo.session();
     match action.as_str() {
         "pause" => here.execute("select pg_wal_replay_pause()", &[]).await.map(drop)?,
         "resume" => here.execute("select pg_wal_replay_resume()", &[]).await.map(drop)?,
-        _ => {
-            control.act(&action).await.map_err(|error| Failure::refused(StatusCode::BAD_GATEWAY, error.to_string()))?
-        }
+        _ => control
+            .act(&action)
+            .await
+            .map(drop)
+            .map_err(|error| refused(StatusCode::BAD_GATEWAY, &error.to_string()))?,
     }
-    Ok(app.see(format!("Done: {action}")))
+    watch::look(&app).await;
+    Ok(back(started))
 }
 
 async fn live(State(app): State<App>) -> Result<impl IntoResponse, StatusCode> {
@@ -199,21 +184,16 @@ fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse + Clone + 
 }
 
 impl App {
-    /// Makes a call, and sends the browser back to the page, which tells how it went.
+    /// Makes a call, and sends the browser back to the page.
     async fn done<T>(&self, what: &str, call: impl Future<Output = homing::Result<T>>) -> Reply {
         let started = Instant::now();
-        match call.await {
-            Ok(_) => Ok(self.see(format!("{what}, in {} ms.", milliseconds(started.elapsed())))),
-            Err(error) => {
-                self.live.failed(what, &error);
-                Err(error.into())
-            }
-        }
+        call.await.inspect_err(|error| self.live.failed(what, error))?;
+        Ok(back(started))
     }
+}
 
-    fn see(&self, notice: String) -> Redirect {
-        Redirect::to(&format!("/?done={}", self.live.notice(notice)))
-    }
+fn back(started: Instant) -> Redirect {
+    Redirect::to(&format!("/?done={}", milliseconds(started.elapsed())))
 }
 
 /// Of a form; a name and a message fit in, whatever they are written in.

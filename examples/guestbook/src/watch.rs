@@ -3,79 +3,60 @@
 use std::time::Duration;
 
 use askama::Template;
-use homing::{Remote, Repo};
+use homing::Remote;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::control::Outside;
-use crate::functions::{Standing, standing};
+use crate::functions::{Standing, how_is_it};
+use crate::live::View;
 use crate::pages::App;
-use crate::panels::{Controls, Map, Standings};
 
-/// A region, as the page shows it.
-#[derive(Clone, Debug)]
-pub(crate) struct Region {
-    pub(crate) name: String,
-    /// `None` where it did not answer.
-    pub(crate) standing: Option<Standing>,
+/// The pieces of the page that change by themselves.
+#[derive(Debug, Template)]
+#[template(path = "now.html")]
+struct Now {
+    view: View,
 }
 
-/// Looks at all regions again and again, and tells the page. Spawned and ended by `main`. While nobody looks at the
-/// page, nobody is asked anything.
+/// Looks again and again, and tells the page. Spawned and ended by `main`. While nobody looks at the page, nobody is
+/// asked anything.
 pub(crate) async fn run(app: App) {
     let mut ticks = interval(PAUSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut book = None;
-    let mut offered = None;
+    let repo = app.repo.session().with_observer(|_| {});
+    let mut known = None;
     loop {
         ticks.tick().await;
         if app.live.viewers() == 0 {
             continue;
         }
         look(&app).await;
-        let past = app.live.now();
-        tell(&app, "standing", &Standings::new(&app, &past));
-        tell(&app, "map", &Map::new(&app, &past));
-        let controls = Controls::new(&app, outside(&app).await, &past);
-        if offered.as_ref() != Some(&controls) {
-            tell(&app, "controls", &controls);
-            offered = Some(controls);
-        }
-        let now = digest(&app.repo).await.ok();
-        if now.is_some() && now != book {
-            // Not the entries themselves: each viewer has a session of its own, and reads what it has to see.
-            app.live.tell("book", "changed");
-            book = now;
+        app.live.tell("now", Now { view: app.live.now() }.to_string());
+        // Not the entries themselves: each viewer has a session of its own, and reads what it has to see.
+        let last = repo.query_one(LAST_ENTRIES, &[]).await.and_then(|row| row.try_get::<_, Option<String>>(0)).ok();
+        if last.is_some() && last != known {
+            app.live.tell("book", String::new());
+            known = last;
         }
     }
 }
 
-fn tell(app: &App, name: &'static str, piece: &impl Template) {
-    app.live.tell(name, &piece.render().unwrap_or_default());
-}
-
-/// Asks all regions how they are.
+/// Asks all regions how they are, and who runs the demo what is cut and stopped.
 pub(crate) async fn look(app: &App) {
-    let asked = app.repo.rpc_client().call_all::<Standing>(<standing as Remote>::NAME, (), LIMIT).await;
-    let regions = asked
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(region, called)| Region { name: region.to_string(), standing: called.ok().map(|called| called.value) });
-    app.live.looked(regions.collect(), app.repo.region().as_str());
+    let outside = async {
+        match &app.control {
+            Some(control) => control.outside().await,
+            None => Default::default(),
+        }
+    };
+    let asked = app.repo.rpc_client().call_all::<Standing>(<how_is_it as Remote>::NAME, (), LIMIT);
+    let (asked, outside) = tokio::join!(asked, outside);
+    let regions = asked.unwrap_or_default().into_iter();
+    let regions = regions.map(|(region, called)| (region.to_string(), called.ok().map(|called| called.value)));
+    app.live.looked(regions.collect(), outside);
 }
 
-/// What can be cut and stopped; nothing where nobody offers it.
-pub(crate) async fn outside(app: &App) -> Outside {
-    match &app.control {
-        Some(control) => control.outside().await.unwrap_or_default(),
-        None => Outside::default(),
-    }
-}
-
-/// Differs if the last entries do.
-async fn digest(repo: &Repo) -> homing::Result<Option<String>> {
-    let last = "select md5(string_agg(last::text, '')) from (select * from entries order by id desc limit 20) last";
-    repo.session().with_observer(|_| {}).query_one(last, &[]).await?.try_get(0)
-}
+const LAST_ENTRIES: &str =
+    "select md5(string_agg(last::text, '')) from (select * from entries order by id desc limit 20) last";
 
 const PAUSE: Duration = Duration::from_millis(500);
 

@@ -69,11 +69,6 @@ impl Browser {
         }
     }
 
-    /// Whether the page as it is has an element.
-    pub(crate) async fn has(&self, css: &str) -> bool {
-        !self.client.find_all(Locator::Css(css)).await.unwrap().is_empty()
-    }
-
     pub(crate) async fn text(&self, css: &str) -> String {
         self.find(css).await.text().await.unwrap()
     }
@@ -87,7 +82,7 @@ impl Browser {
         self.find("#sign input").await.send_keys(name).await.unwrap();
         self.find("#sign textarea").await.send_keys(message).await.unwrap();
         self.press("#sign button").await;
-        self.find_text("notice", "Signed").await;
+        self.find_text("book", message).await;
     }
 
     /// Presses one of the buttons that pause, stop or cut, and waits until its opposite is offered.

@@ -12,10 +12,9 @@ async fn the_page_fits_its_window_in_light_and_dark_wide_and_on_a_phone() {
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
     browser.press("[action='/fifty/function'] button").await;
-    browser.find_text("notice", "in one named function").await;
+    browser.find_text("book", "50 of 50, in one named function").await;
     for (name, message) in VISITORS {
         browser.sign(name, message).await;
-        browser.find_text("book", message).await;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/screenshots");
     std::fs::create_dir_all(&folder).unwrap();

@@ -9,7 +9,7 @@ async fn the_page_weighs_less_than_100_kb_and_loads_nothing_from_elsewhere() {
     browser.go(&page).await;
     // Twenty entries, eight writes.
     browser.press("[action='/fifty/function'] button").await;
-    browser.find_text("notice", "in one named function").await;
+    browser.find_text("book", "50 of 50, in one named function").await;
     let loaded = browser.run("return performance.getEntriesByType('resource').map((entry) => entry.name)").await;
     let mut weight = get(&page).await.len();
     let mut files = Vec::new();
