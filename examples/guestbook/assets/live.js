@@ -20,7 +20,7 @@ document.addEventListener("submit", async (event) => {
     const answer = await fetch(action, { method: "POST", body: data });
     const page = parse(await answer.text());
     if (answer.ok && page.getElementById("book")) {
-      show(page, true);
+      show(page, byId("book").contains(form));
       for (const id of ["standing", "places", "controls"]) replace(id, page.getElementById(id).innerHTML);
       say(page.getElementById("notice").textContent, false);
       if (form.id === "sign") form.reset();
@@ -74,11 +74,9 @@ async function lookAgain() {
 
 // What the server tells.
 
-const told = {};
 function replace(id, html) {
-  if (told[id] === html) return;
-  told[id] = html;
   const element = byId(id);
+  if (element.innerHTML === html) return;
   const focused = [...element.querySelectorAll("button")].indexOf(document.activeElement);
   element.innerHTML = html;
   if (focused >= 0) element.querySelectorAll("button")[focused]?.focus();
@@ -92,7 +90,7 @@ server.addEventListener("now", (event) => {
 });
 server.addEventListener("book", lookAgain);
 server.addEventListener("read", (event) => {
-  const primary = event.data !== "";
+  const primary = event.data !== "here";
   const dots = document.querySelector("#reads .dots");
   const dot = document.createElement("i");
   dot.className = primary ? "primary" : "here";
@@ -146,6 +144,9 @@ function fly(way, kind, back) {
   const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
   dot.setAttribute("class", kind);
   dot.setAttribute("r", 2.6);
+  const { x, y } = way.getPointAtLength(back ? length : 0);
+  dot.setAttribute("cx", x);
+  dot.setAttribute("cy", y);
   flights.append(dot);
   const begin = performance.now();
   const took = SECOND * (0.4 + length / 300);

@@ -68,7 +68,7 @@ impl Live {
         let (peer, stages) = (peer(report), report.stages);
         if ["get", "one", "all", "query", "query_one"].contains(&report.operation) {
             push(&mut self.view().reads, peer.clone(), READS);
-            return self.tell("read", peer.unwrap_or_default());
+            return self.tell("read", peer.unwrap_or_else(|| "here".to_owned()));
         }
         let mut view = self.view();
         if peer.is_some() {
@@ -110,7 +110,8 @@ impl Live {
         self.view().clone()
     }
 
-    /// Sends a piece of the page to those who look at it. If that is nobody, nobody has to hear.
+    /// Sends a piece of the page to those who look at it; not an empty one, which browsers drop. If that is nobody, nobody
+    /// has to hear.
     pub(crate) fn tell(&self, name: &'static str, piece: String) {
         let _ = self.events.send(Some((name, piece)));
     }

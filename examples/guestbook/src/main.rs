@@ -61,11 +61,11 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let app = App { repo, live: Arc::clone(&live), control };
     let router = pages::router(app.clone()).route_service("/healthz", health).route_service("/metrics", metrics);
     let listener = TcpListener::bind(listen).await?;
-    let stopped = stop_signal()?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     println!("ready http={}", listener.local_addr()?);
     let watcher = tokio::spawn(watch::run(app));
     let stopping = async move {
-        stopped.await;
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
         // Streams to browsers have no end of their own.
         live.close();
     };
@@ -73,18 +73,6 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     watcher.abort();
     node.shutdown().await;
     Ok(())
-}
-
-/// Completes at Ctrl-C or SIGTERM.
-fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, std::io::Error> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 /// Who looks at the page waits no longer than this for a replica that does not replay.

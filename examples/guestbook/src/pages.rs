@@ -159,8 +159,8 @@ async fn act(State(app): State<App>, Form(Action { action }): Form<Action>) -> R
     // A session that has written nothing asks the replica here, however far behind it is.
     let here = app.repo.session();
     match action.as_str() {
-        "pause" => here.execute("select pg_wal_replay_pause()", &[]).await.map(drop)?,
-        "resume" => here.execute("select pg_wal_replay_resume()", &[]).await.map(drop)?,
+        "pause" => here.query("select pg_wal_replay_pause()", &[]).await.map(drop)?,
+        "resume" => here.query("select pg_wal_replay_resume()", &[]).await.map(drop)?,
         _ => control
             .act(&action)
             .await

@@ -34,7 +34,7 @@ pub(crate) async fn run(app: App) {
         // Not the entries themselves: each viewer has a session of its own, and reads what it has to see.
         let last = repo.query_one(LAST_ENTRIES, &[]).await.and_then(|row| row.try_get::<_, Option<String>>(0)).ok();
         if last.is_some() && last != known {
-            app.live.tell("book", String::new());
+            app.live.tell("book", "changed".to_owned());
             known = last;
         }
     }

@@ -35,6 +35,8 @@ impl Browser {
             "--disable-sync",
             "--disable-dev-shm-usage",
             "--hide-scrollbars",
+            // It ends with chromedriver, also where a test has failed and closes nothing.
+            "--remote-debugging-pipe",
         ];
         let mut options = json!({ "args": flags });
         if scripts == Scripts::Off {
@@ -69,19 +71,35 @@ impl Browser {
         }
     }
 
+    /// What the element shows, once it is there.
     pub(crate) async fn text(&self, css: &str) -> String {
-        self.find(css).await.text().await.unwrap()
+        self.find(css).await;
+        // In one go: the page may replace the element while it is read.
+        let script = "return document.querySelector(arguments[0]).innerText";
+        self.client.execute(script, vec![css.into()]).await.unwrap().as_str().unwrap().to_owned()
     }
 
     pub(crate) async fn press(&self, css: &str) {
-        self.find(css).await.click().await.unwrap();
+        loop {
+            match self.find(css).await.click().await {
+                // The page has replaced it in between; a finger would find the new one.
+                Err(error) if error.is_stale_element_reference() => {}
+                outcome => return outcome.unwrap(),
+            }
+        }
     }
 
-    /// Fills in the form and sends it, and waits until the page says that it is done.
+    /// Sends a form, and waits until it is answered.
+    pub(crate) async fn send(&self, form: &str) {
+        self.press(&format!("{form} button:first-of-type")).await;
+        self.find(&format!("{form}:not([aria-busy])")).await;
+    }
+
+    /// Fills in the form and sends it, and waits until the book has it.
     pub(crate) async fn sign(&self, name: &str, message: &str) {
         self.find("#sign input").await.send_keys(name).await.unwrap();
         self.find("#sign textarea").await.send_keys(message).await.unwrap();
-        self.press("#sign button").await;
+        self.send("#sign").await;
         self.find_text("book", message).await;
     }
 

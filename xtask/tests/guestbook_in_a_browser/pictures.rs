@@ -11,13 +11,10 @@ async fn the_page_fits_its_window_in_light_and_dark_wide_and_on_a_phone() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
-    browser.press("[action='/fifty/function'] button").await;
-    browser.find_text("book", "50 of 50, in one named function").await;
+    browser.send("[action='/fifty/function']").await;
     for (name, message) in VISITORS {
         browser.sign(name, message).await;
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/screenshots");
-    std::fs::create_dir_all(&folder).unwrap();
     for colours in ["light", "dark"] {
         let feature = json!({ "name": "prefers-color-scheme", "value": colours });
         browser.tell("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
@@ -28,13 +25,19 @@ async fn the_page_fits_its_window_in_light_and_dark_wide_and_on_a_phone() {
             let sideways = browser.run("return document.documentElement.scrollWidth - innerWidth").await;
             assert!(sideways.as_i64().unwrap() <= 0, "{size}: {sideways} pixels too wide");
             browser.tell("Emulation.setDeviceMetricsOverride", window(whole)).await;
-            let picture = browser.client.screenshot().await.unwrap();
-            std::fs::write(folder.join(format!("guestbook-{colours}-{size}.png")), picture).unwrap();
+            keep(&browser, &format!("{colours}-{size}")).await;
         }
     }
     let labels = browser.run(UNLABELLED).await;
     assert_eq!(labels, json!([]), "fields and buttons that a screen reader cannot name");
     browser.close().await;
+}
+
+/// Leaves a picture of what the window shows.
+pub(crate) async fn keep(browser: &Browser, name: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/screenshots");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("guestbook-{name}.png")), browser.client.screenshot().await.unwrap()).unwrap();
 }
 
 const VISITORS: [(&str, &str); 3] = [
