@@ -29,7 +29,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let binaries = postgres::ensure()?;
-        let node = build_example(if self.debug { Profile::Dev } else { Profile::Release })?;
+        let node = build_example("directory", if self.debug { Profile::Dev } else { Profile::Release })?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut interrupt = Interrupt::new()?;

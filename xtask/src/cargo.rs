@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// The root of the clone.
 pub(crate) fn root() -> &'static Path {
@@ -24,6 +26,24 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("{} failed ({status})", shown(command));
     }
     Ok(())
+}
+
+/// The packages of the workspace, as cargo tells of them.
+pub(crate) fn packages<T: DeserializeOwned>() -> Result<Vec<T>> {
+    #[derive(Deserialize)]
+    struct Metadata<T> {
+        packages: Vec<T>,
+    }
+    let output = cargo()
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed ({})", output.status);
+    }
+    let metadata: Metadata<T> = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    Ok(metadata.packages)
 }
 
 /// An error that says how to get it, if cargo has no such subcommand.

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use crate::cargo::{cargo, require_component, run};
 use crate::test::Test;
 use crate::totals::Totals;
-use crate::{postgres, rules};
+use crate::{browser, features, postgres, rules};
 
-/// Check formatting, house rules, lints and documentation with warnings denied, then run all tests
+/// Check formatting, house rules, lints and documentation with warnings denied, each feature alone, then run all tests
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {}
 
@@ -51,12 +51,14 @@ enum Step {
     Rules,
     Postgres,
     Clippy,
+    Features,
     Rustdoc,
     Test,
 }
 
 impl Step {
-    const ALL: [Self; 6] = [Self::Format, Self::Rules, Self::Postgres, Self::Clippy, Self::Rustdoc, Self::Test];
+    const ALL: [Self; 7] =
+        [Self::Format, Self::Rules, Self::Postgres, Self::Clippy, Self::Features, Self::Rustdoc, Self::Test];
 
     fn name(self) -> &'static str {
         match self {
@@ -64,6 +66,7 @@ impl Step {
             Self::Rules => "rules",
             Self::Postgres => "postgres",
             Self::Clippy => "clippy",
+            Self::Features => "features",
             Self::Rustdoc => "rustdoc",
             Self::Test => "test",
         }
@@ -73,9 +76,10 @@ impl Step {
         match self {
             Self::Format => format(),
             Self::Rules => rules::check(),
-            // The tests need it; better to hear that it cannot be had before the long steps than after them.
-            Self::Postgres => postgres::ensure().map(drop),
+            // The tests need it, and a browser; better to hear that these cannot be had before the long steps than after them.
+            Self::Postgres => postgres::ensure().map(drop).and_then(|()| browser::ensure()),
             Self::Clippy => clippy(),
+            Self::Features => features::check(),
             Self::Rustdoc => rustdoc(),
             Self::Test => test(totals),
         }
@@ -89,11 +93,11 @@ fn format() -> Result<()> {
 
 fn clippy() -> Result<()> {
     require_component("clippy", "clippy")?;
-    run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny=warnings"]))
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny=warnings"]))
 }
 
 fn rustdoc() -> Result<()> {
-    run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny=warnings"))
+    run(cargo().args(["doc", "--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "--deny=warnings"))
 }
 
 fn test(totals: &mut Option<Totals>) -> Result<()> {

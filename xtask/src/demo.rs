@@ -39,8 +39,8 @@ pub(crate) struct Demo {
     /// Repeat less: enough for the checks, with coarser figures
     #[arg(long)]
     quick: bool,
-    /// Keep everything up at the end, until Ctrl-C
-    #[arg(long)]
+    /// Instead, start the guestbook in all regions for your browser, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["quick", "json"])]
     serve: bool,
     /// Write the checks and figures to this file
     #[arg(long, value_name = "FILE")]
@@ -49,9 +49,12 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        if self.serve {
+            return serve::run();
+        }
         let binaries = postgres::ensure()?;
         eprintln!("Building the nodes' program, examples/directory");
-        let node = build_example(Profile::Dev)?;
+        let node = build_example("directory", Profile::Dev)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(self.show(node, binaries))
     }
@@ -74,11 +77,6 @@ impl Demo {
         }
         if let Some(file) = &self.json {
             run.findings.write(file)?;
-        }
-        if self.serve {
-            serve::print_addresses(&run.console, &scene).await?;
-            interrupt.wait().await;
-            eprintln!("\nending everything");
         }
         scene.end().await;
         Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,10 +1,13 @@
 //! The project's commands, one module each: `cargo xtask --help` lists them.
 
 mod bench;
+mod browser;
 mod cargo;
 mod check;
 mod demo;
+mod features;
 mod postgres;
+mod regions;
 mod rules;
 mod test;
 mod totals;
@@ -27,6 +30,7 @@ enum Command {
     Bench(bench::Bench),
     Check(check::Check),
     Demo(demo::Demo),
+    Regions(regions::Regions),
     Test(test::Test),
 }
 
@@ -38,6 +42,7 @@ impl Command {
             Self::Bench(bench) => bench.run(),
             Self::Check(check) => check.run(),
             Self::Demo(demo) => demo.run(),
+            Self::Regions(regions) => regions.run(),
             Self::Test(test) => test.run(),
         }
     }

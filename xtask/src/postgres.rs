@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use homing_testbed::Binaries;
 
-use self::package_manager::PackageManager;
-use self::privilege::Privilege;
+pub(crate) use self::package_manager::PackageManager;
+pub(crate) use self::privilege::Privilege;
 
 /// PostgreSQL's programs, installed now if this machine has none.
 ///
@@ -54,7 +54,7 @@ fn install() -> Result<()> {
     Ok(())
 }
 
-fn shell(privilege: Privilege) -> Command {
+pub(crate) fn shell(privilege: Privilege) -> Command {
     match privilege {
         Privilege::Own => Command::new("sh"),
         Privilege::Sudo => {
@@ -70,7 +70,7 @@ fn shell(privilege: Privilege) -> Command {
     }
 }
 
-fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }

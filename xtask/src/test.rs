@@ -1,4 +1,5 @@
-//! `cargo xtask test`: all tests, documentation tests included. PostgreSQL is installed first if it is missing.
+//! `cargo xtask test`: all tests, documentation tests included. PostgreSQL and Chromium are installed first if they are
+//! missing.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ExitCode, Stdio};
@@ -6,10 +7,10 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, Result};
 
 use crate::cargo::{cargo, shown};
-use crate::postgres;
 use crate::totals::Totals;
+use crate::{browser, postgres};
 
-/// Run all tests, documentation tests included; install PostgreSQL first if it is missing
+/// Run all tests, documentation tests included; install PostgreSQL and Chromium first if they are missing
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Test {
     /// For every test binary: part of a test's name, --nocapture, ...
@@ -20,6 +21,7 @@ pub(crate) struct Test {
 impl Test {
     pub(crate) fn run(self) -> Result<ExitCode> {
         postgres::ensure()?;
+        browser::ensure()?;
         let outcome = self.outcome()?;
         if let Some(failure) = &outcome.failure {
             eprintln!("error: {failure}");

@@ -29,6 +29,8 @@ struct Entity {
     columns: Vec<Column>,
     /// Indices into `columns`.
     key: Vec<usize>,
+    /// Indices into `columns`.
+    read_only: Vec<usize>,
 }
 
 impl Entity {
@@ -36,12 +38,12 @@ impl Entity {
         let table = read_table(input, errors);
         let fields = columns::fields(input, "Entity", errors);
         refuse_generics(input, errors);
-        let (columns, key) = read_columns(&fields?, errors);
+        let (columns, key, read_only) = read_columns(&fields?, errors);
         if key.is_empty() {
             errors.at(&input.ident, missing_key(&columns));
         }
         let owned = input.generics.params.is_empty() && !columns.iter().any(Column::is_reference);
-        owned.then(|| Self { ident: input.ident.clone(), table, columns, key })
+        owned.then(|| Self { ident: input.ident.clone(), table, columns, key, read_only })
     }
 
     fn implementation(&self) -> TokenStream {
@@ -49,6 +51,7 @@ impl Entity {
         let names = self.columns.iter().map(|column| &column.name);
         let key_names = self.key().map(|column| &column.name);
         let key_type = self.key_type();
+        let read_only = self.read_only();
         let row_reader = self.row_reader();
         let key_parameters = self.key_parameters();
         let values = self.columns.iter().map(Column::parameter);
@@ -59,6 +62,7 @@ impl Entity {
                 const TABLE: &'static ::core::primitive::str = #table;
                 const COLUMNS: &'static [&'static ::core::primitive::str] = &[#(#names),*];
                 const KEY: &'static [&'static ::core::primitive::str] = &[#(#key_names),*];
+                #read_only
 
                 #row_reader
 
@@ -81,6 +85,15 @@ impl Entity {
             [only] => quote! { #only },
             several => quote! { (#(#several),*) },
         }
+    }
+
+    /// Nothing where there is nothing to say: the trait has a default.
+    fn read_only(&self) -> TokenStream {
+        if self.read_only.is_empty() {
+            return TokenStream::new();
+        }
+        let names = self.read_only.iter().map(|&index| &self.columns[index].name);
+        quote! { const READ_ONLY: &'static [&'static ::core::primitive::str] = &[#(#names),*]; }
     }
 
     fn row_reader(&self) -> TokenStream {
@@ -125,7 +138,7 @@ fn read_table(input: &DeriveInput, errors: &mut Errors) -> String {
             let text = options::text(option, TABLE, value)?;
             options::set(&mut table, option, options::checked(text, name::table_fault)?)
         }
-        "key" | "column" => Err(options::misplaced(option, ON_FIELD)),
+        "key" | "column" | "read_only" => Err(options::misplaced(option, ON_FIELD)),
         _ => Err(options::unknown(option, &format!("`{TABLE}`"))),
     };
     if !options::read_attributes(&input.attrs, "entity", TABLE, errors, read) {
@@ -147,26 +160,31 @@ fn refuse_generics(input: &DeriveInput, errors: &mut Errors) {
     }
 }
 
-/// The columns, and the indices of those in the key.
-fn read_columns(fields: &[&Field], errors: &mut Errors) -> (Vec<Column>, Vec<usize>) {
-    let mut key = Vec::new();
+/// The columns, and the indices of those in the key and of those that are read only.
+fn read_columns(fields: &[&Field], errors: &mut Errors) -> (Vec<Column>, Vec<usize>, Vec<usize>) {
+    let (mut key, mut read_only) = (Vec::new(), Vec::new());
     let mut columns = Vec::with_capacity(fields.len());
     for (index, field) in fields.iter().enumerate() {
         let options = FieldOptions::read(field, errors);
         if options.key.is_some() {
             key.push(index);
         }
+        if options.read_only.is_some() {
+            read_only.push(index);
+        }
         refuse_type(field, &options, errors);
         columns.push(Column::new(field, options.column));
     }
     columns::refuse_duplicates(&columns, errors);
-    (columns, key)
+    (columns, key, read_only)
 }
 
 #[derive(Default)]
 struct FieldOptions {
     key: Option<()>,
     column: Option<LitStr>,
+    /// The name of the option, for what is wrong with it here.
+    read_only: Option<Ident>,
 }
 
 impl FieldOptions {
@@ -177,12 +195,16 @@ impl FieldOptions {
                 options::set(&mut found.key, option, ())?;
                 options::flag(option, value)
             }
+            "read_only" => {
+                options::set(&mut found.read_only, option, option.clone())?;
+                options::flag(option, value)
+            }
             "column" => {
                 let text = options::text(option, COLUMN, value)?;
                 options::set(&mut found.column, option, options::checked(text, name::column_fault)?)
             }
             "table" => Err(options::misplaced(option, ON_STRUCT)),
-            _ => Err(options::unknown(option, &format!("`key`, `{COLUMN}`"))),
+            _ => Err(options::unknown(option, &format!("`key`, `read_only`, `{COLUMN}`"))),
         };
         options::read_attributes(&field.attrs, "entity", "key", errors, read);
         found
@@ -195,6 +217,9 @@ fn refuse_type(field: &Field, options: &FieldOptions, errors: &mut Errors) {
     }
     if options.key.is_some() && is_option(&field.ty) {
         errors.at(&field.ty, "a key column is never NULL: take the `Option` away");
+    }
+    if let (Some(_), Some(read_only)) = (options.key, &options.read_only) {
+        errors.at(read_only, "an update never writes the key: take `read_only` away");
     }
 }
 
@@ -298,6 +323,43 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_the_database_computes_are_listed() {
+        let item = syn::parse_quote! {
+            #[entity(table = "orders")]
+            struct Order {
+                #[entity(key)]
+                id: i64,
+                #[entity(read_only)]
+                total: i64,
+                #[entity(column = "changed_at", read_only)]
+                changed: String,
+            }
+        };
+        let entity = Entity::read(&item, &mut Errors::default()).unwrap();
+        assert_expands(
+            entity.read_only(),
+            &quote! { const READ_ONLY: &'static [&'static ::core::primitive::str] = &["total", "changed_at"]; },
+        );
+    }
+
+    #[test]
+    fn a_column_that_is_read_only_cannot_be_the_key() {
+        assert_reported(
+            expanded(
+                "#[entity(table = \"t\", read_only)] struct T {
+                    #[entity(key, read_only)] id: i64,
+                    #[entity(read_only, read_only = true)] a: i64,
+                }",
+            ),
+            &[
+                ("read_only", "`read_only` belongs on a field, not on the struct"),
+                ("read_only", "an update never writes the key: take `read_only` away"),
+                ("read_only", "`read_only` is given twice"),
+            ],
+        );
+    }
+
+    #[test]
     fn a_raw_identifier_is_the_plain_column() {
         let item = syn::parse_quote! { #[entity(table = "t")] struct T { #[entity(key)] r#type: i64 } };
         let entity = Entity::read(&item, &mut Errors::default()).unwrap();
@@ -344,7 +406,7 @@ mod tests {
                 ("key", "`key` is given twice"),
                 ("5", "the value of `column` is a string: write `column = \"name\"`"),
                 ("Option<String>", "a key column is never NULL: take the `Option` away"),
-                ("rename", "unknown option `rename`; known here: `key`, `column = \"name\"`"),
+                ("rename", "unknown option `rename`; known here: `key`, `read_only`, `column = \"name\"`"),
                 ("table", "`table` belongs on the struct, not on a field"),
                 ("&'static i32", "an entity owns its values: write `String` for `&str`, `Vec<u8>` for `&[u8]`"),
                 ("entity", "`entity` takes its options in parentheses: write `#[entity(key)]`"),

@@ -60,6 +60,8 @@ use proc_macro::TokenStream;
 /// - `#[entity(key)]` (required on one field at least): the field is the primary key. Where several fields are, the key
 ///   is the tuple of them, in the order of the fields.
 /// - `#[entity(column = "name")]`: the column, where it is called something else than the field.
+/// - `#[entity(read_only)]`: the database computes the column (a generated column, one that a trigger sets): it is read
+///   with the others, and `update` does not write it.
 ///
 /// An entity owns its values and is not generic.
 #[proc_macro_derive(Entity, attributes(entity))]

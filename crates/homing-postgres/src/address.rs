@@ -29,18 +29,7 @@ impl Address {
     /// Configuration, if the string is none or a name cannot be resolved within five seconds. `variable` says where
     /// the string came from; the string itself may hold a password and is never shown.
     pub(crate) async fn resolve(url: &str, variable: &str) -> Result<Vec<Self>> {
-        // Without the driver's reason: it quotes what it did not understand, which may be a part of the password.
-        let config: Config = url.parse().map_err(|_: tokio_postgres::Error| {
-            Error::configuration(format!(
-                "{variable} is not a connection string of PostgreSQL: write postgres://user:password@host:5432/database, \
-                 with special characters percent-encoded"
-            ))
-        })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(Error::configuration(format!(
-                "{variable} asks for sslmode=require, which this version cannot: connect through a private network"
-            )));
-        }
+        let config = Self::parse(url, variable)?;
         let mut addresses = Vec::new();
         for (index, host) in hosts(&config, variable)?.into_iter().enumerate() {
             let port = port(&config, index);
@@ -57,11 +46,73 @@ impl Address {
         Ok(addresses)
     }
 
+    /// A connection string, without asking anybody what its hosts stand for.
+    ///
+    /// # Errors
+    ///
+    /// Configuration, if the string is none. `variable` says where it came from.
+    pub(crate) fn parse(url: &str, variable: &str) -> Result<Config> {
+        // Without the driver's reason: it quotes what it did not understand, which may be a part of the password.
+        let config: Config = url.parse().map_err(|_: tokio_postgres::Error| {
+            Error::configuration(format!(
+                "{variable} is not a connection string of PostgreSQL: write postgres://user:password@host:5432/database, \
+                 with special characters percent-encoded"
+            ))
+        })?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(Error::configuration(format!(
+                "{variable} asks for sslmode=require, which this version cannot: connect through a private network"
+            )));
+        }
+        let is_name = |host: &Host| !matches!(host, Host::Tcp(host) if !is_host_name(host));
+        if !hosts(&config, variable)?.iter().all(is_name) {
+            return Err(Error::configuration(format!(
+                "{variable} names a host whose name is none: write postgres://user:password@host:5432/database, with \
+                 special characters of the password, such as @ and /, percent-encoded"
+            )));
+        }
+        Ok(config)
+    }
+
+    /// The hosts of a connection string with their ports, as they are written there.
+    pub(crate) fn name_of(config: &Config) -> String {
+        let hosts = hosts(config, "").unwrap_or_default();
+        let names = hosts.into_iter().enumerate().map(|(index, host)| {
+            let port = port(config, index);
+            match host {
+                Host::Tcp(host) if host.contains(':') => format!("[{host}]:{port}"),
+                Host::Tcp(host) => format!("{host}:{port}"),
+                #[cfg(unix)]
+                Host::Unix(path) => format!("{}:{port}", path.display()),
+            }
+        });
+        names.collect::<Vec<_>>().join(",")
+    }
+
+    /// The hosts of a connection string with their ports.
+    pub(crate) fn targets(config: &Config) -> Vec<(Host, u16)> {
+        let hosts = hosts(config, "").unwrap_or_default();
+        hosts.into_iter().enumerate().map(|(index, host)| (host, port(config, index))).collect()
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
-    fn tcp(config: &Config, host: &str, ip: IpAddr, port: u16) -> Self {
+    /// The address without the name that led there.
+    pub(crate) fn authority(&self) -> &str {
+        self.name.split(" (").next().unwrap_or(&self.name)
+    }
+
+    /// Tells it from other addresses, whatever name led there.
+    pub(crate) fn key(&self) -> String {
+        let authority = self.authority();
+        let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
+        format!("{authority}/{database}")
+    }
+
+    /// The server at this address, by this name.
+    pub(crate) fn tcp(config: &Config, host: &str, ip: IpAddr, port: u16) -> Self {
         let mut pinned = without_hosts(config);
         pinned.host(host).hostaddr(ip).port(port);
         let authority = match ip {
@@ -73,8 +124,9 @@ impl Address {
         Self { config: pinned, name }
     }
 
+    /// The server of this folder.
     #[cfg(unix)]
-    fn unix(config: &Config, path: &std::path::Path, port: u16) -> Self {
+    pub(crate) fn unix(config: &Config, path: &std::path::Path, port: u16) -> Self {
         let mut pinned = without_hosts(config);
         pinned.host_path(path).port(port);
         Self { config: pinned, name: format!("{} port {port}", path.display()) }
@@ -112,11 +164,8 @@ fn port(config: &Config, index: usize) -> u16 {
 }
 
 async fn resolve_host(host: &str, port: u16, variable: &str) -> Result<Vec<IpAddr>> {
-    // What is no name of a host may be the end of a password with an `@` in it.
-    let is_name = host.chars().all(|char| char.is_ascii_alphanumeric() || "-_.:".contains(char));
-    let shown = if is_name { format!("the host {host}") } else { "a host whose name is none".to_owned() };
     let failed = |source: String| {
-        Error::configuration(format!("{variable} names {shown}, which cannot be resolved")).with_source(source)
+        Error::configuration(format!("{variable} names the host {host}, which cannot be resolved")).with_source(source)
     };
     let found = timeout(RESOLVE_TIMEOUT, lookup_host((host, port)))
         .await
@@ -129,6 +178,11 @@ async fn resolve_host(host: &str, port: u16, variable: &str) -> Result<Vec<IpAdd
         }
     }
     Ok(addresses)
+}
+
+/// What is no name of a host may be the end of a password with an `@` in it.
+fn is_host_name(host: &str) -> bool {
+    !host.is_empty() && host.chars().all(|char| char.is_ascii_alphanumeric() || "-_.:".contains(char))
 }
 
 /// The driver's configuration has no way to take a host back, so everything else is copied.

@@ -1,9 +1,8 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
-use homing_proto::v1::database_server::DatabaseServer;
 use homing_rpc::{BoxFuture, Positions, States};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -11,7 +10,6 @@ use tracing::{info, warn};
 use crate::address::Address;
 use crate::executor::Executor;
 use crate::pool::{Pool, Server};
-use crate::service::Service;
 use crate::{Error, Position, Result, Role, Tracker};
 
 /// The database next to this node: the primary itself or a replica of it. Cheap to clone.
@@ -19,6 +17,10 @@ use crate::{Error, Position, Result, Role, Tracker};
 /// One address, one pool, one [`Tracker`]: a position is only meaningful on the server it was read from.
 #[derive(Clone, Debug)]
 pub struct Database(Arc<Inner>);
+
+/// A database that may be gone by now.
+#[derive(Clone, Default)]
+pub(crate) struct WeakDatabase(Weak<Inner>);
 
 struct Inner {
     config: Config,
@@ -44,6 +46,10 @@ pub struct Config {
     /// disk busy; a primary with its default of 100 connections has room for six such nodes.
     pub pool_size: usize,
 
+    /// How many interactive transactions may be open at a time; the next one is answered with *overloaded* at once. Never
+    /// more than `pool_size`. Default: three quarters of `pool_size`, so that single statements always get through.
+    pub max_transactions: Option<usize>,
+
     /// How many bytes of rows one forwarded call may return. Default: 15 MiB, which fits into a message of 16 MiB.
     pub max_rows_bytes: usize,
 }
@@ -56,6 +62,7 @@ impl Config {
             variable: "DATABASE_URL".into(),
             role,
             pool_size: POOL_SIZE,
+            max_transactions: None,
             max_rows_bytes: MAX_ROWS_BYTES,
         }
     }
@@ -73,6 +80,17 @@ impl Config {
         self.pool_size = pool_size.max(1);
         self
     }
+
+    /// Sets how many interactive transactions may be open at a time; at least one.
+    #[must_use]
+    pub fn with_max_transactions(mut self, max_transactions: usize) -> Self {
+        self.max_transactions = Some(max_transactions);
+        self
+    }
+
+    fn most_transactions(&self) -> usize {
+        self.max_transactions.unwrap_or(self.pool_size * 3 / 4).clamp(1, self.pool_size)
+    }
 }
 
 impl fmt::Debug for Config {
@@ -82,6 +100,7 @@ impl fmt::Debug for Config {
             .field("variable", &self.variable)
             .field("role", &self.role)
             .field("pool_size", &self.pool_size)
+            .field("max_transactions", &self.max_transactions)
             .field("max_rows_bytes", &self.max_rows_bytes)
             .finish_non_exhaustive()
     }
@@ -102,9 +121,15 @@ impl Database {
     ///
     /// What was opened is closed.
     pub async fn connect(config: Config) -> Result<Self> {
+        let addresses = Address::resolve(&config.url, &config.variable).await?;
+        Self::connect_to_one_of(addresses, config).await
+    }
+
+    /// As [`connect`](Self::connect), where it is known what the connection string stands for.
+    pub(crate) async fn connect_to_one_of(addresses: Vec<Address>, config: Config) -> Result<Self> {
         let mut first_error = None;
         let mut first_pool = None;
-        for address in Address::resolve(&config.url, &config.variable).await? {
+        for address in addresses {
             let pool = Pool::new(address, config.pool_size);
             match pool.ask(Instant::now() + CONNECT_TIMEOUT).await {
                 Ok(server) => {
@@ -129,6 +154,17 @@ impl Database {
         Ok(Self::of(config, pool))
     }
 
+    /// The server at this address, not asked anything yet.
+    pub(crate) fn at(address: Address, config: Config) -> Self {
+        let pool = Pool::new(address, config.pool_size);
+        Self::of(config, pool)
+    }
+
+    /// What it was connected with.
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
     /// What follows the write-ahead log of this database.
     pub fn tracker(&self) -> &Tracker {
         &self.0.tracker
@@ -145,13 +181,6 @@ impl Database {
         }
     }
 
-    /// The gRPC service through which peers use this database.
-    pub fn service(&self, max_message_bytes: usize) -> DatabaseServer<impl proto::database_server::Database> {
-        DatabaseServer::new(Service::new(self.clone()))
-            .max_decoding_message_size(max_message_bytes)
-            .max_encoding_message_size(max_message_bytes)
-    }
-
     pub(crate) fn pool(&self) -> &Pool {
         &self.0.pool
     }
@@ -160,10 +189,35 @@ impl Database {
         &self.0.executor
     }
 
+    /// A handle that does not keep it open.
+    pub(crate) fn downgrade(&self) -> WeakDatabase {
+        WeakDatabase(Arc::downgrade(&self.0))
+    }
+
     fn of(config: Config, pool: Pool) -> Self {
         let tracker = Tracker::spawn(pool.address().config().clone());
-        let executor = Executor::new(pool.clone(), config.max_rows_bytes);
+        let executor = Executor::new(pool.clone(), config.max_rows_bytes, config.most_transactions());
         Self(Arc::new(Inner { config, pool, tracker, executor }))
+    }
+}
+
+impl WeakDatabase {
+    pub(crate) fn upgrade(&self) -> Option<Database> {
+        self.0.upgrade().map(Database)
+    }
+
+    pub(crate) fn is(&self, database: &Database) -> bool {
+        self.0.as_ptr() == Arc::as_ptr(&database.0)
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl fmt::Debug for WeakDatabase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakDatabase")
     }
 }
 
@@ -195,7 +249,7 @@ impl fmt::Debug for Inner {
     }
 }
 
-fn check_role(config: &Config, server: Server, address: &Address) -> Result<()> {
+pub(crate) fn check_role(config: &Config, server: Server, address: &Address) -> Result<()> {
     let variable = &config.variable;
     match (config.role, server.role) {
         (Role::Primary, Role::Replica) => Err(Error::configuration(format!(
@@ -214,11 +268,11 @@ fn unreachable(config: &Config, error: &Error) -> Error {
     Error::configuration(format!("{error}: check that PostgreSQL runs there and that {} is right", config.variable))
 }
 
-const POOL_SIZE: usize = 16;
+pub(crate) const POOL_SIZE: usize = 16;
 const MAX_ROWS_BYTES: usize = 15 * 1024 * 1024;
 
 /// For all attempts at one address.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A function's answer waits for this: as long as for a connection that has to be opened anew.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 use tokio_postgres::types::ToSql;
 
-use crate::{Result, Row};
+use crate::{Error, Result, Row};
 
 /// A struct that is stored as a row of a table. Implemented by `#[derive(Entity)]`.
 #[diagnostic::on_unimplemented(
@@ -20,6 +20,10 @@ pub trait Entity: Sized + Send + 'static {
 
     /// The columns of the key; each is one of [`COLUMNS`](Self::COLUMNS).
     const KEY: &'static [&'static str];
+
+    /// The columns that the database computes: read with the others, never written by an update. Each is one of
+    /// [`COLUMNS`](Self::COLUMNS), and none of [`KEY`](Self::KEY).
+    const READ_ONLY: &'static [&'static str] = &[];
 
     /// Reads a row whose columns are [`COLUMNS`](Self::COLUMNS).
     ///
@@ -51,4 +55,20 @@ pub trait Insert: Sync {
 
     /// The values of the fields, in the order of [`COLUMNS`](Self::COLUMNS).
     fn values(&self) -> Vec<&(dyn ToSql + Sync)>;
+}
+
+/// The error for a column that the entity does not have.
+pub(crate) fn unknown_column<T: Entity>(unknown: &str) -> Error {
+    Error::misuse(format!("{} has no column {unknown:?}: it has {}", T::TABLE, T::COLUMNS.join(", ")))
+}
+
+/// A reference to new columns is new columns: what takes them by value does not have to consume them.
+impl<I: Insert> Insert for &I {
+    type Entity = I::Entity;
+
+    const COLUMNS: &'static [&'static str] = I::COLUMNS;
+
+    fn values(&self) -> Vec<&(dyn ToSql + Sync)> {
+        (**self).values()
+    }
 }

@@ -1,7 +1,12 @@
 //! The statements of entity calls.
+//!
+//! What an application gives as SQL stands on lines of its own: a comment at its end takes nothing of ours with it. That it
+//! is not a second statement is left to PostgreSQL, which prepares one at a time.
 
 use std::fmt::Write;
 
+use crate::aggregate::Aggregate;
+use crate::conflict::{Resolution, Target};
 use crate::{Entity, Insert};
 
 /// `"a"."b"` for `a.b`; a quotation mark is doubled.
@@ -25,7 +30,7 @@ fn equals(names: &[&str], first_parameter: usize, separator: &str) -> String {
 
 /// `suffix` is what follows the table: conditions, order, limit.
 pub(crate) fn select<T: Entity>(suffix: &str) -> String {
-    format!("select {} from {} {suffix}", columns(T::COLUMNS), table::<T>())
+    format!("select {} from {}\n{suffix}", columns(T::COLUMNS), table::<T>())
 }
 
 pub(crate) fn select_by<T: Entity>(names: &[&str]) -> String {
@@ -35,44 +40,97 @@ pub(crate) fn select_by<T: Entity>(names: &[&str]) -> String {
 }
 
 pub(crate) fn exists<T: Entity>(suffix: &str) -> String {
-    format!("select exists (select from {} {suffix})", table::<T>())
+    format!("select exists (select from {}\n{suffix}\n)", table::<T>())
 }
 
 /// Counts the rows of a sub-query, so that a limit in `suffix` means what it says.
 pub(crate) fn count<T: Entity>(suffix: &str) -> String {
-    format!("select count(*) from (select from {} {suffix}) as rows", table::<T>())
+    format!("select count(*) from (select from {}\n{suffix}\n) as rows", table::<T>())
+}
+
+/// Of the rows of a sub-query likewise.
+pub(crate) fn aggregate<T: Entity>(aggregate: &Aggregate, suffix: &str) -> String {
+    let column = quoted(aggregate.column());
+    let call = aggregate.call(&column);
+    format!("select {call} from (select {column} from {}\n{suffix}\n) as rows", table::<T>())
 }
 
 /// For that many rows.
 pub(crate) fn insert<I: Insert>(rows: usize) -> String {
-    let mut sql = format!("insert into {} ", table::<I::Entity>());
-    if I::COLUMNS.is_empty() {
-        sql.push_str("default values");
-    } else {
-        write!(sql, "({}) values ", columns(I::COLUMNS)).expect("writing to a string");
-        for row in 0..rows {
-            let first = row * I::COLUMNS.len() + 1;
-            let parameters = (first..first + I::COLUMNS.len()).map(|number| format!("${number}"));
-            let separator = if row == 0 { "" } else { ", " };
-            let parameters = parameters.collect::<Vec<_>>().join(", ");
-            write!(sql, "{separator}({parameters})").expect("writing to a string");
+    insert_with::<I>(rows, &[])
+}
+
+/// For that many rows, with more columns than those of `I`.
+pub(crate) fn insert_with<I: Insert>(rows: usize, more: &[&str]) -> String {
+    returning::<I::Entity>(values_for::<I>(rows, more))
+}
+
+/// For that many rows. Where one is stored already, its columns are set or it is left alone, as `resolution` says;
+/// rows that are left alone are not returned.
+pub(crate) fn insert_or_update<I: Insert>(target: &Target, resolution: &Resolution<'_>, rows: usize) -> String {
+    let mut sql = values_for::<I>(rows, &[]);
+    sql.push_str(" on conflict ");
+    sql.push_str(&match target {
+        Target::Columns(names) => format!("({})", columns(&as_strs(names))),
+        Target::Constraint(name) => format!("on constraint {}", quoted(name)),
+    });
+    match resolution {
+        Resolution::Set(names) => {
+            let set = |name: &&str| format!("{0} = excluded.{0}", quoted(name));
+            sql.push_str(" do update set ");
+            sql.push_str(&names.iter().map(set).collect::<Vec<_>>().join(", "));
         }
+        Resolution::Keep { .. } => sql.push_str(" do nothing"),
     }
     returning::<I::Entity>(sql)
 }
 
-/// Sets every column that is not part of the key. The parameters are all values in the order of the columns.
-pub(crate) fn update<T: Entity>() -> String {
-    let parameter = |name: &&str| {
-        let index = T::COLUMNS.iter().position(|column| column == name).expect("a key's column is a column");
-        format!("{} = ${}", quoted(name), index + 1)
-    };
-    let (key, set): (Vec<&str>, Vec<&str>) = T::COLUMNS.iter().partition(|column| T::KEY.contains(column));
-    // Where all is key there is nothing to set, but the row has to exist.
-    let set = if set.is_empty() { &key } else { &set };
-    let set = set.iter().map(parameter).collect::<Vec<_>>().join(", ");
-    let key = key.iter().map(parameter).collect::<Vec<_>>().join(" and ");
-    returning::<T>(format!("update {} set {set} where {key}", table::<T>()))
+fn as_strs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+fn values_for<I: Insert>(rows: usize, more: &[&str]) -> String {
+    let names = [I::COLUMNS, more].concat();
+    let mut sql = format!("insert into {} ", table::<I::Entity>());
+    if names.is_empty() {
+        sql.push_str("default values");
+        return sql;
+    }
+    write!(sql, "({}) values ", columns(&names)).expect("writing to a string");
+    for row in 0..rows {
+        let first = row * names.len() + 1;
+        let parameters = (first..first + names.len()).map(|number| format!("${number}"));
+        let separator = if row == 0 { "" } else { ", " };
+        let parameters = parameters.collect::<Vec<_>>().join(", ");
+        write!(sql, "{separator}({parameters})").expect("writing to a string");
+    }
+    sql
+}
+
+/// Sets every column that is neither part of the key nor computed by the database. Returns the statement, and which of
+/// the entity's values are its parameters.
+pub(crate) fn update<T: Entity>() -> (String, Vec<usize>) {
+    let index = |name: &&str| T::COLUMNS.iter().position(|column| column == name).expect("a key's column is a column");
+    let is_written = |name: &str| !T::KEY.contains(&name) && !T::READ_ONLY.contains(&name);
+    let names: Vec<_> = T::COLUMNS.iter().copied().filter(|name| is_written(name)).collect();
+    let parameters = T::KEY.iter().chain(&names).map(index).collect();
+    let key = equals(T::KEY, 1, " and ");
+    if names.is_empty() {
+        // Nothing to set, but the row has to exist, and nobody may take it away meanwhile.
+        return (format!("{} for update", select::<T>(&format!("where {key}"))), parameters);
+    }
+    let set = equals(&names, T::KEY.len() + 1, ", ");
+    (returning::<T>(format!("update {} set {set} where {key}", table::<T>())), parameters)
+}
+
+/// `set` and `suffix` are the application's own: assignments, and what follows them.
+pub(crate) fn update_all<T: Entity>(set: &str, suffix: &str) -> String {
+    format!("update {} set\n{set}\n{suffix}", table::<T>())
+}
+
+/// `suffix` is the application's own.
+pub(crate) fn delete_all<T: Entity>(suffix: &str) -> String {
+    format!("delete from {}\n{suffix}", table::<T>())
 }
 
 pub(crate) fn delete<T: Entity>() -> String {
@@ -124,28 +182,51 @@ mod tests {
 
     #[test]
     fn statements_read_as_one_would_write_them() {
+        let name = || Target::Columns(vec!["row".into(), "we\"ird".into()]);
+        let constraint = Target::Constraint("one \"seat\"".into());
         for (sql, expected) in [
-            (select::<Seat>("where row > $1"), r#"select "row", "label", "number" from "hall"."seat" where row > $1"#),
+            (
+                select::<Seat>("where row > $1"),
+                "select \"row\", \"label\", \"number\" from \"hall\".\"seat\"\nwhere row > $1",
+            ),
             (
                 select_by::<Seat>(Seat::KEY),
-                r#"select "row", "label", "number" from "hall"."seat" where "row" = $1 and "number" = $2 limit 2"#,
+                "select \"row\", \"label\", \"number\" from \"hall\".\"seat\"\nwhere \"row\" = $1 and \"number\" = $2 limit 2",
             ),
-            (exists::<Seat>(""), r#"select exists (select from "hall"."seat" )"#),
-            (count::<Seat>("limit 3"), r#"select count(*) from (select from "hall"."seat" limit 3) as rows"#),
+            (exists::<Seat>(""), "select exists (select from \"hall\".\"seat\"\n\n)"),
+            (count::<Seat>("limit 3"), "select count(*) from (select from \"hall\".\"seat\"\nlimit 3\n) as rows"),
+            (
+                aggregate::<Seat>(&Aggregate::sum("number"), "limit 3"),
+                "select sum(\"number\") from (select \"number\" from \"hall\".\"seat\"\nlimit 3\n) as rows",
+            ),
             (
                 insert::<NewSeat>(2),
                 r#"insert into "hall"."seat" ("row", "we""ird") values ($1, $2), ($3, $4) returning "row", "label", "number""#,
             ),
             (
-                update::<Seat>(),
-                r#"update "hall"."seat" set "label" = $2 where "row" = $1 and "number" = $3 returning "row", "label", "number""#,
+                insert_or_update::<NewSeat>(&name(), &Resolution::Set(vec!["a", "b"]), 1),
+                r#"insert into "hall"."seat" ("row", "we""ird") values ($1, $2) on conflict ("row", "we""ird") do update set "a" = excluded."a", "b" = excluded."b" returning "row", "label", "number""#,
+            ),
+            (
+                insert_or_update::<NewSeat>(&constraint, &Resolution::Keep { by: Vec::new() }, 1),
+                r#"insert into "hall"."seat" ("row", "we""ird") values ($1, $2) on conflict on constraint "one ""seat""" do nothing returning "row", "label", "number""#,
+            ),
+            (
+                update::<Seat>().0,
+                r#"update "hall"."seat" set "label" = $3 where "row" = $1 and "number" = $2 returning "row", "label", "number""#,
             ),
             (
                 delete::<Seat>(),
                 r#"delete from "hall"."seat" where "row" = $1 and "number" = $2 returning "row", "label", "number""#,
             ),
+            (
+                update_all::<Seat>("label = $1", "where row > $2"),
+                "update \"hall\".\"seat\" set\nlabel = $1\nwhere row > $2",
+            ),
+            (delete_all::<Seat>("where row > $1"), "delete from \"hall\".\"seat\"\nwhere row > $1"),
         ] {
             assert_eq!(sql, expected);
         }
+        assert_eq!(update::<Seat>().1, [0, 2, 1]);
     }
 }

@@ -35,6 +35,8 @@ struct Inner {
     message: String,
     database: Option<DatabaseError>,
     committed: Option<Committed>,
+    statement: Option<u32>,
+    step: Option<Box<str>>,
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
@@ -56,8 +58,10 @@ enum Kind {
     NotPrimary,
     NotSent,
     OutcomeUnknown,
+    Overloaded,
     Rejected,
     Stale,
+    TokenRefused,
     TooManyRows,
 }
 
@@ -78,7 +82,15 @@ impl Error {
 
     /// Nothing was executed. The same call may be made again.
     pub fn is_not_sent(&self) -> bool {
-        let kinds = [Kind::NotSent, Kind::NotPrimary, Kind::Stale, Kind::Misuse, Kind::Configuration];
+        let kinds = [
+            Kind::NotSent,
+            Kind::NotPrimary,
+            Kind::Overloaded,
+            Kind::Stale,
+            Kind::Misuse,
+            Kind::Configuration,
+            Kind::TokenRefused,
+        ];
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
 
@@ -139,9 +151,10 @@ impl Error {
         self.rpc().is_some_and(homing_rpc::Error::is_unknown_function)
     }
 
-    /// The peer has as many calls in flight as it allows. [`retry_after`](Self::retry_after) says when to try again.
+    /// The peer has as many calls in flight, or this node or the peer as many interactive transactions open, as it allows.
+    /// [`retry_after`](Self::retry_after) says when to try again.
     pub fn is_overloaded(&self) -> bool {
-        self.rpc().is_some_and(homing_rpc::Error::is_overloaded)
+        self.0.kind == Kind::Overloaded || self.rpc().is_some_and(homing_rpc::Error::is_overloaded)
     }
 
     /// The peer refused the credential.
@@ -151,6 +164,9 @@ impl Error {
 
     /// When an overloaded peer asks to be tried again.
     pub fn retry_after(&self) -> Option<Duration> {
+        if self.0.kind == Kind::Overloaded {
+            return Some(crate::executor::RETRY_AFTER);
+        }
         self.rpc().and_then(homing_rpc::Error::retry_after)
     }
 
@@ -163,6 +179,12 @@ impl Error {
     /// The SQLSTATE of [`db`](Self::db).
     pub fn code(&self) -> Option<&SqlState> {
         self.db().map(DatabaseError::code)
+    }
+
+    /// The name of the step that made a [`Batch`](crate::Batch) fail. `None` where it was none of them: the network, the
+    /// commit.
+    pub fn step(&self) -> Option<&str> {
+        self.0.step.as_deref()
     }
 
     /// Where a committed write lies in the write-ahead log. Given with [`is_committed`](Self::is_committed), unless
@@ -198,6 +220,12 @@ impl Error {
         self.0.kind == Kind::NotPrimary
     }
 
+    /// The token was changed, cut off, made with another secret or by another build, or is of another database: go on
+    /// without it. See [`Repo::with_token`](crate::Repo::with_token).
+    pub fn is_token_refused(&self) -> bool {
+        self.0.kind == Kind::TokenRefused
+    }
+
     /// The primary prepares the statement to other types than were assumed here.
     pub(crate) fn is_stale(&self) -> bool {
         self.0.kind == Kind::Stale
@@ -208,7 +236,15 @@ impl Error {
     }
 
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), database: None, committed: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            database: None,
+            committed: None,
+            statement: None,
+            step: None,
+            source: None,
+        }))
     }
 
     /// The settings are wrong.
@@ -258,8 +294,23 @@ impl Error {
         Self::new(Kind::OutcomeUnknown, message)
     }
 
+    /// This node has no room for it.
+    pub(crate) fn overloaded(message: impl Into<String>) -> Self {
+        Self::new(Kind::Overloaded, message)
+    }
+
+    /// The same with PostgreSQL's own error behind it.
+    pub(crate) fn with_database(mut self, database: DatabaseError) -> Self {
+        self.0.database = Some(database);
+        self
+    }
+
     pub(crate) fn rejected(message: impl Into<String>) -> Self {
         Self::new(Kind::Rejected, message)
+    }
+
+    pub(crate) fn token_refused(message: impl Into<String>) -> Self {
+        Self::new(Kind::TokenRefused, message)
     }
 
     pub(crate) fn too_many_rows(message: impl Into<String>) -> Self {
@@ -286,6 +337,24 @@ impl Error {
                 format!("it was executed and is committed, but its result cannot be given: {}", self.0.message);
             self.0.committed = Some(Committed { position, value: Mutex::new(None) });
         }
+        self
+    }
+
+    /// Says which statement of a request it was, from zero.
+    pub(crate) fn at_statement(mut self, statement: Option<u32>) -> Self {
+        self.0.statement = statement;
+        self
+    }
+
+    /// Which statement of the request failed, where the server has said so.
+    pub(crate) fn statement(&self) -> Option<u32> {
+        self.0.statement
+    }
+
+    /// Names the step of a batch that failed.
+    pub(crate) fn in_step(mut self, step: &str) -> Self {
+        self.0.message = format!("step {step:?}: {}", self.0.message);
+        self.0.step = Some(step.into());
         self
     }
 
@@ -338,6 +407,9 @@ impl fmt::Debug for Error {
         }
         if let Some(position) = self.position() {
             debug.field("position", &position);
+        }
+        if let Some(step) = self.step() {
+            debug.field("step", &step);
         }
         if let Some(source) = &self.0.source {
             debug.field("source", source);

@@ -1,37 +1,63 @@
 //! The primary's side of a write: one transaction, and the position after its commit.
 
+mod chunks;
 mod failure;
+mod interactive;
 mod limit;
+mod parts;
+mod pinned;
 mod position;
+mod references;
 mod statements;
 mod transaction;
+mod within;
+
+use std::sync::Arc;
 
 use homing_proto::v1 as proto;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::SqlState;
 use tracing::{Instrument, debug_span};
 
-pub(crate) use self::failure::Failure;
+pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace, Sees};
+pub(crate) use self::failure::{Failure, RETRY_AFTER};
+pub(crate) use self::interactive::{LONGEST_IDLE, Responses, Site};
 use self::limit::{Limit, Limited};
+pub(crate) use self::parts::Parts;
 use self::position::{PositionProbe, Probed};
 use self::statements::Prepared;
 use self::transaction::{Ended, Transaction};
+use self::within::Within;
 use crate::pool::{Connection, Pool};
+use crate::scope::Schema;
 use crate::shape::Shape;
-use crate::{DatabaseError, Role};
+use crate::{DatabaseError, Role, in_schema};
 
 /// Runs the statements of this node's callers and of its peers on the database next to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
     pool: Pool,
     max_rows_bytes: usize,
+    /// For interactive transactions, which may keep their connections for long.
+    places: Arc<Semaphore>,
+    most_transactions: usize,
+    /// Half of the pool: streams are long, and must not keep the others out.
+    streams: Arc<Semaphore>,
 }
 
 impl Executor {
-    /// `max_rows_bytes` bounds what one answer may hold.
-    pub(crate) fn new(pool: Pool, max_rows_bytes: usize) -> Self {
-        Self { pool, max_rows_bytes }
+    /// `max_rows_bytes` bounds what one answer may hold, `most_transactions` how many interactive transactions may be
+    /// open.
+    pub(crate) fn new(pool: Pool, max_rows_bytes: usize, most_transactions: usize) -> Self {
+        let streams = Arc::new(Semaphore::new((pool.most_connections() / 2).max(1)));
+        let places = Arc::new(Semaphore::new(most_transactions));
+        Self { pool, max_rows_bytes, places, most_transactions, streams }
+    }
+
+    /// What one answer may hold.
+    pub(crate) fn max_rows_bytes(&self) -> usize {
+        self.max_rows_bytes
     }
 
     /// Runs the statements in one transaction.
@@ -43,10 +69,11 @@ impl Executor {
     pub(crate) async fn execute(
         &self,
         request: proto::ExecuteRequest,
+        schema: Option<Schema>,
         deadline: Instant,
     ) -> Result<proto::ExecuteResponse, Failure> {
         let executor = self.clone();
-        self.attended(deadline, |limit| async move { executor.run(&request.statements, limit).await })
+        self.attended(deadline, |limit| async move { executor.run(&request.statements, schema.as_ref(), limit).await })
             .instrument(debug_span!("execute"))
             .await
     }
@@ -56,12 +83,18 @@ impl Executor {
     /// # Cancel safety
     ///
     /// As [`execute`](Self::execute); there is nothing to undo.
-    pub(crate) async fn prepare(&self, sql: String, deadline: Instant) -> Result<proto::PrepareResponse, Failure> {
+    pub(crate) async fn prepare(
+        &self,
+        sql: String,
+        schema: Option<Schema>,
+        deadline: Instant,
+    ) -> Result<proto::PrepareResponse, Failure> {
         use proto::prepare_response::Outcome;
         let executor = self.clone();
         self.attended(deadline, |mut limit| async move {
             let connection = executor.connection(&mut limit).await?;
-            let prepared = limit.keep(connection.cancel_token(), connection.statement(&sql)).await;
+            let preparing = in_schema::prepare(&connection, schema.as_ref(), &sql);
+            let prepared = limit.keep(connection.cancel_token(), preparing).await;
             let (Limited::Ended(prepared) | Limited::Cancelled(prepared)) = prepared else {
                 connection.discard();
                 return Err(Failure::unavailable("the primary did not prepare the statement in time"));
@@ -91,10 +124,15 @@ impl Executor {
         }
     }
 
-    async fn run(&self, statements: &[proto::Statement], mut limit: Limit) -> Result<proto::ExecuteResponse, Failure> {
+    async fn run(
+        &self,
+        statements: &[proto::Statement],
+        schema: Option<&Schema>,
+        mut limit: Limit,
+    ) -> Result<proto::ExecuteResponse, Failure> {
         let connection = self.connection(&mut limit).await?;
         let started = Instant::now();
-        let limited = limit.keep(connection.cancel_token(), self.attempt_twice(&connection, statements)).await;
+        let limited = limit.keep(connection.cancel_token(), self.attempt_twice(&connection, schema, statements)).await;
         let (ended, in_doubt) = match limited {
             Limited::Ended(ended) => (ended, statements.iter().any(|statement| statement.simple)),
             Limited::Cancelled(ended) => (ended.map(Ended::by_cancellation), true),
@@ -139,27 +177,39 @@ impl Executor {
 
     /// A prepared statement goes stale when its tables change; PostgreSQL says so before it runs anything, and a newly
     /// prepared one is right.
-    async fn attempt_twice(&self, connection: &Connection, statements: &[proto::Statement]) -> Result<Ended, Failure> {
-        match self.attempt(connection, statements).await? {
+    async fn attempt_twice(
+        &self,
+        connection: &Connection,
+        schema: Option<&Schema>,
+        statements: &[proto::Statement],
+    ) -> Result<Ended, Failure> {
+        match self.attempt(connection, schema, statements).await? {
             Ended::Rejected { error, .. } if error.is_stale_plan() => {
                 connection.forget_statements();
-                self.attempt(connection, statements).await
+                self.attempt(connection, schema, statements).await
             }
             ended => Ok(ended),
         }
     }
 
-    async fn attempt(&self, connection: &Connection, statements: &[proto::Statement]) -> Result<Ended, Failure> {
-        let prepared = match Prepared::all(connection, statements).await? {
-            Ok(prepared) => prepared,
-            Err((statement, error)) => {
-                return Ok(Ended::Rejected {
-                    statement: Some(statement),
-                    error: Box::new(self.database_error(&error)?),
-                });
-            }
+    async fn attempt(
+        &self,
+        connection: &Connection,
+        schema: Option<&Schema>,
+        statements: &[proto::Statement],
+    ) -> Result<Ended, Failure> {
+        let within = match Within::enter(connection, schema, statements).await? {
+            Ok(within) => within,
+            Err(error) => return self.not_prepared(None, &error),
         };
-        Transaction::new(connection, self.max_rows_bytes).run(&prepared).await
+        match Prepared::all(connection, schema, statements).await? {
+            Ok(prepared) => Transaction::new(connection, self.max_rows_bytes).run(&prepared, within).await,
+            Err((statement, error)) => self.not_prepared(Some(statement), &within.cause(error).await),
+        }
+    }
+
+    fn not_prepared(&self, statement: Option<u32>, error: &tokio_postgres::Error) -> Result<Ended, Failure> {
+        Ok(Ended::Rejected { statement, error: Box::new(self.database_error(error)?) })
     }
 
     /// A connection, unless nobody waits any more by then: what is done for nobody takes it from somebody.

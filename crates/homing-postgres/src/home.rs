@@ -1,5 +1,7 @@
 //! Where writes go: the primary, here or in another region.
 
+mod transact;
+use std::sync::Arc;
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
@@ -8,19 +10,23 @@ use homing_rpc::{Dispatch, Dispatched, PeerChannel, PeerName, Reason, Retry, Rpc
 use proto::execute_response::Outcome;
 use proto::rejection::Cause;
 use tokio::time::Instant;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status, Streaming};
 use tracing::{Instrument, debug_span};
 
+pub(crate) use self::transact::{Conversation, Opening, Silence};
 use crate::executor::Failure;
+use crate::replicas::{Member, Replicas};
 use crate::report::AnsweredBy;
+use crate::scope::{Schema, Scope};
 use crate::shape::Shape;
-use crate::{Database, DatabaseError, Error, Position, Result, Role};
+use crate::{Database, DatabaseError, Error, Position, Result};
 
 /// The way to the primary.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
     rpc: Rpc,
-    database: Option<Database>,
+    replicas: Replicas,
+    scope: Scope,
 }
 
 /// What became of statements on the primary.
@@ -55,21 +61,41 @@ pub(crate) enum Effect {
 }
 
 impl Home {
-    pub(crate) fn new(rpc: Rpc, database: Option<Database>) -> Self {
-        Self { rpc, database }
+    pub(crate) fn new(rpc: Rpc, replicas: Replicas) -> Self {
+        Self { rpc, replicas, scope: Scope::default() }
+    }
+
+    /// The way to another database or schema of the same primary region.
+    pub(crate) fn in_scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Which database and schema this is the way to.
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The schema in which statements have to run, here as at home.
+    pub(crate) fn schema(&self) -> Option<&Schema> {
+        self.scope.schema.as_ref()
     }
 
     pub(crate) fn rpc(&self) -> &Rpc {
         &self.rpc
     }
 
-    pub(crate) fn database(&self) -> Option<&Database> {
-        self.database.as_ref()
+    pub(crate) fn replicas(&self) -> &Replicas {
+        &self.replicas
+    }
+
+    /// The database that reads go to where nothing else is said.
+    pub(crate) fn database(&self) -> Option<Database> {
+        self.replicas.nearest().map(|member| member.database().clone())
     }
 
     /// The database here, if it is the primary.
-    pub(crate) fn here(&self) -> Option<&Database> {
-        self.database.as_ref().filter(|database| database.role() == Some(Role::Primary))
+    pub(crate) fn here(&self) -> Option<Database> {
+        self.replicas.home().map(|member| member.database().clone())
     }
 
     /// Runs the statements in one transaction on the primary.
@@ -79,9 +105,23 @@ impl Home {
         effect: Effect,
         deadline: Instant,
     ) -> Result<Executed> {
-        let request = proto::ExecuteRequest { database: String::new(), statements };
+        // On the heap: the compiler looks into a future only so deep, and applications nest further.
+        let executed = Box::pin(self.execute_anywhere(statements, effect, deadline)).await?;
+        if let Some(position) = executed.position {
+            self.replicas.heard(position);
+        }
+        Ok(executed)
+    }
+
+    async fn execute_anywhere(
+        &self,
+        statements: Vec<proto::Statement>,
+        effect: Effect,
+        deadline: Instant,
+    ) -> Result<Executed> {
+        let request = proto::ExecuteRequest { database: self.scope.to_wire(), statements };
         if let Some(database) = self.here() {
-            match self.execute_here(database, request.clone(), deadline).await {
+            match self.execute_here(&database, request.clone(), deadline).await {
                 Err(error) if error.is_not_primary() => {}
                 outcome => return outcome,
             }
@@ -89,11 +129,36 @@ impl Home {
         match self.forward(request.clone(), effect, deadline).instrument(debug_span!("forward")).await {
             // Nobody at home: perhaps because home is here by now.
             Err(error) if error.is_not_sent() && !error.is_misuse() => match self.promoted(deadline).await {
-                Some(database) => self.execute_here(database, request, deadline).await,
+                Some(member) => self.execute_here(member.database(), request, deadline).await,
                 None => Err(error),
             },
             outcome => outcome,
         }
+    }
+
+    /// Begins to read from the primary in another region. A peer that fails before the first part is followed by another.
+    pub(crate) async fn query(
+        &self,
+        statement: proto::Statement,
+        deadline: Instant,
+    ) -> Result<Dispatched<(proto::QueryPart, Streaming<proto::QueryPart>)>> {
+        let request = proto::QueryRequest { database: self.scope.to_wire(), statement: Some(statement) };
+        self.rpc.check_size(&request)?;
+        let call = |mut client: DatabaseClient<PeerChannel>, request| async move {
+            let mut parts = client.query(request).await.map_err(knows_no_query)?.into_inner();
+            let first = parts.message().await?.ok_or_else(|| Status::unknown("a stream without parts"))?;
+            Ok(Response::new((first, parts)))
+        };
+        self.dispatch("stream", Effect::Reads, deadline, call, request).await.map_err(|error| {
+            if !error.is_outcome_unknown() {
+                return error;
+            }
+            let region = self.rpc.topology().primary_region();
+            Error::not_sent(format!(
+                "no rows came from region {region}, and nothing was changed: begin the stream again"
+            ))
+            .with_source(error)
+        })
     }
 
     /// The types of a statement, as the primary prepares it.
@@ -101,12 +166,12 @@ impl Home {
         use proto::prepare_response::Outcome;
         let (response, place) = match self.here() {
             Some(database) => {
-                let response = database.executor().prepare(sql.to_owned(), deadline).await;
-                let place = self.place_here(database);
+                let response = database.executor().prepare(sql.to_owned(), self.schema().cloned(), deadline).await;
+                let place = self.place_here(&database);
                 (response.map_err(|failure| failed(failure, &place))?, place)
             }
             None => {
-                let request = proto::PrepareRequest { database: String::new(), sql: sql.to_owned() };
+                let request = proto::PrepareRequest { database: self.scope.to_wire(), sql: sql.to_owned() };
                 let dispatched = self
                     .dispatch(
                         "prepare",
@@ -133,7 +198,7 @@ impl Home {
         deadline: Instant,
     ) -> Result<Executed> {
         let place = self.place_here(database);
-        let response = database.executor().execute(request, deadline).await;
+        let response = database.executor().execute(request, self.schema().cloned(), deadline).await;
         let response = response.map_err(|failure| failed(failure, &place))?;
         let trip = Trip {
             answered_by: AnsweredBy::Here,
@@ -147,12 +212,15 @@ impl Home {
 
     async fn forward(&self, request: proto::ExecuteRequest, effect: Effect, deadline: Instant) -> Result<Executed> {
         self.rpc.check_size(&request)?;
+        let extended = request.statements.iter().any(is_extended);
         let dispatched = self
             .dispatch(
                 "execute",
                 effect,
                 deadline,
-                |mut client, request| async move { client.execute(request).await },
+                |mut client, request| async move {
+                    client.execute(request).await.map_err(|status| if extended { too_old(status) } else { status })
+                },
                 request,
             )
             .await?;
@@ -191,10 +259,8 @@ impl Home {
     }
 
     /// The database here, if it was promoted since it was last asked.
-    async fn promoted(&self, deadline: Instant) -> Option<&Database> {
-        let database = self.database.as_ref()?;
-        let server = database.pool().ask(deadline).await.ok()?;
-        (server.role == Role::Primary).then_some(database)
+    pub(crate) async fn promoted(&self, deadline: Instant) -> Option<Arc<Member>> {
+        self.replicas.promoted(deadline).await
     }
 
     fn place_here(&self, database: &Database) -> String {
@@ -215,7 +281,35 @@ impl Executed {
     }
 }
 
-fn rejected(rejection: proto::Rejection, place: &str) -> Error {
+/// Whether a build that knows no batches would refuse it.
+fn is_extended(statement: &proto::Statement) -> bool {
+    !statement.references.is_empty() || statement.expected_rows.is_some()
+}
+
+/// A build that knows no streams has no such method. Another peer may be newer.
+fn knows_no_query(status: Status) -> Status {
+    if status.code() == Code::Unimplemented && Reason::of(&status).is_none() {
+        return Reason::ProtocolVersion.status("its build knows no streams, update it");
+    }
+    status
+}
+
+/// A build that knows no batches says of such a statement that it has a value too many. Another peer may be newer.
+fn too_old(status: Status) -> Status {
+    match Reason::of(&status) {
+        Some(Reason::BadArguments) => {
+            Reason::ProtocolVersion.status(format!("its build knows no batches, update it: {}", status.message()))
+        }
+        _ => status,
+    }
+}
+
+pub(crate) fn rejected(rejection: proto::Rejection, place: &str) -> Error {
+    let statement = rejection.statement;
+    refused(rejection, place).at_statement(statement)
+}
+
+fn refused(rejection: proto::Rejection, place: &str) -> Error {
     match rejection.cause {
         Some(Cause::DatabaseError(error)) => {
             let error = DatabaseError::from(error);
@@ -233,15 +327,34 @@ fn rejected(rejection: proto::Rejection, place: &str) -> Error {
         Some(Cause::OpenTransaction(_)) => Error::rejected(format!(
             "{place} rolled back the transaction that the script began and did not end: end it with COMMIT"
         )),
+        Some(Cause::UnexpectedRows(rows)) => unexpected(rows, place),
+        Some(Cause::NoReferencedRow(_)) => Error::not_found(format!(
+            "{place} rolled it back, nothing is written: the row whose column it takes does not exist"
+        )),
+        Some(Cause::RowTooLarge(row)) => Error::misuse(format!(
+            "{place} has a row of {} bytes, and a message may have {}: return less, or read it in a named function",
+            row.bytes, row.max_bytes
+        )),
         None => Error::rejected(format!("{place} rejected it without saying why")),
     }
 }
 
-fn failed(failure: Failure, place: &str) -> Error {
+fn unexpected(rows: proto::UnexpectedRows, place: &str) -> Error {
+    let proto::UnexpectedRows { expected, found } = rows;
+    let message = format!("{place} rolled it back, nothing is written: rows expected {expected}, found {found}");
+    match found {
+        0 => Error::not_found(message),
+        found if found > expected => Error::too_many_rows(message),
+        _ => Error::rejected(message),
+    }
+}
+
+pub(crate) fn failed(failure: Failure, place: &str) -> Error {
     match failure {
         Failure::NotExecuted(Reason::NotPrimary, message) => Error::not_primary(message),
         Failure::NotExecuted(Reason::StaleStatement, message) => Error::stale(message),
         Failure::NotExecuted(Reason::BadArguments, message) => Error::misuse(message),
+        Failure::NotExecuted(Reason::Overloaded, message) => Error::overloaded(message),
         Failure::NotExecuted(_, message) => Error::not_sent(format!("{place} executed nothing: {message}")),
         Failure::Unknown(message) => Error::outcome_unknown(format!("{place} may have committed it: {message}")),
     }
@@ -252,6 +365,6 @@ fn unreadable(place: &str) -> Error {
 }
 
 /// Who did it, for messages.
-fn place_there(peer: &PeerName) -> String {
+pub(crate) fn place_there(peer: &PeerName) -> String {
     format!("the primary, through {peer},")
 }

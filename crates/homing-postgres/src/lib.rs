@@ -21,9 +21,14 @@
 //!
 //! # Structure
 //!
-//! - [`Repo`] is the handle of an application: entity calls, raw SQL, calls of named functions.
+//! - [`Repo`] is the handle of an application: entity calls, raw SQL, transactions, batches, streams, named functions.
+//! - [`Databases`] are those of a node, by name, for its peers to use.
+//! - [`Batch`] is several writes that build on each other in one round trip; [`RowStream`] is a read of any size.
 //! - [`Database`] is the server next to this node: its address, its pool, its [`Tracker`], and the executor that runs
 //!   what peers forward to it.
+//! - [`Replicas`] is the set of databases that a node reads from: a [`ReplicaList`] that may change while it runs, a
+//!   choice among those that are up and not too far behind ([`Choose`]), one by name ([`Repo::replica`]), and the
+//!   figures of each ([`Repo::measure_reads`]).
 //! - [`Tracker`] follows how far that server has replayed and wakes those who wait for a [`Position`].
 //!
 //! # Guarantees
@@ -33,51 +38,92 @@
 //! - **Known fate.** A failed write says whether it was not sent, rejected, committed, or whether nobody knows. See
 //!   [`Error`].
 //! - **No lost history.** A position of one timeline is never taken as reached on another because the numbers say so.
-//! - **Idle is free.** While nobody waits, the tracker asks nothing.
-//! - **Staleness.** A read that follows no write of its session may be as old as the replica is; a read that follows
-//!   one is not older than that write.
+//! - **Idle is free.** While nobody waits, the tracker asks nothing; while no reads are made, no replica is asked how far
+//!   behind it is.
+//! - **Staleness.** A read that follows nothing in its session may be as old as the replica is; a read that follows a
+//!   write or another read is not older than that. [`Consistency`] asks for more or less, and a [`Token`] takes it to
+//!   another node. A replica that is known to be further behind than [`ReplicaSettings::max_lag`] is not read from, unless
+//!   it is asked for by name or the primary cannot be reached.
+//! - **Tenants apart.** A handle for a schema never runs a statement in another one, and leaves nothing behind on a
+//!   pooled connection.
+//! - **Transactions** ([`Repo::transaction`]) are committed as a whole or not at all. Whatever becomes of their caller, its
+//!   node or the network, what was not committed is rolled back, and holds no lock beyond the idle timeout.
 //!
 //! A write is sent once. If the answer is lost its outcome is unknown, and the error says so; it is repeated on another
 //! peer only where the first one certainly did not execute it.
+//!
+//! # Features
+//!
+//! `chrono`, `jiff`, `rust_decimal`, `serde_json`, `time` and `uuid` add the types of these crates to those of parameters
+//! and columns, `sea-query` the calls with statements that it built. The documentation of `homing` has the table.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
+mod aggregate;
+#[cfg(feature = "sea-query")]
+mod built;
+mod conflict;
 mod database;
 mod database_error;
+mod databases;
 mod entity;
 mod entity_sql;
 mod error;
 mod executor;
 mod failure;
 mod home;
+mod in_schema;
 mod lsn;
+mod measure;
+mod numeric;
 mod options;
 mod pool;
 mod position;
+mod replicas;
 mod repo;
 mod report;
 mod role;
 mod row;
+mod scope;
 mod service;
 mod session;
 mod shape;
 mod sql;
 mod state;
+mod stream;
+mod token;
 mod tracker;
+mod transaction;
 mod types;
 mod values;
 
+pub use aggregate::Aggregate;
+#[cfg(feature = "sea-query")]
+pub use built::{Begin, Built};
+pub use conflict::Conflict;
 pub use database::{Config, Database};
 pub use database_error::DatabaseError;
+pub use databases::Databases;
 pub use entity::{Entity, Insert};
 pub use error::{Error, Result};
 pub use lsn::{Lsn, ParseLsnError};
-pub use options::{OnLag, Options, Wait};
+pub use measure::{Measure, ReadFigures, ReadRow, ReadTable};
+pub use options::{Consistency, OnLag, Options, Wait};
 pub use position::{InvalidPosition, Position, SystemIdentifier, Timeline};
-pub use repo::{Repo, WeakRepo};
+pub use replicas::{Choose, Health, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas};
+pub use repo::{Batch, BatchResults, Parameter, Repo, Step, WeakRepo};
 pub use report::{AnsweredBy, Report, Stages};
 pub use role::Role;
 pub use row::{Column, Row, RowIndex};
+#[doc(hidden)]
+pub use scope::check_database_name;
+#[cfg(feature = "sea-query")]
+pub use sea_query;
 pub use state::{Ancestor, ServerState, Verdict};
+pub use stream::{EntityStream, RowStream};
+pub use token::Token;
 pub use tokio_postgres::error::SqlState;
 pub use tokio_postgres::types::{FromSql, ToSql, Type};
 pub use tracker::{Tracker, Unavailable, WaitError};
+pub use transaction::{Access, Isolation, TransactionOptions};

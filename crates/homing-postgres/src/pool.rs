@@ -3,12 +3,13 @@
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use deadpool_postgres::{
     Connect, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
 };
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 use tracing::{debug, info};
 
@@ -28,6 +29,8 @@ pub(crate) struct Pool {
 pub(crate) struct Server {
     pub(crate) role: Role,
     pub(crate) system_identifier: SystemIdentifier,
+    /// When it was started, in microseconds: tells one server from another.
+    pub(crate) started_at: i64,
 }
 
 impl Pool {
@@ -49,6 +52,11 @@ impl Pool {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// How many connections there are at most.
+    pub(crate) fn most_connections(&self) -> usize {
+        self.connections.status().max_size
     }
 
     /// A connection, before the deadline.
@@ -89,6 +97,16 @@ impl Pool {
             .map_err(|error| silent().with_source(error))?;
         note(&self.server, server, &self.address.to_string());
         Ok(server)
+    }
+
+    /// How long the server takes to answer.
+    pub(crate) async fn round_trip(&self, deadline: Instant) -> Result<Duration> {
+        let connection = self.connection(deadline).await?;
+        let began = Instant::now();
+        match timeout_at(deadline, connection.simple_query("")).await {
+            Ok(Ok(_)) => Ok(began.elapsed()),
+            _ => Err(Error::not_sent(format!("the database at {} did not answer", self.address))),
+        }
     }
 
     fn unavailable(&self, error: PoolError) -> Error {
@@ -139,6 +157,15 @@ impl Connection {
     /// Closes the connection: its state is in doubt.
     pub(crate) fn discard(self) {
         drop(Object::take(self.connection));
+    }
+
+    /// Closes the connection and cancels what runs on it.
+    pub(crate) async fn abandon(self) {
+        let cancelling = self.cancel_token();
+        self.discard();
+        if let Ok(Err(error)) = timeout(CANCEL_TIMEOUT, cancelling.cancel_query(NoTls)).await {
+            debug!(%error, "cannot cancel a statement");
+        }
     }
 }
 
@@ -201,11 +228,12 @@ async fn introduce(client: &Client) -> Result<Server, tokio_postgres::Error> {
                set_config('synchronous_commit',
                           case current_setting('synchronous_commit')
                               when 'off' then 'on' else current_setting('synchronous_commit') end,
-                          false)";
+                          false),
+               (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8";
     let row = client.query_one(SQL, &[]).await?;
     let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
     let system_identifier = SystemIdentifier::from(row.try_get::<_, i64>(1)?.cast_unsigned());
-    Ok(Server { role, system_identifier })
+    Ok(Server { role, system_identifier, started_at: row.try_get(3)? })
 }
 
 fn note(known: &Mutex<Option<Server>>, server: Server, address: &str) {
@@ -217,3 +245,6 @@ fn note(known: &Mutex<Option<Server>>, server: Server, address: &str) {
 
 /// The prepared statements that one connection keeps. They take memory in the server too.
 const MAX_STATEMENTS: usize = 512;
+
+/// The server notices soon enough by itself that the connection is closed.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);

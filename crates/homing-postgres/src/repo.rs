@@ -1,27 +1,43 @@
 //! [`Repo`], the handle of an application.
 
+mod aggregates;
+mod batch;
+#[cfg(feature = "sea-query")]
+mod built;
+mod bulk;
 mod entities;
 mod functions;
+mod measure;
 mod raw;
 mod read;
+mod scoped;
 mod statement;
+mod stream;
+mod token;
+mod transaction;
+mod upsert;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use homing_rpc::{Region, Rpc};
 
+pub use self::batch::{Batch, BatchResults, Parameter, Step};
 use crate::home::Home;
 use crate::report::Observer;
+use crate::scope::{DatabaseName, Scope};
 use crate::session::Session;
 use crate::shape::ShapeCache;
-use crate::{Database, OnLag, Options, Report, Wait};
+use crate::transaction::Handle;
+use crate::{Choose, Consistency, Database, OnLag, Options, Replicas, Report, Result, Wait};
 
 /// The database, wherever this code runs: reads are answered by the replica here, writes by the primary.
 ///
 /// Cheap to clone. Clones share a *session*: every read through one of them sees every write that returned `Ok` through
-/// any of them, or is answered by the primary. [`session`](Self::session) begins a new one.
+/// any of them, or is answered by the primary, and is never older than an earlier read. [`session`](Self::session)
+/// begins a new one; [`token`](Self::token) takes it to another node. [`Consistency`] is what may be changed about that.
 ///
 /// # Cancel safety
 ///
@@ -30,34 +46,48 @@ use crate::{Database, OnLag, Options, Report, Wait};
 #[derive(Clone, Debug)]
 pub struct Repo {
     shared: Arc<Shared>,
+    catalog: Arc<Catalog>,
     session: Session,
     options: Options,
+    /// The only one to read from.
+    replica: Option<Arc<str>>,
     observer: Observer,
+    /// Which transaction the calls belong to.
+    transaction: Option<Handle>,
 }
 
 /// A [`Repo`] that does not keep its node's connections open. For what the node itself holds, such as its functions.
 #[derive(Clone, Debug)]
 pub struct WeakRepo {
-    shared: Weak<Shared>,
+    catalog: Weak<Catalog>,
+    scope: Scope,
     options: Options,
     observer: Observer,
 }
 
+/// One database, in one schema.
 #[derive(Debug)]
 struct Shared {
     home: Home,
     shapes: ShapeCache,
 }
 
+/// The databases of the node, each in its default schema.
+type Catalog = BTreeMap<DatabaseName, Arc<Shared>>;
+
 impl Repo {
-    /// A handle for the database here, which may be absent, and the way to the primary region.
-    pub fn new(rpc: Rpc, database: Option<Database>, options: Options) -> Self {
-        let home = Home::new(rpc, database);
+    /// A handle for the databases here, [`Replicas`] or a single [`Database`] or none, and the way to the primary region.
+    pub fn new(rpc: Rpc, replicas: impl Into<Replicas>, options: Options) -> Self {
+        let home = Home::new(rpc, replicas.into());
+        let shared = Arc::new(Shared { home, shapes: ShapeCache::new() });
         Self {
-            shared: Arc::new(Shared { home, shapes: ShapeCache::new() }),
+            catalog: Arc::new(Catalog::from([(DatabaseName::default(), Arc::clone(&shared))])),
+            shared,
             session: Session::default(),
             options,
+            replica: None,
             observer: Observer::default(),
+            transaction: None,
         }
     }
 
@@ -76,9 +106,38 @@ impl Repo {
         self.shared.home.rpc()
     }
 
-    /// The database here; `None` where the region has no replica.
-    pub fn database(&self) -> Option<&Database> {
+    /// The database that reads go to where nothing else is said; `None` where the region has no replica that can be
+    /// used.
+    pub fn database(&self) -> Option<Database> {
         self.shared.home.database()
+    }
+
+    /// The databases that this node reads from.
+    pub fn replicas(&self) -> &Replicas {
+        self.shared.home.replicas()
+    }
+
+    /// The same handle, whose reads go to the replica of this name, however far behind it is: but not to less than its
+    /// session has seen; [`session`](Self::session) begins one that has seen nothing. Where its entry in the
+    /// list stands for several servers, to one of them. Writes go home as ever, and are waited for on that replica.
+    ///
+    /// While it does not answer, [`OnLag`] decides: the primary answers, or the read fails.
+    ///
+    /// ```no_run
+    /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
+    /// let ord = repo.replica("ord")?;
+    /// let rows = ord.query("select count(*) from users", &[]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Misuse, if there is none of that name; the message lists those that there are. A name that is taken out of the
+    /// list later is told by the next read.
+    pub fn replica(&self, name: &str) -> Result<Self> {
+        self.replicas().check_name(name)?;
+        Ok(Self { replica: Some(name.into()), ..self.clone() })
     }
 
     /// The options of this handle.
@@ -90,6 +149,12 @@ impl Repo {
     #[must_use]
     pub fn with_options(&self, options: Options) -> Self {
         Self { options, ..self.clone() }
+    }
+
+    /// The same handle with another idea of what its reads have to see.
+    #[must_use]
+    pub fn with_consistency(&self, consistency: Consistency) -> Self {
+        self.with_options(Options { consistency, ..self.options })
     }
 
     /// The same handle with another time to wait for the replica here.
@@ -116,6 +181,12 @@ impl Repo {
         self.with_options(Options { on_lag, ..self.options })
     }
 
+    /// The same handle with another rule for which of several replicas a read goes to.
+    #[must_use]
+    pub fn with_choose(&self, choose: Choose) -> Self {
+        self.with_options(Options { choose, ..self.options })
+    }
+
     /// The same handle, which reports its calls to `observe`. It is called in the task of the call, right before the
     /// call returns, and must not block.
     #[must_use]
@@ -123,15 +194,27 @@ impl Repo {
         Self { observer: Observer::new(observe), ..self.clone() }
     }
 
+    /// The same handle, which reports its calls to `observe` too, after those it reports to already. It must not block
+    /// either.
+    #[must_use]
+    pub fn with_added_observer(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        Self { observer: self.observer.and(observe), ..self.clone() }
+    }
+
     /// A handle with a session of its own: its reads do not wait for what others write.
     #[must_use]
     pub fn session(&self) -> Self {
-        Self { session: Session::default(), ..self.clone() }
+        Self { session: self.session.renewed(), ..self.clone() }
     }
 
-    /// A handle that does not keep the connections open.
+    /// A handle that does not keep the connections open, and belongs to no transaction.
     pub fn downgrade(&self) -> WeakRepo {
-        WeakRepo { shared: Arc::downgrade(&self.shared), options: self.options, observer: self.observer.clone() }
+        WeakRepo {
+            catalog: Arc::downgrade(&self.catalog),
+            scope: self.home().scope().clone(),
+            options: self.options,
+            observer: self.observer.clone(),
+        }
     }
 
     fn home(&self) -> &Home {
@@ -146,11 +229,16 @@ impl Repo {
 impl WeakRepo {
     /// The handle, with a session of its own. `None` once the node is gone.
     pub fn upgrade(&self) -> Option<Repo> {
+        let catalog = self.catalog.upgrade()?;
+        let shared = catalog.get(&self.scope.database)?.in_schema(self.scope.schema.as_ref());
         Some(Repo {
-            shared: self.shared.upgrade()?,
-            session: Session::default(),
+            shared,
+            catalog,
+            session: Session::default().of(&self.scope.database),
             options: self.options,
+            replica: None,
             observer: self.observer.clone(),
+            transaction: None,
         })
     }
 }

@@ -10,11 +10,15 @@ use crate::Position;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
-    /// The call, for example `insert`.
+    /// The call, for example `insert`. In a transaction each call has a report of its own, and the commit one with the name
+    /// `transaction`.
     pub operation: &'static str,
 
     /// Who answered it.
     pub answered_by: AnsweredBy,
+
+    /// The name of the replica that answered; `None` where it was the primary. See [`Repo::replica`](crate::Repo::replica).
+    pub replica: Option<Arc<str>>,
 
     /// Where a write is committed. `None` for a read, and where the primary could not be asked for it.
     pub position: Option<Position>,
@@ -30,7 +34,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnsweredBy {
-    /// The database next to this node.
+    /// A database that this node reads from itself: one of its replicas, or the primary next to it.
     Here,
 
     /// A node in the primary region.
@@ -72,6 +76,17 @@ impl Observer {
         Self(Some(Arc::new(observe)))
     }
 
+    /// Both this one and `observe`.
+    pub(crate) fn and(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        let Some(first) = self.0.clone() else {
+            return Self::new(observe);
+        };
+        Self::new(move |report| {
+            first(report);
+            observe(report);
+        })
+    }
+
     pub(crate) fn observe(&self, report: &Report) {
         if let Some(observe) = &self.0 {
             observe(report);
@@ -82,5 +97,33 @@ impl Observer {
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Observer").field(&self.0.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn an_added_observer_is_told_after_the_first() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = |name: &'static str| {
+            let told = Arc::clone(&told);
+            move |_: &Report| told.lock().unwrap().push(name)
+        };
+        let report = Report {
+            operation: "get",
+            answered_by: AnsweredBy::Here,
+            replica: None,
+            position: None,
+            attempts: 0,
+            stages: Stages::default(),
+        };
+        let first = Observer::default().and(tell("first"));
+        first.and(tell("second")).and(tell("third")).observe(&report);
+        first.observe(&report);
+        assert_eq!(*told.lock().unwrap(), ["first", "second", "third", "first"]);
     }
 }

@@ -88,13 +88,14 @@ impl Row {
                 std::any::type_name::<T>()
             )));
         }
-        T::from_sql_nullable(&described.ty, self.bytes(index)).map_err(|error| {
-            let message = format!(
-                "column {:?} of type {} cannot be read as {}",
-                described.name,
-                described.ty,
-                std::any::type_name::<T>()
-            );
+        let bytes = self.bytes(index);
+        T::from_sql_nullable(&described.ty, bytes).map_err(|error| {
+            let Column { name, ty } = described;
+            let wanted = std::any::type_name::<T>();
+            let message = match bytes {
+                Some(_) => format!("column {name:?} of type {ty} cannot be read as {wanted}"),
+                None => format!("column {name:?} is NULL, which cannot be read as {wanted}: read it as an Option"),
+            };
             Error::decode(message).with_source(error)
         })
     }
@@ -205,7 +206,10 @@ mod tests {
             message(row().try_get::<_, i32>(0).unwrap_err()),
             "column \"id\" is PostgreSQL's int8, which cannot be read as i32"
         );
-        assert!(row().try_get::<_, &str>(1).unwrap_err().is_decode());
+        assert_eq!(
+            message(row().try_get::<_, &str>(1).unwrap_err()),
+            "column \"name\" is NULL, which cannot be read as &str: read it as an Option"
+        );
     }
 
     #[test]

@@ -1,18 +1,40 @@
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use homing_proto::v1 as proto;
 use homing_rpc::{Caller, Reason};
-use tonic::{Request, Response, Status};
+use tokio::time::{Instant, timeout};
+use tonic::{Request, Response, Status, Streaming};
 
-use crate::Database;
+use crate::Databases;
+use crate::executor::{Pace, Parts, Sees, Site};
+use crate::replicas::Member;
+use crate::scope::Scope;
 
-/// The executor as a gRPC service.
+/// The executors of a node's databases as a gRPC service.
 #[derive(Debug)]
 pub(crate) struct Service {
-    database: Database,
+    databases: Databases,
 }
 
 impl Service {
-    pub(crate) fn new(database: Database) -> Self {
-        Self { database }
+    pub(crate) fn new(databases: Databases) -> Self {
+        Self { databases }
+    }
+
+    /// The primary of the database that a request names, if it is here, else any of its servers, which will say that it is
+    /// none; and the whole of what the request names.
+    fn member(&self, scope: &str) -> Result<(Arc<Member>, Scope), Status> {
+        let unknown = || Reason::UnknownDatabase.status(format!("this node has no database named {scope:?}"));
+        let scope = Scope::from_wire(scope).map_err(|_| unknown())?;
+        let replicas = self.databases.database(&scope.database).ok_or_else(unknown)?;
+        let member = replicas.serving().ok_or_else(|| {
+            Reason::DatabaseUnavailable.status("this node knows no server of the database at the moment")
+        })?;
+        Ok((member, scope))
     }
 }
 
@@ -24,8 +46,8 @@ impl proto::database_server::Database for Service {
     ) -> Result<Response<proto::ExecuteResponse>, Status> {
         let deadline = Caller::of(&request)?.deadline;
         let request = request.into_inner();
-        check_database(&request.database)?;
-        Ok(Response::new(self.database.executor().execute(request, deadline).await?))
+        let (member, scope) = self.member(&request.database)?;
+        Ok(Response::new(member.database().executor().execute(request, scope.schema, deadline).await?))
     }
 
     async fn prepare(
@@ -34,14 +56,48 @@ impl proto::database_server::Database for Service {
     ) -> Result<Response<proto::PrepareResponse>, Status> {
         let deadline = Caller::of(&request)?.deadline;
         let request = request.into_inner();
-        check_database(&request.database)?;
-        Ok(Response::new(self.database.executor().prepare(request.sql, deadline).await?))
+        let (member, scope) = self.member(&request.database)?;
+        Ok(Response::new(member.database().executor().prepare(request.sql, scope.schema, deadline).await?))
+    }
+
+    type TransactStream = BoxStream<'static, Result<proto::TransactResponse, Status>>;
+
+    async fn transact(
+        &self,
+        request: Request<Streaming<proto::TransactRequest>>,
+    ) -> Result<Response<Self::TransactStream>, Status> {
+        let deadline = Caller::of(&request)?.deadline;
+        let mut requests = request.into_inner();
+        let first = timeout(FIRST_REQUEST_TIMEOUT, requests.message()).await;
+        let Ok(Ok(Some(first))) = first else {
+            return Err(Reason::BadArguments.status("no request came to begin a transaction with"));
+        };
+        let (member, _) = self.member(first.begin.as_ref().map_or("", |begin| &begin.database))?;
+        let requests = stream::once(ready(Ok(first))).chain(requests);
+        let mut responses = member.database().executor().transact(requests, deadline, Site::Primary).await?;
+        let responses = stream::poll_fn(move |context| responses.poll_recv(context)).map(Ok);
+        Ok(Response::new(responses.boxed()))
+    }
+
+    type QueryStream = BoxStream<'static, Result<proto::QueryPart, Status>>;
+
+    /// Answers when the first part is there: until then the caller's deadline holds, and a refusal has a reason.
+    async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
+        let first = Caller::of(&request)?.deadline;
+        let request = request.into_inner();
+        let (member, scope) = self.member(&request.database)?;
+        let statement = request.statement.ok_or_else(|| Reason::BadArguments.status("a request without statement"))?;
+        let pace = Pace { first, next: first.saturating_duration_since(Instant::now()) };
+        let executor = member.database().executor();
+        let chunks = executor.query(statement, scope.schema, pace, Sees::Primary);
+        let mut parts = Parts::new(chunks, executor.max_rows_bytes());
+        let first = parts.next().await?;
+        let rest = stream::try_unfold(parts, |mut parts| async move {
+            Ok::<_, Status>(parts.next().await?.map(|part| (part, parts)))
+        });
+        Ok(Response::new(stream::iter(first).map(Ok).chain(rest.into_stream()).boxed()))
     }
 }
 
-fn check_database(name: &str) -> Result<(), Status> {
-    if name.is_empty() {
-        return Ok(());
-    }
-    Err(Reason::UnknownDatabase.status(format!("this node has no database named {name:?}")))
-}
+/// The first request of a transaction comes with the call.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

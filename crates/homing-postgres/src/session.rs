@@ -1,17 +1,28 @@
-//! What a handle has written, and so what its reads have to see.
+//! What a handle has written and read, and so what its reads have to see.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::Position;
+use crate::database::WeakDatabase;
+use crate::scope::DatabaseName;
+use crate::{Database, Position};
 
-/// The position that every read has to see. Shared by the clones of a handle.
+/// What every read has to see. Shared by the clones of a handle, with a floor for each database; this is a view on the
+/// floor of one of them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Session(Arc<Mutex<Floor>>);
+pub(crate) struct Session {
+    floors: Arc<Mutex<Vec<Floor>>>,
+    database: DatabaseName,
+}
 
-#[derive(Debug, Clone, Copy, Default)]
+/// What the reads of one database have to see.
+#[derive(Debug, Clone, Default)]
 struct Floor {
+    database: DatabaseName,
     position: Option<Position>,
     behind: bool,
+    imported: bool,
+    offered: bool,
+    seen: Vec<Seen>,
 }
 
 /// What a read has to see, and whether a wait for it has failed before.
@@ -21,41 +32,167 @@ pub(crate) struct Wanted {
     pub(crate) behind: bool,
 }
 
+/// A server that reads were answered by, perhaps gone by now, and how many. How far it was nobody has asked: that would cost each read a
+/// round trip. It is asked once it matters, when the next read goes to another server or the session to another node.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    server: WeakDatabase,
+    reads: u64,
+}
+
 impl Session {
+    /// The same session, seen from another database.
+    pub(crate) fn of(&self, database: &DatabaseName) -> Self {
+        Self { floors: Arc::clone(&self.floors), database: database.clone() }
+    }
+
+    /// A session of its own that has to see nothing yet.
+    pub(crate) fn renewed(&self) -> Self {
+        Self { floors: Arc::default(), database: self.database.clone() }
+    }
+
+    /// A session of its own that has to see what this one has.
+    pub(crate) fn forked(&self) -> Self {
+        let floors = self.lock().clone();
+        Self { floors: Arc::new(Mutex::new(floors)), database: self.database.clone() }
+    }
+
     /// From now on, reads have to see this position too.
     pub(crate) fn advance(&self, position: Position) {
-        let mut floor = self.lock();
-        if floor.position.is_none_or(|known| is_after(position, known)) {
-            *floor = Floor { position: Some(position), behind: floor.behind };
-        }
+        self.change(|floor| {
+            if floor.position.is_none_or(|known| is_after(position, known)) {
+                floor.position = Some(position);
+                floor.imported = false;
+            }
+        });
+    }
+
+    /// As [`advance`](Self::advance), with a position of another node: whether there is such a database has to be seen.
+    pub(crate) fn import(&self, position: Position) {
+        self.change(|floor| {
+            if floor.position.is_none_or(|known| is_after(position, known)) {
+                floor.position = Some(position);
+                floor.imported = true;
+            }
+        });
+    }
+
+    /// As [`import`](Self::import), and if there is no such database after all, it is as if it had never come.
+    pub(crate) fn offer(&self, position: Position) {
+        self.import(position);
+        self.change(|floor| floor.offered |= floor.imported);
+    }
+
+    /// The imported position turned out to be of another cluster: whether it can be left out, and then it is.
+    pub(crate) fn decline(&self) -> bool {
+        let mut declined = false;
+        self.change(|floor| {
+            declined = floor.imported && floor.offered;
+            if declined {
+                *floor = Floor {
+                    database: floor.database.clone(),
+                    seen: std::mem::take(&mut floor.seen),
+                    ..Floor::default()
+                };
+            }
+        });
+        declined
     }
 
     pub(crate) fn wanted(&self) -> Option<Wanted> {
-        let floor = self.lock();
-        floor.position.map(|position| Wanted { position, behind: floor.behind })
+        self.read(|floor| floor.position.map(|position| Wanted { position, behind: floor.behind }))
+    }
+
+    /// Whether the position came from another node and nothing was read or written by it since.
+    pub(crate) fn is_imported(&self) -> bool {
+        self.read(|floor| Some(floor.imported)).unwrap_or_default()
     }
 
     /// Whether a wait has failed and nothing has been heard of the replica since.
     pub(crate) fn is_behind(&self) -> bool {
-        self.lock().behind
+        self.read(|floor| Some(floor.behind)).unwrap_or_default()
     }
 
     /// A wait for the position took too long: do not wait again at each read.
     pub(crate) fn fell_behind(&self) {
-        self.lock().behind = true;
+        self.change(|floor| floor.behind = true);
     }
 
     /// The replica has reached `position`.
     pub(crate) fn caught_up(&self, position: Position) {
-        let mut floor = self.lock();
-        if floor.position == Some(position) {
-            floor.behind = false;
-        }
+        self.change(|floor| {
+            if floor.position == Some(position) {
+                floor.behind = false;
+            }
+        });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Floor> {
+    /// A read was answered by this server.
+    pub(crate) fn has_read(&self, server: &Database) {
+        self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is(server)) {
+            Some(seen) => seen.reads += 1,
+            None => floor.seen.push(Seen { server: server.downgrade(), reads: 1 }),
+        });
+    }
+
+    /// Something may have been written of which nobody knows the position: the primary has to be asked for one.
+    pub(crate) fn lost_track(&self) {
+        let nobody = WeakDatabase::default();
+        self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is_same(&nobody)) {
+            Some(seen) => seen.reads += 1,
+            None => floor.seen.push(Seen { server: nobody, reads: 1 }),
+        });
+    }
+
+    /// The servers that reads were answered by, of which nobody has asked how far they were; without `here`.
+    pub(crate) fn seen_elsewhere(&self, here: Option<&Database>) -> Vec<Seen> {
+        self.read(|floor| {
+            let elsewhere = floor.seen.iter().filter(|seen| here.is_none_or(|here| !seen.server.is(here)));
+            Some(elsewhere.cloned().collect())
+        })
+        .unwrap_or_default()
+    }
+
+    /// What was read by then is not after `position`. Reads that came in between have to be asked for again.
+    pub(crate) fn settle(&self, asked: &Seen, position: Position) {
+        self.change(|floor| {
+            floor.seen.retain(|seen| !(seen.server.is_same(&asked.server) && seen.reads == asked.reads));
+            let of_this_cluster = |known: Position| known.system_identifier == position.system_identifier;
+            if floor.position.is_none_or(|known| of_this_cluster(known) && is_after(position, known)) {
+                floor.position = Some(position);
+            }
+        });
+    }
+
+    /// The databases of which there is something to see.
+    pub(crate) fn databases(&self) -> Vec<DatabaseName> {
+        self.lock().iter().map(|floor| floor.database.clone()).collect()
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Floor) -> Option<T>) -> Option<T> {
+        self.lock().iter().find(|floor| floor.database == self.database).and_then(read)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Floor)) {
+        let mut floors = self.lock();
+        let known = floors.iter().position(|floor| floor.database == self.database);
+        let index = known.unwrap_or_else(|| {
+            floors.push(Floor { database: self.database.clone(), ..Floor::default() });
+            floors.len() - 1
+        });
+        change(&mut floors[index]);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Floor>> {
         // Nothing that runs under the lock panics in the middle of a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.floors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// The server, if it is still there.
+    pub(crate) fn server(&self) -> Option<Database> {
+        self.server.upgrade()
     }
 }
 
@@ -103,5 +240,69 @@ mod tests {
         assert!(session.wanted().unwrap().behind);
         session.caught_up(at(7, 1, 200));
         assert!(!session.wanted().unwrap().behind);
+    }
+
+    #[test]
+    fn each_database_has_a_floor_of_its_own() {
+        let session = Session::default();
+        let analytics = session.of(&DatabaseName::new("analytics").unwrap());
+        session.advance(at(7, 1, 100));
+        assert_eq!(analytics.wanted(), None);
+        analytics.advance(at(8, 1, 5));
+        assert_eq!(session.wanted().unwrap().position, at(7, 1, 100));
+        assert_eq!(session.clone().of(&analytics.database).wanted().unwrap().position, at(8, 1, 5));
+        assert_eq!(session.databases().len(), 2);
+        assert_eq!(session.renewed().databases().len(), 0);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_asked_once() {
+        let session = Session::default();
+        assert!(session.seen_elsewhere(None).is_empty());
+        session.lost_track();
+        let [seen] = &session.seen_elsewhere(None)[..] else { panic!("somebody has to be asked") };
+        assert!(seen.server().is_none());
+        session.settle(seen, at(7, 1, 100));
+        assert!(session.seen_elsewhere(None).is_empty());
+        assert_eq!(session.wanted().unwrap().position, at(7, 1, 100));
+    }
+
+    #[test]
+    fn a_fork_goes_its_own_way() {
+        let session = Session::default();
+        session.advance(at(7, 1, 100));
+        let fork = session.forked();
+        fork.advance(at(7, 1, 200));
+        assert_eq!(session.wanted().unwrap().position, at(7, 1, 100));
+        session.advance(at(7, 1, 150));
+        assert_eq!(fork.wanted().unwrap().position, at(7, 1, 200));
+    }
+
+    #[test]
+    fn what_was_offered_can_be_declined_until_this_node_knows_better() {
+        let session = Session::default();
+        assert!(!session.decline());
+        session.import(at(7, 1, 100));
+        assert!(!session.decline(), "it was asked for");
+        session.offer(at(8, 1, 100));
+        assert!(session.decline());
+        assert_eq!(session.wanted(), None);
+        session.offer(at(8, 1, 100));
+        session.advance(at(8, 1, 110));
+        assert!(!session.decline());
+        assert_eq!(session.wanted().unwrap().position, at(8, 1, 110));
+    }
+
+    #[test]
+    fn what_was_imported_is_so_until_this_node_knows_better() {
+        let session = Session::default();
+        session.import(at(7, 1, 100));
+        assert!(session.is_imported());
+        session.advance(at(7, 1, 90));
+        assert!(session.is_imported());
+        session.advance(at(7, 1, 110));
+        assert!(!session.is_imported());
+        session.import(at(7, 1, 105));
+        assert!(!session.is_imported());
     }
 }

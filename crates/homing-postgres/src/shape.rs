@@ -1,5 +1,6 @@
 //! What is known of a statement without a connection: its types, and whether it writes.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +10,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::types::Type;
 
 use crate::row::Column;
+use crate::scope::Schema;
 use crate::types;
 
 /// The types of a statement's parameters and columns. OIDs are equal on the primary and its replicas, so a shape from
@@ -58,7 +60,10 @@ impl Shape {
 
 /// The shapes of the statements used last, and which of them write.
 #[derive(Debug)]
-pub(crate) struct ShapeCache(Mutex<LruCache<Arc<str>, Known>>);
+pub(crate) struct ShapeCache {
+    known: Arc<Mutex<LruCache<Arc<str>, Known>>>,
+    schema: Option<Schema>,
+}
 
 #[derive(Debug, Clone, Default)]
 struct Known {
@@ -68,11 +73,16 @@ struct Known {
 
 impl ShapeCache {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(LruCache::new(CAPACITY)))
+        Self { known: Arc::new(Mutex::new(LruCache::new(CAPACITY))), schema: None }
+    }
+
+    /// The same cache, seen from a schema: the same statement may mean other tables there, with other types.
+    pub(crate) fn in_schema(&self, schema: Option<&Schema>) -> Self {
+        Self { known: Arc::clone(&self.known), schema: schema.cloned() }
     }
 
     pub(crate) fn shape(&self, sql: &str) -> Option<Shape> {
-        self.lock().get(sql).and_then(|known| known.shape.clone())
+        self.lock().get(&*self.key(sql)).and_then(|known| known.shape.clone())
     }
 
     pub(crate) fn remember(&self, sql: &str, shape: &Shape) {
@@ -81,7 +91,7 @@ impl ShapeCache {
 
     /// Whether PostgreSQL has said of this statement that it writes.
     pub(crate) fn writes(&self, sql: &str) -> bool {
-        self.lock().get(sql).is_some_and(|known| known.writes)
+        self.lock().get(&*self.key(sql)).is_some_and(|known| known.writes)
     }
 
     pub(crate) fn remember_that_it_writes(&self, sql: &str) {
@@ -93,20 +103,25 @@ impl ShapeCache {
         self.change(sql, |known| known.shape = None);
     }
 
+    fn key<'a>(&self, sql: &'a str) -> Cow<'a, str> {
+        self.schema.as_ref().map_or(Cow::Borrowed(sql), |schema| Cow::Owned(schema.tagged(sql)))
+    }
+
     fn change(&self, sql: &str, change: impl FnOnce(&mut Known)) {
+        let key = self.key(sql);
         let mut cache = self.lock();
-        if let Some(known) = cache.get_mut(sql) {
+        if let Some(known) = cache.get_mut(&*key) {
             change(known);
         } else {
             let mut known = Known::default();
             change(&mut known);
-            cache.put(sql.into(), known);
+            cache.put(key.into(), known);
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Arc<str>, Known>> {
         // Nothing that runs under the lock leaves an entry half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,5 +144,16 @@ mod tests {
         assert_eq!(cache.shape("select nextval('s')"), None);
         assert!(cache.writes("select nextval('s')"));
         assert!(!cache.writes("select 1"));
+    }
+
+    #[test]
+    fn a_statement_in_one_schema_is_not_that_in_another() {
+        let cache = ShapeCache::new();
+        let tenant = |name: &str| cache.in_schema(Some(&Schema::new(name).unwrap()));
+        let shape = Shape { parameters: [Type::INT4].into(), columns: [].into() };
+        tenant("a").remember("select $1", &shape);
+        assert_eq!(tenant("a").shape("select $1"), Some(shape));
+        assert_eq!(tenant("b").shape("select $1"), None);
+        assert_eq!(cache.shape("select $1"), None);
     }
 }

@@ -56,11 +56,84 @@ pub(crate) fn destination(sql: &str) -> Result<Destination> {
     Ok(destination)
 }
 
+/// Where a statement of an interactive transaction has to go. What belongs to the transaction is allowed there: settings
+/// that end with it, cursors.
+///
+/// # Errors
+///
+/// As [`destination`].
+pub(crate) fn destination_in_transaction(sql: &str) -> Result<Destination> {
+    let mut words = Words::of(sql);
+    match (words.next().as_deref(), words.next().as_deref()) {
+        (Some("set"), Some("local")) => match words.next().as_deref() {
+            // The position is one of before the commit if that does not flush.
+            Some("synchronous_commit") => Err(Error::misuse(
+                "set local synchronous_commit would hide how far a replica has to be to see the transaction: leave it",
+            )),
+            _ => Ok(Destination::Anywhere),
+        },
+        (Some("set"), Some("constraints")) => Ok(Destination::Anywhere),
+        (Some("declare"), _) if !has_hold(sql) => Ok(Destination::Anywhere),
+        (Some("fetch" | "move" | "close"), _) => Ok(Destination::Anywhere),
+        (Some("begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release"), _) => {
+            Err(Error::misuse(NESTED))
+        }
+        _ => destination(sql),
+    }
+}
+
+/// Whether a script may run within an interactive transaction.
+///
+/// # Errors
+///
+/// Misuse, if it holds a transaction command: it would end the transaction without anybody's knowledge.
+pub(crate) fn check_script_in_transaction(script: &str) -> Result<()> {
+    let mut words = Words::of(script);
+    let mut is_first = true;
+    while let Some(token) = words.token() {
+        match token {
+            Token::Semicolon => is_first = true,
+            Token::Word(word) if is_first => {
+                is_first = false;
+                if let "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" = &*word {
+                    return Err(Error::misuse(NESTED));
+                }
+                if word == "prepare" && words.next().as_deref() == Some("transaction") {
+                    return Err(Error::misuse(NESTED));
+                }
+            }
+            Token::Word(word) if word == "synchronous_commit" => {
+                return Err(Error::misuse("a script within a transaction cannot change synchronous_commit"));
+            }
+            Token::Word(_) => {}
+        }
+    }
+    Ok(())
+}
+
+const NESTED: &str = "a transaction command within an interactive transaction: return from its closure to commit, return an \
+                      error to roll back, and call transaction on its handle for a savepoint";
+
+fn has_hold(sql: &str) -> bool {
+    let words: Vec<String> = Words::of(sql).collect();
+    words.windows(2).any(|pair| pair[0] == "with" && pair[1] == "hold")
+}
+
+/// Whether a statement may change what others are prepared to. Those that are known not to are told by their first word;
+/// a function that they call may do so all the same, which PostgreSQL says then.
+pub(crate) fn may_change_schema(sql: &str) -> bool {
+    const KEEP_IT: [&str; 17] = [
+        "select", "insert", "update", "delete", "merge", "with", "values", "table", "explain", "show", "set", "fetch",
+        "move", "close", "declare", "notify", "copy",
+    ];
+    Words::of(sql).next().is_some_and(|word| !KEEP_IT.contains(&&*word))
+}
+
 const SETTING: &str = "set it for the role or the database";
 
 /// What to do in place of a statement that needs a session of its own.
 fn refused(first: Option<&str>, second: Option<&str>, rest: &mut Words<'_>) -> Option<&'static str> {
-    const TRANSACTION: &str = "send several statements together with batch_execute, or use a named function";
+    const TRANSACTION: &str = "use transaction, or send several statements together with batch_execute";
     const TEMPORARY: &str = "use a common table expression, an unlogged table or a named function";
     match (first?, second) {
         ("begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release", _) => Some(TRANSACTION),
@@ -185,10 +258,14 @@ impl<'a> Words<'a> {
     }
 }
 
-impl Iterator for Words<'_> {
-    type Item = String;
+/// A part of a script.
+enum Token {
+    Word(String),
+    Semicolon,
+}
 
-    fn next(&mut self) -> Option<String> {
+impl Words<'_> {
+    fn token(&mut self) -> Option<Token> {
         while let Some((start, char)) = self.chars.next() {
             match (char, self.peek()) {
                 ('-', Some('-')) => self.skip_line(),
@@ -202,11 +279,24 @@ impl Iterator for Words<'_> {
                 }
                 ('\'' | '"', _) => self.skip_quoted(char, false),
                 ('$', _) => self.skip_dollar_quoted(start),
-                _ if is_word(char) => return Some(self.word(start)),
+                (';', _) => return Some(Token::Semicolon),
+                _ if is_word(char) => return Some(Token::Word(self.word(start))),
                 _ => {}
             }
         }
         None
+    }
+}
+
+impl Iterator for Words<'_> {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        loop {
+            if let Token::Word(word) = self.token()? {
+                return Some(word);
+            }
+        }
     }
 }
 
@@ -261,6 +351,50 @@ mod tests {
         ] {
             let error = destination(sql).unwrap_err();
             assert!(error.is_misuse() && error.is_not_sent(), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn within_a_transaction_what_belongs_to_it_is_allowed() {
+        for sql in ["set local lock_timeout = '1s'", "set constraints all deferred", "declare c cursor for select 1"] {
+            assert!(destination(sql).is_err(), "{sql}");
+            assert_eq!(destination_in_transaction(sql).unwrap(), Destination::Anywhere, "{sql}");
+        }
+        for sql in [
+            "commit",
+            "savepoint a",
+            "set lock_timeout = '1s'",
+            "set local synchronous_commit = off",
+            "declare c cursor with hold for select 1",
+            "listen a",
+        ] {
+            assert!(destination_in_transaction(sql).unwrap_err().is_misuse(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_script_cannot_end_the_transaction_it_runs_in() {
+        for script in ["commit", "select 1; COMMIT ;", ";;rollback", "select 1; -- x\n begin; select 2", "end"] {
+            assert!(check_script_in_transaction(script).unwrap_err().is_misuse(), "{script}");
+        }
+        for script in [
+            "select 1; select 2;",
+            "do $$ begin perform 1; end $$;",
+            "create table commit (id int); insert into a values ('; commit')",
+            "",
+        ] {
+            check_script_in_transaction(script).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_may_change_the_schema_is_told_by_its_first_word() {
+        for sql in ["create table a ()", "ALTER type a", "drop view v", "truncate a", "do $$ $$", "call p()", "lock a"]
+        {
+            assert!(may_change_schema(sql), "{sql}");
+        }
+        for sql in ["select 1", "with a as (select 1) insert into b select 1", "(select 1)", "values (1)", ""] {
+            assert!(!may_change_schema(sql), "{sql}");
         }
     }
 

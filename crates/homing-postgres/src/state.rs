@@ -19,6 +19,13 @@ pub struct ServerState {
     /// a primary, and on a replica that has replayed no commit since its start.
     pub lag: Option<Duration>,
 
+    /// How far a replica has received the log, replayed or not (`pg_last_wal_receive_lsn()`). `None` on a primary, and
+    /// on a replica that has received nothing since its start.
+    pub received: Option<Lsn>,
+
+    /// What the question took, on its way and in the server. `None` where nobody asked.
+    pub round_trip: Option<Duration>,
+
     /// A lower timeline that is part of this server's history, as far as that is known.
     pub ancestor: Option<Ancestor>,
 
@@ -31,7 +38,7 @@ pub struct ServerState {
 impl ServerState {
     /// A server at this position, with nothing else known of it.
     pub fn new(role: Role, position: Position) -> Self {
-        Self { role, position, lag: None, ancestor: None, certain_to: None }
+        Self { role, position, lag: None, received: None, round_trip: None, ancestor: None, certain_to: None }
     }
 
     /// Whether everything up to `wanted` is visible on this server.

@@ -76,6 +76,21 @@ fn fields(composite: proto::r#type::Composite, depth: usize) -> Option<Vec<Field
     composite.fields.into_iter().map(field).collect()
 }
 
+/// Whether a value of the one, in the binary format, is one of the other too. A domain's values are those of its base
+/// type, which is what PostgreSQL tells of a column of it; `text` and `varchar` differ in nothing but their name.
+pub(crate) fn interchangeable(one: &Type, other: &Type) -> bool {
+    let (one, other) = (base(one), base(other));
+    let is_text = |ty: &Type| matches!(*ty, Type::TEXT | Type::VARCHAR);
+    one.oid() == other.oid() || is_text(one) && is_text(other)
+}
+
+fn base(mut ty: &Type) -> &Type {
+    while let Kind::Domain(base) = ty.kind() {
+        ty = base;
+    }
+    ty
+}
+
 /// The columns of a statement that was prepared here.
 pub(crate) fn columns(columns: &[tokio_postgres::Column]) -> Arc<[Column]> {
     columns.iter().map(|column| Column::new(column.name(), column.type_().clone())).collect()
@@ -102,6 +117,21 @@ mod tests {
     fn types_survive_the_wire() {
         for ty in [Type::INT4, Type::TEXT_ARRAY, custom()] {
             assert_eq!(from_proto(to_proto(&ty)), Some(ty));
+        }
+    }
+
+    #[test]
+    fn a_domain_is_interchangeable_with_its_base_and_integers_are_not_with_each_other() {
+        let email = Type::new("email".into(), 90_010, Kind::Domain(Type::VARCHAR), "public".into());
+        for (one, other, expected) in [
+            (&Type::INT8, &Type::INT8, true),
+            (&Type::INT8, &Type::INT4, false),
+            (&email, &Type::VARCHAR, true),
+            (&Type::TEXT, &email, true),
+            (&Type::TEXT, &Type::BPCHAR, false),
+        ] {
+            assert_eq!(interchangeable(one, other), expected, "{one} {other}");
+            assert_eq!(interchangeable(other, one), expected, "{other} {one}");
         }
     }
 

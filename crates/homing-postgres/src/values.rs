@@ -12,21 +12,44 @@ use crate::{Error, Result};
 
 /// Encodes the parameters of a statement as the types that it was prepared with.
 pub(crate) fn encode(parameters: &[&(dyn ToSql + Sync)], types: &[Type]) -> Result<Bytes> {
-    if parameters.len() != types.len() {
-        return Err(Error::misuse(format!(
-            "the statement takes {} parameters and {} were given",
-            types.len(),
-            parameters.len()
-        )));
-    }
+    check_count(parameters.len(), types)?;
     let mut list = BytesMut::new();
     for (index, (parameter, ty)) in parameters.iter().zip(types).enumerate() {
-        encode_value(*parameter, ty, &mut list).map_err(|error| {
-            let message = format!("parameter ${} does not fit PostgreSQL's {ty}", index + 1);
-            Error::misuse(message).with_source(error)
-        })?;
+        encode_parameter(index, *parameter, ty, &mut list)?;
     }
     Ok(list.freeze())
+}
+
+/// Refuses more parameters than PostgreSQL can count, which describes such a statement with another number of them.
+pub(crate) fn check_most(parameters: usize) -> Result<()> {
+    if parameters <= MAX_PARAMETERS {
+        return Ok(());
+    }
+    Err(Error::misuse(format!(
+        "a statement takes at most {MAX_PARAMETERS} parameters and {parameters} were given: pass an array, or send \
+         several statements"
+    )))
+}
+
+/// Whether a statement takes that many parameters.
+pub(crate) fn check_count(given: usize, types: &[Type]) -> Result<()> {
+    if given == types.len() {
+        return Ok(());
+    }
+    Err(Error::misuse(format!("the statement takes {} parameters and {given} were given", types.len())))
+}
+
+/// Appends one parameter, counted from zero.
+pub(crate) fn encode_parameter(
+    index: usize,
+    parameter: &(dyn ToSql + Sync),
+    ty: &Type,
+    list: &mut BytesMut,
+) -> Result<()> {
+    encode_value(parameter, ty, list).map_err(|error| {
+        let message = format!("parameter ${} does not fit PostgreSQL's {ty}", index + 1);
+        Error::misuse(message).with_source(error)
+    })
 }
 
 fn encode_value(
@@ -56,6 +79,15 @@ pub(crate) fn put(list: &mut BytesMut, value: Option<&[u8]>) {
         }
         None => list.put_i32(NULL),
     }
+}
+
+/// The list of a row, as it came from the server.
+pub(crate) fn of_row(row: &tokio_postgres::Row) -> Bytes {
+    let mut list = BytesMut::new();
+    for index in 0..row.len() {
+        put(&mut list, row.get::<_, Raw<'_>>(index).0);
+    }
+    list.freeze()
 }
 
 /// Splits a list into exactly `count` values, without copying them. `None` if it is anything else.
@@ -114,6 +146,9 @@ impl<'a> FromSql<'a> for Raw<'a> {
         true
     }
 }
+
+/// What PostgreSQL's Bind message can count.
+pub(crate) const MAX_PARAMETERS: usize = 65_535;
 
 const LENGTH_BYTES: usize = 4;
 const NULL: i32 = -1;

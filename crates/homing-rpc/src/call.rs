@@ -69,8 +69,29 @@ impl Rpc {
         arguments: impl IntoArguments,
         timeout: Duration,
     ) -> Result<Called<R>> {
+        self.call_in(region, "", function, arguments, timeout).await
+    }
+
+    /// [`call`](Self::call) with a scope, which the function finds in [`CallContext::scope`](crate::CallContext::scope).
+    /// A node of a build that knows no scopes does not run it.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`call`](Self::call).
+    pub async fn call_in<R: DeserializeOwned>(
+        &self,
+        region: &Region,
+        scope: &str,
+        function: &str,
+        arguments: impl IntoArguments,
+        timeout: Duration,
+    ) -> Result<Called<R>> {
         let arguments = arguments.into_arguments()?;
-        self.call_encoded(region, function, arguments, Instant::now() + timeout).await
+        self.call_encoded(region, scope, function, arguments, Instant::now() + timeout).await
     }
 
     /// [`call`](Self::call) in the primary region.
@@ -112,7 +133,7 @@ impl Rpc {
         let calls = self.regions(deadline).await?.into_iter().map(|region| {
             let arguments = arguments.clone();
             async move {
-                let called = self.call_encoded(&region, function, arguments, deadline).await;
+                let called = self.call_encoded(&region, "", function, arguments, deadline).await;
                 (region, called)
             }
         });
@@ -122,11 +143,18 @@ impl Rpc {
     async fn call_encoded<R: DeserializeOwned>(
         &self,
         region: &Region,
+        scope: &str,
         function: &str,
         arguments: Arguments,
         deadline: Instant,
     ) -> Result<Called<R>> {
-        let request = CallRequest { function: function.to_owned(), arguments: arguments.into_encoded() };
+        let (plain, scoped) = if scope.is_empty() { (function, "") } else { ("", function) };
+        let request = CallRequest {
+            function: plain.to_owned(),
+            arguments: arguments.into_encoded(),
+            scope: scope.to_owned(),
+            scoped_function: scoped.to_owned(),
+        };
         self.check_size(&request)?;
         let dispatch = Dispatch::new(deadline).with_operation(function.to_owned()).with_retry(self.retry_of(function));
         if region == self.topology().region() {
@@ -150,7 +178,7 @@ impl Rpc {
         request: CallRequest,
         dispatch: Dispatch,
     ) -> Result<Called<R>> {
-        let function = request.function.clone();
+        let function = dispatch.operation.clone();
         let limit = self.max_message_bytes();
         let send = |channel| {
             let mut client = RpcClient::new(channel).max_decoding_message_size(limit);
@@ -170,7 +198,7 @@ impl Rpc {
     }
 
     async fn call_in_place<R: DeserializeOwned>(&self, request: CallRequest, dispatch: &Dispatch) -> Result<Called<R>> {
-        let function = request.function.clone();
+        let function = dispatch.operation.clone();
         if dispatch.deadline <= Instant::now() {
             return Err(Error::not_sent(format!("{function}: the time limit was over before it was run")));
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
 use http::{Request, Response, Uri};
@@ -42,6 +43,13 @@ impl PeerChannel {
         self.call.deadline
     }
 
+    /// How long the peer may take if its answer is to be here at that time: for the messages of a stream, whose limits
+    /// do not travel as `grpc-timeout`.
+    pub fn server_time(&self, deadline: Instant) -> Duration {
+        let left = deadline.saturating_duration_since(Instant::now());
+        allowance::server_time(left, self.link.load.round_trip())
+    }
+
     pub(crate) fn new(link: Arc<Link>, deadline: Option<Instant>, trace: Option<TraceContext>) -> Self {
         Self { link, call: Arc::new(Call { deadline, trace, sent: AtomicBool::new(false) }) }
     }
@@ -67,9 +75,7 @@ impl PeerChannel {
         let headers = request.headers_mut();
         self.link.identity.add_to(headers);
         if let Some(deadline) = self.call.deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let server_time = allowance::server_time(left, self.link.load.round_trip());
-            headers.insert(GRPC_TIMEOUT, allowance::encode(server_time));
+            headers.insert(GRPC_TIMEOUT, allowance::encode(self.server_time(deadline)));
         }
         if let Some(trace) = &self.call.trace {
             let parent = HeaderValue::try_from(trace.to_string()).expect("hexadecimal digits and hyphens");

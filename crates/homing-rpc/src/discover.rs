@@ -3,6 +3,7 @@
 mod dns;
 mod environment;
 mod fly;
+mod host;
 mod static_peers;
 mod template;
 
@@ -14,8 +15,9 @@ use std::time::Duration;
 use crate::{Region, Result};
 
 pub use dns::DnsConfig;
-pub use environment::discover_from_lookup;
+pub use environment::{discover_from_lookup, dns_from_lookup};
 pub use fly::FlyDns;
+pub use host::HostResolver;
 pub use static_peers::StaticPeers;
 pub use template::DnsTemplate;
 

@@ -28,12 +28,21 @@ pub struct Dispatch {
     pub trace: Option<TraceContext>,
     /// What it is called in the span and in errors. Default: `request`.
     pub operation: Cow<'static, str>,
+    /// Where the answer is a stream: until when the peer may take part in it. The peer is told this time in place of the
+    /// deadline, which is only that of the stream's beginning. Default: none, the answer is complete when it comes.
+    pub stream_deadline: Option<Instant>,
 }
 
 impl Dispatch {
     /// A request that is given up at the deadline.
     pub fn new(deadline: Instant) -> Self {
-        Self { deadline, retry: Retry::NotProcessed, trace: None, operation: Cow::Borrowed("request") }
+        Self {
+            deadline,
+            retry: Retry::NotProcessed,
+            trace: None,
+            operation: Cow::Borrowed("request"),
+            stream_deadline: None,
+        }
     }
 
     /// After which failures it is sent again.
@@ -52,6 +61,12 @@ impl Dispatch {
     #[must_use]
     pub fn with_operation(self, operation: impl Into<Cow<'static, str>>) -> Self {
         Self { operation: operation.into(), ..self }
+    }
+
+    /// The answer is a stream that may go on until then.
+    #[must_use]
+    pub fn with_stream_deadline(self, deadline: Instant) -> Self {
+        Self { stream_deadline: Some(deadline), ..self }
     }
 
     pub(crate) fn trace(&self) -> TraceContext {
@@ -170,7 +185,8 @@ impl<'a> Attempts<'a> {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let deadline = self.dispatch.deadline;
-        let channel = PeerChannel::new(Arc::clone(link), Some(deadline), Some(self.trace.clone()));
+        let told = self.dispatch.stream_deadline.unwrap_or(deadline);
+        let channel = PeerChannel::new(Arc::clone(link), Some(told), Some(self.trace.clone()));
         let _in_flight = link.load.begin();
         let began = Instant::now();
         match time::timeout_at(deadline, send(channel.clone())).await {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::{Arguments, BoxFuture, Error, Region, Result, TraceContext};
+use crate::{Arguments, BoxFuture, Error, Reason, Region, Result, TraceContext};
 
 /// A function that other nodes call by its name.
 ///
@@ -37,6 +37,7 @@ pub struct CallContext {
     caller: Region,
     deadline: Instant,
     trace: TraceContext,
+    scope: Arc<str>,
     /// Closed when nobody waits for the answer any more.
     awaited: watch::Receiver<()>,
 }
@@ -57,6 +58,12 @@ impl CallContext {
         &self.trace
     }
 
+    /// What the caller wants the function to be about, in words that this crate does not know; empty for nothing in
+    /// particular. See [`Rpc::call_in`](crate::Rpc::call_in).
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
     /// Completes when the caller has gone away, or has its answer: what is done from then on is for nobody.
     ///
     /// # Cancel safety
@@ -75,7 +82,11 @@ impl CallContext {
     /// A context and what keeps it from being cancelled.
     pub(crate) fn new(caller: Region, deadline: Instant, trace: TraceContext) -> (Self, Awaiting) {
         let (awaiting, awaited) = watch::channel(());
-        (Self { caller, deadline, trace, awaited }, Awaiting { _sender: awaiting })
+        (Self { caller, deadline, trace, scope: "".into(), awaited }, Awaiting { _sender: awaiting })
+    }
+
+    pub(crate) fn with_scope(self, scope: String) -> Self {
+        Self { scope: scope.into(), ..self }
     }
 }
 
@@ -122,6 +133,19 @@ impl FunctionError {
     /// Whether the arguments did not decode, so that the function did nothing.
     pub fn is_bad_arguments(&self) -> bool {
         matches!(self.0.kind, Kind::BadArguments)
+    }
+
+    /// Nothing was done, for this reason: the caller goes on to another node where the reason allows that, and hears
+    /// that nothing was executed. Only for what is known before the function has done anything.
+    pub fn refused(reason: Reason, message: impl Into<String>) -> Self {
+        Self::of_kind(Kind::Refused(reason), message.into(), None)
+    }
+
+    pub(crate) fn refused_for(&self) -> Option<Reason> {
+        match self.0.kind {
+            Kind::Refused(reason) => Some(reason),
+            Kind::BadArguments | Kind::Failed => None,
+        }
     }
 
     /// The arguments do not decode.
@@ -198,6 +222,7 @@ struct Inner {
 enum Kind {
     BadArguments,
     Failed,
+    Refused(Reason),
 }
 
 #[cfg(test)]

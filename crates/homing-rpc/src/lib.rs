@@ -80,6 +80,7 @@ mod error;
 mod fate;
 mod function;
 mod gate;
+mod key;
 mod limited_body;
 mod offer;
 mod peer;
@@ -102,11 +103,13 @@ pub use call::Called;
 pub use caller::Caller;
 pub use channel::PeerChannel;
 pub use discover::{
-    BoxFuture, Discover, DnsConfig, DnsTemplate, FlyDns, Resolution, StaticPeers, discover_from_lookup,
+    BoxFuture, Discover, DnsConfig, DnsTemplate, FlyDns, HostResolver, Resolution, StaticPeers, discover_from_lookup,
+    dns_from_lookup,
 };
 pub use dispatch::{Dispatch, Dispatched};
 pub use error::{Error, Result};
 pub use function::{CallContext, Details, Function, FunctionError};
+pub use key::Key;
 pub use limited_body::DEFAULT_MAX_MESSAGE_BYTES;
 pub use offer::{Positions, States};
 pub use peer_name::PeerName;

@@ -117,6 +117,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_limit_is_that_of_a_message_and_not_of_all_together() {
+        let messages: Vec<u8> = (0..50).flat_map(|_| message(100)).collect();
+        let body = LimitedBody::new(Body::new(Full::new(Bytes::from(messages))), 100);
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 50 * 105);
+    }
+
+    #[tokio::test]
     async fn a_message_over_the_limit_is_too_large() {
         let body = |bytes| LimitedBody::new(Body::new(Full::new(Bytes::from(message(bytes)))), 100);
         assert_eq!(body(100).collect().await.unwrap().to_bytes().len(), 105);

@@ -64,19 +64,20 @@ impl Offer {
     ///
     /// Dropping it tells the function through its context; its task ends at the deadline at the latest.
     pub(crate) async fn call(&self, request: CallRequest, caller: Caller) -> Result<CallResponse, Status> {
-        let Some(function) = self.functions.function(&request.function) else {
-            return Err(Reason::UnknownFunction.status(self.unknown(&request.function)));
+        let name = if request.scope.is_empty() { request.function } else { request.scoped_function };
+        let Some(function) = self.functions.function(&name) else {
+            return Err(Reason::UnknownFunction.status(self.unknown(&name)));
         };
-        let name = request.function;
         let deadline = caller.deadline;
         let began = Instant::now();
-        let result = self.run(function, Arguments::from_encoded(request.arguments), caller).await;
+        let result = self.run(function, Arguments::from_encoded(request.arguments), request.scope, caller).await;
         let execute = began.elapsed();
         let outcome = match result {
             Ok(result) => Outcome::Result(result),
             Err(Stop::BadArguments(message)) => {
                 return Err(Reason::BadArguments.status(format!("function {name:?}: {message}")));
             }
+            Err(Stop::Refused(reason, message)) => return Err(reason.status(format!("function {name:?}: {message}"))),
             Err(Stop::TooLate) => return Err(too_late(&name)),
             Err(Stop::Failed(failure)) => Outcome::Failure(failure),
         };
@@ -101,9 +102,16 @@ impl Offer {
     }
 
     /// In a task of its own: a handler that is dropped does not tear the function in the middle of what it does.
-    async fn run(&self, function: Arc<dyn Function>, arguments: Arguments, caller: Caller) -> Result<Bytes, Stop> {
+    async fn run(
+        &self,
+        function: Arc<dyn Function>,
+        arguments: Arguments,
+        scope: String,
+        caller: Caller,
+    ) -> Result<Bytes, Stop> {
         let Caller { region, deadline, trace } = caller;
         let (context, _awaiting) = CallContext::new(region, deadline, trace.clone());
+        let context = context.with_scope(scope);
         let running = trace.scope(async move { function.call(context, arguments).await });
         let ended = ended(self.life.subscribe());
         let task = async move {
@@ -157,6 +165,7 @@ impl Offer {
 enum Stop {
     BadArguments(String),
     Failed(FunctionFailure),
+    Refused(Reason, String),
     TooLate,
 }
 
@@ -169,6 +178,9 @@ fn stopped(error: &FunctionError) -> Stop {
     let message = error.message().to_owned();
     if error.is_bad_arguments() {
         return Stop::BadArguments(message);
+    }
+    if let Some(reason) = error.refused_for() {
+        return Stop::Refused(reason, message);
     }
     let (details_type, details) = match error.details() {
         Some(details) => (details.type_name.clone(), details.bytes.clone()),

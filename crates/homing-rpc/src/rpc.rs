@@ -38,6 +38,11 @@ impl Rpc {
         &self.0.offer.topology
     }
 
+    /// The credential sent to peers.
+    pub fn secret(&self) -> Option<&Secret> {
+        self.0.secret.as_ref()
+    }
+
     /// How many bytes a message may have.
     pub fn max_message_bytes(&self) -> usize {
         self.0.offer.max_message_bytes
@@ -201,13 +206,20 @@ impl RpcBuilder {
     pub fn build(self) -> Rpc {
         let identity = Identity::new(self.offer.topology.region(), self.secret.as_ref());
         let discover = self.discover.unwrap_or_else(|| Arc::new(StaticPeers::none()));
-        Rpc(Arc::new(Inner { discover, identity: Arc::new(identity), offer: self.offer, peers: Mutex::default() }))
+        Rpc(Arc::new(Inner {
+            discover,
+            identity: Arc::new(identity),
+            secret: self.secret,
+            offer: self.offer,
+            peers: Mutex::default(),
+        }))
     }
 }
 
 struct Inner {
     discover: Arc<dyn Discover>,
     identity: Arc<Identity>,
+    secret: Option<Secret>,
     offer: Offer,
     peers: Mutex<HashMap<Region, PeerSet>>,
 }

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::{Error, Result};
+use crate::{Error, Key, Result};
 
 /// The credential that the nodes of one application share: at least 32 visible ASCII characters.
 ///
@@ -54,6 +54,11 @@ impl Secret {
         let mut bearer = HeaderValue::try_from(text).expect("visible ASCII is a header value");
         bearer.set_sensitive(true);
         Ok(Self { bearer, digest })
+    }
+
+    /// A key for one purpose, the same on every node with this secret. The secret cannot be told from it.
+    pub fn key(&self, label: &str) -> Key {
+        Key::derive(self.bearer.as_bytes(), label)
     }
 
     /// The value of the `authorization` header.

@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 
 use crate::{Error, Result};
 
-/// A free TCP port on 127.0.0.1, kept for a server that binds it later, possibly in another
+/// A TCP port, usually a free one on 127.0.0.1, kept for a server that binds it later, possibly in another
 /// process, possibly several times.
 ///
 /// It is kept by a socket that is bound but never listens. Where both sockets set `SO_REUSEADDR`,
@@ -27,8 +27,17 @@ impl Port {
         Self::try_reserve().map_err(|error| Error::io("cannot reserve a port on 127.0.0.1", error))
     }
 
+    /// The port of this address, or a free one where that is 0, on whatever interface it names.
+    pub(crate) fn fixed(address: SocketAddr) -> Result<Self> {
+        Self::keep(address).map_err(|error| Error::io(format!("cannot have the address {address}"), error))
+    }
+
     fn try_reserve() -> io::Result<Self> {
-        let keeper = reusable_socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        Self::keep(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    fn keep(address: SocketAddr) -> io::Result<Self> {
+        let keeper = reusable_socket(address)?;
         let address = keeper.local_addr()?;
         let shared = std::net::TcpListener::bind(address).is_ok();
         Ok(Self { address, _keeper: shared.then_some(keeper) })
@@ -45,7 +54,7 @@ impl Port {
 
 /// A socket bound to `address`, not listening yet, that others may bind beside.
 pub(crate) fn reusable_socket(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)

@@ -5,11 +5,12 @@ mod pump;
 mod task;
 mod weather;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
+    connection::Targets,
     task::{Command, RelayTask},
     weather::Weather,
 };
@@ -54,7 +55,7 @@ use crate::{Error, Result, network::network, port::Port};
 #[derive(Clone, Debug)]
 pub struct Relay {
     address: SocketAddr,
-    target: SocketAddr,
+    targets: Targets,
     weather: watch::Sender<Weather>,
     commands: mpsc::Sender<Command>,
     connections: watch::Receiver<usize>,
@@ -77,26 +78,46 @@ impl Relay {
     ///
     /// If no port can be had.
     pub fn start(target: SocketAddr) -> Result<Self> {
-        let port = Port::reserve()?;
+        Self::run(Port::reserve()?, Arc::new([target.to_string()]))
+    }
+
+    /// Starts a relay on this address, without latency. Each connection goes to the first of the targets that takes it;
+    /// they are `host:port`, and a host's name is looked up for each connection. What is no
+    /// `host:port` counts as a host that is away.
+    ///
+    /// With port 0 the relay gets a free one.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be listened on, or there is no target.
+    pub fn listen<T: Into<String>>(address: SocketAddr, targets: impl IntoIterator<Item = T>) -> Result<Self> {
+        let targets: Targets = targets.into_iter().map(Into::into).collect();
+        if targets.is_empty() {
+            return Err(Error::misuse(format!("the relay on {address} has no target")));
+        }
+        Self::run(Port::fixed(address)?, targets)
+    }
+
+    fn run(port: Port, targets: Targets) -> Result<Self> {
         let address = port.address();
         let weather = watch::Sender::new(Weather::default());
         let (commands, receiver) = mpsc::channel(QUEUE_CAPACITY);
         let (count, connections) = watch::channel(0);
         let _guard = network().enter();
-        let task = RelayTask::new(port, target, weather.clone(), count, receiver)
+        let task = RelayTask::new(port, targets.clone(), weather.clone(), count, receiver)
             .map_err(|error| Error::io(format!("cannot start a relay on {address}"), error))?;
         network().spawn(task.run());
-        Ok(Self { address, target, weather, commands, connections })
+        Ok(Self { address, targets, weather, commands, connections })
     }
 
-    /// Where to connect to instead of [`target`](Self::target).
+    /// Where to connect to instead of one of [`targets`](Self::targets).
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The server at the other end.
-    pub fn target(&self) -> SocketAddr {
-        self.target
+    /// The server at the other end, as `host:port`, and those in whose place it is.
+    pub fn targets(&self) -> &[String] {
+        &self.targets
     }
 
     /// The latency there and back.

@@ -1,9 +1,13 @@
+pub(crate) mod replicas;
+
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use homing_postgres::{Error, Options, Result};
-use homing_rpc::{Discover, Secret, StaticPeers, Topology, discover_from_lookup};
+use homing_postgres::{Error, Options, ReplicaList, ReplicaSettings, Result};
+use homing_rpc::{Discover, Region, Secret, StaticPeers, Topology, discover_from_lookup};
+
+use crate::database_config::{self, DatabaseConfig, POOL_SIZE};
 
 /// The settings of a node.
 ///
@@ -13,13 +17,19 @@ use homing_rpc::{Discover, Secret, StaticPeers, Topology, discover_from_lookup};
 /// | `HOMING_PRIMARY_REGION`, else `PRIMARY_REGION` | where the primary is | |
 /// | `HOMING_APP`, else `FLY_APP_NAME` | the name of the application, for discovery | |
 /// | `HOMING_DATABASE_URL`, else `DATABASE_URL` | the primary's database, in the primary region | |
-/// | `HOMING_REPLICA_URL` | the replica here, in other regions; may hold `{region}` | reads go to the primary |
+/// | `HOMING_REPLICA_URL` | the replicas to read from: one connection string or several, with or without names: `syd=postgres://…,postgres://…`; may hold `{region}` | reads go to the primary |
+/// | `HOMING_REPLICA_REGIONS` | the regions that `{region}` there stands for: `syd,ams`, one replica each | this region |
+/// | `HOMING_REPLICA_CHOOSE` | which replica a read goes to: `nearest`, `random`, `least-lag` | `nearest` |
+/// | `HOMING_REPLICA_MAX_LAG` | a replica further behind is left out: seconds, or `none` | `30` |
+/// | `HOMING_REPLICA_MAX_LAG_BYTES` | the same, in bytes of the log | `none` |
+/// | `HOMING_DATABASES` | the names of further databases: `analytics,billing` | |
+/// | `HOMING_ANALYTICS_DATABASE_URL`, `HOMING_ANALYTICS_REPLICA_URL` | for each of these the same two, with its name in capitals | |
 /// | `HOMING_SECRET` | the credential between nodes, at least 32 bytes | |
 /// | `HOMING_LISTEN` | where peers reach this node | `[::]:4750`; `127.0.0.1:4750` without a secret |
 /// | `HOMING_PEERS` | the nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
 /// | `HOMING_PEER_DNS` | a name to look up: `{region}.{app}.internal`, or `srv:_homing._tcp.{region}.{app}.internal` | on Fly.io its names |
 /// | `HOMING_REGIONS` | the regions of `HOMING_PEER_DNS`: `iad,syd` | |
-/// | `HOMING_DNS_SERVER` | the DNS server to ask, `address:port` | the system's |
+/// | `HOMING_DNS_SERVER` | the DNS server to ask for peers and replicas, `address:port` | the system's |
 ///
 /// With none of the region settings the node is its own primary: it serves nobody unless `HOMING_LISTEN` says so.
 #[derive(Clone)]
@@ -31,8 +41,20 @@ pub struct Config {
     /// The connection string of the primary's database. Used in the primary region only.
     pub database_url: Option<String>,
 
-    /// The connection string of the replica here. Used in other regions only.
+    /// The connection strings of the replicas to read from, as [`ReplicaList::parse`] takes them: one, or several with
+    /// commas between. A single one without a name is named after the region. In the primary region reads go to the
+    /// primary all the same, unless [`Options::choose`] spreads them.
     pub replica_url: Option<String>,
+
+    /// The replicas to read from, as a list that the application can change; wins over
+    /// [`replica_url`](Self::replica_url).
+    pub replicas: Option<ReplicaList>,
+
+    /// Which names of replicas are names of other regions. The primary region is one in any case.
+    pub replica_regions: Vec<Region>,
+
+    /// How the replicas are used and watched. Their region and [`pool_size`](Self::pool_size) are those of the node.
+    pub replica_settings: ReplicaSettings,
 
     /// Where peers reach this node; `None` serves nobody.
     pub listen: Option<SocketAddr>,
@@ -43,11 +65,17 @@ pub struct Config {
     /// How the nodes of a region are found.
     pub discover: Arc<dyn Discover>,
 
+    /// Further databases of the node, by name.
+    pub databases: Vec<(String, DatabaseConfig)>,
+
     /// How the node's [`Repo`](crate::Repo) makes its calls.
     pub options: Options,
 
     /// The connections to the database, at most. Default: 16.
     pub pool_size: usize,
+
+    /// How many interactive transactions may be open on the database at a time. Default: three quarters of `pool_size`.
+    pub max_transactions: Option<usize>,
 }
 
 impl Config {
@@ -62,12 +90,27 @@ impl Config {
             topology,
             database_url: None,
             replica_url: None,
+            replicas: None,
+            replica_regions: Vec::new(),
+            replica_settings: ReplicaSettings::default(),
             listen: None,
             secret: None,
             discover: Arc::new(StaticPeers::none()),
+            databases: Vec::new(),
             options: Options::default(),
             pool_size: POOL_SIZE,
+            max_transactions: None,
         }
+    }
+
+    /// Adds a database, reached by [`Node::repo_of`](crate::Node::repo_of) and
+    /// [`Repo::with_database`](crate::Repo::with_database). A name is 1 to 32 lower-case letters, digits and underscores,
+    /// the first one a letter; a wrong one, or one that is taken, is reported when the node starts. All nodes of an
+    /// application ought to have the same databases, with their primaries in one region.
+    #[must_use]
+    pub fn with_database(mut self, name: impl Into<String>, database: DatabaseConfig) -> Self {
+        self.databases.push((name.into(), database));
+        self
     }
 
     /// Reads the environment.
@@ -92,10 +135,15 @@ impl Config {
             lookup("HOMING_SECRET").map(Secret::new).transpose().map_err(|error| at("HOMING_SECRET", error))?;
         let listen = listen(&lookup, &topology, secret.is_some())?;
         let port = listen.map_or(DEFAULT_PORT, |address| address.port());
-        let replica_url = lookup("HOMING_REPLICA_URL").map(|url| url.replace("{region}", topology.region().as_str()));
+        let replicas = replicas::from_lookup(&lookup, topology.region())?;
+        let databases = database_config::from_lookup(topology.region(), &replicas.regions, &lookup)?;
         Ok(Self {
+            databases,
             database_url: lookup("HOMING_DATABASE_URL").or_else(|| lookup("DATABASE_URL")),
-            replica_url,
+            replica_url: replicas.url,
+            replica_regions: replicas.regions,
+            replica_settings: replicas.settings,
+            options: replicas.options,
             listen,
             secret,
             discover: discover_from_lookup(&topology, port, &lookup).map_err(wrong)?,
@@ -112,8 +160,10 @@ impl fmt::Debug for Config {
             .field("listen", &self.listen)
             .field("secret", &self.secret)
             .field("discover", &self.discover)
+            .field("databases", &self.databases)
             .field("options", &self.options)
             .field("pool_size", &self.pool_size)
+            .field("max_transactions", &self.max_transactions)
             .finish_non_exhaustive()
     }
 }
@@ -155,8 +205,6 @@ fn at(variable: &str, error: homing_rpc::Error) -> Error {
 /// Where peers expect a node that says nothing else.
 const DEFAULT_PORT: u16 = 4750;
 
-const POOL_SIZE: usize = 16;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +243,23 @@ mod tests {
     }
 
     #[test]
+    fn further_databases_have_variables_of_their_own() {
+        let config = config(&[
+            ("HOMING_REGION", "syd"),
+            ("HOMING_PRIMARY_REGION", "iad"),
+            ("HOMING_DATABASES", "analytics, billing_2"),
+            ("HOMING_ANALYTICS_DATABASE_URL", "postgres://iad/a"),
+            ("HOMING_ANALYTICS_REPLICA_URL", "postgres://{region}/a"),
+        ]);
+        let databases = config.unwrap().databases;
+        let [(analytics, first), (billing, second)] = &databases[..] else { panic!("{databases:?}") };
+        assert_eq!((analytics.as_str(), billing.as_str()), ("analytics", "billing_2"));
+        assert_eq!(first.database_url.as_deref(), Some("postgres://iad/a"));
+        assert_eq!(first.replica_url.as_deref(), Some("postgres://syd/a"));
+        assert_eq!((&second.database_url, &second.replica_url), (&None, &None));
+    }
+
+    #[test]
     fn mistakes_name_the_variable() {
         for (settings, variable) in [
             (&[("HOMING_SECRET", "short")][..], "HOMING_SECRET"),
@@ -202,6 +267,12 @@ mod tests {
             (&[("HOMING_REGION", "Sydney!"), ("HOMING_PRIMARY_REGION", "iad")], "HOMING_REGION"),
             (&[("HOMING_REGION", "syd")], "HOMING_PRIMARY_REGION"),
             (&[("HOMING_PEERS", "iad=nowhere")], "HOMING_PEERS"),
+            (&[("HOMING_DATABASES", "analytics,,billing")], "HOMING_DATABASES"),
+            (&[("HOMING_DATABASES", "analytics,Billing")], "HOMING_DATABASES"),
+            (&[("HOMING_DATABASES", "analytics;billing")], "HOMING_DATABASES"),
+            (&[("HOMING_DATABASES", "analytics,analytics")], "HOMING_DATABASES"),
+            (&[("HOMING_REPLICA_URL", "nonsense")], "HOMING_REPLICA_URL"),
+            (&[("HOMING_REPLICA_MAX_LAG", "soon")], "HOMING_REPLICA_MAX_LAG"),
         ] {
             let error = config(settings).unwrap_err();
             assert!(error.is_configuration(), "{error}");

@@ -14,7 +14,8 @@ impl Context {
         Self { repo, call }
     }
 
-    /// The database, next to this function.
+    /// The database, next to this function: the one of the caller's handle, and its schema. The node's others are
+    /// reached by [`Repo::with_database`].
     pub fn repo(&self) -> &Repo {
         &self.repo
     }

@@ -53,7 +53,7 @@
 //!
 //! - [`Node`] is this process: its place among the regions, its database, its server for peers. [`Config`] lists all
 //!   settings and the environment variables they come from.
-//! - [`Repo`] is the handle that an application uses: entity calls, raw SQL, calls of named functions.
+//! - [`Repo`] is the handle that an application uses: entity calls, raw SQL, transactions, calls of named functions.
 //! - [`Entity`], [`Insert`] and [`remote`] are the macros.
 //!
 //! # Guarantees
@@ -65,9 +65,36 @@
 //! - **No lost history.** A position of one timeline is never taken as reached on another because the numbers say so.
 //! - **Idle is free.** No waiter, no query.
 //! - **Nobody else.** No call is accepted without the credential, and a node without one serves loopback only.
+//!
+//! # Types
+//!
+//! A parameter is what implements [`ToSql`], a column what implements [`FromSql`]: the traits of `postgres-types`, whose
+//! documentation lists the types. `Option` is a value that may be NULL, `Vec` an array. Enums, composites and domains
+//! of the application's own derive both traits. The derive macros name the crate that they come from, so that one
+//! has to be a dependency of the application: `postgres-types = { version = "0.2", features = ["derive"] }`.
+//!
+//! # Features
+//!
+//! None is on by default. Each adds to what there is and changes nothing of it.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `chrono` | `date`, `time`, `timestamp` and `timestamptz` as the types of chrono 0.4 |
+//! | `jiff` | the same as the types of jiff 0.2 |
+//! | `rust_decimal` | `numeric` as `rust_decimal::Decimal` 1 |
+//! | `sea-query` | [`Repo`]'s calls with statements that sea-query 1 built, and the crate itself as `homing::sea_query` |
+//! | `serde_json` | `json` and `jsonb` as `serde_json::Value` 1, or as any type of serde's in `postgres_types::Json` |
+//! | `time` | the same as `chrono`, as the types of time 0.3 |
+//! | `uuid` | `uuid` as `uuid::Uuid` 1 |
+//!
+//! Together with `sea-query`, the values of the others may be in its statements.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod config;
+mod connected;
 mod context;
+mod database_config;
 mod node;
 mod remote;
 
@@ -76,11 +103,17 @@ pub mod __private;
 
 pub use config::Config;
 pub use context::Context;
+pub use database_config::DatabaseConfig;
 pub use homing_macros::{Entity, Insert, remote};
 pub use homing_postgres::{
-    AnsweredBy, Column, Database, DatabaseError, Entity, Error, FromSql, Insert, Lsn, OnLag, Options, Position, Repo,
-    Report, Result, Role, Row, RowIndex, SqlState, Stages, ToSql, Type, Wait, WeakRepo,
+    Access, Aggregate, AnsweredBy, Batch, BatchResults, Choose, Column, Conflict, Consistency, Database, DatabaseError,
+    Entity, EntityStream, Error, FromSql, Health, Insert, Isolation, Lsn, Measure, OnLag, Options, Parameter, Position,
+    ReadFigures, ReadRow, ReadTable, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas, Repo, Report,
+    Result, Role, Row, RowIndex, RowStream, SqlState, Stages, Step, ToSql, Token, TransactionOptions, Type, Wait,
+    WeakRepo, params,
 };
+#[cfg(feature = "sea-query")]
+pub use homing_postgres::{Begin, Built, sea_query};
 pub use homing_rpc::{PeerName, Region, Rpc, Secret, Topology, TraceContext};
 pub use node::{Builder, Node};
 pub use remote::Remote;

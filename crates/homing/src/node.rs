@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
-use homing_postgres::{Database, Error, Options, Repo, Report, Result, Role};
+use homing_postgres::{Databases, Error, Options, Repo, Report, Result};
 use homing_rpc::{Registry, Rpc, Server, ServerHandle};
-use tracing::{info, warn};
+use tracing::info;
 
+use crate::connected::Connected;
 use crate::remote::{self, Slot};
 use crate::{Config, Remote};
 
@@ -47,6 +48,16 @@ impl Node {
     /// The handle to the database. Each call returns one with a session of its own; clones share it.
     pub fn repo(&self) -> Repo {
         self.repo.session()
+    }
+
+    /// The handle to one of the node's named databases; see [`Config::with_database`]. The same as
+    /// [`Repo::with_database`] on [`repo`](Self::repo).
+    ///
+    /// # Errors
+    ///
+    /// Misuse: the node has no database of that name.
+    pub fn repo_of(&self, database: &str) -> Result<Repo> {
+        self.repo().with_database(database)
     }
 
     /// Where peers reach this node; `None` if it serves nobody.
@@ -102,11 +113,12 @@ impl Builder {
             return Err(error);
         }
         let config = self.config;
-        let database = database(&config).await?;
+        let connected = Box::pin(Connected::connect(&config)).await?;
+        let databases = connected.databases()?;
         let registry = Arc::new(self.registry);
-        let rpc = rpc(&config, &registry, database.as_ref());
-        let server = serve(&config, &registry, database.as_ref()).await?;
-        let mut repo = Repo::new(rpc, database, config.options);
+        let rpc = rpc(&config, &registry, &databases);
+        let server = serve(&config, &registry, &databases).await?;
+        let mut repo = connected.repo(rpc, config.options)?;
         if let Some(Observe(observe)) = self.observed {
             repo = repo.with_observer(move |report| observe(report));
         }
@@ -127,44 +139,19 @@ impl std::fmt::Debug for Observe {
     }
 }
 
-async fn database(config: &Config) -> Result<Option<Database>> {
-    let (url, variable, role) = if config.topology.is_primary_region() {
-        (&config.database_url, "DATABASE_URL", Role::Primary)
-    } else {
-        (&config.replica_url, "HOMING_REPLICA_URL", Role::Replica)
-    };
-    match (url, role) {
-        (Some(url), _) => {
-            let settings = homing_postgres::Config::new(url, role).with_variable(variable);
-            Ok(Some(Database::connect(settings.with_pool_size(config.pool_size)).await?))
-        }
-        (None, Role::Replica) => {
-            warn!(
-                region = %config.topology.region(),
-                "no replica here: reads go to the primary region; set HOMING_REPLICA_URL to read here"
-            );
-            Ok(None)
-        }
-        (None, Role::Primary) => Err(Error::configuration(
-            "there is no database: set DATABASE_URL to the connection string of the primary, as in \
-             postgres://user:password@host:5432/database",
-        )),
-    }
-}
-
-fn rpc(config: &Config, registry: &Arc<Registry>, database: Option<&Database>) -> Rpc {
+fn rpc(config: &Config, registry: &Arc<Registry>, databases: &Databases) -> Rpc {
     let mut rpc =
         Rpc::builder(config.topology.clone()).discover(Arc::clone(&config.discover)).functions(Arc::clone(registry));
     if let Some(secret) = &config.secret {
         rpc = rpc.secret(secret.clone());
     }
-    if let Some(database) = database {
-        rpc = rpc.positions(Arc::new(database.clone())).states(Arc::new(database.clone()));
+    if !databases.is_empty() {
+        rpc = rpc.positions(Arc::new(databases.clone())).states(Arc::new(databases.clone()));
     }
     rpc.build()
 }
 
-async fn serve(config: &Config, registry: &Arc<Registry>, database: Option<&Database>) -> Result<Option<ServerHandle>> {
+async fn serve(config: &Config, registry: &Arc<Registry>, databases: &Databases) -> Result<Option<ServerHandle>> {
     let Some(listen) = config.listen else {
         return Ok(None);
     };
@@ -172,11 +159,11 @@ async fn serve(config: &Config, registry: &Arc<Registry>, database: Option<&Data
     if let Some(secret) = &config.secret {
         server = server.secret(secret.clone());
     }
-    if let Some(database) = database {
+    if !databases.is_empty() {
         server = server
-            .positions(Arc::new(database.clone()))
-            .states(Arc::new(database.clone()))
-            .service(database.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
+            .positions(Arc::new(databases.clone()))
+            .states(Arc::new(databases.clone()))
+            .service(databases.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
     }
     Ok(Some(server.start().await?))
 }

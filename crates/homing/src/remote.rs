@@ -1,9 +1,10 @@
 use std::sync::{Arc, OnceLock};
 
-use homing_postgres::WeakRepo;
-use homing_rpc::{CallContext, FromArguments, FunctionError, IntoArguments, Registry};
+use homing_postgres::{Repo, TransactionOptions, WeakRepo};
+use homing_rpc::{CallContext, FromArguments, FunctionError, IntoArguments, Reason, Registry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::{Context, Result};
 
@@ -53,8 +54,23 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
             let Some(repo) = repo else {
                 return Err(FunctionError::new("the node is not running"));
             };
-            T::run(Context::new(repo, call), arguments).await.map_err(FunctionError::from)
+            // Another node at home may know the caller's database, during a deployment that adds it.
+            let repo = repo.in_scope(call.scope());
+            let repo = repo.map_err(|error| FunctionError::refused(Reason::UnknownDatabase, error.to_string()))?;
+            let ran = if T::TRANSACTIONAL {
+                run_in_transaction::<T>(&repo, call, arguments).await
+            } else {
+                T::run(Context::new(repo, call), arguments).await
+            };
+            ran.map_err(FunctionError::from)
         }
     };
     if T::IDEMPOTENT { registry.register_idempotent_fn(T::NAME, run) } else { registry.register_fn(T::NAME, run) }
+}
+
+/// The function may take all of its caller's time, between two statements as well.
+async fn run_in_transaction<T: Remote>(repo: &Repo, call: CallContext, arguments: T::Arguments) -> Result<T::Output> {
+    let left = call.deadline().saturating_duration_since(Instant::now());
+    let options = TransactionOptions::default().with_time_limit(left).with_idle_timeout(left);
+    repo.transaction_with(options, |tx| T::run(Context::new(tx, call), arguments)).await
 }

@@ -16,10 +16,10 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds `examples/directory`, with cargo's own progress. The program.
-pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
+/// Builds an example, with cargo's own progress. The program.
+pub(crate) fn build(example: &str, profile: Profile) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--package=directory", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--package", example, "--message-format=json-render-diagnostics"]);
     match profile {
         // Together with xtask, which runs, so that cargo chooses the features it has chosen for xtask and takes what is
         // built already.
@@ -32,7 +32,7 @@ pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
     let mut program = None;
     for message in serde_json::Deserializer::from_reader(stdout).into_iter::<Message>() {
         let message = message.with_context(|| format!("the messages of {shown}"))?;
-        if message.target.is_some_and(|target| target.name == "directory") {
+        if message.target.is_some_and(|target| target.name == example) {
             program = message.executable.or(program);
         }
     }

@@ -127,15 +127,6 @@ impl Scene {
         }
     }
 
-    /// The nodes of a region with their HTTP addresses.
-    pub(crate) async fn http_addresses(&self, region: &str) -> Result<Vec<String>> {
-        let mut addresses = Vec::new();
-        for node in self.world.nodes(region) {
-            addresses.push(http_address(node).await?);
-        }
-        Ok(addresses)
-    }
-
     /// What the nodes complained of: the last few lines of each.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();

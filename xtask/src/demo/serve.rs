@@ -1,33 +1,74 @@
-//! `--serve`: everything stays up.
+//! `--serve`: the guestbook in all regions, until Ctrl-C.
 
-use anyhow::Result;
+mod control;
+mod stage;
 
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use homing_testbed::Binaries;
+use tokio::net::TcpListener;
+
+use self::stage::Stage;
+use super::PLACES;
 use super::console::Console;
-use super::scene::Scene;
+use super::interrupt::{Interrupt, interrupted};
+use super::{Profile, build_example};
+use crate::postgres;
 
-/// Prints how to reach the nodes and databases.
-pub(super) async fn print_addresses(console: &Console, scene: &Scene) -> Result<()> {
-    console.heading("Everything is up. In another terminal:");
-    for place in scene.places() {
+/// Builds and starts everything, prints where it is, and ends it when told to.
+pub(super) fn run() -> Result<ExitCode> {
+    let binaries = postgres::ensure()?;
+    eprintln!("Building examples/guestbook");
+    let program = build_example("guestbook", Profile::Dev)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(&program, binaries))
+}
+
+async fn serve(program: &std::path::Path, binaries: Binaries) -> Result<ExitCode> {
+    let mut interrupt = Interrupt::new()?;
+    let console = Console::new();
+    console.progress("starting databases, links and nodes");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let control = format!("http://{}", listener.local_addr()?);
+    let stage = interrupt.or(Stage::start(&PLACES, program, binaries, &control)).await;
+    let Some(stage) = stage.transpose().context("the regions cannot be started")? else { return Ok(interrupted()) };
+    let stage = Arc::new(stage);
+    print_addresses(&console, &stage, &control);
+    let server = tokio::spawn(control::serve(listener, Arc::clone(&stage)));
+    interrupt.wait().await;
+    eprintln!("\nending everything");
+    server.abort();
+    // Its orders under way are dropped with the runtime, and with the last of them the stage, if not here.
+    let _ = server.await;
+    if let Some(stage) = Arc::into_inner(stage) {
+        stage.end().await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How to reach the pages, the databases, and what cuts and stops. The last line tells programs.
+fn print_addresses(console: &Console, stage: &Stage, control: &str) {
+    console.heading("The guestbook in three regions. Open several:");
+    for place in &PLACES {
         let region = place.region;
-        let http = scene.http_addresses(region).await?;
         let distance = if place.is_home() {
             String::new()
         } else {
-            format!(", {} from {}", place.round_trip_shown(), scene.home().region)
+            format!(", {} from {}", place.round_trip_shown(), PLACES[0].region)
         };
         console.heading(&format!("  {region}: {}{distance}", place.role()));
-        for address in &http {
-            console.line(format!("  curl http://{address}/"));
+        for node in stage.nodes(region) {
+            console.line(format!("  {}", node.url));
         }
-        if let Some(address) = http.first() {
-            console.line(format!("  curl http://{address}/users/1"));
-            console.line(format!("  curl -H 'content-type: application/json' -d '{ADA}' http://{address}/users"));
-        }
-        console.line(format!("  psql {}", scene.database(region).url()));
+        console.line(format!("  psql {}", stage.database_url(region)));
     }
+    console.heading("What the page's buttons do, from a terminal:");
+    console.line(format!("  curl {control}/state"));
+    console.line(format!("  curl -X POST {control}/links/syd/cut       # open"));
+    console.line(format!("  curl -X POST {control}/peers/iad-1/stop    # start"));
     console.heading("Ctrl-C ends it and removes everything.");
-    Ok(())
+    println!("ready control={control}");
 }
-
-const ADA: &str = r#"{"name": "Ada", "age": 36}"#;

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::markdown;
-use crate::cargo::cargo;
+use crate::cargo::packages;
 
 /// A package of the workspace, as cargo tells of it.
 #[derive(Debug, Deserialize)]
@@ -20,20 +20,7 @@ pub(super) struct Package {
 
 impl Package {
     pub(super) fn all() -> Result<Vec<Self>> {
-        #[derive(Deserialize)]
-        struct Metadata {
-            packages: Vec<Package>,
-        }
-        let output = cargo()
-            .args(["metadata", "--no-deps", "--format-version=1"])
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .context("cannot run cargo metadata")?;
-        if !output.status.success() {
-            bail!("cargo metadata failed ({})", output.status);
-        }
-        let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
-        Ok(metadata.packages)
+        packages()
     }
 
     /// A published crate has a row in the README's table, and every row says what the crate's description says.

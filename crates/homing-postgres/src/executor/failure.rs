@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use homing_rpc::Reason;
 use tonic::Status;
@@ -37,9 +38,15 @@ impl Failure {
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         match failure {
+            Failure::NotExecuted(Reason::Overloaded, message) => {
+                Reason::Overloaded.status_retry_after(message, RETRY_AFTER)
+            }
             Failure::NotExecuted(reason, message) => reason.status(message),
             // Without a reason it does not say that nothing was executed.
             Failure::Unknown(message) => Self::unknown(message),
         }
     }
 }
+
+/// What a caller is told when there is no room: about the time in which some of the open transactions end.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);

@@ -1,17 +1,24 @@
 //! The statements of a request, prepared and with their parameters at hand.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use homing_proto::v1 as proto;
 use tokio_postgres::{Statement, types::Type};
 
-use super::Failure;
+use super::{Failure, references};
 use crate::pool::Connection;
-use crate::values;
+use crate::scope::Schema;
 
 /// A statement, ready to run.
 #[derive(Debug)]
 pub(crate) enum Prepared<'a> {
-    Extended { statement: Statement, parameters: Vec<Option<Bytes>> },
+    Extended {
+        statement: Statement,
+        parameters: Vec<Option<Bytes>>,
+        references: &'a [proto::Reference],
+        expected_rows: Option<u64>,
+    },
     Simple(&'a str),
 }
 
@@ -19,9 +26,10 @@ pub(crate) enum Prepared<'a> {
 type Refused = (u32, tokio_postgres::Error);
 
 impl<'a> Prepared<'a> {
-    /// Prepares all statements before the first one runs.
+    /// Prepares all statements before the first one runs. The schema is that of the transaction that is open by now.
     pub(crate) async fn all(
         connection: &Connection,
+        schema: Option<&Schema>,
         statements: &'a [proto::Statement],
     ) -> Result<Result<Vec<Self>, Refused>, Failure> {
         if statements.is_empty() {
@@ -37,15 +45,33 @@ impl<'a> Prepared<'a> {
             if statement.simple {
                 return Err(Failure::bad_request("a script cannot be part of a transaction"));
             }
-            match connection.statement(&statement.sql).await {
-                Ok(known) => prepared.push(Self::extended(known, statement)?),
+            let sql = schema.map_or(Cow::Borrowed(&*statement.sql), |schema| schema.tagged(&statement.sql).into());
+            match connection.statement(&sql).await {
+                Ok(known) => {
+                    references::check(&known, &statement.references, &prepared)?;
+                    prepared.push(Self::extended(known, statement)?);
+                }
                 Err(error) => return Ok(Err((index, error))),
             }
         }
         Ok(Ok(prepared))
     }
 
-    fn extended(known: Statement, asked: &proto::Statement) -> Result<Self, Failure> {
+    pub(super) fn references(&self) -> &'a [proto::Reference] {
+        match self {
+            Self::Extended { references, .. } => references,
+            Self::Simple(_) => &[],
+        }
+    }
+
+    pub(super) fn expected_rows(&self) -> Option<u64> {
+        match self {
+            Self::Extended { expected_rows, .. } => *expected_rows,
+            Self::Simple(_) => None,
+        }
+    }
+
+    pub(super) fn extended(known: Statement, asked: &'a proto::Statement) -> Result<Self, Failure> {
         if !known.params().iter().map(Type::oid).eq(asked.parameter_types.iter().copied()) {
             return Err(Failure::stale("the parameters of the statement have other types on the primary"));
         }
@@ -53,9 +79,8 @@ impl<'a> Prepared<'a> {
         if !columns.eq(asked.column_types.iter().copied()) {
             return Err(Failure::stale("the columns of the statement have other types on the primary"));
         }
-        let parameters = values::split(asked.parameters.clone(), asked.parameter_types.len()).ok_or_else(|| {
-            Failure::bad_request("the parameters of the statement are not a list of that many values")
-        })?;
-        Ok(Self::Extended { statement: known, parameters })
+        let parameters = references::parameters(asked)?;
+        let proto::Statement { references, expected_rows, .. } = asked;
+        Ok(Self::Extended { statement: known, parameters, references, expected_rows: *expected_rows })
     }
 }

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::future::join;
 use homing_proto::v1 as proto;
@@ -14,8 +14,11 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 use tracing::warn;
 
 use super::position::{PositionProbe, Probed};
+use super::references::{FirstRows, Unmet};
+use super::within::Within;
 use super::{Failure, Prepared};
 use crate::DatabaseError;
+use crate::in_schema::InSchema;
 use crate::pool::Connection;
 use crate::values::{self, Encoded, Raw};
 
@@ -25,6 +28,7 @@ pub(crate) struct Transaction<'a> {
     connection: &'a Connection,
     rows_bytes_left: usize,
     rows_dropped: bool,
+    first_rows: FirstRows,
 }
 
 /// How a transaction ended.
@@ -40,7 +44,15 @@ pub(crate) enum Ended {
         statement: Option<u32>,
         error: Box<DatabaseError>,
     },
-    DeadlineExceeded,
+    DeadlineExceeded {
+        statement: Option<u32>,
+    },
+
+    /// A statement did not do what the request says it has to.
+    Unmet {
+        statement: u32,
+        unmet: Unmet,
+    },
 
     /// A script left a transaction open, which was rolled back.
     LeftOpen,
@@ -48,13 +60,39 @@ pub(crate) enum Ended {
 
 impl<'a> Transaction<'a> {
     pub(crate) fn new(connection: &'a Connection, max_rows_bytes: usize) -> Self {
-        Self { connection, rows_bytes_left: max_rows_bytes, rows_dropped: false }
+        let first_rows = FirstRows::wanted_by(&[]);
+        Self { connection, rows_bytes_left: max_rows_bytes, rows_dropped: false, first_rows }
     }
 
-    pub(crate) async fn run(mut self, statements: &[Prepared<'_>]) -> Result<Ended, Failure> {
-        match statements {
-            [statement] => self.single(statement).await,
-            statements => self.several(statements).await,
+    /// The same, which keeps what these statements refer to.
+    pub(super) fn referring_to(self, statements: &[Prepared<'_>]) -> Self {
+        Self { first_rows: FirstRows::wanted_by(statements), ..self }
+    }
+
+    /// Runs the statements in what was entered for them.
+    pub(super) async fn run(mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<Ended, Failure> {
+        match (statements, within) {
+            // One that may have to be rolled back must not commit by itself.
+            ([statement], Within::Connection) if statement.expected_rows().is_none() => self.single(statement).await,
+            ([statement], Within::Transaction(transaction)) if statement.expected_rows().is_none() => {
+                self.single_in_schema(statement, transaction).await
+            }
+            (statements, within) => self.several(statements, within).await,
+        }
+    }
+
+    /// As [`single`](Self::single), with the ends of the transaction around the statement, likewise sent without
+    /// waiting in between.
+    async fn single_in_schema(
+        &mut self,
+        statement: &Prepared<'_>,
+        transaction: InSchema<'_>,
+    ) -> Result<Ended, Failure> {
+        let probe = PositionProbe::prepare(self.connection).await?;
+        let (result, position) = join(transaction.finish(self.statement(0, statement)), probe.position()).await;
+        match result {
+            Ok(result) => Ok(self.committed(vec![result], position)),
+            Err(stop) => stop.ended(0, Commit::MayHaveHappened),
         }
     }
 
@@ -64,27 +102,32 @@ impl<'a> Transaction<'a> {
     async fn single(&mut self, statement: &Prepared<'_>) -> Result<Ended, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
         // Polled in this order for the first time, which is when the driver sends them.
-        let (result, position) = join(self.statement(statement), probe.position()).await;
+        let (result, position) = join(self.statement(0, statement), probe.position()).await;
         match result {
             Ok(_) if self.is_left_open(statement).await => Ok(Ended::LeftOpen),
             Ok(result) => Ok(self.committed(vec![result], position)),
-            Err(error) => rejected(Some(0), &error, Commit::MayHaveHappened),
+            Err(stop) => stop.ended(0, Commit::MayHaveHappened),
         }
     }
 
-    async fn several(&mut self, statements: &[Prepared<'_>]) -> Result<Ended, Failure> {
+    async fn several(&mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<Ended, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
         let connection = self.connection;
-        if let Err(error) = connection.batch_execute("BEGIN").await {
+        let begun = match within {
+            Within::Connection => connection.batch_execute("BEGIN").await,
+            Within::Transaction(transaction) => transaction.go_on().await,
+        };
+        if let Err(error) = begun {
             return rejected(None, &error, Commit::WasNotSent);
         }
+        self.first_rows = FirstRows::wanted_by(statements);
         let mut results = Vec::with_capacity(statements.len());
         for (index, statement) in (0..).zip(statements) {
-            match self.statement(statement).await {
+            match self.statement(index, statement).await {
                 Ok(result) => results.push(result),
-                Err(error) => {
+                Err(stop) => {
                     self.roll_back().await;
-                    return rejected(Some(index), &error, Commit::WasNotSent);
+                    return stop.ended(index, Commit::WasNotSent);
                 }
             }
         }
@@ -95,38 +138,50 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    async fn statement(&mut self, statement: &Prepared<'_>) -> Result<proto::StatementResult, tokio_postgres::Error> {
+    /// A statement of a transaction that is open.
+    pub(super) async fn statement(
+        &mut self,
+        index: u32,
+        statement: &Prepared<'_>,
+    ) -> Result<proto::StatementResult, Stop> {
         match statement {
             Prepared::Simple(script) => {
                 self.connection.batch_execute(script).await?;
                 Ok(proto::StatementResult::default())
             }
-            Prepared::Extended { statement, parameters } => {
-                let parameters: Vec<_> = parameters.iter().cloned().map(Encoded).collect();
+            Prepared::Extended { statement, parameters, references, expected_rows } => {
+                let parameters = self.first_rows.fill(parameters, references).map_err(Stop::Unmet)?;
+                let parameters: Vec<_> = parameters.into_iter().map(Encoded).collect();
                 let mut stream = pin!(self.connection.query_raw(statement, parameters).await?);
                 let mut rows = Vec::new();
                 while let Some(row) = stream.try_next().await? {
+                    self.first_rows.offer(index, || copied(&row));
                     self.keep(&row, &mut rows);
                 }
-                Ok(proto::StatementResult { rows_affected: stream.rows_affected().unwrap_or(0), rows })
+                let found = stream.rows_affected().unwrap_or(0);
+                match *expected_rows {
+                    Some(expected) if expected != found => Err(Stop::Unmet(Unmet::Rows { expected, found })),
+                    _ => Ok(proto::StatementResult { rows_affected: found, rows }),
+                }
             }
         }
+    }
+
+    pub(super) fn has_dropped_rows(&self) -> bool {
+        self.rows_dropped
     }
 
     /// Rows past the limit are read and dropped: what was asked for is committed all the same, and its caller has to
     /// hear that.
     fn keep(&mut self, row: &Row, rows: &mut Vec<Bytes>) {
-        let mut list = BytesMut::new();
-        for index in 0..row.len() {
-            values::put(&mut list, row.get::<_, Raw<'_>>(index).0);
-        }
+        let list = values::of_row(row);
         let bytes = list.len() + ROW_OVERHEAD_BYTES;
         if self.rows_dropped || bytes > self.rows_bytes_left {
             self.rows_dropped = true;
             rows.clear();
         } else {
             self.rows_bytes_left -= bytes;
-            rows.push(list.freeze());
+            rows.push(list);
         }
     }
 
@@ -164,7 +219,9 @@ impl Ended {
     /// The same after the database was asked to cancel: a statement that PostgreSQL cancelled ran out of time.
     pub(crate) fn by_cancellation(self) -> Self {
         match self {
-            Self::Rejected { error, .. } if error.code() == &SqlState::QUERY_CANCELED => Self::DeadlineExceeded,
+            Self::Rejected { error, statement } if error.code() == &SqlState::QUERY_CANCELED => {
+                Self::DeadlineExceeded { statement }
+            }
             ended => ended,
         }
     }
@@ -174,7 +231,10 @@ impl Ended {
         let (outcome, position) = match self {
             Self::Committed { results, position } => (Outcome::Results(results), position.position()),
             Self::Rejected { statement, error } => (rejection(statement, Cause::DatabaseError((*error).into())), None),
-            Self::DeadlineExceeded => (rejection(None, Cause::DeadlineExceeded(proto::DeadlineExceeded {})), None),
+            Self::DeadlineExceeded { statement } => {
+                (rejection(statement, Cause::DeadlineExceeded(proto::DeadlineExceeded {})), None)
+            }
+            Self::Unmet { statement, unmet } => (rejection(Some(statement), unmet.into()), None),
             Self::LeftOpen => (rejection(None, Cause::OpenTransaction(proto::OpenTransaction {})), None),
         };
         proto::ExecuteResponse {
@@ -182,6 +242,30 @@ impl Ended {
             position: position.map(Into::into),
             execute_micros: u64::try_from(execute.as_micros()).unwrap_or(u64::MAX),
         }
+    }
+}
+
+/// Why a statement is the last one of its transaction.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Failed(tokio_postgres::Error),
+
+    /// It did not do what the request says it has to.
+    Unmet(Unmet),
+}
+
+impl Stop {
+    fn ended(self, statement: u32, commit: Commit) -> Result<Ended, Failure> {
+        match self {
+            Self::Failed(error) => rejected(Some(statement), &error, commit),
+            Self::Unmet(unmet) => Ok(Ended::Unmet { statement, unmet }),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Stop {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -209,7 +293,12 @@ fn rejected(statement: Option<u32>, error: &tokio_postgres::Error, commit: Commi
     }
 }
 
-fn is_fatal(error: &DbError) -> bool {
+/// The values of a row, which outlive it.
+fn copied(row: &Row) -> Vec<Option<Bytes>> {
+    (0..row.len()).map(|index| row.get::<_, Raw<'_>>(index).0.map(Bytes::copy_from_slice)).collect()
+}
+
+pub(super) fn is_fatal(error: &DbError) -> bool {
     matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
 }
 

@@ -6,7 +6,9 @@ use super::Repo;
 use super::raw::at_most_one;
 use super::statement::Parameters;
 use super::write::Output;
+use crate::entity::unknown_column;
 use crate::home::Effect;
+use crate::values::MAX_PARAMETERS;
 use crate::{Entity, Error, Insert, Result, Row, entity_sql};
 
 /// # Entities
@@ -29,11 +31,7 @@ impl Repo {
     /// See [`Error`].
     pub async fn insert<I: Insert>(&self, new: &I) -> Result<I::Entity> {
         let sql = entity_sql::insert::<I>(1);
-        self.write("insert", &sql, &new.values(), |output| {
-            stored(&output)?
-                .ok_or_else(|| Error::not_found(format!("a trigger kept {} from storing the row", I::Entity::TABLE)))
-        })
-        .await
+        self.write("insert", &sql, &new.values(), |output| stored(&output)?.ok_or_else(not_stored::<I::Entity>)).await
     }
 
     /// Stores new rows, all or none, in one transaction and one round trip.
@@ -58,14 +56,16 @@ impl Repo {
         .await
     }
 
-    /// Stores all fields of a row that exists. Returns it as it is stored now.
+    /// Stores all fields of a row that exists, except those that are read only. Returns it as it is stored now.
     ///
     /// # Errors
     ///
     /// [`is_not_found`](Error::is_not_found) if there is no row of that key. See [`Error`] for the others.
     pub async fn update<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
-        let sql = entity_sql::update::<T>();
-        self.write("update", &sql, &entity.values(), |output| stored(&output)?.ok_or_else(missing::<T>)).await
+        let (sql, parameters) = entity_sql::update::<T>();
+        let values = entity.values();
+        let parameters: Vec<_> = parameters.into_iter().map(|index| values[index]).collect();
+        self.write("update", &sql, &parameters, |output| stored(&output)?.ok_or_else(missing::<T>)).await
     }
 
     /// Deletes a row. Returns it as it was.
@@ -76,6 +76,17 @@ impl Repo {
     pub async fn delete<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
         let sql = entity_sql::delete::<T>();
         self.write("delete", &sql, &key_of(entity), |output| stored(&output)?.ok_or_else(missing::<T>)).await
+    }
+
+    /// The row as it is stored now.
+    ///
+    /// # Errors
+    ///
+    /// [`is_not_found`](Error::is_not_found) if there is no row of that key any more. See [`Error`] for the others.
+    pub async fn reload<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
+        let sql = entity_sql::select_by::<T>(T::KEY);
+        let rows = self.read("reload", &sql, &key_of(entity), Effect::Reads).await?;
+        T::from_row(&at_most_one(rows)?.ok_or_else(missing::<T>)?)
     }
 
     /// The row of that key.
@@ -99,8 +110,7 @@ impl Repo {
     pub async fn get_by<T: Entity>(&self, columns: &[(&str, &(dyn ToSql + Sync))]) -> Result<Option<T>> {
         let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
         if let Some(unknown) = names.iter().find(|name| !T::COLUMNS.contains(name)) {
-            let known = T::COLUMNS.join(", ");
-            return Err(Error::misuse(format!("{} has no column {unknown:?}: it has {known}", T::TABLE)));
+            return Err(unknown_column::<T>(unknown));
         }
         if names.is_empty() {
             return Err(Error::misuse("get_by needs a column: use one or all for any row"));
@@ -151,7 +161,7 @@ impl Repo {
 }
 
 /// Chunks whose sizes are powers of two: a statement is prepared for each size, and there are few of them.
-fn chunks<I: Insert>(mut rows: &[I]) -> Vec<&[I]> {
+pub(super) fn chunks<I: Insert>(mut rows: &[I]) -> Vec<&[I]> {
     let most = match I::COLUMNS.len() {
         // `default values` stores one row.
         0 => 1,
@@ -167,29 +177,30 @@ fn chunks<I: Insert>(mut rows: &[I]) -> Vec<&[I]> {
     chunks
 }
 
-fn key_of<T: Entity>(entity: &T) -> Vec<&(dyn ToSql + Sync)> {
+pub(super) fn key_of<T: Entity>(entity: &T) -> Vec<&(dyn ToSql + Sync)> {
     let values = entity.values();
     let index = |name: &&str| T::COLUMNS.iter().position(|column| column == name).expect("a key's column is a column");
     T::KEY.iter().map(|name| values[index(name)]).collect()
 }
 
-fn stored<T: Entity>(output: &Output) -> Result<Option<T>> {
+pub(super) fn stored<T: Entity>(output: &Output) -> Result<Option<T>> {
     output.rows.first().map(T::from_row).transpose()
 }
 
-fn missing<T: Entity>() -> Error {
+pub(super) fn not_stored<T: Entity>() -> Error {
+    Error::not_found(format!("a trigger kept {} from storing the row", T::TABLE))
+}
+
+pub(super) fn missing<T: Entity>() -> Error {
     Error::not_found(format!("{} has no such row", T::TABLE))
 }
 
-fn scalar<T>(rows: Vec<Row>) -> Result<T>
+pub(super) fn scalar<T>(rows: Vec<Row>) -> Result<T>
 where
     T: for<'a> tokio_postgres::types::FromSql<'a>,
 {
     rows.first().ok_or_else(|| Error::decode("the statement returned no row"))?.try_get(0)
 }
-
-/// What PostgreSQL's Bind message can count.
-const MAX_PARAMETERS: usize = 65_535;
 
 /// Beyond this a statement gains nothing by being longer.
 const MAX_ROWS: usize = 1_024;

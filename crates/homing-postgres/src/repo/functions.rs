@@ -60,12 +60,18 @@ impl Repo {
     where
         R: DeserializeOwned + Send + 'static,
     {
+        if self.in_transaction() {
+            return Err(Error::misuse(format!(
+                "function {function:?} was called through the handle of a transaction, but functions run on connections \
+                 of their own: call it through another handle, before or after the transaction"
+            )));
+        }
         let span = self.span("rpc");
         async {
             let started = Instant::now();
-            let called = self.rpc_client().call_primary(function, arguments, self.options().call_timeout).await;
+            let called = self.call_primary(function, arguments).await;
             let called: Called<R> = called.map_err(|error| self.note_what_remains(error))?;
-            let position = position_of(&called.positions);
+            let position = self.advance_to(&called.positions);
             let trip = Trip {
                 answered_by: called.peer.map_or(AnsweredBy::Here, AnsweredBy::Peer),
                 attempts: called.attempts,
@@ -80,19 +86,42 @@ impl Repo {
         .await
     }
 
+    async fn call_primary<R: DeserializeOwned>(
+        &self,
+        function: &str,
+        arguments: impl IntoArguments,
+    ) -> homing_rpc::Result<Called<R>> {
+        let (rpc, scope) = (self.rpc_client(), self.home().scope().to_wire());
+        let region = rpc.topology().primary_region();
+        rpc.call_in(region, &scope, function, arguments, self.options().call_timeout).await
+    }
+
+    /// Moves the session in the other databases of the node, which the function may have written to as well: the next
+    /// read there waits. Returns the position in this handle's own database.
+    fn advance_to(&self, positions: &[proto::Position]) -> Option<Position> {
+        let mut own = None;
+        for message in positions {
+            let position = Position::try_from(message).ok();
+            match self.catalog.keys().find(|known| known.as_str() == message.database) {
+                Some(database) if database.as_str() == self.database_name() => own = position,
+                Some(database) if self.options().wait != Wait::Never => {
+                    let session = self.session.of(database);
+                    position.map_or_else(|| session.lost_track(), |position| session.advance(position));
+                }
+                // A database that this node does not have cannot be read here.
+                Some(_) | None => {}
+            }
+        }
+        own
+    }
+
     /// What a function had committed before it failed stays committed, and has to be seen like any other write.
     fn note_what_remains(&self, error: homing_rpc::Error) -> Error {
-        if let Some(position) = position_of(error.positions())
+        if let Some(position) = self.advance_to(error.positions())
             && self.options().wait != Wait::Never
         {
             self.session.advance(position);
         }
         error.into()
     }
-}
-
-/// The position in the node's only database.
-fn position_of(positions: &[proto::Position]) -> Option<Position> {
-    let position = positions.iter().find(|position| position.database.is_empty())?;
-    Position::try_from(position).ok()
 }

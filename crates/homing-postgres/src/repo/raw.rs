@@ -7,10 +7,11 @@ use tracing::Instrument;
 use super::Repo;
 use super::read::Local;
 use super::statement::Parameters;
+use super::transaction::Intent;
 use super::write::{Committed, Output, report};
 use crate::home::Effect;
 use crate::sql::{self, Destination};
-use crate::{Error, Result, Role, Row, Wait};
+use crate::{Error, Result, Row, Wait};
 
 /// # Raw SQL
 ///
@@ -72,12 +73,16 @@ impl Repo {
     }
 
     /// Runs a script, several statements separated by semicolons, on the primary: as one transaction, unless it holds
-    /// transaction commands of its own. For migrations and the like.
+    /// transaction commands of its own. For migrations and the like. In a transaction it is a part of that, and
+    /// transaction commands are refused before it is sent.
     ///
     /// # Errors
     ///
     /// See [`Error`].
     pub async fn batch_execute(&self, script: &str) -> Result<()> {
+        if let Some(handle) = &self.transaction {
+            return Box::pin(self.run_script_within(handle, script)).await;
+        }
         let span = self.span("batch_execute");
         async {
             let started = Instant::now();
@@ -98,12 +103,16 @@ impl Repo {
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<T> {
+        if let Some(handle) = &self.transaction {
+            let outputs = Box::pin(self.run_within(handle, operation, &[(sql, parameters)], Intent::Unknown)).await?;
+            return read(outputs.into_iter().next().expect("one output for each statement"));
+        }
         let destination = sql::destination(sql)?;
         if destination == Destination::Primary || self.shapes().writes(sql) || self.is_primary_here() {
             return self.write(operation, sql, parameters, read).await;
         }
         let span = self.span(operation);
-        match self.try_here(operation, sql, parameters).instrument(span).await? {
+        match Box::pin(self.try_here(operation, sql, parameters)).instrument(span).await? {
             Local::Rows(output) => read(output),
             Local::Writes => {
                 self.shapes().remember_that_it_writes(sql);
@@ -111,7 +120,19 @@ impl Repo {
             }
             // Nobody has said whether it writes, so it is treated as if it did. But the replica was just asked for what
             // this session has to see, and is not waited for once more.
-            Local::Elsewhere => self.without_waiting().write(operation, sql, parameters, read).await,
+            Local::Elsewhere => {
+                let mut read = Some(read);
+                let once = |output| read.take().expect("called once")(output);
+                // And it may be a read, so it moves the session.
+                match self.with_wait(Wait::AtNextRead).write(operation, sql, parameters, once).await {
+                    Err(error) => {
+                        let output = Box::pin(self.instead(error, operation, sql, parameters)).await?;
+                        // What was not sent has no output.
+                        read.take().expect("not called yet")(output)
+                    }
+                    outcome => outcome,
+                }
+            }
         }
     }
 
@@ -124,7 +145,7 @@ impl Repo {
     }
 
     fn is_primary_here(&self) -> bool {
-        self.database().is_some_and(|database| database.role() == Some(Role::Primary))
+        self.choose_here(None, &[]).is_ok_and(|member| member.is_some_and(|member| member.is_home()))
     }
 }
 

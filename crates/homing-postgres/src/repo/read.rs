@@ -1,21 +1,27 @@
 //! A read: from the replica here if it is far enough, else from the primary.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
-use tracing::{Instrument, Span, debug, debug_span};
+use tracing::{Instrument, Span, debug, debug_span, warn};
 
 use super::Repo;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
+use super::transaction::Intent;
 use super::write::{Output, outputs, record, report};
 use crate::home::Effect;
+use crate::in_schema::InSchema;
 use crate::pool::Connection;
+use crate::replicas::{Member, Wanted};
 use crate::report::{AnsweredBy, Report, Stages};
+use crate::session::Wanted as SessionWanted;
 use crate::shape::Shape;
 use crate::sql::{self, Destination};
+use crate::token::foreign;
 use crate::tracker::WaitError;
-use crate::{Database, DatabaseError, Error, OnLag, Position, Result, Role, Row, Verdict};
+use crate::{Consistency, Database, DatabaseError, Error, OnLag, Position, Result, Role, Row, Verdict, values};
 
 /// What the database here said to a statement.
 #[derive(Debug)]
@@ -29,6 +35,15 @@ pub(super) enum Local {
     Elsewhere,
 }
 
+/// Whether a server could be asked.
+#[derive(Debug)]
+enum Ran {
+    Here(Local),
+
+    /// No: try another one.
+    Nowhere,
+}
+
 impl Repo {
     /// Runs a statement that only reads. With SQL of the application's own in it that is only probable: then it is sent
     /// once, like a write.
@@ -39,12 +54,16 @@ impl Repo {
         parameters: &Parameters<'_>,
         effect: Effect,
     ) -> Result<Vec<Row>> {
+        if let Some(handle) = &self.transaction {
+            let outputs = Box::pin(self.run_within(handle, operation, &[(sql, parameters)], Intent::Unknown)).await?;
+            return Ok(outputs.into_iter().flat_map(|output| output.rows).collect());
+        }
         let destination = sql::destination(sql)?;
         let span = self.span(operation);
         async {
             let started = Instant::now();
             let local = match destination {
-                Destination::Anywhere => self.try_here(operation, sql, parameters).await?,
+                Destination::Anywhere => Box::pin(self.try_here(operation, sql, parameters)).await?,
                 Destination::Primary => Local::Writes,
             };
             let effect = match local {
@@ -52,7 +71,12 @@ impl Repo {
                 Local::Writes => Effect::Writes,
                 Local::Elsewhere => effect,
             };
-            Ok(self.read_from_primary(operation, started, sql, parameters, effect).await?.rows)
+            match self.read_from_primary(operation, started, sql, parameters, effect).await {
+                Err(error) if destination == Destination::Anywhere => {
+                    Ok(Box::pin(self.instead(error, operation, sql, parameters)).await?.rows)
+                }
+                outcome => Ok(outcome?.rows),
+            }
         }
         .instrument(span)
         .await
@@ -65,25 +89,83 @@ impl Repo {
         sql: &str,
         parameters: &Parameters<'_>,
     ) -> Result<Local> {
-        let started = Instant::now();
-        let Some(database) = self.current_here().instrument(debug_span!("replay_wait")).await? else {
-            return Ok(Local::Elsewhere);
-        };
-        let waited = started.elapsed();
-        let local = self.run_here(database, sql, parameters).await?;
-        if let Local::Rows(_) = local {
-            let execute = started.elapsed() - waited;
-            let report = Report {
-                operation,
-                answered_by: AnsweredBy::Here,
-                position: None,
-                attempts: 0,
-                stages: Stages { execute, replay_wait: waited, ..Stages::default() },
+        values::check_most(parameters.len())?;
+        let mut failed = Vec::new();
+        while failed.len() < MOST_REPLICAS_TRIED {
+            let started = Instant::now();
+            let Some(member) = self.current_here(&failed).instrument(debug_span!("replay_wait")).await? else {
+                break;
             };
-            record(&Span::current(), &report);
-            self.observer.observe(&report);
+            let waited = started.elapsed();
+            match self.run_here(&member, sql, parameters).await? {
+                Ran::Here(local) => {
+                    if let Local::Rows(_) = local {
+                        self.report_read(operation, &member, waited, started.elapsed() - waited);
+                    }
+                    return Ok(local);
+                }
+                Ran::Nowhere => {
+                    self.replicas().suspect(&member);
+                    failed.push(member.id());
+                }
+            }
         }
-        Ok(local)
+        Ok(Local::Elsewhere)
+    }
+
+    fn report_read(&self, operation: &'static str, member: &Member, replay_wait: Duration, execute: Duration) {
+        self.has_read(member);
+        let report = Report {
+            operation,
+            answered_by: AnsweredBy::Here,
+            replica: (!member.is_home()).then(|| Arc::clone(member.name())),
+            position: None,
+            attempts: 0,
+            stages: Stages { execute, replay_wait, ..Stages::default() },
+        };
+        record(&Span::current(), &report);
+        self.observer.observe(&report);
+    }
+
+    /// A later read of this session must not be older than one that was answered there.
+    pub(super) fn has_read(&self, member: &Member) {
+        if self.options.consistency != Consistency::Eventual {
+            self.session.has_read(member.database());
+        }
+    }
+
+    /// The primary cannot be reached. A replica that was left out because it is too far behind is better than nothing,
+    /// if it has what this session has to see.
+    pub(super) async fn instead(
+        &self,
+        error: Error,
+        operation: &'static str,
+        sql: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<Output> {
+        let is_out_of_reach = error.is_not_sent() && !error.is_misuse() && !error.is_configuration();
+        let may_be_old =
+            self.options.on_lag == OnLag::ReadFromPrimary && self.options.consistency != Consistency::Global;
+        if !is_out_of_reach || !may_be_old {
+            return Err(error);
+        }
+        let position = self.session.wanted().map(|wanted| wanted.position);
+        let Some(member) = self.replicas().last_resort(self.replica.as_deref(), position) else {
+            return Err(error);
+        };
+        if !self.session.seen_elsewhere(Some(member.database())).is_empty() {
+            // Nobody can tell whether it is older than what this session has read.
+            return Err(error);
+        }
+        let started = Instant::now();
+        match self.run_here(&member, sql, parameters).await {
+            Ok(Ran::Here(Local::Rows(output))) => {
+                warn!(replica = %member.name(), %error, "answered by a replica that is too far behind");
+                self.report_read(operation, &member, Duration::ZERO, started.elapsed());
+                Ok(output)
+            }
+            _ => Err(error),
+        }
     }
 
     /// Runs a statement on the primary and moves the session to what it has seen there: a later read on the replica
@@ -96,9 +178,13 @@ impl Repo {
         parameters: &Parameters<'_>,
         effect: Effect,
     ) -> Result<Output> {
+        let seen = self.session.seen_elsewhere(None);
         let (executed, shapes) = self.execute_on_primary(&[(sql, parameters)], effect).await?;
         if let Some(position) = executed.position {
+            self.check_cluster(position)?;
             self.session.advance(position);
+            // No replica was further when it was read from.
+            seen.iter().for_each(|seen| self.session.settle(seen, position));
         }
         let report = report(operation, started, &executed.trip, None);
         record(&Span::current(), &report);
@@ -106,39 +192,86 @@ impl Repo {
         Ok(outputs(executed, &shapes)?.remove(0))
     }
 
-    /// The database here, if it has everything that this session has to see, now or within the limit.
-    async fn current_here(&self) -> Result<Option<&Database>> {
-        let Some(database) = self.home().database() else {
-            return Ok(None);
+    /// The replica that a read of this handle goes to, waiting aside. `None` if the primary is to answer it.
+    pub(super) fn choose_here(&self, position: Option<Position>, except: &[u64]) -> Result<Option<Arc<Member>>> {
+        let is_behind = self.session.is_behind();
+        self.choose_as(position, is_behind, except)
+    }
+
+    /// The same, for somebody who has waited long enough.
+    pub(super) fn choose_reached(&self, position: Position) -> Result<Option<Arc<Member>>> {
+        self.choose_as(Some(position), true, &[])
+    }
+
+    fn choose_as(&self, position: Option<Position>, is_behind: bool, except: &[u64]) -> Result<Option<Arc<Member>>> {
+        let (choose, name) = (self.options.choose, self.replica.as_deref());
+        self.replicas().choose(&Wanted { choose, name, position, is_behind, except })
+    }
+
+    /// The database here, if it has everything that this session has to see, now or within the limit. `except` those that
+    /// could not answer.
+    pub(super) async fn current_here(&self, except: &[u64]) -> Result<Option<Arc<Member>>> {
+        let consistency = self.options.consistency;
+        let wanted = self.session.wanted().filter(|_| consistency == Consistency::Session);
+        let Some(member) = self.choose_here(wanted.map(|wanted| wanted.position), except)? else {
+            return match &self.replica {
+                Some(name) => self.without(Error::not_sent(format!("the replica {name} does not answer"))),
+                None => Ok(None),
+            };
         };
-        if database.role() == Some(Role::Primary) {
-            return Ok(Some(database));
+        if member.is_home() {
+            return Ok(Some(member));
         }
-        let Some(wanted) = self.session.wanted() else {
-            return Ok(Some(database));
-        };
+        match consistency {
+            Consistency::Eventual => return Ok(Some(member)),
+            Consistency::Session => self.settle_reads(Some(member.database())).await?,
+            Consistency::Global => return Ok(None),
+        }
+        // What was read elsewhere may have moved it.
+        match self.session.wanted() {
+            Some(wanted) => self.caught_up_with(member, wanted).await,
+            None => Ok(Some(member)),
+        }
+    }
+
+    async fn caught_up_with(&self, member: Arc<Member>, wanted: SessionWanted) -> Result<Option<Arc<Member>>> {
         let position = wanted.position;
+        if member.is_known_to_have_reached(position) {
+            self.session.caught_up(position);
+            return Ok(Some(member));
+        }
         if wanted.behind {
-            if has_caught_up(database, position).await {
+            if has_caught_up(member.database(), position).await {
                 self.session.caught_up(position);
-                return Ok(Some(database));
+                return Ok(Some(member));
             }
             return self.without(Error::not_sent(self.lagging()));
         }
         let deadline = Instant::now() + self.options.replay_timeout;
-        match database.tracker().wait(position, deadline).await {
-            Ok(()) => Ok(Some(database)),
-            Err(error) => {
-                if error == WaitError::TimedOut {
-                    self.session.fell_behind();
-                }
-                debug!(%error, %position, "the replica here cannot answer");
-                self.without(Error::not_sent(self.lagging()).with_source(error))
-            }
+        match member.database().tracker().wait(position, deadline).await {
+            Ok(()) => Ok(Some(member)),
+            Err(WaitError::OtherSystem) if self.session.decline() => Ok(Some(member)),
+            Err(WaitError::OtherSystem) if self.session.is_imported() => Err(foreign(self.database_name())),
+            Err(error) => self.current_elsewhere(position, error),
         }
     }
 
-    fn without(&self, error: Error) -> Result<Option<&Database>> {
+    /// The replica that was waited for in vain is not the only one.
+    fn current_elsewhere(&self, position: Position, error: WaitError) -> Result<Option<Arc<Member>>> {
+        let other = self.choose_reached(position)?;
+        if let Some(other) = other.filter(|other| other.is_known_to_have_reached(position))
+            && self.session.seen_elsewhere(Some(other.database())).is_empty()
+        {
+            return Ok(Some(other));
+        }
+        if error == WaitError::TimedOut {
+            self.session.fell_behind();
+        }
+        debug!(%error, %position, "the replica here cannot answer");
+        self.without(Error::not_sent(self.lagging()).with_source(error))
+    }
+
+    fn without(&self, error: Error) -> Result<Option<Arc<Member>>> {
         match self.options.on_lag {
             OnLag::ReadFromPrimary => Ok(None),
             OnLag::Fail => Err(error),
@@ -149,7 +282,8 @@ impl Repo {
         format!("the replica here in {} has not replayed what this session has to see", self.region())
     }
 
-    async fn run_here(&self, database: &Database, sql: &str, parameters: &Parameters<'_>) -> Result<Local> {
+    async fn run_here(&self, member: &Member, sql: &str, parameters: &Parameters<'_>) -> Result<Ran> {
+        let database = member.database();
         let deadline = Instant::now() + self.options.call_timeout;
         let is_replica = database.role() != Some(Role::Primary);
         for attempt in 1.. {
@@ -157,15 +291,16 @@ impl Repo {
                 Ok(connection) => connection,
                 Err(error) if is_replica => {
                     debug!(%error, "the replica here cannot answer");
-                    return Ok(Local::Elsewhere);
+                    return Ok(Ran::Nowhere);
                 }
                 Err(error) => return Err(error),
             };
             let error = match timed(deadline, self.query_here(&connection, sql, parameters)).await {
-                Some(Ok(output)) => return Ok(Local::Rows(output)),
+                Some(Ok(output)) => return Ok(Ran::Here(Local::Rows(output))),
                 Some(Err(error)) => error,
                 None => {
-                    abandon(connection).await;
+                    connection.abandon().await;
+                    self.replicas().suspect(member);
                     return Err(Error::rejected(format!(
                         "the database here, at {}, did not answer the read in time: raise call_timeout",
                         database.pool().address()
@@ -174,9 +309,11 @@ impl Repo {
             };
             match consequence(&error, is_replica) {
                 Consequence::Again if attempt < ATTEMPTS => connection.forget_statements(),
-                Consequence::Writes => return Ok(Local::Writes),
-                Consequence::Elsewhere | Consequence::Again if is_replica => return Ok(Local::Elsewhere),
-                _ => return Err(failed(error, database)),
+                Consequence::Writes => return Ok(Ran::Here(Local::Writes)),
+                // What one replica does not know yet, or has taken away, is with the primary for sure.
+                Consequence::Elsewhere if is_replica => return Ok(Ran::Here(Local::Elsewhere)),
+                Consequence::Again if is_replica => return Ok(Ran::Nowhere),
+                _ => return Err(self.misfit(sql, parameters).unwrap_or_else(|| failed(error, database))),
             }
         }
         unreachable!("the last attempt returns")
@@ -188,15 +325,36 @@ impl Repo {
         sql: &str,
         parameters: &Parameters<'_>,
     ) -> Result<Output, tokio_postgres::Error> {
-        let statement = connection.statement(sql).await?;
-        let shape = self.shape_of(sql, &statement);
+        let Some(schema) = self.home().schema() else {
+            let statement = connection.statement(sql).await?;
+            return self.rows_here(connection, sql, &statement, parameters).await;
+        };
+        let mut transaction = InSchema::begin(connection, schema);
+        let statement = transaction.statement(schema, sql).await?;
+        transaction.finish(self.rows_here(connection, sql, &statement, parameters)).await
+    }
+
+    async fn rows_here(
+        &self,
+        connection: &Connection,
+        sql: &str,
+        statement: &tokio_postgres::Statement,
+        parameters: &Parameters<'_>,
+    ) -> Result<Output, tokio_postgres::Error> {
+        let shape = self.shape_of(sql, statement);
         let mut rows = Vec::new();
-        let mut stream = std::pin::pin!(connection.query_raw(&statement, parameters.iter().copied()).await?);
+        let mut stream = std::pin::pin!(connection.query_raw(statement, parameters.iter().copied()).await?);
         while let Some(row) = futures_util::TryStreamExt::try_next(&mut stream).await? {
             rows.push(Row::local(&shape.columns, row));
         }
         let rows_affected = stream.rows_affected().unwrap_or(0);
         Ok(Output { rows_affected, rows })
+    }
+
+    /// Says which of the parameters the driver refused, if it was one: in the words of a forwarded statement.
+    fn misfit(&self, sql: &str, parameters: &Parameters<'_>) -> Option<Error> {
+        let shape = self.shapes().shape(sql)?;
+        values::encode(parameters, &shape.parameters).err()
     }
 
     /// The shape as remembered, where it is that of the statement.
@@ -246,7 +404,7 @@ fn consequence(error: &tokio_postgres::Error, is_replica: bool) -> Consequence {
 
 /// Replay took away what the query was reading, or the replica is on its way down.
 /// <https://www.postgresql.org/docs/current/hot-standby.html#HOT-STANDBY-CONFLICT>
-fn conflicts_with_recovery(code: &SqlState) -> bool {
+pub(super) fn conflicts_with_recovery(code: &SqlState) -> bool {
     [
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
@@ -264,7 +422,7 @@ fn failed(error: tokio_postgres::Error, database: &Database) -> Error {
     match error.as_db_error() {
         Some(refused) => Error::rejected_by(refused.into(), place),
         None if is_lost(&error) => Error::not_sent(format!("{place} was lost during the read")).with_source(error),
-        None => misfit(error),
+        None => Error::misuse("the parameters do not fit the statement").with_source(error),
     }
 }
 
@@ -273,28 +431,15 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// The driver refused the parameters before it sent anything.
-fn misfit(error: tokio_postgres::Error) -> Error {
-    Error::misuse("the parameters do not fit the statement").with_source(error)
-}
-
 async fn timed<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout_at(deadline, work).await.ok()
 }
 
-/// Cancels what runs on the connection and closes it.
-async fn abandon(connection: Connection) {
-    let cancelling = connection.cancel_token();
-    connection.discard();
-    if let Ok(Err(error)) = timeout(CANCEL_TIMEOUT, cancelling.cancel_query(tokio_postgres::NoTls)).await {
-        debug!(%error, "cannot cancel a read");
-    }
-}
+/// Who asks a third one in vain asks the primary.
+const MOST_REPLICAS_TRIED: usize = 3;
 
 /// A read is cheap to repeat once: a conflict that comes back will not go away.
 const ATTEMPTS: u32 = 2;
 
 /// A replica that does not say within this time how far it is would not be quick to answer a read either.
-const CHECK_TIMEOUT: Duration = Duration::from_millis(250);
-
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_millis(250);

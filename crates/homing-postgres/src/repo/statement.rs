@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Repo;
 use crate::shape::Shape;
-use crate::{DatabaseError, Error, Result, Role, values};
+use crate::{DatabaseError, Error, Result, Role, in_schema, values};
 
 /// The parameters of a statement.
 pub(super) type Parameters<'a> = [&'a (dyn ToSql + Sync)];
@@ -20,13 +20,14 @@ impl Repo {
         parameters: &Parameters<'_>,
         deadline: Instant,
     ) -> Result<(proto::Statement, Shape)> {
+        values::check_most(parameters.len())?;
         let shape = self.describe(sql, deadline).await?;
         let statement = proto::Statement {
             sql: sql.to_owned(),
             parameter_types: shape.parameter_oids(),
             parameters: values::encode(parameters, &shape.parameters)?,
             column_types: shape.column_oids(),
-            simple: false,
+            ..proto::Statement::default()
         };
         Ok((statement, shape))
     }
@@ -54,7 +55,7 @@ impl Repo {
 
     /// `None` where the primary has to be asked: there is no database here, it does not answer, or it is a replica that
     /// may not know yet what the statement is about.
-    async fn describe_here(&self, sql: &str, deadline: Instant) -> Result<Option<Shape>> {
+    pub(super) async fn describe_here(&self, sql: &str, deadline: Instant) -> Result<Option<Shape>> {
         let Some(database) = self.home().database() else {
             return Ok(None);
         };
@@ -69,7 +70,7 @@ impl Repo {
         };
         let place = format!("the database here, at {},", database.pool().address());
         // Preparing waits for locks, also for one that replay holds.
-        let error = match timeout_at(half_way, connection.statement(sql)).await {
+        let error = match timeout_at(half_way, in_schema::prepare(&connection, self.home().schema(), sql)).await {
             Ok(Ok(statement)) => return Ok(Some(Shape::of(&statement))),
             Ok(Err(error)) => error,
             Err(_) => {

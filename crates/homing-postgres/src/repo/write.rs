@@ -7,11 +7,12 @@ use tracing::{Instrument, Span, debug_span, field};
 use super::Repo;
 use super::read::has_caught_up;
 use super::statement::Parameters;
+use super::transaction::Intent;
 use crate::home::{Effect, Executed, Trip};
 use crate::report::{AnsweredBy, Report, Stages};
 use crate::shape::Shape;
 use crate::tracker::WaitError;
-use crate::{Error, OnLag, Position, Result, Role, Row, Wait};
+use crate::{Error, OnLag, Position, Result, Row, Wait};
 
 /// What a statement on the primary returned.
 #[derive(Debug)]
@@ -50,6 +51,9 @@ impl Repo {
         statements: &[(&str, &Parameters<'_>)],
         read: impl FnOnce(Vec<Output>) -> Result<T>,
     ) -> Result<T> {
+        if let Some(handle) = &self.transaction {
+            return read(Box::pin(self.run_within(handle, operation, statements, Intent::Writes)).await?);
+        }
         let span = self.span(operation);
         async {
             let started = Instant::now();
@@ -132,11 +136,12 @@ impl Repo {
         {
             self.session.advance(position);
         }
-        let database = match self.home().database() {
-            Some(database) if database.role() != Some(Role::Primary) => database,
+        let member = match self.choose_here(position, &[]) {
+            Ok(Some(member)) if !member.is_home() => member,
             // Reads go to the primary in any case.
             _ => return Ok(()),
         };
+        let database = member.database();
         if self.options.wait == Wait::Never {
             return Ok(());
         }
@@ -163,8 +168,15 @@ impl Repo {
                 self.session.caught_up(position);
                 Ok(())
             }
+            Err(WaitError::TimedOut) if self.others_have_reached(position) => Ok(()),
             Err(error) => self.not_visible(position, error),
         }
+    }
+
+    /// Whether the next read finds a replica with everything up to the position without waiting.
+    fn others_have_reached(&self, position: Position) -> bool {
+        let member = self.choose_reached(position);
+        member.is_ok_and(|member| member.is_some_and(|member| member.is_known_to_have_reached(position)))
     }
 
     fn not_visible(&self, position: Position, error: WaitError) -> Result<()> {
@@ -204,7 +216,7 @@ impl Repo {
             execute = field::Empty,
             replay_wait = field::Empty,
         );
-        if let Some(role) = self.home().database().and_then(crate::Database::role) {
+        if let Some(role) = self.home().database().and_then(|database| database.role()) {
             span.record("role", field::display(role));
         }
         span
@@ -217,6 +229,7 @@ pub(super) fn report(operation: &'static str, started: Instant, trip: &Trip, pos
     Report {
         operation,
         answered_by: trip.answered_by.clone(),
+        replica: None,
         position,
         attempts: trip.attempts,
         stages: Stages { route, forward: trip.forward, execute: trip.execute, ..Stages::default() },

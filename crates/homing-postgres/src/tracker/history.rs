@@ -67,7 +67,7 @@ impl History {
         };
         let position = Position { system_identifier: self.system, timeline, lsn };
         let state = ServerState::new(look.role, position);
-        Some(ServerState { lag: look.lag, ancestor: self.ancestor, certain_to, ..state })
+        Some(ServerState { received: look.received, lag: look.lag, ancestor: self.ancestor, certain_to, ..state })
     }
 
     /// After a promotion. Where the timeline rose by one, replay ended on the one before. Where it rose by more there
@@ -164,6 +164,7 @@ mod tests {
             switched_at: None,
             timeline: None,
             receiver: None,
+            received: None,
             lag: None,
             evidence: None,
         }

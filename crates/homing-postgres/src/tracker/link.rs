@@ -25,6 +25,8 @@ pub(super) struct Link {
     thorough_question: Question,
     /// Whether the last answer held the timeline, so that it need not be derived from evidence.
     was_told: bool,
+    /// What the last question took.
+    round_trip: Option<Duration>,
     history: History,
 }
 
@@ -43,7 +45,7 @@ impl Link {
         let quick = drive(&mut connection, client.prepare(&Question::Quick.sql())).await?;
         let thorough = drive(&mut connection, client.prepare(&thorough_question.sql())).await?;
         let history = History::new(SystemIdentifier::from(system.cast_unsigned()));
-        Ok(Self { client, connection, quick, thorough, thorough_question, was_told: false, history })
+        Ok(Self { client, connection, quick, thorough, thorough_question, was_told: false, round_trip: None, history })
     }
 
     pub(super) fn system(&self) -> SystemIdentifier {
@@ -52,7 +54,7 @@ impl Link {
 
     /// Asks the server. `newest_wanted` is the highest timeline of its cluster that anybody waits for.
     pub(super) async fn look(&mut self, newest_wanted: Option<Timeline>) -> Result<ServerState, LinkError> {
-        within(LOOK_TIMEOUT, async {
+        let state = within(LOOK_TIMEOUT, async {
             if self.was_told {
                 let look = self.ask(Question::Quick).await?;
                 if let Some(state) = self.history.read(&look, newest_wanted, Instant::now()) {
@@ -63,12 +65,15 @@ impl Link {
             Ok(self.history.read(&look, newest_wanted, Instant::now()))
         })
         .await?
-        .ok_or(LinkError::Unclear)
+        .ok_or(LinkError::Unclear)?;
+        Ok(ServerState { round_trip: self.round_trip, ..state })
     }
 
     async fn ask(&mut self, question: Question) -> Result<Look, Error> {
         let statement = if question == Question::Quick { &self.quick } else { &self.thorough };
+        let began = Instant::now();
         let row = drive(&mut self.connection, self.client.query_one(statement, &[])).await?;
+        self.round_trip = Some(began.elapsed());
         let look = question.read(&row)?;
         self.was_told = look.timeline.is_some();
         Ok(look)

@@ -24,6 +24,9 @@ pub(super) struct Look {
     /// The process id of a replica's WAL receiver, which every role may see.
     pub(super) receiver: Option<i32>,
 
+    /// What a replica has received, replayed or not.
+    pub(super) received: Option<Lsn>,
+
     /// See [`ServerState::lag`](crate::ServerState::lag).
     pub(super) lag: Option<Duration>,
 
@@ -76,13 +79,15 @@ impl Question {
         let lsn = row.try_get(1)?;
         let (receiver, streamed) = read_receiver(row)?;
         let written = row.try_get::<_, Option<&str>>(3)?.and_then(timeline_of_file);
+        let received = row.try_get(5)?;
         Ok(Look {
             role,
             lsn,
             switched_at: row.try_get(2)?,
             timeline: written.or(streamed),
             receiver,
-            lag: read_lag(row, lsn, receiver)?,
+            received,
+            lag: read_lag(row, lsn, received, receiver)?,
             evidence: if self == Self::Quick { None } else { Some(self.read_evidence(row)?) },
         })
     }
@@ -102,8 +107,7 @@ fn read_receiver(row: &Row) -> Result<(Option<i32>, Option<Timeline>), Error> {
 }
 
 /// Nothing is known of what was not received, so without a receiver the age of the last commit counts.
-fn read_lag(row: &Row, replayed: Lsn, receiver: Option<i32>) -> Result<Option<Duration>, Error> {
-    let received: Option<Lsn> = row.try_get(5)?;
+fn read_lag(row: &Row, replayed: Lsn, received: Option<Lsn>, receiver: Option<i32>) -> Result<Option<Duration>, Error> {
     if receiver.is_some() && received.is_some_and(|received| received <= replayed) {
         return Ok(Some(Duration::ZERO));
     }

@@ -34,12 +34,12 @@ pub fn discover_from_lookup(
             Ok(Arc::new(peers))
         }
         (None, Some(template)) => {
-            let (regions, dns) = (regions(lookup)?, dns(lookup)?);
+            let (regions, dns) = (regions(lookup)?, dns_from_lookup(lookup)?);
             let template = DnsTemplate::new(&template, topology.app(), regions, port, &dns);
             Ok(Arc::new(template.map_err(|error| error.at(PEER_DNS))?))
         }
         (None, None) => match setting(lookup, FLY_APP_NAME) {
-            Some(app) => Ok(Arc::new(FlyDns::new(topology.app().unwrap_or(&app), port, &dns(lookup)?)?)),
+            Some(app) => Ok(Arc::new(FlyDns::new(topology.app().unwrap_or(&app), port, &dns_from_lookup(lookup)?)?)),
             None => Ok(Arc::new(StaticPeers::none())),
         },
     }
@@ -54,7 +54,12 @@ fn regions(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Region>> {
     list.split(',').map(|name| Region::new(name.trim()).map_err(|error| error.at(REGIONS))).collect()
 }
 
-fn dns(lookup: &dyn Fn(&str) -> Option<String>) -> Result<DnsConfig> {
+/// The name server that `HOMING_DNS_SERVER` names (`ip:port`, or an IP address for port 53), else the system's.
+///
+/// # Errors
+///
+/// Misuse ([`Error::is_misuse`]) where it is not an address.
+pub fn dns_from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<DnsConfig> {
     let Some(text) = setting(lookup, DNS_SERVER) else { return Ok(DnsConfig::default()) };
     let server = text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, DNS_PORT).into()));
     match server {

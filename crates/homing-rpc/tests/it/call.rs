@@ -30,6 +30,49 @@ async fn a_function_in_the_own_region_runs_in_place() {
 }
 
 #[tokio::test]
+async fn a_scope_reaches_the_function_and_nobody_else() {
+    let iad = serve("iad").await;
+    let rpc = client(&[iad.local_addr()]);
+    for place in [region("iad"), region("syd")] {
+        for scope in ["", "analytics/tenant 7"] {
+            assert_eq!(rpc.call_in::<String>(&place, scope, "scope", (), LIMIT).await.unwrap().value, scope);
+        }
+        assert_eq!(rpc.call::<String>(&place, "scope", (), LIMIT).await.unwrap().value, "");
+        let error = rpc.call_in::<String>(&place, "a", "nonesuch", (), LIMIT).await.unwrap_err();
+        assert!(error.is_unknown_function() && error.to_string().contains("nonesuch"), "{error}");
+    }
+}
+
+/// A function can tell before it does anything that another node has to run it.
+#[tokio::test]
+async fn what_a_function_refuses_is_not_executed() {
+    let iad = serve("iad").await;
+    let rpc = client(&[iad.local_addr()]);
+    for place in [region("iad"), region("syd")] {
+        let limit = Duration::from_millis(300);
+        let error = rpc.call_in::<String>(&place, "elsewhere", "scope", (), limit).await.unwrap_err();
+        assert!(error.is_not_sent() && !error.is_function_failed(), "{error}");
+        assert!(error.to_string().contains("not here"), "{error}");
+    }
+}
+
+/// As a build that knows no scopes would: it looks at the other field.
+#[tokio::test]
+async fn a_call_with_a_scope_names_no_function_to_older_builds() {
+    use homing_proto::v1::{CallRequest, rpc_client::RpcClient};
+    let iad = serve("iad").await;
+    let rpc = client(&[iad.local_addr()]);
+    let request = CallRequest { scope: "tenant".into(), function: "place".into(), ..CallRequest::default() };
+    let dispatch = homing_rpc::Dispatch::new(tokio::time::Instant::now() + LIMIT);
+    let send = |channel| {
+        let request = request.clone();
+        async move { RpcClient::new(channel).call(request).await }
+    };
+    let error = rpc.dispatch(&region("iad"), dispatch, send).await.unwrap_err();
+    assert!(error.is_unknown_function() && error.is_not_sent(), "{error}");
+}
+
+#[tokio::test]
 async fn errors_are_of_the_same_class_here_and_there() {
     let iad = serve("iad").await;
     let rpc = client(&[iad.local_addr()]);
@@ -154,7 +197,7 @@ async fn positions_and_states_come_along() {
     assert_eq!(rpc.call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap().positions[0].lsn, 42);
     let described = rpc.describe(&region("iad"), LIMIT).await.unwrap();
     assert_eq!((described.region.as_str(), described.primary_region.as_str()), ("iad", "iad"));
-    assert_eq!(described.functions, ["add", "echo", "fail", "greet", "long", "place", "trace"]);
+    assert_eq!(described.functions, ["add", "echo", "fail", "greet", "long", "place", "scope", "trace"]);
     assert_eq!(described.databases[0].database, "main");
     assert_eq!(described.protocol_version, homing_proto::PROTOCOL_VERSION);
     assert_eq!(rpc.describe(&region("syd"), LIMIT).await.unwrap().region, "syd");

@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::stream::{self, BoxStream, StreamExt};
 use homing_proto::v1::database_client::DatabaseClient;
 use homing_proto::v1::database_server::{Database, DatabaseServer};
-use homing_proto::v1::{ExecuteRequest, ExecuteResponse, PrepareRequest, PrepareResponse};
+use homing_proto::v1::{
+    ExecuteRequest, ExecuteResponse, PrepareRequest, PrepareResponse, QueryPart, QueryRequest, TransactRequest,
+    TransactResponse,
+};
 use homing_rpc::{Caller, Dispatch, Dispatched, Reason, Retry, Rpc, ServerHandle};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -31,6 +35,22 @@ impl Database for Fake {
 
     async fn prepare(&self, _: Request<PrepareRequest>) -> Result<Response<PrepareResponse>, Status> {
         Err(Status::unimplemented("not here"))
+    }
+
+    type TransactStream = futures_util::stream::Empty<Result<TransactResponse, Status>>;
+
+    async fn transact(
+        &self,
+        _: Request<tonic::Streaming<TransactRequest>>,
+    ) -> Result<Response<Self::TransactStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    type QueryStream = BoxStream<'static, Result<QueryPart, Status>>;
+
+    /// One part, then nothing and no end.
+    async fn query(&self, _: Request<QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
+        Ok(Response::new(stream::iter([Ok(QueryPart::default())]).chain(stream::pending()).boxed()))
     }
 }
 
@@ -140,4 +160,26 @@ async fn a_request_that_was_never_sent_is_not_of_unknown_outcome() {
     let error = soon("error", rpc.dispatch(&region("iad"), dispatch, send)).await.unwrap_err();
     assert!(error.is_not_sent(), "{error:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_streaming_answer_is_in_flight_as_long_as_it_lives_and_may_outlive_the_deadline() {
+    let service = DatabaseServer::new(Fake { answer: done, asked: Arc::default() });
+    let iad = server("iad").service(service).max_in_flight(1).start().await.unwrap();
+    let rpc = client(&[iad.local_addr()]);
+    let limit = Duration::from_millis(500);
+    let send = |channel| async move { DatabaseClient::new(channel).query(QueryRequest::default()).await };
+    let dispatch = Dispatch::new(Instant::now() + limit).with_retry(Retry::Always);
+    let mut parts = soon("query", rpc.dispatch(&region("iad"), dispatch, send)).await.unwrap().response;
+    assert!(soon("part", parts.message()).await.unwrap().is_some());
+
+    // Past the deadline of the call, and the time that the server adds to it.
+    let next = tokio::time::timeout(limit + Duration::from_secs(3), parts.message()).await;
+    assert!(next.is_err(), "nothing comes, and it does not end: {next:?}");
+    let error = execute(&rpc, Retry::NotProcessed).await.unwrap_err();
+    assert!(error.is_overloaded(), "{error:?}");
+
+    drop(parts);
+    let freed = async { while execute(&rpc, Retry::NotProcessed).await.is_err() {} };
+    soon("the place of a stream that was dropped", freed).await;
 }

@@ -62,12 +62,21 @@ pub(crate) fn functions(region: &str) -> Registry {
     let place = move |_, ()| std::future::ready(Ok::<_, FunctionError>(region.clone()));
     registry.register_fn("place", place).unwrap();
     registry.register_fn("greet", greet).unwrap();
+    registry.register_fn("scope", scope).unwrap();
     registry.register_fn("fail", fail).unwrap();
     registry
         .register_fn("long", |_, (bytes,): (usize,)| async move { Ok::<_, FunctionError>("x".repeat(bytes)) })
         .unwrap();
     registry.register_fn("trace", trace).unwrap();
     registry
+}
+
+/// What the call is about; of one that is elsewhere nothing is done.
+async fn scope(context: CallContext, (): ()) -> Result<String, FunctionError> {
+    match context.scope() {
+        "elsewhere" => Err(FunctionError::refused(homing_rpc::Reason::UnknownDatabase, "not here")),
+        scope => Ok(scope.to_owned()),
+    }
 }
 
 async fn greet(_: CallContext, (name, title): (String, Option<String>)) -> Result<String, FunctionError> {

@@ -1,6 +1,6 @@
 //! One connection through a relay, from the accepted client to the end of both directions.
 
-use std::{net::SocketAddr, pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     io::Interest,
@@ -15,9 +15,12 @@ use super::{
     weather::Weather,
 };
 
-/// Relays `client` to `target` until both sides have closed. When the future is dropped before,
+/// Where a connection may go, as `host:port`: to the first that takes it.
+pub(super) type Targets = Arc<[String]>;
+
+/// Relays `client` to one of `targets` until both sides have closed. When the future is dropped before,
 /// both are reset.
-pub(super) async fn relay(client: TcpStream, target: SocketAddr, mut weather: watch::Receiver<Weather>) {
+pub(super) async fn relay(client: TcpStream, targets: Targets, mut weather: watch::Receiver<Weather>) {
     let begun = Instant::now();
     let mut client = Side::new(client);
     let one_way = weather.borrow().one_way;
@@ -27,7 +30,7 @@ pub(super) async fn relay(client: TcpStream, target: SocketAddr, mut weather: wa
     if healed(&mut weather).await == Waited::Yes && client.has_left().await {
         return;
     }
-    let Ok(server) = TcpStream::connect(target).await else {
+    let Some(server) = connect(&targets).await else {
         pass(one_way).await;
         healed(&mut weather).await;
         return;
@@ -47,6 +50,15 @@ pub(super) async fn relay(client: TcpStream, target: SocketAddr, mut weather: wa
     };
     client.closed_in_order = ended.is_ok();
     server.closed_in_order = ended.is_ok();
+}
+
+async fn connect(targets: &[String]) -> Option<TcpStream> {
+    for target in targets {
+        if let Ok(Ok(server)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(target)).await {
+            return Some(server);
+        }
+    }
+    None
 }
 
 /// Runs both directions to their ends.
@@ -143,3 +155,6 @@ impl Drop for Side {
         }
     }
 }
+
+/// The servers are near, whatever the link pretends: one that takes longer, or whose name does, is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

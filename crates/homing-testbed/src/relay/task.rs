@@ -10,7 +10,10 @@ use tokio::{
     time::sleep,
 };
 
-use super::{connection, weather::Weather};
+use super::{
+    connection::{self, Targets},
+    weather::Weather,
+};
 use crate::port::{Port, reusable_socket};
 
 /// What a handle asks for; answered once it is in force.
@@ -27,7 +30,7 @@ pub(super) enum Command {
 pub(super) struct RelayTask {
     /// Keeps the port while nobody listens.
     port: Port,
-    target: SocketAddr,
+    targets: Targets,
     /// `None` while new connections are refused.
     listener: Option<TcpListener>,
     weather: watch::Sender<Weather>,
@@ -39,14 +42,14 @@ pub(super) struct RelayTask {
 impl RelayTask {
     pub(super) fn new(
         port: Port,
-        target: SocketAddr,
+        targets: Targets,
         weather: watch::Sender<Weather>,
         count: watch::Sender<usize>,
         commands: mpsc::Receiver<Command>,
     ) -> io::Result<Self> {
         let listener = Some(listen(&port)?);
         let connections = JoinSet::new();
-        Ok(Self { port, target, listener, weather, count, commands, connections })
+        Ok(Self { port, targets, listener, weather, count, commands, connections })
     }
 
     pub(super) async fn run(mut self) {
@@ -91,7 +94,7 @@ impl RelayTask {
         match accepted {
             Ok((client, _)) => {
                 let weather = self.weather.subscribe();
-                self.connections.spawn(connection::relay(client, self.target, weather));
+                self.connections.spawn(connection::relay(client, self.targets.clone(), weather));
                 self.publish_count();
             }
             Err(error) => {

@@ -189,6 +189,33 @@ async fn a_server_that_refuses_resets_the_client() {
 }
 
 #[tokio::test]
+async fn a_connection_goes_to_the_first_target_that_takes_it() {
+    let (absent, nobody) = listen().await;
+    drop(absent);
+    let (listener, there) = listen().await;
+    let (_other, unused) = listen().await;
+    let targets = [nobody.to_string(), "no port".to_owned(), format!("localhost:{}", there.port()), unused.to_string()];
+    let relay = Relay::listen("127.0.0.1:0".parse().unwrap(), targets.clone()).unwrap();
+    assert_eq!(relay.targets(), targets);
+
+    let mut client = TcpStream::connect(relay.address()).await.unwrap();
+    let mut server = accept(&listener).await;
+    server.write_all(b"here").await.unwrap();
+    assert_eq!(read(&mut client, 4).await, b"here");
+}
+
+#[tokio::test]
+async fn a_relay_listens_where_it_is_told_to() {
+    let (_listener, target) = listen().await;
+    let relay = Relay::listen("127.0.0.2:0".parse().unwrap(), [target.to_string()]).unwrap();
+    assert_eq!(relay.address().ip().to_string(), "127.0.0.2");
+    let taken = Relay::listen(target, ["127.0.0.1:1"]).unwrap_err();
+    assert!(taken.to_string().contains(&target.to_string()), "{taken}");
+    let nowhere = Relay::listen("127.0.0.1:0".parse().unwrap(), [""; 0]).unwrap_err();
+    assert!(nowhere.to_string().contains("has no target"), "{nowhere}");
+}
+
+#[tokio::test]
 async fn a_relay_ends_with_its_last_handle() {
     let relay = Relay::start(echo_server().await).unwrap();
     let address = relay.address();

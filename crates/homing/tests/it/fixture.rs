@@ -177,8 +177,16 @@ pub(crate) fn recorded(repo: &Repo) -> (Repo, Reports) {
 pub(crate) struct Reports(Arc<Mutex<Vec<Report>>>);
 
 impl Reports {
+    pub(crate) fn take(&self) -> Vec<Report> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
     pub(crate) fn last(&self) -> Report {
         self.0.lock().unwrap().last().cloned().unwrap()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
     }
 }
 

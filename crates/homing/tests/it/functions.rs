@@ -3,7 +3,7 @@
 use homing::{Context, Node, Repo};
 use homing_rpc::StaticPeers;
 
-use crate::fixture::{Servers, World, region};
+use crate::fixture::{NewUser, Servers, User, World, region};
 
 /// What one build of an application calls `greet`.
 mod old {
@@ -33,6 +33,7 @@ async fn told(context: Context) -> homing::Result<(String, String, bool)> {
 }
 
 #[homing::remote(idempotent)]
+#[expect(clippy::too_many_arguments, reason = "as many as there may be")]
 async fn sixteen(
     _: Context,
     a: u8,
@@ -105,4 +106,31 @@ async fn sixteen_arguments_travel() {
     let (_iad, repo) = node_with(&world, |iad| iad.register(sixteen)).await;
     let called = sixteen::call(&repo, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, "p".into());
     assert_eq!(called.await.unwrap(), (120, "p".to_owned()));
+}
+
+/// Stores two users and fails between them if it is told to.
+#[homing::remote(transactional)]
+async fn both_or_none(context: Context, fail: bool) -> homing::Result<()> {
+    assert!(context.repo().in_transaction());
+    context.repo().insert(&NewUser::named("Ada")).await?;
+    if fail {
+        return Err(homing::Error::failed("told to"));
+    }
+    context.repo().insert(&NewUser::named("Grace")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_transactional_function_is_committed_as_a_whole_or_not_at_all() {
+    let world = World::shared().await;
+    let (_iad, repo) = node_with(&world, |iad| iad.register(both_or_none)).await;
+    let failed = both_or_none::call(&repo, true).await.unwrap_err();
+    assert!(failed.is_function_failed() && failed.to_string().contains("told to"), "{failed}");
+    assert_eq!(world.users_on_primary().await, 0);
+    both_or_none::call(&repo, false).await.unwrap();
+    assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 2);
+    // The second one conflicts with the first: nothing of it is stored, and PostgreSQL's own word comes back.
+    let failed = both_or_none::call(&repo, false).await.unwrap_err();
+    assert_eq!(failed.code(), Some(&homing::SqlState::UNIQUE_VIOLATION), "{failed}");
+    assert_eq!(world.users_on_primary().await, 2);
 }

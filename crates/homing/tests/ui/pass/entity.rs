@@ -21,6 +21,17 @@ struct Part {
     number: String,
 }
 
+#[derive(Entity)]
+#[entity(table = "orders")]
+struct Order {
+    #[entity(key)]
+    id: i64,
+    #[entity(read_only)]
+    total: i64,
+    #[entity(column = "changed at", read_only)]
+    changed: String,
+}
+
 fn main() {
     assert_eq!(User::TABLE, "users");
     assert_eq!(User::COLUMNS, ["id", "name", "Years Old", "type"]);
@@ -34,6 +45,10 @@ fn main() {
     assert_eq!(Part::KEY, ["shop", "no"]);
     let part = Part { shop: 1, title: "nut".into(), number: "A 1".into() };
     assert_eq!(format!("{:?}", part.values()), r#"[1, "nut", "A 1"]"#);
+    assert!(Part::READ_ONLY.is_empty());
+    let order = Order { id: 7, total: 1, changed: "now".into() };
+    assert_eq!(Order::READ_ONLY, ["total", "changed at"]);
+    assert_eq!(order.values().len(), Order::COLUMNS.len());
     let key: <Part as Entity>::Key = (1, "A 1".to_owned());
     assert_eq!(format!("{:?}", Part::key_values(&key)), r#"[1, "A 1"]"#);
 }

@@ -1,0 +1,277 @@
+//! [`Cookie`], what a browser keeps the token in.
+
+use std::time::Duration;
+
+use homing::{Error, Result};
+use http::header::{HOST, HeaderName};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, request};
+
+/// The cookie that holds the token.
+///
+/// Always `HttpOnly`, `SameSite=Lax` and `Path=/`, without `Domain`. The token is no credential: it says how far the
+/// database was, and makes reads wait for that, nothing else.
+#[derive(Clone, Debug)]
+pub struct Cookie {
+    name: String,
+    max_age: Duration,
+    secure: Secure,
+    trusts_forwarded_proto: bool,
+}
+
+/// When the cookie is marked `Secure`, so that a browser sends it over TLS only.
+///
+/// Closed: there is no fourth answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Secure {
+    /// Always, other than for plain HTTP to this very machine.
+    ///
+    /// A server behind a proxy cannot see how the browser came, and a request may claim anything. So it is `Secure`
+    /// unless the request is for `localhost`, a name below it, or a loopback address, where not all browsers keep a
+    /// cookie that is `Secure`; or unless the proxy says `http`
+    /// ([`Cookie::with_trusted_forwarded_proto`]).
+    #[default]
+    UnlessLocal,
+
+    /// Always.
+    Always,
+
+    /// Never. For plain HTTP in a network of one's own, where a browser would throw a `Secure` cookie away.
+    Never,
+}
+
+impl Cookie {
+    /// A cookie of that name. Default: `homing-token`.
+    ///
+    /// With `__Host-` before it, browsers refuse the cookie from other subdomains and from plain HTTP; it is then
+    /// [`Secure::Always`].
+    ///
+    /// # Errors
+    ///
+    /// [`is_configuration`](Error::is_configuration) where the name is none.
+    pub fn named(name: impl Into<String>) -> Result<Self> {
+        let name = name.into();
+        if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            return Err(Error::configuration(format!(
+                "a cookie cannot be named {name:?}: use letters, digits, - and _"
+            )));
+        }
+        let is_prefixed = ["__host-", "__secure-"].iter().any(|prefix| name.to_ascii_lowercase().starts_with(prefix));
+        let secure = if is_prefixed { Secure::Always } else { Secure::default() };
+        Ok(Self { name, secure, ..Self::default() })
+    }
+
+    /// How long the browser keeps it after the last change, in whole seconds. Default: 5 minutes.
+    ///
+    /// By then every replica has to have caught up: past it, a browser that comes to a replica which lags even more
+    /// reads stale rows. Let [`Health`](crate::Health) take such a node out before.
+    #[must_use]
+    pub fn with_max_age(self, max_age: Duration) -> Self {
+        Self { max_age, ..self }
+    }
+
+    /// When it is marked `Secure`. Default: [`Secure::UnlessLocal`]. A name with a prefix that asks for `Secure` has it
+    /// in any case.
+    #[must_use]
+    pub fn with_secure(self, secure: Secure) -> Self {
+        Self { secure, ..self }
+    }
+
+    /// Believes `X-Forwarded-Proto`. For a proxy in front that sets this header itself, whatever the client sent;
+    /// without such a proxy anybody can set it. Default: not believed.
+    #[must_use]
+    pub fn with_trusted_forwarded_proto(self) -> Self {
+        Self { trusts_forwarded_proto: true, ..self }
+    }
+
+    /// The value, if the pair of a `Cookie` header is of this name.
+    pub(crate) fn value_in<'a>(&self, pair: &'a str) -> Option<&'a str> {
+        let (name, value) = pair.split_once('=')?;
+        (name.trim() == self.name).then(|| value.trim())
+    }
+
+    pub(crate) fn is_secure_for(&self, parts: &request::Parts) -> bool {
+        match self.secure {
+            _ if self.is_prefixed() => true,
+            Secure::Always => true,
+            Secure::Never => false,
+            Secure::UnlessLocal if parts.uri.scheme() == Some(&Scheme::HTTPS) => true,
+            Secure::UnlessLocal => match self.forwarded_proto(&parts.headers) {
+                Some(proto) => proto != Proto::Http,
+                None => !is_local(parts),
+            },
+        }
+    }
+
+    /// The `Set-Cookie`; `None` where no browser would keep it.
+    pub(crate) fn set(&self, token: &str, secure: bool) -> Option<HeaderValue> {
+        if self.name.len() + token.len() > MOST_BYTES {
+            return None;
+        }
+        let (name, max_age) = (&self.name, self.max_age.as_secs());
+        let secure = if secure { "; Secure" } else { "" };
+        let text = format!("{name}={token}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}");
+        HeaderValue::from_str(&text).ok()
+    }
+
+    fn is_prefixed(&self) -> bool {
+        let name = self.name.to_ascii_lowercase();
+        name.starts_with("__host-") || name.starts_with("__secure-")
+    }
+
+    /// What a trusted proxy says. Several proxies may each have added a word; only where all say `http` it is that.
+    fn forwarded_proto(&self, headers: &HeaderMap) -> Option<Proto> {
+        if !self.trusts_forwarded_proto || !headers.contains_key(FORWARDED_PROTO) {
+            return None;
+        }
+        let mut lines = headers.get_all(FORWARDED_PROTO).iter();
+        let is_http = lines.all(|line| {
+            line.to_str().is_ok_and(|line| line.split(',').all(|word| word.trim().eq_ignore_ascii_case("http")))
+        });
+        Some(if is_http { Proto::Http } else { Proto::Other })
+    }
+}
+
+impl Default for Cookie {
+    fn default() -> Self {
+        Self {
+            name: crate::TOKEN.to_owned(),
+            max_age: MAX_AGE,
+            secure: Secure::default(),
+            trusts_forwarded_proto: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proto {
+    Http,
+    Other,
+}
+
+/// Whether the request is for this machine by name: no other machine is reached by such a one.
+fn is_local(parts: &request::Parts) -> bool {
+    let from_header = || parts.headers.get(HOST)?.to_str().ok()?.parse::<Authority>().ok();
+    let Some(authority) = parts.uri.authority().cloned().or_else(from_header) else {
+        return false;
+    };
+    let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// Far longer than a healthy replica lags, and short enough not to matter when a database is replaced.
+const MAX_AGE: Duration = Duration::from_secs(300);
+
+/// Name and value of a cookie have to fit into 4096 bytes.
+const MOST_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(uri: &str, headers: &[(&str, &str)]) -> request::Parts {
+        let mut request = Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_cookie_is_for_tls_unless_the_request_is_for_this_very_machine() {
+        let cookie = Cookie::default();
+        for (host, secure) in [
+            ("guestbook.example", true),
+            ("localhost", false),
+            ("localhost:8080", false),
+            ("LOCALHOST.:1", false),
+            ("syd.localhost:8083", false),
+            ("127.0.0.1:8080", false),
+            ("127.9.9.9", false),
+            ("[::1]:8080", false),
+            ("192.168.0.7:8080", true),
+            ("localhost.evil.example", true),
+            ("notlocalhost", true),
+            ("127.0.0.1.evil.example", true),
+            ("", true),
+            ("a b", true),
+        ] {
+            assert_eq!(cookie.is_secure_for(&parts("/", &[("host", host)])), secure, "{host:?}");
+        }
+        assert!(cookie.is_secure_for(&parts("/", &[])));
+        assert!(!cookie.is_secure_for(&parts("http://localhost:8080/", &[])), "HTTP/2 has the host in the target");
+        assert!(cookie.is_secure_for(&parts("https://localhost/", &[])));
+    }
+
+    #[test]
+    fn what_a_proxy_says_counts_only_where_it_is_trusted() {
+        let says = |host, proto| parts("/", &[("host", host), ("x-forwarded-proto", proto)]);
+        let trusting = Cookie::default().with_trusted_forwarded_proto();
+        for (host, proto, secure, secure_if_trusted) in [
+            ("guestbook.example", "http", true, false),
+            ("guestbook.example", "HTTP", true, false),
+            ("guestbook.example", "https", true, true),
+            ("guestbook.example", "http, https", true, true),
+            ("guestbook.example", "https,http", true, true),
+            ("guestbook.example", "", true, true),
+            ("localhost", "https", false, true),
+            ("localhost", "http", false, false),
+        ] {
+            assert_eq!(Cookie::default().is_secure_for(&says(host, proto)), secure, "{host} {proto}");
+            assert_eq!(trusting.is_secure_for(&says(host, proto)), secure_if_trusted, "{host} {proto}");
+        }
+    }
+
+    #[test]
+    fn the_setting_decides_where_there_is_one() {
+        let (near, far) = (parts("/", &[("host", "localhost")]), parts("/", &[("host", "guestbook.example")]));
+        let secure = |cookie: &Cookie| (cookie.is_secure_for(&near), cookie.is_secure_for(&far));
+        assert_eq!(secure(&Cookie::default().with_secure(Secure::Always)), (true, true));
+        assert_eq!(secure(&Cookie::default().with_secure(Secure::Never)), (false, false));
+        let prefixed = Cookie::named("__Secure-seen").unwrap().with_secure(Secure::Never);
+        assert_eq!(secure(&prefixed), (true, true), "a browser would throw it away otherwise");
+    }
+
+    #[test]
+    fn names_that_are_none_are_refused() {
+        for name in ["", "a b", "a=b", "a;b", "ä", "a\r\nb"] {
+            assert!(Cookie::named(name).unwrap_err().is_configuration(), "{name:?}");
+        }
+        assert!(Cookie::named("Seen_2").is_ok());
+    }
+
+    #[test]
+    fn attributes_are_written_as_browsers_read_them() {
+        let cookie = Cookie::default().with_max_age(Duration::from_millis(61_900));
+        let text = |secure| cookie.set("abc", secure).unwrap();
+        assert_eq!(text(true), "homing-token=abc; Path=/; Max-Age=61; HttpOnly; SameSite=Lax; Secure");
+        assert_eq!(text(false), "homing-token=abc; Path=/; Max-Age=61; HttpOnly; SameSite=Lax");
+        assert!(cookie.set(&"a".repeat(4_084), true).is_some());
+        assert!(cookie.set(&"a".repeat(4_085), true).is_none(), "no browser keeps it");
+        assert!(cookie.set("a\r\nb", true).is_none());
+    }
+
+    #[test]
+    fn a_pair_is_ours_by_its_whole_name() {
+        let cookie = Cookie::default();
+        for (pair, value) in [
+            ("homing-token=abc", Some("abc")),
+            (" homing-token = abc ", Some("abc")),
+            ("homing-token=", Some("")),
+            ("homing-token=a=b", Some("a=b")),
+            ("homing-token", None),
+            ("Homing-Token=abc", None),
+            ("xhoming-token=abc", None),
+            ("", None),
+        ] {
+            assert_eq!(cookie.value_in(pair), value, "{pair:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Metrics, through the `metrics` facade: numbers go to whatever recorder the application has installed, or nowhere.
+
+use std::time::Duration;
+
+use homing::{AnsweredBy, Region, Repo, Report};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use crate::TokenState;
+use crate::fly_replay::Why;
+
+/// The same handle, whose calls are metered too. The repos of requests are so already; this is for the others, of jobs
+/// in the background for example.
+///
+/// Calls that failed are not in these numbers: they are answered by errors, which whoever handles them counts.
+#[must_use]
+pub fn metered(repo: &Repo) -> Repo {
+    let here = repo.region().clone();
+    repo.with_added_observer(move |report| call(&here, report))
+}
+
+/// What [`Health`](crate::Health) saw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) is_primary: bool,
+    pub(crate) lag: Option<Duration>,
+    pub(crate) primary_reachable: bool,
+    pub(crate) is_healthy: bool,
+}
+
+pub(crate) fn describe() {
+    let seconds = Unit::Seconds;
+    describe_histogram!(
+        STAGE,
+        seconds,
+        "What a stage of an answered call took; stages it did not go through are left out"
+    );
+    describe_histogram!(CALL, seconds, "What an answered call took in all");
+    describe_counter!(CALLS, "Calls that were answered");
+    describe_counter!(ATTEMPTS, "Peers to which answered calls were sent, those that failed included");
+    describe_counter!(REQUESTS, "HTTP requests, by what became of their token");
+    describe_counter!(TOKENS, "Responses whose session had moved, by whether they could carry the token");
+    describe_counter!(REPLAYS, "HTTP requests that were answered by fly-replay, by the reason");
+    describe_gauge!(LAG, seconds, "How far the database here is behind; 0 on a primary");
+    describe_gauge!(PRIMARY, "1 where the database here is the primary");
+    describe_gauge!(REACHABLE, "1 where the primary can be reached from here");
+    describe_gauge!(HEALTHY, "1 where the node is fit to answer requests");
+}
+
+pub(crate) fn request(token: TokenState) {
+    let token = match token {
+        TokenState::Absent => "absent",
+        TokenState::Taken => "taken",
+        TokenState::Refused => "refused",
+    };
+    counter!(REQUESTS, "token" => token).increment(1);
+}
+
+pub(crate) fn token(put: bool) {
+    counter!(TOKENS, "carried" => if put { "yes" } else { "no" }).increment(1);
+}
+
+pub(crate) fn replay(why: Why) {
+    counter!(REPLAYS, "why" => why.as_str()).increment(1);
+}
+
+pub(crate) fn health(seen: Seen) {
+    let number = |yes: bool| if yes { 1.0 } else { 0.0 };
+    gauge!(PRIMARY).set(number(seen.is_primary));
+    gauge!(REACHABLE).set(number(seen.primary_reachable));
+    gauge!(HEALTHY).set(number(seen.is_healthy));
+    // What is not known is no number of seconds.
+    gauge!(LAG).set(seen.lag.map_or(f64::NAN, |lag| lag.as_secs_f64()));
+}
+
+/// The labels are few: names of methods, here or peer, regions.
+fn call(here: &Region, report: &Report) {
+    let (answered_by, region) = match &report.answered_by {
+        AnsweredBy::Peer(peer) => ("peer", &peer.region),
+        _ => ("here", here),
+    };
+    let operation = report.operation;
+    let region = region.to_string();
+    let labels = [("operation", operation.to_owned()), ("answered_by", answered_by.to_owned()), ("region", region)];
+    counter!(CALLS, &labels).increment(1);
+    counter!(ATTEMPTS, &labels).increment(report.attempts.into());
+    histogram!(CALL, &labels).record(report.stages.total());
+    let stages = &report.stages;
+    for (stage, took) in [
+        ("route", stages.route),
+        ("forward", stages.forward),
+        ("execute", stages.execute),
+        ("replay_wait", stages.replay_wait),
+    ] {
+        if !took.is_zero() {
+            let [operation, answered_by, region] = labels.clone();
+            histogram!(STAGE, &[("stage", stage.to_owned()), operation, answered_by, region]).record(took);
+        }
+    }
+}
+
+const STAGE: &str = "homing_stage_seconds";
+const CALL: &str = "homing_call_seconds";
+const CALLS: &str = "homing_calls_total";
+const ATTEMPTS: &str = "homing_attempts_total";
+const REQUESTS: &str = "homing_http_requests_total";
+const TOKENS: &str = "homing_http_tokens_total";
+const REPLAYS: &str = "homing_http_replays_total";
+const LAG: &str = "homing_lag_seconds";
+const PRIMARY: &str = "homing_is_primary";
+const REACHABLE: &str = "homing_primary_reachable";
+const HEALTHY: &str = "homing_healthy";

@@ -1,0 +1,54 @@
+//! The metrics as Prometheus reads them.
+
+use axum::Router;
+use homing_http::{Health, Prometheus, SessionLayer, metered};
+
+use crate::fixture::{Browser, World, app_with};
+
+/// One recorder for each process, so one test.
+#[tokio::test]
+async fn stages_calls_tokens_and_health_are_in_the_text() {
+    let prometheus = Prometheus::install().unwrap();
+    assert!(Prometheus::install().unwrap_err().is_configuration());
+    let world = World::shared().await;
+    let syd = app_with(SessionLayer::new(&world.syd.repo()));
+    let mut browser = Browser::default();
+    assert_eq!(browser.post(&syd, "/counters/1").await.number(), 1);
+    assert_eq!(browser.get(&syd, "/counters/1").await.number(), 1);
+    Browser::with_cookie("forged").get(&syd, "/counters/1").await.number();
+    metered(&world.syd.repo()).execute("delete from counters where id = 9", &[]).await.unwrap();
+
+    let prometheus = prometheus.with_health(Health::new(&world.syd.repo()));
+    let metrics: Router = Router::new().route_service("/internal/metrics", prometheus);
+    let answer = browser.get(&metrics, "/internal/metrics").await;
+    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    let has = |parts: &[&str]| answer.text.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+    for stage in ["route", "forward", "execute", "replay_wait"] {
+        let stage = format!("stage=\"{stage}\"");
+        let labels = ["answered_by=\"peer\"", "region=\"iad\"", "operation=\"query_one\""];
+        assert!(
+            has(&["homing_stage_seconds_bucket{", "le=\"0.0001\"", &stage, labels[0], labels[1], labels[2]]),
+            "{stage}"
+        );
+    }
+    for parts in [
+        ["# TYPE homing_stage_seconds histogram", ""],
+        ["# HELP homing_stage_seconds ", "stage"],
+        ["# TYPE homing_calls_total counter", ""],
+        ["homing_stage_seconds_bucket{", "le=\"10\""],
+        ["homing_calls_total{", "operation=\"execute\""],
+        ["homing_calls_total{", "answered_by=\"here\""],
+        ["homing_http_requests_total{token=\"refused\"}", ""],
+        ["homing_http_requests_total{token=\"taken\"}", ""],
+        ["homing_http_tokens_total{carried=\"yes\"}", ""],
+        ["homing_is_primary 0", ""],
+        ["homing_primary_reachable 1", ""],
+        ["homing_healthy 1", ""],
+        ["# TYPE homing_lag_seconds gauge", ""],
+    ] {
+        assert!(has(&parts), "{parts:?} is not in\n{}", answer.text);
+    }
+    for secret in ["127.0.0.1", "insert", "counters"] {
+        assert!(!answer.text.contains(secret), "{secret}");
+    }
+}

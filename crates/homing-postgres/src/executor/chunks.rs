@@ -1,0 +1,335 @@
+//! The rows of a statement, in chunks, as they are taken.
+//!
+//! [`Executor::query`] spawns one task for each stream, which owns a connection. It reads on only when the chunk before
+//! was taken, so that a slow reader holds back PostgreSQL itself: the driver passes on a few messages and leaves the rest
+//! in the socket. The task ends with the last row, with an error, when its [`Chunks`] are dropped, or when a limit in time
+//! has passed. A statement that has not ended by then is cancelled, and its connection closed.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use futures_util::future::{FutureExt, join3};
+use homing_proto::v1 as proto;
+use homing_rpc::Reason;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::{Row, RowStream};
+use tracing::{Instrument, debug};
+
+use super::position::{PositionProbe, Probed};
+use super::{Executor, Failure, Prepared};
+use crate::pool::Connection;
+use crate::scope::Schema;
+use crate::{DatabaseError, Position};
+
+/// What a stream is to see.
+///
+/// Closed: a stream either is for a session elsewhere, or it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sees {
+    /// What this server has.
+    This,
+
+    /// What the primary has; the position of that is told with the first chunk.
+    Primary,
+}
+
+/// How long a stream may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Until its first chunk.
+    pub(crate) first: Instant,
+
+    /// For each further one, not counting the time in which nobody takes it.
+    pub(crate) next: Duration,
+}
+
+/// Some rows.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) rows: Vec<Row>,
+
+    /// All that the statement sees is at or before it. With the first chunk, if it was asked for.
+    pub(crate) position: Option<Position>,
+
+    /// There are no more rows.
+    pub(crate) last: bool,
+}
+
+/// Why there are no more rows, although there may be.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    Rejected(Box<DatabaseError>),
+
+    /// The database did not give the next rows in time.
+    TooSlow,
+
+    /// Nobody took the rows.
+    Stalled,
+
+    Failed(Failure),
+}
+
+/// The chunks of one statement.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    chunks: mpsc::Receiver<Result<Chunk, Broken>>,
+    task: JoinHandle<()>,
+}
+
+impl Executor {
+    /// Runs a statement in a read-only transaction.
+    pub(crate) fn query(&self, statement: proto::Statement, schema: Option<Schema>, pace: Pace, sees: Sees) -> Chunks {
+        let (sender, chunks) = mpsc::channel(CHUNKS);
+        let reader = Reader { executor: self.clone(), statement, schema, pace, sees };
+        Chunks { chunks, task: tokio::spawn(reader.run(sender).in_current_span()) }
+    }
+}
+
+impl Chunks {
+    /// The next one. Not to be called after the last one or an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Chunk, Broken> {
+        if let Some(next) = self.chunks.recv().await {
+            return next;
+        }
+        match (&mut self.task).await {
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => Err(Broken::Failed(Failure::unavailable("the node is shutting down"))),
+        }
+    }
+}
+
+/// The task of one stream.
+struct Reader {
+    executor: Executor,
+    statement: proto::Statement,
+    schema: Option<Schema>,
+    pace: Pace,
+    sees: Sees,
+}
+
+/// How the use of a connection ended.
+struct Ended {
+    /// What is still to be told; nothing where nobody listens.
+    message: Option<Result<Chunk, Broken>>,
+
+    /// Whether the connection is as it was.
+    clean: bool,
+}
+
+impl Reader {
+    async fn run(self, sender: mpsc::Sender<Result<Chunk, Broken>>) {
+        let opened = tokio::select! {
+            biased;
+            () = sender.closed() => return,
+            opened = self.connect() => opened,
+        };
+        let (place, connection) = match opened {
+            Ok(opened) => opened,
+            Err(failure) => return tell(&sender, Err(Broken::Failed(failure))).await,
+        };
+        let ended = tokio::select! {
+            // What has ended has ended, whoever listens.
+            biased;
+            ended = self.read(&connection, &sender) => ended,
+            () = sender.closed() => Ended { message: None, clean: false },
+        };
+        if ended.clean {
+            drop(connection);
+        } else {
+            connection.abandon().await;
+        }
+        drop(place);
+        if let Some(message) = ended.message {
+            tell(&sender, message).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<(OwnedSemaphorePermit, Connection), Failure> {
+        let Executor { streams, pool, .. } = &self.executor;
+        // Streams are long: if none ends within half of the time, the other half is better used elsewhere.
+        let patience = self.pace.first.saturating_duration_since(Instant::now()) / 2;
+        let place = timeout(patience, Arc::clone(streams).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            return Err(Failure::NotExecuted(
+                Reason::Overloaded,
+                format!(
+                    "half of the connections to the database at {} are in use by streams: end some, or raise the pool's \
+                     size",
+                    pool.address()
+                ),
+            ));
+        };
+        match pool.connection(self.pace.first).await {
+            Ok(connection) => Ok((place, connection)),
+            Err(error) => Err(Failure::unavailable(crate::failure::with_causes(&error))),
+        }
+    }
+
+    async fn read(&self, connection: &Connection, sender: &mpsc::Sender<Result<Chunk, Broken>>) -> Ended {
+        let broken = match self.read_through(connection, sender).await {
+            Ok(ended) => return ended,
+            Err(broken) => broken,
+        };
+        let clean = match &broken {
+            Broken::Rejected(_) | Broken::Failed(Failure::NotExecuted(..)) => {
+                matches!(timeout(ROLLBACK_TIMEOUT, connection.batch_execute("ROLLBACK")).await, Ok(Ok(())))
+            }
+            Broken::TooSlow | Broken::Stalled | Broken::Failed(Failure::Unknown(_)) => false,
+        };
+        Ended { message: Some(Err(broken)), clean }
+    }
+
+    async fn read_through(
+        &self,
+        connection: &Connection,
+        sender: &mpsc::Sender<Result<Chunk, Broken>>,
+    ) -> Result<Ended, Broken> {
+        let opened = timeout_at(self.pace.first, self.open_twice(connection)).await;
+        let (rows, mut position) = opened.map_err(|_| Broken::TooSlow)??;
+        let mut rows = pin!(rows);
+        let mut limit = self.pace.first;
+        loop {
+            let mut chunk = Vec::new();
+            let filled = timeout_at(limit, fill(rows.as_mut(), &mut chunk)).await.map_err(|_| Broken::TooSlow)?;
+            let last = matches!(filled, Ok(false));
+            let chunk = Chunk { rows: chunk, position: position.take(), last };
+            if last {
+                let committed = timeout(self.pace.next, connection.batch_execute("COMMIT")).await;
+                return Ok(Ended { message: Some(Ok(chunk)), clean: matches!(committed, Ok(Ok(()))) });
+            }
+            // What came before an error is given out.
+            if !chunk.rows.is_empty() {
+                match timeout(READER_TIMEOUT, sender.send(Ok(chunk))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Ok(Ended { message: None, clean: false }),
+                    Err(_) => return Err(Broken::Stalled),
+                }
+            }
+            filled.map_err(|error| self.broken(&error))?;
+            limit = Instant::now() + self.pace.next;
+        }
+    }
+
+    /// As with other statements: one that went stale is prepared anew.
+    async fn open_twice(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
+        match self.open(connection).await {
+            Err(Broken::Rejected(error)) if error.is_stale_plan() => {
+                connection.batch_execute("ROLLBACK").await.map_err(|error| self.broken(&error))?;
+                connection.forget_statements();
+                self.open(connection).await
+            }
+            opened => opened,
+        }
+    }
+
+    /// All messages leave before the first answer is waited for. The position is read with the snapshot that the rows are
+    /// read with: whatever they show was flushed before it.
+    async fn open(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
+        if let Some(schema) = &self.schema {
+            // What is prepared depends on it, so its beginning is waited for.
+            let begin = format!("{BEGIN}; {}", schema.enter_transaction());
+            connection.batch_execute(&begin).await.map_err(|error| self.broken(&error))?;
+        }
+        let statements = std::slice::from_ref(&self.statement);
+        let prepared = Prepared::all(connection, self.schema.as_ref(), statements).await;
+        let mut prepared = prepared.map_err(Broken::Failed)?.map_err(|(_, error)| self.broken(&error))?;
+        let Some(Prepared::Extended { statement, parameters, references: [], expected_rows: None }) = prepared.pop()
+        else {
+            return Err(Broken::Failed(Failure::bad_request(
+                "only one statement with plain parameters can be streamed",
+            )));
+        };
+        let probe = match self.sees {
+            Sees::Primary => Some(PositionProbe::prepare(connection).await.map_err(Broken::Failed)?),
+            Sees::This => None,
+        };
+        let position = async {
+            match &probe {
+                Some(probe) => Some(probe.position().await),
+                None => None,
+            }
+        };
+        let parameters: Vec<_> = parameters.into_iter().map(crate::values::Encoded).collect();
+        let begin = async {
+            match self.schema {
+                Some(_) => Ok(()),
+                None => connection.batch_execute(BEGIN).await,
+            }
+        };
+        // Polled in this order for the first time, which is when the driver sends them.
+        let (begun, position, rows) = join3(begin, position, connection.query_raw(&statement, parameters)).await;
+        begun.map_err(|error| self.broken(&error))?;
+        let position = match position {
+            Some(Probed::At(position)) => Some(position),
+            Some(Probed::InRecovery) => {
+                return Err(Broken::Failed(Failure::not_primary(self.executor.pool.address())));
+            }
+            Some(Probed::Lost) => return Err(Broken::Failed(self.lost())),
+            None => None,
+        };
+        Ok((rows.map_err(|error| self.broken(&error))?, position))
+    }
+
+    fn broken(&self, error: &tokio_postgres::Error) -> Broken {
+        match error.as_db_error() {
+            Some(error) => Broken::Rejected(Box::new(error.into())),
+            None => Broken::Failed(self.lost()),
+        }
+    }
+
+    fn lost(&self) -> Failure {
+        Failure::unavailable(format!("the connection to the database at {} was lost", self.executor.pool.address()))
+    }
+}
+
+/// Waits for a row, and takes those that are there already. Returns whether there may be more.
+async fn fill(mut stream: Pin<&mut RowStream>, rows: &mut Vec<Row>) -> Result<bool, tokio_postgres::Error> {
+    let mut bytes = 0;
+    while bytes < CHUNK_BYTES {
+        let next = match rows.is_empty() {
+            true => stream.try_next().await,
+            false => match stream.try_next().now_or_never() {
+                Some(next) => next,
+                None => return Ok(true),
+            },
+        };
+        let Some(row) = next? else { return Ok(false) };
+        bytes += row.raw_size_bytes() + ROW_BYTES;
+        rows.push(row);
+    }
+    Ok(true)
+}
+
+/// The last message: the connection is free already, and the reader may take its time.
+async fn tell(sender: &mpsc::Sender<Result<Chunk, Broken>>, message: Result<Chunk, Broken>) {
+    if let Err(error) = timeout(READER_TIMEOUT, sender.send(message)).await {
+        debug!(%error, "nobody took the end of a stream");
+    }
+}
+
+/// One snapshot for the position and the rows. A replica knows no serializable ones, and needs none to read.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// One is being taken, the next is at hand while a third is filled.
+const CHUNKS: usize = 1;
+
+/// Large enough that a message costs little besides its rows, small enough that a thousand streams fit into memory.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What a row takes in memory besides its values, roughly.
+const ROW_BYTES: usize = 64;
+
+/// A server that is alive answers at once.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A reader that takes nothing for so long has been forgotten. It holds a connection, and a snapshot that keeps the
+/// database from cleaning up.
+const READER_TIMEOUT: Duration = Duration::from_secs(600);

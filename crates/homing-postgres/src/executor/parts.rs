@@ -1,0 +1,55 @@
+//! Chunks of rows, as they travel.
+
+use homing_proto::v1 as proto;
+use proto::rejection::Cause;
+use tonic::Status;
+
+use super::chunks::{Broken, Chunk, Chunks};
+use crate::values;
+
+/// The parts of a stream's answer.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    chunks: Option<Chunks>,
+    max_row_bytes: usize,
+}
+
+impl Parts {
+    pub(crate) fn new(chunks: Chunks, max_row_bytes: usize) -> Self {
+        Self { chunks: Some(chunks), max_row_bytes }
+    }
+
+    /// The next part; `None` after the last one, or after one that says why there are no more.
+    pub(crate) async fn next(&mut self) -> Result<Option<proto::QueryPart>, Status> {
+        let Some(chunks) = &mut self.chunks else { return Ok(None) };
+        let part = match chunks.next().await {
+            Ok(chunk) => self.part(chunk),
+            Err(Broken::Rejected(error)) => broken(Cause::DatabaseError((*error).into())),
+            Err(Broken::TooSlow) => broken(Cause::DeadlineExceeded(proto::DeadlineExceeded {})),
+            Err(Broken::Stalled) => return Err(Status::aborted("nobody took the rows of the stream")),
+            Err(Broken::Failed(failure)) => return Err(failure.into()),
+        };
+        if part.last || part.rejection.is_some() {
+            self.chunks = None;
+        }
+        Ok(Some(part))
+    }
+
+    fn part(&self, chunk: Chunk) -> proto::QueryPart {
+        let mut rows = Vec::with_capacity(chunk.rows.len());
+        for row in &chunk.rows {
+            let list = values::of_row(row);
+            if list.len() > self.max_row_bytes {
+                let (bytes, max_bytes) = (list.len() as u64, self.max_row_bytes as u64);
+                return broken(Cause::RowTooLarge(proto::RowTooLarge { bytes, max_bytes }));
+            }
+            rows.push(list);
+        }
+        proto::QueryPart { rows, position: chunk.position.map(Into::into), last: chunk.last, rejection: None }
+    }
+}
+
+fn broken(cause: Cause) -> proto::QueryPart {
+    let rejection = proto::Rejection { statement: None, cause: Some(cause) };
+    proto::QueryPart { rejection: Some(rejection), ..proto::QueryPart::default() }
+}

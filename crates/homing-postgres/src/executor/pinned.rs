@@ -1,0 +1,434 @@
+//! The connection of an interactive transaction, and what runs on it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::future::join;
+use homing_proto::v1 as proto;
+use proto::begin_transaction::Isolation;
+use proto::savepoint_command::Command;
+use proto::transact_request::Step as Asked;
+use proto::transact_response::Outcome;
+use proto::transaction_ended::Cause;
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{CancelToken, Statement};
+use tracing::warn;
+
+use super::position::{PositionProbe, Probed};
+use super::transaction::{Stop, Transaction, is_fatal};
+use super::{Failure, Prepared, references};
+use crate::pool::Connection;
+use crate::scope::Schema;
+use crate::shape::Shape;
+use crate::sql;
+
+/// A connection with an open transaction. It goes back to the pool by [`finish`](Self::finish) only: dropped in any
+/// other way, it is closed.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    connection: Option<Connection>,
+    /// Prepared within this transaction, so that its locks keep them from going stale: that would abort it.
+    prepared: HashMap<String, Statement>,
+    max_rows_bytes: usize,
+    /// Where the connection is; `None` where nobody knows since a rollback.
+    search_path: Option<SearchPath>,
+    status: Status,
+    /// Whether the connection is in a state that a rollback may not mend.
+    in_doubt: bool,
+    /// Whether a script ran, which may leave anything behind.
+    is_scripted: bool,
+}
+
+/// What the names of tables mean.
+#[derive(Debug, PartialEq, Eq)]
+enum SearchPath {
+    OfTheRole,
+    Schema(Schema),
+}
+
+impl SearchPath {
+    fn enter(&self) -> &str {
+        match self {
+            Self::OfTheRole => "SET LOCAL search_path TO DEFAULT",
+            Self::Schema(schema) => schema.enter_transaction(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Open,
+    Aborted,
+    Over,
+}
+
+/// What became of a step.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The transaction goes on.
+    Open(Outcome),
+
+    /// The transaction is over.
+    Over(Outcome),
+
+    /// So it is, by a commit.
+    Committed(Probed),
+}
+
+impl Pinned {
+    /// Begins a transaction.
+    ///
+    /// Whether the server is a replica is asked before BEGIN: no statement is to come between that and the first one of
+    /// the caller, which may be a LOCK TABLE that has to come before the snapshot.
+    pub(super) async fn begin(
+        connection: Connection,
+        begin: &proto::BeginTransaction,
+        max_rows_bytes: usize,
+    ) -> Result<(Self, InRecovery), Failure> {
+        let sql = begin_sql(begin);
+        let mut pinned = Self {
+            connection: Some(connection),
+            prepared: HashMap::new(),
+            max_rows_bytes,
+            search_path: Some(SearchPath::OfTheRole),
+            status: Status::Open,
+            in_doubt: true,
+            is_scripted: false,
+        };
+        let connection = pinned.connection();
+        let asked = async {
+            let statement = connection.statement("select pg_is_in_recovery()").await?;
+            let (row, begun) = join(connection.query_one(&statement, &[]), connection.batch_execute(&sql)).await;
+            Ok::<_, tokio_postgres::Error>((row?.try_get::<_, bool>(0)?, begun))
+        };
+        let lost = |error| Failure::unavailable(format!("the database did not begin a transaction: {error}"));
+        let (in_recovery, begun) = asked.await.map_err(lost)?;
+        let in_recovery = if in_recovery { InRecovery::Yes } else { InRecovery::No };
+        match begun {
+            Ok(()) => pinned.in_doubt = false,
+            // A replica refuses what only a primary can do: the caller has to hear which one it is.
+            Err(_) if in_recovery == InRecovery::Yes => {}
+            Err(error) => return Err(lost(error)),
+        }
+        Ok((pinned, in_recovery))
+    }
+
+    pub(super) fn cancel_token(&self) -> CancelToken {
+        self.connection().cancel_token()
+    }
+
+    /// A request to cancel was sent, which may arrive late.
+    pub(super) fn doubt(&mut self) {
+        self.in_doubt = true;
+    }
+
+    pub(super) async fn step(&mut self, request: proto::TransactRequest) -> Step {
+        if let Err(error) = self.savepoints(&request.savepoints).await {
+            return Step::Over(ended(Cause::BadRequest, format!("a savepoint was refused: {error}")));
+        }
+        if !matches!(request.step, Some(Asked::Commit(_)))
+            && let Err(step) = self.enter(request.schema).await
+        {
+            return step;
+        }
+        match request.step {
+            Some(Asked::Run(list)) => self.run(&list.statements).await,
+            Some(Asked::Prepare(sql)) => self.prepare(&sql).await,
+            Some(Asked::Commit(_)) => self.commit().await,
+            None => Step::Over(ended(Cause::BadRequest, "a request without a step")),
+        }
+    }
+
+    /// Rolls back what is open, and gives the connection back to the pool, unless its state is in doubt.
+    pub(super) async fn finish(mut self) {
+        if self.status != Status::Over && !self.in_doubt {
+            let rolled_back = timeout(ROLLBACK_TIMEOUT, self.connection().batch_execute("ROLLBACK")).await;
+            if !matches!(rolled_back, Ok(Ok(()))) {
+                warn!("cannot roll back: the connection is closed instead");
+                self.in_doubt = true;
+            }
+        }
+        if !self.in_doubt && !self.is_scripted {
+            // Dropped, it is back in the pool.
+            self.connection = None;
+        }
+    }
+
+    async fn savepoints(&mut self, commands: &[proto::SavepointCommand]) -> Result<(), tokio_postgres::Error> {
+        let commands: Vec<Command> = commands.iter().filter_map(|command| command.command).collect();
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let script: String = commands.iter().map(savepoint_sql).collect();
+        self.connection().batch_execute(&script).await?;
+        if commands.iter().any(|command| matches!(command, Command::RollBack(_))) {
+            self.status = Status::Open;
+            self.search_path = None;
+            self.forget();
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the step's statements run in the schema that it names.
+    async fn enter(&mut self, schema: String) -> Result<(), Step> {
+        let wanted = if schema.is_empty() {
+            SearchPath::OfTheRole
+        } else {
+            SearchPath::Schema(
+                Schema::new(&schema).map_err(|error| Step::Over(ended(Cause::BadRequest, error.to_string())))?,
+            )
+        };
+        if self.search_path.as_ref() == Some(&wanted) || self.status == Status::Aborted {
+            return Ok(());
+        }
+        let entered = self.connection().batch_execute(wanted.enter()).await;
+        // What was prepared elsewhere may be about other tables.
+        self.prepared.clear();
+        self.search_path = entered.is_ok().then_some(wanted);
+        entered.map_err(|error| self.failed(None, &error))
+    }
+
+    async fn run(&mut self, statements: &[proto::Statement]) -> Step {
+        if let [statement] = statements
+            && statement.simple
+        {
+            return self.script(&statement.sql).await;
+        }
+        let mut prepared = Vec::with_capacity(statements.len());
+        for (index, statement) in (0..).zip(statements) {
+            let known = match self.statement(&statement.sql).await {
+                Ok(known) => known,
+                Err(error) => return self.failed(Some(index), &error),
+            };
+            let fits = references::check(&known, &statement.references, &prepared);
+            match fits.and_then(|()| Prepared::extended(known, statement)) {
+                Ok(statement) => prepared.push(statement),
+                Err(failure) => return unfit(failure),
+            }
+        }
+        self.run_prepared(statements, &prepared).await
+    }
+
+    async fn run_prepared(&mut self, statements: &[proto::Statement], prepared: &[Prepared<'_>]) -> Step {
+        let mut results = Vec::with_capacity(prepared.len());
+        let mut failed = None;
+        let mut running = Transaction::new(self.connection(), self.max_rows_bytes).referring_to(prepared);
+        for (index, statement) in (0..).zip(prepared) {
+            match running.statement(index, statement).await {
+                Ok(result) => results.push(result),
+                Err(error) => {
+                    failed = Some((index, error));
+                    break;
+                }
+            }
+        }
+        let rows_dropped = running.has_dropped_rows();
+        if statements.iter().any(|statement| sql::may_change_schema(&statement.sql)) {
+            self.forget();
+        }
+        match failed {
+            Some((index, Stop::Failed(error))) => return self.failed(Some(index), &error),
+            Some((index, Stop::Unmet(unmet))) => {
+                // The statement was executed and must not be committed.
+                self.status = Status::Aborted;
+                let rejection = proto::Rejection { statement: Some(index), cause: Some(unmet.into()) };
+                return Step::Open(Outcome::Rejection(rejection));
+            }
+            None => {}
+        }
+        if rows_dropped {
+            let message = "the rows of a statement are larger than a message may be: ask for fewer at a time";
+            return Step::Over(ended(Cause::RowsTooLarge, message));
+        }
+        Step::Open(Outcome::Results(proto::StatementResults { results, rows_dropped: false }))
+    }
+
+    async fn script(&mut self, script: &str) -> Step {
+        self.is_scripted = true;
+        let ran = self.connection().batch_execute(script).await;
+        self.forget();
+        match ran {
+            Ok(()) => Step::Open(Outcome::Results(proto::StatementResults {
+                results: vec![proto::StatementResult::default()],
+                rows_dropped: false,
+            })),
+            Err(error) => self.failed(Some(0), &error),
+        }
+    }
+
+    async fn prepare(&mut self, sql: &str) -> Step {
+        match self.statement(sql).await {
+            Ok(statement) => Step::Open(Outcome::Prepared(Shape::of(&statement).to_proto())),
+            Err(error) => self.failed(None, &error),
+        }
+    }
+
+    /// COMMIT of an aborted transaction rolls back and says that all is well: it is not even asked for.
+    async fn commit(&mut self) -> Step {
+        if self.status == Status::Aborted {
+            let error = proto::DatabaseError {
+                severity: "ERROR".into(),
+                code: SqlState::IN_FAILED_SQL_TRANSACTION.code().into(),
+                message: "current transaction is aborted".into(),
+                ..proto::DatabaseError::default()
+            };
+            return Step::Over(rejection(None, error));
+        }
+        let connection = self.connection();
+        let Ok(probe) = PositionProbe::prepare(connection).await else {
+            self.in_doubt = true;
+            return Step::Over(ended(Cause::DatabaseLost, "the database was lost before the commit"));
+        };
+        // As in a transaction of several statements: see `executor/transaction.rs`.
+        let (commit, position) = join(connection.batch_execute("COMMIT"), probe.position()).await;
+        self.status = Status::Over;
+        match commit {
+            Ok(()) => Step::Committed(position),
+            Err(error) => match error.as_db_error() {
+                Some(refused) if !is_fatal(refused) => {
+                    Step::Over(rejection(None, crate::DatabaseError::from(refused).into()))
+                }
+                // A server that is being shut down can report it after the commit.
+                _ => {
+                    self.in_doubt = true;
+                    let message = format!("the connection to the database was lost during the commit: {error}");
+                    Step::Over(Outcome::CommitUnknown(proto::CommitUnknown { message }))
+                }
+            },
+        }
+    }
+
+    fn failed(&mut self, statement: Option<u32>, error: &tokio_postgres::Error) -> Step {
+        match error.as_db_error() {
+            Some(refused) if !is_fatal(refused) => {
+                self.status = Status::Aborted;
+                Step::Open(rejection(statement, crate::DatabaseError::from(refused).into()))
+            }
+            _ => {
+                self.in_doubt = true;
+                let message = format!("the connection to the database was lost: {error}");
+                Step::Over(ended(Cause::DatabaseLost, message))
+            }
+        }
+    }
+
+    async fn statement(&mut self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(statement) = self.prepared.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.connection().prepare(sql).await?;
+        if self.prepared.len() >= MAX_STATEMENTS {
+            self.prepared.clear();
+        }
+        self.prepared.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// The schema may have changed under what is prepared here.
+    fn forget(&mut self) {
+        self.prepared.clear();
+        self.connection().forget_statements();
+    }
+
+    fn connection(&self) -> &Connection {
+        self.connection.as_ref().expect("taken when this is dropped")
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.discard();
+        }
+    }
+}
+
+impl Step {
+    /// The same after the database was asked to cancel: the next statement might be hit in place of this one.
+    pub(super) fn by_cancellation(self) -> Self {
+        match self {
+            Self::Open(_) => {
+                Self::Over(ended(Cause::TimeLimit, "a statement did not finish in time and was cancelled"))
+            }
+            Self::Over(Outcome::Rejection(proto::Rejection {
+                cause: Some(proto::rejection::Cause::DatabaseError(error)),
+                ..
+            })) if error.code == SqlState::QUERY_CANCELED.code() => {
+                Self::Over(ended(Cause::TimeLimit, "the commit did not finish in time and was cancelled"))
+            }
+            step => step,
+        }
+    }
+}
+
+/// Closed: a server is in recovery or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InRecovery {
+    Yes,
+    No,
+}
+
+pub(super) fn ended(cause: Cause, message: impl Into<String>) -> Outcome {
+    Outcome::Ended(proto::TransactionEnded { cause: cause.into(), message: message.into() })
+}
+
+fn rejection(statement: Option<u32>, error: proto::DatabaseError) -> Outcome {
+    Outcome::Rejection(proto::Rejection { statement, cause: Some(proto::rejection::Cause::DatabaseError(error)) })
+}
+
+/// Nothing was executed; only what is stale can be mended.
+fn unfit(failure: Failure) -> Step {
+    match failure {
+        Failure::NotExecuted(homing_rpc::Reason::StaleStatement, message) => {
+            Step::Open(Outcome::Stale(proto::StaleTypes { message }))
+        }
+        Failure::NotExecuted(_, message) | Failure::Unknown(message) => Step::Over(ended(Cause::BadRequest, message)),
+    }
+}
+
+/// A transaction that only reads is one snapshot.
+fn begin_sql(begin: &proto::BeginTransaction) -> String {
+    let isolation = match (begin.isolation(), begin.read_only) {
+        (Isolation::Serializable, _) => "SERIALIZABLE",
+        (Isolation::RepeatableRead, _) | (_, true) => "REPEATABLE READ",
+        (Isolation::Unspecified | Isolation::ReadCommitted, false) => "READ COMMITTED",
+    };
+    let access = if begin.read_only { "READ ONLY" } else { "READ WRITE" };
+    format!("BEGIN ISOLATION LEVEL {isolation}, {access}")
+}
+
+fn savepoint_sql(command: &Command) -> String {
+    match command {
+        Command::Set(number) => format!("SAVEPOINT homing_{number};"),
+        Command::Release(number) => format!("RELEASE SAVEPOINT homing_{number};"),
+        Command::RollBack(number) => {
+            format!("ROLLBACK TO SAVEPOINT homing_{number}; RELEASE SAVEPOINT homing_{number};")
+        }
+    }
+}
+
+/// What one transaction prepares at most; all are forgotten then.
+const MAX_STATEMENTS: usize = 256;
+
+/// A rollback is quick. Where it is not, closing the connection has the same effect.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_only_reads_is_one_snapshot() {
+        let sql = |isolation: Isolation, read_only| {
+            begin_sql(&proto::BeginTransaction {
+                isolation: isolation.into(),
+                read_only,
+                ..proto::BeginTransaction::default()
+            })
+        };
+        assert_eq!(sql(Isolation::Unspecified, false), "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE");
+        assert_eq!(sql(Isolation::ReadCommitted, true), "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+        assert_eq!(sql(Isolation::Serializable, true), "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY");
+    }
+}

@@ -1,0 +1,210 @@
+//! The stream of an interactive transaction, to the primary here or in another region.
+
+use std::time::Duration;
+
+use futures_util::stream;
+use homing_proto::v1 as proto;
+use homing_proto::v1::database_client::DatabaseClient;
+use homing_rpc::{Dispatch, Dispatched, PeerChannel, Retry};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, debug_span};
+
+use super::{Home, failed, place_there};
+use crate::executor::{Responses, Site};
+use crate::report::AnsweredBy;
+use crate::{Database, Error, Result};
+
+/// How an interactive transaction begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    /// The first request; what it may take is set here.
+    pub(crate) request: proto::TransactRequest,
+
+    /// Until when the first request has to be answered.
+    pub(crate) step_deadline: Instant,
+
+    /// Until when the transaction has to be over.
+    pub(crate) deadline: Instant,
+}
+
+/// An open transaction: requests go there, and each has one response. Dropped, the transaction is rolled back.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    requests: mpsc::Sender<proto::TransactRequest>,
+    responses: Incoming,
+    /// Who runs it, for messages.
+    pub(crate) place: String,
+    pub(crate) answered_by: AnsweredBy,
+    pub(crate) attempts: u32,
+    /// The peer's, which knows how long the way is.
+    channel: Option<PeerChannel>,
+}
+
+#[derive(Debug)]
+enum Incoming {
+    Here(Responses),
+    There(Box<tonic::Streaming<proto::TransactResponse>>),
+}
+
+/// Why no response came.
+#[derive(Debug)]
+pub(crate) enum Silence {
+    /// The stream has ended.
+    Lost(String),
+
+    /// The deadline has passed.
+    TimedOut,
+}
+
+impl Home {
+    /// Begins an interactive transaction on the primary, and sends its first request. The response to that is still to
+    /// be received.
+    ///
+    /// # Errors
+    ///
+    /// Not sent: nothing can have been committed.
+    pub(crate) async fn transact(&self, opening: Opening) -> Result<Conversation> {
+        if let Some(database) = self.here() {
+            match self.transact_here(&database, opening.clone(), Site::Primary).await {
+                Err(error) if error.is_not_primary() => {}
+                outcome => return outcome,
+            }
+        }
+        let step_deadline = opening.step_deadline;
+        match self.transact_there(opening.clone()).instrument(debug_span!("forward")).await {
+            Err(error) if error.is_outcome_unknown() => Err(Error::not_sent(format!(
+                "{error}: it was to begin a transaction, which was not committed and is rolled back"
+            ))),
+            Err(error) if error.is_not_sent() && !error.is_misuse() => match self.promoted(step_deadline).await {
+                Some(member) => self.transact_here(member.database(), opening, Site::Primary).await,
+                None => Err(error),
+            },
+            outcome => outcome,
+        }
+    }
+
+    /// The same on the database here.
+    pub(crate) async fn transact_here(
+        &self,
+        database: &Database,
+        opening: Opening,
+        site: Site,
+    ) -> Result<Conversation> {
+        let place = match site {
+            Site::Primary => self.place_here(database),
+            Site::Any => format!("the database here, at {},", database.pool().address()),
+        };
+        let (requests, mut receiver) = mpsc::channel(REQUESTS);
+        let mut first = opening.request;
+        first.step_timeout_millis = millis_until(opening.step_deadline);
+        requests.try_send(first).expect("there is room for the first request");
+        let receiver = stream::poll_fn(move |context| receiver.poll_recv(context).map(|request| request.map(Ok)));
+        let responses = database.executor().transact(receiver, opening.deadline, site).await;
+        let responses = Incoming::Here(responses.map_err(|failure| failed(failure, &place))?);
+        Ok(Conversation { requests, responses, place, answered_by: AnsweredBy::Here, attempts: 0, channel: None })
+    }
+
+    async fn transact_there(&self, opening: Opening) -> Result<Conversation> {
+        let Opening { request, step_deadline, deadline } = opening;
+        self.rpc.check_size(&request)?;
+        let max_bytes = self.rpc.max_message_bytes();
+        let send = |channel: PeerChannel| {
+            let mut first = request.clone();
+            first.step_timeout_millis = millis(channel.server_time(step_deadline));
+            let mut client = DatabaseClient::new(channel.clone())
+                .max_decoding_message_size(max_bytes)
+                .max_encoding_message_size(max_bytes);
+            async move {
+                let (requests, mut receiver) = mpsc::channel(REQUESTS);
+                requests.try_send(first).expect("there is room for the first request");
+                let stream = stream::poll_fn(move |context| receiver.poll_recv(context));
+                let response = client.transact(stream).await?;
+                Ok(response.map(|responses| (requests, responses, channel)))
+            }
+        };
+        // What is never committed may be sent again.
+        let dispatch = Dispatch::new(step_deadline)
+            .with_retry(Retry::Always)
+            .with_operation("transaction")
+            .with_stream_deadline(deadline);
+        let Dispatched { response, peer, attempts, .. } =
+            self.rpc.dispatch(self.rpc.topology().primary_region(), dispatch, send).await?;
+        let (requests, responses, channel) = response;
+        Ok(Conversation {
+            requests,
+            responses: Incoming::There(Box::new(responses)),
+            place: place_there(&peer),
+            answered_by: AnsweredBy::Peer(peer),
+            attempts,
+            channel: Some(channel),
+        })
+    }
+}
+
+impl Conversation {
+    /// Sends a request that has to be answered by the deadline. Whether it left; if not, the stream has ended, and
+    /// [`receive`](Self::receive) may say why.
+    pub(crate) fn send(&self, mut request: proto::TransactRequest, deadline: Instant) -> bool {
+        request.step_timeout_millis = match &self.channel {
+            Some(channel) => millis(channel.server_time(deadline)),
+            None => millis_until(deadline),
+        };
+        // The one before was taken before it was answered.
+        self.requests.try_send(request).is_ok()
+    }
+
+    /// The next response.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no response is lost.
+    pub(crate) async fn receive(&mut self, deadline: Instant) -> Result<proto::TransactResponse, Silence> {
+        let received = match &mut self.responses {
+            Incoming::Here(responses) => {
+                let deadline = deadline + CANCELLATION;
+                timeout_at(deadline, async { Ok(responses.recv().await) }).await
+            }
+            Incoming::There(responses) => timeout_at(deadline, responses.message()).await,
+        };
+        match received {
+            Ok(Ok(Some(response))) => Ok(response),
+            Ok(Ok(None)) => Err(Silence::Lost("the stream has ended".into())),
+            Ok(Err(status)) => Err(Silence::Lost(status.message().into())),
+            Err(_) => Err(Silence::TimedOut),
+        }
+    }
+
+    /// Ends the transaction without a commit, and waits until it is rolled back.
+    pub(crate) async fn roll_back(self, deadline: Instant) {
+        let Self { requests, responses, .. } = self;
+        drop(requests);
+        let ended = async {
+            match responses {
+                Incoming::Here(mut responses) => while responses.recv().await.is_some() {},
+                Incoming::There(mut responses) => while let Ok(Some(_)) = responses.message().await {},
+            }
+        };
+        // Past it, dropping the stream has the same effect later.
+        let _ = timeout_at(deadline, ended).await;
+    }
+
+    pub(crate) fn is_here(&self) -> bool {
+        self.channel.is_none()
+    }
+}
+
+fn millis_until(deadline: Instant) -> u64 {
+    millis(deadline.saturating_duration_since(Instant::now()))
+}
+
+/// At least one: zero is no limit.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// There is one at a time.
+const REQUESTS: usize = 1;
+
+/// The executor here answers at the deadline, or as long after it as the database takes to cancel a statement.
+const CANCELLATION: Duration = Duration::from_secs(4);

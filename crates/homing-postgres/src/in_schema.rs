@@ -1,0 +1,115 @@
+//! A transaction in a schema: how a statement sees the tables of one tenant, without the pooled connection remembering.
+
+use std::pin::Pin;
+
+use futures_util::FutureExt;
+use futures_util::future::join3;
+use tokio_postgres::{Error, Statement};
+
+use crate::pool::Connection;
+use crate::scope::Schema;
+
+/// A transaction that begins with `SET LOCAL search_path`. Nothing is waited for: its beginning, the statements and its
+/// end are sent one behind the other.
+///
+/// Rolled back when dropped before its end was sent, so that the connection can go back to the pool at any time.
+pub(crate) struct InSchema<'a> {
+    connection: &'a Connection,
+    begin: Option<Begin<'a>>,
+    is_open: bool,
+}
+
+type Begin<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
+impl<'a> InSchema<'a> {
+    /// Sends the beginning. Whether there is such a schema is told by [`begun`](Self::begun); until then whatever is
+    /// sent behind it fails.
+    pub(crate) fn begin(connection: &'a Connection, schema: &'a Schema) -> Self {
+        let mut begin: Begin<'a> = Box::pin(connection.batch_execute(schema.begin()));
+        // The driver sends a message when its future is polled for the first time.
+        let begin = match begin.as_mut().now_or_never() {
+            Some(begun) => Box::pin(std::future::ready(begun)),
+            None => begin,
+        };
+        Self { connection, begin: Some(begin), is_open: true }
+    }
+
+    /// A statement, prepared in this transaction or, on this connection, in an earlier one of the same schema.
+    pub(crate) async fn statement(&mut self, schema: &Schema, sql: &str) -> Result<Statement, Error> {
+        match self.connection.statement(&schema.tagged(sql)).await {
+            Ok(statement) => Ok(statement),
+            Err(error) => Err(self.cause(error).await),
+        }
+    }
+
+    /// Whether the transaction has begun, in a schema that exists.
+    pub(crate) async fn begun(&mut self) -> Result<(), Error> {
+        match &mut self.begin {
+            Some(begin) => {
+                let begun = begin.await;
+                self.begin = None;
+                begun
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Why a statement failed: where the transaction never began, all that follows fails because of that.
+    pub(crate) async fn cause(&mut self, error: Error) -> Error {
+        self.begun().await.err().unwrap_or(error)
+    }
+
+    /// Runs the last statement, with the commit right behind it.
+    pub(crate) async fn finish<T, E: From<Error>>(mut self, last: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let begin = self.begin.take();
+        let begun = async move {
+            match begin {
+                Some(begin) => begin.await,
+                None => Ok(()),
+            }
+        };
+        // Polled in this order for the first time, which is when the last two are sent.
+        let (begun, output, committed) = join3(begun, last, self.commit()).await;
+        begun?;
+        let output = output?;
+        committed?;
+        Ok(output)
+    }
+
+    /// Waits until it has begun, and leaves its end to the caller.
+    pub(crate) async fn go_on(mut self) -> Result<(), Error> {
+        self.begun().await?;
+        self.is_open = false;
+        Ok(())
+    }
+
+    /// Commits; a transaction in which something failed is rolled back.
+    pub(crate) async fn commit(&mut self) -> Result<(), Error> {
+        self.is_open = false;
+        self.connection.batch_execute("COMMIT").await
+    }
+}
+
+impl Drop for InSchema<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            // Polled once it is sent, and nobody has to wait for the answer: whatever comes next on this connection comes
+            // after it.
+            let _ = self.connection.batch_execute("ROLLBACK").now_or_never();
+        }
+    }
+}
+
+impl std::fmt::Debug for InSchema<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InSchema").field("is_open", &self.is_open).finish_non_exhaustive()
+    }
+}
+
+/// Prepares a statement, in a schema if there is one.
+pub(crate) async fn prepare(connection: &Connection, schema: Option<&Schema>, sql: &str) -> Result<Statement, Error> {
+    match schema {
+        Some(schema) => InSchema::begin(connection, schema).statement(schema, sql).await,
+        None => connection.statement(sql).await,
+    }
+}

@@ -1,0 +1,246 @@
+//! [`Choose`], which replica a read goes to.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rand::seq::IteratorRandom;
+
+use super::Health;
+
+/// Which replica a read goes to, of those that are up and not too far behind.
+///
+/// A replica that has already replayed what the session has to see comes before one that would have to be waited for;
+/// with [`Nearest`](Self::Nearest) only where it is about as near.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Choose {
+    /// The one with the shortest round trip, as measured. Where several are about as near, any of them. In the primary
+    /// region the primary itself, which is never behind.
+    #[default]
+    Nearest,
+
+    /// Any: spreads the reads over all replicas. The primary itself is read from only where there is no replica.
+    Random,
+
+    /// The one that is behind the least, as far as is known. The primary itself is read from only where there is no
+    /// replica.
+    LeastLag,
+}
+
+/// What a choice goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) kind: Kind,
+    pub(super) health: Health,
+    pub(super) round_trip: Option<Duration>,
+    pub(super) lag: Option<Duration>,
+    /// Whether it is known to have what the session has to see.
+    pub(super) has_reached: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The primary that this node has been given as its own.
+    OwnPrimary,
+
+    /// A replica that was promoted, or another primary in the list.
+    Primary,
+
+    Replica,
+}
+
+/// What somebody wants of a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// One of those that are up and not too far behind.
+    Usable(Choose),
+
+    /// The same, by somebody for whom a wait was too long: whoever has reached the position, however far.
+    Reached(Choose),
+
+    /// One of these by name: that it is far behind is accepted.
+    ByHand(Choose),
+}
+
+/// The index of the candidate to use. Pure.
+pub(super) fn choose(candidates: &[Candidate], wish: Wish, rng: &mut impl Rng) -> Option<usize> {
+    let (choose, is_enough): (_, fn(Health) -> bool) = match wish {
+        Wish::Usable(choose) | Wish::Reached(choose) => (choose, |health| health == Health::Up),
+        Wish::ByHand(choose) => (choose, |health| health != Health::Down),
+    };
+    let usable = || candidates.iter().enumerate().filter(|(_, candidate)| is_enough(candidate.health));
+    let own = usable().find(|(_, candidate)| candidate.kind == Kind::OwnPrimary);
+    if let Some((index, _)) = own
+        && choose == Choose::Nearest
+    {
+        return Some(index);
+    }
+    // Next to the primary of its own, another primary is the same server by another name, or one that should not be.
+    let others = |candidate: &Candidate| match choose {
+        Choose::Nearest => true,
+        Choose::Random | Choose::LeastLag => candidate.kind == Kind::Replica,
+    };
+    let mut chosen: Vec<_> = usable().filter(|(_, candidate)| others(candidate)).collect();
+    if chosen.is_empty() {
+        return own.or_else(|| usable().next()).map(|(index, _)| index);
+    }
+    prefer_reached(&mut chosen, choose, matches!(wish, Wish::Reached(_)));
+    match choose {
+        Choose::Nearest => keep_nearest(&mut chosen),
+        Choose::Random => {}
+        Choose::LeastLag => keep_least_lag(&mut chosen),
+    }
+    chosen.into_iter().map(|(index, _)| index).choose(rng)
+}
+
+fn prefer_reached(chosen: &mut Vec<(usize, &Candidate)>, choose: Choose, at_any_distance: bool) {
+    let limit = match choose {
+        Choose::Nearest if !at_any_distance => shortest(chosen).map(|shortest| shortest + WORTH_A_WAIT),
+        _ => None,
+    };
+    let is_near = |candidate: &Candidate| match (limit, candidate.round_trip) {
+        (Some(limit), Some(round_trip)) => round_trip <= limit,
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    if chosen.iter().any(|(_, candidate)| candidate.has_reached && is_near(candidate)) {
+        chosen.retain(|(_, candidate)| candidate.has_reached && is_near(candidate));
+    }
+}
+
+/// All that are about as near as the nearest. One that was not measured yet counts only where none was.
+fn keep_nearest(chosen: &mut Vec<(usize, &Candidate)>) {
+    if let Some(shortest) = shortest(chosen) {
+        let limit = shortest + shortest / 4 + AS_NEAR;
+        chosen.retain(|(_, candidate)| candidate.round_trip.is_some_and(|round_trip| round_trip <= limit));
+    }
+}
+
+fn shortest(chosen: &[(usize, &Candidate)]) -> Option<Duration> {
+    chosen.iter().filter_map(|(_, candidate)| candidate.round_trip).min()
+}
+
+fn keep_least_lag(chosen: &mut Vec<(usize, &Candidate)>) {
+    let lag = |candidate: &Candidate| candidate.lag.unwrap_or(Duration::MAX);
+    let Some(least) = chosen.iter().map(|(_, candidate)| lag(candidate)).min() else { return };
+    chosen.retain(|(_, candidate)| lag(candidate) <= least);
+}
+
+/// Servers of one place differ by less than this, and by a quarter, from one moment to the next.
+const AS_NEAR: Duration = Duration::from_micros(500);
+
+/// Replay is usually milliseconds behind: waiting for the nearest is quicker than asking one that is farther than this.
+const WORTH_A_WAIT: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+
+    const UP: Candidate = Candidate {
+        kind: Kind::Replica,
+        health: Health::Up,
+        round_trip: None,
+        lag: Some(Duration::ZERO),
+        has_reached: false,
+    };
+
+    fn at(millis: u64) -> Candidate {
+        Candidate { round_trip: Some(Duration::from_millis(millis)), ..UP }
+    }
+
+    fn behind(millis: u64, candidate: Candidate) -> Candidate {
+        Candidate { lag: Some(Duration::from_millis(millis)), ..candidate }
+    }
+
+    fn reached(candidate: Candidate) -> Candidate {
+        Candidate { has_reached: true, ..candidate }
+    }
+
+    fn is(health: Health, candidate: Candidate) -> Candidate {
+        Candidate { health, ..candidate }
+    }
+
+    fn kind(kind: Kind, candidate: Candidate) -> Candidate {
+        Candidate { kind, ..candidate }
+    }
+
+    /// All that are chosen, given time.
+    #[track_caller]
+    fn check(candidates: &[Candidate], wish: Wish, expected: &[usize]) {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let mut chosen: Vec<_> = (0..200).filter_map(|_| choose(candidates, wish, &mut rng)).collect();
+        chosen.sort_unstable();
+        chosen.dedup();
+        assert_eq!(chosen, expected, "{wish:?} of {candidates:?}");
+    }
+
+    #[test]
+    fn the_nearest_is_the_one_with_the_shortest_round_trip() {
+        let nearest = Wish::Usable(Choose::Nearest);
+        check(&[], nearest, &[]);
+        check(&[UP], nearest, &[0]);
+        check(&[at(90), at(1), at(200)], nearest, &[1]);
+        check(&[at(90), UP], nearest, &[0]);
+        check(&[UP, UP], nearest, &[0, 1]);
+        check(&[at(100), at(110), at(130)], nearest, &[0, 1]);
+        check(&[behind(900, at(1)), at(90)], nearest, &[0]);
+    }
+
+    #[test]
+    fn random_is_any_replica_and_least_lag_the_one_that_is_behind_the_least() {
+        let farther = [at(90), behind(5, at(1)), at(200)];
+        check(&farther, Wish::Usable(Choose::Random), &[0, 1, 2]);
+        check(&farther, Wish::Usable(Choose::LeastLag), &[0, 2]);
+        let unknown = Candidate { lag: None, ..UP };
+        check(&[unknown, behind(900, UP)], Wish::Usable(Choose::LeastLag), &[1]);
+        check(&[unknown], Wish::Usable(Choose::LeastLag), &[0]);
+    }
+
+    #[test]
+    fn who_is_down_or_too_far_behind_is_left_out() {
+        for choose in [Choose::Nearest, Choose::Random, Choose::LeastLag] {
+            let candidates = [is(Health::Down, at(1)), is(Health::TooFarBehind, at(2)), at(90)];
+            check(&candidates, Wish::Usable(choose), &[2]);
+            check(&candidates[..2], Wish::Usable(choose), &[]);
+            check(&candidates[..2], Wish::ByHand(choose), &[1]);
+            check(&candidates[..1], Wish::ByHand(choose), &[]);
+        }
+    }
+
+    #[test]
+    fn who_has_reached_the_position_comes_first() {
+        let candidates = [at(1), reached(at(9)), reached(at(90))];
+        check(&candidates, Wish::Usable(Choose::Nearest), &[1]);
+        check(&candidates, Wish::Usable(Choose::Random), &[1, 2]);
+        check(&candidates, Wish::Usable(Choose::LeastLag), &[1, 2]);
+    }
+
+    #[test]
+    fn a_short_wait_for_the_nearest_is_better_than_a_long_way() {
+        let candidates = [at(1), reached(at(90))];
+        check(&candidates, Wish::Usable(Choose::Nearest), &[0]);
+        check(&candidates, Wish::Reached(Choose::Nearest), &[1]);
+        check(&[at(1), at(90)], Wish::Reached(Choose::Nearest), &[0]);
+    }
+
+    #[test]
+    fn the_primary_of_its_own_comes_first_unless_reads_are_to_be_spread() {
+        let candidates = [kind(Kind::OwnPrimary, UP), at(1), kind(Kind::Primary, at(1))];
+        check(&candidates, Wish::Usable(Choose::Nearest), &[0]);
+        check(&candidates, Wish::Usable(Choose::Random), &[1]);
+        check(&candidates, Wish::Usable(Choose::LeastLag), &[1]);
+        let without = [kind(Kind::OwnPrimary, UP), is(Health::Down, at(1))];
+        check(&without, Wish::Usable(Choose::Random), &[0]);
+    }
+
+    #[test]
+    fn a_promoted_replica_is_read_from_by_distance_and_spread_to_last() {
+        let candidates = [kind(Kind::Primary, at(90)), at(1)];
+        check(&candidates, Wish::Usable(Choose::Nearest), &[1]);
+        check(&candidates, Wish::Usable(Choose::Random), &[1]);
+        check(&candidates[..1], Wish::Usable(Choose::Random), &[0]);
+    }
+}

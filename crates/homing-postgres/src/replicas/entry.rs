@@ -1,0 +1,110 @@
+//! [`Entry`], one connection string of a set and when its names are to be resolved.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_rpc::Region;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::resolve::Resolved;
+use super::status::Origin;
+use super::{PRIMARY, Replica, ReplicaSettings};
+use crate::address::Address;
+use crate::failure::with_causes;
+use crate::{Config, Role};
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) number: u64,
+    pub(super) name: Arc<str>,
+    /// `None` for the primary next to this node.
+    pub(super) replica: Option<Replica>,
+    pub(super) config: Config,
+    /// The connection string, read.
+    pub(super) target: tokio_postgres::Config,
+    /// What follows for a server of this entry, should it be a primary.
+    pub(super) origin: Origin,
+    pub(super) was_resolved: bool,
+    pub(super) is_moving: bool,
+    pub(super) complained_of_duplicate: bool,
+    resolve_at: Option<Instant>,
+    is_resolving: bool,
+    /// Whether it has been logged that its names cannot be resolved.
+    complained: bool,
+}
+
+impl Entry {
+    /// The primary, which is connected to already.
+    pub(super) fn primary(number: u64, config: Config, now: Instant) -> Self {
+        let mut entry = Self::new(number, PRIMARY.into(), None, config, now);
+        entry.was_resolved = true;
+        entry
+    }
+
+    pub(super) fn replica(number: u64, replica: Replica, settings: &ReplicaSettings, now: Instant) -> Self {
+        let variable = format!("the replica {}", replica.name());
+        let mut config = Config::new(replica.url(), Role::Replica).with_variable(variable);
+        config.max_transactions = settings.max_transactions;
+        let is_elsewhere = match (replica.region(), &settings.region) {
+            (Some(region), Some(own)) => region != own,
+            _ => false,
+        };
+        let name = replica.shared_name();
+        let entry = Self::new(number, name, Some(replica), config.with_pool_size(settings.pool_size), now);
+        Self { origin: if is_elsewhere { Origin::Elsewhere } else { Origin::Here }, ..entry }
+    }
+
+    /// Asks for its addresses again, whatever was learned of them.
+    pub(super) fn resolve_again(&mut self, now: Instant) {
+        self.resolve_at = Some(now);
+    }
+
+    fn new(number: u64, name: Arc<str>, replica: Option<Replica>, config: Config, now: Instant) -> Self {
+        let target = Address::parse(&config.url, &config.variable).unwrap_or_default();
+        Self {
+            number,
+            name,
+            replica,
+            config,
+            target,
+            origin: Origin::OwnPrimary,
+            was_resolved: false,
+            is_moving: false,
+            complained_of_duplicate: false,
+            resolve_at: Some(now),
+            is_resolving: false,
+            complained: false,
+        }
+    }
+
+    pub(super) fn region(&self) -> Option<&Region> {
+        self.replica.as_ref().and_then(Replica::region)
+    }
+
+    /// When to resolve its names, if that is not under way.
+    pub(super) fn next_resolution(&self) -> Option<Instant> {
+        self.resolve_at.filter(|_| !self.is_resolving)
+    }
+
+    pub(super) fn begin_resolution(&mut self) {
+        self.is_resolving = true;
+    }
+
+    pub(super) fn end_resolution(&mut self, resolved: &Resolved, now: Instant) {
+        self.is_resolving = false;
+        self.was_resolved = true;
+        self.resolve_at = resolved.again_after.map(|pause| now + pause.max(SHORTEST_PAUSE));
+        match &resolved.failure {
+            Some(error) if !self.complained => {
+                let error = with_causes(error);
+                warn!(replica = %self.name, error, "a name cannot be resolved: what was known of it is kept");
+            }
+            _ => {}
+        }
+        self.complained = resolved.failure.is_some();
+    }
+}
+
+/// Names are never asked for without a pause.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,224 @@
+//! How far behind a replica is, from what is known of where the primary is. Pure: it is told the time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{Lsn, Position, Role, ServerState};
+
+/// The newest position that anybody has told of: writes, answers of the primary, and what any replica has received.
+///
+/// Nobody asks the primary for it. So a replica is behind what is known to exist: one that is cut off from the primary,
+/// on a node that hears nothing of the primary either, is not known to be behind.
+#[derive(Debug)]
+pub(super) struct Newest {
+    position: Option<Position>,
+    /// When it was known that the log goes that far, oldest first.
+    marks: VecDeque<Mark>,
+    /// Between two marks at least.
+    spacing: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Instant,
+    lsn: Lsn,
+}
+
+/// How far behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Behind {
+    /// `None` where nobody can tell.
+    pub(super) time: Option<Duration>,
+    /// `None` where nobody can tell: on another timeline numbers say nothing.
+    pub(super) bytes: Option<u64>,
+}
+
+impl Newest {
+    /// For limits of about this time.
+    pub(super) fn new(limit: Duration) -> Self {
+        let spacing = (limit / MARKS_WITHIN_THE_LIMIT).clamp(SHORTEST_SPACING, LONGEST_SPACING);
+        Self { position: None, marks: VecDeque::new(), spacing }
+    }
+
+    /// Somebody told of this position.
+    pub(super) fn hear(&mut self, position: Position, now: Instant) {
+        let Some(known) = self.position else {
+            return self.start_with(position, now);
+        };
+        if position.system_identifier != known.system_identifier || position.timeline > known.timeline {
+            return self.start_with(position, now);
+        }
+        if position.timeline < known.timeline || position.lsn <= known.lsn {
+            return;
+        }
+        self.position = Some(position);
+        if self.marks.back().is_none_or(|last| now.saturating_duration_since(last.at) >= self.spacing) {
+            if self.marks.len() == MOST_MARKS {
+                self.marks.pop_front();
+            }
+            self.marks.push_back(Mark { at: now, lsn: position.lsn });
+        }
+    }
+
+    /// A replica has received the log up to here. One of another cluster than the primary's has nothing to say.
+    pub(super) fn hear_of(&mut self, state: &ServerState, now: Instant) {
+        let lsn = state.received.map_or(state.position.lsn, |received| received.max(state.position.lsn));
+        let position = Position { lsn, ..state.position };
+        if self.position.is_none_or(|known| known.system_identifier == position.system_identifier) {
+            self.hear(position, now);
+        }
+    }
+
+    /// A later timeline, or another cluster: its numbers are others.
+    fn start_with(&mut self, position: Position, now: Instant) {
+        self.position = Some(position);
+        self.marks.clear();
+        self.marks.push_back(Mark { at: now, lsn: position.lsn });
+    }
+
+    /// How far behind a server of this state is, which was last seen with all that was known at `caught_up_at`.
+    pub(super) fn behind(&self, state: &ServerState, caught_up_at: Option<Instant>, now: Instant) -> Behind {
+        if state.role == Role::Primary {
+            return Behind { time: Some(Duration::ZERO), bytes: Some(0) };
+        }
+        let Some(newest) = self.position else { return Behind::default() };
+        let replayed = state.position;
+        if newest.system_identifier != replayed.system_identifier || newest.timeline < replayed.timeline {
+            return Behind::default();
+        }
+        let same_history = newest.timeline == replayed.timeline;
+        if same_history && newest.lsn <= replayed.lsn {
+            return Behind { time: Some(Duration::ZERO), bytes: Some(0) };
+        }
+        let bytes = same_history.then(|| u64::from(newest.lsn) - u64::from(replayed.lsn));
+        let first_missing = self.marks.iter().find(|mark| !same_history || mark.lsn > replayed.lsn);
+        let at_least = first_missing.map_or(Duration::ZERO, |mark| now.saturating_duration_since(mark.at));
+        // The age of the last replayed commit is no less than the lag; after a quiet hour it is an hour, though all was
+        // there a moment ago.
+        let since_caught_up = caught_up_at.map(|at| now.saturating_duration_since(at));
+        let at_most = [state.lag, since_caught_up].into_iter().flatten().min();
+        Behind { time: Some(at_most.unwrap_or(at_least).max(at_least)), bytes }
+    }
+}
+
+/// So that a lag near the limit is known to a few percent.
+const MARKS_WITHIN_THE_LIMIT: u32 = 32;
+
+/// Twice as many as are within the limit: who is that far behind is left out in any case.
+const MOST_MARKS: usize = 64;
+
+const SHORTEST_SPACING: Duration = Duration::from_millis(10);
+const LONGEST_SPACING: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(32);
+
+    fn position(timeline: u32, lsn: u64) -> Position {
+        Position { system_identifier: 7.into(), timeline: timeline.into(), lsn: lsn.into() }
+    }
+
+    fn replica(lsn: u64, age: Option<u64>) -> ServerState {
+        let state = ServerState::new(Role::Replica, position(1, lsn));
+        ServerState { lag: age.map(Duration::from_secs), ..state }
+    }
+
+    struct Known {
+        newest: Newest,
+        start: Instant,
+    }
+
+    impl Known {
+        fn new(heard: &[(u64, u64)]) -> Self {
+            let start = Instant::now();
+            let mut newest = Newest::new(LIMIT);
+            for (second, lsn) in heard {
+                newest.hear(position(1, *lsn), start + Duration::from_secs(*second));
+            }
+            Self { newest, start }
+        }
+
+        #[track_caller]
+        fn check(&self, state: ServerState, caught_up_at: Option<u64>, now: u64, expected: (Option<u64>, Option<u64>)) {
+            let at = |second| self.start + Duration::from_secs(second);
+            let behind = self.newest.behind(&state, caught_up_at.map(at), at(now));
+            assert_eq!((behind.time.map(|time| time.as_secs()), behind.bytes), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_can_tell_before_anything_was_heard() {
+        Known::new(&[]).check(replica(100, Some(90)), None, 100, (None, None));
+    }
+
+    #[test]
+    fn who_has_all_that_is_known_is_not_behind_however_old_its_last_commit() {
+        Known::new(&[(0, 100)]).check(replica(100, Some(3600)), None, 3600, (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn lag_is_the_age_of_the_first_thing_that_is_missing() {
+        let known = Known::new(&[(0, 100), (10, 200), (20, 300)]);
+        known.check(replica(100, None), None, 25, (Some(15), Some(200)));
+        known.check(replica(150, None), None, 25, (Some(15), Some(150)));
+        known.check(replica(200, None), None, 25, (Some(5), Some(100)));
+    }
+
+    #[test]
+    fn what_was_missed_before_anything_was_heard_shows_in_the_age_of_the_last_commit() {
+        Known::new(&[(0, 200)]).check(replica(100, Some(90)), None, 1, (Some(90), Some(100)));
+    }
+
+    #[test]
+    fn the_first_commit_after_a_quiet_hour_is_no_lag_of_an_hour() {
+        let known = Known::new(&[(0, 100), (3600, 200)]);
+        known.check(replica(100, Some(3600)), Some(3599), 3600, (Some(1), Some(100)));
+    }
+
+    #[test]
+    fn a_primary_is_never_behind() {
+        let primary = ServerState::new(Role::Primary, position(1, 50));
+        Known::new(&[(0, 100)]).check(primary, None, 9, (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn who_is_on_the_timeline_before_is_behind_since_the_switch_by_an_unknown_number() {
+        let mut known = Known::new(&[(0, 100), (10, 500)]);
+        known.newest.hear(position(2, 300), known.start + Duration::from_secs(20));
+        known.newest.hear(position(1, 900), known.start + Duration::from_secs(21));
+        known.check(replica(500, None), None, 25, (Some(5), None));
+    }
+
+    #[test]
+    fn what_a_replica_has_received_is_known_to_exist() {
+        let mut known = Known::new(&[(0, 100)]);
+        let state = ServerState { received: Some(300.into()), ..replica(100, Some(40)) };
+        known.newest.hear_of(&state, known.start);
+        known.check(state, None, 1, (Some(40), Some(200)));
+        let other = Position { system_identifier: 8.into(), ..position(1, 900) };
+        known.newest.hear_of(&ServerState::new(Role::Replica, other), known.start);
+        known.check(state, None, 1, (Some(40), Some(200)));
+    }
+
+    #[test]
+    fn another_cluster_says_nothing() {
+        let mut known = Known::new(&[(0, 100)]);
+        let other = Position { system_identifier: 8.into(), ..position(1, 9) };
+        known.newest.hear(other, known.start);
+        known.check(replica(50, Some(90)), None, 100, (None, None));
+    }
+
+    #[test]
+    fn marks_are_bounded_and_reach_as_far_as_the_limit() {
+        let heard: Vec<_> = (0..100_000).map(|step| (step / 100, step + 1)).collect();
+        let known = Known::new(&heard);
+        assert!(known.newest.marks.len() <= MOST_MARKS);
+        let now = 1000;
+        let behind = known.newest.behind(&replica(1, None), None, known.start + Duration::from_secs(now));
+        assert!(behind.time.unwrap() > LIMIT, "{behind:?}");
+    }
+}

@@ -1,0 +1,100 @@
+//! [`Resolver`], what the host names of a connection string stand for at this moment.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use homing_rpc::HostResolver;
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+use tokio_postgres::config::Host;
+
+use super::ReplicaSettings;
+use crate::address::Address;
+use crate::{Config, Database, Error, Result};
+
+#[derive(Debug)]
+pub(super) struct Resolver {
+    dns: Option<HostResolver>,
+    interval: Duration,
+}
+
+/// What the hosts of a connection string stand for.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) addresses: Vec<Address>,
+
+    /// A host about which nothing could be learned: what is known of it stays as it is.
+    pub(super) failure: Option<Error>,
+
+    /// When to ask again; `None` where there are no names to ask for.
+    pub(super) again_after: Option<Duration>,
+}
+
+impl Resolver {
+    pub(super) fn new(settings: &ReplicaSettings) -> Result<Self> {
+        let dns = settings.dns.as_ref().map(HostResolver::new).transpose();
+        let dns = dns.map_err(|error| Error::configuration(error.to_string()).with_source(error))?;
+        Ok(Self { dns, interval: settings.resolve_interval })
+    }
+
+    /// Connects to what the connection string stands for, as [`Database::connect`] does.
+    pub(super) async fn connect(&self, config: Config) -> Result<Database> {
+        let resolved = self.resolve(&Address::parse(&config.url, &config.variable)?).await;
+        match resolved.failure {
+            Some(error) if resolved.addresses.is_empty() => {
+                Err(Error::configuration(format!("{}: {error}", config.variable)).with_source(error))
+            }
+            _ => Database::connect_to_one_of(resolved.addresses, config).await,
+        }
+    }
+
+    /// Cancel safe.
+    pub(super) async fn resolve(&self, config: &tokio_postgres::Config) -> Resolved {
+        let mut resolved = Resolved { addresses: Vec::new(), failure: None, again_after: None };
+        for (host, port) in Address::targets(config) {
+            match host {
+                #[cfg(unix)]
+                Host::Unix(path) => resolved.addresses.push(Address::unix(config, &path, port)),
+                Host::Tcp(host) => match host.parse::<IpAddr>() {
+                    Ok(ip) => resolved.addresses.push(Address::tcp(config, &host, ip, port)),
+                    Err(_) => self.follow(config, &host, port, &mut resolved).await,
+                },
+            }
+        }
+        resolved
+    }
+
+    async fn follow(&self, config: &tokio_postgres::Config, host: &str, port: u16, resolved: &mut Resolved) {
+        let (found, again_after) = match &self.dns {
+            Some(dns) => match dns.resolve(host, port).await {
+                Ok(resolution) => (Ok(resolution.addresses), resolution.ttl),
+                Err(error) => (Err(Error::from(error)), self.interval),
+            },
+            None => (ask_the_system(host, port).await, self.interval),
+        };
+        resolved.again_after = Some(resolved.again_after.map_or(again_after, |known| known.min(again_after)));
+        match found {
+            Ok(addresses) if !addresses.is_empty() => {
+                resolved.addresses.extend(addresses.into_iter().map(|at| Address::tcp(config, host, at.ip(), port)));
+            }
+            Ok(_) => resolved.failure = Some(Error::not_sent(format!("the host {host} stands for no address"))),
+            Err(error) => {
+                let error = Error::not_sent(format!("the host {host} cannot be resolved")).with_source(error);
+                resolved.failure = Some(error);
+            }
+        }
+    }
+}
+
+async fn ask_the_system(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
+    let found = timeout(RESOLVE_TIMEOUT, lookup_host((host, port)))
+        .await
+        .map_err(|_| Error::not_sent("no answer in time"))?
+        .map_err(|error| Error::not_sent(error.to_string()))?;
+    let mut addresses: Vec<_> = found.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

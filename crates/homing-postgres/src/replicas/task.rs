@@ -1,0 +1,422 @@
+//! The task of a set of replicas.
+//!
+//! Spawned by [`Replicas::start`](super::Replicas::start). Owns what is known of each server; resolves host names when
+//! it is time, adds and removes servers, looks at them while reads are being made, and publishes a snapshot after each
+//! change. Ends when the last [`Replicas`](super::Replicas) is dropped, and what it has begun with it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{self, Instant};
+use tracing::{info, warn};
+
+use super::entry::Entry;
+use super::lag::Newest;
+use super::resolve::{Resolved, Resolver};
+use super::status::{Health, Origin};
+use super::usage::Usage;
+use super::watched::{Change, Watched};
+use super::{Replica, ReplicaList, ReplicaSettings, Snapshot};
+use crate::address::Address;
+use crate::database::CONNECT_TIMEOUT;
+use crate::failure::with_causes;
+use crate::pool::Server;
+use crate::{Database, Result, Role, ServerState};
+
+/// What the handles tell the task.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A server could not answer a read.
+    Suspect(u64),
+}
+
+/// What has been done.
+#[derive(Debug)]
+enum Done {
+    Resolved(u64, Resolved),
+    Introduced(u64, Result<(Server, Duration)>),
+    Looked(u64, Result<ServerState, String>),
+    /// The primary next to this node, by another address than before.
+    Moved(u64, Result<Database>),
+}
+
+pub(super) struct Task {
+    pub(super) list: watch::Receiver<Vec<Replica>>,
+    pub(super) is_list_open: bool,
+    pub(super) settings: ReplicaSettings,
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) publish: watch::Sender<Arc<Snapshot>>,
+    pub(super) messages: mpsc::Receiver<Message>,
+    pub(super) usage: Arc<Usage>,
+    pub(super) newest: Arc<Mutex<Newest>>,
+    /// In the order of the list; the primary next to this node first.
+    pub(super) entries: Vec<Entry>,
+    pub(super) servers: Vec<Watched>,
+    pub(super) rng: SmallRng,
+    pub(super) numbers: u64,
+    /// Told when all of the first list have been asked.
+    pub(super) ready: Option<oneshot::Sender<()>>,
+    jobs: JoinSet<Done>,
+}
+
+/// What a task begins with.
+pub(super) struct Parts {
+    pub(super) list: watch::Receiver<Vec<Replica>>,
+    pub(super) settings: ReplicaSettings,
+    pub(super) resolver: Resolver,
+    pub(super) publish: watch::Sender<Arc<Snapshot>>,
+    pub(super) messages: mpsc::Receiver<Message>,
+    pub(super) usage: Arc<Usage>,
+    pub(super) newest: Arc<Mutex<Newest>>,
+    pub(super) ready: oneshot::Sender<()>,
+}
+
+impl Task {
+    pub(super) fn new(parts: Parts, primary: Option<Database>) -> Self {
+        let mut task = Self {
+            list: parts.list,
+            is_list_open: true,
+            settings: parts.settings,
+            resolver: Arc::new(parts.resolver),
+            publish: parts.publish,
+            messages: parts.messages,
+            usage: parts.usage,
+            newest: parts.newest,
+            entries: Vec::new(),
+            servers: Vec::new(),
+            rng: rand::make_rng(),
+            numbers: 0,
+            ready: Some(parts.ready),
+            jobs: JoinSet::new(),
+        };
+        if let Some(database) = primary {
+            task.add_own_primary(database);
+        }
+        task.on_list();
+        task
+    }
+
+    pub(super) async fn run(mut self) {
+        let _last_words = LastWords;
+        loop {
+            let look_at = self.next_look();
+            let resolve_at = self.entries.iter().filter_map(Entry::next_resolution).min();
+            tokio::select! {
+                message = self.messages.recv() => match message {
+                    Some(message) => self.on_message(&message),
+                    None => return,
+                },
+                changed = self.list.changed(), if self.is_list_open => match changed {
+                    Ok(()) => self.on_list(),
+                    Err(_) => self.is_list_open = false,
+                },
+                Some(done) = self.jobs.join_next() => self.on_done(done),
+                () = until(resolve_at) => self.resolve(),
+                () = until(look_at) => self.look(),
+                () = self.usage.wanted() => {}
+            }
+        }
+    }
+
+    /// When to look next; `None` while no reads are being made.
+    fn next_look(&self) -> Option<Instant> {
+        let linger = (self.settings.look_interval * 2).max(SHORTEST_LINGER);
+        if !self.usage.is_current(linger) {
+            return None;
+        }
+        let waiting = self.servers.iter().filter(|server| server.is_worth_a_look() && !server.is_looked_at);
+        waiting.map(|server| server.look_at).min()
+    }
+
+    fn on_message(&mut self, message: &Message) {
+        let Message::Suspect(id) = message;
+        let now = Instant::now();
+        if let Some(server) = self.servers.iter_mut().find(|server| server.id == *id) {
+            server.suspect(now);
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn add_own_primary(&mut self, database: Database) {
+        let (entry, id, now) = (self.number(), self.number(), Instant::now());
+        let key = database.pool().address().key();
+        let mut server = Watched::new(id, entry, key, database.clone(), Origin::OwnPrimary, now);
+        server.is_known = true;
+        self.entries.push(Entry::primary(entry, database.config().clone(), now));
+        self.servers.push(server);
+        self.publish();
+    }
+
+    /// What stays in the list keeps its connections.
+    fn on_list(&mut self) {
+        let now = Instant::now();
+        let replicas = self.list.borrow_and_update().clone();
+        let mut known: Vec<_> = std::mem::take(&mut self.entries);
+        let mut entries: Vec<_> = known.extract_if(.., |entry| entry.replica.is_none()).collect();
+        for replica in replicas {
+            let same = known.iter().position(|entry| entry.replica.as_ref() == Some(&replica));
+            match same {
+                Some(index) => entries.push(known.swap_remove(index)),
+                None => {
+                    let number = self.number();
+                    entries.push(Entry::replica(number, replica, &self.settings, now));
+                }
+            }
+        }
+        self.entries = entries;
+        let kept: BTreeSet<_> = self.entries.iter().map(|entry| entry.number).collect();
+        self.servers.retain(|server| kept.contains(&server.entry));
+        // The one whose server it was may just have gone.
+        for entry in self.entries.iter_mut().filter(|entry| entry.complained_of_duplicate) {
+            entry.resolve_again(now);
+        }
+        self.changed();
+    }
+
+    fn resolve(&mut self) {
+        let now = Instant::now();
+        for entry in self.entries.iter_mut().filter(|entry| entry.next_resolution().is_some_and(|at| at <= now)) {
+            entry.begin_resolution();
+            let (number, resolver, config) = (entry.number, Arc::clone(&self.resolver), entry.target.clone());
+            self.jobs.spawn(async move { Done::Resolved(number, resolver.resolve(&config).await) });
+        }
+    }
+
+    fn look(&mut self) {
+        let now = Instant::now();
+        for server in &mut self.servers {
+            if server.is_worth_a_look() && !server.is_looked_at && server.look_at <= now {
+                server.is_looked_at = true;
+                let (id, tracker, limit) = (server.id, server.database.tracker().clone(), server.look_timeout());
+                self.jobs.spawn(async move {
+                    let state = match time::timeout(limit, tracker.look()).await {
+                        Ok(Ok(state)) => Ok(state),
+                        Ok(Err(error)) => Err(with_causes(&error)),
+                        Err(_) => Err(format!("no answer within {limit:?}")),
+                    };
+                    Done::Looked(id, state)
+                });
+            }
+        }
+    }
+
+    fn on_done(&mut self, done: Result<Done, JoinError>) {
+        match done {
+            Ok(Done::Resolved(entry, resolved)) => self.on_resolved(entry, resolved),
+            Ok(Done::Introduced(id, answer)) => self.on_introduced(id, answer),
+            Ok(Done::Looked(id, state)) => self.on_looked(id, state),
+            Ok(Done::Moved(entry, database)) => self.on_moved(entry, database),
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+
+    fn on_resolved(&mut self, number: u64, resolved: Resolved) {
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.number == number) else { return };
+        entry.end_resolution(&resolved, Instant::now());
+        let (is_primary, is_complete) = (entry.replica.is_none(), resolved.failure.is_none());
+        let keys: BTreeSet<_> = resolved.addresses.iter().map(Address::key).collect();
+        if is_primary {
+            self.follow_primary(number, resolved.addresses, &keys);
+        } else {
+            if is_complete {
+                self.servers.retain(|server| server.entry != number || keys.contains(&server.key));
+            }
+            for address in resolved.addresses {
+                self.add(number, address);
+            }
+        }
+        self.changed();
+    }
+
+    /// The name of the primary leads elsewhere now: so do we, once a primary answers there.
+    fn follow_primary(&mut self, number: u64, addresses: Vec<Address>, keys: &BTreeSet<String>) {
+        let here = self.servers.iter().find(|server| server.entry == number);
+        let entry = self.entries.iter_mut().find(|entry| entry.number == number);
+        let (Some(here), Some(entry)) = (here, entry) else { return };
+        if keys.contains(&here.key) || addresses.is_empty() || entry.is_moving {
+            return;
+        }
+        entry.is_moving = true;
+        let config = entry.config.clone();
+        self.jobs.spawn(async move { Done::Moved(number, Database::connect_to_one_of(addresses, config).await) });
+    }
+
+    fn on_moved(&mut self, number: u64, database: Result<Database>) {
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.number == number) else { return };
+        entry.is_moving = false;
+        let variable = entry.config.variable.clone();
+        match database {
+            Ok(database) => {
+                info!(variable, address = %database.pool().address(), "the primary has moved, and is followed");
+                self.servers.retain(|server| server.entry != number);
+                let (id, key) = (self.number(), database.pool().address().key());
+                let mut server = Watched::new(id, number, key, database, Origin::OwnPrimary, Instant::now());
+                server.is_known = true;
+                self.servers.insert(0, server);
+                self.publish();
+            }
+            Err(error) => {
+                let error = with_causes(&error);
+                warn!(variable, error, "the primary's name leads elsewhere, where no primary answers");
+            }
+        }
+    }
+
+    fn add(&mut self, number: u64, address: Address) {
+        let key = address.key();
+        if let Some(same) = self.servers.iter().find(|server| server.key == key) {
+            if same.entry != number {
+                self.complain_of_duplicate(number, &address);
+            }
+            return;
+        }
+        if self.servers.len() >= ReplicaList::MOST {
+            warn!(%address, most = ReplicaList::MOST, "too many replicas: this one is not used");
+            return;
+        }
+        let id = self.number();
+        let Some(entry) = self.entries.iter().find(|entry| entry.number == number) else { return };
+        let origin = entry.origin;
+        let database = Database::at(address, entry.config.clone());
+        let pool = database.pool().clone();
+        self.servers.push(Watched::new(id, number, key, database, origin, Instant::now()));
+        self.jobs.spawn(async move {
+            let deadline = Instant::now() + CONNECT_TIMEOUT;
+            let answer = async { Ok((pool.ask(deadline).await?, pool.round_trip(deadline).await?)) };
+            Done::Introduced(id, answer.await)
+        });
+    }
+
+    fn complain_of_duplicate(&mut self, number: u64, address: &Address) {
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.number == number) else { return };
+        if !std::mem::replace(&mut entry.complained_of_duplicate, true) {
+            warn!(replica = %entry.name, %address, "this server is already in use by another name: it is used once");
+        }
+    }
+
+    fn on_introduced(&mut self, id: u64, answer: Result<(Server, Duration)>) {
+        let Some(index) = self.servers.iter().position(|server| server.id == id) else { return };
+        let (server, error) = match answer {
+            Ok(answer) => (Some(answer), None),
+            Err(error) => (None, Some(error)),
+        };
+        let is_alias = server.is_some_and(|(server, _)| self.is_there_already(index, server));
+        let watched = &mut self.servers[index];
+        watched.introduce(server, Instant::now());
+        watched.is_alias = is_alias;
+        let address = watched.database.pool().address();
+        match (server, error) {
+            (Some(_), _) if is_alias => {
+                info!(%address, "this server is already in use by another address: it is used once");
+            }
+            (Some((Server { role: Role::Primary, .. }, _)), _) => {
+                warn!(%address, "one of the replicas is a primary: it is read from, and writes go to the primary region");
+            }
+            (Some(_), _) => info!(%address, "connected to a replica"),
+            (None, error) => {
+                let error = error.as_ref().map(|error| with_causes(error));
+                warn!(%address, error, "a replica does not answer: it is left out until it does");
+            }
+        }
+        self.changed();
+    }
+
+    /// A name may stand for two addresses of one server, as `localhost` does, and in the primary region for the primary.
+    fn is_there_already(&self, index: usize, server: Server) -> bool {
+        let entry = self.servers[index].entry;
+        let same = |(other, watched): (usize, &Watched)| match watched.origin {
+            Origin::OwnPrimary => watched.database.pool().server() == Some(server),
+            _ => other != index && watched.entry == entry && !watched.is_alias && watched.introduced == Some(server),
+        };
+        server.started_at != 0 && self.servers.iter().enumerate().any(same)
+    }
+
+    fn on_looked(&mut self, id: u64, state: Result<ServerState, String>) {
+        let now = Instant::now();
+        let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else { return };
+        server.is_looked_at = false;
+        let change = match &state {
+            Ok(state) => {
+                let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+                newest.hear_of(state, now);
+                server.answered(state, &newest, &self.settings, now)
+            }
+            Err(_) => server.did_not_answer(&self.settings, &mut self.rng, now),
+        };
+        if let Some(change) = change {
+            report(server, change, state.err());
+        }
+        self.publish();
+    }
+
+    /// Publishes what is known, and says so when all of the first list have been asked.
+    fn changed(&mut self) {
+        self.publish();
+        let resolved = self.entries.iter().all(|entry| entry.replica.is_none() || entry.was_resolved);
+        if resolved
+            && self.servers.iter().all(|server| server.is_known)
+            && let Some(ready) = self.ready.take()
+        {
+            // Who has gone in the meantime needs no answer.
+            let _ = ready.send(());
+        }
+    }
+
+    fn publish(&self) {
+        let mut members = Vec::new();
+        for entry in &self.entries {
+            let servers = || self.servers.iter().filter(|server| server.entry == entry.number && server.is_visible());
+            let is_only = servers().count() == 1;
+            for server in servers() {
+                let name = match is_only {
+                    true => Arc::clone(&entry.name),
+                    false => Arc::from(format!("{}/{}", entry.name, server.database.pool().address().authority())),
+                };
+                members.push(Arc::new(server.member(&entry.name, name, entry.region())));
+            }
+        }
+        self.publish.send_replace(Arc::new(Snapshot(members)));
+    }
+}
+
+fn report(server: &Watched, change: Change, error: Option<String>) {
+    let address = server.database.pool().address();
+    match change.to {
+        Health::Up => info!(%address, before = ?change.from, "the replica is back"),
+        Health::TooFarBehind => warn!(%address, "the replica is too far behind: it is left out until it has caught up"),
+        Health::Down => warn!(%address, error, "the replica does not answer: it is left out until it does"),
+    }
+}
+
+/// What is known of the replicas stays as it was: reads go on, and nobody comes back or is left out any more.
+struct LastWords;
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the task of the replicas panicked: restart the node");
+        }
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long looks go on after the last read, so that reads that come now and then find fresh knowledge.
+const SHORTEST_LINGER: Duration = Duration::from_secs(1);

@@ -1,0 +1,112 @@
+//! What a batch is made of: steps, and what they pass on to later ones.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_postgres::types::ToSql;
+
+/// A step of a [`Batch`](super::Batch), whose result is a `T`. What later steps refer to, and what its result is found
+/// by.
+pub struct Step<T> {
+    pub(super) batch: BatchId,
+    pub(super) index: usize,
+    name: Arc<str>,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T> Step<T> {
+    pub(super) fn new(batch: BatchId, index: usize, name: Arc<str>) -> Self {
+        Self { batch, index, name, result: PhantomData }
+    }
+
+    /// The name of the step.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The value that a column of the step's first row will have: a parameter for a later step. If the step returns no
+    /// row, the batch is rolled back.
+    ///
+    /// The column has to be of the type that the parameter has; where it is not, cast the parameter: `$1::int4`.
+    pub fn column(&self, column: impl Into<String>) -> Parameter<'static> {
+        Parameter(Kind::Column(ColumnOf { batch: self.batch, step: self.index, column: column.into() }))
+    }
+}
+
+impl<T> Clone for Step<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.batch, self.index, Arc::clone(&self.name))
+    }
+}
+
+impl<T> fmt::Debug for Step<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Step").field(&self.name).finish()
+    }
+}
+
+/// A parameter of a step: a value, or a column of an earlier step's row ([`Step::column`]).
+///
+/// Every value that PostgreSQL's driver can send becomes one by `into`; [`params!`](crate::params) makes a list.
+pub struct Parameter<'a>(pub(super) Kind<'a>);
+
+pub(super) enum Kind<'a> {
+    Value(Box<dyn ToSql + Send + Sync + 'a>),
+    Column(ColumnOf),
+}
+
+/// A column of a step's first row.
+#[derive(Debug, Clone)]
+pub(super) struct ColumnOf {
+    pub(super) batch: BatchId,
+    pub(super) step: usize,
+    pub(super) column: String,
+}
+
+impl<'a, T: ToSql + Send + Sync + 'a> From<T> for Parameter<'a> {
+    fn from(value: T) -> Self {
+        Self(Kind::Value(Box::new(value)))
+    }
+}
+
+impl fmt::Debug for Parameter<'_> {
+    /// Never the value, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Value(_) => f.write_str("Value"),
+            Kind::Column(column) => column.fmt(f),
+        }
+    }
+}
+
+/// The parameters of a step: `params![7, name, author.column("id")]`.
+///
+/// ```
+/// # use homing_postgres::{Batch, Result, params};
+/// # fn example() -> Result<()> {
+/// let mut batch = Batch::new();
+/// let author = batch.query_one("author", "insert into authors (name) values ($1) returning id", params!["Ada"])?;
+/// batch.execute("counter", "update counters set n = n + $1 where author = $2", params![1_i64, author.column("id")])?;
+/// # Ok(())
+/// # }
+/// # example().unwrap();
+/// ```
+#[macro_export]
+macro_rules! params {
+    ($($parameter:expr),* $(,)?) => {
+        ::std::vec![$($crate::Parameter::from($parameter)),*]
+    };
+}
+
+/// Which batch a step belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BatchId(u64);
+
+impl BatchId {
+    pub(super) fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,55 @@
+//! Changing many rows at once.
+
+use super::Repo;
+use super::statement::Parameters;
+use crate::{Entity, Error, Result, entity_sql, sql};
+
+/// # Many rows at once
+///
+/// Assignments and conditions are SQL with parameters, numbered through both: `$1` in the first is the same value as `$1`
+/// in the second. An empty condition means every row.
+impl Repo {
+    /// Changes the rows that `suffix` leaves. Returns how many there were.
+    ///
+    /// ```no_run
+    /// # use homing_postgres::{Entity, Repo, Result};
+    /// # async fn example<User: Entity>(repo: Repo) -> Result<()> {
+    /// let birthdays = repo.update_all::<User>("age = age + $1", "where name like $2", &[&1, &"A%"]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Misuse if `set` is empty. See [`Error`] for the others.
+    pub async fn update_all<T: Entity>(&self, set: &str, suffix: &str, parameters: &Parameters<'_>) -> Result<u64> {
+        if set.trim().is_empty() {
+            return Err(Error::misuse("update_all sets nothing: give it assignments such as \"age = age + 1\""));
+        }
+        let statement = entity_sql::update_all::<T>(set, suffix);
+        self.change("update_all", &statement, parameters).await
+    }
+
+    /// Deletes the rows that `suffix` leaves. Returns how many there were.
+    ///
+    /// ```no_run
+    /// # use homing_postgres::{Entity, Repo, Result};
+    /// # async fn example<User: Entity>(repo: Repo) -> Result<()> {
+    /// let gone = repo.delete_all::<User>("where age > $1", &[&130]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn delete_all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<u64> {
+        self.change("delete_all", &entity_sql::delete_all::<T>(suffix), parameters).await
+    }
+
+    async fn change(&self, operation: &'static str, statement: &str, parameters: &Parameters<'_>) -> Result<u64> {
+        // It goes to the primary in any case; what a pooled connection cannot keep is refused all the same.
+        sql::destination(statement)?;
+        self.write(operation, statement, parameters, |output| Ok(output.rows_affected)).await
+    }
+}

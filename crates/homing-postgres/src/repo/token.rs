@@ -1,0 +1,259 @@
+//! The session of a handle, on its way to another node and from there.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Repo;
+use crate::home::Effect;
+use crate::scope::DatabaseName;
+use crate::session::{Seen, Session};
+use crate::token::{foreign, key};
+use crate::{Database, Error, Position, Result, SystemIdentifier, Token};
+
+/// # Tokens
+///
+/// A session lives in one process. A token takes it to another: the next request of the same user may be served by
+/// another node and sees what this one wrote and read all the same.
+impl Repo {
+    /// What this session has to see, in all databases. A session that has done nothing gives a token that asks for
+    /// nothing.
+    ///
+    /// Where the session has read from a replica since the last token, the replica is asked once how far it is; writes
+    /// need no question.
+    ///
+    /// # Errors
+    ///
+    /// Not sent: neither that replica nor the primary could be asked how far the session has read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn token(&self) -> Result<Token> {
+        let mut positions = Vec::new();
+        for database in self.session.databases() {
+            let repo = self.with_database(database.as_str())?.without_schema();
+            repo.settle_reads(None).await?;
+            positions.extend(repo.session.wanted().map(|wanted| (database, wanted.position)));
+        }
+        Ok(Token::seal(&positions, &key(self.rpc_client())))
+    }
+
+    /// As [`token`](Self::token), without asking anybody: what this session wrote, and what it was told by the primary.
+    /// What it has only read from a replica is left out.
+    pub fn token_of_writes(&self) -> Token {
+        let known = |database: DatabaseName| {
+            let wanted = self.session.of(&database).wanted()?;
+            Some((database, wanted.position))
+        };
+        let positions: Vec<_> = self.session.databases().into_iter().filter_map(known).collect();
+        Token::seal(&positions, &key(self.rpc_client()))
+    }
+
+    /// A handle with a session of its own, which has to see what the token says and what this handle has to see by now.
+    ///
+    /// ```no_run
+    /// # fn example(repo: homing_postgres::Repo, cookie: Option<String>) -> homing_postgres::Result<()> {
+    /// let repo = match cookie {
+    ///     Some(token) => match repo.with_token(token) {
+    ///         Err(error) if error.is_token_refused() => repo.session(), // from a former deployment, or forged
+    ///         repo => repo?,
+    ///     },
+    ///     None => repo.session(),
+    /// };
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A position that was lost in a failover cannot be waited for: reads are answered by the primary until the session
+    /// has moved on, or refused, as [`OnLag`](crate::OnLag) says.
+    ///
+    /// # Errors
+    ///
+    /// [`is_token_refused`](Error::is_token_refused): it was changed, cut off, made with another secret or by a build
+    /// with other tokens, or it is of a database or a cluster that this node does not have. Where the cluster here is
+    /// not known yet, the first read says so.
+    pub fn with_token(&self, token: impl AsRef<str>) -> Result<Self> {
+        self.adopt(token.as_ref(), Session::import)
+    }
+
+    /// As [`with_token`](Self::with_token), for a token that comes from a stranger, who cannot do anything about it:
+    /// where the first read finds that it is of another cluster, it is as if there had been none.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_token`](Self::with_token), but never later than this.
+    pub fn with_offered_token(&self, token: impl AsRef<str>) -> Result<Self> {
+        self.adopt(token.as_ref(), Session::offer)
+    }
+
+    fn adopt(&self, token: &str, adopt: fn(&Session, Position)) -> Result<Self> {
+        let rpc = self.rpc_client();
+        let positions = Token::open(token, &key(rpc), rpc.secret().is_some())?;
+        for (database, position) in &positions {
+            self.check_known(database, *position)?;
+        }
+        let repo = Self { session: self.session.forked(), ..self.clone() };
+        for (database, position) in positions {
+            adopt(&repo.session.of(&database), position);
+        }
+        Ok(repo)
+    }
+
+    /// Asks how far those servers were that this session has read from, other than `here`, so that nothing older is read
+    /// afterwards. Nothing is asked where there are none.
+    pub(super) async fn settle_reads(&self, here: Option<&Database>) -> Result<()> {
+        for seen in self.session.seen_elsewhere(here) {
+            let position = match ask(&seen).await {
+                Some(position) => position,
+                // Nothing that anybody has read anywhere is newer than this.
+                None => self.ask_primary().await?,
+            };
+            self.session.settle(&seen, position);
+        }
+        Ok(())
+    }
+
+    /// Refuses what a read has seen elsewhere, if it is not of the cluster that a token asked for.
+    pub(super) fn check_cluster(&self, position: Position) -> Result<()> {
+        let wanted = self.session.wanted().filter(|_| self.session.is_imported());
+        if wanted.is_some_and(|wanted| wanted.position.system_identifier != position.system_identifier)
+            && !self.session.decline()
+        {
+            return Err(foreign(self.database_name()));
+        }
+        Ok(())
+    }
+
+    fn check_known(&self, database: &DatabaseName, position: Position) -> Result<()> {
+        let Ok(repo) = self.with_database(database.as_str()) else {
+            return Err(Error::token_refused(format!(
+                "the token is of the database {:?}, which this node does not have: see HOMING_DATABASES",
+                database.as_str()
+            )));
+        };
+        match repo.known_cluster() {
+            Some(known) if known != position.system_identifier => Err(foreign(database.as_str())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The cluster, as far as anybody here has heard of it.
+    fn known_cluster(&self) -> Option<SystemIdentifier> {
+        let here = self.home().database().and_then(|database| database.pool().server());
+        let here = here.map(|server| server.system_identifier);
+        here.or_else(|| Some(self.session.wanted()?.position.system_identifier))
+    }
+
+    async fn ask_primary(&self) -> Result<Position> {
+        let anywhere = self.without_schema();
+        let (executed, _) = anywhere.execute_on_primary(&[("select 1", &[])], Effect::Reads).await?;
+        executed.position.ok_or_else(|| Error::not_sent("the primary did not say how far it is"))
+    }
+}
+
+async fn ask(seen: &Seen) -> Option<Position> {
+    let server = seen.server()?;
+    let state = timeout(ASK_TIMEOUT, server.tracker().look()).await.ok()?.ok()?;
+    Some(state.position)
+}
+
+/// How long a server may take to say how far it is; the first question opens a connection. After that the primary is
+/// asked, which takes about as long.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use homing_rpc::{Region, Rpc, Server, ServerHandle, StaticPeers, Topology};
+    use homing_testbed::Postgres;
+
+    use super::*;
+    use crate::{AnsweredBy, Config, Databases, Options, Role};
+
+    /// A primary that is served to peers, and two replicas of it.
+    struct Three {
+        primary: Postgres,
+        replicas: [Postgres; 2],
+        rpc: Rpc,
+        _server: ServerHandle,
+    }
+
+    impl Three {
+        async fn start() -> Self {
+            let primary = Postgres::options().with_name("iad").start().await.unwrap();
+            primary.connect().await.unwrap().batch_execute("create table notes (text text)").await.unwrap();
+            let replica = |name: &'static str| Postgres::options().with_name(name).start_replica_of(&primary);
+            let replicas = [replica("syd").await.unwrap(), replica("mel").await.unwrap()];
+            for replica in &replicas {
+                replica.caught_up_with(&primary).await.unwrap();
+            }
+            let region = |name| Region::new(name).unwrap();
+            let database = Database::connect(Config::new(primary.url(), Role::Primary)).await.unwrap();
+            let databases = Databases::new().with("", database).unwrap();
+            let server = Server::builder(Topology::new(region("iad"), region("iad")))
+                .listen(([127, 0, 0, 1], 0).into())
+                .service(databases.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
+            let server = server.start().await.unwrap();
+            let peers = StaticPeers::none().with_region(region("iad"), [server.local_addr()]);
+            let rpc = Rpc::builder(Topology::new(region("syd"), region("iad"))).discover(std::sync::Arc::new(peers));
+            Self { primary, replicas, rpc: rpc.build(), _server: server }
+        }
+
+        /// A handle for each replica; they share a session.
+        async fn handles(&self) -> [Repo; 2] {
+            let mut handles = Vec::new();
+            for replica in &self.replicas {
+                let database = Database::connect(Config::new(replica.url(), Role::Replica)).await.unwrap();
+                let options = Options::default().with_replay_timeout(Duration::from_millis(200));
+                handles.push(Repo::new(self.rpc.clone(), Some(database), options));
+            }
+            let [first, second] = <[Repo; 2]>::try_from(handles).unwrap();
+            let second = Repo { session: first.session.clone(), ..second };
+            [first, second]
+        }
+    }
+
+    async fn notes(repo: &Repo) -> usize {
+        repo.query("select text from notes", &[]).await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn a_read_through_another_replica_is_not_older() {
+        let three = Three::start().await;
+        let [fresh, stale] = &three.replicas;
+        let (here, there) = (three.handles().await, three.handles().await);
+        stale.pause_replay().await.unwrap();
+        let client = three.primary.connect().await.unwrap();
+        client.batch_execute("insert into notes values ('first')").await.unwrap();
+        fresh.caught_up_with(&three.primary).await.unwrap();
+
+        assert_eq!(notes(&here[1]).await, 0);
+        assert_eq!(notes(&here[0]).await, 1);
+        assert_eq!(notes(&here[1]).await, 1);
+        assert_eq!(notes(&here[1].session()).await, 0);
+
+        // The replica of the earlier read is gone by now.
+        assert_eq!(notes(&there[0]).await, 1);
+        fresh.kill().await.unwrap();
+        assert_eq!(notes(&there[1]).await, 1);
+
+        stale.resume_replay().await.unwrap();
+        stale.caught_up_with(&three.primary).await.unwrap();
+        let (sender, reports) = std::sync::mpsc::channel();
+        let back = there[1].with_observer(move |report| sender.send(report.answered_by.clone()).unwrap());
+        assert_eq!(notes(&back).await, 1);
+        assert_eq!(reports.recv().unwrap(), AnsweredBy::Here);
+    }
+
+    #[tokio::test]
+    async fn a_read_through_the_same_replica_asks_nothing() {
+        let three = Three::start().await;
+        let [handle, _] = three.handles().await;
+        assert_eq!(notes(&handle).await, 0);
+        assert_eq!(notes(&handle).await, 0);
+        assert_eq!(handle.session.wanted(), None);
+        assert!(handle.database().unwrap().tracker().state().borrow().is_none());
+        handle.token().await.unwrap();
+        assert!(handle.session.wanted().is_some());
+    }
+}

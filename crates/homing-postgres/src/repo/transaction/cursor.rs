@@ -1,0 +1,89 @@
+//! A stream in a transaction: a cursor, fetched from as its rows are taken.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use homing_proto::v1 as proto;
+use proto::transact_request::Step as Asked;
+use proto::transact_response::Outcome;
+
+use super::statements::Intent;
+use crate::home::Executed;
+use crate::repo::statement::Parameters;
+use crate::repo::write::outputs;
+use crate::shape::Shape;
+use crate::sql::{self, Destination};
+use crate::transaction::Handle;
+use crate::{Error, Repo, Result, Row, RowStream};
+
+impl Repo {
+    /// Opens a cursor within the transaction of this handle. It is closed with the transaction.
+    pub(in crate::repo) async fn open_cursor(
+        &self,
+        handle: &Handle,
+        operation: &'static str,
+        sql: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<RowStream> {
+        let transaction = handle.transaction()?;
+        if sql::destination_in_transaction(sql)? == Destination::Primary {
+            return Err(Error::misuse(
+                "a stream in a transaction cannot lock or write: use query for a statement that does",
+            ));
+        }
+        let name = transaction.next_cursor();
+        // On a line of its own: the statement may end with a comment.
+        let declare = format!("declare {name} no scroll cursor for\n{sql}\n");
+        self.run_within(handle, operation, &[(&declare, parameters)], Intent::Unknown).await?;
+        let shape = self.shape_within(handle, sql).await?;
+        let columns = shape.columns.clone();
+        let cursor = Cursor { repo: self.clone(), handle: handle.clone(), name, shape, rows: FIRST_ROWS };
+        let rows = stream::try_unfold(Some(cursor), |cursor| async move {
+            let Some(mut cursor) = cursor else { return Ok(None) };
+            let (rows, last) = cursor.fetch().await?;
+            Ok::<_, Error>(Some((rows, (!last).then_some(cursor))))
+        });
+        let rows = rows.map_ok(|rows| stream::iter(rows.into_iter().map(Ok))).try_flatten().boxed();
+        Ok(RowStream::new(columns, rows))
+    }
+}
+
+struct Cursor {
+    repo: Repo,
+    handle: Handle,
+    name: String,
+    shape: Shape,
+    /// How many to fetch next.
+    rows: usize,
+}
+
+impl Cursor {
+    /// The next rows, and whether they are the last ones.
+    async fn fetch(&mut self) -> Result<(Vec<Row>, bool)> {
+        let transaction = self.handle.transaction()?;
+        let asked = self.rows;
+        // Not remembered: the same words mean another statement in the next transaction.
+        let statement = proto::Statement {
+            sql: format!("fetch forward {asked} from {}", self.name),
+            column_types: self.shape.column_oids(),
+            ..proto::Statement::default()
+        };
+        let list = proto::StatementList { statements: vec![statement] };
+        let answer = self.repo.exchange(&transaction, self.handle.level, Asked::Run(list)).await?;
+        let Outcome::Results(proto::StatementResults { results, rows_dropped }) = answer.outcome else {
+            return Err(Error::decode("the primary answered a statement in a way that this build cannot read"));
+        };
+        let bytes: usize = results.iter().flat_map(|result| &result.rows).map(|row| row.len()).sum();
+        let executed = Executed { results, rows_dropped, position: None, trip: answer.trip };
+        let rows = outputs(executed, std::slice::from_ref(&self.shape))?.remove(0).rows;
+        let last = rows.len() < asked;
+        self.rows = (CHUNK_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, MOST_ROWS);
+        Ok((rows, last))
+    }
+}
+
+/// What rows are like is not known yet.
+const FIRST_ROWS: usize = 64;
+
+/// What a fetch should bring, by the rows of the one before: few round trips, and far below what a message may hold.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+const MOST_ROWS: usize = 8192;

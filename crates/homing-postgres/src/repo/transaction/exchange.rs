@@ -1,0 +1,330 @@
+//! One request of a transaction and its response.
+
+use std::time::Duration;
+
+use homing_proto::v1 as proto;
+use proto::transact_request::Step as Asked;
+use proto::transact_response::Outcome;
+use proto::transaction_ended::Cause;
+use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
+use tracing::debug;
+
+use crate::executor::Site;
+use crate::home::{Conversation, Opening, Silence, Trip, rejected};
+use crate::report::AnsweredBy;
+use crate::transaction::{Aborted, LevelId, Line, Transaction, lost, over, read_only};
+use crate::{Error, Isolation, Position, Repo, Result, Role};
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) outcome: Outcome,
+    pub(super) trip: Trip,
+}
+
+impl Repo {
+    /// Sends a step and returns its results; whatever else comes back is an error, and noted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the step may be executed or not: the transaction, or the level, is aborted.
+    pub(super) async fn exchange(&self, transaction: &Transaction, level: LevelId, step: Asked) -> Result<Answer> {
+        tokio::select! {
+            // What has ended is not to be used, whatever has come back.
+            biased;
+            () = transaction.ended() => Err(over()),
+            answer = self.exchange_in_turn(transaction, level, step) => answer,
+        }
+    }
+
+    /// Sends the commit. `None` where nothing was executed.
+    pub(super) async fn exchange_commit(&self, transaction: &Transaction) -> Result<Option<(Option<Position>, Trip)>> {
+        let mut line = transaction.line.lock().await;
+        let line = std::mem::replace(&mut *line, Line::Closed);
+        // A call of a task that the closure has left behind may have failed in the meantime.
+        transaction.levels().check_failure()?;
+        match line {
+            Line::Unopened => Ok(None),
+            Line::Opening => Err(lost("a call was dropped while it was begun")),
+            Line::Closed => Err(lost("it has ended before")),
+            Line::Open { conversation, outstanding } => {
+                if transaction.deadline <= Instant::now() {
+                    return Err(too_late(transaction));
+                }
+                let deadline = self.step_deadline(transaction);
+                send_commit(transaction, conversation, outstanding, deadline).await.map(Some)
+            }
+        }
+    }
+
+    /// Ends it without a commit, and waits for that, as long as a call may take.
+    pub(super) async fn roll_back(&self, transaction: &Transaction) {
+        // Whoever waits for an answer in a task that the closure has left behind lets go of the line.
+        transaction.end();
+        let deadline = Instant::now() + self.options.call_timeout;
+        let Ok(mut line) = tokio::time::timeout_at(deadline, transaction.line.lock()).await else { return };
+        if let Line::Open { conversation, .. } = std::mem::replace(&mut *line, Line::Closed) {
+            conversation.roll_back(deadline).await;
+        }
+    }
+
+    async fn exchange_in_turn(&self, transaction: &Transaction, level: LevelId, step: Asked) -> Result<Answer> {
+        let mut line = transaction.line.lock().await;
+        transaction.levels().check(level)?;
+        let schema = self.schema().unwrap_or_default().to_owned();
+        let request = proto::TransactRequest { step: Some(step), schema, ..proto::TransactRequest::default() };
+        self.rpc_client().check_size(&request)?;
+        let interruption = Interruption(Some(transaction));
+        let answer = self.converse(transaction, &mut line, request).await;
+        interruption.did_not_happen();
+        if transaction.levels().is_failed_for_good() {
+            *line = Line::Closed;
+        }
+        answer
+    }
+
+    async fn converse(
+        &self,
+        transaction: &Transaction,
+        line: &mut Line,
+        request: proto::TransactRequest,
+    ) -> Result<Answer> {
+        let started = Instant::now();
+        if started >= transaction.deadline {
+            return Err(fatal(transaction, too_late(transaction)));
+        }
+        let deadline = match line {
+            Line::Unopened => self.begin(transaction, line, request).await?,
+            Line::Open { conversation, outstanding } => {
+                let deadline = self.step_deadline(transaction);
+                if *outstanding {
+                    let dropped = receive(transaction, conversation, deadline).await?;
+                    check_going_on(transaction, dropped, &conversation.place)?;
+                }
+                let savepoints = transaction.levels().take_pending();
+                *outstanding = true;
+                // Where it did not leave, the response says why.
+                conversation.send(proto::TransactRequest { savepoints, ..request }, deadline);
+                deadline
+            }
+            Line::Opening => return Err(fatal(transaction, lost("a call was dropped while it was begun"))),
+            Line::Closed => return Err(fatal(transaction, lost("it has ended before"))),
+        };
+        let Line::Open { conversation, outstanding } = line else { return Err(lost("it has ended")) };
+        let response = receive(transaction, conversation, deadline).await?;
+        *outstanding = false;
+        let trip = trip(conversation, started, response.execute_micros);
+        let outcome = check_going_on(transaction, response, &conversation.place)?;
+        match outcome {
+            Outcome::Rejection(rejection) => {
+                let error = refused(transaction, rejection, &conversation.place);
+                transaction.levels().fail(Aborted::by(&error));
+                Err(error)
+            }
+            Outcome::Stale(stale) => Err(Error::stale(stale.message)),
+            outcome => Ok(Answer { outcome, trip }),
+        }
+    }
+
+    /// Begins the transaction with its first request. Until when that has to be answered.
+    async fn begin(
+        &self,
+        transaction: &Transaction,
+        line: &mut Line,
+        mut request: proto::TransactRequest,
+    ) -> Result<Instant> {
+        let savepoints = transaction.levels().take_pending();
+        request.begin = Some(transaction.begin(self.database_name()));
+        request.savepoints.clone_from(&savepoints);
+        *line = Line::Opening;
+        match self.open(transaction, request).await {
+            Ok((conversation, deadline)) => {
+                transaction.note_where(conversation.is_here());
+                *line = Line::Open { conversation, outstanding: true };
+                Ok(deadline)
+            }
+            Err(error) => {
+                *line = Line::Unopened;
+                transaction.levels().put_back(savepoints);
+                Err(error)
+            }
+        }
+    }
+
+    /// A snapshot is taken here, if the database here has what the session has to see; everything else on the primary.
+    async fn open(
+        &self,
+        transaction: &Transaction,
+        request: proto::TransactRequest,
+    ) -> Result<(Conversation, Instant)> {
+        if transaction.is_read_only()
+            && transaction.options.isolation != Isolation::Serializable
+            && let Some(member) = self.current_here(&[]).await?
+        {
+            let database = member.database();
+            let opening = self.opening(transaction, request.clone());
+            let deadline = opening.step_deadline;
+            match self.home().transact_here(database, opening, Site::Any).await {
+                Err(error)
+                    if database.role() != Some(Role::Primary) && error.is_not_sent() && !error.is_overloaded() =>
+                {
+                    debug!(%error, "the replica here cannot answer");
+                }
+                outcome => return Ok((outcome?, deadline)),
+            }
+        }
+        let opening = self.opening(transaction, request);
+        let deadline = opening.step_deadline;
+        Ok((self.home().transact(opening).await?, deadline))
+    }
+
+    fn opening(&self, transaction: &Transaction, request: proto::TransactRequest) -> Opening {
+        Opening { request, step_deadline: self.step_deadline(transaction), deadline: transaction.deadline }
+    }
+
+    fn step_deadline(&self, transaction: &Transaction) -> Instant {
+        transaction.deadline.min(Instant::now() + self.options.call_timeout)
+    }
+}
+
+/// Marks the transaction if a call is dropped in the middle.
+struct Interruption<'a>(Option<&'a Transaction>);
+
+impl Interruption<'_> {
+    fn did_not_happen(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Interruption<'_> {
+    fn drop(&mut self) {
+        if let Some(transaction) = self.0 {
+            transaction.levels().fail(Aborted::because("a call was dropped before its answer came"));
+        }
+    }
+}
+
+async fn send_commit(
+    transaction: &Transaction,
+    mut conversation: Conversation,
+    outstanding: bool,
+    deadline: Instant,
+) -> Result<(Option<Position>, Trip)> {
+    let started = Instant::now();
+    if outstanding {
+        let dropped = receive(transaction, &mut conversation, deadline).await?;
+        check_going_on(transaction, dropped, &conversation.place)?;
+    }
+    let savepoints = transaction.levels().take_pending();
+    let step = Some(Asked::Commit(proto::CommitTransaction {}));
+    let sent = conversation.send(proto::TransactRequest { savepoints, step, ..Default::default() }, deadline);
+    let place = conversation.place.clone();
+    let response = match conversation.receive(deadline).await {
+        Ok(response) => response,
+        Err(silence) if sent => return Err(unknown(&place, &silence)),
+        Err(silence) => return Err(lost(silent(&place, &silence))),
+    };
+    let trip = trip(&conversation, started, response.execute_micros);
+    match response.outcome {
+        Some(Outcome::Committed(committed)) => {
+            let position = committed.position.as_ref().and_then(|position| Position::try_from(position).ok());
+            Ok((position, trip))
+        }
+        Some(Outcome::Rejection(rejection)) => Err(refused(transaction, rejection, &place)),
+        Some(Outcome::Ended(end)) => Err(ended(end, &place)),
+        Some(Outcome::CommitUnknown(unknown)) => {
+            Err(Error::outcome_unknown(format!("{place} may have committed the transaction: {}", unknown.message)))
+        }
+        _ => Err(Error::outcome_unknown(format!("{place} answered the commit in a way that this build cannot read"))),
+    }
+}
+
+/// The next response. Without one the transaction is over.
+async fn receive(
+    transaction: &Transaction,
+    conversation: &mut Conversation,
+    deadline: Instant,
+) -> Result<proto::TransactResponse> {
+    match conversation.receive(deadline).await {
+        Ok(response) => Ok(response),
+        Err(silence) => Err(fatal(transaction, lost(silent(&conversation.place, &silence)))),
+    }
+}
+
+/// What a response says, if the transaction goes on.
+fn check_going_on(transaction: &Transaction, response: proto::TransactResponse, place: &str) -> Result<Outcome> {
+    match response.outcome {
+        Some(Outcome::Ended(end)) => Err(fatal(transaction, ended(end, place))),
+        Some(Outcome::Committed(_) | Outcome::CommitUnknown(_)) | None => {
+            let message = format!("{place} answered in a way that this build cannot read");
+            Err(fatal(transaction, lost(message)))
+        }
+        Some(outcome) => Ok(outcome),
+    }
+}
+
+fn too_late(transaction: &Transaction) -> Error {
+    Error::rejected(format!(
+        "the transaction was not committed within its time limit of {:?} and is rolled back: do less in it, or raise \
+         time_limit",
+        transaction.options.time_limit
+    ))
+}
+
+fn fatal(transaction: &Transaction, error: Error) -> Error {
+    transaction.levels().fail_for_good(Aborted::by(&error));
+    error
+}
+
+/// PostgreSQL's word that a statement writes is that of this crate, where nobody knew before.
+fn refused(transaction: &Transaction, rejection: proto::Rejection, place: &str) -> Error {
+    let error = rejected(rejection, place);
+    match error.db() {
+        Some(database) if transaction.is_read_only() && database.code() == &SqlState::READ_ONLY_SQL_TRANSACTION => {
+            read_only(Some(database.clone()))
+        }
+        _ => error,
+    }
+}
+
+fn ended(end: proto::TransactionEnded, place: &str) -> Error {
+    let message = &end.message;
+    match end.cause() {
+        Cause::Idle => {
+            lost(format!("{place} ended it because {message}: do less between two statements, or raise idle_timeout"))
+        }
+        Cause::TimeLimit => Error::rejected(format!(
+            "{place} rolled the transaction back: {message}; look at what it waits for, or raise call_timeout or \
+             time_limit"
+        )),
+        Cause::RowsTooLarge => Error::misuse(format!("{place} rolled the transaction back: {message}")),
+        Cause::BadRequest => Error::misuse(format!("{place} rolled the transaction back: {message}")),
+        Cause::DatabaseLost | Cause::Unspecified => lost(format!("{place} ended it: {message}")),
+    }
+}
+
+fn unknown(place: &str, silence: &Silence) -> Error {
+    Error::outcome_unknown(format!(
+        "{}; COMMIT was under way, so the transaction may be committed: look before running it again",
+        silent(place, silence)
+    ))
+}
+
+fn silent(place: &str, silence: &Silence) -> String {
+    match silence {
+        Silence::Lost(message) => format!("{place} was lost: {message}"),
+        Silence::TimedOut => format!("{place} did not answer in time"),
+    }
+}
+
+fn trip(conversation: &Conversation, started: Instant, execute_micros: u64) -> Trip {
+    let elapsed = started.elapsed();
+    let execute = Duration::from_micros(execute_micros).min(elapsed);
+    let forward = match conversation.answered_by {
+        AnsweredBy::Here => Duration::ZERO,
+        AnsweredBy::Peer(_) => elapsed - execute,
+    };
+    let answered_by = conversation.answered_by.clone();
+    Trip { answered_by, attempts: conversation.attempts, route: Duration::ZERO, forward, execute }
+}

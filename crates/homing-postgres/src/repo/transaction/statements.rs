@@ -1,0 +1,246 @@
+//! The calls of a handle in a transaction.
+
+use homing_proto::v1 as proto;
+use proto::transact_request::Step as Asked;
+use proto::transact_response::Outcome;
+use tokio::time::Instant;
+use tracing::{Instrument, Span};
+
+use super::exchange::Answer;
+use crate::home::Executed;
+use crate::repo::statement::Parameters;
+use crate::repo::write::{Output, outputs, record, report};
+use crate::shape::Shape;
+use crate::sql::{self, Destination};
+use crate::transaction::{Aborted, Handle, Transaction, read_only};
+use crate::{Error, Isolation, Repo, Result, values};
+
+/// What is known of a statement before PostgreSQL is asked.
+///
+/// Closed: a statement is made here, or it is the application's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::repo) enum Intent {
+    /// It writes.
+    Writes,
+
+    /// PostgreSQL will say.
+    Unknown,
+}
+
+impl Repo {
+    /// Runs statements within the transaction of this handle.
+    pub(in crate::repo) async fn run_within(
+        &self,
+        handle: &Handle,
+        operation: &'static str,
+        statements: &[(&str, &Parameters<'_>)],
+        intent: Intent,
+    ) -> Result<Vec<Output>> {
+        let transaction = handle.transaction()?;
+        transaction.levels().check(handle.level)?;
+        for (sql, _) in statements {
+            self.check_access(&transaction, sql, intent)?;
+        }
+        let within = Within { repo: self, transaction: &transaction, handle };
+        async {
+            let started = Instant::now();
+            let (answer, shapes) = match within.run(statements).await {
+                Err(error) if error.is_stale() => {
+                    self.describe_again_within(handle, statements.iter().map(|(sql, _)| *sql)).await?;
+                    within.run(statements).await?
+                }
+                outcome => outcome?,
+            };
+            let Answer { outcome: Outcome::Results(results), trip } = answer else {
+                return Err(Error::decode("the primary answered a statement in a way that this build cannot read"));
+            };
+            let report = report(operation, started, &trip, None);
+            record(&Span::current(), &report);
+            self.observer.observe(&report);
+            let proto::StatementResults { results, rows_dropped } = results;
+            outputs(Executed { results, rows_dropped, position: None, trip }, &shapes)
+        }
+        .instrument(self.span(operation))
+        .await
+    }
+
+    /// The types of a statement, as the transaction of this handle sees them.
+    pub(in crate::repo) async fn shape_within(&self, handle: &Handle, sql: &str) -> Result<Shape> {
+        let transaction = handle.transaction()?;
+        transaction.levels().check(handle.level)?;
+        Within { repo: self, transaction: &transaction, handle }.shape(sql).await
+    }
+
+    /// Asks the transaction's own connection for the types of statements anew.
+    pub(in crate::repo) async fn describe_again_within<'a>(
+        &self,
+        handle: &Handle,
+        statements: impl Iterator<Item = &'a str>,
+    ) -> Result<()> {
+        let transaction = handle.transaction()?;
+        let within = Within { repo: self, transaction: &transaction, handle };
+        for sql in statements {
+            self.shapes().forget(sql);
+            within.prepare(sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs statements that are encoded already, and that write, within the transaction of this handle.
+    pub(in crate::repo) async fn run_encoded_within(
+        &self,
+        handle: &Handle,
+        statements: Vec<proto::Statement>,
+    ) -> Result<Executed> {
+        let transaction = handle.transaction()?;
+        if transaction.is_read_only() {
+            return Err(read_only(None));
+        }
+        transaction.note_schema_changes(statements.iter().map(|statement| &*statement.sql));
+        let list = proto::StatementList { statements };
+        let answer = self.exchange(&transaction, handle.level, Asked::Run(list)).await?;
+        let Outcome::Results(proto::StatementResults { results, rows_dropped }) = answer.outcome else {
+            return Err(Error::decode("the primary answered a statement in a way that this build cannot read"));
+        };
+        Ok(Executed { results, rows_dropped, position: None, trip: answer.trip })
+    }
+
+    /// Runs a script within the transaction of this handle.
+    pub(in crate::repo) async fn run_script_within(&self, handle: &Handle, script: &str) -> Result<()> {
+        let transaction = handle.transaction()?;
+        transaction.levels().check(handle.level)?;
+        sql::check_script_in_transaction(script)?;
+        let operation = "batch_execute";
+        async {
+            let started = Instant::now();
+            // Whatever is in it.
+            transaction.note_schema_change();
+            let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
+            let list = proto::StatementList { statements: vec![statement] };
+            let answer = self.exchange(&transaction, handle.level, Asked::Run(list)).await?;
+            let report = report(operation, started, &answer.trip, None);
+            record(&Span::current(), &report);
+            self.observer.observe(&report);
+            Ok(())
+        }
+        .instrument(self.span(operation))
+        .await
+    }
+
+    /// What a transaction cannot do is refused before anything is sent.
+    fn check_access(&self, transaction: &Transaction, sql: &str, intent: Intent) -> Result<()> {
+        if intent == Intent::Writes {
+            return if transaction.is_read_only() { Err(read_only(None)) } else { Ok(()) };
+        }
+        // A lock on a replica would lock nobody out: it counts as a write.
+        let writes = sql::destination_in_transaction(sql)? == Destination::Primary || self.shapes().writes(sql);
+        if writes && transaction.is_read_only() {
+            return Err(read_only(None));
+        }
+        Ok(())
+    }
+}
+
+/// A handle and its transaction.
+#[derive(Clone, Copy)]
+struct Within<'a> {
+    repo: &'a Repo,
+    transaction: &'a Transaction,
+    handle: &'a Handle,
+}
+
+impl Within<'_> {
+    async fn run(&self, statements: &[(&str, &Parameters<'_>)]) -> Result<(Answer, Vec<Shape>)> {
+        let mut encoded = Vec::with_capacity(statements.len());
+        let mut shapes = Vec::with_capacity(statements.len());
+        for (sql, parameters) in statements {
+            let shape = self.shape(sql).await?;
+            encoded.push(proto::Statement {
+                sql: (*sql).to_owned(),
+                parameter_types: shape.parameter_oids(),
+                parameters: values::encode(parameters, &shape.parameters)?,
+                column_types: shape.column_oids(),
+                ..proto::Statement::default()
+            });
+            shapes.push(shape);
+        }
+        self.transaction.note_schema_changes(statements.iter().map(|(sql, _)| *sql));
+        let list = proto::StatementList { statements: encoded };
+        let answer = self.repo.exchange(self.transaction, self.handle.level, Asked::Run(list)).await;
+        if let Err(error) = &answer
+            && self.transaction.is_read_only()
+            && error.is_misuse()
+            && error.db().is_some()
+            && let [(sql, _)] = statements
+        {
+            self.repo.shapes().remember_that_it_writes(sql);
+        }
+        Ok((answer?, shapes))
+    }
+
+    /// The types of a statement. The replica here is asked where that saves a round trip, but not of what only this
+    /// transaction can know, or has locked.
+    async fn shape(&self, sql: &str) -> Result<Shape> {
+        let Self { repo, transaction, .. } = self;
+        if let Some(shape) = transaction.shape(repo.schema(), sql) {
+            return Ok(shape);
+        }
+        if !transaction.has_changed_schema() {
+            if let Some(shape) = repo.shapes().shape(sql) {
+                return Ok(shape);
+            }
+            if !self.is_answered_here()
+                && let Some(shape) = self.shape_here(sql).await?
+            {
+                repo.shapes().remember(sql, &shape);
+                return Ok(shape);
+            }
+        }
+        self.prepare(sql).await
+    }
+
+    /// What PostgreSQL refuses to prepare here aborts the transaction as it would there: a transaction is to be the same
+    /// in all regions.
+    async fn shape_here(&self, sql: &str) -> Result<Option<Shape>> {
+        let deadline = Instant::now() + self.repo.options().call_timeout;
+        let shape = self.repo.describe_here(sql, self.transaction.deadline.min(deadline)).await;
+        if let Err(error) = &shape
+            && error.db().is_some()
+        {
+            self.transaction.levels().fail(Aborted::by(error));
+        }
+        shape
+    }
+
+    /// The types as the transaction's own connection knows them: one round trip.
+    async fn prepare(&self, sql: &str) -> Result<Shape> {
+        let step = Asked::Prepare(sql.to_owned());
+        let answer = self.repo.exchange(self.transaction, self.handle.level, step).await?;
+        let shape = match answer.outcome {
+            Outcome::Prepared(statement) => Shape::from_proto(statement),
+            _ => None,
+        };
+        let shape = shape.ok_or_else(|| {
+            Error::not_sent(
+                "the primary described the statement in a way that this build cannot read: update this node",
+            )
+        })?;
+        self.transaction.remember(self.repo.schema(), sql, &shape);
+        if !self.transaction.has_changed_schema() {
+            self.repo.shapes().remember(sql, &shape);
+        }
+        Ok(shape)
+    }
+
+    /// Whether asking the transaction's own connection costs no round trip to another region. Before the first
+    /// statement: whether that is to be expected.
+    fn is_answered_here(&self) -> bool {
+        let options = &self.transaction.options;
+        let reads_here = || {
+            self.transaction.is_read_only()
+                && options.isolation != Isolation::Serializable
+                && self.repo.database().is_some_and(|database| database.role().is_some())
+        };
+        self.transaction.is_here().unwrap_or_else(|| self.repo.home().here().is_some() || reads_here())
+    }
+}

@@ -1,0 +1,320 @@
+//! [`Token`], what a session has to see, on its way to another node.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use homing_proto::v1 as proto;
+use homing_rpc::{Key, Rpc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::scope::DatabaseName;
+use crate::{Error, Position, Result};
+
+/// What a session has to see, as a string that can travel: in a cookie, a header, a message to another service.
+///
+/// Made by [`Repo::token`](crate::Repo::token), used by [`Repo::with_token`](crate::Repo::with_token). It holds a
+/// position for each database of the session: 51 characters for one, of letters, digits, `-` and `_` only.
+///
+/// It is authenticated (HMAC-SHA256, 128 bits, with a key derived from the node's secret), not encrypted: who holds it
+/// can read how far which cluster was, and cannot change it. Nodes without a secret take tokens of their own process only.
+///
+/// ```no_run
+/// # async fn example(here: homing_postgres::Repo, there: homing_postgres::Repo) -> homing_postgres::Result<()> {
+/// here.execute("insert into orders default values", &[]).await?;
+/// let cookie = here.token().await?.to_string();
+///
+/// let repo = there.with_token(&cookie)?; // another node, another request
+/// let orders = repo.query("select * from orders", &[]).await?; // sees the order
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Parsing looks at the form only. Whether it is genuine is seen where it is used, by the node that has the key.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    /// The token as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn seal(positions: &[(DatabaseName, Position)], key: &Key) -> Self {
+        let mut bytes = vec![VERSION];
+        for (database, position) in positions {
+            let name = database.as_str().as_bytes();
+            let position = position.to_proto("");
+            bytes.push(u8::try_from(name.len()).expect("the name of a database is short"));
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(&position.system_identifier.to_be_bytes());
+            bytes.extend_from_slice(&position.timeline.to_be_bytes());
+            bytes.extend_from_slice(&position.lsn.to_be_bytes());
+        }
+        let tag = key.sign(&bytes);
+        bytes.extend_from_slice(&tag[..TAG_BYTES]);
+        Self(URL_SAFE_NO_PAD.encode(bytes).into())
+    }
+
+    /// What the token says, if it was made with this key.
+    pub(crate) fn open(text: &str, key: &Key, has_secret: bool) -> Result<Vec<(DatabaseName, Position)>> {
+        let bytes = decoded(text)?;
+        let (message, tag) = bytes.split_at(bytes.len() - TAG_BYTES);
+        if !key.verify(message, tag) {
+            return Err(Error::token_refused(if has_secret {
+                "the token was changed on its way, or made by a node with another HOMING_SECRET: go on without it"
+            } else {
+                "the token was changed on its way, or made by another process: nodes without a HOMING_SECRET take their \
+                 own tokens only"
+            }));
+        }
+        positions(&message[1..]).ok_or_else(|| Error::token_refused("the token is none that this build can read"))
+    }
+}
+
+/// The key of this node's tokens.
+pub(crate) fn key(rpc: &Rpc) -> Key {
+    /// Without a secret there is nothing that nodes could have in common and strangers do not know.
+    static OF_THIS_PROCESS: LazyLock<Key> = LazyLock::new(Key::random);
+    rpc.secret().map_or_else(|| OF_THIS_PROCESS.clone(), |secret| secret.key(LABEL))
+}
+
+/// A token of a cluster that is not this one.
+pub(crate) fn foreign(database: &str) -> Error {
+    let database = if database.is_empty() { "the database" } else { database };
+    Error::token_refused(format!(
+        "the token is of another database cluster than {database} is here: go on without it, or correct the connection \
+         strings if both nodes ought to have the same"
+    ))
+}
+
+impl FromStr for Token {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        decoded(text)?;
+        Ok(Self(text.into()))
+    }
+}
+
+impl AsRef<str> for Token {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Token {
+    /// Without what would let others use it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({} characters)", self.0.len())
+    }
+}
+
+impl Serialize for Token {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// The bytes of a token of this version: the version, what it says, the tag.
+fn decoded(text: &str) -> Result<Vec<u8>> {
+    if text.len() > MAX_CHARACTERS {
+        return Err(Error::token_refused(format!(
+            "a token has at most {MAX_CHARACTERS} characters, and this has {}",
+            text.len()
+        )));
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(text);
+    let bytes = bytes.map_err(|_| Error::token_refused("this is no token: it is cut off, or has other characters"))?;
+    match bytes.first() {
+        Some(&VERSION) if bytes.len() > TAG_BYTES => Ok(bytes),
+        Some(&VERSION) | None => Err(Error::token_refused("this is no token: it is cut off")),
+        Some(version) => Err(Error::token_refused(format!(
+            "the token is of version {version}, and this build knows {VERSION}: go on without it"
+        ))),
+    }
+}
+
+fn positions(mut bytes: &[u8]) -> Option<Vec<(DatabaseName, Position)>> {
+    let mut positions = Vec::new();
+    while let Some((&length, rest)) = bytes.split_first() {
+        let (name, rest) = rest.split_at_checked(length.into())?;
+        let (system_identifier, rest) = rest.split_first_chunk()?;
+        let (timeline, rest) = rest.split_first_chunk()?;
+        let (lsn, rest) = rest.split_first_chunk()?;
+        bytes = rest;
+        let name = std::str::from_utf8(name).ok()?;
+        let name = if name.is_empty() { DatabaseName::default() } else { DatabaseName::new(name).ok()? };
+        let position = proto::Position {
+            database: String::new(),
+            system_identifier: u64::from_be_bytes(*system_identifier),
+            timeline: u32::from_be_bytes(*timeline),
+            lsn: u64::from_be_bytes(*lsn),
+        };
+        positions.push((name, Position::try_from(&position).ok()?));
+    }
+    Some(positions)
+}
+
+/// What follows is laid out as this build knows it.
+const VERSION: u8 = 1;
+
+const TAG_BYTES: usize = 16;
+
+/// The purpose of the key.
+const LABEL: &str = "homing token 1";
+
+/// What fits into a cookie; enough for more than fifty databases.
+const MAX_CHARACTERS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use homing_rpc::Secret;
+
+    use super::*;
+
+    fn key(secret: &str) -> Key {
+        Secret::new(secret).unwrap().key(LABEL)
+    }
+
+    fn ours() -> Key {
+        key("0123456789abcdef0123456789abcdef")
+    }
+
+    fn at(lsn: u64) -> Position {
+        Position { system_identifier: u64::MAX.into(), timeline: 3.into(), lsn: lsn.into() }
+    }
+
+    fn named(name: &str) -> DatabaseName {
+        DatabaseName::new(name).unwrap()
+    }
+
+    #[test]
+    fn it_says_what_was_sealed() {
+        let databases =
+            [vec![], vec![(DatabaseName::default(), at(7))], vec![(named("a"), at(1)), (named("b_2"), at(u64::MAX))]];
+        for positions in databases {
+            let token = Token::seal(&positions, &ours());
+            assert_eq!(Token::open(token.as_str(), &ours(), true).unwrap(), positions);
+            let url_safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+            assert!(token.as_str().bytes().all(url_safe), "{token}");
+        }
+    }
+
+    #[test]
+    fn it_is_small_enough_for_a_cookie() {
+        assert_eq!(Token::seal(&[(DatabaseName::default(), at(u64::MAX))], &ours()).as_str().len(), 51);
+        assert_eq!(Token::seal(&[], &ours()).as_str().len(), 23);
+        let longest = (0..50).map(|number| (named(&format!("{}{number:02}", "x".repeat(30))), at(1)));
+        let token = Token::seal(&longest.collect::<Vec<_>>(), &ours());
+        assert!(token.as_str().len() <= MAX_CHARACTERS);
+        assert_eq!(Token::open(token.as_str(), &ours(), true).unwrap().len(), 50);
+    }
+
+    #[test]
+    fn another_key_another_version_and_other_text_are_refused() {
+        let token = Token::seal(&[(DatabaseName::default(), at(7))], &ours());
+        let other_key = key("0123456789abcdef0123456789abcdeF");
+        let mut other_version = URL_SAFE_NO_PAD.decode(token.as_str()).unwrap();
+        other_version[0] = 2;
+        let other_version = URL_SAFE_NO_PAD.encode(other_version);
+        let with_padding = format!("{token}=");
+        let too_long = "A".repeat(MAX_CHARACTERS + 1);
+        let texts = ["", "A", "AQ", "AQAA", "token", "ä", "a b", &other_version, &with_padding, &too_long];
+        for text in texts {
+            let error = Token::open(text, &ours(), true).unwrap_err();
+            assert!(error.is_token_refused() && error.is_not_sent() && !error.is_misuse(), "{error:?}");
+            assert_eq!(text.parse::<Token>().unwrap_err().to_string(), error.to_string());
+        }
+        assert!(Token::open(&other_version, &ours(), true).unwrap_err().to_string().contains("version 2"));
+        for (has_secret, hint) in [(true, "another HOMING_SECRET"), (false, "another process")] {
+            let error = Token::open(token.as_str(), &other_key, has_secret).unwrap_err();
+            assert!(error.is_token_refused() && error.to_string().contains(hint), "{error}");
+        }
+    }
+
+    /// Every change of one character, every cut, and ten thousand changes of several bytes.
+    #[test]
+    fn whatever_was_changed_is_refused() {
+        let positions = [(DatabaseName::default(), at(7)), (named("analytics"), at(9))];
+        let token = Token::seal(&positions, &ours());
+        let text = token.as_str();
+        let refused = |changed: &[u8]| {
+            let changed = String::from_utf8_lossy(changed);
+            if changed != text {
+                let error = Token::open(&changed, &ours(), true).unwrap_err();
+                assert!(error.is_token_refused(), "{changed}: {error:?}");
+            }
+        };
+        for index in 0..text.len() {
+            refused(&text.as_bytes()[..index]);
+            refused(&text.as_bytes()[index + 1..]);
+            for byte in 0..=u8::MAX {
+                let mut changed = text.as_bytes().to_vec();
+                changed[index] = byte;
+                refused(&changed);
+            }
+        }
+        let mut random = Xorshift(0x9E37_79B9_7F4A_7C15);
+        for _ in 0..10_000 {
+            let mut bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
+            for _ in 0..=random.below(4) {
+                let index = random.below(bytes.len());
+                match random.below(4) {
+                    0 => bytes[index] ^= 1 << random.below(8),
+                    1 => bytes.truncate(index.max(1)),
+                    2 => bytes.insert(index, u8::try_from(random.below(256)).unwrap()),
+                    _ => bytes[index] = u8::try_from(random.below(256)).unwrap(),
+                }
+            }
+            refused(URL_SAFE_NO_PAD.encode(&bytes).as_bytes());
+        }
+    }
+
+    /// Whoever has the key may still be of another build: what is signed is read with care too.
+    #[test]
+    fn what_is_signed_and_no_list_of_positions_is_refused() {
+        let mut random = Xorshift(0x2545_F491_4F6C_DD1D);
+        for _ in 0..10_000 {
+            let mut bytes = vec![VERSION];
+            bytes.extend((0..random.below(80)).map(|_| u8::try_from(random.below(40)).unwrap()));
+            let tag = ours().sign(&bytes);
+            bytes.extend_from_slice(&tag[..TAG_BYTES]);
+            match Token::open(&URL_SAFE_NO_PAD.encode(&bytes), &ours(), true) {
+                Ok(positions) => assert_eq!(Token::seal(&positions, &ours()).as_str(), URL_SAFE_NO_PAD.encode(&bytes)),
+                Err(error) => assert!(error.is_token_refused(), "{error:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn it_does_not_show_in_debug() {
+        let token = Token::seal(&[(DatabaseName::default(), at(7))], &ours());
+        assert_eq!(format!("{token:?}"), "Token(51 characters)");
+    }
+
+    struct Xorshift(u64);
+
+    impl Xorshift {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 % u64::try_from(limit).unwrap()).unwrap()
+        }
+    }
+}

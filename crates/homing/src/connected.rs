@@ -1,0 +1,106 @@
+//! The databases next to a node that is about to start.
+
+use homing_postgres::{Databases, Error, Options, ReplicaList, Replicas, Repo, Result, Role};
+use homing_rpc::Rpc;
+use tracing::warn;
+
+use crate::Config;
+use crate::database_config::variable;
+
+/// The databases next to the node, those that it has no server of included.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    unnamed: Replicas,
+    named: Vec<(String, Replicas)>,
+}
+
+impl Connected {
+    pub(crate) async fn connect(config: &Config) -> Result<Self> {
+        let unnamed = Place {
+            database_url: &config.database_url,
+            database_variable: "DATABASE_URL".into(),
+            replica_url: &config.replica_url,
+            replica_variable: "HOMING_REPLICA_URL".into(),
+            replicas: &config.replicas,
+            pool_size: config.pool_size,
+            max_transactions: config.max_transactions,
+        };
+        let unnamed = unnamed.connect(config).await?;
+        let mut named = Vec::new();
+        for (name, settings) in &config.databases {
+            homing_postgres::check_database_name(name)?;
+            let place = Place {
+                database_url: &settings.database_url,
+                database_variable: variable(name, "DATABASE_URL"),
+                replica_url: &settings.replica_url,
+                replica_variable: variable(name, "REPLICA_URL"),
+                replicas: &settings.replicas,
+                pool_size: settings.pool_size,
+                max_transactions: settings.max_transactions,
+            };
+            named.push((name.clone(), place.connect(config).await?));
+        }
+        Ok(Self { unnamed, named })
+    }
+
+    /// What peers may use.
+    pub(crate) fn databases(&self) -> Result<Databases> {
+        let databases = Databases::new().with("", self.unnamed.clone())?;
+        self.named.iter().try_fold(databases, |databases, (name, replicas)| databases.with(name, replicas.clone()))
+    }
+
+    /// The handle of the application.
+    pub(crate) fn repo(self, rpc: Rpc, options: Options) -> Result<Repo> {
+        let repo = Repo::new(rpc, self.unnamed, options);
+        self.named.into_iter().try_fold(repo, |repo, (name, replicas)| repo.and_database(&name, replicas))
+    }
+}
+
+/// Where a database ought to be.
+struct Place<'a> {
+    database_url: &'a Option<String>,
+    database_variable: String,
+    replica_url: &'a Option<String>,
+    replica_variable: String,
+    replicas: &'a Option<ReplicaList>,
+    pool_size: usize,
+    max_transactions: Option<usize>,
+}
+
+impl Place<'_> {
+    /// What the node reads from, and in the primary region writes to.
+    async fn connect(self, config: &Config) -> Result<Replicas> {
+        let topology = &config.topology;
+        let primary = if topology.is_primary_region() { Some(self.primary()?) } else { None };
+        let list = match (self.replicas, self.replica_url) {
+            (Some(list), _) => list.clone(),
+            (None, Some(text)) => {
+                let mut others = config.replica_regions.clone();
+                others.push(topology.primary_region().clone());
+                ReplicaList::parse(text, &self.replica_variable)?.in_regions(topology.region(), &others)
+            }
+            (None, None) => ReplicaList::none(),
+        };
+        if primary.is_none() && self.replicas.is_none() && self.replica_url.is_none() {
+            let (region, variable) = (topology.region(), &self.replica_variable);
+            warn!(%region, variable, "no replica here: reads go to the primary region; set the variable to read here");
+        }
+        let mut settings = config.replica_settings.clone().with_pool_size(self.pool_size);
+        settings.max_transactions = self.max_transactions;
+        Replicas::start(primary, &list, settings.with_region(topology.region().clone())).await
+    }
+
+    fn primary(&self) -> Result<homing_postgres::Config> {
+        let Some(url) = self.database_url else {
+            return Err(Error::configuration(format!(
+                "there is no database: set {} to the connection string of the primary, as in \
+                 postgres://user:password@host:5432/database",
+                self.database_variable
+            )));
+        };
+        let settings = homing_postgres::Config::new(url, Role::Primary).with_variable(&self.database_variable);
+        let mut settings = settings.with_pool_size(self.pool_size);
+        settings.max_transactions = self.max_transactions;
+        Ok(settings)
+    }
+}

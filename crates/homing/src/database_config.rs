@@ -1,0 +1,112 @@
+use std::collections::BTreeSet;
+use std::fmt;
+
+use homing_postgres::{Error, ReplicaList, Result};
+use homing_rpc::Region;
+
+use crate::config::replicas;
+
+/// One of a node's named databases. See [`Config::with_database`](crate::Config::with_database).
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct DatabaseConfig {
+    /// The connection string of the primary's database. Used in the primary region only.
+    pub database_url: Option<String>,
+
+    /// The connection strings of the replicas to read from, as in [`Config::replica_url`](crate::Config::replica_url);
+    /// without one reads go to the primary.
+    pub replica_url: Option<String>,
+
+    /// The replicas to read from, as a list that the application can change; wins over
+    /// [`replica_url`](Self::replica_url).
+    pub replicas: Option<ReplicaList>,
+
+    /// The connections to the database, at most. Default: 16.
+    pub pool_size: usize,
+
+    /// The interactive transactions that may be open on this node, at most. Default: three quarters of `pool_size`.
+    pub max_transactions: Option<usize>,
+}
+
+impl DatabaseConfig {
+    /// A database without any connection string yet.
+    pub fn new() -> Self {
+        Self { database_url: None, replica_url: None, replicas: None, pool_size: POOL_SIZE, max_transactions: None }
+    }
+
+    /// Sets the connection string that is used in the primary region.
+    #[must_use]
+    pub fn with_database_url(self, url: impl Into<String>) -> Self {
+        Self { database_url: Some(url.into()), ..self }
+    }
+
+    /// Sets the connection string that is used in other regions.
+    #[must_use]
+    pub fn with_replica_url(self, url: impl Into<String>) -> Self {
+        Self { replica_url: Some(url.into()), ..self }
+    }
+
+    /// Sets how many interactive transactions may be open; at least one, and no more than there are connections.
+    #[must_use]
+    pub fn with_max_transactions(self, max_transactions: usize) -> Self {
+        Self { max_transactions: Some(max_transactions), ..self }
+    }
+
+    /// Sets the number of connections; at least one.
+    #[must_use]
+    pub fn with_pool_size(self, pool_size: usize) -> Self {
+        Self { pool_size: pool_size.max(1), ..self }
+    }
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for DatabaseConfig {
+    /// Without the connection strings, which may hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig").field("pool_size", &self.pool_size).finish_non_exhaustive()
+    }
+}
+
+/// The databases that `HOMING_DATABASES` lists.
+pub(crate) fn from_lookup(
+    region: &Region,
+    replica_regions: &[Region],
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<(String, DatabaseConfig)>> {
+    let Some(list) = lookup(LIST) else {
+        return Ok(Vec::new());
+    };
+    let mut seen = BTreeSet::new();
+    let mut databases = Vec::new();
+    for name in list.split(',').map(str::trim) {
+        homing_postgres::check_database_name(name).map_err(|error| {
+            Error::configuration(format!("{LIST}: {error}; separate the names with commas")).with_cause(error)
+        })?;
+        if !seen.insert(name) {
+            return Err(Error::configuration(format!("{LIST} names {name:?} twice: name each database once")));
+        }
+        let database_url = lookup(&variable(name, "DATABASE_URL"));
+        let url = variable(name, "REPLICA_URL");
+        let replica_url =
+            lookup(&url).map(|text| replicas::expand(&text, &url, replica_regions, region)).transpose()?;
+        if let Some(text) = &replica_url {
+            ReplicaList::parse(text, &url)?;
+        }
+        databases.push((name.to_owned(), DatabaseConfig { database_url, replica_url, ..DatabaseConfig::new() }));
+    }
+    Ok(databases)
+}
+
+/// Where a connection string of a named database comes from.
+pub(crate) fn variable(name: &str, what: &str) -> String {
+    format!("HOMING_{}_{what}", name.to_ascii_uppercase())
+}
+
+const LIST: &str = "HOMING_DATABASES";
+
+pub(crate) const POOL_SIZE: usize = 16;

@@ -1,0 +1,159 @@
+//! What a read has to see: whatever is here, what the session has seen, or everything.
+
+use std::time::Duration;
+
+use homing::{AnsweredBy, Consistency, Database, OnLag, Options, Repo, Role, Wait};
+use homing_rpc::StaticPeers;
+
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World, recorded, region, start};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+/// A world whose replica stands still from now on.
+async fn paused() -> (Servers, World) {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    servers.replica.pause_replay().await.unwrap();
+    (servers, world)
+}
+
+async fn sees(repo: &Repo, name: &str) -> bool {
+    let [by_entity, by_sql] = [
+        repo.exists::<User>("where name = $1", &[&name]).await.unwrap(),
+        !repo.query("select 1 from users where name = $1", &[&name]).await.unwrap().is_empty(),
+    ];
+    assert_eq!(by_entity, by_sql, "{name}");
+    by_entity
+}
+
+/// Each line: the options, whether a session sees its own write and what somebody else has committed, and whether the
+/// primary is asked for that.
+#[tokio::test]
+async fn what_a_read_sees_while_the_replica_stands_still() {
+    use Consistency::{Eventual, Global, Session};
+    let (_servers, world) = paused().await;
+    world.iad.repo().insert(&NewUser::named("of somebody else")).await.unwrap();
+    let table = [
+        (Eventual, Wait::Now, false, false, false),
+        (Eventual, Wait::AtNextRead, false, false, false),
+        (Eventual, Wait::Never, false, false, false),
+        (Session, Wait::Never, false, false, false),
+        (Session, Wait::Now, true, true, true),
+        (Session, Wait::AtNextRead, true, true, true),
+        (Global, Wait::Now, true, true, true),
+        (Global, Wait::AtNextRead, true, true, true),
+        (Global, Wait::Never, true, true, true),
+    ];
+    for (line, (consistency, wait, own, others, asks_primary)) in table.into_iter().enumerate() {
+        let options = Options::default().with_consistency(consistency).with_wait(wait).with_replay_timeout(SHORT);
+        let (repo, reports) = recorded(&world.syd.repo().with_options(options));
+        let name = format!("own {line}");
+        repo.insert(&NewUser::named(&name)).await.unwrap();
+        assert_eq!(sees(&repo, &name).await, own, "{options:?}");
+        assert_eq!(sees(&repo, "of somebody else").await, others, "{options:?}");
+        assert_eq!(reports.last().answered_by != AnsweredBy::Here, asks_primary, "{options:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_eventual_read_never_waits_and_never_fails_because_of_lag() {
+    let (_servers, world) = paused().await;
+    let strict = world.syd.repo().with_on_lag(OnLag::Fail).with_wait(Wait::AtNextRead).with_replay_timeout(SHORT);
+    let (repo, reports) = recorded(&strict);
+    repo.insert(&NewUser::named("Ada")).await.unwrap();
+    assert!(repo.count::<User>("", &[]).await.unwrap_err().is_not_sent());
+    let eventual = repo.with_consistency(Consistency::Eventual);
+    assert_eq!(eventual.count::<User>("", &[]).await.unwrap(), 0);
+    let report = reports.last();
+    assert_eq!(report.answered_by, AnsweredBy::Here);
+    assert!(report.stages.replay_wait < SHORT);
+}
+
+#[tokio::test]
+async fn a_global_read_is_one_call_and_binds_the_session() {
+    let (servers, world) = paused().await;
+    let (repo, reports) = recorded(&world.syd.repo().with_replay_timeout(SHORT));
+    assert!(!sees(&repo, "Ada").await);
+    let ada = world.iad.repo().insert(&NewUser::named("Ada")).await.unwrap();
+    let global = repo.with_consistency(Consistency::Global);
+    assert_eq!(global.get::<User>(ada.id).await.unwrap().as_ref(), Some(&ada));
+    assert_eq!(reports.last().attempts, 1);
+    // What it has seen once, it sees again, here or from the primary.
+    assert_eq!(repo.get::<User>(ada.id).await.unwrap().as_ref(), Some(&ada));
+    assert!(matches!(reports.last().answered_by, AnsweredBy::Peer(_)));
+    assert!(!sees(&repo.session(), "Ada").await);
+
+    servers.replica.resume_replay().await.unwrap();
+    servers.replica.caught_up_with(&servers.primary).await.unwrap();
+    assert_eq!(repo.get::<User>(ada.id).await.unwrap(), Some(ada));
+    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+}
+
+/// Raw SQL of which nobody has said whether it writes is answered by the primary too, and binds the session likewise,
+/// whatever the handle says of its writes.
+#[tokio::test]
+async fn raw_sql_that_the_primary_answered_binds_the_session() {
+    let (_servers, world) = paused().await;
+    world.iad.repo().insert(&NewUser::named("Ada")).await.unwrap();
+    let repo = world.syd.repo().with_wait(Wait::Never).with_replay_timeout(SHORT);
+    assert!(!sees(&repo, "Ada").await);
+    let sql = "select name from users";
+    assert_eq!(repo.with_consistency(Consistency::Global).query(sql, &[]).await.unwrap().len(), 1);
+    assert_eq!(repo.query(sql, &[]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn on_the_primary_every_read_is_global() {
+    let world = World::shared().await;
+    for consistency in [Consistency::Eventual, Consistency::Session, Consistency::Global] {
+        let (repo, reports) = recorded(&world.iad.repo().with_consistency(consistency));
+        let name = format!("{consistency:?}");
+        world.iad.repo().insert(&NewUser::named(&name)).await.unwrap();
+        assert!(sees(&repo, &name).await);
+        assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    }
+}
+
+#[tokio::test]
+async fn the_options_of_the_node_are_those_of_its_handles_until_they_say_otherwise() {
+    let (servers, world) = paused().await;
+    world.iad.repo().insert(&NewUser::named("Ada")).await.unwrap();
+    let peers = StaticPeers::none().with_region(region("iad"), world.iad.local_addr());
+    let mut config = servers.replica_config(&world.database, peers);
+    config.options = Options::default().with_consistency(Consistency::Global);
+    let node = start(config).await.unwrap();
+    assert!(sees(&node.repo(), "Ada").await);
+    assert!(sees(&node.repo().session().clone(), "Ada").await);
+    assert!(!sees(&node.repo().with_consistency(Consistency::Eventual), "Ada").await);
+}
+
+/// Where the session has read, nobody asks how far that was, until somebody has to know.
+#[tokio::test]
+async fn reads_ask_nothing_of_the_tracker() {
+    let world = World::shared().await;
+    // Not the node's own: where several replicas are to be chosen from, they are looked at while reads are made.
+    let url = Servers::shared().await.replica.database_url(&world.database);
+    let database = Database::connect(homing_postgres::Config::new(url, Role::Replica)).await.unwrap();
+    let repo = Repo::new(world.syd.repo().rpc_client().clone(), database, Options::default());
+    let trackers = "select count(*) from pg_stat_activity where application_name = 'homing-tracker'
+                    and datname = current_database()";
+    let none = async || world.replica.query_one(trackers, &[]).await.unwrap().get::<_, i64>(0) == 0;
+    for _ in 0..10 {
+        repo.count::<User>("", &[]).await.unwrap();
+        repo.query("select 1", &[]).await.unwrap();
+    }
+    // The primary is further than what was read before.
+    let global = repo.session().clone();
+    global.count::<User>("", &[]).await.unwrap();
+    global.with_consistency(Consistency::Global).count::<User>("", &[]).await.unwrap();
+    global.token().await.unwrap();
+    assert!(none().await);
+    repo.token().await.unwrap();
+    let asked = async {
+        while none().await {
+            repo.count::<User>("", &[]).await.unwrap();
+            repo.token().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap();
+}

@@ -1,0 +1,52 @@
+use std::time::SystemTime;
+
+use homing::{Entity, Insert, Repo};
+
+/// What somebody wrote.
+#[derive(Debug, Entity)]
+#[entity(table = "entries")]
+pub(crate) struct Entry {
+    #[entity(key)]
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) message: String,
+    /// Where it was written.
+    pub(crate) region: String,
+    pub(crate) written_at: SystemTime,
+}
+
+/// The database gives number and time.
+#[derive(Debug, Insert)]
+#[insert(into = Entry)]
+pub(crate) struct NewEntry<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) message: &'a str,
+    pub(crate) region: &'a str,
+}
+
+impl Entry {
+    pub(crate) fn ago(&self) -> String {
+        match self.written_at.elapsed().unwrap_or_default().as_secs() {
+            0..60 => "just now".to_owned(),
+            seconds @ 60..3_600 => format!("{} min ago", seconds / 60),
+            seconds @ 3_600..86_400 => format!("{} h ago", seconds / 3_600),
+            seconds => format!("{} days ago", seconds / 86_400),
+        }
+    }
+}
+
+/// Creates what is missing. Every node of the primary region does it at its start, so it has to bear being run twice,
+/// also at once: PostgreSQL lets only one of two `create table if not exists` succeed, hence the lock.
+pub(crate) async fn migrate(repo: &Repo) -> homing::Result<()> {
+    repo.batch_execute(
+        "select pg_advisory_xact_lock(hashtext('guestbook.schema'));
+        create table if not exists entries (
+            id bigint generated always as identity primary key,
+            name text not null check (char_length(name) between 1 and 60),
+            message text not null check (char_length(message) <= 500),
+            region text not null,
+            written_at timestamptz not null default now()
+        );",
+    )
+    .await
+}

@@ -1,0 +1,145 @@
+use crate::browser::{Browser, Scripts};
+use crate::pictures::keep;
+use crate::stage::Stage;
+
+#[tokio::test]
+async fn a_signature_is_seen_at_once_in_sydney_and_with_the_cookie_in_amsterdam() {
+    let (stage, _turn) = Stage::turn().await;
+    let browser = Browser::open(stage, Scripts::On).await;
+    browser.go(&stage.page("syd")).await;
+    browser.sign("Ada", "from <b>Sydney</b>").await;
+    let there = browser.text("#book ol li:first-child").await;
+    assert!(there.contains("Ada") && there.contains("from <b>Sydney</b>"), "{there}");
+    assert_eq!(browser.text("#calls li:first-child strong").await, "insert");
+    assert!(browser.text("#calls li:first-child").await.contains("by iad/"), "the write flew home");
+
+    // However far the replica there is behind. Cookies know hosts, not ports: the browser brings its own along.
+    let elsewhere = Browser::open(stage, Scripts::On).await;
+    elsewhere.go(&stage.page("ams")).await;
+    elsewhere.order("pause", "resume").await;
+    browser.sign("Ada", "again from Sydney").await;
+    browser.go(&stage.page("ams")).await;
+    let there = browser.text("#book ol li:first-child").await;
+    assert!(there.contains("again from Sydney") && there.contains("in syd"), "{there}");
+    assert!(!elsewhere.text("#book").await.contains("again from Sydney"), "the replica has it already");
+    elsewhere.order("resume", "pause").await;
+    elsewhere.close().await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn what_was_signed_can_be_changed_searched_and_deleted() {
+    let (stage, _turn) = Stage::turn().await;
+    let browser = Browser::open(stage, Scripts::On).await;
+    browser.go(&stage.page("syd")).await;
+    browser.sign("Grace", "nanoseconds").await;
+    browser.press("#book li:first-child summary").await;
+    browser.find("#book li:first-child textarea").await.send_keys(", in a hand").await.unwrap();
+    browser.send("#book li:first-child details form").await;
+    browser.find_text("book", "nanoseconds, in a hand").await;
+    browser.go(&format!("{}?search=SECONDS,%20in", stage.page("syd"))).await;
+    assert_eq!(browser.text("#book ol").await.matches("Grace").count(), 1);
+    browser.press("#book li:first-child summary").await;
+    browser.press("#book li:first-child [formaction]").await;
+    browser.find_text("notice", "Done").await;
+    browser.go(&format!("{}?search=in%20a%20hand", stage.page("syd"))).await;
+    browser.find_text("book", "Nothing yet").await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn fifty_in_one_named_function_take_a_tenth_of_fifty_in_a_loop() {
+    let (stage, _turn) = Stage::turn().await;
+    let browser = Browser::open(stage, Scripts::On).await;
+    browser.go(&stage.page("syd")).await;
+    browser.client.set_window_size(1200, 1000).await.unwrap();
+    browser.press("[action='/fifty/loop'] button").await;
+    browser.run("scrollTo(0, 0)").await;
+    browser.find("#flights .replication").await;
+    keep(&browser, "live").await;
+    browser.find("[action='/fifty/loop']:not([aria-busy])").await;
+    let in_a_loop = milliseconds(&browser.text("#notice").await);
+    browser.send("[action='/fifty/function']").await;
+    let in_a_function = milliseconds(&browser.text("#notice").await);
+    assert!(in_a_function * 10.0 < in_a_loop, "{in_a_function} ms, {in_a_loop} ms");
+    assert!(browser.text("#book ol li:first-child").await.contains("50 of 50, in one named function"));
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn with_replay_paused_own_writes_are_still_read() {
+    let (stage, _turn) = Stage::turn().await;
+    let browser = Browser::open(stage, Scripts::On).await;
+    browser.go(&stage.page("syd")).await;
+    browser.order("pause", "resume").await;
+    browser.sign("Edsger", "while it is paused").await;
+    let there = browser.text("#book ol li:first-child").await;
+    assert!(there.contains("while it is paused"), "{there}");
+    assert!(browser.text("#reader").await.contains("from the primary"));
+
+    // Who wrote nothing reads what the replica has.
+    let stranger = Browser::open(stage, Scripts::On).await;
+    stranger.go(&stage.page("syd")).await;
+    assert!(stranger.text("#reader").await.contains("here, in syd"));
+    assert!(!stranger.text("#book").await.contains("while it is paused"));
+
+    browser.order("resume", "pause").await;
+    // The page hears of it by itself.
+    stranger.find_text("book", "while it is paused").await;
+    stranger.close().await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_stopped_is_gone_on_without() {
+    let (stage, _turn) = Stage::turn().await;
+    let browser = Browser::open(stage, Scripts::On).await;
+    browser.go(&stage.page("syd")).await;
+    browser.order("peers/iad-1/stop", "peers/iad-1/start").await;
+    browser.sign("Barbara", "with one peer less").await;
+    assert!(browser.text("#book ol li:first-child").await.contains("with one peer less"));
+    browser.order("peers/iad-1/start", "peers/iad-1/stop").await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_cut_link_is_seen_and_reads_go_on() {
+    let (stage, _turn) = Stage::turn().await;
+    let browser = Browser::open(stage, Scripts::On).await;
+    browser.go(&stage.page("syd")).await;
+    browser.order("links/syd/cut", "links/syd/open").await;
+    browser.find_text("standing", "does not answer").await;
+    // A stranger's session wants nothing of the primary.
+    let stranger = Browser::open(stage, Scripts::Off).await;
+    stranger.go(&stage.page("syd")).await;
+    assert!(stranger.text("#reader").await.contains("here, in syd"));
+    stranger.close().await;
+    browser.order("links/syd/open", "links/syd/cut").await;
+    browser.sign("Frances", "over the mended link").await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn everything_works_without_javascript() {
+    let (stage, _turn) = Stage::turn().await;
+    let browser = Browser::open(stage, Scripts::Off).await;
+    browser.go(&stage.page("syd")).await;
+    browser.sign("Alan", "by forms alone").await;
+    assert!(
+        browser.client.current_url().await.unwrap().query().unwrap().starts_with("done="),
+        "the form was redirected"
+    );
+    assert!(browser.text("#book ol li:first-child").await.contains("by forms alone"));
+    assert!(browser.text("#calls li:first-child").await.contains("replay_wait"));
+    browser.press("#book li:first-child summary").await;
+    browser.press("#book li:first-child [formaction]").await;
+    browser.find_text("notice", "Done").await;
+    assert!(!browser.text("#book").await.contains("by forms alone"));
+    browser.close().await;
+}
+
+/// Of `Done in 10150.3 ms.`
+fn milliseconds(notice: &str) -> f64 {
+    let (_, time) = notice.split_once(" in ").unwrap();
+    time.trim_end_matches(" ms.").parse().unwrap()
+}

@@ -1,0 +1,41 @@
+//! The Dockerfiles.
+
+use crate::read;
+
+const DOCKERFILES: [&str; 2] = ["deploy/docker/node/Dockerfile", "deploy/docker/postgres/Dockerfile"];
+
+fn instructions(path: &str) -> Vec<String> {
+    let text = read(path).replace("\\\n", " ");
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+#[test]
+fn images_are_made_of_two_base_images() {
+    for path in DOCKERFILES {
+        for line in instructions(path).iter().filter(|line| line.starts_with("FROM ")) {
+            let base = line.split_whitespace().nth(1).unwrap();
+            assert!(["debian:bookworm-slim", "rust:1-bookworm"].contains(&base), "{path}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_builder_without_buildkit_understands_them() {
+    for path in DOCKERFILES {
+        assert!(!read(path).starts_with("# syntax"), "{path}");
+        for line in instructions(path) {
+            let is_new = line.contains("<<") || line.contains("--mount=") || line.contains("--chmod=");
+            assert!(!is_new && !line.contains("--link "), "{path}: {line}");
+        }
+    }
+}
+
+#[test]
+fn nothing_runs_as_root() {
+    for path in DOCKERFILES {
+        let instructions = instructions(path);
+        let last_stage = instructions.rsplit(|line| line.starts_with("FROM ")).next().unwrap();
+        let user = last_stage.iter().find_map(|line| line.strip_prefix("USER "));
+        assert!(user.is_some_and(|user| user != "root" && user != "0"), "{path}");
+    }
+}

@@ -1,0 +1,135 @@
+//! `deploy/fly`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::read;
+use crate::settings::{assert_complete, settings};
+
+/// As much of fly.toml's format as ours has.
+/// <https://fly.io/docs/reference/configuration/>
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlyToml {
+    app: String,
+    primary_region: String,
+    kill_signal: String,
+    kill_timeout: u32,
+    build: Build,
+    env: BTreeMap<String, String>,
+    #[serde(rename = "deploy")]
+    _deploy: Deploy,
+    http_service: HttpService,
+    #[serde(rename = "vm")]
+    _vm: Vec<Vm>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Build {
+    dockerfile: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deploy {
+    #[serde(rename = "strategy")]
+    _strategy: Strategy,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Strategy {
+    Canary,
+    Rolling,
+    BlueGreen,
+    Immediate,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpService {
+    internal_port: u16,
+    force_https: bool,
+    auto_stop_machines: String,
+    auto_start_machines: bool,
+    checks: Vec<HttpCheck>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpCheck {
+    method: String,
+    path: String,
+    #[serde(rename = "interval")]
+    _interval: String,
+    #[serde(rename = "timeout")]
+    _timeout: String,
+    #[serde(rename = "grace_period")]
+    _grace_period: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vm {
+    #[serde(rename = "size")]
+    _size: String,
+    #[serde(rename = "memory")]
+    _memory: String,
+}
+
+fn fly() -> FlyToml {
+    toml::from_str(&read("deploy/fly/fly.toml")).unwrap()
+}
+
+/// What Fly sets by itself, and what the page says to set as secrets.
+fn machine(region: &str) -> crate::settings::Settings {
+    let fly = fly();
+    let mut all = settings([
+        ("FLY_APP_NAME", fly.app.as_str()),
+        ("FLY_REGION", region),
+        ("PRIMARY_REGION", &fly.primary_region),
+        ("HOMING_SECRET", "0123456789abcdef0123456789abcdef"),
+    ]);
+    let database = if region == fly.primary_region { "DATABASE_URL" } else { "HOMING_REPLICA_URL" };
+    all.insert(database.to_owned(), "postgres://app@{region}.guestbook-db.internal:5433/app".to_owned());
+    all.extend(fly.env);
+    all
+}
+
+#[test]
+fn each_region_has_what_a_node_needs() {
+    for region in ["iad", "syd", "ams"] {
+        assert_complete(&machine(region), region);
+        let config = crate::settings::config(&machine(region));
+        assert!(format!("{:?}", config.discover).starts_with("FlyDns"));
+        // The private network has no other addresses.
+        assert!(config.listen.unwrap().is_ipv6());
+    }
+}
+
+#[test]
+fn machines_stay_and_end_in_order() {
+    let fly = fly();
+    assert_eq!(fly.http_service.auto_stop_machines, "off");
+    assert!(!fly.http_service.auto_start_machines && fly.http_service.force_https);
+    assert_eq!(fly.kill_signal, "SIGTERM");
+    assert!(fly.kill_timeout >= 10);
+}
+
+#[test]
+fn the_page_is_served_and_checked_where_the_guestbook_listens() {
+    let fly = fly();
+    let listen: std::net::SocketAddr = fly.env["GUESTBOOK_LISTEN"].parse().unwrap();
+    assert_eq!(listen.port(), fly.http_service.internal_port);
+    let [check] = &fly.http_service.checks[..] else { panic!("one check") };
+    assert_eq!((check.method.as_str(), check.path.as_str()), ("GET", "/healthz"));
+}
+
+#[test]
+fn the_dockerfile_is_there() {
+    let path = Path::new("deploy/fly").join(fly().build.dockerfile);
+    assert!(read(path.to_str().unwrap()).contains("FROM "));
+}

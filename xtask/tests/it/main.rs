@@ -1,0 +1,17 @@
+//! What is deployed says what the programs understand. Nothing here needs a network, a cluster or an engine.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod compose;
+mod docker;
+mod fly;
+mod kubernetes;
+mod settings;
+
+use std::path::Path;
+
+/// A file of the repository.
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
