@@ -1,6 +1,7 @@
 //! Where writes go: the primary, here or in another region.
 
 mod transact;
+
 use std::sync::Arc;
 use std::time::Duration;
 

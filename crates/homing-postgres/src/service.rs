@@ -1,4 +1,3 @@
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,8 +72,7 @@ impl proto::database_server::Database for Service {
             return Err(Reason::BadArguments.status("no request came to begin a transaction with"));
         };
         let (member, _) = self.member(first.begin.as_ref().map_or("", |begin| &begin.database))?;
-        let requests = stream::once(ready(Ok(first))).chain(requests);
-        let mut responses = member.database().executor().transact(requests, deadline, Site::Primary).await?;
+        let mut responses = member.database().executor().transact(first, requests, deadline, Site::Primary).await?;
         let responses = stream::poll_fn(move |context| responses.poll_recv(context)).map(Ok);
         Ok(Response::new(responses.boxed()))
     }
@@ -99,5 +97,5 @@ impl proto::database_server::Database for Service {
     }
 }
 
-/// The first request of a transaction comes with the call.
+/// The first request of a transaction comes with the call; a caller that sends none keeps no stream.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

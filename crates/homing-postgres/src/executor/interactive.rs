@@ -18,7 +18,7 @@ use proto::transact_request::Step as Asked;
 use proto::transact_response::Outcome;
 use proto::transaction_ended::Cause;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 use tracing::{Instrument, debug, debug_span};
 
@@ -42,7 +42,7 @@ pub(crate) enum Site {
 pub(crate) type Responses = mpsc::Receiver<proto::TransactResponse>;
 
 impl Executor {
-    /// Begins an interactive transaction with the first of the requests.
+    /// Begins an interactive transaction with its first request, which others follow.
     ///
     /// # Errors
     ///
@@ -51,7 +51,13 @@ impl Executor {
     /// # Cancel safety
     ///
     /// What was begun is rolled back.
-    pub(crate) async fn transact<S>(&self, requests: S, deadline: Instant, site: Site) -> Result<Responses, Failure>
+    pub(crate) async fn transact<S>(
+        &self,
+        first: proto::TransactRequest,
+        requests: S,
+        deadline: Instant,
+        site: Site,
+    ) -> Result<Responses, Failure>
     where
         S: Stream<Item = Result<proto::TransactRequest, Status>> + Send + Unpin + 'static,
     {
@@ -67,7 +73,7 @@ impl Executor {
         let (responses, receiver) = mpsc::channel(RESPONSES);
         let (opened, outcome) = oneshot::channel();
         let task = Interactive { executor: self.clone(), requests, site, deadline, place, responses };
-        tokio::spawn(task.run(opened).instrument(debug_span!("transaction")));
+        tokio::spawn(task.run(first, opened).instrument(debug_span!("transaction")));
         outcome.await.unwrap_or_else(|_| Err(Failure::unavailable("the node is shutting down")))?;
         Ok(receiver)
     }
@@ -87,7 +93,6 @@ struct Interactive<S> {
 struct Begun {
     pinned: Pinned,
     idle_timeout: Duration,
-    first: proto::TransactRequest,
 }
 
 /// What comes after a step.
@@ -101,8 +106,8 @@ impl<S> Interactive<S>
 where
     S: Stream<Item = Result<proto::TransactRequest, Status>> + Send + Unpin,
 {
-    async fn run(mut self, opened: oneshot::Sender<Result<(), Failure>>) {
-        let Begun { mut pinned, idle_timeout, first } = match self.begin().await {
+    async fn run(mut self, first: proto::TransactRequest, opened: oneshot::Sender<Result<(), Failure>>) {
+        let Begun { mut pinned, idle_timeout } = match self.begin(&first).await {
             Ok(begun) => begun,
             Err(failure) => {
                 // Given back first: whoever is told may come again at once.
@@ -137,11 +142,7 @@ where
         }
     }
 
-    async fn begin(&mut self) -> Result<Begun, Failure> {
-        let opening = self.deadline.min(Instant::now() + FIRST_REQUEST_TIMEOUT);
-        let Ok(Some(Ok(first))) = timeout_at(opening, self.requests.next()).await else {
-            return Err(Failure::bad_request("no request came to begin with"));
-        };
+    async fn begin(&mut self, first: &proto::TransactRequest) -> Result<Begun, Failure> {
         let Some(begin) = &first.begin else {
             return Err(Failure::bad_request("the first request does not begin a transaction"));
         };
@@ -149,7 +150,7 @@ where
             0 => LONGEST_IDLE,
             millis => Duration::from_millis(millis).min(LONGEST_IDLE),
         };
-        let deadline = self.step_deadline(&first);
+        let deadline = self.step_deadline(first);
         let executor = self.executor.clone();
         let begun = self.attended(deadline, |mut limit| async move {
             let connection = executor.connection(&mut limit).await?;
@@ -166,7 +167,7 @@ where
             pinned.finish().await;
             return Err(Failure::not_primary(self.executor.pool.address()));
         }
-        Ok(Begun { pinned, idle_timeout, first })
+        Ok(Begun { pinned, idle_timeout })
     }
 
     async fn step(&mut self, pinned: &mut Pinned, request: proto::TransactRequest) -> Step {
@@ -266,9 +267,6 @@ fn response(outcome: Outcome, started: Instant) -> proto::TransactResponse {
 
 /// There is one for each request, and one that comes by itself.
 const RESPONSES: usize = 2;
-
-/// The first request comes with the call; a caller that sends none does not keep a place.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A transaction that nobody works on holds locks, and back what vacuum may clean up.
 pub(crate) const LONGEST_IDLE: Duration = Duration::from_secs(60);

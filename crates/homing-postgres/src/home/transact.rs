@@ -98,9 +98,8 @@ impl Home {
         let (requests, mut receiver) = mpsc::channel(REQUESTS);
         let mut first = opening.request;
         first.step_timeout_millis = millis_until(opening.step_deadline);
-        requests.try_send(first).expect("there is room for the first request");
         let receiver = stream::poll_fn(move |context| receiver.poll_recv(context).map(|request| request.map(Ok)));
-        let responses = database.executor().transact(receiver, opening.deadline, site).await;
+        let responses = database.executor().transact(first, receiver, opening.deadline, site).await;
         let responses = Incoming::Here(responses.map_err(|failure| failed(failure, &place))?);
         Ok(Conversation { requests, responses, place, answered_by: AnsweredBy::Here, attempts: 0, channel: None })
     }

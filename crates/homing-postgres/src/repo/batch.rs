@@ -13,12 +13,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use homing_proto::v1 as proto;
 use prost::Message;
 use tokio::time::Instant;
-use tracing::{Instrument, Span, debug_span};
+use tracing::{Instrument, debug_span};
 
 use self::arguments::Argument;
 use self::plan::Statement;
 use super::Repo;
-use super::write::{Committed, Output, outputs, record, report};
+use super::write::{Committed, Output, outputs, report};
 use crate::home::{Effect, Executed};
 use crate::shape::Shape;
 use crate::transaction::Handle;
@@ -75,8 +75,7 @@ impl Repo {
                 outcome => outcome?,
             };
             let report = report("batch", started, &executed.trip, None);
-            record(&Span::current(), &report);
-            self.observer.observe(&report);
+            self.tell(&report);
             batch.results(outputs(executed, &shapes)?)
         }
         .instrument(span)

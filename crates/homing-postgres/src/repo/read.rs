@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
-use tracing::{Instrument, Span, debug, debug_span, warn};
+use tracing::{Instrument, debug, debug_span, warn};
 
 use super::Repo;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
 use super::transaction::Intent;
-use super::write::{Output, outputs, record, report};
+use super::write::{Output, outputs, report};
 use crate::home::Effect;
 use crate::in_schema::InSchema;
 use crate::pool::Connection;
@@ -123,8 +123,7 @@ impl Repo {
             attempts: 0,
             stages: Stages { execute, replay_wait, ..Stages::default() },
         };
-        record(&Span::current(), &report);
-        self.observer.observe(&report);
+        self.tell(&report);
     }
 
     /// A later read of this session must not be older than one that was answered there.
@@ -187,8 +186,7 @@ impl Repo {
             seen.iter().for_each(|seen| self.session.settle(seen, position));
         }
         let report = report(operation, started, &executed.trip, None);
-        record(&Span::current(), &report);
-        self.observer.observe(&report);
+        self.tell(&report);
         Ok(outputs(executed, &shapes)?.remove(0))
     }
 

@@ -8,12 +8,11 @@ use homing_proto::v1 as proto;
 use homing_rpc::{Dispatched, Reason};
 use tokio::time::{Instant, timeout};
 use tonic::Streaming;
-use tracing::{Instrument, Span, debug, debug_span};
+use tracing::{Instrument, debug, debug_span};
 
 use super::Repo;
 use super::read::conflicts_with_recovery;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
-use super::write::record;
 use crate::executor::{Broken, Chunk, Chunks, Failure, Pace, Sees};
 use crate::home;
 use crate::report::{AnsweredBy, Report, Stages};
@@ -110,8 +109,7 @@ impl Repo {
             }
             let replica = here.filter(|member| !member.is_home()).map(|member| Arc::clone(member.name()));
             let report = Report { operation, answered_by, replica, position: None, attempts, stages };
-            record(&Span::current(), &report);
-            self.observer.observe(&report);
+            self.tell(&report);
             Ok(rows)
         }
         .instrument(span)

@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 pub(super) use self::statements::Intent;
 use super::Repo;
-use super::write::{Committed, record, report};
+use super::write::{Committed, report};
 use crate::transaction::{Handle, LevelId, Transaction};
 use crate::{Access, Error, Isolation, Result, TransactionOptions};
 
@@ -230,8 +230,7 @@ impl Repo {
             if let Some(position) = position {
                 self.session.advance(position);
             }
-            record(&tracing::Span::current(), &report);
-            self.observer.observe(&report);
+            self.tell(&report);
             Ok(value)
         }
         .instrument(span)

@@ -121,8 +121,7 @@ impl Repo {
         let started = Instant::now();
         let visible = self.wait_until_visible(position).instrument(debug_span!("replay_wait")).await;
         report.stages.replay_wait = started.elapsed();
-        record(&Span::current(), &report);
-        self.observer.observe(&report);
+        self.tell(&report);
         match (visible, value) {
             (Ok(()), value) => value.map_err(|error| error.after_commit(position)),
             (Err(error), Ok(value)) => Err(error.with_value(value)),
@@ -202,6 +201,12 @@ impl Repo {
         }
     }
 
+    /// Tells the current span, and whoever observes this handle, how a call went.
+    pub(super) fn tell(&self, report: &Report) {
+        record(&Span::current(), report);
+        self.observer.observe(report);
+    }
+
     pub(super) fn span(&self, operation: &'static str) -> Span {
         let span = debug_span!(
             "homing.repo",
@@ -216,7 +221,10 @@ impl Repo {
             execute = field::Empty,
             replay_wait = field::Empty,
         );
-        if let Some(role) = self.home().database().and_then(|database| database.role()) {
+        // To ask which database that is takes a choice among the replicas.
+        if !span.is_disabled()
+            && let Some(role) = self.home().database().and_then(|database| database.role())
+        {
             span.record("role", field::display(role));
         }
         span
@@ -236,7 +244,7 @@ pub(super) fn report(operation: &'static str, started: Instant, trip: &Trip, pos
     }
 }
 
-pub(super) fn record(span: &Span, report: &Report) {
+fn record(span: &Span, report: &Report) {
     let Report { stages, .. } = report;
     if let AnsweredBy::Peer(peer) = &report.answered_by {
         span.record("peer", field::display(peer));

@@ -2,11 +2,8 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use homing_proto::v1 as proto;
-use proto::transact_request::Step as Asked;
-use proto::transact_response::Outcome;
 
 use super::statements::Intent;
-use crate::home::Executed;
 use crate::repo::statement::Parameters;
 use crate::repo::write::outputs;
 use crate::shape::Shape;
@@ -66,13 +63,8 @@ impl Cursor {
             column_types: self.shape.column_oids(),
             ..proto::Statement::default()
         };
-        let list = proto::StatementList { statements: vec![statement] };
-        let answer = self.repo.exchange(&transaction, self.handle.level, Asked::Run(list)).await?;
-        let Outcome::Results(proto::StatementResults { results, rows_dropped }) = answer.outcome else {
-            return Err(Error::decode("the primary answered a statement in a way that this build cannot read"));
-        };
-        let bytes: usize = results.iter().flat_map(|result| &result.rows).map(|row| row.len()).sum();
-        let executed = Executed { results, rows_dropped, position: None, trip: answer.trip };
+        let executed = self.repo.exchange_statements(&transaction, self.handle.level, vec![statement]).await?;
+        let bytes: usize = executed.results.iter().flat_map(|result| &result.rows).map(|row| row.len()).sum();
         let rows = outputs(executed, std::slice::from_ref(&self.shape))?.remove(0).rows;
         let last = rows.len() < asked;
         self.rows = (CHUNK_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, MOST_ROWS);

@@ -4,15 +4,15 @@ use homing_proto::v1 as proto;
 use proto::transact_request::Step as Asked;
 use proto::transact_response::Outcome;
 use tokio::time::Instant;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use super::exchange::Answer;
 use crate::home::Executed;
 use crate::repo::statement::Parameters;
-use crate::repo::write::{Output, outputs, record, report};
+use crate::repo::write::{Output, outputs, report};
 use crate::shape::Shape;
 use crate::sql::{self, Destination};
-use crate::transaction::{Aborted, Handle, Transaction, read_only};
+use crate::transaction::{Aborted, Handle, LevelId, Transaction, read_only};
 use crate::{Error, Isolation, Repo, Result, values};
 
 /// What is known of a statement before PostgreSQL is asked.
@@ -44,21 +44,15 @@ impl Repo {
         let within = Within { repo: self, transaction: &transaction, handle };
         async {
             let started = Instant::now();
-            let (answer, shapes) = match within.run(statements).await {
+            let (executed, shapes) = match within.run(statements).await {
                 Err(error) if error.is_stale() => {
                     self.describe_again_within(handle, statements.iter().map(|(sql, _)| *sql)).await?;
                     within.run(statements).await?
                 }
                 outcome => outcome?,
             };
-            let Answer { outcome: Outcome::Results(results), trip } = answer else {
-                return Err(Error::decode("the primary answered a statement in a way that this build cannot read"));
-            };
-            let report = report(operation, started, &trip, None);
-            record(&Span::current(), &report);
-            self.observer.observe(&report);
-            let proto::StatementResults { results, rows_dropped } = results;
-            outputs(Executed { results, rows_dropped, position: None, trip }, &shapes)
+            self.tell(&report(operation, started, &executed.trip, None));
+            outputs(executed, &shapes)
         }
         .instrument(self.span(operation))
         .await
@@ -97,12 +91,22 @@ impl Repo {
             return Err(read_only(None));
         }
         transaction.note_schema_changes(statements.iter().map(|statement| &*statement.sql));
+        self.exchange_statements(&transaction, handle.level, statements).await
+    }
+
+    /// Sends encoded statements as one step.
+    pub(super) async fn exchange_statements(
+        &self,
+        transaction: &Transaction,
+        level: LevelId,
+        statements: Vec<proto::Statement>,
+    ) -> Result<Executed> {
         let list = proto::StatementList { statements };
-        let answer = self.exchange(&transaction, handle.level, Asked::Run(list)).await?;
-        let Outcome::Results(proto::StatementResults { results, rows_dropped }) = answer.outcome else {
+        let Answer { outcome, trip } = self.exchange(transaction, level, Asked::Run(list)).await?;
+        let Outcome::Results(proto::StatementResults { results, rows_dropped }) = outcome else {
             return Err(Error::decode("the primary answered a statement in a way that this build cannot read"));
         };
-        Ok(Executed { results, rows_dropped, position: None, trip: answer.trip })
+        Ok(Executed { results, rows_dropped, position: None, trip })
     }
 
     /// Runs a script within the transaction of this handle.
@@ -116,11 +120,8 @@ impl Repo {
             // Whatever is in it.
             transaction.note_schema_change();
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
-            let list = proto::StatementList { statements: vec![statement] };
-            let answer = self.exchange(&transaction, handle.level, Asked::Run(list)).await?;
-            let report = report(operation, started, &answer.trip, None);
-            record(&Span::current(), &report);
-            self.observer.observe(&report);
+            let executed = self.exchange_statements(&transaction, handle.level, vec![statement]).await?;
+            self.tell(&report(operation, started, &executed.trip, None));
             Ok(())
         }
         .instrument(self.span(operation))
@@ -150,7 +151,7 @@ struct Within<'a> {
 }
 
 impl Within<'_> {
-    async fn run(&self, statements: &[(&str, &Parameters<'_>)]) -> Result<(Answer, Vec<Shape>)> {
+    async fn run(&self, statements: &[(&str, &Parameters<'_>)]) -> Result<(Executed, Vec<Shape>)> {
         let mut encoded = Vec::with_capacity(statements.len());
         let mut shapes = Vec::with_capacity(statements.len());
         for (sql, parameters) in statements {
@@ -165,9 +166,8 @@ impl Within<'_> {
             shapes.push(shape);
         }
         self.transaction.note_schema_changes(statements.iter().map(|(sql, _)| *sql));
-        let list = proto::StatementList { statements: encoded };
-        let answer = self.repo.exchange(self.transaction, self.handle.level, Asked::Run(list)).await;
-        if let Err(error) = &answer
+        let executed = self.repo.exchange_statements(self.transaction, self.handle.level, encoded).await;
+        if let Err(error) = &executed
             && self.transaction.is_read_only()
             && error.is_misuse()
             && error.db().is_some()
@@ -175,7 +175,7 @@ impl Within<'_> {
         {
             self.repo.shapes().remember_that_it_writes(sql);
         }
-        Ok((answer?, shapes))
+        Ok((executed?, shapes))
     }
 
     /// The types of a statement. The replica here is asked where that saves a round trip, but not of what only this
