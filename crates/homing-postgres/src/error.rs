@@ -7,7 +7,7 @@ use std::time::Duration;
 use homing_rpc::Reason;
 use tokio_postgres::error::SqlState;
 
-use crate::{DatabaseError, Position};
+use crate::{DatabaseError, Fate, Position};
 
 /// The result of Homing's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -78,6 +78,17 @@ impl Error {
     /// ```
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(Kind::Function, message)
+    }
+
+    /// What became of the call, where one of them all has to be named: for a log, a metric, a status.
+    pub fn fate(&self) -> Fate {
+        match self.0.kind {
+            _ if self.is_committed() => Fate::Committed,
+            Kind::OutcomeUnknown => Fate::OutcomeUnknown,
+            Kind::Function => Fate::FunctionFailed,
+            _ if self.is_rejected() => Fate::Rejected,
+            _ => Fate::NotSent,
+        }
     }
 
     /// Nothing was executed. The same call may be made again.

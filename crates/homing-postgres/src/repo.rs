@@ -5,6 +5,7 @@ mod batch;
 #[cfg(feature = "sea-query")]
 mod built;
 mod bulk;
+mod call;
 mod entities;
 mod functions;
 mod measure;
@@ -187,8 +188,8 @@ impl Repo {
         self.with_options(Options { choose, ..self.options })
     }
 
-    /// The same handle, which reports its calls to `observe`. It is called in the task of the call, right before the
-    /// call returns, and must not block.
+    /// The same handle, which reports its calls to `observe`, those that failed included. It is called in the task of the
+    /// call, right before the call returns, and must not block.
     #[must_use]
     pub fn with_observer(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
         Self { observer: Observer::new(observe), ..self.clone() }

@@ -4,15 +4,22 @@ use std::time::Duration;
 
 use homing_rpc::PeerName;
 
-use crate::Position;
+use crate::{Fate, Position};
 
-/// How a call went: where it was answered and what took how long.
+/// How a call went: where it was answered, what took how long, and what became of it if it failed.
+///
+/// Not reported are calls whose future was dropped, those that were refused for being wrong in themselves before anything
+/// was done for them, and what a stream does after its first rows.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
     /// The call, for example `insert`. In a transaction each call has a report of its own, and the commit one with the name
     /// `transaction`.
     pub operation: &'static str,
+
+    /// What became of it, if it failed. A call that is [committed](Fate::Committed) has all the rest as well; of others
+    /// nothing else is known than what their errors say.
+    pub fate: Option<Fate>,
 
     /// Who answered it.
     pub answered_by: AnsweredBy,
@@ -39,6 +46,9 @@ pub enum AnsweredBy {
 
     /// A node in the primary region.
     Peer(PeerName),
+
+    /// The call failed; its error says where.
+    Unknown,
 }
 
 /// The way of a call. Stages that it did not go through are zero.
@@ -58,7 +68,37 @@ pub struct Stages {
     pub replay_wait: Duration,
 }
 
+impl Report {
+    /// Of a call of which nothing else is known.
+    pub(crate) fn new(operation: &'static str, answered_by: AnsweredBy) -> Self {
+        Self {
+            operation,
+            fate: None,
+            answered_by,
+            replica: None,
+            position: None,
+            attempts: 0,
+            stages: Stages::default(),
+        }
+    }
+}
+
+impl AnsweredBy {
+    /// The peer that answered, if it was one.
+    pub fn peer(&self) -> Option<&PeerName> {
+        match self {
+            Self::Peer(peer) => Some(peer),
+            Self::Here | Self::Unknown => None,
+        }
+    }
+}
+
 impl Stages {
+    /// The stages by name, in the order in which a call goes through them.
+    pub fn named(&self) -> [(&'static str, Duration); 4] {
+        [("route", self.route), ("forward", self.forward), ("execute", self.execute), ("replay_wait", self.replay_wait)]
+    }
+
     /// All stages together.
     pub fn total(&self) -> Duration {
         self.route + self.forward + self.execute + self.replay_wait
@@ -113,14 +153,7 @@ mod tests {
             let told = Arc::clone(&told);
             move |_: &Report| told.lock().unwrap().push(name)
         };
-        let report = Report {
-            operation: "get",
-            answered_by: AnsweredBy::Here,
-            replica: None,
-            position: None,
-            attempts: 0,
-            stages: Stages::default(),
-        };
+        let report = Report::new("get", AnsweredBy::Here);
         let first = Observer::default().and(tell("first"));
         first.and(tell("second")).and(tell("third")).observe(&report);
         first.observe(&report);

@@ -107,10 +107,10 @@ pub use database_config::DatabaseConfig;
 pub use homing_macros::{Entity, Insert, remote};
 pub use homing_postgres::{
     Access, Aggregate, AnsweredBy, Batch, BatchResults, Choose, Column, Conflict, Consistency, Database, DatabaseError,
-    Entity, EntityStream, Error, FromSql, Health, Insert, Isolation, Lsn, Measure, OnLag, Options, Parameter, Position,
-    ReadFigures, ReadRow, ReadTable, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas, Repo, Report,
-    Result, Role, Row, RowIndex, RowStream, SqlState, Stages, Step, ToSql, Token, TransactionOptions, Type, Wait,
-    WeakRepo, params,
+    Entity, EntityStream, Error, Fate, FromSql, Health, Insert, Isolation, Lsn, Measure, OnLag, Options, Parameter,
+    Position, ReadFigures, ReadRow, ReadTable, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas, Repo,
+    Report, Result, Role, Row, RowIndex, RowStream, SqlState, Stages, Step, ToSql, Token, TransactionOptions, Type,
+    Wait, WeakRepo, params,
 };
 #[cfg(feature = "sea-query")]
 pub use homing_postgres::{Begin, Built, sea_query};

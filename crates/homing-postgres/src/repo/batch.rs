@@ -18,6 +18,7 @@ use tracing::{Instrument, debug_span};
 use self::arguments::Argument;
 use self::plan::Statement;
 use super::Repo;
+use super::call::Answered;
 use super::write::{Committed, Output, outputs, report};
 use crate::home::{Effect, Executed};
 use crate::shape::Shape;
@@ -48,24 +49,21 @@ impl Repo {
             // All or none of its steps: a level of its own costs no round trip.
             return Box::pin(self.transaction(|level| async move { level.batch_within(batch).await })).await;
         }
-        let span = self.span("batch");
-        async {
+        let run = async {
             let started = Instant::now();
             let (executed, shapes) = self.execute_batch(batch, started).await?;
             let position = executed.position;
             let report = report("batch", started, &executed.trip, position);
             let value = outputs(executed, &shapes).and_then(|outputs| batch.results(outputs));
-            self.settle(Committed { value, position, report }).await
-        }
-        .instrument(span)
-        .await
+            Ok(self.settle(Committed { value, position, report }).await)
+        };
+        self.reported("batch", run).await
     }
 
     /// Runs the steps within the transaction of this handle.
     async fn batch_within(&self, batch: &Batch<'_>) -> Result<BatchResults> {
         let Some(handle) = &self.transaction else { return Err(Error::misuse("the handle belongs to no transaction")) };
-        let span = self.span("batch");
-        async {
+        let run = async {
             let started = Instant::now();
             let (executed, shapes) = match self.execute_batch_within(handle, batch).await {
                 Err(error) if error.is_stale() => {
@@ -75,11 +73,9 @@ impl Repo {
                 outcome => outcome?,
             };
             let report = report("batch", started, &executed.trip, None);
-            self.tell(&report);
-            batch.results(outputs(executed, &shapes)?)
-        }
-        .instrument(span)
-        .await
+            Ok(Answered::new(outputs(executed, &shapes).and_then(|outputs| batch.results(outputs)), report))
+        };
+        self.reported("batch", run).await
     }
 
     async fn execute_batch_within(&self, handle: &Handle, batch: &Batch<'_>) -> Result<(Executed, Vec<Shape>)> {

@@ -4,7 +4,6 @@ use homing_proto::v1 as proto;
 use homing_rpc::{Called, IntoArguments};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use super::Repo;
 use super::write::{Committed, report};
@@ -66,8 +65,7 @@ impl Repo {
                  of their own: call it through another handle, before or after the transaction"
             )));
         }
-        let span = self.span("rpc");
-        async {
+        let call = async {
             let started = Instant::now();
             let called = self.call_primary(function, arguments).await;
             let called: Called<R> = called.map_err(|error| self.note_what_remains(error))?;
@@ -80,10 +78,9 @@ impl Repo {
                 execute: called.execute,
             };
             let report = report("rpc", started, &trip, position);
-            self.settle(Committed { value: Ok(called.value), position, report }).await
-        }
-        .instrument(span)
-        .await
+            Ok(self.settle(Committed { value: Ok(called.value), position, report }).await)
+        };
+        self.reported("rpc", call).await
     }
 
     async fn call_primary<R: DeserializeOwned>(

@@ -62,7 +62,8 @@ impl Repo {
         let repo = self.session();
         times(measure, async || {
             let started = Instant::now();
-            repo.read_from_primary("measure", started, &measure.statement, &[], Effect::Reads).await.map(drop)
+            let read = repo.read_from_primary(MEASURE, started, &measure.statement, &[], Effect::Reads);
+            repo.reported(MEASURE, read).await.map(drop)
         })
         .await
     }
@@ -85,6 +86,8 @@ async fn times(measure: &Measure, mut read: impl AsyncFnMut() -> Result<()>) -> 
 fn row(name: String, figures: Result<ReadFigures>) -> ReadRow {
     ReadRow { name, figures: figures.map_err(|error| crate::failure::with_causes(&error)) }
 }
+
+const MEASURE: &str = "measure";
 
 /// Enough for the hundredth part of a percent; who measures for an hour is not to run out of memory.
 const MOST_READS: usize = 1_000_000;

@@ -2,13 +2,13 @@
 
 use homing_proto::v1 as proto;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use super::Repo;
+use super::call::Answered;
 use super::read::Local;
 use super::statement::Parameters;
 use super::transaction::Intent;
-use super::write::{Committed, Output, report};
+use super::write::{Committed, Output, only, report};
 use crate::home::Effect;
 use crate::sql::{self, Destination};
 use crate::{Error, Result, Row, Wait};
@@ -83,17 +83,15 @@ impl Repo {
         if let Some(handle) = &self.transaction {
             return Box::pin(self.run_script_within(handle, script)).await;
         }
-        let span = self.span("batch_execute");
-        async {
+        let run = async {
             let started = Instant::now();
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
             let deadline = started + self.options().call_timeout;
             let executed = self.home().execute(vec![statement], Effect::Writes, deadline).await?;
             let report = report("batch_execute", started, &executed.trip, executed.position);
-            self.settle(Committed { value: Ok(()), position: executed.position, report }).await
-        }
-        .instrument(span)
-        .await
+            Ok(self.settle(Committed { value: Ok(()), position: executed.position, report }).await)
+        };
+        self.reported("batch_execute", run).await
     }
 
     async fn raw<T: Send + 'static>(
@@ -105,30 +103,41 @@ impl Repo {
     ) -> Result<T> {
         if let Some(handle) = &self.transaction {
             let outputs = Box::pin(self.run_within(handle, operation, &[(sql, parameters)], Intent::Unknown)).await?;
-            return read(outputs.into_iter().next().expect("one output for each statement"));
+            return read(only(outputs));
         }
         let destination = sql::destination(sql)?;
+        self.reported(operation, self.raw_once(operation, destination, sql, parameters, read)).await
+    }
+
+    async fn raw_once<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        destination: Destination,
+        sql: &str,
+        parameters: &Parameters<'_>,
+        read: impl FnOnce(Output) -> Result<T>,
+    ) -> Result<Answered<T>> {
+        let statements = &[(sql, parameters)];
         if destination == Destination::Primary || self.shapes().writes(sql) || self.is_primary_here() {
-            return self.write(operation, sql, parameters, read).await;
+            return self.write_once(operation, statements, |outputs| read(only(outputs))).await;
         }
-        let span = self.span(operation);
-        match Box::pin(self.try_here(operation, sql, parameters)).instrument(span).await? {
-            Local::Rows(output) => read(output),
+        match Box::pin(self.try_here(operation, sql, parameters)).await? {
+            Local::Rows(answered) => Ok(answered.and_then(read)),
             Local::Writes => {
                 self.shapes().remember_that_it_writes(sql);
-                self.write(operation, sql, parameters, read).await
+                self.write_once(operation, statements, |outputs| read(only(outputs))).await
             }
             // Nobody has said whether it writes, so it is treated as if it did. But the replica was just asked for what
             // this session has to see, and is not waited for once more.
             Local::Elsewhere => {
                 let mut read = Some(read);
-                let once = |output| read.take().expect("called once")(output);
+                let once = |outputs| read.take().expect("called once")(only(outputs));
                 // And it may be a read, so it moves the session.
-                match self.with_wait(Wait::AtNextRead).write(operation, sql, parameters, once).await {
+                match self.with_wait(Wait::AtNextRead).write_once(operation, statements, once).await {
                     Err(error) => {
-                        let output = Box::pin(self.instead(error, operation, sql, parameters)).await?;
+                        let answered = Box::pin(self.instead(error, operation, sql, parameters)).await?;
                         // What was not sent has no output.
-                        read.take().expect("not called yet")(output)
+                        Ok(answered.and_then(read.take().expect("not called yet")))
                     }
                     outcome => outcome,
                 }

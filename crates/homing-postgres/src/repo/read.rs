@@ -8,6 +8,7 @@ use tokio_postgres::error::SqlState;
 use tracing::{Instrument, debug, debug_span, warn};
 
 use super::Repo;
+use super::call::Answered;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
 use super::transaction::Intent;
 use super::write::{Output, outputs, report};
@@ -26,7 +27,7 @@ use crate::{Consistency, Database, DatabaseError, Error, OnLag, Position, Result
 /// What the database here said to a statement.
 #[derive(Debug)]
 pub(super) enum Local {
-    Rows(Output),
+    Rows(Answered<Output>),
 
     /// PostgreSQL says that the statement writes.
     Writes,
@@ -38,7 +39,13 @@ pub(super) enum Local {
 /// Whether a server could be asked.
 #[derive(Debug)]
 enum Ran {
-    Here(Local),
+    Rows(Output),
+
+    /// PostgreSQL says that the statement writes.
+    Writes,
+
+    /// It can only be answered by the primary.
+    Elsewhere,
 
     /// No: try another one.
     Nowhere,
@@ -59,27 +66,25 @@ impl Repo {
             return Ok(outputs.into_iter().flat_map(|output| output.rows).collect());
         }
         let destination = sql::destination(sql)?;
-        let span = self.span(operation);
-        async {
+        let read = async {
             let started = Instant::now();
             let local = match destination {
                 Destination::Anywhere => Box::pin(self.try_here(operation, sql, parameters)).await?,
                 Destination::Primary => Local::Writes,
             };
             let effect = match local {
-                Local::Rows(output) => return Ok(output.rows),
+                Local::Rows(answered) => return Ok(answered),
                 Local::Writes => Effect::Writes,
                 Local::Elsewhere => effect,
             };
             match self.read_from_primary(operation, started, sql, parameters, effect).await {
                 Err(error) if destination == Destination::Anywhere => {
-                    Ok(Box::pin(self.instead(error, operation, sql, parameters)).await?.rows)
+                    Box::pin(self.instead(error, operation, sql, parameters)).await
                 }
-                outcome => Ok(outcome?.rows),
+                outcome => outcome,
             }
-        }
-        .instrument(span)
-        .await
+        };
+        Ok(self.reported(operation, read).await?.rows)
     }
 
     /// Runs a statement on the database here, if that has seen what this session has to see.
@@ -98,12 +103,12 @@ impl Repo {
             };
             let waited = started.elapsed();
             match self.run_here(&member, sql, parameters).await? {
-                Ran::Here(local) => {
-                    if let Local::Rows(_) = local {
-                        self.report_read(operation, &member, waited, started.elapsed() - waited);
-                    }
-                    return Ok(local);
+                Ran::Rows(output) => {
+                    let report = self.read_by(operation, &member, waited, started.elapsed() - waited);
+                    return Ok(Local::Rows(Answered::new(Ok(output), report)));
                 }
+                Ran::Writes => return Ok(Local::Writes),
+                Ran::Elsewhere => return Ok(Local::Elsewhere),
                 Ran::Nowhere => {
                     self.replicas().suspect(&member);
                     failed.push(member.id());
@@ -113,17 +118,13 @@ impl Repo {
         Ok(Local::Elsewhere)
     }
 
-    fn report_read(&self, operation: &'static str, member: &Member, replay_wait: Duration, execute: Duration) {
+    fn read_by(&self, operation: &'static str, member: &Member, replay_wait: Duration, execute: Duration) -> Report {
         self.has_read(member);
-        let report = Report {
-            operation,
-            answered_by: AnsweredBy::Here,
+        Report {
             replica: (!member.is_home()).then(|| Arc::clone(member.name())),
-            position: None,
-            attempts: 0,
             stages: Stages { execute, replay_wait, ..Stages::default() },
-        };
-        self.tell(&report);
+            ..Report::new(operation, AnsweredBy::Here)
+        }
     }
 
     /// A later read of this session must not be older than one that was answered there.
@@ -141,7 +142,7 @@ impl Repo {
         operation: &'static str,
         sql: &str,
         parameters: &Parameters<'_>,
-    ) -> Result<Output> {
+    ) -> Result<Answered<Output>> {
         let is_out_of_reach = error.is_not_sent() && !error.is_misuse() && !error.is_configuration();
         let may_be_old =
             self.options.on_lag == OnLag::ReadFromPrimary && self.options.consistency != Consistency::Global;
@@ -158,10 +159,10 @@ impl Repo {
         }
         let started = Instant::now();
         match self.run_here(&member, sql, parameters).await {
-            Ok(Ran::Here(Local::Rows(output))) => {
+            Ok(Ran::Rows(output)) => {
                 warn!(replica = %member.name(), %error, "answered by a replica that is too far behind");
-                self.report_read(operation, &member, Duration::ZERO, started.elapsed());
-                Ok(output)
+                let report = self.read_by(operation, &member, Duration::ZERO, started.elapsed());
+                Ok(Answered::new(Ok(output), report))
             }
             _ => Err(error),
         }
@@ -176,7 +177,7 @@ impl Repo {
         sql: &str,
         parameters: &Parameters<'_>,
         effect: Effect,
-    ) -> Result<Output> {
+    ) -> Result<Answered<Output>> {
         let seen = self.session.seen_elsewhere(None);
         let (executed, shapes) = self.execute_on_primary(&[(sql, parameters)], effect).await?;
         if let Some(position) = executed.position {
@@ -186,8 +187,7 @@ impl Repo {
             seen.iter().for_each(|seen| self.session.settle(seen, position));
         }
         let report = report(operation, started, &executed.trip, None);
-        self.tell(&report);
-        Ok(outputs(executed, &shapes)?.remove(0))
+        Ok(Answered::new(outputs(executed, &shapes).map(|mut outputs| outputs.remove(0)), report))
     }
 
     /// The replica that a read of this handle goes to, waiting aside. `None` if the primary is to answer it.
@@ -294,7 +294,7 @@ impl Repo {
                 Err(error) => return Err(error),
             };
             let error = match timed(deadline, self.query_here(&connection, sql, parameters)).await {
-                Some(Ok(output)) => return Ok(Ran::Here(Local::Rows(output))),
+                Some(Ok(output)) => return Ok(Ran::Rows(output)),
                 Some(Err(error)) => error,
                 None => {
                     connection.abandon().await;
@@ -307,9 +307,9 @@ impl Repo {
             };
             match consequence(&error, is_replica) {
                 Consequence::Again if attempt < ATTEMPTS => connection.forget_statements(),
-                Consequence::Writes => return Ok(Ran::Here(Local::Writes)),
+                Consequence::Writes => return Ok(Ran::Writes),
                 // What one replica does not know yet, or has taken away, is with the primary for sure.
-                Consequence::Elsewhere if is_replica => return Ok(Ran::Here(Local::Elsewhere)),
+                Consequence::Elsewhere if is_replica => return Ok(Ran::Elsewhere),
                 Consequence::Again if is_replica => return Ok(Ran::Nowhere),
                 _ => return Err(self.misfit(sql, parameters).unwrap_or_else(|| failed(error, database))),
             }

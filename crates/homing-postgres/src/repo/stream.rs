@@ -11,6 +11,7 @@ use tonic::Streaming;
 use tracing::{Instrument, debug, debug_span};
 
 use super::Repo;
+use super::call::Answered;
 use super::read::conflicts_with_recovery;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
 use crate::executor::{Broken, Chunk, Chunks, Failure, Pace, Sees};
@@ -73,8 +74,7 @@ impl Repo {
             return Box::pin(self.open_cursor(handle, operation, sql, parameters)).await;
         }
         let destination = sql::destination(sql)?;
-        let span = self.span(operation);
-        async {
+        let open = async {
             let started = Instant::now();
             let here = match destination {
                 Destination::Anywhere => self.current_here(&[]).instrument(debug_span!("replay_wait")).await?,
@@ -95,7 +95,7 @@ impl Repo {
             let total = started.elapsed() - waited;
             let stages = match opened.answered_by {
                 AnsweredBy::Here => Stages { execute: total, replay_wait: waited, ..Stages::default() },
-                AnsweredBy::Peer(_) => Stages {
+                AnsweredBy::Peer(_) | AnsweredBy::Unknown => Stages {
                     route: total.saturating_sub(opened.forward),
                     forward: opened.forward,
                     replay_wait: waited,
@@ -108,12 +108,10 @@ impl Repo {
                 self.has_read(member);
             }
             let replica = here.filter(|member| !member.is_home()).map(|member| Arc::clone(member.name()));
-            let report = Report { operation, answered_by, replica, position: None, attempts, stages };
-            self.tell(&report);
-            Ok(rows)
-        }
-        .instrument(span)
-        .await
+            let report = Report { replica, attempts, stages, ..Report::new(operation, answered_by) };
+            Ok(Answered::new(Ok(rows), report))
+        };
+        self.reported(operation, open).await
     }
 
     /// `None` where the primary has to be asked.

@@ -7,10 +7,10 @@ mod statements;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use tracing::Instrument;
 
 pub(super) use self::statements::Intent;
 use super::Repo;
+use super::call::Answered;
 use super::write::{Committed, report};
 use crate::transaction::{Handle, LevelId, Transaction};
 use crate::{Access, Error, Isolation, Result, TransactionOptions};
@@ -211,8 +211,7 @@ impl Repo {
     }
 
     async fn commit<T: Send + 'static>(&self, transaction: &Transaction, value: T) -> Result<T> {
-        let span = self.span(OPERATION);
-        async {
+        let commit = async {
             let started = Instant::now();
             let sealed = transaction.levels().seal();
             if let Err(error) = sealed {
@@ -220,21 +219,19 @@ impl Repo {
                 return Err(error);
             }
             let Some((position, trip)) = self.exchange_commit(transaction).await? else {
-                return Ok(value);
+                return Ok(Answered { value: Ok(value), report: None });
             };
             let report = report(OPERATION, started, &trip, position);
             if !transaction.is_read_only() {
-                return self.settle(Committed { value: Ok(value), position, report }).await;
+                return Ok(self.settle(Committed { value: Ok(value), position, report }).await);
             }
             // A later read on the replica must not be older than what was seen on the primary.
             if let Some(position) = position {
                 self.session.advance(position);
             }
-            self.tell(&report);
-            Ok(value)
-        }
-        .instrument(span)
-        .await
+            Ok(Answered::new(Ok(value), report))
+        };
+        self.reported(OPERATION, commit).await
     }
 
     fn at(&self, handle: Handle) -> Self {

@@ -2,14 +2,15 @@
 
 use homing_proto::v1 as proto;
 use tokio::time::Instant;
-use tracing::{Instrument, Span, debug_span, field};
+use tracing::{Instrument, debug_span};
 
 use super::Repo;
+use super::call::Answered;
 use super::read::has_caught_up;
 use super::statement::Parameters;
 use super::transaction::Intent;
 use crate::home::{Effect, Executed, Trip};
-use crate::report::{AnsweredBy, Report, Stages};
+use crate::report::{Report, Stages};
 use crate::shape::Shape;
 use crate::tracker::WaitError;
 use crate::{Error, OnLag, Position, Result, Row, Wait};
@@ -38,10 +39,7 @@ impl Repo {
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<T> {
-        self.write_all(operation, &[(sql, parameters)], |outputs| {
-            read(outputs.into_iter().next().expect("one output for each statement"))
-        })
-        .await
+        self.write_all(operation, &[(sql, parameters)], |outputs| read(only(outputs))).await
     }
 
     /// Runs statements that write, in one transaction.
@@ -54,17 +52,22 @@ impl Repo {
         if let Some(handle) = &self.transaction {
             return read(Box::pin(self.run_within(handle, operation, statements, Intent::Writes)).await?);
         }
-        let span = self.span(operation);
-        async {
-            let started = Instant::now();
-            let (executed, shapes) = self.execute_on_primary(statements, Effect::Writes).await?;
-            let report = report(operation, started, &executed.trip, executed.position);
-            let position = executed.position;
-            let value = outputs(executed, &shapes).and_then(read);
-            self.settle(Committed { value, position, report }).await
-        }
-        .instrument(span)
-        .await
+        self.reported(operation, self.write_once(operation, statements, read)).await
+    }
+
+    /// Runs statements that write, in one transaction of their own.
+    pub(super) async fn write_once<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        statements: &[(&str, &Parameters<'_>)],
+        read: impl FnOnce(Vec<Output>) -> Result<T>,
+    ) -> Result<Answered<T>> {
+        let started = Instant::now();
+        let (executed, shapes) = self.execute_on_primary(statements, Effect::Writes).await?;
+        let report = report(operation, started, &executed.trip, executed.position);
+        let position = executed.position;
+        let value = outputs(executed, &shapes).and_then(read);
+        Ok(self.settle(Committed { value, position, report }).await)
     }
 
     /// Runs statements on the primary. Where the schema has changed under what is remembered of them, once more.
@@ -115,18 +118,18 @@ impl Repo {
         Ok((encoded, shapes))
     }
 
-    /// Waits for a committed write as the options say, and reports it.
-    pub(super) async fn settle<T: Send + 'static>(&self, committed: Committed<T>) -> Result<T> {
+    /// Waits for a committed write as the options say.
+    pub(super) async fn settle<T: Send + 'static>(&self, committed: Committed<T>) -> Answered<T> {
         let Committed { value, position, mut report } = committed;
         let started = Instant::now();
         let visible = self.wait_until_visible(position).instrument(debug_span!("replay_wait")).await;
         report.stages.replay_wait = started.elapsed();
-        self.tell(&report);
-        match (visible, value) {
+        let value = match (visible, value) {
             (Ok(()), value) => value.map_err(|error| error.after_commit(position)),
             (Err(error), Ok(value)) => Err(error.with_value(value)),
             (Err(error), Err(_)) => Err(error),
-        }
+        };
+        Answered::new(value, report)
     }
 
     async fn wait_until_visible(&self, position: Option<Position>) -> Result<()> {
@@ -200,63 +203,17 @@ impl Repo {
             }
         }
     }
-
-    /// Tells the current span, and whoever observes this handle, how a call went.
-    pub(super) fn tell(&self, report: &Report) {
-        record(&Span::current(), report);
-        self.observer.observe(report);
-    }
-
-    pub(super) fn span(&self, operation: &'static str) -> Span {
-        let span = debug_span!(
-            "homing.repo",
-            operation,
-            region = %self.region(),
-            peer = field::Empty,
-            role = field::Empty,
-            position = field::Empty,
-            attempt = field::Empty,
-            route = field::Empty,
-            forward = field::Empty,
-            execute = field::Empty,
-            replay_wait = field::Empty,
-        );
-        // To ask which database that is takes a choice among the replicas.
-        if !span.is_disabled()
-            && let Some(role) = self.home().database().and_then(|database| database.role())
-        {
-            span.record("role", field::display(role));
-        }
-        span
-    }
 }
 
 pub(super) fn report(operation: &'static str, started: Instant, trip: &Trip, position: Option<Position>) -> Report {
     // What is neither on the way nor in the database was spent here.
     let route = started.elapsed().saturating_sub(trip.forward + trip.execute);
     Report {
-        operation,
-        answered_by: trip.answered_by.clone(),
-        replica: None,
         position,
         attempts: trip.attempts,
         stages: Stages { route, forward: trip.forward, execute: trip.execute, ..Stages::default() },
+        ..Report::new(operation, trip.answered_by.clone())
     }
-}
-
-fn record(span: &Span, report: &Report) {
-    let Report { stages, .. } = report;
-    if let AnsweredBy::Peer(peer) = &report.answered_by {
-        span.record("peer", field::display(peer));
-    }
-    if let Some(position) = report.position {
-        span.record("position", field::display(position));
-    }
-    span.record("attempt", report.attempts);
-    span.record("route", field::debug(stages.route));
-    span.record("forward", field::debug(stages.forward));
-    span.record("execute", field::debug(stages.execute));
-    span.record("replay_wait", field::debug(stages.replay_wait));
 }
 
 /// The outputs of the statements, decoded by their shapes.
@@ -270,6 +227,11 @@ pub(super) fn outputs(executed: Executed, shapes: &[Shape]) -> Result<Vec<Output
         return Err(Error::decode("the primary answered to another number of statements"));
     }
     executed.results.into_iter().zip(shapes).map(|(result, shape)| output(result, shape)).collect()
+}
+
+/// That of the only statement.
+pub(super) fn only(outputs: Vec<Output>) -> Output {
+    outputs.into_iter().next().expect("one output for each statement")
 }
 
 fn output(result: proto::StatementResult, shape: &Shape) -> Result<Output> {

@@ -19,6 +19,7 @@ mod positions;
 mod properties;
 mod raw;
 mod replicas;
+mod reports;
 mod sessions;
 mod stream;
 mod tenants;

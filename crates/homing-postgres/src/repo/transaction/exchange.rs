@@ -323,7 +323,7 @@ fn trip(conversation: &Conversation, started: Instant, execute_micros: u64) -> T
     let execute = Duration::from_micros(execute_micros).min(elapsed);
     let forward = match conversation.answered_by {
         AnsweredBy::Here => Duration::ZERO,
-        AnsweredBy::Peer(_) => elapsed - execute,
+        AnsweredBy::Peer(_) | AnsweredBy::Unknown => elapsed - execute,
     };
     let answered_by = conversation.answered_by.clone();
     Trip { answered_by, attempts: conversation.attempts, route: Duration::ZERO, forward, execute }

@@ -4,10 +4,10 @@ use homing_proto::v1 as proto;
 use proto::transact_request::Step as Asked;
 use proto::transact_response::Outcome;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use super::exchange::Answer;
 use crate::home::Executed;
+use crate::repo::call::Answered;
 use crate::repo::statement::Parameters;
 use crate::repo::write::{Output, outputs, report};
 use crate::shape::Shape;
@@ -42,7 +42,7 @@ impl Repo {
             self.check_access(&transaction, sql, intent)?;
         }
         let within = Within { repo: self, transaction: &transaction, handle };
-        async {
+        let run = async {
             let started = Instant::now();
             let (executed, shapes) = match within.run(statements).await {
                 Err(error) if error.is_stale() => {
@@ -51,11 +51,10 @@ impl Repo {
                 }
                 outcome => outcome?,
             };
-            self.tell(&report(operation, started, &executed.trip, None));
-            outputs(executed, &shapes)
-        }
-        .instrument(self.span(operation))
-        .await
+            let report = report(operation, started, &executed.trip, None);
+            Ok(Answered::new(outputs(executed, &shapes), report))
+        };
+        self.reported(operation, run).await
     }
 
     /// The types of a statement, as the transaction of this handle sees them.
@@ -115,17 +114,15 @@ impl Repo {
         transaction.levels().check(handle.level)?;
         sql::check_script_in_transaction(script)?;
         let operation = "batch_execute";
-        async {
+        let run = async {
             let started = Instant::now();
             // Whatever is in it.
             transaction.note_schema_change();
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
             let executed = self.exchange_statements(&transaction, handle.level, vec![statement]).await?;
-            self.tell(&report(operation, started, &executed.trip, None));
-            Ok(())
-        }
-        .instrument(self.span(operation))
-        .await
+            Ok(Answered::new(Ok(()), report(operation, started, &executed.trip, None)))
+        };
+        self.reported(operation, run).await
     }
 
     /// What a transaction cannot do is refused before anything is sent.

@@ -1,0 +1,95 @@
+//! A call of a handle, from its span to its report.
+
+use tracing::{Instrument, Span, debug_span, field};
+
+use super::Repo;
+use crate::report::{AnsweredBy, Report};
+use crate::{Error, Result};
+
+/// What a call returns, and how it went.
+#[derive(Debug)]
+pub(super) struct Answered<T> {
+    pub(super) value: Result<T>,
+    /// `None` where nothing was to be done.
+    pub(super) report: Option<Report>,
+}
+
+impl<T> Answered<T> {
+    pub(super) fn new(value: Result<T>, report: Report) -> Self {
+        Self { value, report: Some(report) }
+    }
+
+    /// The same with what is made of the value.
+    pub(super) fn and_then<U>(self, read: impl FnOnce(T) -> Result<U>) -> Answered<U> {
+        Answered { value: self.value.and_then(read), report: self.report }
+    }
+}
+
+impl Repo {
+    /// Makes a call in a span of its own, and tells this span, and whoever observes this handle, how it went: once,
+    /// right before it returns.
+    pub(super) async fn reported<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<Answered<T>>>,
+    ) -> Result<T> {
+        let span = self.span(operation);
+        let answered = call.instrument(span.clone()).await;
+        let Answered { value, report } = answered.unwrap_or_else(|error| failed(operation, error));
+        if let Some(mut report) = report {
+            report.fate = value.as_ref().err().map(Error::fate);
+            record(&span, &report);
+            self.observer.observe(&report);
+        }
+        value
+    }
+
+    fn span(&self, operation: &'static str) -> Span {
+        let span = debug_span!(
+            "homing.repo",
+            operation,
+            region = %self.region(),
+            peer = field::Empty,
+            role = field::Empty,
+            position = field::Empty,
+            attempt = field::Empty,
+            fate = field::Empty,
+            route = field::Empty,
+            forward = field::Empty,
+            execute = field::Empty,
+            replay_wait = field::Empty,
+        );
+        // To ask which database that is takes a choice among the replicas.
+        if !span.is_disabled()
+            && let Some(role) = self.home().database().and_then(|database| database.role())
+        {
+            span.record("role", field::display(role));
+        }
+        span
+    }
+}
+
+fn failed<T>(operation: &'static str, error: Error) -> Answered<T> {
+    Answered::new(Err(error), Report::new(operation, AnsweredBy::Unknown))
+}
+
+fn record(span: &Span, report: &Report) {
+    let Report { stages, .. } = report;
+    if let AnsweredBy::Peer(peer) = &report.answered_by {
+        span.record("peer", field::display(peer));
+    }
+    if let Some(position) = report.position {
+        span.record("position", field::display(position));
+    }
+    if let Some(fate) = report.fate {
+        span.record("fate", fate.as_str());
+    }
+    if report.answered_by == AnsweredBy::Unknown {
+        return;
+    }
+    span.record("attempt", report.attempts);
+    span.record("route", field::debug(stages.route));
+    span.record("forward", field::debug(stages.forward));
+    span.record("execute", field::debug(stages.execute));
+    span.record("replay_wait", field::debug(stages.replay_wait));
+}

@@ -1,0 +1,92 @@
+//! What observers are told: each call once, whatever becomes of it.
+
+use std::time::Duration;
+
+use homing::{AnsweredBy, Fate, OnLag, Report, SqlState};
+use homing_rpc::StaticPeers;
+
+use crate::fixture::{NewUser, Reports, Servers, User, World, recorded};
+
+type Told = (&'static str, Option<Fate>);
+
+fn told(reports: &Reports) -> Vec<Told> {
+    reports.take().iter().map(|report| (report.operation, report.fate)).collect()
+}
+
+#[tokio::test]
+async fn each_call_is_reported_once_with_its_fate() {
+    let world = World::shared().await;
+    for node in [&world.iad, &world.syd] {
+        let (repo, reports) = recorded(&node.repo());
+        let name = format!("Ada in {}", repo.region());
+        let ada = NewUser::named(&name);
+        let user = repo.insert(&ada).await.unwrap();
+        assert_eq!(told(&reports), [("insert", None)]);
+
+        let error = repo.insert(&ada).await.unwrap_err();
+        assert_eq!((error.code(), error.fate()), (Some(&SqlState::UNIQUE_VIOLATION), Fate::Rejected));
+        assert_eq!(told(&reports), [("insert", Some(Fate::Rejected))]);
+
+        repo.query("select no_such_column from users", &[]).await.unwrap_err();
+        repo.execute("update users set name = $1 where false", &[&7_i32]).await.unwrap_err();
+        assert_eq!(told(&reports), [("query", Some(Fate::Rejected)), ("execute", Some(Fate::NotSent))]);
+
+        // That PostgreSQL has to say first that it writes makes no second call of it.
+        let rename = "update users set name = name || '!' where id = $1 returning name";
+        repo.query_one(rename, &[&user.id]).await.unwrap();
+        assert!(repo.query_one(rename, &[&-1_i64]).await.unwrap_err().is_not_found());
+        assert_eq!(told(&reports), [("query_one", None), ("query_one", Some(Fate::Committed))]);
+
+        let error = repo.rpc_and_wait::<()>("half", (format!("Grace of {name}"), "fails")).await.unwrap_err();
+        assert!(error.fate() == Fate::FunctionFailed && error.fate().may_have_written(), "{error:?}");
+        assert_eq!(told(&reports), [("rpc", Some(Fate::FunctionFailed))]);
+
+        repo.stream("select 1 / 0", &[]).await.unwrap_err();
+        repo.batch_execute("select 1; nonsense").await.unwrap_err();
+        assert_eq!(told(&reports), [("stream", Some(Fate::Rejected)), ("batch_execute", Some(Fate::Rejected))]);
+    }
+}
+
+#[tokio::test]
+async fn in_a_transaction_the_statement_that_failed_is_told_and_the_commit_that_was_not_to_be() {
+    let world = World::shared().await;
+    let (repo, reports) = recorded(&world.syd.repo());
+    let failed = repo.transaction(|tx| async move {
+        tx.insert(&NewUser::named("Ada")).await?;
+        let _ = tx.execute("select 1 / 0", &[]).await;
+        Ok(())
+    });
+    assert!(failed.await.unwrap_err().is_rejected());
+    let rejected = Some(Fate::Rejected);
+    assert_eq!(told(&reports), [("insert", None), ("execute", rejected), ("transaction", rejected)]);
+
+    repo.transaction(|_| async move { Ok(()) }).await.unwrap();
+    assert_eq!(told(&reports), [], "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_answers_is_reported_as_not_sent() {
+    let world = World::shared().await;
+    let alone = Servers::shared().await.replica_node(&world.database, StaticPeers::none()).await;
+    let (repo, reports) = recorded(&alone.repo().with_call_timeout(Duration::from_millis(100)));
+    repo.insert(&NewUser::named("Ada")).await.unwrap_err();
+    let Report { fate, answered_by, attempts, position, .. } = reports.last();
+    assert_eq!((fate, answered_by, attempts, position), (Some(Fate::NotSent), AnsweredBy::Unknown, 0, None));
+}
+
+#[tokio::test]
+async fn a_commit_that_is_not_seen_here_is_reported_with_its_way() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let patience = Duration::from_millis(200);
+    let (repo, reports) = recorded(&world.syd.repo().with_replay_timeout(patience).with_on_lag(OnLag::Fail));
+    servers.replica.pause_replay().await.unwrap();
+    assert!(repo.insert(&NewUser::named("Ada")).await.unwrap_err().is_committed());
+    let report = reports.last();
+    assert_eq!((reports.count(), report.fate), (1, Some(Fate::Committed)));
+    assert!(report.answered_by.peer().is_some() && report.position.is_some(), "{report:?}");
+    assert!(report.stages.replay_wait >= patience, "{report:?}");
+
+    repo.get::<User>(1).await.unwrap_err();
+    assert_eq!((reports.count(), reports.last().fate), (2, Some(Fate::NotSent)));
+}
