@@ -32,6 +32,7 @@
 //!   [`RequestInfo`], in its extensions and as extractors of axum, and passes what the session has to see on to the
 //!   next request, in a [`Cookie`] or a header.
 //! - [`FlyReplay`] says which requests Fly.io's proxy had better replay in the primary region as a whole.
+//! - [`status_of`] is the status of a response to a request whose call failed.
 //! - [`Health`] is a service for `/healthz`, `Prometheus` one for `/metrics` (feature `prometheus`).
 //!
 //! # Guarantees
@@ -62,11 +63,13 @@
 //! | `homing_call_seconds` | histogram | `operation`, `answered_by`, `region` |
 //! | `homing_calls_total` | counter | `operation`, `answered_by`, `region` |
 //! | `homing_attempts_total` | counter | `operation`, `answered_by`, `region` |
+//! | `homing_failures_total` | counter | `operation`, `fate` (`not sent`, `rejected`, `outcome unknown`, `committed`, `function failed`) |
 //! | `homing_http_requests_total` | counter | `token` (`absent`, `taken`, `refused`) |
 //! | `homing_http_tokens_total` | counter | `carried` (`yes`, `no`) |
 //! | `homing_http_replays_total` | counter | `why` (`method`, `path`, `error`) |
 //! | `homing_lag_seconds`, `homing_is_primary`, `homing_primary_reachable`, `homing_healthy` | gauge | |
 //!
+//! Of calls that failed, those that were committed all the same are among the answered ones too.
 //! The gauges are set whenever somebody looks at [`Health`].
 //!
 //! # Features
@@ -90,6 +93,7 @@ mod recent;
 mod refusals;
 mod request;
 mod service;
+mod status;
 mod token;
 
 pub use cookie::{Cookie, Secure};
@@ -103,6 +107,7 @@ pub use metering::metered;
 pub use prometheus::Prometheus;
 pub use request::{RequestInfo, RequestRepo, TokenState};
 pub use service::SessionService;
+pub use status::status_of;
 
 /// What cookie and header are called, unless the application says otherwise.
 const TOKEN: &str = "homing-token";
