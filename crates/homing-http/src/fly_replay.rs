@@ -27,7 +27,8 @@ pub struct FlyReplay {
 /// Put by a handler into the extensions of its response: this request was not handled, replay it in the primary region
 /// if that is possible. Where it is not, the response goes out as it is.
 ///
-/// Nothing is replayed once a write of the request has been committed, since the replay would do that again. The handler
+/// Nothing is replayed once a write of the request has been committed or may have been, since the replay would do that
+/// again. The handler
 /// has to know the same of whatever else it did: mails that it sent, files that it wrote.
 ///
 /// With axum it may stand in front of a response:

@@ -10,8 +10,6 @@ use crate::fly_replay::Why;
 
 /// The same handle, whose calls are metered too. The repos of requests are so already; this is for the others, of jobs
 /// in the background for example.
-///
-/// Calls that failed are not in these numbers: they are answered by errors, which whoever handles them counts.
 #[must_use]
 pub fn metered(repo: &Repo) -> Repo {
     let here = repo.region().clone();
@@ -37,6 +35,7 @@ pub(crate) fn describe() {
     describe_histogram!(CALL, seconds, "What an answered call took in all");
     describe_counter!(CALLS, "Calls that were answered");
     describe_counter!(ATTEMPTS, "Peers to which answered calls were sent, those that failed included");
+    describe_counter!(FAILURES, "Calls that failed, by what became of them");
     describe_counter!(REQUESTS, "HTTP requests, by what became of their token");
     describe_counter!(TOKENS, "Responses whose session had moved, by whether they could carry the token");
     describe_counter!(REPLAYS, "HTTP requests that were answered by fly-replay, by the reason");
@@ -74,23 +73,22 @@ pub(crate) fn health(seen: Seen) {
 
 /// The labels are few: names of methods, here or peer, regions.
 fn call(here: &Region, report: &Report) {
-    let (answered_by, region) = match &report.answered_by {
-        AnsweredBy::Peer(peer) => ("peer", &peer.region),
-        _ => ("here", here),
-    };
     let operation = report.operation;
+    if let Some(fate) = report.fate {
+        counter!(FAILURES, "operation" => operation, "fate" => fate.as_str()).increment(1);
+    }
+    let (answered_by, region) = match &report.answered_by {
+        AnsweredBy::Here => ("here", here),
+        AnsweredBy::Peer(peer) => ("peer", &peer.region),
+        // Nobody has answered it.
+        _ => return,
+    };
     let region = region.to_string();
     let labels = [("operation", operation.to_owned()), ("answered_by", answered_by.to_owned()), ("region", region)];
     counter!(CALLS, &labels).increment(1);
     counter!(ATTEMPTS, &labels).increment(report.attempts.into());
     histogram!(CALL, &labels).record(report.stages.total());
-    let stages = &report.stages;
-    for (stage, took) in [
-        ("route", stages.route),
-        ("forward", stages.forward),
-        ("execute", stages.execute),
-        ("replay_wait", stages.replay_wait),
-    ] {
+    for (stage, took) in report.stages.named() {
         if !took.is_zero() {
             let [operation, answered_by, region] = labels.clone();
             histogram!(STAGE, &[("stage", stage.to_owned()), operation, answered_by, region]).record(took);
@@ -102,6 +100,7 @@ const STAGE: &str = "homing_stage_seconds";
 const CALL: &str = "homing_call_seconds";
 const CALLS: &str = "homing_calls_total";
 const ATTEMPTS: &str = "homing_attempts_total";
+const FAILURES: &str = "homing_failures_total";
 const REQUESTS: &str = "homing_http_requests_total";
 const TOKENS: &str = "homing_http_tokens_total";
 const REPLAYS: &str = "homing_http_replays_total";

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use homing::{Region, Repo, Report};
+use homing::{Fate, Region, Repo, Report};
 
 /// The database, with the session of this request: it sees what the same browser wrote in earlier requests, on
 /// whatever node, and what it writes is seen by later ones.
@@ -93,17 +93,17 @@ impl RequestInfo {
         self.0.replayed_from.as_deref()
     }
 
-    /// How the calls of this request went so far: the first 64 of them.
+    /// How the calls of this request went so far, those that failed included: the first 64 of them.
     pub fn reports(&self) -> Vec<Report> {
         self.calls().reports.clone()
     }
 
-    /// How many calls of this request were answered so far.
+    /// How many calls of this request were answered or failed so far.
     pub fn call_count(&self) -> usize {
         self.calls().count
     }
 
-    /// Whether a call of this request has committed something.
+    /// Whether a call of this request has committed something, or may have.
     pub(crate) fn has_written(&self) -> bool {
         self.calls().written
     }
@@ -111,7 +111,7 @@ impl RequestInfo {
     pub(crate) fn record(&self, report: &Report) {
         let mut calls = self.calls();
         calls.count += 1;
-        calls.written |= report.position.is_some();
+        calls.written |= report.position.is_some() || report.fate.is_some_and(Fate::may_have_written);
         if calls.reports.len() < MOST_REPORTS {
             calls.reports.push(report.clone());
         }

@@ -103,7 +103,7 @@ impl Session {
         }
     }
 
-    /// Whether anything is committed, as far as this node was told.
+    /// Whether anything is committed, as far as this node can tell.
     fn has_written(&self) -> bool {
         self.info.has_written() || token::known(&self.repo) != self.before
     }

@@ -18,6 +18,11 @@ async fn stages_calls_tokens_and_health_are_in_the_text() {
     Browser::with_cookie("forged").get(&syd, "/counters/1").await.number();
     metered(&world.syd.repo()).execute("delete from counters where id = 9", &[]).await.unwrap();
 
+    for _ in 0..2 {
+        // A call that no other test makes.
+        metered(&world.syd.repo()).query_opt("insert into counters values (1, 1)", &[]).await.unwrap_err();
+    }
+
     let prometheus = prometheus.with_health(Health::new(&world.syd.repo()));
     let metrics: Router = Router::new().route_service("/internal/metrics", prometheus);
     let answer = browser.get(&metrics, "/internal/metrics").await;
@@ -38,6 +43,7 @@ async fn stages_calls_tokens_and_health_are_in_the_text() {
         ["homing_stage_seconds_bucket{", "le=\"10\""],
         ["homing_calls_total{", "operation=\"execute\""],
         ["homing_calls_total{", "answered_by=\"here\""],
+        ["homing_failures_total{operation=\"query_opt\",fate=\"rejected\"} 2", ""],
         ["homing_http_requests_total{token=\"refused\"}", ""],
         ["homing_http_requests_total{token=\"taken\"}", ""],
         ["homing_http_tokens_total{carried=\"yes\"}", ""],

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use axum::routing::any;
 use homing::Repo;
-use homing_http::{FlyReplay, LARGEST_BODY, ReplayAtPrimary, RequestInfo, RequestRepo, SessionLayer};
+use homing_http::{FlyReplay, LARGEST_BODY, ReplayAtPrimary, RequestInfo, RequestRepo, SessionLayer, status_of};
 
 use crate::fixture::{Answer, World, send};
 
@@ -87,10 +87,16 @@ async fn next_to_the_primary_nothing_is_replayed() {
     assert_eq!(handled.load(Ordering::Relaxed), 1);
 }
 
-/// Fails as a write does that came to a read-only database, after writing something if `/written` is asked for.
+/// Fails as a write does that came to a read-only database, after writing something if `/written` is asked for, or
+/// perhaps, if it is `/unknown`.
 async fn refused(RequestRepo(repo): RequestRepo, request: Request<Body>) -> (Option<ReplayAtPrimary>, StatusCode) {
     if request.uri().path() == "/written" {
         repo.execute("insert into counters values (1, 1)", &[]).await.unwrap();
+    }
+    if request.uri().path() == "/unknown" {
+        let error = repo.execute(UNKNOWN, &[]).await.unwrap_err();
+        assert!(error.is_outcome_unknown(), "{error:?}");
+        assert_eq!(status_of(&error), StatusCode::BAD_GATEWAY);
     }
     let sql = if request.uri().path() == "/other" { "select 1/0" } else { READ_ONLY };
     let error = repo.execute(sql, &[]).await.unwrap_err();
@@ -108,6 +114,7 @@ async fn an_error_of_a_read_only_database_is_replayed_unless_something_was_writt
         ("/never", &[], false),
         ("/", &[("fly-replay-src", "region=syd")], false),
         ("/written", &[], false),
+        ("/unknown", &[], false),
     ] {
         let answer = request(&app, Method::GET.as_str(), path, headers).await;
         assert_eq!(is_replay(&answer), replayed, "{path} {headers:?}");
@@ -116,6 +123,9 @@ async fn an_error_of_a_read_only_database_is_replayed_unless_something_was_writt
     let without = Router::new().fallback(any(refused)).layer(SessionLayer::new(&world.syd.repo()));
     assert!(!is_replay(&request(&without, "GET", "/", &[]).await));
 }
+
+/// The connection ends during the statement.
+const UNKNOWN: &str = "insert into counters select 2, 2 from (select pg_terminate_backend(pg_backend_pid())) as gone";
 
 /// The primary itself says 25006.
 const READ_ONLY: &str = "do $$ begin raise exception 'read-only' using errcode = '25006'; end $$";
