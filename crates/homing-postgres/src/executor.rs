@@ -32,7 +32,7 @@ use self::within::Within;
 use crate::pool::{Connection, Pool};
 use crate::scope::Schema;
 use crate::shape::Shape;
-use crate::{DatabaseError, Role, in_schema};
+use crate::{DatabaseError, Role, block};
 
 /// Runs the statements of this node's callers and of its peers on the database next to it.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Executor {
         let executor = self.clone();
         self.attended(deadline, |mut limit| async move {
             let connection = executor.connection(&mut limit).await?;
-            let preparing = in_schema::prepare(&connection, schema.as_ref(), &sql);
+            let preparing = block::prepare(&connection, schema.as_ref(), &sql);
             let prepared = limit.keep(connection.cancel_token(), preparing).await;
             let (Limited::Ended(prepared) | Limited::Cancelled(prepared)) = prepared else {
                 connection.discard();

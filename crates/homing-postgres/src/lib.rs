@@ -61,6 +61,7 @@
 
 mod address;
 mod aggregate;
+mod block;
 #[cfg(feature = "sea-query")]
 mod built;
 mod conflict;
@@ -74,7 +75,6 @@ mod executor;
 mod failure;
 mod fate;
 mod home;
-mod in_schema;
 mod lsn;
 mod measure;
 mod numeric;

@@ -18,7 +18,7 @@ use super::references::{FirstRows, Unmet};
 use super::within::Within;
 use super::{Failure, Prepared};
 use crate::DatabaseError;
-use crate::in_schema::InSchema;
+use crate::block::Block;
 use crate::pool::Connection;
 use crate::values::{self, Encoded, Raw};
 
@@ -74,8 +74,8 @@ impl<'a> Transaction<'a> {
         match (statements, within) {
             // One that may have to be rolled back must not commit by itself.
             ([statement], Within::Connection) if statement.expected_rows().is_none() => self.single(statement).await,
-            ([statement], Within::Transaction(transaction)) if statement.expected_rows().is_none() => {
-                self.single_in_schema(statement, transaction).await
+            ([statement], Within::Block(block)) if statement.expected_rows().is_none() => {
+                self.single_in_block(statement, block).await
             }
             (statements, within) => self.several(statements, within).await,
         }
@@ -83,13 +83,9 @@ impl<'a> Transaction<'a> {
 
     /// As [`single`](Self::single), with the ends of the transaction around the statement, likewise sent without
     /// waiting in between.
-    async fn single_in_schema(
-        &mut self,
-        statement: &Prepared<'_>,
-        transaction: InSchema<'_>,
-    ) -> Result<Ended, Failure> {
+    async fn single_in_block(&mut self, statement: &Prepared<'_>, block: Block<'_>) -> Result<Ended, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
-        let (result, position) = join(transaction.finish(self.statement(0, statement)), probe.position()).await;
+        let (result, position) = join(block.finish(self.statement(0, statement)), probe.position()).await;
         match result {
             Ok(result) => Ok(self.committed(vec![result], position)),
             Err(stop) => stop.ended(0, Commit::MayHaveHappened),
@@ -115,7 +111,7 @@ impl<'a> Transaction<'a> {
         let connection = self.connection;
         let begun = match within {
             Within::Connection => connection.batch_execute("BEGIN").await,
-            Within::Transaction(transaction) => transaction.go_on().await,
+            Within::Block(block) => block.go_on().await,
         };
         if let Err(error) = begun {
             return rejected(None, &error, Commit::WasNotSent);

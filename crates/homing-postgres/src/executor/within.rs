@@ -5,7 +5,7 @@ use tokio_postgres::Error;
 
 use super::Failure;
 use super::position::PositionProbe;
-use crate::in_schema::InSchema;
+use crate::block::Block;
 use crate::pool::Connection;
 use crate::scope::Schema;
 
@@ -16,7 +16,7 @@ pub(super) enum Within<'a> {
     Connection,
 
     /// A transaction that has been begun.
-    Transaction(InSchema<'a>),
+    Block(Block<'a>),
 }
 
 impl<'a> Within<'a> {
@@ -35,14 +35,14 @@ impl<'a> Within<'a> {
         }
         // Once the transaction has failed nothing can be prepared any more.
         PositionProbe::prepare(connection).await?;
-        Ok(Ok(Self::Transaction(InSchema::begin(connection, schema))))
+        Ok(Ok(Self::Block(Block::begin(connection, schema))))
     }
 
     /// Why a statement could not be prepared.
     pub(super) async fn cause(self, error: Error) -> Error {
         match self {
             Self::Connection => error,
-            Self::Transaction(mut transaction) => transaction.cause(error).await,
+            Self::Block(mut block) => block.cause(error).await,
         }
     }
 }

@@ -12,8 +12,8 @@ use super::call::Answered;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
 use super::transaction::Intent;
 use super::write::{Output, outputs, report};
+use crate::block::Block;
 use crate::home::Effect;
-use crate::in_schema::InSchema;
 use crate::pool::Connection;
 use crate::replicas::{Member, Wanted};
 use crate::report::{AnsweredBy, Report, Stages};
@@ -26,6 +26,7 @@ use crate::{Consistency, Database, DatabaseError, Error, OnLag, Position, Result
 
 /// What the database here said to a statement.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives no longer than a read, which is not to pay for a box")]
 pub(super) enum Local {
     Rows(Answered<Output>),
 
@@ -327,9 +328,9 @@ impl Repo {
             let statement = connection.statement(sql).await?;
             return self.rows_here(connection, sql, &statement, parameters).await;
         };
-        let mut transaction = InSchema::begin(connection, schema);
-        let statement = transaction.statement(schema, sql).await?;
-        transaction.finish(self.rows_here(connection, sql, &statement, parameters)).await
+        let mut block = Block::begin(connection, schema);
+        let statement = block.statement(schema, sql).await?;
+        block.finish(self.rows_here(connection, sql, &statement, parameters)).await
     }
 
     async fn rows_here(

@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Repo;
 use crate::shape::Shape;
-use crate::{DatabaseError, Error, Result, Role, in_schema, values};
+use crate::{DatabaseError, Error, Result, Role, block, values};
 
 /// The parameters of a statement.
 pub(super) type Parameters<'a> = [&'a (dyn ToSql + Sync)];
@@ -70,7 +70,7 @@ impl Repo {
         };
         let place = format!("the database here, at {},", database.pool().address());
         // Preparing waits for locks, also for one that replay holds.
-        let error = match timeout_at(half_way, in_schema::prepare(&connection, self.home().schema(), sql)).await {
+        let error = match timeout_at(half_way, block::prepare(&connection, self.home().schema(), sql)).await {
             Ok(Ok(statement)) => return Ok(Some(Shape::of(&statement))),
             Ok(Err(error)) => error,
             Err(_) => {

@@ -1,4 +1,5 @@
-//! A transaction in a schema: how a statement sees the tables of one tenant, without the pooled connection remembering.
+//! A transaction block, sent without waiting: how a statement sees the tables of one tenant, without the pooled connection
+//! remembering.
 
 use std::pin::Pin;
 
@@ -13,7 +14,7 @@ use crate::scope::Schema;
 /// end are sent one behind the other.
 ///
 /// Rolled back when dropped before its end was sent, so that the connection can go back to the pool at any time.
-pub(crate) struct InSchema<'a> {
+pub(crate) struct Block<'a> {
     connection: &'a Connection,
     begin: Option<Begin<'a>>,
     is_open: bool,
@@ -21,7 +22,7 @@ pub(crate) struct InSchema<'a> {
 
 type Begin<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 
-impl<'a> InSchema<'a> {
+impl<'a> Block<'a> {
     /// Sends the beginning. Whether there is such a schema is told by [`begun`](Self::begun); until then whatever is
     /// sent behind it fails.
     pub(crate) fn begin(connection: &'a Connection, schema: &'a Schema) -> Self {
@@ -90,7 +91,7 @@ impl<'a> InSchema<'a> {
     }
 }
 
-impl Drop for InSchema<'_> {
+impl Drop for Block<'_> {
     fn drop(&mut self) {
         if self.is_open {
             // Polled once it is sent, and nobody has to wait for the answer: whatever comes next on this connection comes
@@ -100,16 +101,16 @@ impl Drop for InSchema<'_> {
     }
 }
 
-impl std::fmt::Debug for InSchema<'_> {
+impl std::fmt::Debug for Block<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InSchema").field("is_open", &self.is_open).finish_non_exhaustive()
+        f.debug_struct("Block").field("is_open", &self.is_open).finish_non_exhaustive()
     }
 }
 
 /// Prepares a statement, in a schema if there is one.
 pub(crate) async fn prepare(connection: &Connection, schema: Option<&Schema>, sql: &str) -> Result<Statement, Error> {
     match schema {
-        Some(schema) => InSchema::begin(connection, schema).statement(schema, sql).await,
+        Some(schema) => Block::begin(connection, schema).statement(schema, sql).await,
         None => connection.statement(sql).await,
     }
 }
