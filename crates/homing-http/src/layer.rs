@@ -64,8 +64,8 @@ pub enum Carry {
     /// What was written, and what was read from the primary. Later requests see that, wherever they are answered. Two
     /// that only read, answered by different replicas, may be answered out of order. Costs nothing.
     ///
-    /// Raw SQL that runs on the primary counts as a write, since nobody says whether it is one; entity calls (`get`,
-    /// `all`) and raw SQL that a replica answers do not.
+    /// A read next to the primary counts as little as one that a replica here answers. Of raw SQL there, PostgreSQL is
+    /// asked whether it wrote, where it begins like a read (`select`, `with`, `values`, …); all else counts as a write.
     #[default]
     Writes,
 

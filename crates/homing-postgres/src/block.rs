@@ -1,17 +1,18 @@
 //! A transaction block, sent without waiting: how a statement sees the tables of one tenant, without the pooled connection
 //! remembering.
 
+use std::future::ready;
 use std::pin::Pin;
 
 use futures_util::FutureExt;
-use futures_util::future::join3;
+use futures_util::future::join4;
 use tokio_postgres::{Error, Statement};
 
 use crate::pool::Connection;
 use crate::scope::Schema;
 
-/// A transaction that begins with `SET LOCAL search_path`. Nothing is waited for: its beginning, the statements and its
-/// end are sent one behind the other.
+/// A transaction, one with a schema begins with `SET LOCAL search_path`. Nothing is waited for: its beginning, the
+/// statements and its end are sent one behind the other.
 ///
 /// Rolled back when dropped before its end was sent, so that the connection can go back to the pool at any time.
 pub(crate) struct Block<'a> {
@@ -25,11 +26,11 @@ type Begin<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 impl<'a> Block<'a> {
     /// Sends the beginning. Whether there is such a schema is told by [`begun`](Self::begun); until then whatever is
     /// sent behind it fails.
-    pub(crate) fn begin(connection: &'a Connection, schema: &'a Schema) -> Self {
-        let mut begin: Begin<'a> = Box::pin(connection.batch_execute(schema.begin()));
+    pub(crate) fn begin(connection: &'a Connection, schema: Option<&'a Schema>) -> Self {
+        let mut begin: Begin<'a> = Box::pin(connection.batch_execute(schema.map_or("BEGIN", Schema::begin)));
         // The driver sends a message when its future is polled for the first time.
         let begin = match begin.as_mut().now_or_never() {
-            Some(begun) => Box::pin(std::future::ready(begun)),
+            Some(begun) => Box::pin(ready(begun)),
             None => begin,
         };
         Self { connection, begin: Some(begin), is_open: true }
@@ -61,7 +62,16 @@ impl<'a> Block<'a> {
     }
 
     /// Runs the last statement, with the commit right behind it.
-    pub(crate) async fn finish<T, E: From<Error>>(mut self, last: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    pub(crate) async fn finish<T, E: From<Error>>(self, last: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        Ok(self.finish_and_ask(last, ready(())).await?.0)
+    }
+
+    /// The same with a question to the transaction in between.
+    pub(crate) async fn finish_and_ask<T, E: From<Error>, A>(
+        mut self,
+        last: impl Future<Output = Result<T, E>>,
+        question: impl Future<Output = A>,
+    ) -> Result<(T, A), E> {
         let begin = self.begin.take();
         let begun = async move {
             match begin {
@@ -69,12 +79,12 @@ impl<'a> Block<'a> {
                 None => Ok(()),
             }
         };
-        // Polled in this order for the first time, which is when the last two are sent.
-        let (begun, output, committed) = join3(begun, last, self.commit()).await;
+        // Polled in this order for the first time, which is when the last three are sent.
+        let (begun, output, answer, committed) = join4(begun, last, question, self.commit()).await;
         begun?;
         let output = output?;
         committed?;
-        Ok(output)
+        Ok((output, answer))
     }
 
     /// Waits until it has begun, and leaves its end to the caller.
@@ -110,7 +120,7 @@ impl std::fmt::Debug for Block<'_> {
 /// Prepares a statement, in a schema if there is one.
 pub(crate) async fn prepare(connection: &Connection, schema: Option<&Schema>, sql: &str) -> Result<Statement, Error> {
     match schema {
-        Some(schema) => Block::begin(connection, schema).statement(schema, sql).await,
+        Some(schema) => Block::begin(connection, Some(schema)).statement(schema, sql).await,
         None => connection.statement(sql).await,
     }
 }

@@ -119,8 +119,8 @@ impl Error {
     }
 
     /// It is committed on the primary, but its result could not be given as asked: the replica here has not replayed
-    /// it within the limit, or its rows could not be delivered. Said of raw SQL that ran on the primary too, where
-    /// nobody has said whether it writes. See [`position`](Self::position) and
+    /// it within the limit, or its rows could not be delivered. Not said where PostgreSQL says that nothing was written,
+    /// which it is asked of statements that begin like a read. See [`position`](Self::position) and
     /// [`take_value`](Self::take_value).
     pub fn is_committed(&self) -> bool {
         self.0.committed.is_some()

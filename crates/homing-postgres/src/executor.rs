@@ -11,6 +11,7 @@ mod references;
 mod statements;
 mod transaction;
 mod within;
+mod written;
 
 use std::sync::Arc;
 
@@ -151,8 +152,8 @@ impl Executor {
             Ended::Committed { position: Probed::InRecovery, .. } => {
                 return Err(Failure::not_primary(self.pool.address()));
             }
-            Ended::Committed { results, position: Probed::Lost } => {
-                Ended::Committed { results, position: self.probe(limit.deadline()).await }
+            Ended::Committed { results, position: Probed::Lost, written } => {
+                Ended::Committed { results, position: self.probe(limit.deadline()).await, written }
             }
             ended => ended,
         };

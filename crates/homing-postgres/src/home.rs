@@ -36,6 +36,8 @@ pub(crate) struct Executed {
     pub(crate) results: Vec<proto::StatementResult>,
     pub(crate) rows_dropped: bool,
     pub(crate) position: Option<Position>,
+    /// PostgreSQL says that nothing was written.
+    pub(crate) unchanged: bool,
     pub(crate) trip: Trip,
 }
 
@@ -274,7 +276,8 @@ impl Executed {
         match response.outcome {
             Some(Outcome::Results(results)) => {
                 let position = response.position.as_ref().and_then(|position| Position::try_from(position).ok());
-                Ok(Self { results: results.results, rows_dropped: results.rows_dropped, position, trip })
+                let proto::StatementResults { results, rows_dropped } = results;
+                Ok(Self { results, rows_dropped, position, unchanged: response.unchanged, trip })
             }
             Some(Outcome::Rejection(rejection)) => Err(rejected(rejection, place)),
             None => Err(Error::outcome_unknown(format!("{place} gave an answer that this build cannot read"))),

@@ -129,6 +129,11 @@ pub(crate) fn may_change_schema(sql: &str) -> bool {
     Words::of(sql).next().is_some_and(|word| !KEEP_IT.contains(&&*word))
 }
 
+/// Whether a statement may be one that only reads, by its first word. PostgreSQL has to say whether it does.
+pub(crate) fn may_read(sql: &str) -> bool {
+    matches!(Words::of(sql).next().as_deref(), Some("explain" | "select" | "show" | "table" | "values" | "with"))
+}
+
 const SETTING: &str = "set it for the role or the database";
 
 /// What to do in place of a statement that needs a session of its own.

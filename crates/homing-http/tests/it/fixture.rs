@@ -123,7 +123,11 @@ pub(crate) fn app(repo: &Repo) -> Router {
 }
 
 pub(crate) fn app_with(layer: SessionLayer) -> Router {
-    Router::new().route("/counters/{id}", get(read).post(add)).route("/nothing", get(async || "nothing")).layer(layer)
+    Router::new()
+        .route("/counters/{id}", get(read).post(add))
+        .route("/counters", get(sum))
+        .route("/nothing", get(async || "nothing"))
+        .layer(layer)
 }
 
 async fn add(RequestRepo(repo): RequestRepo, Path(id): Path<i64>) -> Result<String, StatusCode> {
@@ -136,6 +140,12 @@ async fn add(RequestRepo(repo): RequestRepo, Path(id): Path<i64>) -> Result<Stri
 async fn read(RequestRepo(repo): RequestRepo, Path(id): Path<i64>) -> Result<String, StatusCode> {
     let counter = repo.get::<Counter>(id).await.map_err(failed)?;
     Ok(counter.map_or(0, |counter| counter.value).to_string())
+}
+
+/// By raw SQL.
+async fn sum(RequestRepo(repo): RequestRepo) -> Result<String, StatusCode> {
+    let row = repo.query_one("select coalesce(sum(value), 0)::int8 from counters", &[]).await.map_err(failed)?;
+    Ok(row.get::<_, i64>(0).to_string())
 }
 
 pub(crate) fn failed(error: homing::Error) -> StatusCode {

@@ -103,12 +103,14 @@ async fn of_two_requests_at_the_same_time_neither_undoes_the_other() {
 #[tokio::test]
 async fn only_responses_whose_session_moved_have_a_token() {
     let world = World::shared().await;
-    let syd = app(&world.syd.repo());
+    let (iad, syd) = (app(&world.iad.repo()), app(&world.syd.repo()));
     let mut browser = Browser::default();
-    for path in ["/nothing", "/counters/1"] {
-        let answer = browser.get(&syd, path).await;
-        for header in ["set-cookie", "homing-token", "cache-control"] {
-            assert!(!answer.headers.contains_key(header), "{path} {header}");
+    for (app, region) in [(&iad, "iad"), (&syd, "syd")] {
+        for path in ["/nothing", "/counters/1", "/counters"] {
+            let answer = browser.get(app, path).await;
+            for header in ["set-cookie", "homing-token", "cache-control"] {
+                assert!(!answer.headers.contains_key(header), "{path} {header} in {region}");
+            }
         }
     }
     let answer = browser.post(&syd, "/counters/1").await;
@@ -131,6 +133,10 @@ async fn a_read_that_the_primary_answered_is_in_the_token() {
     let mut browser = Browser::default();
     assert_eq!(browser.get(&ams, "/counters/1").await.number(), 0);
     assert_eq!(browser.get(&fra, "/counters/1").await.number(), 7);
+    assert_eq!(browser.get(&ams, "/counters/1").await.number(), 7);
+    // By raw SQL too.
+    let mut browser = Browser::default();
+    assert_eq!(browser.get(&fra, "/counters").await.number(), 7);
     assert_eq!(browser.get(&ams, "/counters/1").await.number(), 7);
 }
 

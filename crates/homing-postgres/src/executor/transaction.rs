@@ -16,6 +16,7 @@ use tracing::warn;
 use super::position::{PositionProbe, Probed};
 use super::references::{FirstRows, Unmet};
 use super::within::Within;
+use super::written::{WriteProbe, Written};
 use super::{Failure, Prepared};
 use crate::DatabaseError;
 use crate::block::Block;
@@ -36,8 +37,8 @@ pub(crate) struct Transaction<'a> {
 pub(crate) enum Ended {
     Committed {
         results: proto::StatementResults,
-
         position: Probed,
+        written: Written,
     },
     Rejected {
         /// Which statement; `None` for the commit.
@@ -81,13 +82,15 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// As [`single`](Self::single), with the ends of the transaction around the statement, likewise sent without
-    /// waiting in between.
+    /// As [`single`](Self::single), with the ends of the transaction around the statement and the question what it has
+    /// written, likewise sent without waiting in between.
     async fn single_in_block(&mut self, statement: &Prepared<'_>, block: Block<'_>) -> Result<Ended, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
-        let (result, position) = join(block.finish(self.statement(0, statement)), probe.position()).await;
+        let write_probe = WriteProbe::prepare(self.connection).await?;
+        let ran = block.finish_and_ask(self.statement(0, statement), write_probe.written());
+        let (result, position) = join(ran, probe.position()).await;
         match result {
-            Ok(result) => Ok(self.committed(vec![result], position)),
+            Ok((result, written)) => Ok(self.committed(vec![result], position, written)),
             Err(stop) => stop.ended(0, Commit::MayHaveHappened),
         }
     }
@@ -101,7 +104,7 @@ impl<'a> Transaction<'a> {
         let (result, position) = join(self.statement(0, statement), probe.position()).await;
         match result {
             Ok(_) if self.is_left_open(statement).await => Ok(Ended::LeftOpen),
-            Ok(result) => Ok(self.committed(vec![result], position)),
+            Ok(result) => Ok(self.committed(vec![result], position, Written::Perhaps)),
             Err(stop) => stop.ended(0, Commit::MayHaveHappened),
         }
     }
@@ -129,7 +132,7 @@ impl<'a> Transaction<'a> {
         }
         let (commit, position) = join(connection.batch_execute("COMMIT"), probe.position()).await;
         match commit {
-            Ok(()) => Ok(self.committed(results, position)),
+            Ok(()) => Ok(self.committed(results, position, Written::Perhaps)),
             Err(error) => rejected(None, &error, Commit::MayHaveHappened),
         }
     }
@@ -203,11 +206,12 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn committed(&self, mut results: Vec<proto::StatementResult>, position: Probed) -> Ended {
+    fn committed(&self, mut results: Vec<proto::StatementResult>, position: Probed, written: Written) -> Ended {
         if self.rows_dropped {
             results.iter_mut().for_each(|result| result.rows.clear());
         }
-        Ended::Committed { results: proto::StatementResults { results, rows_dropped: self.rows_dropped }, position }
+        let results = proto::StatementResults { results, rows_dropped: self.rows_dropped };
+        Ended::Committed { results, position, written }
     }
 }
 
@@ -224,8 +228,9 @@ impl Ended {
 
     pub(crate) fn into_response(self, execute: Duration) -> proto::ExecuteResponse {
         let rejection = |statement, cause| Outcome::Rejection(proto::Rejection { statement, cause: Some(cause) });
+        let unchanged = matches!(self, Self::Committed { written: Written::Nothing, .. });
         let (outcome, position) = match self {
-            Self::Committed { results, position } => (Outcome::Results(results), position.position()),
+            Self::Committed { results, position, .. } => (Outcome::Results(results), position.position()),
             Self::Rejected { statement, error } => (rejection(statement, Cause::DatabaseError((*error).into())), None),
             Self::DeadlineExceeded { statement } => {
                 (rejection(statement, Cause::DeadlineExceeded(proto::DeadlineExceeded {})), None)
@@ -237,6 +242,7 @@ impl Ended {
             outcome: Some(outcome),
             position: position.map(Into::into),
             execute_micros: u64::try_from(execute.as_micros()).unwrap_or(u64::MAX),
+            unchanged,
         }
     }
 }

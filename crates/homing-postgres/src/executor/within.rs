@@ -1,13 +1,15 @@
-//! The schema in which a request's statements run.
+//! What a request's statements run in: a schema, a transaction block, or neither.
 
 use homing_proto::v1 as proto;
 use tokio_postgres::Error;
 
 use super::Failure;
 use super::position::PositionProbe;
+use super::written::WriteProbe;
 use crate::block::Block;
 use crate::pool::Connection;
 use crate::scope::Schema;
+use crate::sql;
 
 /// What the statements of a request run in.
 #[derive(Debug)]
@@ -15,26 +17,29 @@ pub(super) enum Within<'a> {
     /// Wherever the connection is: in the role's own `search_path`, or in the schema that was entered for a script.
     Connection,
 
-    /// A transaction that has been begun.
+    /// A transaction that has been begun, in the schema if there is one.
     Block(Block<'a>),
 }
 
 impl<'a> Within<'a> {
-    /// Enters the schema. A script may end its transaction itself and go on after it, so it gets the whole connection,
+    /// Enters the schema, and a block where it can be asked afterwards whether anything was written. A script may end its transaction itself and go on after it, so it gets the whole connection,
     /// which is closed after a script in any case.
     pub(super) async fn enter(
         connection: &'a Connection,
         schema: Option<&'a Schema>,
         statements: &[proto::Statement],
     ) -> Result<Result<Self, Error>, Failure> {
-        let Some(schema) = schema else {
-            return Ok(Ok(Self::Connection));
-        };
-        if statements.iter().any(|statement| statement.simple) {
-            return Ok(connection.batch_execute(schema.enter()).await.map(|()| Self::Connection));
+        let is_script = statements.iter().any(|statement| statement.simple);
+        match schema {
+            Some(schema) if is_script => {
+                return Ok(connection.batch_execute(schema.enter()).await.map(|()| Self::Connection));
+            }
+            None if !may_read(statements) => return Ok(Ok(Self::Connection)),
+            Some(_) | None => {}
         }
         // Once the transaction has failed nothing can be prepared any more.
         PositionProbe::prepare(connection).await?;
+        WriteProbe::prepare(connection).await?;
         Ok(Ok(Self::Block(Block::begin(connection, schema))))
     }
 
@@ -45,4 +50,10 @@ impl<'a> Within<'a> {
             Self::Block(mut block) => block.cause(error).await,
         }
     }
+}
+
+/// Whether it is one statement, of which its text does not tell that it writes. Such a one can always be run in a block,
+/// other than VACUUM or a procedure that commits.
+fn may_read(statements: &[proto::Statement]) -> bool {
+    matches!(statements, [statement] if !statement.simple && sql::may_read(&statement.sql))
 }

@@ -117,23 +117,21 @@ impl Repo {
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<Answered<T>> {
-        let statements = &[(sql, parameters)];
         if destination == Destination::Primary || self.shapes().writes(sql) || self.is_primary_here() {
-            return self.write_once(operation, statements, |outputs| read(only(outputs))).await;
+            return self.write_perhaps(operation, sql, parameters, read).await;
         }
         match Box::pin(self.try_here(operation, sql, parameters)).await? {
             Local::Rows(answered) => Ok(answered.and_then(read)),
             Local::Writes => {
                 self.shapes().remember_that_it_writes(sql);
-                self.write_once(operation, statements, |outputs| read(only(outputs))).await
+                self.write_perhaps(operation, sql, parameters, read).await
             }
-            // Nobody has said whether it writes, so it is treated as if it did. But the replica was just asked for what
-            // this session has to see, and is not waited for once more.
+            // It may write, so it is sent once. But the replica was just asked for what this session has to see, and is
+            // not waited for once more.
             Local::Elsewhere => {
                 let mut read = Some(read);
-                let once = |outputs| read.take().expect("called once")(only(outputs));
-                // And it may be a read, so it moves the session.
-                match self.with_wait(Wait::AtNextRead).write_once(operation, statements, once).await {
+                let once = |output| read.take().expect("called once")(output);
+                match self.with_wait(Wait::AtNextRead).write_perhaps(operation, sql, parameters, once).await {
                     Err(error) => {
                         let answered = Box::pin(self.instead(error, operation, sql, parameters)).await?;
                         // What was not sent has no output.

@@ -11,13 +11,13 @@ use super::Repo;
 use super::call::Answered;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
 use super::transaction::Intent;
-use super::write::{Output, outputs, report};
+use super::write::{Output, only, outputs, report};
 use crate::block::Block;
-use crate::home::Effect;
+use crate::home::{Effect, Executed};
 use crate::pool::Connection;
 use crate::replicas::{Member, Wanted};
 use crate::report::{AnsweredBy, Report, Stages};
-use crate::session::Wanted as SessionWanted;
+use crate::session::{Seen, Wanted as SessionWanted};
 use crate::shape::Shape;
 use crate::sql::{self, Destination};
 use crate::token::foreign;
@@ -181,14 +181,31 @@ impl Repo {
     ) -> Result<Answered<Output>> {
         let seen = self.session.seen_elsewhere(None);
         let (executed, shapes) = self.execute_on_primary(&[(sql, parameters)], effect).await?;
-        if let Some(position) = executed.position {
+        self.read_there(operation, started, executed, &shapes, &seen)
+    }
+
+    /// What was read on the primary, before which the session had `seen` other servers.
+    pub(super) fn read_there(
+        &self,
+        operation: &'static str,
+        started: Instant,
+        executed: Executed,
+        shapes: &[Shape],
+        seen: &[Seen],
+    ) -> Result<Answered<Output>> {
+        if executed.trip.answered_by == AnsweredBy::Here
+            && let Some(home) = self.replicas().home()
+        {
+            // Like any read that the database here has answered.
+            self.has_read(&home);
+        } else if let Some(position) = executed.position {
             self.check_cluster(position)?;
             self.session.advance(position);
             // No replica was further when it was read from.
             seen.iter().for_each(|seen| self.session.settle(seen, position));
         }
         let report = report(operation, started, &executed.trip, None);
-        Ok(Answered::new(outputs(executed, &shapes).map(|mut outputs| outputs.remove(0)), report))
+        Ok(Answered::new(outputs(executed, shapes).map(only), report))
     }
 
     /// The replica that a read of this handle goes to, waiting aside. `None` if the primary is to answer it.
@@ -328,7 +345,7 @@ impl Repo {
             let statement = connection.statement(sql).await?;
             return self.rows_here(connection, sql, &statement, parameters).await;
         };
-        let mut block = Block::begin(connection, schema);
+        let mut block = Block::begin(connection, Some(schema));
         let statement = block.statement(schema, sql).await?;
         block.finish(self.rows_here(connection, sql, &statement, parameters)).await
     }

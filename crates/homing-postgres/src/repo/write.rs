@@ -64,10 +64,38 @@ impl Repo {
     ) -> Result<Answered<T>> {
         let started = Instant::now();
         let (executed, shapes) = self.execute_on_primary(statements, Effect::Writes).await?;
-        let report = report(operation, started, &executed.trip, executed.position);
+        Ok(self.committed(operation, started, executed, &shapes, read).await)
+    }
+
+    /// Runs one statement of which nobody has said yet whether it writes. Where it did not, it was a read.
+    pub(super) async fn write_perhaps<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        parameters: &Parameters<'_>,
+        read: impl FnOnce(Output) -> Result<T>,
+    ) -> Result<Answered<T>> {
+        let started = Instant::now();
+        let seen = self.session.seen_elsewhere(None);
+        let (executed, shapes) = self.execute_on_primary(&[(sql, parameters)], Effect::Writes).await?;
+        if executed.unchanged {
+            return Ok(self.read_there(operation, started, executed, &shapes, &seen)?.and_then(read));
+        }
+        Ok(self.committed(operation, started, executed, &shapes, |outputs| read(only(outputs))).await)
+    }
+
+    async fn committed<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        started: Instant,
+        executed: Executed,
+        shapes: &[Shape],
+        read: impl FnOnce(Vec<Output>) -> Result<T>,
+    ) -> Answered<T> {
         let position = executed.position;
-        let value = outputs(executed, &shapes).and_then(read);
-        Ok(self.settle(Committed { value, position, report }).await)
+        let report = report(operation, started, &executed.trip, position);
+        let value = outputs(executed, shapes).and_then(read);
+        self.settle(Committed { value, position, report }).await
     }
 
     /// Runs statements on the primary. Where the schema has changed under what is remembered of them, once more.

@@ -40,7 +40,8 @@ async fn what_writes_is_forwarded_and_what_reads_is_not() {
         repo.query(sql, &[]).await.unwrap();
         let report = reports.last();
         assert!(matches!(report.answered_by, AnsweredBy::Peer(_)), "{sql}");
-        assert!(report.position.is_some(), "{sql}");
+        // A lock that has ended with its transaction has left nothing behind.
+        assert_eq!(report.position.is_none(), sql.contains("lock("), "{sql}");
     }
     assert_eq!(repo.query_one("select count(*) from users", &[]).await.unwrap().get::<_, i64>(0), 3);
 }
@@ -61,10 +62,74 @@ async fn rows_and_counts_are_those_of_the_statement() {
         assert_eq!(found.get::<_, i32>("age"), 3);
         assert!(repo.query_opt("select 1 where false", &[]).await.unwrap().is_none());
         assert!(repo.query_one("select 1 where false", &[]).await.unwrap_err().is_not_found());
-        assert!(repo.query_opt("select generate_series(1, 2)", &[]).await.unwrap_err().is_too_many_rows());
+        let error = repo.query_opt("select generate_series(1, 2)", &[]).await.unwrap_err();
+        assert!(error.is_too_many_rows() && !error.is_committed(), "there was nothing to commit: {error:?}");
     }
-    let error = world.syd.repo().query_opt("select generate_series(1, 2)", &[]).await.unwrap_err();
-    assert!(!error.is_committed(), "a replica commits nothing: {error:?}");
+}
+
+#[tokio::test]
+async fn of_what_the_primary_runs_postgresql_says_whether_it_wrote() {
+    let world = World::shared().await;
+    let hire = "create function hire(new_name text) returns bigint language sql as
+        $$ insert into users (name) values (new_name) returning id $$;
+        create procedure hire_two() language plpgsql as
+        $$ begin perform hire('Bob'); commit; perform hire('Alice'); end $$;";
+    world.primary.batch_execute(hire).await.unwrap();
+    let peers = StaticPeers::none().with_region(region("iad"), world.iad.local_addr());
+    let mut config = Servers::shared().await.replica_config(&world.database, peers);
+    config.replica_url = None;
+    let far = start(config).await.unwrap();
+    for (repo, name) in [(world.iad.repo(), "iad"), (far.repo(), "far")] {
+        for repo in [repo.clone(), repo.with_schema("public").unwrap()] {
+            let (repo, reports) = recorded(&repo.session());
+            let nothing = repo.token_of_writes();
+            for read in [
+                "select count(*) from users",
+                "values (1)",
+                "table users",
+                "/* a */ with a as (select 1) select * from a",
+                "show server_version",
+                "explain delete from users",
+                "select pg_notify('news', '')",
+            ] {
+                repo.query(read, &[]).await.unwrap();
+                assert_eq!(reports.last().position, None, "{read} in {name}");
+            }
+            // Read next to the primary, nothing later has to wait; read from afar, replicas may be older.
+            assert_eq!(repo.token_of_writes() == nothing, name == "iad");
+            for write in [
+                "select hire('Ada')",
+                "with new as (insert into users (name) values ('Grace') returning id) select * from new",
+                "update users set age = 7",
+                "explain analyze delete from users",
+            ] {
+                repo.query(write, &[]).await.unwrap();
+                assert!(reports.last().position.is_some(), "{write} in {name}");
+            }
+            let error = repo.query("select 1 / (count(*) - count(*)) from users", &[]).await.unwrap_err();
+            assert_eq!(error.code(), Some(&SqlState::DIVISION_BY_ZERO));
+            assert!(error.is_rejected());
+        }
+        // What cannot be run in a block is not run in one.
+        repo.execute("vacuum users", &[]).await.unwrap();
+        repo.execute("call hire_two()", &[]).await.unwrap();
+        repo.execute("delete from users", &[]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_deferred_to_the_commit_of_a_read_that_writes_is_told() {
+    let world = World::shared().await;
+    let tables = "create table parents (id int primary key);
+        create table children (parent int references parents deferrable initially deferred);
+        create function adopt(parent int) returns void language sql as $$ insert into children values (parent) $$;";
+    world.primary.batch_execute(tables).await.unwrap();
+    for node in [&world.iad, &world.syd] {
+        let error = node.repo().query("select adopt($1)", &[&7]).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::FOREIGN_KEY_VIOLATION));
+        assert!(error.is_rejected() && !error.is_committed(), "{error:?}");
+        assert_eq!(node.repo().query("select * from children", &[]).await.unwrap().len(), 0);
+    }
 }
 
 #[tokio::test]

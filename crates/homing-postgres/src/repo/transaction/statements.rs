@@ -105,7 +105,7 @@ impl Repo {
         let Outcome::Results(proto::StatementResults { results, rows_dropped }) = outcome else {
             return Err(Error::decode("the primary answered a statement in a way that this build cannot read"));
         };
-        Ok(Executed { results, rows_dropped, position: None, trip })
+        Ok(Executed { results, rows_dropped, position: None, unchanged: false, trip })
     }
 
     /// Runs a script within the transaction of this handle.
