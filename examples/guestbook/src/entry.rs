@@ -1,6 +1,7 @@
 use std::time::SystemTime;
 
 use homing::{Entity, Insert, Repo};
+use serde::Deserialize;
 
 /// What somebody wrote.
 #[derive(Debug, Entity)]
@@ -15,13 +16,14 @@ pub(crate) struct Entry {
     pub(crate) written_at: SystemTime,
 }
 
-/// The database gives number and time.
-#[derive(Debug, Insert)]
+/// A form of the page. The database gives number and time, and says whether it is too long.
+#[derive(Debug, Deserialize, Insert)]
 #[insert(into = Entry)]
-pub(crate) struct NewEntry<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) message: &'a str,
-    pub(crate) region: &'a str,
+pub(crate) struct NewEntry {
+    pub(crate) name: String,
+    pub(crate) message: String,
+    #[serde(skip)]
+    pub(crate) region: String,
 }
 
 impl Entry {
@@ -39,14 +41,15 @@ impl Entry {
 /// also at once: PostgreSQL lets only one of two `create table if not exists` succeed, hence the lock.
 pub(crate) async fn migrate(repo: &Repo) -> homing::Result<()> {
     repo.batch_execute(
-        "select pg_advisory_xact_lock(hashtext('guestbook.schema'));
+        r#"select pg_advisory_xact_lock(hashtext('guestbook.schema'));
         create table if not exists entries (
             id bigint generated always as identity primary key,
-            name text not null check (char_length(name) between 1 and 60),
-            message text not null check (char_length(message) <= 500),
+            name text not null constraint "a name has 1 to 60 characters"
+                check (char_length(trim(name)) > 0 and char_length(name) <= 60),
+            message text not null constraint "a message has up to 500 characters" check (char_length(message) <= 500),
             region text not null,
             written_at timestamptz not null default now()
-        );",
+        );"#,
     )
     .await
 }

@@ -48,6 +48,24 @@ async fn what_was_signed_can_be_changed_searched_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_postgresql_rejects_is_said_in_its_words() {
+    let (stage, _turn) = Stage::turn().await;
+    let browser = Browser::open(stage, Scripts::On).await;
+    browser.go(&stage.page("syd")).await;
+    // What no browser sends by itself.
+    browser.run("document.querySelector('#sign [name=name]').removeAttribute('maxlength')").await;
+    browser.find("#sign [name=name]").await.send_keys(&"x".repeat(61)).await.unwrap();
+    browser.send("#sign").await;
+    browser.find_text("notice", "rejected").await;
+    let notice = browser.text("#notice").await;
+    assert!(notice.contains("a name has 1 to 60 characters") && notice.contains("iad/"), "{notice}");
+    assert!(browser.text("#calls li.failed:first-child").await.contains("rejected"));
+    assert!(!browser.text("#book").await.contains("xxx"));
+    // The refusal is an error on its console, so it is not closed as the others are.
+    drop(browser);
+}
+
+#[tokio::test]
 async fn fifty_in_one_named_function_take_a_tenth_of_fifty_in_a_loop() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;

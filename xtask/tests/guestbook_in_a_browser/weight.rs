@@ -21,7 +21,7 @@ async fn the_page_weighs_less_than_100_kb_and_loads_nothing_from_elsewhere() {
             weight += get(name).await.len();
         }
     }
-    for file in ["style.css", "live.js", "world.svg"] {
+    for file in ["style.css", "page.js", "dashboard.js", "world.svg"] {
         assert!(files.iter().any(|loaded| loaded == file), "{file} is not among {files:?}");
     }
     println!("the page weighs {weight} bytes, with {files:?}");

@@ -174,7 +174,7 @@ fn the_control_address_asks_every_gate() {
     }
     for (_, nodes) in NODES {
         for node in nodes {
-            assert_eq!(environment(&services[*node])["GUESTBOOK_CONTROL"], "http://wan:7070");
+            assert_eq!(environment(&services[*node])["DASHBOARD_CONTROL"], "http://wan:7070");
         }
     }
 }

@@ -44,7 +44,7 @@ impl Stage {
                 let command = NodeCommand::new(program)
                     .envs(world.node_environment(place.region, number))
                     .env("GUESTBOOK_LISTEN", format!("127.0.0.1:{port}"))
-                    .env("GUESTBOOK_CONTROL", control)
+                    .env("DASHBOARD_CONTROL", control)
                     .with_scratch(world.scratch())
                     .with_name(&name);
                 let process = without_foreign_settings(command).start().await?;

@@ -1,0 +1,114 @@
+// Makes the dashboard live. It tells the page when there is something `changed`, and hears of a `newer` page from it.
+"use strict";
+
+{
+  const here = document.getElementById("happening").dataset.region;
+  const byId = (id) => document.getElementById(id);
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const parse = (html) => new DOMParser().parseFromString(html, "text/html");
+
+  // What the server tells.
+
+  /// Takes over what changes by itself, and keeps the focus on its button.
+  function take(page) {
+    for (const newer of page.querySelectorAll("[data-live]")) {
+      const old = byId(newer.id);
+      if (old.innerHTML === newer.innerHTML) continue;
+      const focused = [...old.querySelectorAll("button")].indexOf(document.activeElement);
+      old.innerHTML = newer.innerHTML;
+      if (focused >= 0) old.querySelectorAll("button")[focused]?.focus();
+    }
+  }
+
+  document.addEventListener("newer", (event) => take(event.detail));
+  const server = new EventSource("/live");
+  server.onopen = () => document.body.classList.remove("alone");
+  server.onerror = () => document.body.classList.add("alone");
+  server.addEventListener("now", (event) => take(parse(event.data)));
+  server.addEventListener("changed", () => document.dispatchEvent(new Event("changed")));
+  server.addEventListener("read", (event) => {
+    const primary = event.data !== "here";
+    const dots = document.querySelector("#reads .dots");
+    const dot = document.createElement("i");
+    dot.className = primary ? "primary" : "here";
+    dots.prepend(dot);
+    while (dots.children.length > 40) dots.lastChild.remove();
+    const count = dots.querySelectorAll(".here").length;
+    byId("read-count").textContent = `${count} here, ${dots.children.length - count} by the primary`;
+    if (primary) thereAndBack("reading", false);
+  });
+  server.addEventListener("call", (event) => {
+    const calls = byId("calls");
+    calls.insertAdjacentHTML("afterbegin", event.data);
+    while (calls.children.length > 8) calls.lastElementChild.remove();
+    scale();
+    const call = calls.firstElementChild;
+    if (call.classList.contains("failed")) return broken();
+    if (call.dataset.peer) thereAndBack("write", true);
+    else replicate();
+  });
+
+  /// All bars on one scale, so that they can be compared.
+  function scale() {
+    const bars = [...document.querySelectorAll(".bar")];
+    for (const bar of bars) bar.dataset.width ??= bar.viewBox.baseVal.width;
+    const width = Math.max(...bars.map((bar) => Number(bar.dataset.width)));
+    for (const bar of bars) bar.setAttribute("viewBox", `0 0 ${width} 10`);
+  }
+  scale();
+
+  // The map. Flights are slower than the real ones, to be seen.
+
+  const SECOND = 900;
+  const MOST_FLIGHTS = 40;
+
+  async function thereAndBack(kind, replicates) {
+    const way = byId(`way-${here}`);
+    await fly(way, kind, false);
+    if (replicates) replicate();
+    else await fly(way, kind, true);
+  }
+
+  function replicate() {
+    for (const way of document.querySelectorAll(".way")) fly(way, "replication", true);
+  }
+
+  function fly(way, kind, back) {
+    const flights = byId("flights");
+    if (!way || document.hidden || flights.children.length >= MOST_FLIGHTS) return Promise.resolve();
+    if (still.matches) return glow(way, kind);
+    const length = way.getTotalLength();
+    const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+    dot.setAttribute("class", kind);
+    dot.setAttribute("r", 2.6);
+    const { x, y } = way.getPointAtLength(back ? length : 0);
+    dot.setAttribute("cx", x);
+    dot.setAttribute("cy", y);
+    flights.append(dot);
+    const begin = performance.now();
+    const took = SECOND * (0.4 + length / 300);
+    return new Promise((landed) => {
+      const step = (now) => {
+        const part = Math.min((now - begin) / took, 1);
+        const eased = part * part * (3 - 2 * part);
+        const { x, y } = way.getPointAtLength(length * (back ? 1 - eased : eased));
+        dot.setAttribute("cx", x);
+        dot.setAttribute("cy", y);
+        if (part < 1) return requestAnimationFrame(step);
+        dot.remove();
+        landed();
+      };
+      requestAnimationFrame(step);
+    });
+  }
+
+  function glow(way, kind) {
+    way.classList.add(kind);
+    return new Promise((over) => setTimeout(() => (way.classList.remove(kind), over()), SECOND));
+  }
+
+  function broken() {
+    const way = byId(`way-${here}`);
+    if (way) glow(way, "broken");
+  }
+}
