@@ -27,7 +27,12 @@ impl<'a> Block<'a> {
     /// Sends the beginning. Whether there is such a schema is told by [`begun`](Self::begun); until then whatever is
     /// sent behind it fails.
     pub(crate) fn begin(connection: &'a Connection, schema: Option<&'a Schema>) -> Self {
-        let mut begin: Begin<'a> = Box::pin(connection.batch_execute(schema.map_or("BEGIN", Schema::begin)));
+        connection.note_beginning();
+        let mut begin: Begin<'a> = Box::pin(async move {
+            let begun = connection.batch_execute(schema.map_or("BEGIN", Schema::begin)).await;
+            connection.note_begun();
+            begun
+        });
         // The driver sends a message when its future is polled for the first time.
         let begin = match begin.as_mut().now_or_never() {
             Some(begun) => Box::pin(ready(begun)),
@@ -63,14 +68,14 @@ impl<'a> Block<'a> {
 
     /// Runs the last statement, with the commit right behind it.
     pub(crate) async fn finish<T, E: From<Error>>(self, last: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        Ok(self.finish_and_ask(last, ready(())).await?.0)
+        Ok(self.finish_and_ask(last, ready(Ok(()))).await?.0)
     }
 
-    /// The same with a question to the transaction in between.
+    /// The same with a question to the transaction in between. If that fails, so does the transaction.
     pub(crate) async fn finish_and_ask<T, E: From<Error>, A>(
         mut self,
         last: impl Future<Output = Result<T, E>>,
-        question: impl Future<Output = A>,
+        question: impl Future<Output = Result<A, Error>>,
     ) -> Result<(T, A), E> {
         let begin = self.begin.take();
         let begun = async move {
@@ -83,6 +88,8 @@ impl<'a> Block<'a> {
         let (begun, output, answer, committed) = join4(begun, last, question, self.commit()).await;
         begun?;
         let output = output?;
+        // The commit of a transaction that has failed is answered like any other, and is none.
+        let answer = answer?;
         committed?;
         Ok((output, answer))
     }
@@ -103,6 +110,10 @@ impl<'a> Block<'a> {
 
 impl Drop for Block<'_> {
     fn drop(&mut self) {
+        if self.begin.is_some() {
+            // Nobody hears the answer any more.
+            self.connection.note_begun();
+        }
         if self.is_open {
             // Polled once it is sent, and nobody has to wait for the answer: whatever comes next on this connection comes
             // after it.
@@ -122,5 +133,58 @@ pub(crate) async fn prepare(connection: &Connection, schema: Option<&Schema>, sq
     match schema {
         Some(schema) => Block::begin(connection, Some(schema)).statement(schema, sql).await,
         None => connection.statement(sql).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homing_testbed::Postgres;
+    use tokio::time::Instant;
+    use tokio_postgres::error::SqlState;
+
+    use super::*;
+    use crate::pool::Pool;
+    use crate::{Config, Database, Role};
+
+    async fn connection(server: &Postgres) -> Connection {
+        let database = Database::connect(Config::new(server.url(), Role::Primary)).await.unwrap();
+        let pool: Pool = database.pool().clone();
+        let deadline = Instant::now() + std::time::Duration::from_secs(30);
+        pool.connection(deadline).await.unwrap()
+    }
+
+    /// PostgreSQL answers its COMMIT as if nothing had happened.
+    #[tokio::test]
+    async fn a_transaction_whose_question_fails_is_not_taken_for_committed() {
+        let server = Postgres::options().start().await.unwrap();
+        let connection = connection(&server).await;
+        connection.batch_execute("create table notes (text text)").await.unwrap();
+        // Prepared before, since it has to be sent at once.
+        let insert = connection.prepare("insert into notes values ('a')").await.unwrap();
+        let question = connection.prepare("select 1 / $1::int").await.unwrap();
+        let notes = async || connection.query_one("select count(*) from notes", &[]).await.unwrap().get::<_, i64>(0);
+
+        let block = Block::begin(&connection, None);
+        let (last, fails) = (connection.execute(&insert, &[]), connection.execute(&question, &[&0]));
+        let failed: Result<_, Error> = block.finish_and_ask(last, fails).await;
+        assert_eq!(failed.unwrap_err().code(), Some(&SqlState::DIVISION_BY_ZERO));
+        assert_eq!(notes().await, 0);
+
+        let block = Block::begin(&connection, None);
+        let (last, answers) = (connection.execute(&insert, &[]), connection.execute(&question, &[&1]));
+        let done: Result<_, Error> = block.finish_and_ask(last, answers).await;
+        assert_eq!((done.unwrap(), notes().await), ((1, 1), 1));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_block_is_rolled_back_and_keeps_nobody_from_cancelling() {
+        let server = Postgres::options().start().await.unwrap();
+        let connection = connection(&server).await;
+        let block = Block::begin(&connection, None);
+        assert!(connection.begun().now_or_never().is_none());
+        drop(block);
+        assert!(connection.begun().now_or_never().is_some());
+        let outside = connection.batch_execute("savepoint within").await.unwrap_err();
+        assert_eq!(outside.code(), Some(&SqlState::NO_ACTIVE_SQL_TRANSACTION));
     }
 }

@@ -61,6 +61,7 @@ enum Kind {
     Overloaded,
     Rejected,
     Stale,
+    TimedOut,
     TokenRefused,
     TooManyRows,
 }
@@ -80,7 +81,7 @@ impl Error {
         Self::new(Kind::Function, message)
     }
 
-    /// What became of the call, where one of them all has to be named: for a log, a metric, a status.
+    /// What became of the call in one word: for a log, a metric, a status.
     pub fn fate(&self) -> Fate {
         match self.0.kind {
             _ if self.is_committed() => Fate::Committed,
@@ -109,7 +110,7 @@ impl Error {
     /// last commit): PostgreSQL refused it ([`db`](Self::db)), it was cancelled at its
     /// deadline, or there was no such row.
     pub fn is_rejected(&self) -> bool {
-        let kinds = [Kind::Rejected, Kind::NotFound, Kind::NoRow, Kind::TooManyRows, Kind::Decode];
+        let kinds = [Kind::Rejected, Kind::TimedOut, Kind::NotFound, Kind::NoRow, Kind::TooManyRows, Kind::Decode];
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
 
@@ -134,6 +135,11 @@ impl Error {
     /// The row to read, update or delete does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self.0.kind, Kind::NotFound | Kind::NoRow)
+    }
+
+    /// It ran longer than its limit and was cancelled: nothing of it remains. Look at what it waits for, or raise the limit.
+    pub fn is_timed_out(&self) -> bool {
+        self.0.kind == Kind::TimedOut
     }
 
     /// There were several rows where at most one was asked for.
@@ -318,6 +324,11 @@ impl Error {
 
     pub(crate) fn rejected(message: impl Into<String>) -> Self {
         Self::new(Kind::Rejected, message)
+    }
+
+    /// It was cancelled at its limit.
+    pub(crate) fn timed_out(message: impl Into<String>) -> Self {
+        Self::new(Kind::TimedOut, message)
     }
 
     pub(crate) fn token_refused(message: impl Into<String>) -> Self {

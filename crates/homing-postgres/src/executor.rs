@@ -29,7 +29,7 @@ pub(crate) use self::parts::Parts;
 use self::position::{PositionProbe, Probed};
 use self::statements::Prepared;
 use self::transaction::{Ended, Transaction};
-use self::within::Within;
+use self::within::{Asks, Within};
 use crate::pool::{Connection, Pool};
 use crate::scope::Schema;
 use crate::shape::Shape;
@@ -74,7 +74,7 @@ impl Executor {
         deadline: Instant,
     ) -> Result<proto::ExecuteResponse, Failure> {
         let executor = self.clone();
-        self.attended(deadline, |limit| async move { executor.run(&request.statements, schema.as_ref(), limit).await })
+        self.attended(deadline, |limit| async move { executor.run(&request, schema.as_ref(), limit).await })
             .instrument(debug_span!("execute"))
             .await
     }
@@ -95,7 +95,7 @@ impl Executor {
         self.attended(deadline, |mut limit| async move {
             let connection = executor.connection(&mut limit).await?;
             let preparing = block::prepare(&connection, schema.as_ref(), &sql);
-            let prepared = limit.keep(connection.cancel_token(), preparing).await;
+            let prepared = limit.keep_begun(&connection, preparing).await;
             let (Limited::Ended(prepared) | Limited::Cancelled(prepared)) = prepared else {
                 connection.discard();
                 return Err(Failure::unavailable("the primary did not prepare the statement in time"));
@@ -127,15 +127,15 @@ impl Executor {
 
     async fn run(
         &self,
-        statements: &[proto::Statement],
+        request: &proto::ExecuteRequest,
         schema: Option<&Schema>,
         mut limit: Limit,
     ) -> Result<proto::ExecuteResponse, Failure> {
         let connection = self.connection(&mut limit).await?;
         let started = Instant::now();
-        let limited = limit.keep(connection.cancel_token(), self.attempt_twice(&connection, schema, statements)).await;
+        let limited = limit.keep_begun(&connection, self.attempt_twice(&connection, schema, request)).await;
         let (ended, in_doubt) = match limited {
-            Limited::Ended(ended) => (ended, statements.iter().any(|statement| statement.simple)),
+            Limited::Ended(ended) => (ended, request.statements.iter().any(|statement| statement.simple)),
             Limited::Cancelled(ended) => (ended.map(Ended::by_cancellation), true),
             Limited::Abandoned => {
                 (Err(Failure::Unknown("the database did not react to the cancellation of the statement".into())), true)
@@ -177,17 +177,24 @@ impl Executor {
     }
 
     /// A prepared statement goes stale when its tables change; PostgreSQL says so before it runs anything, and a newly
-    /// prepared one is right.
+    /// prepared one is right. A function that refuses to run in a block, such as those of some extensions, is run without
+    /// one, if nobody but us wanted it.
     async fn attempt_twice(
         &self,
         connection: &Connection,
         schema: Option<&Schema>,
-        statements: &[proto::Statement],
+        request: &proto::ExecuteRequest,
     ) -> Result<Ended, Failure> {
-        match self.attempt(connection, schema, statements).await? {
+        let asks = Asks::of(request);
+        match self.attempt(connection, schema, &request.statements, asks).await? {
             Ended::Rejected { error, .. } if error.is_stale_plan() => {
                 connection.forget_statements();
-                self.attempt(connection, schema, statements).await
+                self.attempt(connection, schema, &request.statements, asks).await
+            }
+            Ended::Rejected { error, .. }
+                if asks == Asks::WhatIsWritten && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
+            {
+                self.attempt(connection, schema, &request.statements, Asks::Nothing).await
             }
             ended => Ok(ended),
         }
@@ -198,8 +205,9 @@ impl Executor {
         connection: &Connection,
         schema: Option<&Schema>,
         statements: &[proto::Statement],
+        asks: Asks,
     ) -> Result<Ended, Failure> {
-        let within = match Within::enter(connection, schema, statements).await? {
+        let within = match Within::enter(connection, schema, statements, asks).await? {
             Ok(within) => within,
             Err(error) => return self.not_prepared(None, &error),
         };

@@ -61,6 +61,9 @@ pub(crate) enum Effect {
 
     /// It may have been committed: leave that to the caller.
     Writes,
+
+    /// As `Writes`, and PostgreSQL is asked whether it wrote anything.
+    Perhaps,
 }
 
 impl Home {
@@ -122,7 +125,8 @@ impl Home {
         effect: Effect,
         deadline: Instant,
     ) -> Result<Executed> {
-        let request = proto::ExecuteRequest { database: self.scope.to_wire(), statements };
+        let ask_unchanged = effect == Effect::Perhaps;
+        let request = proto::ExecuteRequest { database: self.scope.to_wire(), statements, ask_unchanged };
         if let Some(database) = self.here() {
             match self.execute_here(&database, request.clone(), deadline).await {
                 Err(error) if error.is_not_primary() => {}
@@ -249,7 +253,7 @@ impl Home {
     {
         let retry = match effect {
             Effect::Reads => Retry::Always,
-            Effect::Writes => Retry::NotProcessed,
+            Effect::Writes | Effect::Perhaps => Retry::NotProcessed,
         };
         let region = self.rpc.topology().primary_region();
         let send = |channel: PeerChannel| {
@@ -324,7 +328,7 @@ fn refused(rejection: proto::Rejection, place: &str) -> Error {
                 _ => Error::rejected_by(error, place),
             }
         }
-        Some(Cause::DeadlineExceeded(_)) => Error::rejected(format!(
+        Some(Cause::DeadlineExceeded(_)) => Error::timed_out(format!(
             "{place} did not finish the statement in time and cancelled it, nothing is written: look at what it waits \
              for, or raise call_timeout"
         )),

@@ -2,12 +2,14 @@
 
 use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{
     Connect, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
 };
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config, NoTls, Statement};
@@ -76,7 +78,8 @@ impl Pool {
         match connection.unwrap_or(Err(PoolError::Timeout(TimeoutType::Create))) {
             Ok(connection) => {
                 let server = self.server().expect("the server introduced itself when this connection was opened");
-                Ok(Connection { connection, system_identifier: server.system_identifier })
+                let system_identifier = server.system_identifier;
+                Ok(Connection { connection, system_identifier, beginning: Beginning::default() })
             }
             Err(error) => Err(self.unavailable(error)),
         }
@@ -132,6 +135,14 @@ impl Pool {
 pub(crate) struct Connection {
     connection: Object,
     system_identifier: SystemIdentifier,
+    beginning: Beginning,
+}
+
+/// Whether the server is still to answer the beginning of a block, behind which a statement has been sent already.
+#[derive(Debug, Default)]
+struct Beginning {
+    is_pending: AtomicBool,
+    answered: Notify,
 }
 
 impl Connection {
@@ -152,6 +163,28 @@ impl Connection {
     pub(crate) fn forget_statements(&self) {
         self.connection.statement_cache.clear();
         self.connection.clear_type_cache();
+    }
+
+    /// A block begins: until that is [answered](Self::note_begun), what runs here must not be cancelled.
+    pub(crate) fn note_beginning(&self) {
+        self.beginning.is_pending.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn note_begun(&self) {
+        self.beginning.is_pending.store(false, Ordering::Release);
+        self.beginning.answered.notify_waiters();
+    }
+
+    /// Completes when no beginning of a block is on its way. A cancellation that hits it would leave the statement behind
+    /// it to run by itself: outside of its schema, and committed at once.
+    pub(crate) async fn begun(&self) {
+        loop {
+            let answered = self.beginning.answered.notified();
+            if !self.beginning.is_pending.load(Ordering::Acquire) {
+                return;
+            }
+            answered.await;
+        }
     }
 
     /// Closes the connection: its state is in doubt.

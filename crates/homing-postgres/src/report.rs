@@ -17,8 +17,9 @@ pub struct Report {
     /// `transaction`.
     pub operation: &'static str,
 
-    /// What became of it, if it failed. A call that is [committed](Fate::Committed) has all the rest as well; of others
-    /// nothing else is known than what their errors say.
+    /// What became of it, if it failed. Of a call that somebody has answered all the same, because its rows do not fit or its
+    /// commit cannot be seen here, the rest is known as well; else [`answered_by`](Self::answered_by) is
+    /// [`Unknown`](AnsweredBy::Unknown), and the error says where it failed.
     pub fate: Option<Fate>,
 
     /// Who answered it.

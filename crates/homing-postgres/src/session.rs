@@ -32,12 +32,14 @@ pub(crate) struct Wanted {
     pub(crate) behind: bool,
 }
 
-/// A server that reads were answered by, perhaps gone by now, and how many. How far it was nobody has asked: that would cost each read a
-/// round trip. It is asked once it matters, when the next read goes to another server or the session to another node.
+/// A server that reads were answered by, perhaps gone by now, and how many. How far it was is asked once it matters, when
+/// the next read goes to another server or the session to another node: to ask it at each read would cost a round trip.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     server: WeakDatabase,
     reads: u64,
+    /// How far it was after the last of them, if it said so with the answer.
+    position: Option<Position>,
 }
 
 impl Session {
@@ -127,11 +129,11 @@ impl Session {
         });
     }
 
-    /// A read was answered by this server.
-    pub(crate) fn has_read(&self, server: &Database) {
+    /// A read was answered by this server, which was this far afterwards, if it said so.
+    pub(crate) fn has_read(&self, server: &Database, position: Option<Position>) {
         self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is(server)) {
-            Some(seen) => seen.reads += 1,
-            None => floor.seen.push(Seen { server: server.downgrade(), reads: 1 }),
+            Some(seen) => (seen.reads, seen.position) = (seen.reads + 1, position),
+            None => floor.seen.push(Seen { server: server.downgrade(), reads: 1, position }),
         });
     }
 
@@ -140,8 +142,14 @@ impl Session {
         let nobody = WeakDatabase::default();
         self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is_same(&nobody)) {
             Some(seen) => seen.reads += 1,
-            None => floor.seen.push(Seen { server: nobody, reads: 1 }),
+            None => floor.seen.push(Seen { server: nobody, reads: 1, position: None }),
         });
+    }
+
+    /// Whether [`lost_track`](Self::lost_track) holds.
+    pub(crate) fn has_lost_track(&self) -> bool {
+        let nobody = WeakDatabase::default();
+        self.read(|floor| Some(floor.seen.iter().any(|seen| seen.server.is_same(&nobody)))).unwrap_or_default()
     }
 
     /// The servers that reads were answered by, of which nobody has asked how far they were; without `here`.
@@ -190,6 +198,11 @@ impl Session {
 }
 
 impl Seen {
+    /// How far the server was, if it said so.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.position
+    }
+
     /// The server, if it is still there.
     pub(crate) fn server(&self) -> Option<Database> {
         self.server.upgrade()
@@ -259,11 +272,13 @@ mod tests {
     fn what_nobody_knows_is_asked_once() {
         let session = Session::default();
         assert!(session.seen_elsewhere(None).is_empty());
+        assert!(!session.has_lost_track());
         session.lost_track();
+        assert!(session.has_lost_track());
         let [seen] = &session.seen_elsewhere(None)[..] else { panic!("somebody has to be asked") };
         assert!(seen.server().is_none());
         session.settle(seen, at(7, 1, 100));
-        assert!(session.seen_elsewhere(None).is_empty());
+        assert!(session.seen_elsewhere(None).is_empty() && !session.has_lost_track());
         assert_eq!(session.wanted().unwrap().position, at(7, 1, 100));
     }
 

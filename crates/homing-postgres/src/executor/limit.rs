@@ -1,12 +1,15 @@
 //! How long a statement may run: until its deadline, or until nobody waits for it any more.
 
+use std::future::ready;
 use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::{CancelToken, NoTls};
 use tracing::warn;
+
+use crate::pool::Connection;
 
 /// When to stop.
 #[derive(Debug)]
@@ -41,12 +44,33 @@ impl Limit {
     /// Runs `work`, which uses the connection of `token`, within the limit. The work is never dropped in the middle as
     /// long as the database reacts: a commit under way is waited for.
     pub(crate) async fn keep<T>(&mut self, token: CancelToken, work: impl Future<Output = T>) -> Limited<T> {
+        self.keep_where(ready(()), token, work).await
+    }
+
+    /// The same for work that begins blocks on the connection: it is not cancelled while such a beginning is under way.
+    pub(crate) async fn keep_begun<T>(&mut self, connection: &Connection, work: impl Future<Output = T>) -> Limited<T> {
+        self.keep_where(connection.begun(), connection.cancel_token(), work).await
+    }
+
+    async fn keep_where<T>(
+        &mut self,
+        may_cancel: impl Future<Output = ()>,
+        token: CancelToken,
+        work: impl Future<Output = T>,
+    ) -> Limited<T> {
         let mut work = pin!(work);
         tokio::select! {
             // Work that is done is done, whatever the clock says.
             biased;
             output = &mut work => return Limited::Ended(output),
             () = self.passed() => {}
+        }
+        tokio::select! {
+            biased;
+            output = &mut work => return Limited::Ended(output),
+            () = may_cancel => {}
+            // A server that does not even answer this would not react to a cancellation either.
+            () = sleep(GRACE * CANCELLATIONS) => return Limited::Abandoned,
         }
         for _ in 0..CANCELLATIONS {
             match timeout(GRACE, token.cancel_query(NoTls)).await {
@@ -77,3 +101,38 @@ const GRACE: Duration = Duration::from_millis(250);
 
 /// Together with the time for each, about as long as the answer is still of use to anybody.
 const CANCELLATIONS: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use homing_testbed::Postgres;
+
+    use super::*;
+    use crate::{Config, Database, Role};
+
+    const SLEEPING: &str =
+        "select count(*) from pg_stat_activity where query = 'select pg_sleep(73)' and state = 'active'";
+
+    /// Behind it, the statement would run by itself.
+    #[tokio::test]
+    async fn the_beginning_of_a_block_is_not_cancelled() {
+        let server = Postgres::options().start().await.unwrap();
+        let database = Database::connect(Config::new(server.url(), Role::Primary)).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let sleep = async |begun: bool| {
+            let connection = database.pool().connection(deadline).await.unwrap();
+            connection.note_beginning();
+            if begun {
+                connection.note_begun();
+            }
+            let (_caller, gone) = oneshot::channel();
+            let mut limit = Limit::new(Instant::now(), gone);
+            let limited = limit.keep_begun(&connection, connection.batch_execute("select pg_sleep(73)")).await;
+            connection.discard();
+            limited
+        };
+        assert!(matches!(sleep(true).await, Limited::Cancelled(Err(_))));
+        assert!(matches!(sleep(false).await, Limited::Abandoned));
+        let client = server.connect().await.unwrap();
+        assert_eq!(client.query_one(SLEEPING, &[]).await.unwrap().get::<_, i64>(0), 1, "it was cancelled");
+    }
+}

@@ -75,8 +75,8 @@ impl<'a> Transaction<'a> {
         match (statements, within) {
             // One that may have to be rolled back must not commit by itself.
             ([statement], Within::Connection) if statement.expected_rows().is_none() => self.single(statement).await,
-            ([statement], Within::Block(block)) if statement.expected_rows().is_none() => {
-                self.single_in_block(statement, block).await
+            ([statement], Within::Block(block, probe)) if statement.expected_rows().is_none() => {
+                self.single_in_block(statement, block, probe).await
             }
             (statements, within) => self.several(statements, within).await,
         }
@@ -84,10 +84,20 @@ impl<'a> Transaction<'a> {
 
     /// As [`single`](Self::single), with the ends of the transaction around the statement and the question what it has
     /// written, likewise sent without waiting in between.
-    async fn single_in_block(&mut self, statement: &Prepared<'_>, block: Block<'_>) -> Result<Ended, Failure> {
+    async fn single_in_block(
+        &mut self,
+        statement: &Prepared<'_>,
+        block: Block<'_>,
+        write_probe: Option<WriteProbe<'_>>,
+    ) -> Result<Ended, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
-        let write_probe = WriteProbe::prepare(self.connection).await?;
-        let ran = block.finish_and_ask(self.statement(0, statement), write_probe.written());
+        let written = async {
+            match &write_probe {
+                Some(write_probe) => write_probe.written().await,
+                None => Ok(Written::Perhaps),
+            }
+        };
+        let ran = block.finish_and_ask(self.statement(0, statement), written);
         let (result, position) = join(ran, probe.position()).await;
         match result {
             Ok((result, written)) => Ok(self.committed(vec![result], position, written)),
@@ -114,7 +124,7 @@ impl<'a> Transaction<'a> {
         let connection = self.connection;
         let begun = match within {
             Within::Connection => connection.batch_execute("BEGIN").await,
-            Within::Block(block) => block.go_on().await,
+            Within::Block(block, _) => block.go_on().await,
         };
         if let Err(error) = begun {
             return rejected(None, &error, Commit::WasNotSent);

@@ -17,43 +17,62 @@ pub(super) enum Within<'a> {
     /// Wherever the connection is: in the role's own `search_path`, or in the schema that was entered for a script.
     Connection,
 
-    /// A transaction that has been begun, in the schema if there is one.
-    Block(Block<'a>),
+    /// A transaction that has been begun, in the schema if there is one; and the question what it has written, if somebody
+    /// asks.
+    Block(Block<'a>, Option<WriteProbe<'a>>),
+}
+
+/// Whether somebody wants to know if anything was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    WhatIsWritten,
+    Nothing,
 }
 
 impl<'a> Within<'a> {
-    /// Enters the schema, and a block where it can be asked afterwards whether anything was written. A script may end its transaction itself and go on after it, so it gets the whole connection,
-    /// which is closed after a script in any case.
+    /// Enters the schema, and a block if somebody asks what was written. A script may end its transaction itself and go on
+    /// after it, so it gets the whole connection, which is closed after a script in any case.
     pub(super) async fn enter(
         connection: &'a Connection,
         schema: Option<&'a Schema>,
         statements: &[proto::Statement],
+        asks: Asks,
     ) -> Result<Result<Self, Error>, Failure> {
         let is_script = statements.iter().any(|statement| statement.simple);
         match schema {
             Some(schema) if is_script => {
                 return Ok(connection.batch_execute(schema.enter()).await.map(|()| Self::Connection));
             }
-            None if !may_read(statements) => return Ok(Ok(Self::Connection)),
+            None if asks == Asks::Nothing => return Ok(Ok(Self::Connection)),
             Some(_) | None => {}
         }
         // Once the transaction has failed nothing can be prepared any more.
         PositionProbe::prepare(connection).await?;
-        WriteProbe::prepare(connection).await?;
-        Ok(Ok(Self::Block(Block::begin(connection, schema))))
+        let probe = match asks {
+            Asks::WhatIsWritten => Some(WriteProbe::prepare(connection).await?),
+            Asks::Nothing => None,
+        };
+        Ok(Ok(Self::Block(Block::begin(connection, schema), probe)))
     }
 
     /// Why a statement could not be prepared.
     pub(super) async fn cause(self, error: Error) -> Error {
         match self {
             Self::Connection => error,
-            Self::Block(mut block) => block.cause(error).await,
+            Self::Block(mut block, _) => block.cause(error).await,
         }
     }
 }
 
-/// Whether it is one statement, of which its text does not tell that it writes. Such a one can always be run in a block,
-/// other than VACUUM or a procedure that commits.
-fn may_read(statements: &[proto::Statement]) -> bool {
-    matches!(statements, [statement] if !statement.simple && sql::may_read(&statement.sql))
+impl Asks {
+    /// What is asked of a request: only of one statement that begins like a read. Such a one can be run in a block, other
+    /// than VACUUM or a procedure that commits.
+    pub(super) fn of(request: &proto::ExecuteRequest) -> Self {
+        match &request.statements[..] {
+            [statement] if request.ask_unchanged && !statement.simple && sql::may_read(&statement.sql) => {
+                Self::WhatIsWritten
+            }
+            _ => Self::Nothing,
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! Whether a transaction has anything to commit.
 //!
-//! PostgreSQL gives a transaction an id when it first changes something that others can see, and tells a replica nothing
-//! of a commit without one. <https://www.postgresql.org/docs/current/transaction-id.html>
+//! PostgreSQL gives a transaction an id when it first changes something in the database, and tells a replica nothing of a
+//! commit without one. <https://www.postgresql.org/docs/current/transaction-id.html>
+//!
+//! What a statement does elsewhere needs no id: notifications, foreign tables, other servers.
 
-use tokio_postgres::Statement;
-use tracing::warn;
+use tokio_postgres::{Error, Statement};
 
 use super::Failure;
 use crate::pool::Connection;
@@ -16,7 +17,7 @@ pub(super) struct WriteProbe<'a> {
     statement: Statement,
 }
 
-/// Whether the transaction has changed something.
+/// Whether the transaction has changed something in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
     Nothing,
@@ -35,19 +36,10 @@ impl<'a> WriteProbe<'a> {
         }
     }
 
-    /// To be asked within the transaction, after its last statement. Of one that has failed the answer is of no use.
-    pub(super) async fn written(&self) -> Written {
-        let answer = self.connection.query_one(&self.statement, &[]).await.and_then(|row| row.try_get(0));
-        match answer {
-            Ok(true) => Written::Nothing,
-            Ok(false) => Written::Perhaps,
-            Err(error) => {
-                if error.as_db_error().is_none() {
-                    warn!(%error, "cannot ask what a transaction has written");
-                }
-                Written::Perhaps
-            }
-        }
+    /// To be asked within the transaction, after its last statement. An error ends the transaction, like any other.
+    pub(super) async fn written(&self) -> Result<Written, Error> {
+        let is_unassigned = self.connection.query_one(&self.statement, &[]).await?.try_get(0)?;
+        Ok(if is_unassigned { Written::Nothing } else { Written::Perhaps })
     }
 }
 

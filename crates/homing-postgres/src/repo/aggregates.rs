@@ -49,8 +49,9 @@ impl Repo {
             return Err(unknown_column::<T>(aggregate.column()));
         }
         let sql = entity_sql::aggregate::<T>(&aggregate, suffix);
-        let rows = self.read("aggregate", &sql, parameters, Effect::Writes).await?;
-        let row = rows.first().ok_or_else(|| Error::decode("the aggregate returned no row"))?;
-        aggregate::value(row)
+        self.read("aggregate", &sql, parameters, Effect::Writes, |rows| {
+            aggregate::value(rows.first().ok_or_else(|| Error::decode("the aggregate returned no row"))?)
+        })
+        .await
     }
 }

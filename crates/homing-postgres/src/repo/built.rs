@@ -3,8 +3,7 @@
 use sea_query::{DeleteStatement, SelectStatement, UpdateStatement};
 
 use super::Repo;
-use super::entities::{missing, scalar};
-use super::raw::at_most_one;
+use super::entities::{all_of, scalar, the_one};
 use crate::built::Sql;
 use crate::home::Effect;
 use crate::{Built, Entity, Error, Result, Row};
@@ -33,9 +32,8 @@ impl Repo {
     ///
     /// Misuse if its columns are not those of the entity. See [`Error`] for the others.
     pub async fn all_built<T: Entity>(&self, select: &SelectStatement) -> Result<Vec<T>> {
-        let rows = self.selected("all_built", select).await?;
-        check_columns::<T>(&rows)?;
-        rows.iter().map(T::from_row).collect()
+        let of = |rows: Vec<Row>| check_columns::<T>(&rows).and_then(|()| all_of(rows));
+        self.selected("all_built", select, of).await
     }
 
     /// The one row that a statement selects. Begin it with [`Begin::select`](crate::Begin::select).
@@ -45,9 +43,8 @@ impl Repo {
     /// [`is_not_found`](Error::is_not_found) if there is none, [`is_too_many_rows`](Error::is_too_many_rows) if there
     /// are several; misuse if its columns are not those of the entity. See [`Error`] for the others.
     pub async fn one_built<T: Entity>(&self, select: &SelectStatement) -> Result<T> {
-        let rows = self.selected("one_built", select).await?;
-        check_columns::<T>(&rows)?;
-        T::from_row(&at_most_one(rows)?.ok_or_else(missing::<T>)?)
+        let of = |rows: Vec<Row>| check_columns::<T>(&rows).and_then(|()| the_one(rows));
+        self.selected("one_built", select, of).await
     }
 
     /// Whether a statement selects a row.
@@ -58,7 +55,7 @@ impl Repo {
     pub async fn exists_built(&self, select: &SelectStatement) -> Result<bool> {
         let sql = Sql::of(select);
         let exists = format!("select exists (\n{}\n)", sql.text);
-        scalar(self.read("exists_built", &exists, &sql.parameters(), Effect::Writes).await?)
+        self.read("exists_built", &exists, &sql.parameters(), Effect::Writes, scalar).await
     }
 
     /// How many rows a statement selects.
@@ -69,7 +66,7 @@ impl Repo {
     pub async fn count_built(&self, select: &SelectStatement) -> Result<i64> {
         let sql = Sql::of(select);
         let count = format!("select count(*) from (\n{}\n) as rows", sql.text);
-        scalar(self.read("count_built", &count, &sql.parameters(), Effect::Writes).await?)
+        self.read("count_built", &count, &sql.parameters(), Effect::Writes, scalar).await
     }
 
     /// Changes rows. Returns how many there were. Begin the statement with [`Begin::update`](crate::Begin::update).
@@ -133,9 +130,14 @@ impl Repo {
         self.execute(&sql.text, &sql.parameters()).await
     }
 
-    async fn selected(&self, operation: &'static str, select: &SelectStatement) -> Result<Vec<Row>> {
+    async fn selected<T>(
+        &self,
+        operation: &'static str,
+        select: &SelectStatement,
+        read: impl FnOnce(Vec<Row>) -> Result<T>,
+    ) -> Result<T> {
         let sql = Sql::of(select);
-        self.read(operation, &sql.text, &sql.parameters(), Effect::Writes).await
+        self.read(operation, &sql.text, &sql.parameters(), Effect::Writes, read).await
     }
 
     async fn changed(&self, operation: &'static str, statement: &impl Built) -> Result<u64> {

@@ -34,12 +34,13 @@ impl Repo {
         call: impl Future<Output = Result<Answered<T>>>,
     ) -> Result<T> {
         let span = self.span(operation);
-        let answered = call.instrument(span.clone()).await;
+        // On the heap: an argument that is awaited has room twice in a future.
+        let answered = Box::pin(call).instrument(span.clone()).await;
         let Answered { value, report } = answered.unwrap_or_else(|error| failed(operation, error));
         if let Some(mut report) = report {
             report.fate = value.as_ref().err().map(Error::fate);
             record(&span, &report);
-            self.observer.observe(&report);
+            span.in_scope(|| self.observer.observe(&report));
         }
         value
     }

@@ -85,8 +85,7 @@ impl Repo {
     /// [`is_not_found`](Error::is_not_found) if there is no row of that key any more. See [`Error`] for the others.
     pub async fn reload<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
         let sql = entity_sql::select_by::<T>(T::KEY);
-        let rows = self.read("reload", &sql, &key_of(entity), Effect::Reads).await?;
-        T::from_row(&at_most_one(rows)?.ok_or_else(missing::<T>)?)
+        self.read("reload", &sql, &key_of(entity), Effect::Reads, the_one).await
     }
 
     /// The row of that key.
@@ -96,8 +95,7 @@ impl Repo {
     /// See [`Error`].
     pub async fn get<T: Entity>(&self, key: T::Key) -> Result<Option<T>> {
         let sql = entity_sql::select_by::<T>(T::KEY);
-        let rows = self.read("get", &sql, &T::key_values(&key), Effect::Reads).await?;
-        at_most_one(rows)?.as_ref().map(T::from_row).transpose()
+        self.read("get", &sql, &T::key_values(&key), Effect::Reads, one_or_none).await
     }
 
     /// The row whose columns have these values: `repo.get_by::<User>(&[("name", &"Ada")])`. A value is compared with
@@ -116,8 +114,7 @@ impl Repo {
             return Err(Error::misuse("get_by needs a column: use one or all for any row"));
         }
         let values: Vec<_> = columns.iter().map(|(_, value)| *value).collect();
-        let rows = self.read("get_by", &entity_sql::select_by::<T>(&names), &values, Effect::Reads).await?;
-        at_most_one(rows)?.as_ref().map(T::from_row).transpose()
+        self.read("get_by", &entity_sql::select_by::<T>(&names), &values, Effect::Reads, one_or_none).await
     }
 
     /// The one row that `suffix` leaves.
@@ -127,8 +124,7 @@ impl Repo {
     /// [`is_not_found`](Error::is_not_found) if there is none, [`is_too_many_rows`](Error::is_too_many_rows) if there
     /// are several. See [`Error`] for the others.
     pub async fn one<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<T> {
-        let rows = self.read("one", &entity_sql::select::<T>(suffix), parameters, Effect::Writes).await?;
-        T::from_row(&at_most_one(rows)?.ok_or_else(missing::<T>)?)
+        self.read("one", &entity_sql::select::<T>(suffix), parameters, Effect::Writes, the_one).await
     }
 
     /// The rows that `suffix` leaves; empty for all.
@@ -137,8 +133,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<Vec<T>> {
-        let rows = self.read("all", &entity_sql::select::<T>(suffix), parameters, Effect::Writes).await?;
-        rows.iter().map(T::from_row).collect()
+        self.read("all", &entity_sql::select::<T>(suffix), parameters, Effect::Writes, all_of).await
     }
 
     /// Whether `suffix` leaves a row.
@@ -147,7 +142,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn exists<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<bool> {
-        scalar(self.read("exists", &entity_sql::exists::<T>(suffix), parameters, Effect::Writes).await?)
+        self.read("exists", &entity_sql::exists::<T>(suffix), parameters, Effect::Writes, scalar).await
     }
 
     /// How many rows `suffix` leaves.
@@ -156,7 +151,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn count<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<i64> {
-        scalar(self.read("count", &entity_sql::count::<T>(suffix), parameters, Effect::Writes).await?)
+        self.read("count", &entity_sql::count::<T>(suffix), parameters, Effect::Writes, scalar).await
     }
 }
 
@@ -193,6 +188,20 @@ pub(super) fn not_stored<T: Entity>() -> Error {
 
 pub(super) fn missing<T: Entity>() -> Error {
     Error::not_found(format!("{} has no such row", T::TABLE))
+}
+
+/// The one entity that there has to be.
+pub(super) fn the_one<T: Entity>(rows: Vec<Row>) -> Result<T> {
+    T::from_row(&at_most_one(rows)?.ok_or_else(missing::<T>)?)
+}
+
+/// The one entity, if there is one.
+pub(super) fn one_or_none<T: Entity>(rows: Vec<Row>) -> Result<Option<T>> {
+    at_most_one(rows)?.as_ref().map(T::from_row).transpose()
+}
+
+pub(super) fn all_of<T: Entity>(rows: Vec<Row>) -> Result<Vec<T>> {
+    rows.iter().map(T::from_row).collect()
 }
 
 pub(super) fn scalar<T>(rows: Vec<Row>) -> Result<T>

@@ -102,8 +102,9 @@ impl Repo {
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<T> {
         if let Some(handle) = &self.transaction {
-            let outputs = Box::pin(self.run_within(handle, operation, &[(sql, parameters)], Intent::Unknown)).await?;
-            return read(only(outputs));
+            let statements = &[(sql, parameters)];
+            let of_outputs = |outputs| read(only(outputs));
+            return Box::pin(self.run_within(handle, operation, statements, Intent::Unknown, of_outputs)).await;
         }
         let destination = sql::destination(sql)?;
         self.reported(operation, self.raw_once(operation, destination, sql, parameters, read)).await

@@ -53,39 +53,52 @@ enum Ran {
 }
 
 impl Repo {
-    /// Runs a statement that only reads. With SQL of the application's own in it that is only probable: then it is sent
-    /// once, like a write.
-    pub(super) async fn read(
+    /// Runs a statement that only reads, and makes of its rows what the caller asked for. With SQL of the application's own
+    /// in it that is only probable: then it is sent once, like a write.
+    pub(super) async fn read<T>(
         &self,
         operation: &'static str,
         sql: &str,
         parameters: &Parameters<'_>,
         effect: Effect,
-    ) -> Result<Vec<Row>> {
+        read: impl FnOnce(Vec<Row>) -> Result<T>,
+    ) -> Result<T> {
+        let of_rows = |output: Output| read(output.rows);
         if let Some(handle) = &self.transaction {
-            let outputs = Box::pin(self.run_within(handle, operation, &[(sql, parameters)], Intent::Unknown)).await?;
-            return Ok(outputs.into_iter().flat_map(|output| output.rows).collect());
+            let statements = &[(sql, parameters)];
+            let of_outputs = |outputs| of_rows(only(outputs));
+            return Box::pin(self.run_within(handle, operation, statements, Intent::Unknown, of_outputs)).await;
         }
         let destination = sql::destination(sql)?;
-        let read = async {
-            let started = Instant::now();
-            let local = match destination {
-                Destination::Anywhere => Box::pin(self.try_here(operation, sql, parameters)).await?,
-                Destination::Primary => Local::Writes,
-            };
-            let effect = match local {
-                Local::Rows(answered) => return Ok(answered),
-                Local::Writes => Effect::Writes,
-                Local::Elsewhere => effect,
-            };
-            match self.read_from_primary(operation, started, sql, parameters, effect).await {
-                Err(error) if destination == Destination::Anywhere => {
-                    Box::pin(self.instead(error, operation, sql, parameters)).await
-                }
-                outcome => outcome,
-            }
+        let read_once =
+            async { Ok(self.read_once(operation, destination, sql, parameters, effect).await?.and_then(of_rows)) };
+        self.reported(operation, read_once).await
+    }
+
+    async fn read_once(
+        &self,
+        operation: &'static str,
+        destination: Destination,
+        sql: &str,
+        parameters: &Parameters<'_>,
+        effect: Effect,
+    ) -> Result<Answered<Output>> {
+        let started = Instant::now();
+        let local = match destination {
+            Destination::Anywhere => Box::pin(self.try_here(operation, sql, parameters)).await?,
+            Destination::Primary => Local::Writes,
         };
-        Ok(self.reported(operation, read).await?.rows)
+        let effect = match local {
+            Local::Rows(answered) => return Ok(answered),
+            Local::Writes => Effect::Writes,
+            Local::Elsewhere => effect,
+        };
+        match self.read_from_primary(operation, started, sql, parameters, effect).await {
+            Err(error) if destination == Destination::Anywhere => {
+                Box::pin(self.instead(error, operation, sql, parameters)).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// Runs a statement on the database here, if that has seen what this session has to see.
@@ -130,8 +143,13 @@ impl Repo {
 
     /// A later read of this session must not be older than one that was answered there.
     pub(super) fn has_read(&self, member: &Member) {
+        self.has_read_at(member, None);
+    }
+
+    /// The same where it is known how far that server was afterwards.
+    fn has_read_at(&self, member: &Member, position: Option<Position>) {
         if self.options.consistency != Consistency::Eventual {
-            self.session.has_read(member.database());
+            self.session.has_read(member.database(), position);
         }
     }
 
@@ -193,16 +211,17 @@ impl Repo {
         shapes: &[Shape],
         seen: &[Seen],
     ) -> Result<Answered<Output>> {
-        if executed.trip.answered_by == AnsweredBy::Here
-            && let Some(home) = self.replicas().home()
-        {
+        let home = self.replicas().home().filter(|_| executed.trip.answered_by == AnsweredBy::Here);
+        match (home, executed.position) {
             // Like any read that the database here has answered.
-            self.has_read(&home);
-        } else if let Some(position) = executed.position {
-            self.check_cluster(position)?;
-            self.session.advance(position);
-            // No replica was further when it was read from.
-            seen.iter().for_each(|seen| self.session.settle(seen, position));
+            (Some(home), position) if executed.unchanged => self.has_read_at(&home, position),
+            (_, Some(position)) => {
+                self.check_cluster(position)?;
+                self.session.advance(position);
+                // No replica was further when it was read from.
+                seen.iter().for_each(|seen| self.session.settle(seen, position));
+            }
+            (_, None) => self.session.lost_track(),
         }
         let report = report(operation, started, &executed.trip, None);
         Ok(Answered::new(outputs(executed, shapes).map(only), report))
@@ -317,7 +336,7 @@ impl Repo {
                 None => {
                     connection.abandon().await;
                     self.replicas().suspect(member);
-                    return Err(Error::rejected(format!(
+                    return Err(Error::timed_out(format!(
                         "the database here, at {}, did not answer the read in time: raise call_timeout",
                         database.pool().address()
                     )));

@@ -294,7 +294,7 @@ fn error_here(broken: Broken, database: &Database) -> Error {
     match broken {
         Broken::Rejected(error) if says_that_it_writes(&error) => writes(),
         Broken::Rejected(error) => Error::rejected_by(DatabaseError::clone(&error), place),
-        Broken::TooSlow => Error::rejected(format!("{place} did not give the next rows in time: raise call_timeout")),
+        Broken::TooSlow => Error::timed_out(format!("{place} did not give the next rows in time: raise call_timeout")),
         Broken::Stalled => Error::rejected(format!("{place} ended the stream, since nobody took its rows")),
         Broken::Failed(failure) => home::failed(failure, &place),
     }

@@ -40,7 +40,8 @@ impl Repo {
     }
 
     /// As [`token`](Self::token), without asking anybody: what this session wrote, and what it was told by the primary.
-    /// What it has only read from a replica is left out.
+    /// What it has only read next door is left out, and so is a write of which nobody could tell the position:
+    /// [`knows_its_writes`](Self::knows_its_writes).
     pub fn token_of_writes(&self) -> Token {
         let known = |database: DatabaseName| {
             let wanted = self.session.of(&database).wanted()?;
@@ -48,6 +49,26 @@ impl Repo {
         };
         let positions: Vec<_> = self.session.databases().into_iter().filter_map(known).collect();
         Token::seal(&positions, &key(self.rpc_client()))
+    }
+
+    /// Whether the session knows the positions of all that was written through it. Not where the primary was lost between a
+    /// commit and the question for its position; [`token`](Self::token) asks anew.
+    pub fn knows_its_writes(&self) -> bool {
+        self.session.databases().iter().all(|database| !self.session.of(database).has_lost_track())
+    }
+
+    /// How far the primary is, asked of it: a question to it, and in another region a round trip. Whoever waits for this
+    /// position sees all that was committed before the call.
+    ///
+    /// # Errors
+    ///
+    /// Not sent: no primary could be asked within [`call_timeout`](crate::Options::call_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn primary_position(&self) -> Result<Position> {
+        self.ask_primary().await
     }
 
     /// A handle with a session of its own, which has to see what the token says and what this handle has to see by now.
@@ -153,6 +174,9 @@ impl Repo {
 }
 
 async fn ask(seen: &Seen) -> Option<Position> {
+    if let Some(position) = seen.position() {
+        return Some(position);
+    }
     let server = seen.server()?;
     let state = timeout(ASK_TIMEOUT, server.tracker().look()).await.ok()?.ok()?;
     Some(state.position)

@@ -13,7 +13,7 @@ use crate::home::{Effect, Executed, Trip};
 use crate::report::{Report, Stages};
 use crate::shape::Shape;
 use crate::tracker::WaitError;
-use crate::{Error, OnLag, Position, Result, Row, Wait};
+use crate::{Error, OnLag, Position, Result, Row, Wait, sql};
 
 /// What a statement on the primary returned.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Repo {
         read: impl FnOnce(Vec<Output>) -> Result<T>,
     ) -> Result<T> {
         if let Some(handle) = &self.transaction {
-            return read(Box::pin(self.run_within(handle, operation, statements, Intent::Writes)).await?);
+            return Box::pin(self.run_within(handle, operation, statements, Intent::Writes, read)).await;
         }
         self.reported(operation, self.write_once(operation, statements, read)).await
     }
@@ -67,7 +67,8 @@ impl Repo {
         Ok(self.committed(operation, started, executed, &shapes, read).await)
     }
 
-    /// Runs one statement of which nobody has said yet whether it writes. Where it did not, it was a read.
+    /// Runs one statement of which nobody has said yet whether it writes. Where it did not, it was a read. What its text
+    /// tells to write is not asked about.
     pub(super) async fn write_perhaps<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -75,9 +76,12 @@ impl Repo {
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<Answered<T>> {
+        if !sql::may_read(sql) {
+            return self.write_once(operation, &[(sql, parameters)], |outputs| read(only(outputs))).await;
+        }
         let started = Instant::now();
         let seen = self.session.seen_elsewhere(None);
-        let (executed, shapes) = self.execute_on_primary(&[(sql, parameters)], Effect::Writes).await?;
+        let (executed, shapes) = self.execute_on_primary(&[(sql, parameters)], Effect::Perhaps).await?;
         if executed.unchanged {
             return Ok(self.read_there(operation, started, executed, &shapes, &seen)?.and_then(read));
         }
@@ -161,10 +165,9 @@ impl Repo {
     }
 
     async fn wait_until_visible(&self, position: Option<Position>) -> Result<()> {
-        if let Some(position) = position
-            && self.options.wait != Wait::Never
-        {
-            self.session.advance(position);
+        if self.options.wait != Wait::Never {
+            // Where nobody could tell the position, whoever reads later has to ask for one.
+            position.map_or_else(|| self.session.lost_track(), |position| self.session.advance(position));
         }
         let member = match self.choose_here(position, &[]) {
             Ok(Some(member)) if !member.is_home() => member,

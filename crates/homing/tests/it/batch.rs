@@ -281,7 +281,7 @@ async fn what_only_the_types_tell_is_told_before_anything_is_sent() {
         batch.execute("it", "selec 1", []).unwrap();
         let error = repo.batch(&batch).await.unwrap_err();
         assert_eq!((error.step(), error.code()), (Some("it"), Some(&SqlState::SYNTAX_ERROR)), "{error:?}");
-        assert_eq!(reports.last().operation, "query", "no batch was sent");
+        assert_eq!(reports.last_success().operation, "query", "no batch was run");
         assert_eq!(world.users_on_primary().await, 0);
     }
 }

@@ -185,6 +185,11 @@ impl Reports {
         self.0.lock().unwrap().last().cloned().unwrap()
     }
 
+    /// The last call that did not fail.
+    pub(crate) fn last_success(&self) -> Report {
+        self.0.lock().unwrap().iter().rfind(|report| report.fate.is_none()).cloned().unwrap()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.lock().unwrap().len()
     }

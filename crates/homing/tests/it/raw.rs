@@ -97,6 +97,9 @@ async fn of_what_the_primary_runs_postgresql_says_whether_it_wrote() {
             }
             // Read next to the primary, nothing later has to wait; read from afar, replicas may be older.
             assert_eq!(repo.token_of_writes() == nothing, name == "iad");
+            // How far the primary was came with the answer.
+            assert_ne!(repo.token().await.unwrap(), nothing);
+            assert!(repo.database().is_none_or(|here| here.tracker().state().borrow().is_none()));
             for write in [
                 "select hire('Ada')",
                 "with new as (insert into users (name) values ('Grace') returning id) select * from new",
@@ -114,6 +117,21 @@ async fn of_what_the_primary_runs_postgresql_says_whether_it_wrote() {
         repo.execute("vacuum users", &[]).await.unwrap();
         repo.execute("call hire_two()", &[]).await.unwrap();
         repo.execute("delete from users", &[]).await.unwrap();
+    }
+}
+
+/// As functions of some extensions do. This one refuses every other time; what it has counted is not rolled back.
+#[tokio::test]
+async fn a_function_that_refuses_to_run_in_a_block_is_run_without_one() {
+    let world = World::shared().await;
+    let picky = "create sequence attempts; create function picky() returns bigint language plpgsql as $$ begin
+        if nextval('attempts') % 2 = 1 then raise 'not in a block' using errcode = '25001'; end if;
+        return currval('attempts'); end $$";
+    world.primary.batch_execute(picky).await.unwrap();
+    for (node, attempts) in [(&world.iad, 2), (&world.syd, 4)] {
+        let (repo, reports) = recorded(&node.repo());
+        assert_eq!(repo.query_one("select picky()", &[]).await.unwrap().get::<_, i64>(0), attempts);
+        assert!(reports.last().position.is_some(), "nobody has asked whether it wrote");
     }
 }
 

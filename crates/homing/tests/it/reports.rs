@@ -37,6 +37,12 @@ async fn each_call_is_reported_once_with_its_fate() {
         assert!(repo.query_one(rename, &[&-1_i64]).await.unwrap_err().is_not_found());
         assert_eq!(told(&reports), [("query_one", None), ("query_one", Some(Fate::Committed))]);
 
+        repo.one::<User>("where false", &[]).await.unwrap_err();
+        repo.get_by::<User>(&[("age", &"a")]).await.unwrap_err();
+        repo.aggregate::<User, String>(homing::Aggregate::max("age"), "", &[]).await.unwrap_err();
+        let rejected = Some(Fate::Rejected);
+        assert_eq!(told(&reports), [("one", rejected), ("get_by", Some(Fate::NotSent)), ("aggregate", rejected)]);
+
         let error = repo.rpc_and_wait::<()>("half", (format!("Grace of {name}"), "fails")).await.unwrap_err();
         assert!(error.fate() == Fate::FunctionFailed && error.fate().may_have_written(), "{error:?}");
         assert_eq!(told(&reports), [("rpc", Some(Fate::FunctionFailed))]);
@@ -59,6 +65,18 @@ async fn in_a_transaction_the_statement_that_failed_is_told_and_the_commit_that_
     assert!(failed.await.unwrap_err().is_rejected());
     let rejected = Some(Fate::Rejected);
     assert_eq!(told(&reports), [("insert", None), ("execute", rejected), ("transaction", rejected)]);
+
+    let missing = repo.transaction(|tx| async move {
+        tx.query_one("select 1 where false", &[]).await.unwrap_err();
+        tx.one::<User>("where false", &[]).await.unwrap_err();
+        tx.update(&User { id: -1, name: String::new(), age: None }).await.unwrap_err();
+        Ok(())
+    });
+    missing.await.unwrap();
+    assert_eq!(
+        told(&reports),
+        [("query_one", rejected), ("one", rejected), ("update", rejected), ("transaction", None)]
+    );
 
     repo.transaction(|_| async move { Ok(()) }).await.unwrap();
     assert_eq!(told(&reports), [], "nothing was sent");

@@ -89,7 +89,7 @@ async fn where_there_is_no_replica_or_it_cannot_it_runs_on_the_primary() {
         })
         .await
         .unwrap_err();
-        assert!(matches!(reports.last().answered_by, AnsweredBy::Peer(_)));
+        assert!(matches!(reports.last_success().answered_by, AnsweredBy::Peer(_)));
     }
 }
 

@@ -29,7 +29,7 @@ impl Repo {
         let name = transaction.next_cursor();
         // On a line of its own: the statement may end with a comment.
         let declare = format!("declare {name} no scroll cursor for\n{sql}\n");
-        self.run_within(handle, operation, &[(&declare, parameters)], Intent::Unknown).await?;
+        self.run_within(handle, operation, &[(&declare, parameters)], Intent::Unknown, |_| Ok(())).await?;
         let shape = self.shape_within(handle, sql).await?;
         let columns = shape.columns.clone();
         let cursor = Cursor { repo: self.clone(), handle: handle.clone(), name, shape, rows: FIRST_ROWS };

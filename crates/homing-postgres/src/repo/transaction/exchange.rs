@@ -294,7 +294,7 @@ fn ended(end: proto::TransactionEnded, place: &str) -> Error {
         Cause::Idle => {
             lost(format!("{place} ended it because {message}: do less between two statements, or raise idle_timeout"))
         }
-        Cause::TimeLimit => Error::rejected(format!(
+        Cause::TimeLimit => Error::timed_out(format!(
             "{place} rolled the transaction back: {message}; look at what it waits for, or raise call_timeout or \
              time_limit"
         )),

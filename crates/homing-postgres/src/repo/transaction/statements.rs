@@ -28,14 +28,15 @@ pub(in crate::repo) enum Intent {
 }
 
 impl Repo {
-    /// Runs statements within the transaction of this handle.
-    pub(in crate::repo) async fn run_within(
+    /// Runs statements within the transaction of this handle, and makes of their outputs what the caller asked for.
+    pub(in crate::repo) async fn run_within<T>(
         &self,
         handle: &Handle,
         operation: &'static str,
         statements: &[(&str, &Parameters<'_>)],
         intent: Intent,
-    ) -> Result<Vec<Output>> {
+        read: impl FnOnce(Vec<Output>) -> Result<T>,
+    ) -> Result<T> {
         let transaction = handle.transaction()?;
         transaction.levels().check(handle.level)?;
         for (sql, _) in statements {
@@ -44,15 +45,10 @@ impl Repo {
         let within = Within { repo: self, transaction: &transaction, handle };
         let run = async {
             let started = Instant::now();
-            let (executed, shapes) = match within.run(statements).await {
-                Err(error) if error.is_stale() => {
-                    self.describe_again_within(handle, statements.iter().map(|(sql, _)| *sql)).await?;
-                    within.run(statements).await?
-                }
-                outcome => outcome?,
-            };
+            // On the heap: the compiler looks into a future only so deep.
+            let (executed, shapes) = Box::pin(within.run_twice(statements)).await?;
             let report = report(operation, started, &executed.trip, None);
-            Ok(Answered::new(outputs(executed, &shapes), report))
+            Ok(Answered::new(outputs(executed, &shapes).and_then(read), report))
         };
         self.reported(operation, run).await
     }
@@ -148,6 +144,18 @@ struct Within<'a> {
 }
 
 impl Within<'_> {
+    /// Where the schema has changed under what is remembered of the statements, once more.
+    async fn run_twice(&self, statements: &[(&str, &Parameters<'_>)]) -> Result<(Executed, Vec<Shape>)> {
+        match self.run(statements).await {
+            Err(error) if error.is_stale() => {
+                let statements_of = statements.iter().map(|(sql, _)| *sql);
+                self.repo.describe_again_within(self.handle, statements_of).await?;
+                self.run(statements).await
+            }
+            outcome => outcome,
+        }
+    }
+
     async fn run(&self, statements: &[(&str, &Parameters<'_>)]) -> Result<(Executed, Vec<Shape>)> {
         let mut encoded = Vec::with_capacity(statements.len());
         let mut shapes = Vec::with_capacity(statements.len());
