@@ -76,8 +76,9 @@ impl Carrier {
             headers.append(SET_COOKIE, value);
             put = true;
         }
-        if put {
-            headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
+        // Shared caches may keep what has a lifetime, whether it is called public or not.
+        if put && !has_directive(headers, &["private", "no-store"]) {
+            headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
         put
     }
@@ -103,14 +104,17 @@ fn token(text: &str) -> Option<String> {
 /// their own. Answers to other methods are not reused by any cache.
 /// <https://www.rfc-editor.org/rfc/rfc9111#section-3>
 fn is_for_everybody(method: &Method, headers: &HeaderMap) -> bool {
-    let directives = || {
-        let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-        lines.flat_map(|line| line.split(',')).map(|directive| directive.split('=').next().unwrap_or_default().trim())
-    };
-    let has = |name: &str| directives().any(|directive| directive.eq_ignore_ascii_case(name));
     let is_for_networks = FOR_NETWORKS.iter().any(|name| headers.contains_key(*name));
-    let is_shared = (has("public") || has("s-maxage")) && !has("private") && !has("no-store");
+    let is_shared =
+        has_directive(headers, &["public", "s-maxage"]) && !has_directive(headers, &["private", "no-store"]);
     (method == Method::GET || method == Method::HEAD) && (is_shared || is_for_networks)
+}
+
+/// Whether `Cache-Control` has one of these directives.
+fn has_directive(headers: &HeaderMap, names: &[&str]) -> bool {
+    let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let directives = lines.flat_map(|line| line.split(',')).map(|one| one.split('=').next().unwrap_or_default().trim());
+    directives.into_iter().any(|directive| names.iter().any(|name| directive.eq_ignore_ascii_case(name)))
 }
 
 /// A browser that was here before under another path or domain may send several cookies of a name; more is no browser.

@@ -61,13 +61,14 @@ impl Cookie {
         Ok(Self { name, secure, ..Self::default() })
     }
 
-    /// How long the browser keeps it after the last change, in whole seconds. Default: 5 minutes.
+    /// How long the browser keeps it after the last change, in whole seconds, one at least. Default: 5 minutes.
     ///
     /// By then every replica has to have caught up: past it, a browser that comes to a replica which lags even more
     /// reads stale rows. Let [`Health`](crate::Health) take such a node out before.
     #[must_use]
     pub fn with_max_age(self, max_age: Duration) -> Self {
-        Self { max_age, ..self }
+        // Zero would tell the browser to drop it.
+        Self { max_age: max_age.max(Duration::from_secs(1)), ..self }
     }
 
     /// When it is marked `Secure`. Default: [`Secure::UnlessLocal`]. A name with a prefix that asks for `Secure` has it

@@ -12,7 +12,7 @@ use homing::{Position, Region, Repo, Role};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde::{Serialize, Serializer};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -22,8 +22,9 @@ use crate::metering::{self, Seen};
 /// Whether this node is fit to answer requests: for the health checks of proxies and orchestrators.
 ///
 /// A service for any path: with axum `.route_service("/healthz", Health::new(&repo))`. The answer is 200 or 503, with a
-/// [`HealthReport`] as JSON. Behind it is one look at the database here and one question to the primary region, at most
-/// once a second, however many ask; none while nobody does.
+/// [`HealthReport`] as JSON. Behind it is one look at the database here and one question to the primary, on the way that
+/// writes take, at most once a second, however many ask; none while nobody does. That takes up to two seconds where
+/// somebody does not answer, so let whoever asks wait for three.
 ///
 /// | here | answer |
 /// |---|---|
@@ -93,7 +94,7 @@ pub enum Status {
 struct Shared {
     repo: Repo,
     // Held while somebody looks, so that all others wait for the same look. It is bounded in time.
-    last: Mutex<Last>,
+    last: Arc<Mutex<Last>>,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +112,7 @@ struct Limits {
 impl Health {
     /// The health of the node of this handle. Its clones share their looks.
     pub fn new(repo: &Repo) -> Self {
-        let shared = Shared { repo: repo.session(), last: Mutex::default() };
+        let shared = Shared { repo: repo.session(), last: Arc::default() };
         Self { shared: Arc::new(shared), limits: Limits { max_lag: MAX_LAG, primary_required: false } }
     }
 
@@ -134,21 +135,25 @@ impl Health {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: somebody else who waits looks instead.
+    /// Cancel safe: a look that was begun is finished, for those who ask next.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     pub async fn check(&self) -> HealthReport {
         let repo = &self.shared.repo;
-        let mut last = self.shared.last.lock().await;
+        let last = Arc::clone(&self.shared.last).lock_owned().await;
         let look = match last.look {
             Some((at, look)) if at.elapsed() < INTERVAL => look,
-            _ => {
-                let mut look = Look::at(repo).await;
-                let now = Instant::now();
-                look.lag = last.lag.learn(&look, now);
-                last.look = Some((now, look));
-                look
-            }
+            _ => match tokio::spawn(look(repo.clone(), last)).await {
+                Ok(look) => look,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime ends.
+                    Err(_) => Look::default(),
+                },
+            },
         };
-        drop(last);
         let report = self.limits.judge(repo, look);
         metering::health(Seen {
             is_primary: report.role == Some(Role::Primary),
@@ -158,6 +163,15 @@ impl Health {
         });
         report
     }
+}
+
+/// Looks, in a task of its own: who asks may have less patience than a look takes, and would never have an answer.
+async fn look(repo: Repo, mut last: OwnedMutexGuard<Last>) -> Look {
+    let mut look = Look::at(&repo).await;
+    let now = Instant::now();
+    look.lag = last.lag.learn(&look, now);
+    last.look = Some((now, look));
+    look
 }
 
 impl HealthReport {

@@ -34,8 +34,8 @@ use crate::{Cookie, RequestInfo, RequestRepo, SessionService, TokenState, meteri
 /// # Tokens of a response
 ///
 /// Both the header and a `Set-Cookie`; a client that sent the header (it may be empty) has the header only. Nothing is
-/// added to a response whose request moved nothing, so pages that only read stay cacheable. Where a token is added and
-/// there is no `Cache-Control`, it becomes `private`. A `GET` or `HEAD` whose response says that shared caches may keep
+/// added to a response whose request moved nothing, so pages that only read stay cacheable. A response with a token is
+/// `private`, unless its `Cache-Control` says so or `no-store` already. A `GET` or `HEAD` whose response says that shared caches may keep
 /// it (`public`, `s-maxage`, `CDN-Cache-Control`) gets no token: a cache would hand it to others in place of their own. Error responses get
 /// theirs like all others, for what was committed before the error stays committed.
 ///
@@ -61,11 +61,12 @@ pub(crate) struct Settings {
 /// Closed: there is nothing else in a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Carry {
-    /// What was written, and what was read from the primary. Later requests see that, wherever they are answered. Two
-    /// that only read, answered by different replicas, may be answered out of order. Costs nothing.
+    /// What was written, and what a primary in another region has answered in place of the replica here. Later requests see
+    /// that, wherever they are answered. Two that only read, answered by different databases, may be answered out of order.
+    /// Costs nothing.
     ///
-    /// A read next to the primary counts as little as one that a replica here answers. Of raw SQL there, PostgreSQL is
-    /// asked whether it wrote, where it begins like a read (`select`, `with`, `values`, …); all else counts as a write.
+    /// Of raw SQL next to the primary, PostgreSQL is asked whether it wrote, where it begins like a read (`select`, `with`,
+    /// `values`, …); all else counts as a write.
     #[default]
     Writes,
 

@@ -55,22 +55,22 @@
 //! # Metrics
 //!
 //! Through the `metrics` facade; all times are in seconds. `operation` is the method that was called, `answered_by` is
-//! `here` or `peer`, `region` that of who answered.
+//! `here`, `peer` or, of a call that failed, perhaps `nobody`, `region` that of who answered. `outcome` is `ok` or the
+//! fate of a call that failed: `not_sent`, `rejected`, `outcome_unknown`, `committed`, `function_failed`.
 //!
 //! | metric | kind | labels |
 //! |---|---|---|
 //! | `homing_stage_seconds` | histogram | `stage` (`route`, `forward`, `execute`, `replay_wait`), `operation`, `answered_by`, `region` |
 //! | `homing_call_seconds` | histogram | `operation`, `answered_by`, `region` |
-//! | `homing_calls_total` | counter | `operation`, `answered_by`, `region` |
+//! | `homing_calls_total` | counter | `outcome`, `operation`, `answered_by`, `region` |
 //! | `homing_attempts_total` | counter | `operation`, `answered_by`, `region` |
-//! | `homing_failures_total` | counter | `operation`, `fate` (`not sent`, `rejected`, `outcome unknown`, `committed`, `function failed`) |
 //! | `homing_http_requests_total` | counter | `token` (`absent`, `taken`, `refused`) |
 //! | `homing_http_tokens_total` | counter | `carried` (`yes`, `no`) |
 //! | `homing_http_replays_total` | counter | `why` (`method`, `path`, `error`) |
 //! | `homing_lag_seconds`, `homing_is_primary`, `homing_primary_reachable`, `homing_healthy` | gauge | |
 //!
-//! Of calls that failed, those that were committed all the same are among the answered ones too.
-//! The gauges are set whenever somebody looks at [`Health`].
+//! Times and attempts are those of calls that somebody answered. The gauges are set whenever somebody looks at [`Health`],
+//! by the limits of that one: have one for a process, and clone it.
 //!
 //! # Features
 //!

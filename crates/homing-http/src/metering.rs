@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use homing::{AnsweredBy, Region, Repo, Report};
+use homing::{AnsweredBy, Fate, Region, Repo, Report};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::TokenState;
@@ -33,9 +33,8 @@ pub(crate) fn describe() {
         "What a stage of an answered call took; stages it did not go through are left out"
     );
     describe_histogram!(CALL, seconds, "What an answered call took in all");
-    describe_counter!(CALLS, "Calls that were answered");
+    describe_counter!(CALLS, "Calls, by what became of them");
     describe_counter!(ATTEMPTS, "Peers to which answered calls were sent, those that failed included");
-    describe_counter!(FAILURES, "Calls that failed, by what became of them");
     describe_counter!(REQUESTS, "HTTP requests, by what became of their token");
     describe_counter!(TOKENS, "Responses whose session had moved, by whether they could carry the token");
     describe_counter!(REPLAYS, "HTTP requests that were answered by fly-replay, by the reason");
@@ -71,36 +70,39 @@ pub(crate) fn health(seen: Seen) {
     gauge!(LAG).set(seen.lag.map_or(f64::NAN, |lag| lag.as_secs_f64()));
 }
 
-/// The labels are few: names of methods, here or peer, regions.
+/// The labels are few: names of methods, fates, here or peer, regions.
 fn call(here: &Region, report: &Report) {
-    let operation = report.operation;
-    if let Some(fate) = report.fate {
-        counter!(FAILURES, "operation" => operation, "fate" => fate.as_str()).increment(1);
-    }
+    let label = |name: &'static str, value: &str| (name, value.to_owned());
     let (answered_by, region) = match &report.answered_by {
-        AnsweredBy::Here => ("here", here),
-        AnsweredBy::Peer(peer) => ("peer", &peer.region),
-        // Nobody has answered it.
-        _ => return,
+        AnsweredBy::Here => ("here", here.as_str()),
+        AnsweredBy::Peer(peer) => ("peer", peer.region.as_str()),
+        _ => ("nobody", ""),
     };
-    let region = region.to_string();
-    let labels = [("operation", operation.to_owned()), ("answered_by", answered_by.to_owned()), ("region", region)];
-    counter!(CALLS, &labels).increment(1);
+    let labels = [label("operation", report.operation), label("answered_by", answered_by), label("region", region)];
+    let outcome = label("outcome", report.fate.map_or("ok", Fate::as_str));
+    counter!(CALLS, &with(outcome, &labels)).increment(1);
+    if answered_by == "nobody" {
+        return;
+    }
     counter!(ATTEMPTS, &labels).increment(report.attempts.into());
     histogram!(CALL, &labels).record(report.stages.total());
     for (stage, took) in report.stages.named() {
         if !took.is_zero() {
-            let [operation, answered_by, region] = labels.clone();
-            histogram!(STAGE, &[("stage", stage.to_owned()), operation, answered_by, region]).record(took);
+            histogram!(STAGE, &with(label("stage", stage), &labels)).record(took);
         }
     }
 }
+
+fn with(first: Label, [second, third, fourth]: &[Label; 3]) -> [Label; 4] {
+    [first, second.clone(), third.clone(), fourth.clone()]
+}
+
+type Label = (&'static str, String);
 
 const STAGE: &str = "homing_stage_seconds";
 const CALL: &str = "homing_call_seconds";
 const CALLS: &str = "homing_calls_total";
 const ATTEMPTS: &str = "homing_attempts_total";
-const FAILURES: &str = "homing_failures_total";
 const REQUESTS: &str = "homing_http_requests_total";
 const TOKENS: &str = "homing_http_tokens_total";
 const REPLAYS: &str = "homing_http_replays_total";

@@ -89,8 +89,8 @@ impl Session {
     /// Puts the token into the response, if the session has moved.
     async fn end<R>(&self, settings: &Settings, response: &mut Response<R>) {
         let after = match settings.carry {
-            Carry::Writes => token::known(&self.repo),
-            Carry::Reads => complete(&self.repo).await,
+            Carry::Writes if self.repo.knows_its_writes() => token::known(&self.repo),
+            Carry::Writes | Carry::Reads => complete(&self.repo).await,
         };
         if after == self.before {
             return;

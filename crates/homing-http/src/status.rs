@@ -12,7 +12,7 @@ use http::StatusCode;
 /// | was rejected: another row is in the way (unique, exclusion and foreign keys), or another transaction | 409 Conflict |
 /// | was rejected for another value (SQLSTATE classes 22, 23) or by a trigger of the application (`P0001`) | 422 Unprocessable Content |
 /// | ended with an [unknown outcome](Fate::OutcomeUnknown) | 502 Bad Gateway |
-/// | was not sent, or was cancelled at its deadline, or the server had no resources left | 503 Service Unavailable |
+/// | was not sent, or [timed out](Error::is_timed_out), or the server had no resources left | 503 Service Unavailable |
 /// | is wrong in itself, and anything else | 500 Internal Server Error |
 ///
 /// A function that failed is told by PostgreSQL's error where it failed with one. Of the others the application knows
@@ -31,12 +31,8 @@ pub fn status_of(error: &Error) -> StatusCode {
         Fate::NotSent if error.is_misuse() || error.is_configuration() => StatusCode::INTERNAL_SERVER_ERROR,
         Fate::NotSent => StatusCode::SERVICE_UNAVAILABLE,
         Fate::Rejected if error.is_not_found() => StatusCode::NOT_FOUND,
-        Fate::Rejected if error.is_too_many_rows() || error.is_decode() => StatusCode::INTERNAL_SERVER_ERROR,
-        Fate::Rejected | Fate::FunctionFailed => match error.code() {
-            Some(code) => of_sqlstate(code),
-            None if error.fate() == Fate::Rejected => StatusCode::SERVICE_UNAVAILABLE,
-            None => StatusCode::INTERNAL_SERVER_ERROR,
-        },
+        Fate::Rejected if error.is_timed_out() => StatusCode::SERVICE_UNAVAILABLE,
+        Fate::Rejected | Fate::FunctionFailed => error.code().map_or(StatusCode::INTERNAL_SERVER_ERROR, of_sqlstate),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use homing::{Health as ReplicaHealth, Position, Repo, Role};
-use homing_proto::v1 as proto;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
@@ -14,7 +13,7 @@ pub(super) struct Look {
     pub(super) position: Option<Position>,
     pub(super) lag: Option<Duration>,
     pub(super) primary_reachable: bool,
-    /// How far the primary was when its node last heard of it.
+    /// How far the primary was.
     primary_position: Option<Position>,
 }
 
@@ -34,22 +33,15 @@ struct Missing {
 impl Look {
     /// Looks, for a few seconds at most.
     pub(super) async fn at(repo: &Repo) -> Self {
-        let mut look = Self::here(repo).await;
-        if look.role == Some(Role::Primary) {
-            look.primary_reachable = true;
-            return look;
+        // What a node there remembers of its database is not enough: the database itself is asked, on the way that writes
+        // take.
+        let asking = repo.with_call_timeout(TIMEOUT);
+        let (here, primary) = tokio::join!(Self::here(repo), asking.primary_position());
+        if let Err(error) = &primary {
+            debug!(%error, region = %repo.primary_region(), "the primary does not answer");
         }
-        let region = repo.primary_region();
-        match repo.rpc_client().describe(region, TIMEOUT).await {
-            Ok(described) => {
-                let primary = proto::database_state::Role::Primary;
-                let found = described.databases.iter().find(|database| database.role() == primary);
-                look.primary_reachable = found.is_some();
-                look.primary_position = found.and_then(|database| database.position.as_ref()?.try_into().ok());
-            }
-            Err(error) => debug!(%error, %region, "the primary region does not answer"),
-        }
-        look
+        let primary_reachable = primary.is_ok() || here.role == Some(Role::Primary);
+        Self { primary_reachable, primary_position: primary.ok(), ..here }
     }
 
     async fn here(repo: &Repo) -> Self {

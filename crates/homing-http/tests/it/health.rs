@@ -81,6 +81,50 @@ async fn without_primary_or_replica_a_node_is_degraded_and_without_both_unavaila
     assert_eq!((report.status, report.reasons.len()), (Status::Unavailable, 2), "{report:?}");
 }
 
+/// The nodes go on, and remember what their database was.
+#[tokio::test]
+async fn a_primary_that_is_down_is_not_reachable_whatever_its_node_says() {
+    let servers = Servers::start().await;
+    let World { iad, syd, .. } = servers.world().await;
+    let (iad, syd) = (iad.repo(), syd.repo());
+    let lenient = |health: Health| health;
+    for repo in [&iad, &syd] {
+        assert_eq!(Health::new(repo).check().await.status, Status::Ok);
+    }
+    servers.iad.kill().await.unwrap();
+    let report = until(&iad, lenient, |report| !report.primary_reachable).await;
+    assert_eq!((report.status, report.role), (Status::Unavailable, None), "{report:?}");
+    let report = until(&syd, lenient, |report| !report.primary_reachable).await;
+    assert_eq!((report.status, report.role), (Status::Degraded, Some(Role::Replica)), "{report:?}");
+
+    servers.iad.start_again().await.unwrap();
+    for repo in [&iad, &syd] {
+        until(repo, lenient, |report| report.status == Status::Ok).await;
+    }
+}
+
+/// Whoever asks has less patience than a look takes, and asks again.
+#[tokio::test]
+async fn a_look_is_finished_for_those_who_ask_next() {
+    let servers = Servers::start().await;
+    let World { iad, syd, .. } = servers.world().await;
+    let health = Health::new(&syd.repo());
+    assert_eq!(health.check().await.status, Status::Ok);
+    shut_down(iad).await;
+    let patience = Duration::from_millis(300);
+    let asking = async {
+        loop {
+            if let Ok(report) = timeout(patience, health.check()).await
+                && report.status == Status::Degraded
+            {
+                return report;
+            }
+        }
+    };
+    let report = timeout(PATIENCE, asking).await.expect("nobody ever has an answer");
+    assert_eq!(report.role, Some(Role::Replica));
+}
+
 async fn shut_down(node: Node) {
     timeout(PATIENCE, node.shutdown()).await.unwrap();
 }
@@ -107,8 +151,6 @@ async fn a_replica_that_is_cut_off_lags_once_the_primary_is_known_to_have_more()
 
     link.cut(Cut::Blackhole).await;
     world.primary.batch_execute("insert into counters values (1, 1)").await.unwrap();
-    // The node next to the primary hears of it when somebody asks there.
-    Health::new(&world.iad.repo()).check().await;
     let behind = async {
         loop {
             let report = health.check().await;
