@@ -2,28 +2,37 @@
 "use strict";
 
 {
-  const here = document.getElementById("happening").dataset.region;
   const byId = (id) => document.getElementById(id);
+  const happening = byId("happening");
+  const here = happening.dataset.region;
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const parse = (html) => new DOMParser().parseFromString(html, "text/html");
 
   // What the server tells.
 
-  /// Takes over what changes by itself, and keeps the focus on its button.
+  /// Takes over what changes by itself, and keeps the focus on its button. A form that was sent waits for its answer.
   function take(page) {
     for (const newer of page.querySelectorAll("[data-live]")) {
       const old = byId(newer.id);
-      if (old.innerHTML === newer.innerHTML) continue;
-      const focused = [...old.querySelectorAll("button")].indexOf(document.activeElement);
-      old.innerHTML = newer.innerHTML;
-      if (focused >= 0) old.querySelectorAll("button")[focused]?.focus();
+      if (!old || old.hasAttribute("aria-busy")) continue;
+      const focused = old.contains(document.activeElement) ? document.activeElement : null;
+      renew(old, newer);
+      if (focused?.isConnected === false) (byId(focused.id) ?? byId(newer.id)).focus({ preventScroll: true });
     }
+  }
+
+  /// Replaces only what differs: somebody may have selected the rest, or be reading it.
+  function renew(old, newer) {
+    const [those, these] = [[...old.childNodes], [...newer.childNodes]];
+    const alike = old.cloneNode().isEqualNode(newer.cloneNode()) && those.length === these.length;
+    if (alike) those.forEach((child, index) => renew(child, these[index]));
+    else old.replaceWith(newer);
   }
 
   document.addEventListener("newer", (event) => take(event.detail));
   const server = new EventSource("/live");
-  server.onopen = () => document.body.classList.remove("alone");
-  server.onerror = () => document.body.classList.add("alone");
+  server.onopen = () => happening.classList.remove("alone");
+  server.onerror = () => happening.classList.add("alone");
   server.addEventListener("now", (event) => take(parse(event.data)));
   server.addEventListener("changed", () => document.dispatchEvent(new Event("changed")));
   server.addEventListener("read", (event) => {
@@ -42,10 +51,11 @@
     calls.insertAdjacentHTML("afterbegin", event.data);
     while (calls.children.length > 8) calls.lastElementChild.remove();
     scale();
-    const call = calls.firstElementChild;
-    if (call.classList.contains("failed")) return broken();
-    if (call.dataset.peer) thereAndBack("write", true);
-    else replicate();
+    const { peer, fate } = calls.firstElementChild.dataset;
+    const way = byId(`way-${here}`);
+    if (way && LOST.includes(fate)) glow(way, "broken");
+    else if (peer) thereAndBack("write", !fate);
+    else if (!fate) replicate();
   });
 
   /// All bars on one scale, so that they can be compared.
@@ -62,6 +72,9 @@
   const SECOND = 900;
   const MOST_FLIGHTS = 40;
 
+  /// The fates of calls that did not get to the primary, or whose answer did not come back.
+  const LOST = ["not_sent", "outcome_unknown"];
+
   async function thereAndBack(kind, replicates) {
     const way = byId(`way-${here}`);
     await fly(way, kind, false);
@@ -70,7 +83,7 @@
   }
 
   function replicate() {
-    for (const way of document.querySelectorAll(".way")) fly(way, "replication", true);
+    for (const way of document.querySelectorAll("#places .way")) fly(way, "replication", true);
   }
 
   function fly(way, kind, back) {
@@ -102,13 +115,12 @@
     });
   }
 
+  /// Where nothing should move, and where the way is broken. It is drawn over the way, which is compared and replaced.
   function glow(way, kind) {
-    way.classList.add(kind);
-    return new Promise((over) => setTimeout(() => (way.classList.remove(kind), over()), SECOND));
-  }
-
-  function broken() {
-    const way = byId(`way-${here}`);
-    if (way) glow(way, "broken");
+    const light = way.cloneNode();
+    light.removeAttribute("id");
+    light.setAttribute("class", `way ${kind}`);
+    byId("flights").append(light);
+    return new Promise((over) => setTimeout(() => (light.remove(), over()), SECOND));
   }
 }

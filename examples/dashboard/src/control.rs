@@ -44,7 +44,7 @@ impl Control {
     }
 
     pub(crate) async fn outside(&self) -> reqwest::Result<Outside> {
-        let answer = self.1.get(format!("{}/state", self.0)).timeout(LIMIT).send().await?;
+        let answer = self.1.get(format!("{}/state", self.0)).timeout(STATE_LIMIT).send().await?;
         let mut outside: Outside = answer.error_for_status()?.json().await?;
         outside.pages.dedup_by(|page, before| page.region == before.region);
         Ok(outside)
@@ -55,6 +55,9 @@ impl Control {
         self.1.post(format!("{}/{action}", self.0)).timeout(LIMIT).send().await?.error_for_status()
     }
 }
+
+/// A page waits for it.
+const STATE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Starting a node takes a while.
 const LIMIT: Duration = Duration::from_secs(10);

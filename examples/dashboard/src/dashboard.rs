@@ -9,10 +9,12 @@ use axum::response::{IntoResponse, Redirect};
 use axum::routing::{get, post};
 use homing::{Repo, Report, Topology};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
 use crate::View;
 use crate::control::Control;
 use crate::live::Live;
+use crate::standing::here;
 
 /// What happens on a node. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct Dashboard(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) live: Live,
     pub(crate) control: Option<Control>,
+    /// Held by whoever asks the regions: one at a time, and the others have that answer too.
+    pub(crate) looking: Mutex<()>,
 }
 
 /// What requests share.
@@ -30,7 +34,7 @@ type Shared = State<(Dashboard, Repo)>;
 impl Dashboard {
     /// One for a node of this region.
     pub fn new(topology: &Topology) -> Self {
-        Self(Arc::new(Inner { live: Live::new(topology), control: Control::from_env() }))
+        Self(Arc::new(Inner { live: Live::new(topology), control: Control::from_env(), looking: Mutex::default() }))
     }
 
     /// Notes a call of the node's: its observer.
@@ -41,7 +45,10 @@ impl Dashboard {
     /// What the page shows now. The regions are asked how they are, unless that was done a moment ago.
     pub async fn view(&self, repo: &Repo) -> View {
         if !self.0.live.is_recent() {
-            self.look(repo).await;
+            let _turn = self.0.looking.lock().await;
+            if !self.0.live.is_recent() {
+                self.look(repo).await;
+            }
         }
         self.0.live.now()
     }
@@ -76,15 +83,13 @@ async fn act(
     let Some(control) = &dashboard.0.control else {
         return Err((StatusCode::NOT_FOUND, "nobody offers that here: set DASHBOARD_CONTROL".to_owned()));
     };
-    // A session that has written nothing asks the replica here, however far behind it is.
-    let here = repo.session();
     let sql = match action.as_str() {
         "pause" => Some("select pg_wal_replay_pause()"),
         "resume" => Some("select pg_wal_replay_resume()"),
         _ => None,
     };
     let failed = match sql {
-        Some(sql) => here.query(sql, &[]).await.err().map(|error| error.to_string()),
+        Some(sql) => run_here(&repo, sql).await.err().map(|error| error.to_string()),
         None => control.act(&action).await.err().map(|error| error.to_string()),
     };
     if let Some(error) = failed {
@@ -92,6 +97,10 @@ async fn act(
     }
     dashboard.look(&repo).await;
     Ok(Redirect::to("/"))
+}
+
+async fn run_here(repo: &Repo, sql: &str) -> homing::Result<()> {
+    here(repo)?.query(sql, &[]).await.map(drop)
 }
 
 async fn live(State((dashboard, _)): Shared) -> Result<impl IntoResponse, StatusCode> {

@@ -37,7 +37,7 @@ pub struct View {
     /// The regions and how they are; `None` where a region did not answer.
     pub(crate) regions: Vec<(String, Option<Standing>)>,
     /// How many milliseconds the replica here was behind.
-    pub(crate) lags: VecDeque<u64>,
+    pub(crate) lags: VecDeque<i64>,
     /// What can be stopped from outside, and where the other pages are.
     pub outside: Outside,
     pub(crate) looked: Option<Instant>,
@@ -78,10 +78,13 @@ impl Live {
         push(&mut view.calls, call, CALLS);
     }
 
-    /// Notes how the regions are.
-    pub(crate) fn looked(&self, regions: Vec<(String, Option<Standing>)>, outside: Outside) {
+    /// Notes how the regions are. What is outside stays as it was known where nobody has told of it.
+    pub(crate) fn looked(&self, regions: Vec<(String, Option<Standing>)>, outside: Option<Outside>) {
         let mut view = self.view();
-        (view.regions, view.outside, view.looked) = (regions, outside, Some(Instant::now()));
+        (view.regions, view.looked) = (regions, Some(Instant::now()));
+        if let Some(outside) = outside {
+            view.outside = outside;
+        }
         if let Some(lag) = view.here().and_then(|here| here.lag_ms) {
             push(&mut view.lags, lag, LAGS);
         }
@@ -224,13 +227,13 @@ mod tests {
         let live = live();
         let standing = |lag_ms| Some(Standing { is_primary: false, lag_ms, is_paused: false });
         assert!(!live.is_recent());
-        for lag in 0..2 * LAGS as u64 {
+        for lag in 0..2 * LAGS as i64 {
             let regions = vec![("iad".to_owned(), standing(None)), ("syd".to_owned(), standing(Some(lag)))];
-            live.looked(regions, Outside::default());
+            live.looked(regions, None);
         }
-        live.looked(vec![("syd".to_owned(), None)], Outside::default());
+        live.looked(vec![("syd".to_owned(), None)], None);
         let view = live.now();
-        assert_eq!((view.lags.len(), view.lags[0]), (LAGS, 2 * LAGS as u64 - 1));
+        assert_eq!((view.lags.len(), view.lags[0]), (LAGS, 2 * LAGS as i64 - 1));
         assert!(live.is_recent() && view.here().is_none());
     }
 }

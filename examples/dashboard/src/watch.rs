@@ -5,7 +5,6 @@ use std::time::Duration;
 use homing::{Remote, Repo};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::control::Outside;
 use crate::{Dashboard, Standing, how_is_it};
 
 impl Dashboard {
@@ -21,7 +20,10 @@ impl Dashboard {
             if live.viewers() == 0 {
                 continue;
             }
-            self.look(&repo).await;
+            {
+                let _turn = self.0.looking.lock().await;
+                self.look(&repo).await;
+            }
             live.tell("now", live.now_without_calls().to_string());
             let position = repo.database().and_then(|here| here.tracker().state().borrow().map(|state| state.position));
             if position != known {
@@ -34,12 +36,7 @@ impl Dashboard {
 
     /// Asks all regions how they are, and who runs the demo what is cut and stopped.
     pub(crate) async fn look(&self, repo: &Repo) {
-        let outside = async {
-            match &self.0.control {
-                Some(control) => control.outside().await.unwrap_or_default(),
-                None => Outside::default(),
-            }
-        };
+        let outside = async { self.0.control.as_ref()?.outside().await.ok() };
         let asked = repo.rpc_client().call_all::<Standing>(<how_is_it as Remote>::NAME, (), LIMIT);
         let (asked, outside) = tokio::join!(asked, outside);
         let regions = asked.unwrap_or_default().into_iter();

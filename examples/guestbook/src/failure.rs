@@ -4,6 +4,8 @@ use axum::response::{Html, IntoResponse, Response};
 use homing::{Error, Fate};
 use homing_http::status_of;
 
+use crate::functions::Interrupted;
+
 /// Why a request is not answered as it asks, and what became of it.
 #[derive(Debug, Template)]
 #[template(path = "failure.html")]
@@ -16,6 +18,13 @@ pub(crate) struct Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self { status: status_of(&error), fate: error.fate(), error: error.to_string() }
+    }
+}
+
+impl From<Interrupted> for Failure {
+    fn from(Interrupted { signed, error }: Interrupted) -> Self {
+        let failure = Self::from(error);
+        Self { error: format!("{} ({signed} were signed before, and stay)", failure.error), ..failure }
     }
 }
 

@@ -16,11 +16,14 @@ use std::error::Error;
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
+use axum::Router;
 use dashboard::{Dashboard, how_is_it};
 use homing::{Config, Node};
 use homing_http::{Health, Prometheus};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
 use crate::functions::sign_many;
@@ -43,23 +46,34 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     }
 
     let health = Health::new(&repo);
-    let metrics = Prometheus::install()?.with_health(health.clone());
+    if let Ok(listen) = env::var("GUESTBOOK_METRICS_LISTEN") {
+        // An address of its own: the numbers are nobody else's business.
+        let metrics = Prometheus::install()?.with_health(health.clone());
+        let router = Router::new().route_service("/metrics", metrics);
+        tokio::spawn(axum::serve(TcpListener::bind(listen).await?, router).into_future());
+    }
     let watcher = tokio::spawn(dashboard.clone().run(repo.clone()));
-    let router = pages::router(App { repo, dashboard: dashboard.clone() });
-    let router = router.route_service("/healthz", health).route_service("/metrics", metrics);
+    let router = pages::router(App { repo, dashboard: dashboard.clone() }).route_service("/healthz", health);
     let listen = env::var("GUESTBOOK_LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let listener = TcpListener::bind(listen).await?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     println!("ready http={}", listener.local_addr()?);
-    let stopping = async move {
-        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-        dashboard.close();
-    };
-    axum::serve(listener, router).with_graceful_shutdown(stopping).await?;
+    let (stop, stopping) = oneshot::channel::<()>();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async { drop(stopping.await) });
+    let serving = tokio::spawn(serving.into_future());
+    tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+
+    dashboard.close();
+    drop(stop);
+    // Browsers and peers at the same time, and neither for ever: who is told to end twice does so at once.
+    let ending = async { tokio::join!(timeout(DRAIN_TIMEOUT, serving), node.shutdown()) };
+    tokio::select! { _ = ending => {} _ = interrupt.recv() => {} _ = terminate.recv() => {} }
     watcher.abort();
-    node.shutdown().await;
     Ok(())
 }
 
 /// Who looks at the page waits no longer than this for a replica that does not replay.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Requests that are under way take less.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -121,9 +121,9 @@ async fn fifty_in_a_function(RequestRepo(repo): RequestRepo) -> Reply {
 }
 
 /// Makes a call, and sends the browser back to the page.
-async fn done<T>(call: impl Future<Output = homing::Result<T>>) -> Reply {
+async fn done<T, E: Into<Failure>>(call: impl Future<Output = Result<T, E>>) -> Reply {
     let started = Instant::now();
-    call.await?;
+    call.await.map_err(Into::into)?;
     Ok(Redirect::to(&format!("/?done={}", milliseconds(started.elapsed()))))
 }
 

@@ -48,6 +48,41 @@ async fn what_was_signed_can_be_changed_searched_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_somebody_is_writing_stays_and_what_was_signed_is_shown() {
+    let (stage, _turn) = Stage::turn().await;
+    let browser = Browser::open(stage, Scripts::On).await;
+    browser.go(&stage.page("syd")).await;
+    browser.sign("Hedy", "frequency").await;
+    browser.sign("Radia", "spanning tree").await;
+    let draft = "#book li:nth-child(2)";
+    browser.press(&format!("{draft} summary")).await;
+    browser.find(&format!("{draft} textarea")).await.send_keys(" hopping").await.unwrap();
+
+    // Of others, of this browser, and of the entry beside it.
+    let other = Browser::open(stage, Scripts::On).await;
+    other.go(&stage.page("ams")).await;
+    other.sign("Karen", "specificity").await;
+    browser.find_text("book", "specificity").await;
+    browser.sign("Ada", "an engine").await;
+    browser.press("#book li:first-child summary").await;
+    browser.find("#book li:first-child textarea").await.send_keys(" of analysis").await.unwrap();
+    browser.send("#book li:first-child details form").await;
+    browser.find_text("book", "an engine of analysis").await;
+    let written = browser.run("return document.querySelector('#book details[open] textarea').value").await;
+    assert_eq!(written, "frequency hopping");
+
+    // The page of a search, after something that it would not find.
+    browser.go(&format!("{}?search=spanning", stage.page("syd"))).await;
+    browser.sign("Lynn", "conformance").await;
+    browser.find_text("book", "conformance").await;
+    other.sign("Karen", "inverse frequency").await;
+    browser.find_text("book", "inverse frequency").await;
+    assert!(browser.text("#book").await.contains("conformance"));
+    other.close().await;
+    browser.close().await;
+}
+
+#[tokio::test]
 async fn what_postgresql_rejects_is_said_in_its_words() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
