@@ -20,7 +20,9 @@ pub(crate) struct Control {
 
 #[derive(Debug)]
 struct Inner {
-    /// Held while an order is carried out, so that two at once do not leave half of each in force.
+    /// Held until an order is carried out, here and by the other gates, so that two at once do not leave half of each in
+    /// force. The routes are held for a moment only: the state can be asked for meanwhile.
+    orders: Mutex<()>,
     routes: Mutex<Routes>,
     gates: Gates,
     pages: Vec<Page>,
@@ -28,7 +30,7 @@ struct Inner {
 
 impl Control {
     pub(crate) fn new(routes: Routes, gates: Gates, pages: Vec<Page>) -> Self {
-        Self { inner: Arc::new(Inner { routes: Mutex::new(routes), gates, pages }) }
+        Self { inner: Arc::new(Inner { orders: Mutex::default(), routes: Mutex::new(routes), gates, pages }) }
     }
 
     async fn state(&self) -> State {
@@ -39,6 +41,7 @@ impl Control {
     }
 
     async fn order(&self, order: Order, path: &str, name: &str) -> anyhow::Result<bool> {
+        let _order = self.inner.orders.lock().await;
         let known_here = self.inner.routes.lock().await.obey(order, name).await?;
         Ok(self.inner.gates.order(path).await? || known_here)
     }
@@ -166,6 +169,25 @@ mod tests {
         assert!(hear(&address).await.is_empty());
         assert_eq!(post(&control, "peers", "127.0.0.1", "start").await, StatusCode::NO_CONTENT);
         assert_eq!(hear(&address).await, b"hello");
+    }
+
+    #[tokio::test]
+    async fn the_next_order_waits_until_every_gate_has_answered_and_the_state_does_not() {
+        let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let control = speaker(&[&gate.local_addr().unwrap().to_string()]).await;
+        let ordering = control.clone();
+        let order = tokio::spawn(async move { post(&ordering, "links", "syd", "cut").await });
+
+        let (mut asked, _) = gate.accept().await.unwrap();
+        let mut request = [0; 256];
+        let length = asked.read(&mut request).await.unwrap();
+        assert!(request[..length].starts_with(b"POST /links/syd/cut "));
+        assert!(control.inner.orders.try_lock().is_err());
+        assert!(control.inner.routes.try_lock().is_ok());
+
+        asked.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        assert_eq!(order.await.unwrap(), StatusCode::NO_CONTENT);
+        assert!(control.inner.orders.try_lock().is_ok());
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ impl Gates {
 
     /// The states of those that answer.
     pub(crate) async fn states(&self) -> Vec<State> {
-        let answers = self.ask_all(Method::GET, "/state").await;
+        let answers = self.ask_all(Method::GET, "/state", STATE_TIMEOUT).await;
         let states = answers.into_iter().map(|answer| Ok(serde_json::from_slice(&answer?.1)?));
         states.filter_map(|state: Result<State>| state.inspect_err(|error| eprintln!("{error:#}")).ok()).collect()
     }
@@ -36,15 +36,15 @@ impl Gates {
     /// Passes an order on; says whether any of them has what it is about.
     pub(crate) async fn order(&self, path: &str) -> Result<bool> {
         let mut known = false;
-        for answer in self.ask_all(Method::POST, path).await {
+        for answer in self.ask_all(Method::POST, path, ORDER_TIMEOUT).await {
             known |= answer?.0.is_success();
         }
         Ok(known)
     }
 
-    async fn ask_all(&self, method: Method, path: &str) -> Vec<Result<(StatusCode, Bytes)>> {
+    async fn ask_all(&self, method: Method, path: &str, limit: Duration) -> Vec<Result<(StatusCode, Bytes)>> {
         join_all(self.addresses.iter().map(async |address| {
-            let answer = timeout(TIMEOUT, ask(address, method.clone(), path)).await;
+            let answer = timeout(limit, ask(address, method.clone(), path)).await;
             let answer = answer.context("no answer in time").and_then(|answer| answer);
             answer.with_context(|| format!("cannot ask the gate {address}"))
         }))
@@ -66,5 +66,8 @@ async fn ask(address: &str, method: Method, path: &str) -> Result<(StatusCode, B
     Ok((status, response.into_body().collect().await?.to_bytes()))
 }
 
-/// They are near; who asks us waits for five seconds.
-const TIMEOUT: Duration = Duration::from_secs(3);
+/// They are near. Who asks us waits for a second, and has to be told of those that answer.
+const STATE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Who asks us waits for ten seconds, and another order may come first.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(3);

@@ -12,6 +12,12 @@ use crate::state::{Link, Peer, State};
 #[derive(Debug)]
 pub(crate) struct Routes {
     relays: Vec<(Route, Relay)>,
+    switches: Switches,
+}
+
+/// What is on.
+#[derive(Clone, Debug)]
+struct Switches {
     /// Whether each link is open.
     links: BTreeMap<String, bool>,
     /// Whether each peer that can be stopped runs.
@@ -52,7 +58,7 @@ impl Routes {
             relay.set_round_trip(route.round_trip);
             relays.push((route, relay));
         }
-        Ok(Self { relays, links, peers })
+        Ok(Self { relays, switches: Switches { links, peers } })
     }
 
     /// Does it, if there is a link or peer of this name; says whether there is.
@@ -60,29 +66,30 @@ impl Routes {
     /// A peer that is stopped runs on: its relays break its connections and refuse new ones, which is all that other
     /// regions see of a peer's end.
     pub(crate) async fn obey(&mut self, order: Order, name: &str) -> Result<bool> {
-        let (known, up) = match order {
-            Order::Cut | Order::Open => (self.links.get_mut(name), order == Order::Open),
-            Order::Stop | Order::Start => (self.peers.get_mut(name), order == Order::Start),
+        let mut switches = self.switches.clone();
+        let (known, on) = match order {
+            Order::Cut | Order::Open => (switches.links.get_mut(name), order == Order::Open),
+            Order::Stop | Order::Start => (switches.peers.get_mut(name), order == Order::Start),
         };
-        let Some(state) = known else { return Ok(false) };
-        if *state != up {
-            *state = up;
-            self.apply().await?;
-        }
+        let Some(switch) = known else { return Ok(false) };
+        *switch = on;
+        // Also where it is on or off already: an order that failed may have changed some of the relays.
+        self.apply(&switches).await?;
+        self.switches = switches;
         Ok(true)
     }
 
     pub(crate) fn state(&self) -> State {
-        let links = self.links.iter().map(|(region, open)| Link { region: region.clone(), open: *open });
-        let peers = self.peers.iter().map(|(name, running)| Peer { name: name.clone(), running: *running });
+        let links = self.switches.links.iter().map(|(region, open)| Link { region: region.clone(), open: *open });
+        let peers = self.switches.peers.iter().map(|(name, running)| Peer { name: name.clone(), running: *running });
         State { links: links.collect(), peers: peers.collect(), pages: Vec::new() }
     }
 
     /// Brings every relay into the state that its link and its peer are in.
-    async fn apply(&self) -> Result<()> {
+    async fn apply(&self, switches: &Switches) -> Result<()> {
         for (route, relay) in &self.relays {
-            let open = route.link.as_ref().is_none_or(|link| self.links[link]);
-            let running = self.peers.iter().all(|(peer, running)| *running || !route.leads_to(peer));
+            let open = route.link.as_ref().is_none_or(|link| switches.links[link]);
+            let running = switches.peers.iter().all(|(peer, running)| *running || !route.leads_to(peer));
             if open && running {
                 relay.heal().await?;
             }
@@ -94,5 +101,34 @@ impl Routes {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_order_that_failed_can_be_repeated() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = "127.0.0.1";
+        let route = format!("127.0.0.1:0 {}", server.local_addr().unwrap()).parse().unwrap();
+        let mut routes = Routes::start(vec![route], &[peer.to_owned()]).await.unwrap();
+        let address = routes.relays[0].1.address();
+        assert!(routes.obey(Order::Stop, peer).await.unwrap());
+
+        let somebody = TcpListener::bind(address).unwrap();
+        for _ in 0..2 {
+            routes.obey(Order::Start, peer).await.unwrap_err();
+            assert!(!routes.state().peers[0].running);
+        }
+        drop(somebody);
+        assert!(routes.obey(Order::Start, peer).await.unwrap());
+        assert!(routes.state().peers[0].running);
+        TcpStream::connect(address).await.unwrap();
     }
 }

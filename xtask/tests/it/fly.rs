@@ -1,6 +1,7 @@
 //! `deploy/fly`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -22,6 +23,7 @@ struct FlyToml {
     #[serde(rename = "deploy")]
     _deploy: Deploy,
     http_service: HttpService,
+    metrics: Metrics,
     #[serde(rename = "vm")]
     _vm: Vec<Vm>,
 }
@@ -65,10 +67,17 @@ struct HttpCheck {
     path: String,
     #[serde(rename = "interval")]
     _interval: String,
-    #[serde(rename = "timeout")]
-    _timeout: String,
+    timeout: String,
     #[serde(rename = "grace_period")]
     _grace_period: String,
+}
+
+/// <https://fly.io/docs/monitoring/metrics/#custom-metrics>
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metrics {
+    port: u16,
+    path: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,6 +91,10 @@ struct Vm {
 
 fn fly() -> FlyToml {
     toml::from_str(&read("deploy/fly/fly.toml")).unwrap()
+}
+
+fn listen(fly: &FlyToml, variable: &str) -> SocketAddr {
+    fly.env[variable].parse().unwrap()
 }
 
 /// What Fly sets by itself, and what the page says to set as secrets.
@@ -122,10 +135,19 @@ fn machines_stay_and_end_in_order() {
 #[test]
 fn the_page_is_served_and_checked_where_the_guestbook_listens() {
     let fly = fly();
-    let listen: std::net::SocketAddr = fly.env["GUESTBOOK_LISTEN"].parse().unwrap();
-    assert_eq!(listen.port(), fly.http_service.internal_port);
+    assert_eq!(listen(&fly, "GUESTBOOK_LISTEN").port(), fly.http_service.internal_port);
     let [check] = &fly.http_service.checks[..] else { panic!("one check") };
     assert_eq!((check.method.as_str(), check.path.as_str()), ("GET", "/healthz"));
+    let seconds: i32 = check.timeout.strip_suffix('s').unwrap().parse().unwrap();
+    assert!(seconds >= crate::LEAST_HEALTH_TIMEOUT);
+}
+
+#[test]
+fn metrics_are_collected_where_the_guestbook_serves_them_and_not_beside_the_page() {
+    let fly = fly();
+    assert_eq!(listen(&fly, "GUESTBOOK_METRICS_LISTEN").port(), fly.metrics.port);
+    assert_eq!(fly.metrics.path, "/metrics");
+    assert_ne!(fly.metrics.port, fly.http_service.internal_port);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! `deploy/kubernetes`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -104,11 +106,16 @@ fn the_list_of_files_is_of_the_kind_that_kubectl_takes() {
     assert_eq!(namespace.metadata.name.unwrap(), list.namespace);
 }
 
+fn container(region: &str) -> Container {
+    let deployment: Deployment = object("Deployment", region);
+    let mut containers = deployment.spec.unwrap().template.spec.unwrap().containers;
+    assert_eq!(containers.len(), 1);
+    containers.remove(0)
+}
+
 /// The environment of a region's nodes, with values of our own for the secret ones.
 fn environment(region: &str) -> Settings {
-    let deployment: Deployment = object("Deployment", region);
-    let pod = deployment.spec.unwrap().template.spec.unwrap();
-    let [container] = &pod.containers[..] else { panic!("one container") };
+    let container = container(region);
     let common: ConfigMap = object("ConfigMap", "guestbook");
     let source = container.env_from.as_ref().unwrap()[0].config_map_ref.as_ref().unwrap();
     assert_eq!(Some(&source.name), common.metadata.name.as_ref());
@@ -161,9 +168,6 @@ fn services_and_budgets_choose_the_pods_of_their_region() {
         let labels = spec.template.metadata.unwrap().labels.unwrap();
         assert_eq!(labels["region"], region);
         assert_eq!(spec.selector.match_labels.as_ref(), Some(&labels));
-        let container = &spec.template.spec.unwrap().containers[0];
-        let ports: Vec<_> = container.ports.iter().flatten().map(|port| port.name.as_deref().unwrap()).collect();
-        assert_eq!(ports, ["http", "homing"]);
         for service in [region.to_owned(), format!("{region}-web")] {
             let service: Service = object("Service", &service);
             assert_eq!(service.spec.unwrap().selector.as_ref(), Some(&labels));
@@ -172,6 +176,44 @@ fn services_and_budgets_choose_the_pods_of_their_region() {
             assert!(spec.replicas.unwrap() >= 2, "writes go on when one node is away");
             let budget: PodDisruptionBudget = object("PodDisruptionBudget", region);
             assert_eq!(budget.spec.unwrap().selector.unwrap().match_labels, Some(labels));
+        }
+    }
+}
+
+#[test]
+fn ports_are_where_a_node_listens() {
+    for region in REGIONS {
+        let settings = environment(region);
+        let listens = ["GUESTBOOK_LISTEN", "HOMING_LISTEN", "GUESTBOOK_METRICS_LISTEN"].map(|variable| {
+            let address: SocketAddr = settings[variable].parse().unwrap();
+            i32::from(address.port())
+        });
+        let ports = container(region).ports.unwrap();
+        let ports: Vec<_> = ports.iter().map(|port| (port.name.as_deref().unwrap(), port.container_port)).collect();
+        assert_eq!(ports, ["http", "homing", "metrics"].into_iter().zip(listens).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn everybody_gets_the_page_and_nothing_else() {
+    let policy: NetworkPolicy = object("NetworkPolicy", "guestbook");
+    let rules = policy.spec.unwrap().ingress.unwrap();
+    let open: Vec<_> = rules.into_iter().filter(|rule| rule.from.is_none()).map(|rule| rule.ports.unwrap()).collect();
+    let [ports] = &open[..] else { panic!("one rule for everybody") };
+    let [port] = &ports[..] else { panic!("one port for everybody") };
+    assert_eq!(port.port, Some(IntOrString::String("http".to_owned())));
+}
+
+#[test]
+fn probes_wait_for_an_answer_that_takes_its_time() {
+    for region in REGIONS {
+        let container = container(region);
+        let probes = [container.startup_probe, container.readiness_probe, container.liveness_probe];
+        let mut asking: Vec<_> = probes.into_iter().flatten().collect();
+        asking.retain(|probe| probe.http_get.as_ref().is_some_and(|get| get.path.as_deref() == Some("/healthz")));
+        assert_eq!(asking.len(), 2, "{region}");
+        for probe in asking {
+            assert!(probe.timeout_seconds >= Some(crate::LEAST_HEALTH_TIMEOUT), "{region}: {probe:?}");
         }
     }
 }

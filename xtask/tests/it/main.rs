@@ -12,6 +12,12 @@ use std::path::Path;
 
 /// A file of the repository.
 fn read(path: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// In seconds: where the primary region does not answer, `/healthz` says so after two.
+const LEAST_HEALTH_TIMEOUT: i32 = 3;

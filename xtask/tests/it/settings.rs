@@ -7,7 +7,8 @@ use homing::Config;
 
 pub(crate) type Settings = BTreeMap<String, String>;
 
-/// The configuration of a node with these settings. A variable of Homing's that no node asks for is a mistake.
+/// The configuration of a node with these settings. A variable of Homing's or of the guestbook's that no node asks for is
+/// a mistake.
 pub(crate) fn config(settings: &Settings) -> Config {
     let asked = RefCell::new(BTreeSet::new());
     let config = Config::from_lookup(&|name| {
@@ -20,12 +21,20 @@ pub(crate) fn config(settings: &Settings) -> Config {
     for name in settings.keys() {
         let known = match name.split_once('_') {
             Some(("HOMING", _)) => asked.contains(name),
-            Some(("GUESTBOOK", _)) => crate::read("examples/guestbook/src/main.rs").contains(&format!("{name:?}")),
+            Some(("GUESTBOOK", _)) => is_in_sources(name, "examples/guestbook/src"),
+            Some(("DASHBOARD", _)) => is_in_sources(name, "examples/dashboard/src"),
             _ => true,
         };
         assert!(known, "{name} is set, and no node asks for it");
     }
     config.unwrap()
+}
+
+/// Whether a program with its sources in this folder has the name in quotes, as one that asks for it does.
+fn is_in_sources(name: &str, folder: &str) -> bool {
+    let files = std::fs::read_dir(crate::root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let mut sources = files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap());
+    sources.any(|source| source.contains(&format!("{name:?}")))
 }
 
 /// Whether the settings are those of a node that serves its peers, and reads and writes where it should.
@@ -51,4 +60,10 @@ pub(crate) fn settings<K: Into<String>, V: Into<String>>(pairs: impl IntoIterato
 #[should_panic(expected = "HOMING_REGON is set, and no node asks for it")]
 fn a_misspelt_variable_is_found() {
     config(&settings([("HOMING_REGON", "syd"), ("DATABASE_URL", "postgres://db/app")]));
+}
+
+#[test]
+#[should_panic(expected = "DASHBOARD_CONTROLS is set, and no node asks for it")]
+fn a_misspelt_variable_of_the_dashboard_is_found() {
+    config(&settings([("DASHBOARD_CONTROLS", "http://wan:7070"), ("DATABASE_URL", "postgres://db/app")]));
 }
