@@ -4,15 +4,18 @@
 //! # #[cfg(feature = "axum")] {
 //! use axum::Router;
 //! use axum::routing::get;
-//! use homing_http::{Health, RequestRepo, SessionLayer};
+//! use homing_http::{Health, RequestRepo, SessionLayer, status_of};
+//! use http::StatusCode;
 //!
-//! async fn sign(RequestRepo(repo): RequestRepo) -> Result<String, &'static str> {
-//!     repo.execute("insert into entries (text) values ('hello')", &[]).await.map_err(|_| "not signed")?;
-//!     Ok("signed".to_owned())
+//! async fn sign(RequestRepo(repo): RequestRepo) -> Result<&'static str, StatusCode> {
+//!     let sql = "insert into entries (text) values ('hello')";
+//!     repo.execute(sql, &[]).await.map_err(|error| status_of(&error))?;
+//!     Ok("signed")
 //! }
 //!
-//! async fn count(RequestRepo(repo): RequestRepo) -> Result<String, &'static str> {
-//!     let row = repo.query_one("select count(*) from entries", &[]).await.map_err(|_| "cannot count")?;
+//! async fn count(RequestRepo(repo): RequestRepo) -> Result<String, StatusCode> {
+//!     let sql = "select count(*) from entries";
+//!     let row = repo.query_one(sql, &[]).await.map_err(|error| status_of(&error))?;
 //!     Ok(row.get::<_, i64>(0).to_string())
 //! }
 //!

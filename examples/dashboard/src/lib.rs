@@ -20,6 +20,9 @@
 //! - [`View`] is the part of the page, as HTML: the last writes with their stages, the regions on a map and in a table,
 //!   lag over time, and buttons for what can be stopped from outside.
 //! - [`how_is_it`] is the named function by which the regions are asked.
+//!
+//! It lives at the root of its site: `/live`, `/control` and three files; its buttons lead back to `/`. `dashboard.css` says
+//! which colours it takes from the page.
 
 mod control;
 mod dashboard;
