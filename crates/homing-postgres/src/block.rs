@@ -2,7 +2,7 @@
 //! remembering.
 
 use std::future::ready;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 
 use futures_util::FutureExt;
 use futures_util::future::join4;
@@ -17,48 +17,66 @@ use crate::scope::Schema;
 /// Rolled back when dropped before its end was sent, so that the connection can go back to the pool at any time.
 pub(crate) struct Block<'a> {
     connection: &'a Connection,
-    begin: Option<Begin<'a>>,
+    begin: Begin<'a>,
     is_open: bool,
 }
 
-type Begin<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+/// What is known of the beginning.
+enum Begin<'a> {
+    Sent(Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>),
+    Answered(Result<(), Error>),
+    /// The answer was asked for.
+    Told,
+}
 
 impl<'a> Block<'a> {
     /// Sends the beginning. Whether there is such a schema is told by [`begun`](Self::begun); until then whatever is
     /// sent behind it fails.
     pub(crate) fn begin(connection: &'a Connection, schema: Option<&'a Schema>) -> Self {
         connection.note_beginning();
-        let mut begin: Begin<'a> = Box::pin(async move {
+        let mut begin = Box::pin(async move {
             let begun = connection.batch_execute(schema.map_or("BEGIN", Schema::begin)).await;
             connection.note_begun();
             begun
         });
         // The driver sends a message when its future is polled for the first time.
         let begin = match begin.as_mut().now_or_never() {
-            Some(begun) => Box::pin(ready(begun)),
-            None => begin,
+            Some(begun) => Begin::Answered(begun),
+            None => Begin::Sent(begin),
         };
-        Self { connection, begin: Some(begin), is_open: true }
+        Self { connection, begin, is_open: true }
     }
 
     /// A statement, prepared in this transaction or, on this connection, in an earlier one of the same schema.
     pub(crate) async fn statement(&mut self, schema: &Schema, sql: &str) -> Result<Statement, Error> {
-        match self.connection.statement(&schema.tagged(sql)).await {
+        let sql = schema.tagged(sql);
+        let connection = self.connection;
+        match self.hearing(connection.statement(&sql)).await {
             Ok(statement) => Ok(statement),
             Err(error) => Err(self.cause(error).await),
         }
     }
 
+    /// Does something on the connection, and hears meanwhile that the transaction has begun: until that is known, nothing is
+    /// [cancelled](Connection::begun), and `work` may wait for a lock.
+    pub(crate) async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Begin::Sent(begin) = &mut self.begin {
+            tokio::select! {
+                biased;
+                begun = begin => self.begin = Begin::Answered(begun),
+                output = &mut work => return output,
+            }
+        }
+        work.await
+    }
+
     /// Whether the transaction has begun, in a schema that exists.
     pub(crate) async fn begun(&mut self) -> Result<(), Error> {
-        match &mut self.begin {
-            Some(begin) => {
-                let begun = begin.await;
-                self.begin = None;
-                begun
-            }
-            None => Ok(()),
+        if let Begin::Sent(begin) = &mut self.begin {
+            self.begin = Begin::Answered(begin.await);
         }
+        self.begin.take().await
     }
 
     /// Why a statement failed: where the transaction never began, all that follows fails because of that.
@@ -77,13 +95,7 @@ impl<'a> Block<'a> {
         last: impl Future<Output = Result<T, E>>,
         question: impl Future<Output = Result<A, Error>>,
     ) -> Result<(T, A), E> {
-        let begin = self.begin.take();
-        let begun = async move {
-            match begin {
-                Some(begin) => begin.await,
-                None => Ok(()),
-            }
-        };
+        let begun = self.begin.take();
         // Polled in this order for the first time, which is when the last three are sent.
         let (begun, output, answer, committed) = join4(begun, last, question, self.commit()).await;
         begun?;
@@ -108,9 +120,23 @@ impl<'a> Block<'a> {
     }
 }
 
+impl<'a> Begin<'a> {
+    /// Whether the transaction has begun. An error is told once.
+    fn take(&mut self) -> impl Future<Output = Result<(), Error>> + Send + use<'a> {
+        let begin = std::mem::replace(self, Self::Told);
+        async move {
+            match begin {
+                Self::Sent(begin) => begin.await,
+                Self::Answered(begun) => begun,
+                Self::Told => Ok(()),
+            }
+        }
+    }
+}
+
 impl Drop for Block<'_> {
     fn drop(&mut self) {
-        if self.begin.is_some() {
+        if let Begin::Sent(_) = self.begin {
             // Nobody hears the answer any more.
             self.connection.note_begun();
         }

@@ -95,8 +95,8 @@ impl Executor {
         self.attended(deadline, |mut limit| async move {
             let connection = executor.connection(&mut limit).await?;
             let preparing = block::prepare(&connection, schema.as_ref(), &sql);
-            let prepared = limit.keep_begun(&connection, preparing).await;
-            let (Limited::Ended(prepared) | Limited::Cancelled(prepared)) = prepared else {
+            // A cancellation may hit the beginning of its block, or come late: what it says after that is not taken.
+            let Limited::Ended(prepared) = limit.keep(connection.cancel_token(), preparing).await else {
                 connection.discard();
                 return Err(Failure::unavailable("the primary did not prepare the statement in time"));
             };
@@ -192,7 +192,9 @@ impl Executor {
                 self.attempt(connection, schema, &request.statements, asks).await
             }
             Ended::Rejected { error, .. }
-                if asks == Asks::WhatIsWritten && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
+                if asks == Asks::WhatIsWritten
+                    && schema.is_none()
+                    && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
             {
                 self.attempt(connection, schema, &request.statements, Asks::Nothing).await
             }
@@ -207,11 +209,11 @@ impl Executor {
         statements: &[proto::Statement],
         asks: Asks,
     ) -> Result<Ended, Failure> {
-        let within = match Within::enter(connection, schema, statements, asks).await? {
+        let mut within = match Within::enter(connection, schema, statements, asks).await? {
             Ok(within) => within,
             Err(error) => return self.not_prepared(None, &error),
         };
-        match Prepared::all(connection, schema, statements).await? {
+        match within.hearing(Prepared::all(connection, schema, statements)).await? {
             Ok(prepared) => Transaction::new(connection, self.max_rows_bytes).run(&prepared, within).await,
             Err((statement, error)) => self.not_prepared(Some(statement), &within.cause(error).await),
         }

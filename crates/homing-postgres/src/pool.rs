@@ -143,6 +143,8 @@ pub(crate) struct Connection {
 struct Beginning {
     is_pending: AtomicBool,
     answered: Notify,
+    /// What runs on the connection is being cancelled. A request may arrive late, at a beginning that comes after it.
+    is_cancelled: AtomicBool,
 }
 
 impl Connection {
@@ -185,6 +187,16 @@ impl Connection {
             }
             answered.await;
         }
+    }
+
+    /// From now on what runs here is being cancelled.
+    pub(crate) fn note_cancelled(&self) {
+        self.beginning.is_cancelled.store(true, Ordering::Release);
+    }
+
+    /// Whether a beginning has to be waited for before anything is sent behind it.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.beginning.is_cancelled.load(Ordering::Acquire)
     }
 
     /// Closes the connection: its state is in doubt.

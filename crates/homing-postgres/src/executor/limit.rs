@@ -47,9 +47,14 @@ impl Limit {
         self.keep_where(ready(()), token, work).await
     }
 
-    /// The same for work that begins blocks on the connection: it is not cancelled while such a beginning is under way.
+    /// The same for work that begins blocks on the connection: it is not cancelled while such a beginning is under way, and
+    /// one that comes later is told of the cancellation.
     pub(crate) async fn keep_begun<T>(&mut self, connection: &Connection, work: impl Future<Output = T>) -> Limited<T> {
-        self.keep_where(connection.begun(), connection.cancel_token(), work).await
+        let begun = async {
+            connection.begun().await;
+            connection.note_cancelled();
+        };
+        self.keep_where(begun, connection.cancel_token(), work).await
     }
 
     async fn keep_where<T>(

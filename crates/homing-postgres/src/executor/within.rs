@@ -52,7 +52,22 @@ impl<'a> Within<'a> {
             Asks::WhatIsWritten => Some(WriteProbe::prepare(connection).await?),
             Asks::Nothing => None,
         };
-        Ok(Ok(Self::Block(Block::begin(connection, schema), probe)))
+        let mut block = Block::begin(connection, schema);
+        // The cancellation may hit it, and what is sent behind it would run by itself.
+        if connection.is_cancelled()
+            && let Err(error) = block.begun().await
+        {
+            return Ok(Err(error));
+        }
+        Ok(Ok(Self::Block(block, probe)))
+    }
+
+    /// Does something on the connection before the statements run.
+    pub(super) async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> T {
+        match self {
+            Self::Connection => work.await,
+            Self::Block(block, _) => block.hearing(work).await,
+        }
     }
 
     /// Why a statement could not be prepared.

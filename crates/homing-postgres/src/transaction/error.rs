@@ -6,24 +6,24 @@ use crate::{DatabaseError, Error};
 #[derive(Debug, Clone)]
 pub(crate) struct Aborted {
     message: String,
+    is_timed_out: bool,
     database: Option<DatabaseError>,
 }
 
 impl Aborted {
     pub(crate) fn by(error: &Error) -> Self {
-        Self { message: error.to_string(), database: error.db().cloned() }
+        Self { message: error.to_string(), is_timed_out: error.is_timed_out(), database: error.db().cloned() }
     }
 
     pub(crate) fn because(message: impl Into<String>) -> Self {
-        Self { message: message.into(), database: None }
+        Self { message: message.into(), is_timed_out: false, database: None }
     }
 
     /// The error of everything that follows.
     pub(crate) fn error(&self) -> Error {
-        let error = Error::rejected(format!(
-            "the transaction was aborted before and nothing of it is stored, because {}",
-            self.message
-        ));
+        let message =
+            format!("the transaction was aborted before and nothing of it is stored, because {}", self.message);
+        let error = if self.is_timed_out { Error::timed_out(message) } else { Error::rejected(message) };
         match &self.database {
             Some(database) => error.with_database(database.clone()),
             None => error,

@@ -1,5 +1,7 @@
 //! Raw SQL: nobody says whether it writes, PostgreSQL does.
 
+use std::time::Duration;
+
 use homing::{AnsweredBy, SqlState};
 use homing_rpc::StaticPeers;
 
@@ -132,6 +134,29 @@ async fn a_function_that_refuses_to_run_in_a_block_is_run_without_one() {
         let (repo, reports) = recorded(&node.repo());
         assert_eq!(repo.query_one("select picky()", &[]).await.unwrap().get::<_, i64>(0), attempts);
         assert!(reports.last().position.is_some(), "nobody has asked whether it wrote");
+    }
+}
+
+/// On a connection that has not prepared it, a statement waits for a lock before it runs.
+#[tokio::test]
+async fn what_waits_for_a_lock_while_it_is_prepared_is_cancelled_at_its_limit() {
+    let world = World::shared().await;
+    for repo in [world.iad.repo(), world.iad.repo().with_schema("public").unwrap()] {
+        let sql = "select count(*) from users";
+        repo.query(sql, &[]).await.unwrap();
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()";
+        world.primary.batch_execute(end).await.unwrap();
+        while repo.query("select 1", &[]).await.is_err() {}
+        world.primary.batch_execute("begin; lock table users in access exclusive mode").await.unwrap();
+
+        let error = repo.with_call_timeout(Duration::from_millis(300)).query(sql, &[]).await.unwrap_err();
+        assert!(error.is_timed_out() && error.is_rejected(), "{error:?}");
+        let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+            and datname = current_database()";
+        assert_eq!(world.primary.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0), 0);
+        world.primary.batch_execute("rollback").await.unwrap();
+        assert_eq!(repo.query(sql, &[]).await.unwrap().len(), 1);
     }
 }
 

@@ -265,7 +265,7 @@ fn check_going_on(transaction: &Transaction, response: proto::TransactResponse, 
 }
 
 fn too_late(transaction: &Transaction) -> Error {
-    Error::rejected(format!(
+    Error::timed_out(format!(
         "the transaction was not committed within its time limit of {:?} and is rolled back: do less in it, or raise \
          time_limit",
         transaction.options.time_limit
