@@ -36,12 +36,22 @@ impl Look {
         // What a node there remembers of its database is not enough: the database itself is asked, on the way that writes
         // take.
         let asking = repo.with_call_timeout(TIMEOUT);
-        let (here, primary) = tokio::join!(Self::here(repo), asking.primary_position());
-        if let Err(error) = &primary {
-            debug!(%error, region = %repo.primary_region(), "the primary does not answer");
-        }
-        let primary_reachable = primary.is_ok() || here.role == Some(Role::Primary);
-        Self { primary_reachable, primary_position: primary.ok(), ..here }
+        // The limit of a call is that of its statement: a database that hangs is given some time for its cancellation.
+        let (here, primary) = tokio::join!(Self::here(repo), timeout(TIMEOUT, asking.primary_position()));
+        let is_busy = match &primary {
+            Ok(Ok(_)) => false,
+            Ok(Err(error)) => {
+                debug!(%error, region = %repo.primary_region(), "the primary does not answer");
+                error.is_overloaded()
+            }
+            Err(_) => {
+                debug!(region = %repo.primary_region(), "the primary does not answer in time");
+                false
+            }
+        };
+        let primary_position = primary.ok().and_then(Result::ok);
+        let primary_reachable = primary_position.is_some() || is_busy || here.role == Some(Role::Primary);
+        Self { primary_reachable, primary_position, ..here }
     }
 
     async fn here(repo: &Repo) -> Self {
