@@ -1,4 +1,4 @@
-use homing::{Context, OnLag, Repo, Role};
+use homing::{Context, Error, OnLag, Repo, Role};
 use serde::{Deserialize, Serialize};
 
 /// How the database of one region is.
@@ -22,6 +22,9 @@ pub async fn how_is_it(context: Context) -> homing::Result<Standing> {
 /// a while, and is what the page is about.
 pub(crate) fn here(repo: &Repo) -> homing::Result<Repo> {
     let status = repo.replicas().status();
+    if status.is_empty() {
+        return Err(Error::failed("there is no database in this region"));
+    }
     let replica = status.iter().find(|replica| replica.role != Some(Role::Primary));
     let repo = replica.map_or_else(|| Ok(repo.clone()), |replica| repo.replica(&replica.name))?;
     Ok(repo.session().with_on_lag(OnLag::Fail).with_observer(|_| {}))

@@ -75,5 +75,5 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 /// Who looks at the page waits no longer than this for a replica that does not replay.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Requests that are under way take less.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest request takes ten seconds: fifty round trips to Sydney.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
