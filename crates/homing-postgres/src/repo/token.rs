@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use homing_proto::v1 as proto;
+use tokio::time::{Instant, timeout};
+use tokio_postgres::types::Type;
 
 use super::Repo;
 use crate::home::Effect;
 use crate::scope::DatabaseName;
 use crate::session::{Seen, Session};
 use crate::token::{foreign, key};
-use crate::{Database, Error, Position, Result, SystemIdentifier, Token};
+use crate::{Database, Error, Position, Result, SystemIdentifier, Token, values};
 
 /// # Tokens
 ///
@@ -167,8 +169,15 @@ impl Repo {
     }
 
     async fn ask_primary(&self) -> Result<Position> {
-        let anywhere = self.without_schema();
-        let (executed, _) = anywhere.execute_on_primary(&[("select 1", &[])], Effect::Reads).await?;
+        // Its types are known, so nobody has to be asked for them before.
+        let statement = proto::Statement {
+            sql: "select 1".to_owned(),
+            parameters: values::encode(&[], &[])?,
+            column_types: vec![Type::INT4.oid()],
+            ..proto::Statement::default()
+        };
+        let deadline = Instant::now() + self.options().call_timeout;
+        let executed = self.without_schema().home().execute(vec![statement], Effect::Reads, deadline).await?;
         executed.position.ok_or_else(|| Error::not_sent("the primary did not say how far it is"))
     }
 }
