@@ -1,7 +1,6 @@
 //! The demo, shared by all tests of this program.
 
-use homing_testbed::NodeCommand;
-use homing_testbed::NodeProcess;
+use homing_testbed::{NodeCommand, NodeProcess, Scratch};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,8 +26,12 @@ impl Stage {
     }
 
     async fn start() -> Self {
+        // Browsers leave folders behind in that for temporary files.
+        let scratch = Scratch::new().unwrap();
         let driver = NodeCommand::new("chromedriver")
             .arg("--port=0")
+            .env("TMPDIR", scratch.path())
+            .with_scratch(&scratch)
             .with_name("chromedriver")
             .with_ready_prefix("ChromeDriver was started successfully on port ");
         let driver = driver.start().await.expect("chromedriver is missing: `cargo xtask test` installs it");
