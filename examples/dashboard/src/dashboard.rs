@@ -24,7 +24,7 @@ pub struct Dashboard(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) live: Live,
     pub(crate) control: Option<Control>,
-    /// Held by whoever asks the regions: one at a time, and the others have that answer too.
+    /// Held by whoever asks the regions.
     pub(crate) looking: Mutex<()>,
 }
 
@@ -45,10 +45,7 @@ impl Dashboard {
     /// What the page shows now. The regions are asked how they are, unless that was done a moment ago.
     pub async fn view(&self, repo: &Repo) -> View {
         if !self.0.live.is_recent() {
-            let _turn = self.0.looking.lock().await;
-            if !self.0.live.is_recent() {
-                self.look(repo).await;
-            }
+            self.look(repo).await;
         }
         self.0.live.now()
     }

@@ -40,6 +40,7 @@ pub struct View {
     pub(crate) lags: VecDeque<i64>,
     /// What can be stopped from outside, and where the other pages are.
     pub outside: Outside,
+    /// When the last look began.
     pub(crate) looked: Option<Instant>,
     /// The fastest way to a peer and back.
     pub(crate) round_trip: Option<Duration>,
@@ -79,9 +80,9 @@ impl Live {
     }
 
     /// Notes how the regions are. What is outside stays as it was known where nobody has told of it.
-    pub(crate) fn looked(&self, regions: Vec<(String, Option<Standing>)>, outside: Option<Outside>) {
+    pub(crate) fn looked(&self, began: Instant, regions: Vec<(String, Option<Standing>)>, outside: Option<Outside>) {
         let mut view = self.view();
-        (view.regions, view.looked) = (regions, Some(Instant::now()));
+        (view.regions, view.looked) = (regions, Some(began));
         if let Some(outside) = outside {
             view.outside = outside;
         }
@@ -93,6 +94,10 @@ impl Live {
     /// Whether somebody has looked at the regions a moment ago.
     pub(crate) fn is_recent(&self) -> bool {
         self.view().looked.is_some_and(|looked| looked.elapsed() < RECENT)
+    }
+
+    pub(crate) fn was_looked_at_since(&self, wanted: Instant) -> bool {
+        self.view().looked.is_some_and(|looked| looked >= wanted)
     }
 
     pub(crate) fn now(&self) -> View {
@@ -225,13 +230,16 @@ mod tests {
     #[test]
     fn lag_is_kept_for_a_minute_and_only_where_it_is_known() {
         let live = live();
-        let standing = |lag_ms| Some(Standing { is_primary: false, lag_ms, is_paused: false });
+        let standing = |lag_ms| Some(Standing { is_primary: false, lag_ms, is_paused: false, position: String::new() });
         assert!(!live.is_recent());
         for lag in 0..2 * LAGS as i64 {
             let regions = vec![("iad".to_owned(), standing(None)), ("syd".to_owned(), standing(Some(lag)))];
-            live.looked(regions, None);
+            live.looked(Instant::now(), regions, None);
         }
-        live.looked(vec![("syd".to_owned(), None)], None);
+        let before = Instant::now();
+        live.looked(before, vec![("syd".to_owned(), None)], None);
+        assert!(live.was_looked_at_since(before));
+        assert!(!live.was_looked_at_since(before + Duration::from_nanos(1)), "it was begun before that");
         let view = live.now();
         assert_eq!((view.lags.len(), view.lags[0]), (LAGS, 2 * LAGS as i64 - 1));
         assert!(live.is_recent() && view.here().is_none());

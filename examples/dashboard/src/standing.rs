@@ -8,6 +8,8 @@ pub struct Standing {
     /// How old the last replayed commit is; none on a primary.
     pub(crate) lag_ms: Option<i64>,
     pub(crate) is_paused: bool,
+    /// How far it is in the write-ahead log.
+    pub(crate) position: String,
 }
 
 /// What the page shows of each region. It only looks, so it may be repeated.
@@ -15,7 +17,8 @@ pub struct Standing {
 pub async fn how_is_it(context: Context) -> homing::Result<Standing> {
     let row = here(context.repo())?.query_one(STANDING, &[]).await?;
     let is_primary = !row.try_get::<_, bool>(0)?;
-    Ok(Standing { is_primary, lag_ms: row.try_get(1)?, is_paused: row.try_get(2)? })
+    let (lag_ms, is_paused, position) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+    Ok(Standing { is_primary, lag_ms, is_paused, position })
 }
 
 /// The database of this region and no other, however far behind it is: one that is paused is left out of all reads after
@@ -35,4 +38,5 @@ const STANDING: &str = "select pg_is_in_recovery(),
         case when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
         else (extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::int8 end
     end,
-    case when pg_is_in_recovery() then pg_get_wal_replay_pause_state() <> 'not paused' else false end";
+    case when pg_is_in_recovery() then pg_get_wal_replay_pause_state() <> 'not paused' else false end,
+    case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end::text";

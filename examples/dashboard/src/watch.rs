@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use homing::{Remote, Repo};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{Dashboard, Standing, how_is_it};
 
@@ -20,12 +20,10 @@ impl Dashboard {
             if live.viewers() == 0 {
                 continue;
             }
-            {
-                let _turn = self.0.looking.lock().await;
-                self.look(&repo).await;
-            }
-            live.tell("now", live.now_without_calls().to_string());
-            let position = repo.database().and_then(|here| here.tracker().state().borrow().map(|state| state.position));
+            self.look(&repo).await;
+            let now = live.now_without_calls();
+            live.tell("now", now.to_string());
+            let position = now.here().map(|here| here.position.clone());
             if position != known {
                 // What there is to see is not told: each viewer has a session of its own, and reads what it has to see.
                 live.tell("changed", "here".to_owned());
@@ -34,14 +32,21 @@ impl Dashboard {
         }
     }
 
-    /// Asks all regions how they are, and who runs the demo what is cut and stopped.
+    /// Asks all regions how they are, and who runs the demo what is cut and stopped. Of those who want to know at the same
+    /// time one asks, and the others have that answer, unless it was begun before they wanted it.
     pub(crate) async fn look(&self, repo: &Repo) {
+        let wanted = Instant::now();
+        let _turn = self.0.looking.lock().await;
+        if self.0.live.was_looked_at_since(wanted) {
+            return;
+        }
+        let began = Instant::now();
         let outside = async { self.0.control.as_ref()?.outside().await.ok() };
         let asked = repo.rpc_client().call_all::<Standing>(<how_is_it as Remote>::NAME, (), LIMIT);
         let (asked, outside) = tokio::join!(asked, outside);
         let regions = asked.unwrap_or_default().into_iter();
         let regions = regions.map(|(region, called)| (region.to_string(), called.ok().map(|called| called.value)));
-        self.0.live.looked(regions.collect(), outside);
+        self.0.live.looked(began, regions.collect(), outside);
     }
 }
 

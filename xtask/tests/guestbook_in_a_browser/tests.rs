@@ -28,6 +28,24 @@ async fn a_signature_is_seen_at_once_in_sydney_and_with_the_cookie_in_amsterdam(
 }
 
 #[tokio::test]
+async fn every_page_hears_of_what_others_write() {
+    let (stage, _turn) = Stage::turn().await;
+    let writer = Browser::open(stage, Scripts::On).await;
+    writer.go(&stage.page("syd")).await;
+    for region in ["iad", "ams", "syd"] {
+        let reader = Browser::open(stage, Scripts::On).await;
+        reader.go(&stage.page(region)).await;
+        // Both pages are followed by now.
+        reader.find_text("standing", "primary").await;
+        let message = format!("to be heard in {region}");
+        writer.sign("Margaret", &message).await;
+        reader.find_text("book", &message).await;
+        reader.close().await;
+    }
+    writer.close().await;
+}
+
+#[tokio::test]
 async fn what_was_signed_can_be_changed_searched_and_deleted() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
