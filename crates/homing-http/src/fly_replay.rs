@@ -28,8 +28,7 @@ pub struct FlyReplay {
 /// if that is possible. Where it is not, the response goes out as it is.
 ///
 /// Nothing is replayed once a write of the request has been committed or may have been, since the replay would do that
-/// again. The handler
-/// has to know the same of whatever else it did: mails that it sent, files that it wrote.
+/// again. The handler has to know the same of whatever else it did: mails that it sent, files that it wrote.
 ///
 /// With axum it may stand in front of a response:
 ///

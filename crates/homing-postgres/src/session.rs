@@ -129,14 +129,9 @@ impl Session {
         });
     }
 
-    /// A read was answered by this server.
-    pub(crate) fn has_read(&self, server: &Database) {
-        self.has_read_at(server, None, &[]);
-    }
-
     /// A read was answered by this server, which was this far afterwards, if it said so. `before` is what the session had
     /// seen when the read began: of reads that ended in between the position says nothing.
-    pub(crate) fn has_read_at(&self, server: &Database, position: Option<Position>, before: &[Seen]) {
+    pub(crate) fn has_read(&self, server: &Database, position: Option<Position>, before: &[Seen]) {
         let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.reads);
         self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is(server)) {
             Some(seen) => {

@@ -143,8 +143,13 @@ impl Repo {
 
     /// A later read of this session must not be older than one that was answered there.
     pub(super) fn has_read(&self, member: &Member) {
+        self.has_read_at(member, None, &[]);
+    }
+
+    /// The same where it was this far afterwards, and the session had seen `before` when the read began.
+    fn has_read_at(&self, member: &Member, position: Option<Position>, before: &[Seen]) {
         if self.options.consistency != Consistency::Eventual {
-            self.session.has_read(member.database());
+            self.session.has_read(member.database(), position, before);
         }
     }
 
@@ -209,11 +214,7 @@ impl Repo {
         let home = self.replicas().home().filter(|_| executed.trip.answered_by == AnsweredBy::Here);
         match (home, executed.position) {
             // Like any read that the database here has answered.
-            (Some(home), position) if executed.unchanged => {
-                if self.options.consistency != Consistency::Eventual {
-                    self.session.has_read_at(home.database(), position, seen);
-                }
-            }
+            (Some(home), position) if executed.unchanged => self.has_read_at(&home, position, seen),
             (_, Some(position)) => {
                 self.check_cluster(position)?;
                 self.session.advance(position);
