@@ -36,9 +36,8 @@ use crate::{Cookie, RequestInfo, RequestRepo, SessionService, TokenState, meteri
 /// Both the header and a `Set-Cookie`; a client that sent the header (it may be empty) has the header only. Nothing is
 /// added to a response whose request moved nothing, so pages that only read stay cacheable. A response with a token is
 /// `private`, unless its `Cache-Control` says so or `no-store` already. A `GET` or `HEAD` whose response says that shared
-/// caches may keep
-/// it (`public`, `s-maxage`, `CDN-Cache-Control`) gets no token: a cache would hand it to others in place of their own. Error responses get
-/// theirs like all others, for what was committed before the error stays committed.
+/// caches may keep it (`public`, `s-maxage`, `CDN-Cache-Control`) gets no token: a cache would hand it to others in place
+/// of their own. Error responses get theirs like all others, for what was committed before the error stays committed.
 ///
 /// What happens after the handler has returned the head of its response can be in no token: the body of a streamed
 /// response, server-sent events, a connection that was upgraded to a WebSocket, tasks that were spawned. All of these
