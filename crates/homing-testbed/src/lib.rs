@@ -88,5 +88,6 @@ pub use self::{
     postgres::{Fsync, Postgres, PostgresOptions, Shutdown},
     relay::{Cut, Relay},
     scratch::Scratch,
+    wait::wait_until,
     world::{World, WorldBuilder},
 };
