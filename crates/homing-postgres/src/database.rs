@@ -7,10 +7,13 @@ use homing_rpc::{BoxFuture, Positions, States};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::address::Address;
+use crate::connection::address::Address;
+use crate::connection::pool::{Pool, Server};
+use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::pool::{Pool, Server};
-use crate::{Error, Position, Result, Role, Tracker};
+use crate::position::Position;
+use crate::position::role::Role;
+use crate::tracker::Tracker;
 
 /// The database next to this node: the primary itself or a replica of it. Cheap to clone.
 ///
@@ -149,7 +152,7 @@ impl Database {
         if config.role == Role::Primary {
             return Err(unreachable(&config, &error).with_source(error));
         }
-        let message = crate::failure::with_causes(&error);
+        let message = crate::error::function::with_causes(&error);
         warn!(variable = config.variable, error = message, "no replica here: reads go to the primary until it answers");
         Ok(Self::of(config, pool))
     }

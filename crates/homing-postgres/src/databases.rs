@@ -1,5 +1,7 @@
 //! [`Databases`], what a node has next to it for others to use.
 
+pub(crate) mod service;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,9 +11,10 @@ use homing_proto::v1 as proto;
 use homing_proto::v1::database_server::DatabaseServer;
 use homing_rpc::{BoxFuture, Positions, States};
 
+use self::service::Service;
+use crate::error::{Error, Result};
+use crate::replicas::Replicas;
 use crate::scope::DatabaseName;
-use crate::service::Service;
-use crate::{Error, Replicas, Result};
 
 /// The databases next to this node, by name. Cheap to clone.
 ///

@@ -1,6 +1,13 @@
+pub(crate) mod aggregate;
+#[cfg(feature = "sea-query")]
+pub(crate) mod built;
+pub(crate) mod conflict;
+pub(crate) mod queries;
+
 use tokio_postgres::types::ToSql;
 
-use crate::{Error, Result, Row};
+use crate::error::{Error, Result};
+use crate::statement::row::Row;
 
 /// A struct that is stored as a row of a table. Implemented by `#[derive(Entity)]`.
 #[diagnostic::on_unimplemented(

@@ -1,3 +1,7 @@
+pub(crate) mod database;
+pub(crate) mod fate;
+pub(crate) mod function;
+
 use std::any::Any;
 use std::error;
 use std::fmt;
@@ -7,7 +11,9 @@ use std::time::Duration;
 use homing_rpc::Reason;
 use tokio_postgres::error::SqlState;
 
-use crate::{DatabaseError, Fate, Position};
+use self::database::DatabaseError;
+use self::fate::Fate;
+use crate::position::Position;
 
 /// The result of Homing's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -415,7 +421,7 @@ impl From<homing_rpc::Error> for Error {
             // The function ran to its end; only what it returned cannot be read.
             wrapped.0.committed = Some(Committed { position: None, value: Mutex::new(None) });
         }
-        wrapped.0.database = error.details().and_then(crate::failure::database_error);
+        wrapped.0.database = error.details().and_then(crate::error::function::database_error);
         wrapped.with_source(error)
     }
 }

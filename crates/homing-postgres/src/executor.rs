@@ -30,10 +30,12 @@ use self::position::{PositionProbe, Probed};
 use self::statements::Prepared;
 use self::transaction::{Ended, Transaction};
 use self::within::{Asks, Within};
-use crate::pool::{Connection, Pool};
+use crate::connection::block;
+use crate::connection::pool::{Connection, Pool};
+use crate::error::database::DatabaseError;
+use crate::position::role::Role;
 use crate::scope::Schema;
-use crate::shape::Shape;
-use crate::{DatabaseError, Role, block};
+use crate::statement::description::Shape;
 
 /// Runs the statements of this node's callers and of its peers on the database next to it.
 #[derive(Clone, Debug)]
@@ -230,7 +232,7 @@ impl Executor {
             biased;
             () = limit.passed() => Err(Failure::unavailable("the caller's time was over before a connection was free")),
             connection = self.pool.connection(deadline) => {
-                connection.map_err(|error| Failure::unavailable(crate::failure::with_causes(&error)))
+                connection.map_err(|error| Failure::unavailable(crate::error::function::with_causes(&error)))
             }
         }
     }

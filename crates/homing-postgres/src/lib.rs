@@ -59,72 +59,50 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod address;
-mod aggregate;
-mod block;
-#[cfg(feature = "sea-query")]
-mod built;
-mod conflict;
+mod call;
+mod connection;
 mod database;
-mod database_error;
 mod databases;
 mod entity;
-mod entity_sql;
 mod error;
 mod executor;
-mod failure;
-mod fate;
-mod home;
-mod lsn;
-mod measure;
-mod numeric;
-mod options;
-mod pool;
 mod position;
+mod primary;
+mod reading;
 mod replicas;
 mod repo;
-mod report;
-mod role;
-mod row;
 mod scope;
-mod service;
 mod session;
-mod shape;
-mod sql;
-mod state;
-mod stream;
-mod token;
+mod statement;
 mod tracker;
 mod transaction;
-mod types;
-mod values;
 
-pub use aggregate::Aggregate;
-#[cfg(feature = "sea-query")]
-pub use built::{Begin, Built};
-pub use conflict::Conflict;
+pub use call::options::{Consistency, OnLag, Options, Wait};
+pub use call::report::{AnsweredBy, Report, Stages};
 pub use database::{Config, Database};
-pub use database_error::DatabaseError;
 pub use databases::Databases;
+pub use entity::aggregate::Aggregate;
+#[cfg(feature = "sea-query")]
+pub use entity::built::{Begin, Built};
+pub use entity::conflict::Conflict;
 pub use entity::{Entity, Insert};
+pub use error::database::DatabaseError;
+pub use error::fate::Fate;
 pub use error::{Error, Result};
-pub use fate::Fate;
-pub use lsn::{Lsn, ParseLsnError};
-pub use measure::{Measure, ReadFigures, ReadRow, ReadTable};
-pub use options::{Consistency, OnLag, Options, Wait};
+pub use position::lsn::{Lsn, ParseLsnError};
+pub use position::role::Role;
+pub use position::state::{Ancestor, ServerState, Verdict};
 pub use position::{InvalidPosition, Position, SystemIdentifier, Timeline};
+pub use reading::rows::{EntityStream, RowStream};
 pub use replicas::{Choose, Health, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas};
+pub use repo::measure::table::{Measure, ReadFigures, ReadRow, ReadTable};
 pub use repo::{Batch, BatchResults, Parameter, Repo, Step, WeakRepo};
-pub use report::{AnsweredBy, Report, Stages};
-pub use role::Role;
-pub use row::{Column, Row, RowIndex};
 #[doc(hidden)]
 pub use scope::check_database_name;
 #[cfg(feature = "sea-query")]
 pub use sea_query;
-pub use state::{Ancestor, ServerState, Verdict};
-pub use stream::{EntityStream, RowStream};
-pub use token::Token;
+pub use session::token::Token;
+pub use statement::row::{Column, Row, RowIndex};
 pub use tokio_postgres::error::SqlState;
 pub use tokio_postgres::types::{FromSql, ToSql, Type};
 pub use tracker::{Tracker, Unavailable, WaitError};

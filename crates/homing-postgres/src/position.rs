@@ -1,11 +1,15 @@
 //! [`Position`], a place in the write-ahead log of one history of one cluster.
 
+pub(crate) mod lsn;
+pub(crate) mod role;
+pub(crate) mod state;
+
 use std::error::Error as StdError;
 use std::fmt;
 
 use homing_proto::v1 as proto;
 
-use crate::Lsn;
+use self::lsn::Lsn;
 
 /// A place in a database's write-ahead log: which cluster, which history of it, how far.
 ///

@@ -27,7 +27,10 @@ use self::status::Origin;
 use self::task::{Message, Parts, Task};
 use self::usage::Usage;
 use crate::database::check_role;
-use crate::{Config, Database, Error, Position, Result, Role};
+use crate::database::{Config, Database};
+use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::position::role::Role;
 
 pub use choice::Choose;
 pub use list::{Replica, ReplicaList};
@@ -277,7 +280,7 @@ impl Member {
         check_role(&config, server, self.database.pool().address())
     }
 
-    fn timeline(&self) -> Option<crate::Timeline> {
+    fn timeline(&self) -> Option<crate::position::Timeline> {
         self.database.tracker().state().borrow().map(|state| state.position.timeline)
     }
 }

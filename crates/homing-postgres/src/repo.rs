@@ -8,7 +8,7 @@ mod bulk;
 mod call;
 mod entities;
 mod functions;
-mod measure;
+pub(crate) mod measure;
 mod raw;
 mod read;
 mod scoped;
@@ -26,13 +26,17 @@ use std::time::Duration;
 use homing_rpc::{Region, Rpc};
 
 pub use self::batch::{Batch, BatchResults, Parameter, Step};
-use crate::home::Home;
-use crate::report::Observer;
+use crate::call::options::{Consistency, OnLag, Options, Wait};
+use crate::call::report::Observer;
+use crate::call::report::Report;
+use crate::database::Database;
+use crate::error::Result;
+use crate::primary::Home;
+use crate::replicas::{Choose, Replicas};
 use crate::scope::{DatabaseName, Scope};
 use crate::session::Session;
-use crate::shape::ShapeCache;
+use crate::statement::description::ShapeCache;
 use crate::transaction::Handle;
-use crate::{Choose, Consistency, Database, OnLag, Options, Replicas, Report, Result, Wait};
 
 /// The database, wherever this code runs: reads are answered by the replica here, writes by the primary.
 ///

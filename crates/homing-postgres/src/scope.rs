@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// What the calls of a handle are about. Travels as the `database` of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,10 +1,13 @@
 //! What a handle has written and read, and so what its reads have to see.
 
+pub(crate) mod token;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::database::Database;
 use crate::database::WeakDatabase;
+use crate::position::Position;
 use crate::scope::DatabaseName;
-use crate::{Database, Position};
 
 /// What every read has to see. Shared by the clones of a handle, with a floor for each database; this is a view on the
 /// floor of one of them.

@@ -18,7 +18,8 @@ use tokio_postgres::Config;
 
 use self::shared::Shared;
 use self::task::Task;
-use crate::{Position, ServerState, Verdict};
+use crate::position::Position;
+use crate::position::state::{ServerState, Verdict};
 
 /// Follows one server: its role, how far it has replayed, and who waits for what.
 ///
@@ -233,7 +234,7 @@ mod tests {
 
     use super::shared::Agenda;
     use super::*;
-    use crate::Role;
+    use crate::position::role::Role;
 
     fn position(lsn: u64) -> Position {
         Position { system_identifier: 7.into(), timeline: 1.into(), lsn: lsn.into() }

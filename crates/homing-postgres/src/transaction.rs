@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 pub(crate) use self::error::{Aborted, lost, over, read_only};
 pub(crate) use self::levels::{LevelId, Levels};
-use crate::Result;
-use crate::home::Conversation;
-use crate::shape::Shape;
-use crate::sql;
+use crate::error::Result;
+use crate::primary::Conversation;
+use crate::statement::description::Shape;
+use crate::statement::sql;
 
 /// How an interactive transaction is made: see [`Repo::transaction_with`](crate::Repo::transaction_with).
 ///

@@ -21,9 +21,10 @@ use tracing::{Instrument, debug};
 
 use super::position::{PositionProbe, Probed};
 use super::{Executor, Failure, Prepared};
-use crate::pool::Connection;
+use crate::connection::pool::Connection;
+use crate::error::database::DatabaseError;
+use crate::position::Position;
 use crate::scope::Schema;
-use crate::{DatabaseError, Position};
 
 /// What a stream is to see.
 ///
@@ -169,7 +170,7 @@ impl Reader {
         };
         match pool.connection(self.pace.first).await {
             Ok(connection) => Ok((place, connection)),
-            Err(error) => Err(Failure::unavailable(crate::failure::with_causes(&error))),
+            Err(error) => Err(Failure::unavailable(crate::error::function::with_causes(&error))),
         }
     }
 
@@ -257,7 +258,7 @@ impl Reader {
                 None => None,
             }
         };
-        let parameters: Vec<_> = parameters.into_iter().map(crate::values::Encoded).collect();
+        let parameters: Vec<_> = parameters.into_iter().map(crate::statement::values::Encoded).collect();
         let begin = async {
             match self.schema {
                 Some(_) => Ok(()),

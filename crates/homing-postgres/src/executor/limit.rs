@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::{CancelToken, NoTls};
 use tracing::warn;
 
-use crate::pool::Connection;
+use crate::connection::pool::Connection;
 
 /// When to stop.
 #[derive(Debug)]
@@ -112,7 +112,8 @@ mod tests {
     use homing_testbed::Postgres;
 
     use super::*;
-    use crate::{Config, Database, Role};
+    use crate::database::{Config, Database};
+    use crate::position::role::Role;
 
     const SLEEPING: &str =
         "select count(*) from pg_stat_activity where query = 'select pg_sleep(73)' and state = 'active'";

@@ -5,7 +5,7 @@ use proto::rejection::Cause;
 use tonic::Status;
 
 use super::chunks::{Broken, Chunk, Chunks};
-use crate::values;
+use crate::statement::values;
 
 /// The parts of a stream's answer.
 #[derive(Debug)]

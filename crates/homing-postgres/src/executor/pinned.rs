@@ -18,10 +18,10 @@ use tracing::warn;
 use super::position::{PositionProbe, Probed};
 use super::transaction::{Stop, Transaction, is_fatal};
 use super::{Failure, Prepared, references};
-use crate::pool::Connection;
+use crate::connection::pool::Connection;
 use crate::scope::Schema;
-use crate::shape::Shape;
-use crate::sql;
+use crate::statement::description::Shape;
+use crate::statement::sql;
 
 /// A connection with an open transaction. It goes back to the pool by [`finish`](Self::finish) only: dropped in any
 /// other way, it is closed.

@@ -9,8 +9,8 @@ use tokio_postgres::error::SqlState;
 use tracing::warn;
 
 use super::Failure;
-use crate::pool::Connection;
-use crate::{Position, Timeline};
+use crate::connection::pool::Connection;
+use crate::position::{Position, Timeline};
 
 /// The question for the position, prepared on a connection.
 #[derive(Debug)]

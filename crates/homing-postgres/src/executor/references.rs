@@ -8,8 +8,8 @@ use homing_proto::v1 as proto;
 use proto::rejection::Cause;
 
 use super::{Failure, Prepared};
-use crate::types;
-use crate::values;
+use crate::statement::types;
+use crate::statement::values;
 
 /// Why a statement must not be committed although PostgreSQL took it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use homing_proto::v1 as proto;
 use tokio_postgres::{Statement, types::Type};
 
 use super::{Failure, references};
-use crate::pool::Connection;
+use crate::connection::pool::Connection;
 use crate::scope::Schema;
 
 /// A statement, ready to run.

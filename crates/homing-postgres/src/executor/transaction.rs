@@ -18,10 +18,11 @@ use super::references::{FirstRows, Unmet};
 use super::within::Within;
 use super::written::{WriteProbe, Written};
 use super::{Failure, Prepared};
-use crate::DatabaseError;
-use crate::block::Block;
-use crate::pool::Connection;
-use crate::values::{self, Encoded, Raw};
+use crate::connection::block::Block;
+use crate::connection::pool::Connection;
+use crate::error::database::DatabaseError;
+use crate::statement::values;
+use crate::statement::values::{Encoded, Raw};
 
 /// A transaction on one connection.
 #[derive(Debug)]

@@ -6,10 +6,10 @@ use tokio_postgres::Error;
 use super::Failure;
 use super::position::PositionProbe;
 use super::written::WriteProbe;
-use crate::block::Block;
-use crate::pool::Connection;
+use crate::connection::block::Block;
+use crate::connection::pool::Connection;
 use crate::scope::Schema;
-use crate::sql;
+use crate::statement::sql;
 
 /// What the statements of a request run in.
 #[derive(Debug)]

@@ -8,7 +8,7 @@
 use tokio_postgres::{Error, Statement};
 
 use super::Failure;
-use crate::pool::Connection;
+use crate::connection::pool::Connection;
 
 /// The question whether the transaction has an id, prepared on a connection.
 #[derive(Debug)]

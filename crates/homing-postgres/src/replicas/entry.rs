@@ -10,9 +10,10 @@ use tracing::warn;
 use super::resolve::Resolved;
 use super::status::Origin;
 use super::{PRIMARY, Replica, ReplicaSettings};
-use crate::address::Address;
-use crate::failure::with_causes;
-use crate::{Config, Role};
+use crate::connection::address::Address;
+use crate::database::Config;
+use crate::error::function::with_causes;
+use crate::position::role::Role;
 
 #[derive(Debug)]
 pub(super) struct Entry {

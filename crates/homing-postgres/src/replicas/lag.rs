@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{Lsn, Position, Role, ServerState};
+use crate::position::Position;
+use crate::position::lsn::Lsn;
+use crate::position::role::Role;
+use crate::position::state::ServerState;
 
 /// The newest position that anybody has told of: writes, answers of the primary, and what any replica has received.
 ///

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use homing_rpc::Region;
 use tokio::sync::watch;
 
-use crate::address::Address;
-use crate::{Error, Result};
+use crate::connection::address::Address;
+use crate::error::{Error, Result};
 
 /// One entry of a [`ReplicaList`]: a connection string and a name for what it leads to.
 ///

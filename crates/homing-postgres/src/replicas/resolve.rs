@@ -9,8 +9,9 @@ use tokio::time::timeout;
 use tokio_postgres::config::Host;
 
 use super::ReplicaSettings;
-use crate::address::Address;
-use crate::{Config, Database, Error, Result};
+use crate::connection::address::Address;
+use crate::database::{Config, Database};
+use crate::error::{Error, Result};
 
 #[derive(Debug)]
 pub(super) struct Resolver {

@@ -6,7 +6,10 @@ use std::time::Duration;
 use homing_rpc::Region;
 
 use super::choice::{Candidate, Kind};
-use crate::{Database, Position, Role, Verdict};
+use crate::database::Database;
+use crate::position::Position;
+use crate::position::role::Role;
+use crate::position::state::Verdict;
 
 /// What is known of one replica, or of the primary next to it.
 #[derive(Clone, Debug)]

@@ -21,11 +21,14 @@ use super::status::{Health, Origin};
 use super::usage::Usage;
 use super::watched::{Change, Watched};
 use super::{Replica, ReplicaList, ReplicaSettings, Snapshot};
-use crate::address::Address;
+use crate::connection::address::Address;
+use crate::connection::pool::Server;
 use crate::database::CONNECT_TIMEOUT;
-use crate::failure::with_causes;
-use crate::pool::Server;
-use crate::{Database, Result, Role, ServerState};
+use crate::database::Database;
+use crate::error::Result;
+use crate::error::function::with_causes;
+use crate::position::role::Role;
+use crate::position::state::ServerState;
 
 /// What the handles tell the task.
 #[derive(Debug)]

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::ReplicaSettings;
 use super::lag::{Behind, Newest};
 use super::status::{Health, Member, Origin, ReplicaStatus};
-use crate::pool::Server;
-use crate::{Database, ServerState};
+use crate::connection::pool::Server;
+use crate::database::Database;
+use crate::position::state::ServerState;
 
 /// One server of a set.
 #[derive(Debug)]
@@ -205,8 +206,9 @@ mod tests {
     use rand::rngs::SmallRng;
 
     use super::*;
-    use crate::address::Address;
-    use crate::{Position, Role};
+    use crate::connection::address::Address;
+    use crate::position::Position;
+    use crate::position::role::Role;
 
     const INTERVAL: Duration = Duration::from_millis(500);
 

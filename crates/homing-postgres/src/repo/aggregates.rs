@@ -4,9 +4,11 @@ use tokio_postgres::types::FromSql;
 
 use super::Repo;
 use super::statement::Parameters;
+use crate::entity::aggregate::Aggregate;
 use crate::entity::unknown_column;
-use crate::home::Effect;
-use crate::{Aggregate, Entity, Error, Result, aggregate, entity_sql};
+use crate::entity::{Entity, aggregate, queries};
+use crate::error::{Error, Result};
+use crate::primary::Effect;
 
 /// # Aggregates
 impl Repo {
@@ -48,7 +50,7 @@ impl Repo {
         if !T::COLUMNS.contains(&aggregate.column()) {
             return Err(unknown_column::<T>(aggregate.column()));
         }
-        let sql = entity_sql::aggregate::<T>(&aggregate, suffix);
+        let sql = queries::aggregate::<T>(&aggregate, suffix);
         self.read("aggregate", &sql, parameters, Effect::Writes, |rows| {
             aggregate::value(rows.first().ok_or_else(|| Error::decode("the aggregate returned no row"))?)
         })

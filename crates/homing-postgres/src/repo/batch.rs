@@ -20,10 +20,11 @@ use self::plan::Statement;
 use super::Repo;
 use super::call::Answered;
 use super::write::{Committed, Output, outputs, report};
-use crate::home::{Effect, Executed};
-use crate::shape::Shape;
+use crate::error::{Error, Result};
+use crate::primary::{Effect, Executed};
+use crate::statement::description::Shape;
+use crate::statement::{types, values};
 use crate::transaction::Handle;
-use crate::{Error, Result, types, values};
 
 pub use self::plan::Batch;
 pub use self::results::BatchResults;

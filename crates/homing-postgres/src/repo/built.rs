@@ -4,9 +4,12 @@ use sea_query::{DeleteStatement, SelectStatement, UpdateStatement};
 
 use super::Repo;
 use super::entities::{all_of, scalar, the_one};
-use crate::built::Sql;
-use crate::home::Effect;
-use crate::{Built, Entity, Error, Result, Row};
+use crate::entity::Entity;
+use crate::entity::built::Built;
+use crate::entity::built::Sql;
+use crate::error::{Error, Result};
+use crate::primary::Effect;
+use crate::statement::row::Row;
 
 /// # Statements built with sea-query
 ///
@@ -142,7 +145,7 @@ impl Repo {
 
     async fn changed(&self, operation: &'static str, statement: &impl Built) -> Result<u64> {
         let sql = Sql::of(statement);
-        crate::sql::destination(&sql.text)?;
+        crate::statement::sql::destination(&sql.text)?;
         self.write(operation, &sql.text, &sql.parameters(), |output| Ok(output.rows_affected)).await
     }
 }

@@ -2,7 +2,9 @@
 
 use super::Repo;
 use super::statement::Parameters;
-use crate::{Entity, Error, Result, entity_sql, sql};
+use crate::entity::{Entity, queries};
+use crate::error::{Error, Result};
+use crate::statement::sql;
 
 /// # Many rows at once
 ///
@@ -26,7 +28,7 @@ impl Repo {
         if set.trim().is_empty() {
             return Err(Error::misuse("update_all sets nothing: give it assignments such as \"age = age + 1\""));
         }
-        let statement = entity_sql::update_all::<T>(set, suffix);
+        let statement = queries::update_all::<T>(set, suffix);
         self.change("update_all", &statement, parameters).await
     }
 
@@ -44,7 +46,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn delete_all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<u64> {
-        self.change("delete_all", &entity_sql::delete_all::<T>(suffix), parameters).await
+        self.change("delete_all", &queries::delete_all::<T>(suffix), parameters).await
     }
 
     async fn change(&self, operation: &'static str, statement: &str, parameters: &Parameters<'_>) -> Result<u64> {

@@ -3,8 +3,8 @@
 use tracing::{Instrument, Span, debug_span, field};
 
 use super::Repo;
-use crate::report::{AnsweredBy, Report};
-use crate::{Error, Result};
+use crate::call::report::{AnsweredBy, Report};
+use crate::error::{Error, Result};
 
 /// What a call returns, and how it went.
 #[derive(Debug)]

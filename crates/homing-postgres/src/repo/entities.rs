@@ -7,9 +7,11 @@ use super::raw::at_most_one;
 use super::statement::Parameters;
 use super::write::Output;
 use crate::entity::unknown_column;
-use crate::home::Effect;
-use crate::values::MAX_PARAMETERS;
-use crate::{Entity, Error, Insert, Result, Row, entity_sql};
+use crate::entity::{Entity, Insert, queries};
+use crate::error::{Error, Result};
+use crate::primary::Effect;
+use crate::statement::row::Row;
+use crate::statement::values::MAX_PARAMETERS;
 
 /// # Entities
 ///
@@ -30,7 +32,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn insert<I: Insert>(&self, new: &I) -> Result<I::Entity> {
-        let sql = entity_sql::insert::<I>(1);
+        let sql = queries::insert::<I>(1);
         self.write("insert", &sql, &new.values(), |output| stored(&output)?.ok_or_else(not_stored::<I::Entity>)).await
     }
 
@@ -46,7 +48,7 @@ impl Repo {
         let chunks = chunks(new);
         let statements: Vec<(String, Vec<&(dyn ToSql + Sync)>)> = chunks
             .iter()
-            .map(|chunk| (entity_sql::insert::<I>(chunk.len()), chunk.iter().flat_map(Insert::values).collect()))
+            .map(|chunk| (queries::insert::<I>(chunk.len()), chunk.iter().flat_map(Insert::values).collect()))
             .collect();
         let statements: Vec<(&str, &Parameters<'_>)> =
             statements.iter().map(|(sql, values)| (sql.as_str(), values.as_slice())).collect();
@@ -62,7 +64,7 @@ impl Repo {
     ///
     /// [`is_not_found`](Error::is_not_found) if there is no row of that key. See [`Error`] for the others.
     pub async fn update<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
-        let (sql, parameters) = entity_sql::update::<T>();
+        let (sql, parameters) = queries::update::<T>();
         let values = entity.values();
         let parameters: Vec<_> = parameters.into_iter().map(|index| values[index]).collect();
         self.write("update", &sql, &parameters, |output| stored(&output)?.ok_or_else(missing::<T>)).await
@@ -74,7 +76,7 @@ impl Repo {
     ///
     /// [`is_not_found`](Error::is_not_found) if there is no row of that key. See [`Error`] for the others.
     pub async fn delete<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
-        let sql = entity_sql::delete::<T>();
+        let sql = queries::delete::<T>();
         self.write("delete", &sql, &key_of(entity), |output| stored(&output)?.ok_or_else(missing::<T>)).await
     }
 
@@ -84,7 +86,7 @@ impl Repo {
     ///
     /// [`is_not_found`](Error::is_not_found) if there is no row of that key any more. See [`Error`] for the others.
     pub async fn reload<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
-        let sql = entity_sql::select_by::<T>(T::KEY);
+        let sql = queries::select_by::<T>(T::KEY);
         self.read("reload", &sql, &key_of(entity), Effect::Reads, the_one).await
     }
 
@@ -94,7 +96,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn get<T: Entity>(&self, key: T::Key) -> Result<Option<T>> {
-        let sql = entity_sql::select_by::<T>(T::KEY);
+        let sql = queries::select_by::<T>(T::KEY);
         self.read("get", &sql, &T::key_values(&key), Effect::Reads, one_or_none).await
     }
 
@@ -114,7 +116,7 @@ impl Repo {
             return Err(Error::misuse("get_by needs a column: use one or all for any row"));
         }
         let values: Vec<_> = columns.iter().map(|(_, value)| *value).collect();
-        self.read("get_by", &entity_sql::select_by::<T>(&names), &values, Effect::Reads, one_or_none).await
+        self.read("get_by", &queries::select_by::<T>(&names), &values, Effect::Reads, one_or_none).await
     }
 
     /// The one row that `suffix` leaves.
@@ -124,7 +126,7 @@ impl Repo {
     /// [`is_not_found`](Error::is_not_found) if there is none, [`is_too_many_rows`](Error::is_too_many_rows) if there
     /// are several. See [`Error`] for the others.
     pub async fn one<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<T> {
-        self.read("one", &entity_sql::select::<T>(suffix), parameters, Effect::Writes, the_one).await
+        self.read("one", &queries::select::<T>(suffix), parameters, Effect::Writes, the_one).await
     }
 
     /// The rows that `suffix` leaves; empty for all.
@@ -133,7 +135,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<Vec<T>> {
-        self.read("all", &entity_sql::select::<T>(suffix), parameters, Effect::Writes, all_of).await
+        self.read("all", &queries::select::<T>(suffix), parameters, Effect::Writes, all_of).await
     }
 
     /// Whether `suffix` leaves a row.
@@ -142,7 +144,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn exists<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<bool> {
-        self.read("exists", &entity_sql::exists::<T>(suffix), parameters, Effect::Writes, scalar).await
+        self.read("exists", &queries::exists::<T>(suffix), parameters, Effect::Writes, scalar).await
     }
 
     /// How many rows `suffix` leaves.
@@ -151,7 +153,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn count<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<i64> {
-        self.read("count", &entity_sql::count::<T>(suffix), parameters, Effect::Writes, scalar).await
+        self.read("count", &queries::count::<T>(suffix), parameters, Effect::Writes, scalar).await
     }
 }
 

@@ -7,9 +7,11 @@ use tokio::time::Instant;
 
 use super::Repo;
 use super::write::{Committed, report};
-use crate::home::Trip;
-use crate::report::AnsweredBy;
-use crate::{Error, Position, Result, Wait};
+use crate::call::options::Wait;
+use crate::call::report::AnsweredBy;
+use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::primary::Trip;
 
 /// # Named functions
 ///

@@ -1,14 +1,18 @@
 //! How long reads take, measured.
 
+pub(crate) mod table;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::table::{Measure, ReadFigures, ReadRow, ReadTable};
 use super::Repo;
-use crate::home::Effect;
-use crate::measure::{Measure, ReadFigures, ReadRow, ReadTable};
-use crate::{Error, OnLag, Report, Result};
+use crate::call::options::OnLag;
+use crate::call::report::Report;
+use crate::error::{Error, Result};
+use crate::primary::Effect;
 
 impl Repo {
     /// Reads from each replica and from the primary for a while, one read after the other, and says how long it takes.
@@ -28,7 +32,7 @@ impl Repo {
     ///
     /// Misuse, if the statement is one that cannot be run on a replica.
     pub async fn measure_reads(&self, measure: &Measure) -> Result<ReadTable> {
-        crate::sql::destination(&measure.statement)?;
+        crate::statement::sql::destination(&measure.statement)?;
         let mut rows = Vec::new();
         for replica in self.replicas().status() {
             // The primary next to this node is measured below.
@@ -84,7 +88,7 @@ async fn times(measure: &Measure, mut read: impl AsyncFnMut() -> Result<()>) -> 
 }
 
 fn row(name: String, figures: Result<ReadFigures>) -> ReadRow {
-    ReadRow { name, figures: figures.map_err(|error| crate::failure::with_causes(&error)) }
+    ReadRow { name, figures: figures.map_err(|error| crate::error::function::with_causes(&error)) }
 }
 
 const MEASURE: &str = "measure";

@@ -9,9 +9,12 @@ use super::read::Local;
 use super::statement::Parameters;
 use super::transaction::Intent;
 use super::write::{Committed, Output, only, report};
-use crate::home::Effect;
-use crate::sql::{self, Destination};
-use crate::{Error, Result, Row, Wait};
+use crate::call::options::Wait;
+use crate::error::{Error, Result};
+use crate::primary::Effect;
+use crate::statement::row::Row;
+use crate::statement::sql;
+use crate::statement::sql::Destination;
 
 /// # Raw SQL
 ///

@@ -12,17 +12,26 @@ use super::call::Answered;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
 use super::transaction::Intent;
 use super::write::{Output, only, outputs, report};
-use crate::block::Block;
-use crate::home::{Effect, Executed};
-use crate::pool::Connection;
+use crate::call::options::{Consistency, OnLag};
+use crate::call::report::{AnsweredBy, Report, Stages};
+use crate::connection::block::Block;
+use crate::connection::pool::Connection;
+use crate::database::Database;
+use crate::error::database::DatabaseError;
+use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::position::role::Role;
+use crate::position::state::Verdict;
+use crate::primary::{Effect, Executed};
 use crate::replicas::{Member, Wanted};
-use crate::report::{AnsweredBy, Report, Stages};
+use crate::session::token::foreign;
 use crate::session::{Seen, Wanted as SessionWanted};
-use crate::shape::Shape;
-use crate::sql::{self, Destination};
-use crate::token::foreign;
+use crate::statement::description::Shape;
+use crate::statement::row::Row;
+use crate::statement::sql;
+use crate::statement::sql::Destination;
+use crate::statement::values;
 use crate::tracker::WaitError;
-use crate::{Consistency, Database, DatabaseError, Error, OnLag, Position, Result, Role, Row, Verdict, values};
 
 /// What the database here said to a statement.
 #[derive(Debug)]

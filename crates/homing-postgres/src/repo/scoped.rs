@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::{Repo, Shared};
 use crate::databases::taken;
-use crate::home::Home;
+use crate::error::{Error, Result};
+use crate::primary::Home;
+use crate::replicas::Replicas;
 use crate::scope::{DatabaseName, Schema, Scope};
-use crate::shape::ShapeCache;
-use crate::{Error, Replicas, Result};
+use crate::statement::description::ShapeCache;
 
 /// # Databases and tenants
 ///

@@ -6,8 +6,12 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::Repo;
-use crate::shape::Shape;
-use crate::{DatabaseError, Error, Result, Role, block, values};
+use crate::connection::block;
+use crate::error::database::DatabaseError;
+use crate::error::{Error, Result};
+use crate::position::role::Role;
+use crate::statement::description::Shape;
+use crate::statement::values;
 
 /// The parameters of a statement.
 pub(super) type Parameters<'a> = [&'a (dyn ToSql + Sync)];

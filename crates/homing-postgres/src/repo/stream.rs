@@ -14,14 +14,20 @@ use super::Repo;
 use super::call::Answered;
 use super::read::conflicts_with_recovery;
 use super::statement::{Parameters, may_be_unknown_here, says_that_it_writes};
+use crate::call::report::{AnsweredBy, Report, Stages};
+use crate::database::Database;
+use crate::entity::{Entity, queries};
+use crate::error::database::DatabaseError;
+use crate::error::{Error, Result};
 use crate::executor::{Broken, Chunk, Chunks, Failure, Pace, Sees};
-use crate::home;
-use crate::report::{AnsweredBy, Report, Stages};
-use crate::shape::Shape;
-use crate::sql::{self, Destination};
-use crate::{
-    Column, Database, DatabaseError, Entity, EntityStream, Error, Position, Result, Role, Row, RowStream, entity_sql,
-};
+use crate::position::Position;
+use crate::position::role::Role;
+use crate::primary;
+use crate::reading::rows::{EntityStream, RowStream};
+use crate::statement::description::Shape;
+use crate::statement::row::{Column, Row};
+use crate::statement::sql;
+use crate::statement::sql::Destination;
 
 /// # Streams
 ///
@@ -65,7 +71,7 @@ impl Repo {
     ///
     /// As [`stream`](Self::stream).
     pub async fn stream_all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<EntityStream<T>> {
-        let rows = self.open_stream("stream_all", &entity_sql::select::<T>(suffix), parameters).await?;
+        let rows = self.open_stream("stream_all", &queries::select::<T>(suffix), parameters).await?;
         Ok(EntityStream::new(rows))
     }
 
@@ -163,7 +169,7 @@ impl Repo {
             // A later read on the replica must not be older than what this one shows.
             self.session.advance(position);
         }
-        let place = home::place_there(&peer);
+        let place = primary::place_there(&peer);
         let mut there = There { parts, columns: Arc::clone(&shape.columns), place, limit: self.options.call_timeout };
         let first = there.rows(first)?;
         let rows = rows(first, Source::There(Box::new(there)));
@@ -256,7 +262,7 @@ impl There {
 
     fn rows(&mut self, part: proto::QueryPart) -> Result<Rows> {
         if let Some(rejection) = part.rejection {
-            return Err(home::rejected(rejection, &self.place)).map_err(|error| match error.db() {
+            return Err(primary::rejected(rejection, &self.place)).map_err(|error| match error.db() {
                 Some(refused) if says_that_it_writes(refused) => writes(),
                 _ => error,
             });
@@ -296,7 +302,7 @@ fn error_here(broken: Broken, database: &Database) -> Error {
         Broken::Rejected(error) => Error::rejected_by(DatabaseError::clone(&error), place),
         Broken::TooSlow => Error::timed_out(format!("{place} did not give the next rows in time: raise call_timeout")),
         Broken::Stalled => Error::rejected(format!("{place} ended the stream, since nobody took its rows")),
-        Broken::Failed(failure) => home::failed(failure, &place),
+        Broken::Failed(failure) => primary::failed(failure, &place),
     }
 }
 

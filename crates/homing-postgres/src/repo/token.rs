@@ -7,11 +7,15 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::types::Type;
 
 use super::Repo;
-use crate::home::Effect;
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::position::{Position, SystemIdentifier};
+use crate::primary::Effect;
 use crate::scope::DatabaseName;
+use crate::session::token::Token;
+use crate::session::token::{foreign, key};
 use crate::session::{Seen, Session};
-use crate::token::{foreign, key};
-use crate::{Database, Error, Position, Result, SystemIdentifier, Token, values};
+use crate::statement::values;
 
 /// # Tokens
 ///
@@ -201,7 +205,11 @@ mod tests {
     use homing_testbed::Postgres;
 
     use super::*;
-    use crate::{AnsweredBy, Config, Databases, Options, Role};
+    use crate::call::options::Options;
+    use crate::call::report::AnsweredBy;
+    use crate::database::Config;
+    use crate::databases::Databases;
+    use crate::position::role::Role;
 
     /// A primary that is served to peers, and two replicas of it.
     struct Three {

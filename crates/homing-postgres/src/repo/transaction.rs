@@ -12,8 +12,9 @@ pub(super) use self::statements::Intent;
 use super::Repo;
 use super::call::Answered;
 use super::write::{Committed, report};
+use crate::error::{Error, Result};
+use crate::transaction::{Access, Isolation, TransactionOptions};
 use crate::transaction::{Handle, LevelId, Transaction};
-use crate::{Access, Error, Isolation, Result, TransactionOptions};
 
 /// # Transactions
 ///

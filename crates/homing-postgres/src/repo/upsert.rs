@@ -6,8 +6,10 @@ use super::Repo;
 use super::entities::{chunks, not_stored, stored};
 use super::statement::Parameters;
 use super::write::Output;
-use crate::conflict::Resolution;
-use crate::{Conflict, Entity, Error, Insert, Result, entity_sql};
+use crate::entity::conflict::Conflict;
+use crate::entity::conflict::Resolution;
+use crate::entity::{Entity, Insert, queries};
+use crate::error::{Error, Result};
 
 type Statement<'a> = (String, Vec<&'a (dyn ToSql + Sync)>);
 
@@ -70,14 +72,14 @@ impl Repo {
 
 fn statements<'a, I: Insert>(new: &'a [I], conflict: &Conflict, resolution: &Resolution<'_>) -> Vec<Statement<'a>> {
     let insert = |rows: &'a [I]| {
-        let sql = entity_sql::insert_or_update::<I>(conflict.target(), resolution, rows.len());
+        let sql = queries::insert_or_update::<I>(conflict.target(), resolution, rows.len());
         (sql, rows.iter().flat_map(Insert::values).collect())
     };
     match resolution {
         Resolution::Set(_) => chunks(new).into_iter().map(insert).collect(),
         Resolution::Keep { by } => {
             let names: Vec<_> = by.iter().map(|&index| I::COLUMNS[index]).collect();
-            let select = entity_sql::select_by::<I::Entity>(&names);
+            let select = queries::select_by::<I::Entity>(&names);
             let find = |new: &'a I| {
                 let values = new.values();
                 (select.clone(), by.iter().map(|&index| values[index]).collect())

@@ -9,11 +9,15 @@ use super::call::Answered;
 use super::read::has_caught_up;
 use super::statement::Parameters;
 use super::transaction::Intent;
-use crate::home::{Effect, Executed, Trip};
-use crate::report::{Report, Stages};
-use crate::shape::Shape;
+use crate::call::options::{OnLag, Wait};
+use crate::call::report::{Report, Stages};
+use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::primary::{Effect, Executed, Trip};
+use crate::statement::description::Shape;
+use crate::statement::row::Row;
+use crate::statement::sql;
 use crate::tracker::WaitError;
-use crate::{Error, OnLag, Position, Result, Row, Wait, sql};
 
 /// What a statement on the primary returned.
 #[derive(Debug)]

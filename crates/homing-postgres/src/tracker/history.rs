@@ -5,8 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::look::{Evidence, Look};
-use crate::state::Ancestor;
-use crate::{Lsn, Position, Role, ServerState, SystemIdentifier, Timeline};
+use crate::position::lsn::Lsn;
+use crate::position::role::Role;
+use crate::position::state::Ancestor;
+use crate::position::state::ServerState;
+use crate::position::{Position, SystemIdentifier, Timeline};
 
 /// What is known of a server's timelines. Pure: it is told what the server answered, and when.
 ///
@@ -135,7 +138,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Verdict::{self, NotYet, OtherTimeline, Reached};
+    use crate::Verdict::{NotYet, OtherTimeline, Reached};
+    use crate::position::state::Verdict;
 
     /// A replica that tells its timeline.
     fn streaming(timeline: u32, lsn: u64) -> Look {

@@ -12,7 +12,8 @@ use tokio_postgres::{Client, Config, Connection, Error, NoTls, Socket, Statement
 
 use super::history::History;
 use super::look::{Look, Question};
-use crate::{ServerState, SystemIdentifier, Timeline};
+use crate::position::state::ServerState;
+use crate::position::{SystemIdentifier, Timeline};
 
 /// A connection to the server, and what was learned on it.
 ///

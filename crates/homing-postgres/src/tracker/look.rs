@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio_postgres::{Error, Row};
 
-use crate::{Lsn, Role, Timeline};
+use crate::position::Timeline;
+use crate::position::lsn::Lsn;
+use crate::position::role::Role;
 
 /// One answer of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::Unavailable;
 use super::waiters::{Front, Key, Waiters};
-use crate::{Position, ServerState, SystemIdentifier, Timeline, Verdict};
+use crate::position::state::{ServerState, Verdict};
+use crate::position::{Position, SystemIdentifier, Timeline};
 
 #[derive(Debug, Default)]
 pub(super) struct Shared {

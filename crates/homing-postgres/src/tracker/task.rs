@@ -16,7 +16,8 @@ use super::Unavailable;
 use super::cadence::{Cadence, Next};
 use super::link::{Link, LinkError};
 use super::shared::{Agenda, Shared};
-use crate::{Role, ServerState};
+use crate::position::role::Role;
+use crate::position::state::ServerState;
 
 #[derive(Debug)]
 pub(super) struct Task {

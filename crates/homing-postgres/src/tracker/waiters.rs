@@ -5,7 +5,9 @@ use std::ops::Bound;
 
 use tokio::time::Instant;
 
-use crate::{Lsn, Position, ServerState, SystemIdentifier, Timeline, Verdict};
+use crate::position::lsn::Lsn;
+use crate::position::state::{ServerState, Verdict};
+use crate::position::{Position, SystemIdentifier, Timeline};
 
 /// Who waits for what. Pure: `A` is whatever answers a waiter.
 ///
@@ -144,7 +146,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::Role;
+    use crate::position::role::Role;
 
     fn position(timeline: u32, lsn: u64) -> Position {
         Position { system_identifier: 7.into(), timeline: timeline.into(), lsn: lsn.into() }

@@ -1,6 +1,7 @@
 //! What goes wrong with a transaction.
 
-use crate::{DatabaseError, Error};
+use crate::error::Error;
+use crate::error::database::DatabaseError;
 
 /// Why a transaction cannot go on.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use tokio_postgres::types::ToSql;
 
 use super::step::{ColumnOf, Kind, Parameter};
-use crate::{Entity, Insert};
+use crate::entity::{Entity, Insert};
 
 /// The parameters of a statement.
 pub(super) trait Arguments: Send + Sync {

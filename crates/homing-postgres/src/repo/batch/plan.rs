@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::super::entities::{chunks, key_of};
-use super::super::write::Output;
 use super::arguments::{Arguments, Given, Key, NewRow, NewRows, Stored};
 use super::results::Value;
 use super::step::{BatchId, Kind, Parameter, Step};
-use crate::{Entity, Error, Insert, Result, Row, entity_sql, sql};
+use crate::entity::{Entity, Insert, queries};
+use crate::error::{Error, Result};
+use crate::repo::entities::{chunks, key_of};
+use crate::repo::write::Output;
+use crate::statement::row::Row;
+use crate::statement::sql;
 
 /// Several named steps that run in one transaction and one round trip; a later one may use columns of an earlier one's
 /// row. All are committed, or none.
@@ -118,7 +121,7 @@ impl<'a> Batch<'a> {
         let (name, with) = (name.into(), Vec::from_iter(with));
         check_columns::<I::Entity>(&with, I::COLUMNS).map_err(|error| error.in_step(&name))?;
         let more: Vec<_> = with.iter().map(|(column, _)| *column).filter(|name| !I::COLUMNS.contains(name)).collect();
-        let sql = entity_sql::insert_with::<I>(1, &more);
+        let sql = queries::insert_with::<I>(1, &more);
         let statement = (sql, Box::new(NewRow { new, with }) as Box<dyn Arguments + 'a>, Some(1));
         self.add(Added::of::<I::Entity>(name, one_row::<I::Entity>), [statement])
     }
@@ -140,7 +143,7 @@ impl<'a> Batch<'a> {
         let sizes: Vec<_> = chunks(new.as_slice()).iter().map(|chunk| chunk.len()).collect();
         let statement = |size| {
             let rows: Vec<I> = new.by_ref().take(size).collect();
-            (entity_sql::insert::<I>(size), Box::new(NewRows(rows)) as Box<dyn Arguments + 'a>, None)
+            (queries::insert::<I>(size), Box::new(NewRows(rows)) as Box<dyn Arguments + 'a>, None)
         };
         let statements: Vec<_> = sizes.into_iter().map(statement).collect();
         self.add(Added::of::<I::Entity>(name, all_rows::<I::Entity>), statements)
@@ -178,7 +181,7 @@ impl<'a> Batch<'a> {
             let message = format!("{computed:?} of {} is read only", T::TABLE);
             return Err(Error::misuse(message).in_step(&name));
         }
-        let (sql, parameters) = entity_sql::update::<T>();
+        let (sql, parameters) = queries::update::<T>();
         let arguments = Box::new(Stored { entity, parameters, with }) as Box<dyn Arguments + 'a>;
         self.add(Added::of::<T>(name, one_row::<T>), [(sql, arguments, Some(1))])
     }
@@ -191,7 +194,7 @@ impl<'a> Batch<'a> {
     /// See [`Batch`].
     pub fn delete<T: Entity + Sync>(&mut self, name: impl Into<String>, entity: &'a T) -> Result<Step<T>> {
         let arguments = Box::new(Key(key_of(entity))) as Box<dyn Arguments + 'a>;
-        self.add(Added::of::<T>(name, one_row::<T>), [(entity_sql::delete::<T>(), arguments, Some(1))])
+        self.add(Added::of::<T>(name, one_row::<T>), [(queries::delete::<T>(), arguments, Some(1))])
     }
 
     /// Runs a statement. Its result is how many rows it affected.

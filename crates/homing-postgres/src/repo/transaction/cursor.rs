@@ -4,12 +4,16 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use homing_proto::v1 as proto;
 
 use super::statements::Intent;
+use crate::error::{Error, Result};
+use crate::reading::rows::RowStream;
+use crate::repo::Repo;
 use crate::repo::statement::Parameters;
 use crate::repo::write::outputs;
-use crate::shape::Shape;
-use crate::sql::{self, Destination};
+use crate::statement::description::Shape;
+use crate::statement::row::Row;
+use crate::statement::sql;
+use crate::statement::sql::Destination;
 use crate::transaction::Handle;
-use crate::{Error, Repo, Result, Row, RowStream};
 
 impl Repo {
     /// Opens a cursor within the transaction of this handle. It is closed with the transaction.

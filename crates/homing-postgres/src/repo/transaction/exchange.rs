@@ -10,11 +10,15 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tracing::debug;
 
+use crate::call::report::AnsweredBy;
+use crate::error::{Error, Result};
 use crate::executor::Site;
-use crate::home::{Conversation, Opening, Silence, Trip, rejected};
-use crate::report::AnsweredBy;
+use crate::position::Position;
+use crate::position::role::Role;
+use crate::primary::{Conversation, Opening, Silence, Trip, rejected};
+use crate::repo::Repo;
+use crate::transaction::Isolation;
 use crate::transaction::{Aborted, LevelId, Line, Transaction, lost, over, read_only};
-use crate::{Error, Isolation, Position, Repo, Result, Role};
 
 /// What came back.
 #[derive(Debug)]

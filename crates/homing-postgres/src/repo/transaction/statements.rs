@@ -6,14 +6,18 @@ use proto::transact_response::Outcome;
 use tokio::time::Instant;
 
 use super::exchange::Answer;
-use crate::home::Executed;
+use crate::error::{Error, Result};
+use crate::primary::Executed;
+use crate::repo::Repo;
 use crate::repo::call::Answered;
 use crate::repo::statement::Parameters;
 use crate::repo::write::{Output, outputs, report};
-use crate::shape::Shape;
-use crate::sql::{self, Destination};
+use crate::statement::description::Shape;
+use crate::statement::sql;
+use crate::statement::sql::Destination;
+use crate::statement::values;
+use crate::transaction::Isolation;
 use crate::transaction::{Aborted, Handle, LevelId, Transaction, read_only};
-use crate::{Error, Isolation, Repo, Result, values};
 
 /// What is known of a statement before PostgreSQL is asked.
 ///

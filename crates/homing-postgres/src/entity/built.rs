@@ -9,7 +9,7 @@ use sea_query::{
 use tokio_postgres::types::ToSql;
 
 use self::parameter::Parameter;
-use crate::Entity;
+use super::Entity;
 
 /// A statement that was built with sea-query: `SelectStatement`, `InsertStatement`, `UpdateStatement`, `DeleteStatement`
 /// or `WithQuery`, and nothing else.

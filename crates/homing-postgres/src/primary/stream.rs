@@ -11,9 +11,10 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug_span};
 
 use super::{Home, failed, place_there};
+use crate::call::report::AnsweredBy;
+use crate::database::Database;
+use crate::error::{Error, Result};
 use crate::executor::{Responses, Site};
-use crate::report::AnsweredBy;
-use crate::{Database, Error, Result};
 
 /// How an interactive transaction begins.
 #[derive(Debug, Clone)]

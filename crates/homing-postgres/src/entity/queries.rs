@@ -5,9 +5,9 @@
 
 use std::fmt::Write;
 
-use crate::aggregate::Aggregate;
-use crate::conflict::{Resolution, Target};
-use crate::{Entity, Insert};
+use super::aggregate::Aggregate;
+use super::conflict::{Resolution, Target};
+use super::{Entity, Insert};
 
 /// `"a"."b"` for `a.b`; a quotation mark is doubled.
 fn table<T: Entity>() -> String {
@@ -146,7 +146,8 @@ mod tests {
     use tokio_postgres::types::ToSql;
 
     use super::*;
-    use crate::{Result, Row};
+    use crate::error::Result;
+    use crate::statement::row::Row;
 
     struct Seat;
 

@@ -8,7 +8,7 @@
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Where a statement has to go, as far as reading it tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Where writes go: the primary, here or in another region.
 
-mod transact;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,16 @@ use tokio::time::Instant;
 use tonic::{Code, Response, Status, Streaming};
 use tracing::{Instrument, debug_span};
 
-pub(crate) use self::transact::{Conversation, Opening, Silence};
+pub(crate) use self::stream::{Conversation, Opening, Silence};
+use crate::call::report::AnsweredBy;
+use crate::database::Database;
+use crate::error::database::DatabaseError;
+use crate::error::{Error, Result};
 use crate::executor::Failure;
+use crate::position::Position;
 use crate::replicas::{Member, Replicas};
-use crate::report::AnsweredBy;
 use crate::scope::{Schema, Scope};
-use crate::shape::Shape;
-use crate::{Database, DatabaseError, Error, Position, Result};
+use crate::statement::description::Shape;
 
 /// The way to the primary.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::Choose;
+use crate::replicas::Choose;
 
 /// How a [`Repo`](crate::Repo) makes its calls.
 ///

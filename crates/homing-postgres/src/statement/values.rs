@@ -8,7 +8,7 @@ use std::error;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Encodes the parameters of a statement as the types that it was prepared with.
 pub(crate) fn encode(parameters: &[&(dyn ToSql + Sync)], types: &[Type]) -> Result<Bytes> {

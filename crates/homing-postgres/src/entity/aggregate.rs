@@ -2,8 +2,9 @@
 
 use tokio_postgres::types::{FromSql, Type};
 
-use crate::numeric::Numeric;
-use crate::{Error, Result, Row};
+use crate::error::{Error, Result};
+use crate::statement::numeric::Numeric;
+use crate::statement::row::Row;
 
 /// One value of a column's values in many rows. For [`Repo::aggregate`](crate::Repo::aggregate).
 ///

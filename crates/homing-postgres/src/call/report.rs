@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use homing_rpc::PeerName;
 
-use crate::{Fate, Position};
+use crate::error::fate::Fate;
+use crate::position::Position;
 
 /// How a call went: where it was answered, what took how long, and what became of it if it failed.
 ///

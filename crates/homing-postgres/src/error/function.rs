@@ -4,7 +4,8 @@ use homing_proto::v1 as proto;
 use homing_rpc::{Details, FunctionError};
 use prost::Message;
 
-use crate::{DatabaseError, Error};
+use super::Error;
+use super::database::DatabaseError;
 
 /// The name of `homing.v1.DatabaseError` in the details of a failure.
 const DATABASE_ERROR: &str = "homing.v1.DatabaseError";

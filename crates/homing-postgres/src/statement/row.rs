@@ -4,8 +4,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_postgres::types::{FromSql, Type};
 
-use crate::values::{self, Raw};
-use crate::{Error, Result};
+use super::values;
+use super::values::Raw;
+use crate::error::{Error, Result};
 
 /// A row, whether it was read from the replica here or came from the primary.
 ///

@@ -8,7 +8,7 @@ use homing_rpc::{Caller, Reason};
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::Databases;
+use super::Databases;
 use crate::executor::{Pace, Parts, Sees, Site};
 use crate::replicas::Member;
 use crate::scope::Scope;

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use sea_query::{OptionEnum, Value};
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, WrongType, to_sql_checked};
 
-use crate::numeric;
+use crate::statement::numeric;
 
 type Written = Result<IsNull, Box<dyn error::Error + Sync + Send>>;
 

@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 
-use crate::{Column, Entity, Result, Row};
+use crate::entity::Entity;
+use crate::error::Result;
+use crate::statement::row::{Column, Row};
 
 /// The rows of [`Repo::stream`](crate::Repo::stream): a [`Stream`] of them, which also has a
 /// [`next`](Self::next) of its own.

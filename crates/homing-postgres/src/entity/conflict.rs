@@ -1,6 +1,8 @@
 //! What to do where a row to insert is stored already.
 
-use crate::{Entity, Error, Insert, Result, entity};
+use super::{Entity, Insert};
+use crate::entity;
+use crate::error::{Error, Result};
 
 /// Which rows count as the same, and what becomes of the stored one. For
 /// [`Repo::insert_or_update`](crate::Repo::insert_or_update).

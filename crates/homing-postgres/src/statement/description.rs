@@ -9,9 +9,9 @@ use lru::LruCache;
 use tokio_postgres::Statement;
 use tokio_postgres::types::Type;
 
-use crate::row::Column;
+use super::row::Column;
+use super::types;
 use crate::scope::Schema;
-use crate::types;
 
 /// The types of a statement's parameters and columns. OIDs are equal on the primary and its replicas, so a shape from
 /// one holds on the other as long as both have the same schema.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// A connection string that leads to one server and no other.
 ///

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::join4;
 use tokio_postgres::{Error, Statement};
 
-use crate::pool::Connection;
+use super::pool::Connection;
 use crate::scope::Schema;
 
 /// A transaction, one with a schema begins with `SET LOCAL search_path`. Nothing is waited for: its beginning, the
@@ -169,8 +169,9 @@ mod tests {
     use tokio_postgres::error::SqlState;
 
     use super::*;
-    use crate::pool::Pool;
-    use crate::{Config, Database, Role};
+    use crate::connection::pool::Pool;
+    use crate::database::{Config, Database};
+    use crate::position::role::Role;
 
     async fn connection(server: &Postgres) -> Connection {
         let database = Database::connect(Config::new(server.url(), Role::Primary)).await.unwrap();

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{Lsn, Position, Role, Timeline};
+use super::lsn::Lsn;
+use super::role::Role;
+use super::{Position, Timeline};
 
 /// What one look at one server told. Only meaningful for the server it was taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use homing_proto::v1 as proto;
 use homing_proto::v1::r#type::Kind as ProtoKind;
 use tokio_postgres::types::{Field, Kind, Type};
 
-use crate::row::Column;
+use super::row::Column;
 
 /// Describes a type to another node.
 pub(crate) fn to_proto(ty: &Type) -> proto::Type {

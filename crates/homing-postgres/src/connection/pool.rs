@@ -15,8 +15,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 use tracing::{debug, info};
 
-use crate::address::Address;
-use crate::{Error, Result, Role, SystemIdentifier};
+use super::address::Address;
+use crate::error::{Error, Result};
+use crate::position::SystemIdentifier;
+use crate::position::role::Role;
 
 /// Connections to one server, pinned to its address. Cheap to clone.
 #[derive(Clone, Debug)]

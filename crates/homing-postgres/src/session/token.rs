@@ -10,8 +10,9 @@ use homing_proto::v1 as proto;
 use homing_rpc::{Key, Rpc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::error::{Error, Result};
+use crate::position::Position;
 use crate::scope::DatabaseName;
-use crate::{Error, Position, Result};
 
 /// What a session has to see, as a string that can travel: in a cookie, a header, a message to another service.
 ///

@@ -1,0 +1,5 @@
+//! A connection to one server: its address, its pool, a transaction block on it.
+
+pub(crate) mod address;
+pub(crate) mod block;
+pub(crate) mod pool;

@@ -1,0 +1,3 @@
+//! Reads, by whichever server may answer them.
+
+pub(crate) mod rows;

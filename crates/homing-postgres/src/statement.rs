@@ -1,0 +1,8 @@
+//! A statement: its text, its types, its parameters and its rows.
+
+pub(crate) mod description;
+pub(crate) mod numeric;
+pub(crate) mod row;
+pub(crate) mod sql;
+pub(crate) mod types;
+pub(crate) mod values;
