@@ -19,13 +19,13 @@ use crate::tracker::Tracker;
 ///
 /// One address, one pool, one [`Tracker`]: a position is only meaningful on the server it was read from.
 #[derive(Clone, Debug)]
-pub struct Database(Arc<Inner>);
+pub struct Database(Arc<DatabaseInner>);
 
 /// A database that may be gone by now.
 #[derive(Clone, Default)]
-pub(crate) struct WeakDatabase(Weak<Inner>);
+pub(crate) struct WeakDatabase(Weak<DatabaseInner>);
 
-struct Inner {
+struct DatabaseInner {
     config: Config,
     pool: Pool,
     tracker: Tracker,
@@ -91,7 +91,7 @@ impl Config {
         self
     }
 
-    fn most_transactions(&self) -> usize {
+    fn max_transactions(&self) -> usize {
         self.max_transactions.unwrap_or(self.pool_size * 3 / 4).clamp(1, self.pool_size)
     }
 }
@@ -199,8 +199,8 @@ impl Database {
 
     fn of(config: Config, pool: Pool) -> Self {
         let tracker = Tracker::spawn(pool.address().config().clone());
-        let executor = Executor::new(pool.clone(), config.max_rows_bytes, config.most_transactions());
-        Self(Arc::new(Inner { config, pool, tracker, executor }))
+        let executor = Executor::new(pool.clone(), config.max_rows_bytes, config.max_transactions());
+        Self(Arc::new(DatabaseInner { config, pool, tracker, executor }))
     }
 }
 
@@ -246,7 +246,7 @@ impl States for Database {
     }
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for DatabaseInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database").field("config", &self.config).field("pool", &self.pool).finish_non_exhaustive()
     }

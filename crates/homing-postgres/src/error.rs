@@ -34,27 +34,27 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// it may have committed some of its writes before, which only the function knows.
 ///
 /// [`is_function_failed`]: Self::is_function_failed
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
-struct Inner {
-    kind: Kind,
+struct ErrorInner {
+    kind: ErrorKind,
     message: String,
     database: Option<DatabaseError>,
-    committed: Option<Committed>,
+    committed: Option<AfterCommit>,
     statement: Option<u32>,
     step: Option<Box<str>>,
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
-struct Committed {
+struct AfterCommit {
     position: Option<Position>,
     // In a mutex only so that an error can be shared, whatever the value is.
     value: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Committed,
+enum ErrorKind {
+    AfterCommit,
     Configuration,
     Decode,
     Function,
@@ -84,15 +84,15 @@ impl Error {
     /// assert_eq!(check(0).unwrap_err().to_string(), "an amount has to be positive");
     /// ```
     pub fn failed(message: impl Into<String>) -> Self {
-        Self::new(Kind::Function, message)
+        Self::new(ErrorKind::Function, message)
     }
 
     /// What became of the call in one word: for a log, a metric, a status.
     pub fn fate(&self) -> Fate {
         match self.0.kind {
             _ if self.is_committed() => Fate::Committed,
-            Kind::OutcomeUnknown => Fate::OutcomeUnknown,
-            Kind::Function => Fate::FunctionFailed,
+            ErrorKind::OutcomeUnknown => Fate::OutcomeUnknown,
+            ErrorKind::Function => Fate::FunctionFailed,
             _ if self.is_rejected() => Fate::Rejected,
             _ => Fate::NotSent,
         }
@@ -101,13 +101,13 @@ impl Error {
     /// Nothing was executed. The same call may be made again.
     pub fn is_not_sent(&self) -> bool {
         let kinds = [
-            Kind::NotSent,
-            Kind::NotPrimary,
-            Kind::Overloaded,
-            Kind::Stale,
-            Kind::Misuse,
-            Kind::Configuration,
-            Kind::TokenRefused,
+            ErrorKind::NotSent,
+            ErrorKind::NotPrimary,
+            ErrorKind::Overloaded,
+            ErrorKind::Stale,
+            ErrorKind::Misuse,
+            ErrorKind::Configuration,
+            ErrorKind::TokenRefused,
         ];
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
@@ -116,13 +116,20 @@ impl Error {
     /// last commit): PostgreSQL refused it ([`db`](Self::db)), it was cancelled at its
     /// deadline, or there was no such row.
     pub fn is_rejected(&self) -> bool {
-        let kinds = [Kind::Rejected, Kind::TimedOut, Kind::NotFound, Kind::NoRow, Kind::TooManyRows, Kind::Decode];
+        let kinds = [
+            ErrorKind::Rejected,
+            ErrorKind::TimedOut,
+            ErrorKind::NotFound,
+            ErrorKind::NoRow,
+            ErrorKind::TooManyRows,
+            ErrorKind::Decode,
+        ];
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
 
     /// It was sent and no answer came: it may be committed or not.
     pub fn is_outcome_unknown(&self) -> bool {
-        self.0.kind == Kind::OutcomeUnknown
+        self.0.kind == ErrorKind::OutcomeUnknown
     }
 
     /// It is committed on the primary, but its result could not be given as asked: the replica here has not replayed
@@ -135,38 +142,38 @@ impl Error {
 
     /// The named function ran and returned an error.
     pub fn is_function_failed(&self) -> bool {
-        self.0.kind == Kind::Function
+        self.0.kind == ErrorKind::Function
     }
 
     /// The row to read, update or delete does not exist.
     pub fn is_not_found(&self) -> bool {
-        matches!(self.0.kind, Kind::NotFound | Kind::NoRow)
+        matches!(self.0.kind, ErrorKind::NotFound | ErrorKind::NoRow)
     }
 
     /// It ran longer than its limit and was cancelled: nothing of it remains. Look at what it waits for, or raise the limit.
     pub fn is_timed_out(&self) -> bool {
-        self.0.kind == Kind::TimedOut
+        self.0.kind == ErrorKind::TimedOut
     }
 
     /// There were several rows where at most one was asked for.
     pub fn is_too_many_rows(&self) -> bool {
-        self.0.kind == Kind::TooManyRows
+        self.0.kind == ErrorKind::TooManyRows
     }
 
     /// The call is wrong and can never succeed: a parameter of another type, a statement that a pooled connection
     /// cannot keep, an argument that does not encode, a value over the size limit.
     pub fn is_misuse(&self) -> bool {
-        self.0.kind == Kind::Misuse || self.rpc().is_some_and(homing_rpc::Error::is_misuse)
+        self.0.kind == ErrorKind::Misuse || self.rpc().is_some_and(homing_rpc::Error::is_misuse)
     }
 
     /// The settings of the node are wrong.
     pub fn is_configuration(&self) -> bool {
-        self.0.kind == Kind::Configuration
+        self.0.kind == ErrorKind::Configuration
     }
 
     /// A value of a row is not of the type that was asked for.
     pub fn is_decode(&self) -> bool {
-        self.0.kind == Kind::Decode
+        self.0.kind == ErrorKind::Decode
     }
 
     /// No function of that name is registered in the region that was called.
@@ -177,7 +184,7 @@ impl Error {
     /// The peer has as many calls in flight, or this node or the peer as many interactive transactions open, as it allows.
     /// [`retry_after`](Self::retry_after) says when to try again.
     pub fn is_overloaded(&self) -> bool {
-        self.0.kind == Kind::Overloaded || self.rpc().is_some_and(homing_rpc::Error::is_overloaded)
+        self.0.kind == ErrorKind::Overloaded || self.rpc().is_some_and(homing_rpc::Error::is_overloaded)
     }
 
     /// The peer refused the credential.
@@ -187,7 +194,7 @@ impl Error {
 
     /// When an overloaded peer asks to be tried again.
     pub fn retry_after(&self) -> Option<Duration> {
-        if self.0.kind == Kind::Overloaded {
+        if self.0.kind == ErrorKind::Overloaded {
             return Some(crate::executor::RETRY_AFTER);
         }
         self.rpc().and_then(homing_rpc::Error::retry_after)
@@ -240,26 +247,26 @@ impl Error {
 
     /// The database that was asked is not the primary.
     pub fn is_not_primary(&self) -> bool {
-        self.0.kind == Kind::NotPrimary
+        self.0.kind == ErrorKind::NotPrimary
     }
 
     /// The token was changed, cut off, made with another secret or by another build, or is of another database: go on
     /// without it. See [`Repo::with_token`](crate::Repo::with_token).
     pub fn is_token_refused(&self) -> bool {
-        self.0.kind == Kind::TokenRefused
+        self.0.kind == ErrorKind::TokenRefused
     }
 
     /// The primary prepares the statement to other types than were assumed here.
     pub(crate) fn is_stale(&self) -> bool {
-        self.0.kind == Kind::Stale
+        self.0.kind == ErrorKind::Stale
     }
 
     fn rpc(&self) -> Option<&homing_rpc::Error> {
         self.0.source.as_ref()?.downcast_ref()
     }
 
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(ErrorInner {
             kind,
             message: message.into(),
             database: None,
@@ -273,7 +280,7 @@ impl Error {
     /// The settings are wrong.
     #[doc(hidden)]
     pub fn configuration(message: impl Into<String>) -> Self {
-        Self::new(Kind::Configuration, message)
+        Self::new(ErrorKind::Configuration, message)
     }
 
     /// The same with its cause.
@@ -284,42 +291,42 @@ impl Error {
     }
 
     pub(crate) fn decode(message: impl Into<String>) -> Self {
-        Self::new(Kind::Decode, message)
+        Self::new(ErrorKind::Decode, message)
     }
 
     pub(crate) fn misuse(message: impl Into<String>) -> Self {
-        Self::new(Kind::Misuse, message)
+        Self::new(ErrorKind::Misuse, message)
     }
 
     /// There is no such row, and so nothing was done.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self::new(Kind::NotFound, message)
+        Self::new(ErrorKind::NotFound, message)
     }
 
     /// There is no row in the result; what the statement did besides is another matter.
     pub(crate) fn no_row(message: impl Into<String>) -> Self {
-        Self::new(Kind::NoRow, message)
+        Self::new(ErrorKind::NoRow, message)
     }
 
     pub(crate) fn not_primary(message: impl Into<String>) -> Self {
-        Self::new(Kind::NotPrimary, message)
+        Self::new(ErrorKind::NotPrimary, message)
     }
 
     pub(crate) fn stale(message: impl Into<String>) -> Self {
-        Self::new(Kind::Stale, message)
+        Self::new(ErrorKind::Stale, message)
     }
 
     pub(crate) fn not_sent(message: impl Into<String>) -> Self {
-        Self::new(Kind::NotSent, message)
+        Self::new(ErrorKind::NotSent, message)
     }
 
     pub(crate) fn outcome_unknown(message: impl Into<String>) -> Self {
-        Self::new(Kind::OutcomeUnknown, message)
+        Self::new(ErrorKind::OutcomeUnknown, message)
     }
 
     /// This node has no room for it.
     pub(crate) fn overloaded(message: impl Into<String>) -> Self {
-        Self::new(Kind::Overloaded, message)
+        Self::new(ErrorKind::Overloaded, message)
     }
 
     /// The same with PostgreSQL's own error behind it.
@@ -329,41 +336,41 @@ impl Error {
     }
 
     pub(crate) fn rejected(message: impl Into<String>) -> Self {
-        Self::new(Kind::Rejected, message)
+        Self::new(ErrorKind::Rejected, message)
     }
 
     /// It was cancelled at its limit.
     pub(crate) fn timed_out(message: impl Into<String>) -> Self {
-        Self::new(Kind::TimedOut, message)
+        Self::new(ErrorKind::TimedOut, message)
     }
 
     pub(crate) fn token_refused(message: impl Into<String>) -> Self {
-        Self::new(Kind::TokenRefused, message)
+        Self::new(ErrorKind::TokenRefused, message)
     }
 
     pub(crate) fn too_many_rows(message: impl Into<String>) -> Self {
-        Self::new(Kind::TooManyRows, message)
+        Self::new(ErrorKind::TooManyRows, message)
     }
 
     /// PostgreSQL refused it, at `place`.
     pub(crate) fn rejected_by(database: DatabaseError, place: impl fmt::Display) -> Self {
-        let mut error = Self::new(Kind::Rejected, format!("{place} rejected it: {database}"));
+        let mut error = Self::new(ErrorKind::Rejected, format!("{place} rejected it: {database}"));
         error.0.database = Some(database);
         error
     }
 
     pub(crate) fn committed(message: impl Into<String>, position: Option<Position>) -> Self {
-        let mut error = Self::new(Kind::Committed, message);
-        error.0.committed = Some(Committed { position, value: Mutex::new(None) });
+        let mut error = Self::new(ErrorKind::AfterCommit, message);
+        error.0.committed = Some(AfterCommit { position, value: Mutex::new(None) });
         error
     }
 
     /// The same after a commit: the write is done, and this is why its result cannot be given.
     pub(crate) fn after_commit(mut self, position: Option<Position>) -> Self {
-        if self.0.kind != Kind::NotFound {
+        if self.0.kind != ErrorKind::NotFound {
             self.0.message =
                 format!("it was executed and is committed, but its result cannot be given: {}", self.0.message);
-            self.0.committed = Some(Committed { position, value: Mutex::new(None) });
+            self.0.committed = Some(AfterCommit { position, value: Mutex::new(None) });
         }
         self
     }
@@ -402,24 +409,24 @@ impl Error {
 impl From<homing_rpc::Error> for Error {
     fn from(error: homing_rpc::Error) -> Self {
         let kind = if error.is_function_failed() {
-            Kind::Function
+            ErrorKind::Function
         } else if error.is_executed() {
-            Kind::Decode
+            ErrorKind::Decode
         } else if error.is_outcome_unknown() {
-            Kind::OutcomeUnknown
+            ErrorKind::OutcomeUnknown
         } else if error.is_misuse() || error.is_too_large() || error.is_bad_arguments() {
-            Kind::Misuse
+            ErrorKind::Misuse
         } else if error.is_not_primary() {
-            Kind::NotPrimary
+            ErrorKind::NotPrimary
         } else if error.reason() == Some(Reason::StaleStatement) {
-            Kind::Stale
+            ErrorKind::Stale
         } else {
-            Kind::NotSent
+            ErrorKind::NotSent
         };
         let mut wrapped = Self::new(kind, error.to_string());
-        if kind == Kind::Decode {
+        if kind == ErrorKind::Decode {
             // The function ran to its end; only what it returned cannot be read.
-            wrapped.0.committed = Some(Committed { position: None, value: Mutex::new(None) });
+            wrapped.0.committed = Some(AfterCommit { position: None, value: Mutex::new(None) });
         }
         wrapped.0.database = error.details().and_then(crate::error::function::database_error);
         wrapped.with_source(error)

@@ -23,19 +23,19 @@ use tracing::{Instrument, debug_span};
 
 pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace, Sees};
 pub(crate) use self::failure::{Failure, RETRY_AFTER};
-pub(crate) use self::interactive::{LONGEST_IDLE, Responses, Site};
+pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses, Site};
 use self::limit::{Limit, Limited};
-pub(crate) use self::parts::Parts;
+pub(crate) use self::parts::QueryParts;
 use self::position::{PositionProbe, Probed};
 use self::statements::Prepared;
-use self::transaction::{Ended, Transaction};
+use self::transaction::{RequestRun, RunOutcome};
 use self::within::{Asks, Within};
 use crate::connection::block;
 use crate::connection::pool::{Connection, Pool};
 use crate::error::database::DatabaseError;
 use crate::position::role::Role;
 use crate::scope::Schema;
-use crate::statement::description::Shape;
+use crate::statement::description::StatementDescription;
 
 /// Runs the statements of this node's callers and of its peers on the database next to it.
 #[derive(Clone, Debug)]
@@ -44,18 +44,18 @@ pub(crate) struct Executor {
     max_rows_bytes: usize,
     /// For interactive transactions, which may keep their connections for long.
     places: Arc<Semaphore>,
-    most_transactions: usize,
+    max_transactions: usize,
     /// Half of the pool: streams are long, and must not keep the others out.
     streams: Arc<Semaphore>,
 }
 
 impl Executor {
-    /// `max_rows_bytes` bounds what one answer may hold, `most_transactions` how many interactive transactions may be
+    /// `max_rows_bytes` bounds what one answer may hold, `max_transactions` how many interactive transactions may be
     /// open.
-    pub(crate) fn new(pool: Pool, max_rows_bytes: usize, most_transactions: usize) -> Self {
-        let streams = Arc::new(Semaphore::new((pool.most_connections() / 2).max(1)));
-        let places = Arc::new(Semaphore::new(most_transactions));
-        Self { pool, max_rows_bytes, places, most_transactions, streams }
+    pub(crate) fn new(pool: Pool, max_rows_bytes: usize, max_transactions: usize) -> Self {
+        let streams = Arc::new(Semaphore::new((pool.max_connections() / 2).max(1)));
+        let places = Arc::new(Semaphore::new(max_transactions));
+        Self { pool, max_rows_bytes, places, max_transactions, streams }
     }
 
     /// What one answer may hold.
@@ -103,7 +103,7 @@ impl Executor {
                 return Err(Failure::unavailable("the primary did not prepare the statement in time"));
             };
             let outcome = match prepared {
-                Ok(statement) => Outcome::Statement(Shape::of(&statement).to_proto()),
+                Ok(statement) => Outcome::Statement(StatementDescription::of(&statement).to_proto()),
                 Err(error) => Outcome::Rejected(executor.database_error(&error)?.into()),
             };
             Ok(proto::PrepareResponse { outcome: Some(outcome) })
@@ -138,7 +138,7 @@ impl Executor {
         let limited = limit.keep_begun(&connection, self.attempt_twice(&connection, schema, request)).await;
         let (ended, in_doubt) = match limited {
             Limited::Ended(ended) => (ended, request.statements.iter().any(|statement| statement.simple)),
-            Limited::Cancelled(ended) => (ended.map(Ended::by_cancellation), true),
+            Limited::Cancelled(ended) => (ended.map(RunOutcome::by_cancellation), true),
             Limited::Abandoned => {
                 (Err(Failure::Unknown("the database did not react to the cancellation of the statement".into())), true)
             }
@@ -148,14 +148,14 @@ impl Executor {
             connection.discard();
         }
         let ended = match ended? {
-            Ended::Rejected { error, .. } if error.code() == &SqlState::READ_ONLY_SQL_TRANSACTION => {
+            RunOutcome::Rejected { error, .. } if error.code() == &SqlState::READ_ONLY_SQL_TRANSACTION => {
                 self.read_only(error, limit.deadline()).await?
             }
-            Ended::Committed { position: Probed::InRecovery, .. } => {
+            RunOutcome::Committed { position: Probed::InRecovery, .. } => {
                 return Err(Failure::not_primary(self.pool.address()));
             }
-            Ended::Committed { results, position: Probed::Lost, written } => {
-                Ended::Committed { results, position: self.probe(limit.deadline()).await, written }
+            RunOutcome::Committed { results, position: Probed::Lost, written } => {
+                RunOutcome::Committed { results, position: self.probe(limit.deadline()).await, written }
             }
             ended => ended,
         };
@@ -186,14 +186,14 @@ impl Executor {
         connection: &Connection,
         schema: Option<&Schema>,
         request: &proto::ExecuteRequest,
-    ) -> Result<Ended, Failure> {
+    ) -> Result<RunOutcome, Failure> {
         let asks = Asks::of(request);
         match self.attempt(connection, schema, &request.statements, asks).await? {
-            Ended::Rejected { error, .. } if error.is_stale_plan() => {
+            RunOutcome::Rejected { error, .. } if error.is_stale_plan() => {
                 connection.forget_statements();
                 self.attempt(connection, schema, &request.statements, asks).await
             }
-            Ended::Rejected { error, .. }
+            RunOutcome::Rejected { error, .. }
                 if asks == Asks::WhatIsWritten
                     && schema.is_none()
                     && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
@@ -210,19 +210,19 @@ impl Executor {
         schema: Option<&Schema>,
         statements: &[proto::Statement],
         asks: Asks,
-    ) -> Result<Ended, Failure> {
+    ) -> Result<RunOutcome, Failure> {
         let mut within = match Within::enter(connection, schema, statements, asks).await? {
             Ok(within) => within,
             Err(error) => return self.not_prepared(None, &error),
         };
         match within.hearing(Prepared::all(connection, schema, statements)).await? {
-            Ok(prepared) => Transaction::new(connection, self.max_rows_bytes).run(&prepared, within).await,
+            Ok(prepared) => RequestRun::new(connection, self.max_rows_bytes).run(&prepared, within).await,
             Err((statement, error)) => self.not_prepared(Some(statement), &within.cause(error).await),
         }
     }
 
-    fn not_prepared(&self, statement: Option<u32>, error: &tokio_postgres::Error) -> Result<Ended, Failure> {
-        Ok(Ended::Rejected { statement, error: Box::new(self.database_error(error)?) })
+    fn not_prepared(&self, statement: Option<u32>, error: &tokio_postgres::Error) -> Result<RunOutcome, Failure> {
+        Ok(RunOutcome::Rejected { statement, error: Box::new(self.database_error(error)?) })
     }
 
     /// A connection, unless nobody waits any more by then: what is done for nobody takes it from somebody.
@@ -249,11 +249,11 @@ impl Executor {
 
     /// PostgreSQL says the same of a replica and of a role whose transactions are read-only by default. Only the
     /// former is better asked elsewhere.
-    async fn read_only(&self, error: Box<DatabaseError>, deadline: Instant) -> Result<Ended, Failure> {
+    async fn read_only(&self, error: Box<DatabaseError>, deadline: Instant) -> Result<RunOutcome, Failure> {
         let server = self.pool.ask(deadline).await.map_err(|error| Failure::unavailable(error.to_string()))?;
         match server.role {
             Role::Replica => Err(Failure::not_primary(self.pool.address())),
-            Role::Primary => Ok(Ended::Rejected { statement: None, error }),
+            Role::Primary => Ok(RunOutcome::Rejected { statement: None, error }),
         }
     }
 }

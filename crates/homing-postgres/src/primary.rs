@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tonic::{Code, Response, Status, Streaming};
 use tracing::{Instrument, debug_span};
 
-pub(crate) use self::stream::{Conversation, Opening, Silence};
+pub(crate) use self::stream::{Opening, ReceiveError, TransactionStream};
 use crate::call::report::AnsweredBy;
 use crate::database::Database;
 use crate::error::database::DatabaseError;
@@ -23,11 +23,11 @@ use crate::executor::Failure;
 use crate::position::Position;
 use crate::replicas::{Member, Replicas};
 use crate::scope::{Schema, Scope};
-use crate::statement::description::Shape;
+use crate::statement::description::StatementDescription;
 
 /// The way to the primary.
 #[derive(Clone, Debug)]
-pub(crate) struct Home {
+pub(crate) struct Primary {
     rpc: Rpc,
     replicas: Replicas,
     scope: Scope,
@@ -69,7 +69,7 @@ pub(crate) enum Effect {
     Perhaps,
 }
 
-impl Home {
+impl Primary {
     pub(crate) fn new(rpc: Rpc, replicas: Replicas) -> Self {
         Self { rpc, replicas, scope: Scope::default() }
     }
@@ -103,8 +103,8 @@ impl Home {
     }
 
     /// The database here, if it is the primary.
-    pub(crate) fn here(&self) -> Option<Database> {
-        self.replicas.home().map(|member| member.database().clone())
+    pub(crate) fn local_primary(&self) -> Option<Database> {
+        self.replicas.local_primary().map(|member| member.database().clone())
     }
 
     /// Runs the statements in one transaction on the primary.
@@ -130,8 +130,8 @@ impl Home {
     ) -> Result<Executed> {
         let ask_unchanged = effect == Effect::Perhaps;
         let request = proto::ExecuteRequest { database: self.scope.to_wire(), statements, ask_unchanged };
-        if let Some(database) = self.here() {
-            match self.execute_here(&database, request.clone(), deadline).await {
+        if let Some(database) = self.local_primary() {
+            match self.execute_locally(&database, request.clone(), deadline).await {
                 Err(error) if error.is_not_primary() => {}
                 outcome => return outcome,
             }
@@ -139,7 +139,7 @@ impl Home {
         match self.forward(request.clone(), effect, deadline).instrument(debug_span!("forward")).await {
             // Nobody at home: perhaps because home is here by now.
             Err(error) if error.is_not_sent() && !error.is_misuse() => match self.promoted(deadline).await {
-                Some(member) => self.execute_here(member.database(), request, deadline).await,
+                Some(member) => self.execute_locally(member.database(), request, deadline).await,
                 None => Err(error),
             },
             outcome => outcome,
@@ -172,12 +172,12 @@ impl Home {
     }
 
     /// The types of a statement, as the primary prepares it.
-    pub(crate) async fn prepare(&self, sql: &str, deadline: Instant) -> Result<Shape> {
+    pub(crate) async fn prepare(&self, sql: &str, deadline: Instant) -> Result<StatementDescription> {
         use proto::prepare_response::Outcome;
-        let (response, place) = match self.here() {
+        let (response, place) = match self.local_primary() {
             Some(database) => {
                 let response = database.executor().prepare(sql.to_owned(), self.schema().cloned(), deadline).await;
-                let place = self.place_here(&database);
+                let place = self.local_place(&database);
                 (response.map_err(|failure| failed(failure, &place))?, place)
             }
             None => {
@@ -191,23 +191,25 @@ impl Home {
                         request,
                     )
                     .await?;
-                (dispatched.response, place_there(&dispatched.peer))
+                (dispatched.response, peer_place(&dispatched.peer))
             }
         };
         match response.outcome {
-            Some(Outcome::Statement(statement)) => Shape::from_proto(statement).ok_or_else(|| unreadable(&place)),
+            Some(Outcome::Statement(statement)) => {
+                StatementDescription::from_proto(statement).ok_or_else(|| unreadable(&place))
+            }
             Some(Outcome::Rejected(error)) => Err(Error::rejected_by(error.into(), place)),
             None => Err(unreadable(&place)),
         }
     }
 
-    async fn execute_here(
+    async fn execute_locally(
         &self,
         database: &Database,
         request: proto::ExecuteRequest,
         deadline: Instant,
     ) -> Result<Executed> {
-        let place = self.place_here(database);
+        let place = self.local_place(database);
         let response = database.executor().execute(request, self.schema().cloned(), deadline).await;
         let response = response.map_err(|failure| failed(failure, &place))?;
         let trip = Trip {
@@ -236,7 +238,7 @@ impl Home {
             .await?;
         let Dispatched { response, peer, attempts, route, forward, .. } = dispatched;
         let execute = Duration::from_micros(response.execute_micros).min(forward);
-        let place = place_there(&peer);
+        let place = peer_place(&peer);
         let forward = forward - execute;
         let trip = Trip { answered_by: AnsweredBy::Peer(peer), attempts, route, forward, execute };
         Executed::of(response, trip, &place)
@@ -273,7 +275,7 @@ impl Home {
         self.replicas.promoted(deadline).await
     }
 
-    fn place_here(&self, database: &Database) -> String {
+    fn local_place(&self, database: &Database) -> String {
         format!("the primary here, at {},", database.pool().address())
     }
 }
@@ -376,6 +378,6 @@ fn unreadable(place: &str) -> Error {
 }
 
 /// Who did it, for messages.
-pub(crate) fn place_there(peer: &PeerName) -> String {
+pub(crate) fn peer_place(peer: &PeerName) -> String {
     format!("the primary, through {peer},")
 }

@@ -20,11 +20,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::choice::Wish;
+use self::choice::Preference;
 use self::lag::Newest;
 use self::resolve::Resolver;
 use self::status::Origin;
-use self::task::{Message, Parts, Task};
+use self::task::{Message, ReplicaTask, TaskParts};
 use self::usage::Usage;
 use crate::database::check_role;
 use crate::database::{Config, Database};
@@ -48,10 +48,10 @@ pub use status::{Health, ReplicaStatus};
 /// Each server has an address, a pool and a [`Tracker`](crate::Tracker) of its own.
 #[derive(Clone)]
 pub struct Replicas {
-    inner: Arc<Inner>,
+    inner: Arc<ReplicaSet>,
 }
 
-struct Inner {
+struct ReplicaSet {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     usage: Arc<Usage>,
     newest: Arc<Mutex<Newest>>,
@@ -68,7 +68,7 @@ pub(crate) struct Snapshot(Vec<Arc<Member>>);
 
 /// What a read wants.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ReplicaRequest<'a> {
     pub(crate) choose: Choose,
 
     /// The one of this name only.
@@ -117,7 +117,7 @@ impl Replicas {
         let usage = Arc::new(Usage::new());
         let newest = Arc::new(Mutex::new(Newest::new(settings.max_lag.unwrap_or_default())));
         let is_only = primary.is_none() && list.names().len() == 1;
-        let parts = Parts {
+        let parts = TaskParts {
             list: list.subscribe(),
             settings,
             resolver,
@@ -127,8 +127,8 @@ impl Replicas {
             newest: Arc::clone(&newest),
             ready,
         };
-        let task = tokio::spawn(Task::new(parts, primary).run());
-        let inner = Inner { snapshot, usage, newest, messages: Some(sender), _publish: None, task: Some(task) };
+        let task = tokio::spawn(ReplicaTask::new(parts, primary).run());
+        let inner = ReplicaSet { snapshot, usage, newest, messages: Some(sender), _publish: None, task: Some(task) };
         let replicas = Self { inner: Arc::new(inner) };
         // Names and connections have limits in time of their own.
         let _ = is_ready.await;
@@ -170,7 +170,7 @@ impl Replicas {
     /// # Errors
     ///
     /// Misuse, if there is none of the name that is wanted.
-    pub(crate) fn choose(&self, wanted: &Wanted<'_>) -> Result<Option<Arc<Member>>> {
+    pub(crate) fn choose(&self, wanted: &ReplicaRequest<'_>) -> Result<Option<Arc<Member>>> {
         self.inner.usage.touch();
         let snapshot = self.snapshot();
         let members = snapshot.0.iter().filter(|member| wanted.name.is_none_or(|name| member.is_called(name)));
@@ -183,16 +183,17 @@ impl Replicas {
         let members: Vec<_> = members.into_iter().filter(|member| !wanted.except.contains(&member.id)).collect();
         let candidates: Vec<_> = members.iter().map(|member| member.candidate(wanted.position)).collect();
         let wish = match (wanted.name, wanted.is_behind) {
-            (Some(_), _) => Wish::ByHand(wanted.choose),
-            (None, true) => Wish::Reached(wanted.choose),
-            (None, false) => Wish::Usable(wanted.choose),
+            (Some(_), _) => Preference::ByHand(wanted.choose),
+            (None, true) => Preference::Reached(wanted.choose),
+            (None, false) => Preference::Usable(wanted.choose),
         };
         Ok(choice::choose(&candidates, wish, &mut rand::rng()).map(|index| Arc::clone(members[index])))
     }
 
     /// The server that reads go to where nothing else is said.
     pub(crate) fn nearest(&self) -> Option<Arc<Member>> {
-        let wanted = Wanted { choose: Choose::Nearest, name: None, position: None, is_behind: false, except: &[] };
+        let wanted =
+            ReplicaRequest { choose: Choose::Nearest, name: None, position: None, is_behind: false, except: &[] };
         self.choose(&wanted).ok().flatten()
     }
 
@@ -203,9 +204,9 @@ impl Replicas {
     }
 
     /// The primary, if it is next to this node.
-    pub(crate) fn home(&self) -> Option<Arc<Member>> {
+    pub(crate) fn local_primary(&self) -> Option<Arc<Member>> {
         let snapshot = self.snapshot();
-        let homes = snapshot.0.iter().filter(|member| member.is_home());
+        let homes = snapshot.0.iter().filter(|member| member.is_local_primary());
         // After a failover the one that was promoted last.
         homes.max_by_key(|member| (member.timeline(), member.origin == Origin::OwnPrimary)).cloned()
     }
@@ -213,7 +214,7 @@ impl Replicas {
     /// What peers and functions use: the primary, if it is one of these, else any server, which says that it is none.
     pub(crate) fn serving(&self) -> Option<Arc<Member>> {
         let first = || self.snapshot().0.first().cloned();
-        self.home().or_else(first)
+        self.local_primary().or_else(first)
     }
 
     /// A server that was promoted since it was last asked.
@@ -298,7 +299,7 @@ impl From<Option<Database>> for Replicas {
         let members = database.into_iter().map(|database| Arc::new(Member::alone(database)));
         let (publish, snapshot) = watch::channel(Arc::new(Snapshot(members.collect())));
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ReplicaSet {
                 snapshot,
                 usage: Arc::new(Usage::new()),
                 newest: Arc::new(Mutex::new(Newest::new(std::time::Duration::ZERO))),
@@ -316,7 +317,7 @@ impl fmt::Debug for Replicas {
     }
 }
 
-impl Drop for Inner {
+impl Drop for ReplicaSet {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();

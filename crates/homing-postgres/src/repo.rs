@@ -31,11 +31,11 @@ use crate::call::report::Observer;
 use crate::call::report::Report;
 use crate::database::Database;
 use crate::error::Result;
-use crate::primary::Home;
+use crate::primary::Primary;
 use crate::replicas::{Choose, Replicas};
 use crate::scope::{DatabaseName, Scope};
 use crate::session::Session;
-use crate::statement::description::ShapeCache;
+use crate::statement::description::DescriptionCache;
 use crate::transaction::Handle;
 
 /// The database, wherever this code runs: reads are answered by the replica here, writes by the primary.
@@ -73,8 +73,8 @@ pub struct WeakRepo {
 /// One database, in one schema.
 #[derive(Debug)]
 struct Shared {
-    home: Home,
-    shapes: ShapeCache,
+    primary: Primary,
+    descriptions: DescriptionCache,
 }
 
 /// The databases of the node, each in its default schema.
@@ -83,8 +83,8 @@ type Catalog = BTreeMap<DatabaseName, Arc<Shared>>;
 impl Repo {
     /// A handle for the databases here, [`Replicas`] or a single [`Database`] or none, and the way to the primary region.
     pub fn new(rpc: Rpc, replicas: impl Into<Replicas>, options: Options) -> Self {
-        let home = Home::new(rpc, replicas.into());
-        let shared = Arc::new(Shared { home, shapes: ShapeCache::new() });
+        let primary = Primary::new(rpc, replicas.into());
+        let shared = Arc::new(Shared { primary, descriptions: DescriptionCache::new() });
         Self {
             catalog: Arc::new(Catalog::from([(DatabaseName::default(), Arc::clone(&shared))])),
             shared,
@@ -108,18 +108,18 @@ impl Repo {
 
     /// Calls to functions in any region.
     pub fn rpc_client(&self) -> &Rpc {
-        self.shared.home.rpc()
+        self.shared.primary.rpc()
     }
 
     /// The database that reads go to where nothing else is said; `None` where the region has no replica that can be
     /// used.
     pub fn database(&self) -> Option<Database> {
-        self.shared.home.database()
+        self.shared.primary.database()
     }
 
     /// The databases that this node reads from.
     pub fn replicas(&self) -> &Replicas {
-        self.shared.home.replicas()
+        self.shared.primary.replicas()
     }
 
     /// The same handle, whose reads go to the replica of this name, however far behind it is: but not to less than its
@@ -216,18 +216,18 @@ impl Repo {
     pub fn downgrade(&self) -> WeakRepo {
         WeakRepo {
             catalog: Arc::downgrade(&self.catalog),
-            scope: self.home().scope().clone(),
+            scope: self.primary().scope().clone(),
             options: self.options,
             observer: self.observer.clone(),
         }
     }
 
-    fn home(&self) -> &Home {
-        &self.shared.home
+    fn primary(&self) -> &Primary {
+        &self.shared.primary
     }
 
-    fn shapes(&self) -> &ShapeCache {
-        &self.shared.shapes
+    fn descriptions(&self) -> &DescriptionCache {
+        &self.shared.descriptions
     }
 }
 

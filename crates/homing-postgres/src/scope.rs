@@ -76,10 +76,10 @@ pub fn check_database_name(name: &str) -> Result<()> {
 /// A statement runs in a transaction that begins with [`begin`](Self::begin), so that nothing of it stays with the
 /// pooled connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Schema(Arc<Parts>);
+pub(crate) struct Schema(Arc<ScopeParts>);
 
 #[derive(Debug, PartialEq, Eq)]
-struct Parts {
+struct ScopeParts {
     name: String,
     begin: String,
     enter: String,
@@ -115,7 +115,7 @@ impl Schema {
             write!(tag, "{byte:02x}").expect("a string takes everything");
             tag
         });
-        Ok(Self(Arc::new(Parts {
+        Ok(Self(Arc::new(ScopeParts {
             begin: format!("BEGIN; SET LOCAL search_path TO {identifier}; {check}"),
             enter_transaction: format!("SET LOCAL search_path TO {identifier}; {check}"),
             enter: format!("SET search_path TO {identifier}; {check}"),

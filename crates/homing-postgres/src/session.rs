@@ -30,7 +30,7 @@ struct Floor {
 
 /// What a read has to see, and whether a wait for it has failed before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct RequiredPosition {
     pub(crate) position: Position,
     pub(crate) behind: bool,
 }
@@ -104,8 +104,8 @@ impl Session {
         declined
     }
 
-    pub(crate) fn wanted(&self) -> Option<Wanted> {
-        self.read(|floor| floor.position.map(|position| Wanted { position, behind: floor.behind }))
+    pub(crate) fn wanted(&self) -> Option<RequiredPosition> {
+        self.read(|floor| floor.position.map(|position| RequiredPosition { position, behind: floor.behind }))
     }
 
     /// Whether the position came from another node and nothing was read or written by it since.

@@ -3,7 +3,7 @@
 mod cadence;
 mod history;
 mod link;
-mod look;
+mod probe;
 mod shared;
 mod task;
 mod waiters;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Config;
 
 use self::shared::Shared;
-use self::task::Task;
+use self::task::TrackerTask;
 use crate::position::Position;
 use crate::position::state::{ServerState, Verdict};
 
@@ -42,10 +42,10 @@ use crate::position::state::{ServerState, Verdict};
 /// `GRANT pg_monitor TO …` where failovers happen.
 #[derive(Clone)]
 pub struct Tracker {
-    inner: Arc<Inner>,
+    inner: Arc<TrackerInner>,
 }
 
-struct Inner {
+struct TrackerInner {
     server: Arc<str>,
     shared: Arc<Shared>,
     state: watch::Receiver<Option<ServerState>>,
@@ -64,14 +64,14 @@ impl Tracker {
         let server = link::name_of(&config);
         let shared = Arc::new(Shared::default());
         let (publisher, state) = watch::channel(None);
-        // Detached: it ends when `Inner` is dropped, and its panic reaches everyone through `Shared::close`.
-        tokio::spawn(Task::new(config, Arc::clone(&server), Arc::clone(&shared), publisher).run());
-        Self { inner: Arc::new(Inner { server, shared, state }) }
+        // Detached: it ends when `TrackerInner` is dropped, and its panic reaches everyone through `Shared::close`.
+        tokio::spawn(TrackerTask::new(config, Arc::clone(&server), Arc::clone(&shared), publisher).run());
+        Self { inner: Arc::new(TrackerInner { server, shared, state }) }
     }
 
     /// Waits until everything up to `position` is visible on the server.
     ///
-    /// Answered without any query where that is already known. While the server cannot be reached the wait goes on,
+    /// AnsweredWaiters without any query where that is already known. While the server cannot be reached the wait goes on,
     /// until `deadline`.
     ///
     /// # Errors
@@ -154,7 +154,7 @@ impl fmt::Debug for Tracker {
     }
 }
 
-impl Drop for Inner {
+impl Drop for TrackerInner {
     fn drop(&mut self) {
         self.shared.close();
     }
@@ -243,7 +243,10 @@ mod tests {
     /// A handle whose task is the test.
     fn tracker(state: Option<ServerState>) -> (Tracker, watch::Sender<Option<ServerState>>) {
         let (publisher, state) = watch::channel(state);
-        (Tracker { inner: Arc::new(Inner { server: "a test".into(), shared: Arc::default(), state }) }, publisher)
+        (
+            Tracker { inner: Arc::new(TrackerInner { server: "a test".into(), shared: Arc::default(), state }) },
+            publisher,
+        )
     }
 
     fn soon() -> Instant {
@@ -274,7 +277,7 @@ mod tests {
         let mut look = Box::pin(tracker.look());
         assert!(futures_util::poll!(&mut look).is_pending());
         assert_eq!(tracker.waiting(), 10_000);
-        assert!(matches!(tracker.inner.shared.agenda(), Agenda::Look));
+        assert!(matches!(tracker.inner.shared.agenda(), Agenda::ProbeAnswer));
         drop(look);
         drop(waits);
         assert_eq!(tracker.waiting(), 0);
@@ -299,7 +302,7 @@ mod tests {
         let (tracker, _publisher) = tracker(None);
         let mut wait = Box::pin(tracker.wait(position(1), soon()));
         assert!(futures_util::poll!(&mut wait).is_pending());
-        let last_words = task::LastWords(Arc::clone(&tracker.inner.shared));
+        let last_words = task::CloseOnDrop(Arc::clone(&tracker.inner.shared));
         let task = tokio::spawn(async move {
             let _last_words = last_words;
             panic!("as a test");

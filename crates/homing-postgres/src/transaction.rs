@@ -1,7 +1,7 @@
 //! Interactive transactions: their options, and what the handles of one share.
 
 mod error;
-mod levels;
+mod savepoints;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(crate) use self::error::{Aborted, lost, over, read_only};
-pub(crate) use self::levels::{LevelId, Levels};
+pub(crate) use self::savepoints::{SavepointId, Savepoints};
 use crate::error::Result;
-use crate::primary::Conversation;
-use crate::statement::description::Shape;
+use crate::primary::TransactionStream;
+use crate::statement::description::StatementDescription;
 use crate::statement::sql;
 
 /// How an interactive transaction is made: see [`Repo::transaction_with`](crate::Repo::transaction_with).
@@ -90,9 +90,9 @@ impl TransactionOptions {
     }
 }
 
-/// What a transaction sees of others: [PostgreSQL's levels](https://www.postgresql.org/docs/current/transaction-iso.html).
+/// What a transaction sees of others: [PostgreSQL's savepoints](https://www.postgresql.org/docs/current/transaction-iso.html).
 ///
-/// Closed: these are the levels there are.
+/// Closed: these are the savepoints there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
     /// Each statement sees what was committed before it.
@@ -127,7 +127,7 @@ pub enum Access {
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     transaction: Weak<Transaction>,
-    pub(crate) level: LevelId,
+    pub(crate) level: SavepointId,
 }
 
 /// What the handles of one interactive transaction share.
@@ -135,22 +135,22 @@ pub(crate) struct Handle {
 pub(crate) struct Transaction {
     pub(crate) options: TransactionOptions,
     pub(crate) deadline: Instant,
-    levels: Mutex<Levels>,
+    savepoints: Mutex<Savepoints>,
     /// By schema and statement.
-    shapes: Mutex<HashMap<(Option<String>, String), Shape>>,
+    descriptions: Mutex<HashMap<(Option<String>, String), StatementDescription>>,
     schema_changed: AtomicBool,
     cursors: AtomicU32,
     /// Whether it runs on the database here, once it has begun.
     is_here: OnceLock<bool>,
     /// Held while a request is under way: there is one at a time, in the order of the calls.
-    pub(crate) line: tokio::sync::Mutex<Line>,
+    pub(crate) line: tokio::sync::Mutex<StreamState>,
     /// Whether the call that made it has returned, or was dropped.
     ended: watch::Sender<bool>,
 }
 
 /// The way to the primary.
 #[derive(Debug)]
-pub(crate) enum Line {
+pub(crate) enum StreamState {
     /// No statement has run yet.
     Unopened,
 
@@ -158,7 +158,7 @@ pub(crate) enum Line {
     Opening,
 
     Open {
-        conversation: Conversation,
+        stream: TransactionStream,
         /// Whether the response to a request has not been received: its caller was dropped.
         outstanding: bool,
     },
@@ -169,32 +169,32 @@ pub(crate) enum Line {
 
 impl Transaction {
     pub(crate) fn new(options: TransactionOptions) -> Self {
-        let deadline = Instant::now() + options.time_limit.min(LONGEST_TIME_LIMIT);
+        let deadline = Instant::now() + options.time_limit.min(MAX_TIME_LIMIT);
         Self {
             options,
             deadline,
-            levels: Mutex::default(),
-            shapes: Mutex::default(),
+            savepoints: Mutex::default(),
+            descriptions: Mutex::default(),
             schema_changed: AtomicBool::new(false),
             cursors: AtomicU32::new(0),
             is_here: OnceLock::new(),
-            line: tokio::sync::Mutex::new(Line::Unopened),
+            line: tokio::sync::Mutex::new(StreamState::Unopened),
             ended: watch::Sender::new(false),
         }
     }
 
-    pub(crate) fn handle(self: &Arc<Self>, level: LevelId) -> Handle {
+    pub(crate) fn handle(self: &Arc<Self>, level: SavepointId) -> Handle {
         Handle { transaction: Arc::downgrade(self), level }
     }
 
-    pub(crate) fn levels(&self) -> MutexGuard<'_, Levels> {
+    pub(crate) fn savepoints(&self) -> MutexGuard<'_, Savepoints> {
         // Nothing that runs under the lock panics in the middle of a change.
-        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+        self.savepoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on no handle is of use, and nobody waits for an answer.
     pub(crate) fn end(&self) {
-        self.levels().end();
+        self.savepoints().end();
         self.ended.send_replace(true);
     }
 
@@ -216,7 +216,7 @@ impl Transaction {
             Isolation::RepeatableRead => Wire::RepeatableRead,
             Isolation::Serializable => Wire::Serializable,
         };
-        let idle = self.options.idle_timeout.min(crate::executor::LONGEST_IDLE).as_millis();
+        let idle = self.options.idle_timeout.min(crate::executor::MAX_IDLE_TIMEOUT).as_millis();
         proto::BeginTransaction {
             database: database.to_owned(),
             isolation: isolation.into(),
@@ -226,17 +226,17 @@ impl Transaction {
     }
 
     /// The types of a statement as this transaction sees them.
-    pub(crate) fn shape(&self, schema: Option<&str>, sql: &str) -> Option<Shape> {
+    pub(crate) fn description(&self, schema: Option<&str>, sql: &str) -> Option<StatementDescription> {
         let key = (schema.map(ToOwned::to_owned), sql.to_owned());
-        self.shapes.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+        self.descriptions.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
     }
 
-    pub(crate) fn remember(&self, schema: Option<&str>, sql: &str, shape: &Shape) {
-        let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
-        if shapes.len() >= MOST_SHAPES {
-            shapes.clear();
+    pub(crate) fn remember(&self, schema: Option<&str>, sql: &str, description: &StatementDescription) {
+        let mut descriptions = self.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        if descriptions.len() >= MAX_DESCRIPTIONS {
+            descriptions.clear();
         }
-        shapes.insert((schema.map(ToOwned::to_owned), sql.to_owned()), shape.clone());
+        descriptions.insert((schema.map(ToOwned::to_owned), sql.to_owned()), description.clone());
     }
 
     /// Whether only this transaction's own connection knows the schema that it sees.
@@ -253,7 +253,7 @@ impl Transaction {
 
     pub(crate) fn note_schema_change(&self) {
         self.schema_changed.store(true, Ordering::Release);
-        self.shapes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.descriptions.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// A name that no other cursor of this transaction has.
@@ -278,7 +278,7 @@ impl Handle {
     }
 
     /// The same transaction at another level.
-    pub(crate) fn at(&self, level: LevelId) -> Self {
+    pub(crate) fn at(&self, level: SavepointId) -> Self {
         Self { transaction: self.transaction.clone(), level }
     }
 }
@@ -289,7 +289,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// A day: beyond it time stops being a limit, and clocks overflow.
-const LONGEST_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// More statements than one transaction should have; all are forgotten then.
-const MOST_SHAPES: usize = 256;
+const MAX_DESCRIPTIONS: usize = 256;

@@ -17,12 +17,12 @@ use crate::scope::Schema;
 /// Rolled back when dropped before its end was sent, so that the connection can go back to the pool at any time.
 pub(crate) struct Block<'a> {
     connection: &'a Connection,
-    begin: Begin<'a>,
+    begin: BlockStart<'a>,
     is_open: bool,
 }
 
 /// What is known of the beginning.
-enum Begin<'a> {
+enum BlockStart<'a> {
     Sent(Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>),
     Answered(Result<(), Error>),
     /// The answer was asked for.
@@ -41,8 +41,8 @@ impl<'a> Block<'a> {
         });
         // The driver sends a message when its future is polled for the first time.
         let begin = match begin.as_mut().now_or_never() {
-            Some(begun) => Begin::Answered(begun),
-            None => Begin::Sent(begin),
+            Some(begun) => BlockStart::Answered(begun),
+            None => BlockStart::Sent(begin),
         };
         Self { connection, begin, is_open: true }
     }
@@ -61,10 +61,10 @@ impl<'a> Block<'a> {
     /// [cancelled](Connection::begun), and `work` may wait for a lock.
     pub(crate) async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        if let Begin::Sent(begin) = &mut self.begin {
+        if let BlockStart::Sent(begin) = &mut self.begin {
             tokio::select! {
                 biased;
-                begun = begin => self.begin = Begin::Answered(begun),
+                begun = begin => self.begin = BlockStart::Answered(begun),
                 output = &mut work => return output,
             }
         }
@@ -73,8 +73,8 @@ impl<'a> Block<'a> {
 
     /// Whether the transaction has begun, in a schema that exists.
     pub(crate) async fn begun(&mut self) -> Result<(), Error> {
-        if let Begin::Sent(begin) = &mut self.begin {
-            self.begin = Begin::Answered(begin.await);
+        if let BlockStart::Sent(begin) = &mut self.begin {
+            self.begin = BlockStart::Answered(begin.await);
         }
         self.begin.take().await
     }
@@ -120,7 +120,7 @@ impl<'a> Block<'a> {
     }
 }
 
-impl<'a> Begin<'a> {
+impl<'a> BlockStart<'a> {
     /// Whether the transaction has begun. An error is told once.
     fn take(&mut self) -> impl Future<Output = Result<(), Error>> + Send + use<'a> {
         let begin = std::mem::replace(self, Self::Told);
@@ -136,7 +136,7 @@ impl<'a> Begin<'a> {
 
 impl Drop for Block<'_> {
     fn drop(&mut self) {
-        if let Begin::Sent(_) = self.begin {
+        if let BlockStart::Sent(_) = self.begin {
             // Nobody hears the answer any more.
             self.connection.note_begun();
         }

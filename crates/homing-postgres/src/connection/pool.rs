@@ -59,7 +59,7 @@ impl Pool {
     }
 
     /// How many connections there are at most.
-    pub(crate) fn most_connections(&self) -> usize {
+    pub(crate) fn max_connections(&self) -> usize {
         self.connections.status().max_size
     }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Databases;
-use crate::executor::{Pace, Parts, Sees, Site};
+use crate::executor::{Pace, QueryParts, Sees, Site};
 use crate::replicas::Member;
 use crate::scope::Scope;
 
@@ -88,7 +88,7 @@ impl proto::database_server::Database for Service {
         let pace = Pace { first, next: first.saturating_duration_since(Instant::now()) };
         let executor = member.database().executor();
         let chunks = executor.query(statement, scope.schema, pace, Sees::Primary);
-        let mut parts = Parts::new(chunks, executor.max_rows_bytes());
+        let mut parts = QueryParts::new(chunks, executor.max_rows_bytes());
         let first = parts.next().await?;
         let rest = stream::try_unfold(parts, |mut parts| async move {
             Ok::<_, Status>(parts.next().await?.map(|part| (part, parts)))

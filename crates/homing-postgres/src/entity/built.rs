@@ -8,7 +8,7 @@ use sea_query::{
 };
 use tokio_postgres::types::ToSql;
 
-use self::parameter::Parameter;
+use self::parameter::BuiltParameter;
 use super::Entity;
 
 /// A statement that was built with sea-query: `SelectStatement`, `InsertStatement`, `UpdateStatement`, `DeleteStatement`
@@ -79,13 +79,13 @@ fn split(table: &'static str) -> (Option<&'static str>, &'static str) {
 #[derive(Debug)]
 pub(crate) struct Sql {
     pub(crate) text: String,
-    values: Vec<Parameter>,
+    values: Vec<BuiltParameter>,
 }
 
 impl Sql {
     pub(crate) fn of(statement: &impl Built) -> Self {
         let (text, Values(values)) = statement.sql();
-        Self { text, values: values.into_iter().map(Parameter).collect() }
+        Self { text, values: values.into_iter().map(BuiltParameter).collect() }
     }
 
     pub(crate) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {

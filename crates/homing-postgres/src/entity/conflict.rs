@@ -18,13 +18,13 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "it says what to do; give it to `insert_or_update`"]
 pub struct Conflict {
-    target: Target,
+    target: ConflictTarget,
     update: Update,
 }
 
 /// What tells that a row is stored already.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum ConflictTarget {
     Columns(Vec<String>),
     Constraint(String),
 }
@@ -50,12 +50,12 @@ impl Conflict {
     /// Rows with equal values in these columns are the same. A primary key, unique constraint or unique index has to be
     /// on exactly these columns; NULL equals nothing.
     pub fn on<C: Into<String>>(columns: impl IntoIterator<Item = C>) -> Self {
-        Self { target: Target::Columns(columns.into_iter().map(Into::into).collect()), update: Update::Others }
+        Self { target: ConflictTarget::Columns(columns.into_iter().map(Into::into).collect()), update: Update::Others }
     }
 
     /// Rows that violate this constraint are the same.
     pub fn on_constraint(name: impl Into<String>) -> Self {
-        Self { target: Target::Constraint(name.into()), update: Update::Others }
+        Self { target: ConflictTarget::Constraint(name.into()), update: Update::Others }
     }
 
     /// Sets these columns of the stored row to the values of the new one. By default all that are written are set,
@@ -69,7 +69,7 @@ impl Conflict {
         Self { update: Update::Nothing, ..self }
     }
 
-    pub(crate) fn target(&self) -> &Target {
+    pub(crate) fn target(&self) -> &ConflictTarget {
         &self.target
     }
 
@@ -94,7 +94,7 @@ impl Conflict {
 
     fn check_target<I: Insert>(&self) -> Result<()> {
         match &self.target {
-            Target::Columns(columns) => {
+            ConflictTarget::Columns(columns) => {
                 if columns.is_empty() {
                     return Err(Error::misuse("a conflict is on one column at least, and none is given"));
                 }
@@ -105,8 +105,10 @@ impl Conflict {
                     None => no_duplicates("a conflict is on", columns),
                 }
             }
-            Target::Constraint(name) if name.is_empty() => Err(Error::misuse("the name of a constraint is empty")),
-            Target::Constraint(_) => Ok(()),
+            ConflictTarget::Constraint(name) if name.is_empty() => {
+                Err(Error::misuse("the name of a constraint is empty"))
+            }
+            ConflictTarget::Constraint(_) => Ok(()),
         }
     }
 
@@ -124,7 +126,7 @@ impl Conflict {
     }
 
     fn keep<I: Insert>(&self) -> Result<Resolution<'_>> {
-        let Target::Columns(columns) = &self.target else {
+        let ConflictTarget::Columns(columns) = &self.target else {
             return Err(Error::misuse(
                 "without an update the stored row is found by the columns of the conflict, and a constraint does not \
                  name them here: use Conflict::on",
@@ -145,8 +147,8 @@ impl Conflict {
 
     fn is_target(&self, name: &str) -> bool {
         match &self.target {
-            Target::Columns(columns) => columns.iter().any(|column| column == name),
-            Target::Constraint(_) => false,
+            ConflictTarget::Columns(columns) => columns.iter().any(|column| column == name),
+            ConflictTarget::Constraint(_) => false,
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::aggregate::Aggregate;
-use super::conflict::{Resolution, Target};
+use super::conflict::{ConflictTarget, Resolution};
 use super::{Entity, Insert};
 
 /// `"a"."b"` for `a.b`; a quotation mark is doubled.
@@ -67,12 +67,12 @@ pub(crate) fn insert_with<I: Insert>(rows: usize, more: &[&str]) -> String {
 
 /// For that many rows. Where one is stored already, its columns are set or it is left alone, as `resolution` says;
 /// rows that are left alone are not returned.
-pub(crate) fn insert_or_update<I: Insert>(target: &Target, resolution: &Resolution<'_>, rows: usize) -> String {
+pub(crate) fn insert_or_update<I: Insert>(target: &ConflictTarget, resolution: &Resolution<'_>, rows: usize) -> String {
     let mut sql = values_for::<I>(rows, &[]);
     sql.push_str(" on conflict ");
     sql.push_str(&match target {
-        Target::Columns(names) => format!("({})", columns(&as_strs(names))),
-        Target::Constraint(name) => format!("on constraint {}", quoted(name)),
+        ConflictTarget::Columns(names) => format!("({})", columns(&as_strs(names))),
+        ConflictTarget::Constraint(name) => format!("on constraint {}", quoted(name)),
     });
     match resolution {
         Resolution::Set(names) => {
@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn statements_read_as_one_would_write_them() {
-        let name = || Target::Columns(vec!["row".into(), "we\"ird".into()]);
-        let constraint = Target::Constraint("one \"seat\"".into());
+        let name = || ConflictTarget::Columns(vec!["row".into(), "we\"ird".into()]);
+        let constraint = ConflictTarget::Constraint("one \"seat\"".into());
         for (sql, expected) in [
             (
                 select::<Seat>("where row > $1"),

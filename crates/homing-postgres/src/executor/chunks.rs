@@ -117,7 +117,7 @@ struct Reader {
 }
 
 /// How the use of a connection ended.
-struct Ended {
+struct StreamEnd {
     /// What is still to be told; nothing where nobody listens.
     message: Option<Result<Chunk, Broken>>,
 
@@ -140,7 +140,7 @@ impl Reader {
             // What has ended has ended, whoever listens.
             biased;
             ended = self.read(&connection, &sender) => ended,
-            () = sender.closed() => Ended { message: None, clean: false },
+            () = sender.closed() => StreamEnd { message: None, clean: false },
         };
         if ended.clean {
             drop(connection);
@@ -174,7 +174,7 @@ impl Reader {
         }
     }
 
-    async fn read(&self, connection: &Connection, sender: &mpsc::Sender<Result<Chunk, Broken>>) -> Ended {
+    async fn read(&self, connection: &Connection, sender: &mpsc::Sender<Result<Chunk, Broken>>) -> StreamEnd {
         let broken = match self.read_through(connection, sender).await {
             Ok(ended) => return ended,
             Err(broken) => broken,
@@ -185,14 +185,14 @@ impl Reader {
             }
             Broken::TooSlow | Broken::Stalled | Broken::Failed(Failure::Unknown(_)) => false,
         };
-        Ended { message: Some(Err(broken)), clean }
+        StreamEnd { message: Some(Err(broken)), clean }
     }
 
     async fn read_through(
         &self,
         connection: &Connection,
         sender: &mpsc::Sender<Result<Chunk, Broken>>,
-    ) -> Result<Ended, Broken> {
+    ) -> Result<StreamEnd, Broken> {
         let opened = timeout_at(self.pace.first, self.open_twice(connection)).await;
         let (rows, mut position) = opened.map_err(|_| Broken::TooSlow)??;
         let mut rows = pin!(rows);
@@ -204,13 +204,13 @@ impl Reader {
             let chunk = Chunk { rows: chunk, position: position.take(), last };
             if last {
                 let committed = timeout(self.pace.next, connection.batch_execute("COMMIT")).await;
-                return Ok(Ended { message: Some(Ok(chunk)), clean: matches!(committed, Ok(Ok(()))) });
+                return Ok(StreamEnd { message: Some(Ok(chunk)), clean: matches!(committed, Ok(Ok(()))) });
             }
             // What came before an error is given out.
             if !chunk.rows.is_empty() {
                 match timeout(READER_TIMEOUT, sender.send(Ok(chunk))).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Ok(Ended { message: None, clean: false }),
+                    Ok(Err(_)) => return Ok(StreamEnd { message: None, clean: false }),
                     Err(_) => return Err(Broken::Stalled),
                 }
             }

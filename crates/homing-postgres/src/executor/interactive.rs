@@ -23,7 +23,7 @@ use tonic::Status;
 use tracing::{Instrument, debug, debug_span};
 
 use super::limit::{Limit, Limited};
-use super::pinned::{InRecovery, Pinned, Step, ended};
+use super::pinned::{InRecovery, Pinned, StepOutcome, ended};
 use super::{Executor, Failure};
 
 /// Which server may run the transaction.
@@ -66,7 +66,7 @@ impl Executor {
                 Reason::Overloaded,
                 format!(
                     "all {} interactive transactions of this node are open; try again later",
-                    self.most_transactions
+                    self.max_transactions
                 ),
             )
         })?;
@@ -96,7 +96,7 @@ struct Begun {
 }
 
 /// What comes after a step.
-enum Next {
+enum NextEvent {
     Request(proto::TransactRequest),
     CallerGone,
     Ended(Outcome),
@@ -124,7 +124,7 @@ where
             let started = Instant::now();
             let step = self.step(&mut pinned, request).await;
             let outcome = match step {
-                Step::Open(outcome) => outcome,
+                StepOutcome::Open(outcome) => outcome,
                 over => return self.close(pinned, over, started).await,
             };
             let sent = timeout(idle_timeout, self.responses.send(response(outcome, started))).await;
@@ -132,12 +132,14 @@ where
                 return pinned.finish().await;
             }
             request = match self.next(idle_timeout).await {
-                Next::Request(request) => request,
-                Next::CallerGone => {
+                NextEvent::Request(request) => request,
+                NextEvent::CallerGone => {
                     debug!("the caller is gone, the transaction is rolled back");
                     return pinned.finish().await;
                 }
-                Next::Ended(outcome) => return self.close(pinned, Step::Over(outcome), Instant::now()).await,
+                NextEvent::Ended(outcome) => {
+                    return self.close(pinned, StepOutcome::Over(outcome), Instant::now()).await;
+                }
             };
         }
     }
@@ -147,8 +149,8 @@ where
             return Err(Failure::bad_request("the first request does not begin a transaction"));
         };
         let idle_timeout = match begin.idle_timeout_millis {
-            0 => LONGEST_IDLE,
-            millis => Duration::from_millis(millis).min(LONGEST_IDLE),
+            0 => MAX_IDLE_TIMEOUT,
+            millis => Duration::from_millis(millis).min(MAX_IDLE_TIMEOUT),
         };
         let deadline = self.step_deadline(first);
         let executor = self.executor.clone();
@@ -170,7 +172,7 @@ where
         Ok(Begun { pinned, idle_timeout })
     }
 
-    async fn step(&mut self, pinned: &mut Pinned, request: proto::TransactRequest) -> Step {
+    async fn step(&mut self, pinned: &mut Pinned, request: proto::TransactRequest) -> StepOutcome {
         let deadline = self.step_deadline(&request);
         let is_commit = matches!(request.step, Some(Asked::Commit(_)));
         let token = pinned.cancel_token();
@@ -185,7 +187,7 @@ where
             Limited::Abandoned => {
                 pinned.doubt();
                 let message = "the database did not react to the cancellation of the statement";
-                Step::Over(match is_commit {
+                StepOutcome::Over(match is_commit {
                     true => Outcome::CommitUnknown(proto::CommitUnknown { message: message.into() }),
                     false => ended(Cause::TimeLimit, message),
                 })
@@ -193,15 +195,15 @@ where
         }
     }
 
-    async fn next(&mut self, idle_timeout: Duration) -> Next {
+    async fn next(&mut self, idle_timeout: Duration) -> NextEvent {
         let idle = Instant::now() + idle_timeout;
         tokio::select! {
             request = self.requests.next() => match request {
-                Some(Ok(request)) => Next::Request(request),
-                Some(Err(_)) | None => Next::CallerGone,
+                Some(Ok(request)) => NextEvent::Request(request),
+                Some(Err(_)) | None => NextEvent::CallerGone,
             },
-            () = self.responses.closed() => Next::CallerGone,
-            () = sleep_until(idle.min(self.deadline)) => Next::Ended(match idle < self.deadline {
+            () = self.responses.closed() => NextEvent::CallerGone,
+            () = sleep_until(idle.min(self.deadline)) => NextEvent::Ended(match idle < self.deadline {
                 true => ended(Cause::Idle, format!("it was idle for {idle_timeout:?}")),
                 false => ended(Cause::TimeLimit, "its time limit was over"),
             }),
@@ -209,11 +211,11 @@ where
     }
 
     /// Gives everything back, and then says the last word.
-    async fn close(self, pinned: Pinned, step: Step, started: Instant) {
+    async fn close(self, pinned: Pinned, step: StepOutcome, started: Instant) {
         pinned.finish().await;
         let outcome = match step {
-            Step::Open(outcome) | Step::Over(outcome) => outcome,
-            Step::Committed(probed) => {
+            StepOutcome::Open(outcome) | StepOutcome::Over(outcome) => outcome,
+            StepOutcome::Committed(probed) => {
                 let position = match (probed.position(), self.site) {
                     // Any position after the commit will do.
                     (None, Site::Primary) => {
@@ -233,7 +235,7 @@ where
     fn step_deadline(&self, request: &proto::TransactRequest) -> Instant {
         match request.step_timeout_millis {
             0 => self.deadline,
-            millis => self.deadline.min(Instant::now() + Duration::from_millis(millis).min(LONGEST_STEP)),
+            millis => self.deadline.min(Instant::now() + Duration::from_millis(millis).min(MAX_STEP_TIMEOUT)),
         }
     }
 
@@ -269,10 +271,10 @@ fn response(outcome: Outcome, started: Instant) -> proto::TransactResponse {
 const RESPONSES: usize = 2;
 
 /// A transaction that nobody works on holds locks, and back what vacuum may clean up.
-pub(crate) const LONGEST_IDLE: Duration = Duration::from_secs(60);
+pub(crate) const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Beyond it time stops being a limit, and clocks overflow.
-const LONGEST_STEP: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_STEP_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// As long as for a connection that has to be opened anew.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -9,12 +9,12 @@ use crate::statement::values;
 
 /// The parts of a stream's answer.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct QueryParts {
     chunks: Option<Chunks>,
     max_row_bytes: usize,
 }
 
-impl Parts {
+impl QueryParts {
     pub(crate) fn new(chunks: Chunks, max_row_bytes: usize) -> Self {
         Self { chunks: Some(chunks), max_row_bytes }
     }

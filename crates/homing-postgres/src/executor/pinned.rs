@@ -16,11 +16,11 @@ use tokio_postgres::{CancelToken, Statement};
 use tracing::warn;
 
 use super::position::{PositionProbe, Probed};
-use super::transaction::{Stop, Transaction, is_fatal};
+use super::transaction::{RequestRun, StatementFailure, is_fatal};
 use super::{Failure, Prepared, references};
 use crate::connection::pool::Connection;
 use crate::scope::Schema;
-use crate::statement::description::Shape;
+use crate::statement::description::StatementDescription;
 use crate::statement::sql;
 
 /// A connection with an open transaction. It goes back to the pool by [`finish`](Self::finish) only: dropped in any
@@ -33,7 +33,7 @@ pub(super) struct Pinned {
     max_rows_bytes: usize,
     /// Where the connection is; `None` where nobody knows since a rollback.
     search_path: Option<SearchPath>,
-    status: Status,
+    status: BlockStatus,
     /// Whether the connection is in a state that a rollback may not mend.
     in_doubt: bool,
     /// Whether a script ran, which may leave anything behind.
@@ -57,7 +57,7 @@ impl SearchPath {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
+enum BlockStatus {
     Open,
     Aborted,
     Over,
@@ -65,7 +65,7 @@ enum Status {
 
 /// What became of a step.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum StepOutcome {
     /// The transaction goes on.
     Open(Outcome),
 
@@ -92,7 +92,7 @@ impl Pinned {
             prepared: HashMap::new(),
             max_rows_bytes,
             search_path: Some(SearchPath::OfTheRole),
-            status: Status::Open,
+            status: BlockStatus::Open,
             in_doubt: true,
             is_scripted: false,
         };
@@ -123,9 +123,9 @@ impl Pinned {
         self.in_doubt = true;
     }
 
-    pub(super) async fn step(&mut self, request: proto::TransactRequest) -> Step {
+    pub(super) async fn step(&mut self, request: proto::TransactRequest) -> StepOutcome {
         if let Err(error) = self.savepoints(&request.savepoints).await {
-            return Step::Over(ended(Cause::BadRequest, format!("a savepoint was refused: {error}")));
+            return StepOutcome::Over(ended(Cause::BadRequest, format!("a savepoint was refused: {error}")));
         }
         if !matches!(request.step, Some(Asked::Commit(_)))
             && let Err(step) = self.enter(request.schema).await
@@ -136,13 +136,13 @@ impl Pinned {
             Some(Asked::Run(list)) => self.run(&list.statements).await,
             Some(Asked::Prepare(sql)) => self.prepare(&sql).await,
             Some(Asked::Commit(_)) => self.commit().await,
-            None => Step::Over(ended(Cause::BadRequest, "a request without a step")),
+            None => StepOutcome::Over(ended(Cause::BadRequest, "a request without a step")),
         }
     }
 
     /// Rolls back what is open, and gives the connection back to the pool, unless its state is in doubt.
     pub(super) async fn finish(mut self) {
-        if self.status != Status::Over && !self.in_doubt {
+        if self.status != BlockStatus::Over && !self.in_doubt {
             let rolled_back = timeout(ROLLBACK_TIMEOUT, self.connection().batch_execute("ROLLBACK")).await;
             if !matches!(rolled_back, Ok(Ok(()))) {
                 warn!("cannot roll back: the connection is closed instead");
@@ -163,7 +163,7 @@ impl Pinned {
         let script: String = commands.iter().map(savepoint_sql).collect();
         self.connection().batch_execute(&script).await?;
         if commands.iter().any(|command| matches!(command, Command::RollBack(_))) {
-            self.status = Status::Open;
+            self.status = BlockStatus::Open;
             self.search_path = None;
             self.forget();
         }
@@ -171,15 +171,15 @@ impl Pinned {
     }
 
     /// Sees to it that the step's statements run in the schema that it names.
-    async fn enter(&mut self, schema: String) -> Result<(), Step> {
+    async fn enter(&mut self, schema: String) -> Result<(), StepOutcome> {
         let wanted = if schema.is_empty() {
             SearchPath::OfTheRole
         } else {
             SearchPath::Schema(
-                Schema::new(&schema).map_err(|error| Step::Over(ended(Cause::BadRequest, error.to_string())))?,
+                Schema::new(&schema).map_err(|error| StepOutcome::Over(ended(Cause::BadRequest, error.to_string())))?,
             )
         };
-        if self.search_path.as_ref() == Some(&wanted) || self.status == Status::Aborted {
+        if self.search_path.as_ref() == Some(&wanted) || self.status == BlockStatus::Aborted {
             return Ok(());
         }
         let entered = self.connection().batch_execute(wanted.enter()).await;
@@ -189,7 +189,7 @@ impl Pinned {
         entered.map_err(|error| self.failed(None, &error))
     }
 
-    async fn run(&mut self, statements: &[proto::Statement]) -> Step {
+    async fn run(&mut self, statements: &[proto::Statement]) -> StepOutcome {
         if let [statement] = statements
             && statement.simple
         {
@@ -210,10 +210,10 @@ impl Pinned {
         self.run_prepared(statements, &prepared).await
     }
 
-    async fn run_prepared(&mut self, statements: &[proto::Statement], prepared: &[Prepared<'_>]) -> Step {
+    async fn run_prepared(&mut self, statements: &[proto::Statement], prepared: &[Prepared<'_>]) -> StepOutcome {
         let mut results = Vec::with_capacity(prepared.len());
         let mut failed = None;
-        let mut running = Transaction::new(self.connection(), self.max_rows_bytes).referring_to(prepared);
+        let mut running = RequestRun::new(self.connection(), self.max_rows_bytes).referring_to(prepared);
         for (index, statement) in (0..).zip(prepared) {
             match running.statement(index, statement).await {
                 Ok(result) => results.push(result),
@@ -228,28 +228,28 @@ impl Pinned {
             self.forget();
         }
         match failed {
-            Some((index, Stop::Failed(error))) => return self.failed(Some(index), &error),
-            Some((index, Stop::Unmet(unmet))) => {
+            Some((index, StatementFailure::Failed(error))) => return self.failed(Some(index), &error),
+            Some((index, StatementFailure::Unmet(unmet))) => {
                 // The statement was executed and must not be committed.
-                self.status = Status::Aborted;
+                self.status = BlockStatus::Aborted;
                 let rejection = proto::Rejection { statement: Some(index), cause: Some(unmet.into()) };
-                return Step::Open(Outcome::Rejection(rejection));
+                return StepOutcome::Open(Outcome::Rejection(rejection));
             }
             None => {}
         }
         if rows_dropped {
             let message = "the rows of a statement are larger than a message may be: ask for fewer at a time";
-            return Step::Over(ended(Cause::RowsTooLarge, message));
+            return StepOutcome::Over(ended(Cause::RowsTooLarge, message));
         }
-        Step::Open(Outcome::Results(proto::StatementResults { results, rows_dropped: false }))
+        StepOutcome::Open(Outcome::Results(proto::StatementResults { results, rows_dropped: false }))
     }
 
-    async fn script(&mut self, script: &str) -> Step {
+    async fn script(&mut self, script: &str) -> StepOutcome {
         self.is_scripted = true;
         let ran = self.connection().batch_execute(script).await;
         self.forget();
         match ran {
-            Ok(()) => Step::Open(Outcome::Results(proto::StatementResults {
+            Ok(()) => StepOutcome::Open(Outcome::Results(proto::StatementResults {
                 results: vec![proto::StatementResult::default()],
                 rows_dropped: false,
             })),
@@ -257,58 +257,58 @@ impl Pinned {
         }
     }
 
-    async fn prepare(&mut self, sql: &str) -> Step {
+    async fn prepare(&mut self, sql: &str) -> StepOutcome {
         match self.statement(sql).await {
-            Ok(statement) => Step::Open(Outcome::Prepared(Shape::of(&statement).to_proto())),
+            Ok(statement) => StepOutcome::Open(Outcome::Prepared(StatementDescription::of(&statement).to_proto())),
             Err(error) => self.failed(None, &error),
         }
     }
 
     /// COMMIT of an aborted transaction rolls back and says that all is well: it is not even asked for.
-    async fn commit(&mut self) -> Step {
-        if self.status == Status::Aborted {
+    async fn commit(&mut self) -> StepOutcome {
+        if self.status == BlockStatus::Aborted {
             let error = proto::DatabaseError {
                 severity: "ERROR".into(),
                 code: SqlState::IN_FAILED_SQL_TRANSACTION.code().into(),
                 message: "current transaction is aborted".into(),
                 ..proto::DatabaseError::default()
             };
-            return Step::Over(rejection(None, error));
+            return StepOutcome::Over(rejection(None, error));
         }
         let connection = self.connection();
         let Ok(probe) = PositionProbe::prepare(connection).await else {
             self.in_doubt = true;
-            return Step::Over(ended(Cause::DatabaseLost, "the database was lost before the commit"));
+            return StepOutcome::Over(ended(Cause::DatabaseLost, "the database was lost before the commit"));
         };
         // As in a transaction of several statements: see `executor/transaction.rs`.
         let (commit, position) = join(connection.batch_execute("COMMIT"), probe.position()).await;
-        self.status = Status::Over;
+        self.status = BlockStatus::Over;
         match commit {
-            Ok(()) => Step::Committed(position),
+            Ok(()) => StepOutcome::Committed(position),
             Err(error) => match error.as_db_error() {
                 Some(refused) if !is_fatal(refused) => {
-                    Step::Over(rejection(None, crate::DatabaseError::from(refused).into()))
+                    StepOutcome::Over(rejection(None, crate::DatabaseError::from(refused).into()))
                 }
                 // A server that is being shut down can report it after the commit.
                 _ => {
                     self.in_doubt = true;
                     let message = format!("the connection to the database was lost during the commit: {error}");
-                    Step::Over(Outcome::CommitUnknown(proto::CommitUnknown { message }))
+                    StepOutcome::Over(Outcome::CommitUnknown(proto::CommitUnknown { message }))
                 }
             },
         }
     }
 
-    fn failed(&mut self, statement: Option<u32>, error: &tokio_postgres::Error) -> Step {
+    fn failed(&mut self, statement: Option<u32>, error: &tokio_postgres::Error) -> StepOutcome {
         match error.as_db_error() {
             Some(refused) if !is_fatal(refused) => {
-                self.status = Status::Aborted;
-                Step::Open(rejection(statement, crate::DatabaseError::from(refused).into()))
+                self.status = BlockStatus::Aborted;
+                StepOutcome::Open(rejection(statement, crate::DatabaseError::from(refused).into()))
             }
             _ => {
                 self.in_doubt = true;
                 let message = format!("the connection to the database was lost: {error}");
-                Step::Over(ended(Cause::DatabaseLost, message))
+                StepOutcome::Over(ended(Cause::DatabaseLost, message))
             }
         }
     }
@@ -344,7 +344,7 @@ impl Drop for Pinned {
     }
 }
 
-impl Step {
+impl StepOutcome {
     /// The same after the database was asked to cancel: the next statement might be hit in place of this one.
     pub(super) fn by_cancellation(self) -> Self {
         match self {
@@ -378,12 +378,14 @@ fn rejection(statement: Option<u32>, error: proto::DatabaseError) -> Outcome {
 }
 
 /// Nothing was executed; only what is stale can be mended.
-fn unfit(failure: Failure) -> Step {
+fn unfit(failure: Failure) -> StepOutcome {
     match failure {
         Failure::NotExecuted(homing_rpc::Reason::StaleStatement, message) => {
-            Step::Open(Outcome::Stale(proto::StaleTypes { message }))
+            StepOutcome::Open(Outcome::Stale(proto::StaleTypes { message }))
         }
-        Failure::NotExecuted(_, message) | Failure::Unknown(message) => Step::Over(ended(Cause::BadRequest, message)),
+        Failure::NotExecuted(_, message) | Failure::Unknown(message) => {
+            StepOutcome::Over(ended(Cause::BadRequest, message))
+        }
     }
 }
 

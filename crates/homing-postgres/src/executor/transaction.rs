@@ -26,7 +26,7 @@ use crate::statement::values::{Encoded, Raw};
 
 /// A transaction on one connection.
 #[derive(Debug)]
-pub(crate) struct Transaction<'a> {
+pub(crate) struct RequestRun<'a> {
     connection: &'a Connection,
     rows_bytes_left: usize,
     rows_dropped: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Transaction<'a> {
 
 /// How a transaction ended.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) enum RunOutcome {
     Committed {
         results: proto::StatementResults,
         position: Probed,
@@ -60,7 +60,7 @@ pub(crate) enum Ended {
     LeftOpen,
 }
 
-impl<'a> Transaction<'a> {
+impl<'a> RequestRun<'a> {
     pub(crate) fn new(connection: &'a Connection, max_rows_bytes: usize) -> Self {
         let first_rows = FirstRows::wanted_by(&[]);
         Self { connection, rows_bytes_left: max_rows_bytes, rows_dropped: false, first_rows }
@@ -72,7 +72,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Runs the statements in what was entered for them.
-    pub(super) async fn run(mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<Ended, Failure> {
+    pub(super) async fn run(mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<RunOutcome, Failure> {
         match (statements, within) {
             // One that may have to be rolled back must not commit by itself.
             ([statement], Within::Connection) if statement.expected_rows().is_none() => self.single(statement).await,
@@ -90,7 +90,7 @@ impl<'a> Transaction<'a> {
         statement: &Prepared<'_>,
         block: Block<'_>,
         write_probe: Option<WriteProbe<'_>>,
-    ) -> Result<Ended, Failure> {
+    ) -> Result<RunOutcome, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
         let written = async {
             match &write_probe {
@@ -109,18 +109,18 @@ impl<'a> Transaction<'a> {
     /// A statement by itself is a transaction. The position is asked for on the same connection without waiting in
     /// between: its answer comes after the commit, because each of the two messages ends with a Sync of its own, and
     /// costs no further round trip.
-    async fn single(&mut self, statement: &Prepared<'_>) -> Result<Ended, Failure> {
+    async fn single(&mut self, statement: &Prepared<'_>) -> Result<RunOutcome, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
         // Polled in this order for the first time, which is when the driver sends them.
         let (result, position) = join(self.statement(0, statement), probe.position()).await;
         match result {
-            Ok(_) if self.is_left_open(statement).await => Ok(Ended::LeftOpen),
+            Ok(_) if self.is_left_open(statement).await => Ok(RunOutcome::LeftOpen),
             Ok(result) => Ok(self.committed(vec![result], position, Written::Perhaps)),
             Err(stop) => stop.ended(0, Commit::MayHaveHappened),
         }
     }
 
-    async fn several(&mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<Ended, Failure> {
+    async fn several(&mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<RunOutcome, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
         let connection = self.connection;
         let begun = match within {
@@ -153,14 +153,14 @@ impl<'a> Transaction<'a> {
         &mut self,
         index: u32,
         statement: &Prepared<'_>,
-    ) -> Result<proto::StatementResult, Stop> {
+    ) -> Result<proto::StatementResult, StatementFailure> {
         match statement {
             Prepared::Simple(script) => {
                 self.connection.batch_execute(script).await?;
                 Ok(proto::StatementResult::default())
             }
             Prepared::Extended { statement, parameters, references, expected_rows } => {
-                let parameters = self.first_rows.fill(parameters, references).map_err(Stop::Unmet)?;
+                let parameters = self.first_rows.fill(parameters, references).map_err(StatementFailure::Unmet)?;
                 let parameters: Vec<_> = parameters.into_iter().map(Encoded).collect();
                 let mut stream = pin!(self.connection.query_raw(statement, parameters).await?);
                 let mut rows = Vec::new();
@@ -170,7 +170,9 @@ impl<'a> Transaction<'a> {
                 }
                 let found = stream.rows_affected().unwrap_or(0);
                 match *expected_rows {
-                    Some(expected) if expected != found => Err(Stop::Unmet(Unmet::Rows { expected, found })),
+                    Some(expected) if expected != found => {
+                        Err(StatementFailure::Unmet(Unmet::Rows { expected, found }))
+                    }
                     _ => Ok(proto::StatementResult { rows_affected: found, rows }),
                 }
             }
@@ -217,16 +219,16 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn committed(&self, mut results: Vec<proto::StatementResult>, position: Probed, written: Written) -> Ended {
+    fn committed(&self, mut results: Vec<proto::StatementResult>, position: Probed, written: Written) -> RunOutcome {
         if self.rows_dropped {
             results.iter_mut().for_each(|result| result.rows.clear());
         }
         let results = proto::StatementResults { results, rows_dropped: self.rows_dropped };
-        Ended::Committed { results, position, written }
+        RunOutcome::Committed { results, position, written }
     }
 }
 
-impl Ended {
+impl RunOutcome {
     /// The same after the database was asked to cancel: a statement that PostgreSQL cancelled ran out of time.
     pub(crate) fn by_cancellation(self) -> Self {
         match self {
@@ -260,23 +262,23 @@ impl Ended {
 
 /// Why a statement is the last one of its transaction.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum StatementFailure {
     Failed(tokio_postgres::Error),
 
     /// It did not do what the request says it has to.
     Unmet(Unmet),
 }
 
-impl Stop {
-    fn ended(self, statement: u32, commit: Commit) -> Result<Ended, Failure> {
+impl StatementFailure {
+    fn ended(self, statement: u32, commit: Commit) -> Result<RunOutcome, Failure> {
         match self {
             Self::Failed(error) => rejected(Some(statement), &error, commit),
-            Self::Unmet(unmet) => Ok(Ended::Unmet { statement, unmet }),
+            Self::Unmet(unmet) => Ok(RunOutcome::Unmet { statement, unmet }),
         }
     }
 }
 
-impl From<tokio_postgres::Error> for Stop {
+impl From<tokio_postgres::Error> for StatementFailure {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Failed(error)
     }
@@ -289,14 +291,14 @@ enum Commit {
     MayHaveHappened,
 }
 
-fn rejected(statement: Option<u32>, error: &tokio_postgres::Error, commit: Commit) -> Result<Ended, Failure> {
+fn rejected(statement: Option<u32>, error: &tokio_postgres::Error, commit: Commit) -> Result<RunOutcome, Failure> {
     match (error.as_db_error(), commit) {
         // A server that is being shut down can report it after the commit, while it waits for a synchronous replica.
         (Some(error), Commit::MayHaveHappened) if is_fatal(error) => Err(Failure::Unknown(format!(
             "the database ended the connection during the transaction: {}",
             error.message()
         ))),
-        (Some(error), _) => Ok(Ended::Rejected { statement, error: Box::new(error.into()) }),
+        (Some(error), _) => Ok(RunOutcome::Rejected { statement, error: Box::new(error.into()) }),
         (None, Commit::WasNotSent) => {
             Err(Failure::unavailable(format!("the connection to the database was lost before the commit: {error}")))
         }

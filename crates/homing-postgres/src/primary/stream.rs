@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug_span};
 
-use super::{Home, failed, place_there};
+use super::{Primary, failed, peer_place};
 use crate::call::report::AnsweredBy;
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ pub(crate) struct Opening {
 
 /// An open transaction: requests go there, and each has one response. Dropped, the transaction is rolled back.
 #[derive(Debug)]
-pub(crate) struct Conversation {
+pub(crate) struct TransactionStream {
     requests: mpsc::Sender<proto::TransactRequest>,
     responses: Incoming,
     /// Who runs it, for messages.
@@ -50,7 +50,7 @@ enum Incoming {
 
 /// Why no response came.
 #[derive(Debug)]
-pub(crate) enum Silence {
+pub(crate) enum ReceiveError {
     /// The stream has ended.
     Lost(String),
 
@@ -58,27 +58,27 @@ pub(crate) enum Silence {
     TimedOut,
 }
 
-impl Home {
+impl Primary {
     /// Begins an interactive transaction on the primary, and sends its first request. The response to that is still to
     /// be received.
     ///
     /// # Errors
     ///
     /// Not sent: nothing can have been committed.
-    pub(crate) async fn transact(&self, opening: Opening) -> Result<Conversation> {
-        if let Some(database) = self.here() {
-            match self.transact_here(&database, opening.clone(), Site::Primary).await {
+    pub(crate) async fn transact(&self, opening: Opening) -> Result<TransactionStream> {
+        if let Some(database) = self.local_primary() {
+            match self.transact_locally(&database, opening.clone(), Site::Primary).await {
                 Err(error) if error.is_not_primary() => {}
                 outcome => return outcome,
             }
         }
         let step_deadline = opening.step_deadline;
-        match self.transact_there(opening.clone()).instrument(debug_span!("forward")).await {
+        match self.transact_forwarded(opening.clone()).instrument(debug_span!("forward")).await {
             Err(error) if error.is_outcome_unknown() => Err(Error::not_sent(format!(
                 "{error}: it was to begin a transaction, which was not committed and is rolled back"
             ))),
             Err(error) if error.is_not_sent() && !error.is_misuse() => match self.promoted(step_deadline).await {
-                Some(member) => self.transact_here(member.database(), opening, Site::Primary).await,
+                Some(member) => self.transact_locally(member.database(), opening, Site::Primary).await,
                 None => Err(error),
             },
             outcome => outcome,
@@ -86,14 +86,14 @@ impl Home {
     }
 
     /// The same on the database here.
-    pub(crate) async fn transact_here(
+    pub(crate) async fn transact_locally(
         &self,
         database: &Database,
         opening: Opening,
         site: Site,
-    ) -> Result<Conversation> {
+    ) -> Result<TransactionStream> {
         let place = match site {
-            Site::Primary => self.place_here(database),
+            Site::Primary => self.local_place(database),
             Site::Any => format!("the database here, at {},", database.pool().address()),
         };
         let (requests, mut receiver) = mpsc::channel(REQUESTS);
@@ -102,10 +102,10 @@ impl Home {
         let receiver = stream::poll_fn(move |context| receiver.poll_recv(context).map(|request| request.map(Ok)));
         let responses = database.executor().transact(first, receiver, opening.deadline, site).await;
         let responses = Incoming::Here(responses.map_err(|failure| failed(failure, &place))?);
-        Ok(Conversation { requests, responses, place, answered_by: AnsweredBy::Here, attempts: 0, channel: None })
+        Ok(TransactionStream { requests, responses, place, answered_by: AnsweredBy::Here, attempts: 0, channel: None })
     }
 
-    async fn transact_there(&self, opening: Opening) -> Result<Conversation> {
+    async fn transact_forwarded(&self, opening: Opening) -> Result<TransactionStream> {
         let Opening { request, step_deadline, deadline } = opening;
         self.rpc.check_size(&request)?;
         let max_bytes = self.rpc.max_message_bytes();
@@ -131,10 +131,10 @@ impl Home {
         let Dispatched { response, peer, attempts, .. } =
             self.rpc.dispatch(self.rpc.topology().primary_region(), dispatch, send).await?;
         let (requests, responses, channel) = response;
-        Ok(Conversation {
+        Ok(TransactionStream {
             requests,
             responses: Incoming::There(Box::new(responses)),
-            place: place_there(&peer),
+            place: peer_place(&peer),
             answered_by: AnsweredBy::Peer(peer),
             attempts,
             channel: Some(channel),
@@ -142,7 +142,7 @@ impl Home {
     }
 }
 
-impl Conversation {
+impl TransactionStream {
     /// Sends a request that has to be answered by the deadline. Whether it left; if not, the stream has ended, and
     /// [`receive`](Self::receive) may say why.
     pub(crate) fn send(&self, mut request: proto::TransactRequest, deadline: Instant) -> bool {
@@ -159,7 +159,7 @@ impl Conversation {
     /// # Cancel safety
     ///
     /// Cancel safe: no response is lost.
-    pub(crate) async fn receive(&mut self, deadline: Instant) -> Result<proto::TransactResponse, Silence> {
+    pub(crate) async fn receive(&mut self, deadline: Instant) -> Result<proto::TransactResponse, ReceiveError> {
         let received = match &mut self.responses {
             Incoming::Here(responses) => {
                 let deadline = deadline + CANCELLATION;
@@ -169,9 +169,9 @@ impl Conversation {
         };
         match received {
             Ok(Ok(Some(response))) => Ok(response),
-            Ok(Ok(None)) => Err(Silence::Lost("the stream has ended".into())),
-            Ok(Err(status)) => Err(Silence::Lost(status.message().into())),
-            Err(_) => Err(Silence::TimedOut),
+            Ok(Ok(None)) => Err(ReceiveError::Lost("the stream has ended".into())),
+            Ok(Err(status)) => Err(ReceiveError::Lost(status.message().into())),
+            Err(_) => Err(ReceiveError::TimedOut),
         }
     }
 

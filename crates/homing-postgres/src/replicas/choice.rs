@@ -30,7 +30,7 @@ pub enum Choose {
 /// What a choice goes by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    pub(super) kind: Kind,
+    pub(super) kind: MemberKind,
     pub(super) health: Health,
     pub(super) round_trip: Option<Duration>,
     pub(super) lag: Option<Duration>,
@@ -39,7 +39,7 @@ pub(super) struct Candidate {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MemberKind {
     /// The primary that this node has been given as its own.
     OwnPrimary,
 
@@ -51,7 +51,7 @@ pub(super) enum Kind {
 
 /// What somebody wants of a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Preference {
     /// One of those that are up and not too far behind.
     Usable(Choose),
 
@@ -63,13 +63,13 @@ pub(super) enum Wish {
 }
 
 /// The index of the candidate to use. Pure.
-pub(super) fn choose(candidates: &[Candidate], wish: Wish, rng: &mut impl Rng) -> Option<usize> {
+pub(super) fn choose(candidates: &[Candidate], wish: Preference, rng: &mut impl Rng) -> Option<usize> {
     let (choose, is_enough): (_, fn(Health) -> bool) = match wish {
-        Wish::Usable(choose) | Wish::Reached(choose) => (choose, |health| health == Health::Up),
-        Wish::ByHand(choose) => (choose, |health| health != Health::Down),
+        Preference::Usable(choose) | Preference::Reached(choose) => (choose, |health| health == Health::Up),
+        Preference::ByHand(choose) => (choose, |health| health != Health::Down),
     };
     let usable = || candidates.iter().enumerate().filter(|(_, candidate)| is_enough(candidate.health));
-    let own = usable().find(|(_, candidate)| candidate.kind == Kind::OwnPrimary);
+    let own = usable().find(|(_, candidate)| candidate.kind == MemberKind::OwnPrimary);
     if let Some((index, _)) = own
         && choose == Choose::Nearest
     {
@@ -78,13 +78,13 @@ pub(super) fn choose(candidates: &[Candidate], wish: Wish, rng: &mut impl Rng) -
     // Next to the primary of its own, another primary is the same server by another name, or one that should not be.
     let others = |candidate: &Candidate| match choose {
         Choose::Nearest => true,
-        Choose::Random | Choose::LeastLag => candidate.kind == Kind::Replica,
+        Choose::Random | Choose::LeastLag => candidate.kind == MemberKind::Replica,
     };
     let mut chosen: Vec<_> = usable().filter(|(_, candidate)| others(candidate)).collect();
     if chosen.is_empty() {
         return own.or_else(|| usable().next()).map(|(index, _)| index);
     }
-    prefer_reached(&mut chosen, choose, matches!(wish, Wish::Reached(_)));
+    prefer_reached(&mut chosen, choose, matches!(wish, Preference::Reached(_)));
     match choose {
         Choose::Nearest => keep_nearest(&mut chosen),
         Choose::Random => {}
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     const UP: Candidate = Candidate {
-        kind: Kind::Replica,
+        kind: MemberKind::Replica,
         health: Health::Up,
         round_trip: None,
         lag: Some(Duration::ZERO),
@@ -163,13 +163,13 @@ mod tests {
         Candidate { health, ..candidate }
     }
 
-    fn kind(kind: Kind, candidate: Candidate) -> Candidate {
+    fn kind(kind: MemberKind, candidate: Candidate) -> Candidate {
         Candidate { kind, ..candidate }
     }
 
     /// All that are chosen, given time.
     #[track_caller]
-    fn check(candidates: &[Candidate], wish: Wish, expected: &[usize]) {
+    fn check(candidates: &[Candidate], wish: Preference, expected: &[usize]) {
         let mut rng = SmallRng::seed_from_u64(7);
         let mut chosen: Vec<_> = (0..200).filter_map(|_| choose(candidates, wish, &mut rng)).collect();
         chosen.sort_unstable();
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_nearest_is_the_one_with_the_shortest_round_trip() {
-        let nearest = Wish::Usable(Choose::Nearest);
+        let nearest = Preference::Usable(Choose::Nearest);
         check(&[], nearest, &[]);
         check(&[UP], nearest, &[0]);
         check(&[at(90), at(1), at(200)], nearest, &[1]);
@@ -192,55 +192,55 @@ mod tests {
     #[test]
     fn random_is_any_replica_and_least_lag_the_one_that_is_behind_the_least() {
         let farther = [at(90), behind(5, at(1)), at(200)];
-        check(&farther, Wish::Usable(Choose::Random), &[0, 1, 2]);
-        check(&farther, Wish::Usable(Choose::LeastLag), &[0, 2]);
+        check(&farther, Preference::Usable(Choose::Random), &[0, 1, 2]);
+        check(&farther, Preference::Usable(Choose::LeastLag), &[0, 2]);
         let unknown = Candidate { lag: None, ..UP };
-        check(&[unknown, behind(900, UP)], Wish::Usable(Choose::LeastLag), &[1]);
-        check(&[unknown], Wish::Usable(Choose::LeastLag), &[0]);
+        check(&[unknown, behind(900, UP)], Preference::Usable(Choose::LeastLag), &[1]);
+        check(&[unknown], Preference::Usable(Choose::LeastLag), &[0]);
     }
 
     #[test]
     fn who_is_down_or_too_far_behind_is_left_out() {
         for choose in [Choose::Nearest, Choose::Random, Choose::LeastLag] {
             let candidates = [is(Health::Down, at(1)), is(Health::TooFarBehind, at(2)), at(90)];
-            check(&candidates, Wish::Usable(choose), &[2]);
-            check(&candidates[..2], Wish::Usable(choose), &[]);
-            check(&candidates[..2], Wish::ByHand(choose), &[1]);
-            check(&candidates[..1], Wish::ByHand(choose), &[]);
+            check(&candidates, Preference::Usable(choose), &[2]);
+            check(&candidates[..2], Preference::Usable(choose), &[]);
+            check(&candidates[..2], Preference::ByHand(choose), &[1]);
+            check(&candidates[..1], Preference::ByHand(choose), &[]);
         }
     }
 
     #[test]
     fn who_has_reached_the_position_comes_first() {
         let candidates = [at(1), reached(at(9)), reached(at(90))];
-        check(&candidates, Wish::Usable(Choose::Nearest), &[1]);
-        check(&candidates, Wish::Usable(Choose::Random), &[1, 2]);
-        check(&candidates, Wish::Usable(Choose::LeastLag), &[1, 2]);
+        check(&candidates, Preference::Usable(Choose::Nearest), &[1]);
+        check(&candidates, Preference::Usable(Choose::Random), &[1, 2]);
+        check(&candidates, Preference::Usable(Choose::LeastLag), &[1, 2]);
     }
 
     #[test]
     fn a_short_wait_for_the_nearest_is_better_than_a_long_way() {
         let candidates = [at(1), reached(at(90))];
-        check(&candidates, Wish::Usable(Choose::Nearest), &[0]);
-        check(&candidates, Wish::Reached(Choose::Nearest), &[1]);
-        check(&[at(1), at(90)], Wish::Reached(Choose::Nearest), &[0]);
+        check(&candidates, Preference::Usable(Choose::Nearest), &[0]);
+        check(&candidates, Preference::Reached(Choose::Nearest), &[1]);
+        check(&[at(1), at(90)], Preference::Reached(Choose::Nearest), &[0]);
     }
 
     #[test]
     fn the_primary_of_its_own_comes_first_unless_reads_are_to_be_spread() {
-        let candidates = [kind(Kind::OwnPrimary, UP), at(1), kind(Kind::Primary, at(1))];
-        check(&candidates, Wish::Usable(Choose::Nearest), &[0]);
-        check(&candidates, Wish::Usable(Choose::Random), &[1]);
-        check(&candidates, Wish::Usable(Choose::LeastLag), &[1]);
-        let without = [kind(Kind::OwnPrimary, UP), is(Health::Down, at(1))];
-        check(&without, Wish::Usable(Choose::Random), &[0]);
+        let candidates = [kind(MemberKind::OwnPrimary, UP), at(1), kind(MemberKind::Primary, at(1))];
+        check(&candidates, Preference::Usable(Choose::Nearest), &[0]);
+        check(&candidates, Preference::Usable(Choose::Random), &[1]);
+        check(&candidates, Preference::Usable(Choose::LeastLag), &[1]);
+        let without = [kind(MemberKind::OwnPrimary, UP), is(Health::Down, at(1))];
+        check(&without, Preference::Usable(Choose::Random), &[0]);
     }
 
     #[test]
     fn a_promoted_replica_is_read_from_by_distance_and_spread_to_last() {
-        let candidates = [kind(Kind::Primary, at(90)), at(1)];
-        check(&candidates, Wish::Usable(Choose::Nearest), &[1]);
-        check(&candidates, Wish::Usable(Choose::Random), &[1]);
-        check(&candidates[..1], Wish::Usable(Choose::Random), &[0]);
+        let candidates = [kind(MemberKind::Primary, at(90)), at(1)];
+        check(&candidates, Preference::Usable(Choose::Nearest), &[1]);
+        check(&candidates, Preference::Usable(Choose::Random), &[1]);
+        check(&candidates[..1], Preference::Usable(Choose::Random), &[0]);
     }
 }

@@ -1,4 +1,4 @@
-//! [`Entry`], one connection string of a set and when its names are to be resolved.
+//! [`ListEntry`], one connection string of a set and when its names are to be resolved.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::error::function::with_causes;
 use crate::position::role::Role;
 
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct ListEntry {
     pub(super) number: u64,
     pub(super) name: Arc<str>,
     /// `None` for the primary next to this node.
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     complained: bool,
 }
 
-impl Entry {
+impl ListEntry {
     /// The primary, which is connected to already.
     pub(super) fn primary(number: u64, config: Config, now: Instant) -> Self {
         let mut entry = Self::new(number, PRIMARY.into(), None, config, now);

@@ -41,7 +41,7 @@ pub(super) struct Behind {
 impl Newest {
     /// For limits of about this time.
     pub(super) fn new(limit: Duration) -> Self {
-        let spacing = (limit / MARKS_WITHIN_THE_LIMIT).clamp(SHORTEST_SPACING, LONGEST_SPACING);
+        let spacing = (limit / MARKS_WITHIN_THE_LIMIT).clamp(SHORTEST_SPACING, MAX_SPACING);
         Self { position: None, marks: VecDeque::new(), spacing }
     }
 
@@ -58,7 +58,7 @@ impl Newest {
         }
         self.position = Some(position);
         if self.marks.back().is_none_or(|last| now.saturating_duration_since(last.at) >= self.spacing) {
-            if self.marks.len() == MOST_MARKS {
+            if self.marks.len() == MAX_MARKS {
                 self.marks.pop_front();
             }
             self.marks.push_back(Mark { at: now, lsn: position.lsn });
@@ -110,10 +110,10 @@ impl Newest {
 const MARKS_WITHIN_THE_LIMIT: u32 = 32;
 
 /// Twice as many as are within the limit: who is that far behind is left out in any case.
-const MOST_MARKS: usize = 64;
+const MAX_MARKS: usize = 64;
 
 const SHORTEST_SPACING: Duration = Duration::from_millis(10);
-const LONGEST_SPACING: Duration = Duration::from_secs(60);
+const MAX_SPACING: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -130,12 +130,12 @@ mod tests {
         ServerState { lag: age.map(Duration::from_secs), ..state }
     }
 
-    struct Known {
+    struct KnownLag {
         newest: Newest,
         start: Instant,
     }
 
-    impl Known {
+    impl KnownLag {
         fn new(heard: &[(u64, u64)]) -> Self {
             let start = Instant::now();
             let mut newest = Newest::new(LIMIT);
@@ -155,17 +155,17 @@ mod tests {
 
     #[test]
     fn nobody_can_tell_before_anything_was_heard() {
-        Known::new(&[]).check(replica(100, Some(90)), None, 100, (None, None));
+        KnownLag::new(&[]).check(replica(100, Some(90)), None, 100, (None, None));
     }
 
     #[test]
     fn who_has_all_that_is_known_is_not_behind_however_old_its_last_commit() {
-        Known::new(&[(0, 100)]).check(replica(100, Some(3600)), None, 3600, (Some(0), Some(0)));
+        KnownLag::new(&[(0, 100)]).check(replica(100, Some(3600)), None, 3600, (Some(0), Some(0)));
     }
 
     #[test]
     fn lag_is_the_age_of_the_first_thing_that_is_missing() {
-        let known = Known::new(&[(0, 100), (10, 200), (20, 300)]);
+        let known = KnownLag::new(&[(0, 100), (10, 200), (20, 300)]);
         known.check(replica(100, None), None, 25, (Some(15), Some(200)));
         known.check(replica(150, None), None, 25, (Some(15), Some(150)));
         known.check(replica(200, None), None, 25, (Some(5), Some(100)));
@@ -173,24 +173,24 @@ mod tests {
 
     #[test]
     fn what_was_missed_before_anything_was_heard_shows_in_the_age_of_the_last_commit() {
-        Known::new(&[(0, 200)]).check(replica(100, Some(90)), None, 1, (Some(90), Some(100)));
+        KnownLag::new(&[(0, 200)]).check(replica(100, Some(90)), None, 1, (Some(90), Some(100)));
     }
 
     #[test]
     fn the_first_commit_after_a_quiet_hour_is_no_lag_of_an_hour() {
-        let known = Known::new(&[(0, 100), (3600, 200)]);
+        let known = KnownLag::new(&[(0, 100), (3600, 200)]);
         known.check(replica(100, Some(3600)), Some(3599), 3600, (Some(1), Some(100)));
     }
 
     #[test]
     fn a_primary_is_never_behind() {
         let primary = ServerState::new(Role::Primary, position(1, 50));
-        Known::new(&[(0, 100)]).check(primary, None, 9, (Some(0), Some(0)));
+        KnownLag::new(&[(0, 100)]).check(primary, None, 9, (Some(0), Some(0)));
     }
 
     #[test]
     fn who_is_on_the_timeline_before_is_behind_since_the_switch_by_an_unknown_number() {
-        let mut known = Known::new(&[(0, 100), (10, 500)]);
+        let mut known = KnownLag::new(&[(0, 100), (10, 500)]);
         known.newest.hear(position(2, 300), known.start + Duration::from_secs(20));
         known.newest.hear(position(1, 900), known.start + Duration::from_secs(21));
         known.check(replica(500, None), None, 25, (Some(5), None));
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_a_replica_has_received_is_known_to_exist() {
-        let mut known = Known::new(&[(0, 100)]);
+        let mut known = KnownLag::new(&[(0, 100)]);
         let state = ServerState { received: Some(300.into()), ..replica(100, Some(40)) };
         known.newest.hear_of(&state, known.start);
         known.check(state, None, 1, (Some(40), Some(200)));
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn another_cluster_says_nothing() {
-        let mut known = Known::new(&[(0, 100)]);
+        let mut known = KnownLag::new(&[(0, 100)]);
         let other = Position { system_identifier: 8.into(), ..position(1, 9) };
         known.newest.hear(other, known.start);
         known.check(replica(50, Some(90)), None, 100, (None, None));
@@ -218,8 +218,8 @@ mod tests {
     #[test]
     fn marks_are_bounded_and_reach_as_far_as_the_limit() {
         let heard: Vec<_> = (0..100_000).map(|step| (step / 100, step + 1)).collect();
-        let known = Known::new(&heard);
-        assert!(known.newest.marks.len() <= MOST_MARKS);
+        let known = KnownLag::new(&heard);
+        assert!(known.newest.marks.len() <= MAX_MARKS);
         let now = 1000;
         let behind = known.newest.behind(&replica(1, None), None, known.start + Duration::from_secs(now));
         assert!(behind.time.unwrap() > LIMIT, "{behind:?}");

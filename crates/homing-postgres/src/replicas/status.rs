@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use homing_rpc::Region;
 
-use super::choice::{Candidate, Kind};
+use super::choice::{Candidate, MemberKind};
 use crate::database::Database;
 use crate::position::Position;
 use crate::position::role::Role;
@@ -121,11 +121,11 @@ impl Member {
     pub(crate) fn is_known_to_have_reached(&self, position: Position) -> bool {
         let state = self.database.tracker().state();
         let state = *state.borrow();
-        self.is_home() || state.is_some_and(|state| state.compare(position) == Verdict::Reached)
+        self.is_local_primary() || state.is_some_and(|state| state.compare(position) == Verdict::Reached)
     }
 
     /// Whether it is the primary that this node writes to, so that whatever a session has seen is there.
-    pub(crate) fn is_home(&self) -> bool {
+    pub(crate) fn is_local_primary(&self) -> bool {
         self.origin != Origin::Elsewhere && self.is_primary()
     }
 
@@ -135,9 +135,9 @@ impl Member {
 
     pub(super) fn candidate(&self, position: Option<Position>) -> Candidate {
         let kind = match (self.origin, self.is_primary()) {
-            (Origin::OwnPrimary, true) => Kind::OwnPrimary,
-            (_, true) => Kind::Primary,
-            (_, false) => Kind::Replica,
+            (Origin::OwnPrimary, true) => MemberKind::OwnPrimary,
+            (_, true) => MemberKind::Primary,
+            (_, false) => MemberKind::Replica,
         };
         Candidate {
             kind,

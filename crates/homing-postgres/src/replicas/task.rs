@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{self, Instant};
 use tracing::{info, warn};
 
-use super::entry::Entry;
+use super::entry::ListEntry;
 use super::lag::Newest;
 use super::resolve::{Resolved, Resolver};
 use super::status::{Health, Origin};
@@ -47,7 +47,7 @@ enum Done {
     Moved(u64, Result<Database>),
 }
 
-pub(super) struct Task {
+pub(super) struct ReplicaTask {
     pub(super) list: watch::Receiver<Vec<Replica>>,
     pub(super) is_list_open: bool,
     pub(super) settings: ReplicaSettings,
@@ -57,7 +57,7 @@ pub(super) struct Task {
     pub(super) usage: Arc<Usage>,
     pub(super) newest: Arc<Mutex<Newest>>,
     /// In the order of the list; the primary next to this node first.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<ListEntry>,
     pub(super) servers: Vec<Watched>,
     pub(super) rng: SmallRng,
     pub(super) numbers: u64,
@@ -67,7 +67,7 @@ pub(super) struct Task {
 }
 
 /// What a task begins with.
-pub(super) struct Parts {
+pub(super) struct TaskParts {
     pub(super) list: watch::Receiver<Vec<Replica>>,
     pub(super) settings: ReplicaSettings,
     pub(super) resolver: Resolver,
@@ -78,8 +78,8 @@ pub(super) struct Parts {
     pub(super) ready: oneshot::Sender<()>,
 }
 
-impl Task {
-    pub(super) fn new(parts: Parts, primary: Option<Database>) -> Self {
+impl ReplicaTask {
+    pub(super) fn new(parts: TaskParts, primary: Option<Database>) -> Self {
         let mut task = Self {
             list: parts.list,
             is_list_open: true,
@@ -104,10 +104,10 @@ impl Task {
     }
 
     pub(super) async fn run(mut self) {
-        let _last_words = LastWords;
+        let _last_words = EndedOnDrop;
         loop {
             let look_at = self.next_look();
-            let resolve_at = self.entries.iter().filter_map(Entry::next_resolution).min();
+            let resolve_at = self.entries.iter().filter_map(ListEntry::next_resolution).min();
             tokio::select! {
                 message = self.messages.recv() => match message {
                     Some(message) => self.on_message(&message),
@@ -153,7 +153,7 @@ impl Task {
         let key = database.pool().address().key();
         let mut server = Watched::new(id, entry, key, database.clone(), Origin::OwnPrimary, now);
         server.is_known = true;
-        self.entries.push(Entry::primary(entry, database.config().clone(), now));
+        self.entries.push(ListEntry::primary(entry, database.config().clone(), now));
         self.servers.push(server);
         self.publish();
     }
@@ -170,7 +170,7 @@ impl Task {
                 Some(index) => entries.push(known.swap_remove(index)),
                 None => {
                     let number = self.number();
-                    entries.push(Entry::replica(number, replica, &self.settings, now));
+                    entries.push(ListEntry::replica(number, replica, &self.settings, now));
                 }
             }
         }
@@ -404,9 +404,9 @@ fn report(server: &Watched, change: Change, error: Option<String>) {
 }
 
 /// What is known of the replicas stays as it was: reads go on, and nobody comes back or is left out any more.
-struct LastWords;
+struct EndedOnDrop;
 
-impl Drop for LastWords {
+impl Drop for EndedOnDrop {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!("the task of the replicas panicked: restart the node");

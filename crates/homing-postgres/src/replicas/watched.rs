@@ -150,7 +150,7 @@ impl Watched {
         self.caught_up_at = None;
         self.behind = Behind::default();
         let doubled = 2_u32.saturating_pow(self.failures - 1);
-        let longest = LONGEST_PROBE.max(settings.look_interval);
+        let longest = MAX_PROBE_INTERVAL.max(settings.look_interval);
         let pause = settings.look_interval.saturating_mul(doubled).min(longest);
         self.look_at = now + pause.mul_f64(rng.random_range(0.5..=1.0));
         self.turn(Health::Down)
@@ -189,7 +189,7 @@ fn smoothed(known: Option<Duration>, sample: Duration) -> Duration {
 }
 
 /// From one look at a server that does not answer to the next.
-const LONGEST_PROBE: Duration = Duration::from_secs(5);
+const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// As long as the tracker itself gives a new connection and a question.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);

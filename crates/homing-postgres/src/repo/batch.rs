@@ -16,13 +16,13 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug_span};
 
 use self::arguments::Argument;
-use self::plan::Statement;
+use self::plan::BatchStatement;
 use super::Repo;
 use super::call::Answered;
 use super::write::{Committed, Output, outputs, report};
 use crate::error::{Error, Result};
 use crate::primary::{Effect, Executed};
-use crate::statement::description::Shape;
+use crate::statement::description::StatementDescription;
 use crate::statement::{types, values};
 use crate::transaction::Handle;
 
@@ -52,10 +52,10 @@ impl Repo {
         }
         let run = async {
             let started = Instant::now();
-            let (executed, shapes) = self.execute_batch(batch, started).await?;
+            let (executed, descriptions) = self.execute_batch(batch, started).await?;
             let position = executed.position;
             let report = report("batch", started, &executed.trip, position);
-            let value = outputs(executed, &shapes).and_then(|outputs| batch.results(outputs));
+            let value = outputs(executed, &descriptions).and_then(|outputs| batch.results(outputs));
             Ok(self.settle(Committed { value, position, report }).await)
         };
         self.reported("batch", run).await
@@ -66,7 +66,7 @@ impl Repo {
         let Some(handle) = &self.transaction else { return Err(Error::misuse("the handle belongs to no transaction")) };
         let run = async {
             let started = Instant::now();
-            let (executed, shapes) = match self.execute_batch_within(handle, batch).await {
+            let (executed, descriptions) = match self.execute_batch_within(handle, batch).await {
                 Err(error) if error.is_stale() => {
                     self.describe_again_within(handle, batch.distinct()).await?;
                     self.execute_batch_within(handle, batch).await?
@@ -74,26 +74,34 @@ impl Repo {
                 outcome => outcome?,
             };
             let report = report("batch", started, &executed.trip, None);
-            Ok(Answered::new(outputs(executed, &shapes).and_then(|outputs| batch.results(outputs)), report))
+            Ok(Answered::new(outputs(executed, &descriptions).and_then(|outputs| batch.results(outputs)), report))
         };
         self.reported("batch", run).await
     }
 
-    async fn execute_batch_within(&self, handle: &Handle, batch: &Batch<'_>) -> Result<(Executed, Vec<Shape>)> {
-        let mut known: HashMap<&str, Shape> = HashMap::new();
-        let mut shapes = Vec::with_capacity(batch.statements.len());
-        for Statement { sql, step, .. } in &batch.statements {
+    async fn execute_batch_within(
+        &self,
+        handle: &Handle,
+        batch: &Batch<'_>,
+    ) -> Result<(Executed, Vec<StatementDescription>)> {
+        let mut known: HashMap<&str, StatementDescription> = HashMap::new();
+        let mut descriptions = Vec::with_capacity(batch.statements.len());
+        for BatchStatement { sql, step, .. } in &batch.statements {
             if !known.contains_key(&**sql) {
-                let shape = self.shape_within(handle, sql).await;
-                known.insert(sql, shape.map_err(|error| error.in_step(&batch.steps[*step].name))?);
+                let description = self.describe_within(handle, sql).await;
+                known.insert(sql, description.map_err(|error| error.in_step(&batch.steps[*step].name))?);
             }
-            shapes.push(known[&**sql].clone());
+            descriptions.push(known[&**sql].clone());
         }
-        let executed = self.run_encoded_within(handle, batch.encode(&shapes)?).await;
-        Ok((executed.map_err(|error| batch.name_step(error))?, shapes))
+        let executed = self.run_encoded_within(handle, batch.encode(&descriptions)?).await;
+        Ok((executed.map_err(|error| batch.name_step(error))?, descriptions))
     }
 
-    async fn execute_batch(&self, batch: &Batch<'_>, started: Instant) -> Result<(Executed, Vec<Shape>)> {
+    async fn execute_batch(
+        &self,
+        batch: &Batch<'_>,
+        started: Instant,
+    ) -> Result<(Executed, Vec<StatementDescription>)> {
         let deadline = started + self.options.call_timeout;
         match self.execute_batch_once(batch, started, deadline).await {
             Err(error) if error.is_stale() => {
@@ -111,9 +119,9 @@ impl Repo {
         batch: &Batch<'_>,
         started: Instant,
         deadline: Instant,
-    ) -> Result<(Executed, Vec<Shape>)> {
-        let shapes = self.describe_batch(batch, deadline).instrument(debug_span!("route")).await?;
-        let statements = batch.encode(&shapes)?;
+    ) -> Result<(Executed, Vec<StatementDescription>)> {
+        let descriptions = self.describe_batch(batch, deadline).instrument(debug_span!("route")).await?;
+        let statements = batch.encode(&descriptions)?;
         let bytes: usize = statements.iter().map(proto::Statement::encoded_len).sum();
         if bytes > self.rpc_client().max_message_bytes() {
             return Err(Error::misuse(format!(
@@ -122,29 +130,34 @@ impl Repo {
             )));
         }
         let described = started.elapsed();
-        let executed = self.home().execute(statements, Effect::Writes, deadline).await;
+        let executed = self.primary().execute(statements, Effect::Writes, deadline).await;
         let mut executed = executed.map_err(|error| batch.name_step(error))?;
         executed.trip.route += described;
-        Ok((executed, shapes))
+        Ok((executed, descriptions))
     }
 
-    /// The shapes of the statements. Equal statements are described once, several at a time: where the primary has to be
+    /// The descriptions of the statements. Equal statements are described once, several at a time: where the primary has to be
     /// asked, one after the other would take a round trip each.
-    async fn describe_batch(&self, batch: &Batch<'_>, deadline: Instant) -> Result<Vec<Shape>> {
+    async fn describe_batch(&self, batch: &Batch<'_>, deadline: Instant) -> Result<Vec<StatementDescription>> {
         let mut describing = HashMap::new();
-        for Statement { sql, step, .. } in &batch.statements {
+        for BatchStatement { sql, step, .. } in &batch.statements {
             let describe = || self.describe_for(Arc::clone(sql), Arc::clone(&batch.steps[*step].name), deadline);
             describing.entry(sql).or_insert_with(describe);
         }
         let describing: Vec<_> = describing.into_values().collect();
-        let shapes =
+        let descriptions =
             stream::iter(describing).buffer_unordered(DESCRIBED_AT_ONCE).try_collect::<HashMap<_, _>>().await?;
-        Ok(batch.statements.iter().map(|statement| shapes[&statement.sql].clone()).collect())
+        Ok(batch.statements.iter().map(|statement| descriptions[&statement.sql].clone()).collect())
     }
 
-    async fn describe_for(&self, sql: Arc<str>, step: Arc<str>, deadline: Instant) -> Result<(Arc<str>, Shape)> {
-        let shape = self.describe(&sql, deadline).await;
-        Ok((sql, shape.map_err(|error| error.in_step(&step))?))
+    async fn describe_for(
+        &self,
+        sql: Arc<str>,
+        step: Arc<str>,
+        deadline: Instant,
+    ) -> Result<(Arc<str>, StatementDescription)> {
+        let description = self.describe(&sql, deadline).await;
+        Ok((sql, description.map_err(|error| error.in_step(&step))?))
     }
 }
 
@@ -155,22 +168,27 @@ impl Batch<'_> {
         distinct.into_iter()
     }
 
-    fn encode(&self, shapes: &[Shape]) -> Result<Vec<proto::Statement>> {
-        let statements = self.statements.iter().zip(shapes);
+    fn encode(&self, descriptions: &[StatementDescription]) -> Result<Vec<proto::Statement>> {
+        let statements = self.statements.iter().zip(descriptions);
         statements
-            .map(|(statement, shape)| {
-                let encoded = self.encode_statement(statement, shape, shapes);
+            .map(|(statement, description)| {
+                let encoded = self.encode_statement(statement, description, descriptions);
                 encoded.map_err(|error| error.in_step(&self.steps[statement.step].name))
             })
             .collect()
     }
 
-    fn encode_statement(&self, statement: &Statement<'_>, shape: &Shape, all: &[Shape]) -> Result<proto::Statement> {
+    fn encode_statement(
+        &self,
+        statement: &BatchStatement<'_>,
+        description: &StatementDescription,
+        all: &[StatementDescription],
+    ) -> Result<proto::Statement> {
         let arguments = statement.arguments.list();
-        values::check_count(arguments.len(), &shape.parameters)?;
+        values::check_count(arguments.len(), &description.parameters)?;
         let mut list = BytesMut::new();
         let mut references = Vec::new();
-        for (index, (argument, ty)) in arguments.iter().zip(&*shape.parameters).enumerate() {
+        for (index, (argument, ty)) in arguments.iter().zip(&*description.parameters).enumerate() {
             match argument {
                 Argument::Value(value) => values::encode_parameter(index, *value, ty, &mut list)?,
                 Argument::Column(reference) => {
@@ -201,9 +219,9 @@ impl Batch<'_> {
         }
         Ok(proto::Statement {
             sql: statement.sql.to_string(),
-            parameter_types: shape.parameter_oids(),
+            parameter_types: description.parameter_oids(),
             parameters: list.freeze(),
-            column_types: shape.column_oids(),
+            column_types: description.column_oids(),
             simple: false,
             references,
             expected_rows: statement.expected_rows,
@@ -229,9 +247,9 @@ impl Batch<'_> {
 }
 
 /// The index of a column of an earlier step.
-fn column_of(shape: &Shape, name: &str, step: &str) -> Result<usize> {
-    shape.columns.iter().position(|column| column.name() == name).ok_or_else(|| {
-        let names: Vec<_> = shape.columns.iter().map(|column| column.name()).collect();
+fn column_of(description: &StatementDescription, name: &str, step: &str) -> Result<usize> {
+    description.columns.iter().position(|column| column.name() == name).ok_or_else(|| {
+        let names: Vec<_> = description.columns.iter().map(|column| column.name()).collect();
         let has = if names.is_empty() { "none: add a returning clause".to_owned() } else { names.join(", ") };
         Error::misuse(format!("step {step:?} returns no column {name:?}: it has {has}"))
     })

@@ -62,7 +62,7 @@ impl Repo {
         );
         // To ask which database that is takes a choice among the replicas.
         if !span.is_disabled()
-            && let Some(role) = self.home().database().and_then(|database| database.role())
+            && let Some(role) = self.primary().database().and_then(|database| database.role())
         {
             span.record("role", field::display(role));
         }

@@ -90,7 +90,7 @@ impl Repo {
         function: &str,
         arguments: impl IntoArguments,
     ) -> homing_rpc::Result<Called<R>> {
-        let (rpc, scope) = (self.rpc_client(), self.home().scope().to_wire());
+        let (rpc, scope) = (self.rpc_client(), self.primary().scope().to_wire());
         let region = rpc.topology().primary_region();
         rpc.call_in(region, &scope, function, arguments, self.options().call_timeout).await
     }

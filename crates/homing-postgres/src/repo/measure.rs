@@ -79,7 +79,7 @@ async fn times(measure: &Measure, mut read: impl AsyncFnMut() -> Result<()>) -> 
     }
     let began = Instant::now();
     let mut times: Vec<Duration> = Vec::new();
-    while times.len() < MOST_READS && (times.is_empty() || began.elapsed() < measure.time) {
+    while times.len() < MAX_READS && (times.is_empty() || began.elapsed() < measure.time) {
         let started = Instant::now();
         read().await?;
         times.push(started.elapsed());
@@ -94,4 +94,4 @@ fn row(name: String, figures: Result<ReadFigures>) -> ReadRow {
 const MEASURE: &str = "measure";
 
 /// Enough for the hundredth part of a percent; who measures for an hour is not to run out of memory.
-const MOST_READS: usize = 1_000_000;
+const MAX_READS: usize = 1_000_000;

@@ -90,7 +90,7 @@ impl Repo {
             let started = Instant::now();
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
             let deadline = started + self.options().call_timeout;
-            let executed = self.home().execute(vec![statement], Effect::Writes, deadline).await?;
+            let executed = self.primary().execute(vec![statement], Effect::Writes, deadline).await?;
             let report = report("batch_execute", started, &executed.trip, executed.position);
             Ok(self.settle(Committed { value: Ok(()), position: executed.position, report }).await)
         };
@@ -121,13 +121,13 @@ impl Repo {
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<Answered<T>> {
-        if destination == Destination::Primary || self.shapes().writes(sql) || self.is_primary_here() {
+        if destination == Destination::Primary || self.descriptions().writes(sql) || self.is_primary_here() {
             return self.write_perhaps(operation, sql, parameters, read).await;
         }
         match Box::pin(self.try_here(operation, sql, parameters)).await? {
             Local::Rows(answered) => Ok(answered.and_then(read)),
             Local::Writes => {
-                self.shapes().remember_that_it_writes(sql);
+                self.descriptions().remember_that_it_writes(sql);
                 self.write_perhaps(operation, sql, parameters, read).await
             }
             // It may write, so it is sent once. But the replica was just asked for what this session has to see, and is
@@ -156,7 +156,7 @@ impl Repo {
     }
 
     fn is_primary_here(&self) -> bool {
-        self.choose_here(None, &[]).is_ok_and(|member| member.is_some_and(|member| member.is_home()))
+        self.choose_here(None, &[]).is_ok_and(|member| member.is_some_and(|member| member.is_local_primary()))
     }
 }
 

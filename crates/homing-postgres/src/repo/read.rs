@@ -23,10 +23,10 @@ use crate::position::Position;
 use crate::position::role::Role;
 use crate::position::state::Verdict;
 use crate::primary::{Effect, Executed};
-use crate::replicas::{Member, Wanted};
+use crate::replicas::{Member, ReplicaRequest};
 use crate::session::token::foreign;
-use crate::session::{Seen, Wanted as SessionWanted};
-use crate::statement::description::Shape;
+use crate::session::{RequiredPosition, Seen};
+use crate::statement::description::StatementDescription;
 use crate::statement::row::Row;
 use crate::statement::sql;
 use crate::statement::sql::Destination;
@@ -117,9 +117,9 @@ impl Repo {
         sql: &str,
         parameters: &Parameters<'_>,
     ) -> Result<Local> {
-        values::check_most(parameters.len())?;
+        values::check_parameter_count(parameters.len())?;
         let mut failed = Vec::new();
-        while failed.len() < MOST_REPLICAS_TRIED {
+        while failed.len() < MAX_REPLICAS_TRIED {
             let started = Instant::now();
             let Some(member) = self.current_here(&failed).instrument(debug_span!("replay_wait")).await? else {
                 break;
@@ -144,7 +144,7 @@ impl Repo {
     fn read_by(&self, operation: &'static str, member: &Member, replay_wait: Duration, execute: Duration) -> Report {
         self.has_read(member);
         Report {
-            replica: (!member.is_home()).then(|| Arc::clone(member.name())),
+            replica: (!member.is_local_primary()).then(|| Arc::clone(member.name())),
             stages: Stages { execute, replay_wait, ..Stages::default() },
             ..Report::new(operation, AnsweredBy::Here)
         }
@@ -207,8 +207,8 @@ impl Repo {
         effect: Effect,
     ) -> Result<Answered<Output>> {
         let seen = self.session.seen_elsewhere(None);
-        let (executed, shapes) = self.execute_on_primary(&[(sql, parameters)], effect).await?;
-        self.read_there(operation, started, executed, &shapes, &seen)
+        let (executed, descriptions) = self.execute_on_primary(&[(sql, parameters)], effect).await?;
+        self.read_there(operation, started, executed, &descriptions, &seen)
     }
 
     /// What was read on the primary, before which the session had `seen` other servers.
@@ -217,13 +217,13 @@ impl Repo {
         operation: &'static str,
         started: Instant,
         executed: Executed,
-        shapes: &[Shape],
+        descriptions: &[StatementDescription],
         seen: &[Seen],
     ) -> Result<Answered<Output>> {
-        let home = self.replicas().home().filter(|_| executed.trip.answered_by == AnsweredBy::Here);
-        match (home, executed.position) {
+        let primary = self.replicas().local_primary().filter(|_| executed.trip.answered_by == AnsweredBy::Here);
+        match (primary, executed.position) {
             // Like any read that the database here has answered.
-            (Some(home), position) if executed.unchanged => self.has_read_at(&home, position, seen),
+            (Some(primary), position) if executed.unchanged => self.has_read_at(&primary, position, seen),
             (_, Some(position)) => {
                 self.check_cluster(position)?;
                 self.session.advance(position);
@@ -233,7 +233,7 @@ impl Repo {
             (_, None) => self.session.lost_track(),
         }
         let report = report(operation, started, &executed.trip, None);
-        Ok(Answered::new(outputs(executed, shapes).map(only), report))
+        Ok(Answered::new(outputs(executed, descriptions).map(only), report))
     }
 
     /// The replica that a read of this handle goes to, waiting aside. `None` if the primary is to answer it.
@@ -249,7 +249,7 @@ impl Repo {
 
     fn choose_as(&self, position: Option<Position>, is_behind: bool, except: &[u64]) -> Result<Option<Arc<Member>>> {
         let (choose, name) = (self.options.choose, self.replica.as_deref());
-        self.replicas().choose(&Wanted { choose, name, position, is_behind, except })
+        self.replicas().choose(&ReplicaRequest { choose, name, position, is_behind, except })
     }
 
     /// The database here, if it has everything that this session has to see, now or within the limit. `except` those that
@@ -263,7 +263,7 @@ impl Repo {
                 None => Ok(None),
             };
         };
-        if member.is_home() {
+        if member.is_local_primary() {
             return Ok(Some(member));
         }
         match consistency {
@@ -278,7 +278,7 @@ impl Repo {
         }
     }
 
-    async fn caught_up_with(&self, member: Arc<Member>, wanted: SessionWanted) -> Result<Option<Arc<Member>>> {
+    async fn caught_up_with(&self, member: Arc<Member>, wanted: RequiredPosition) -> Result<Option<Arc<Member>>> {
         let position = wanted.position;
         if member.is_known_to_have_reached(position) {
             self.session.caught_up(position);
@@ -369,7 +369,7 @@ impl Repo {
         sql: &str,
         parameters: &Parameters<'_>,
     ) -> Result<Output, tokio_postgres::Error> {
-        let Some(schema) = self.home().schema() else {
+        let Some(schema) = self.primary().schema() else {
             let statement = connection.statement(sql).await?;
             return self.rows_here(connection, sql, &statement, parameters).await;
         };
@@ -385,11 +385,11 @@ impl Repo {
         statement: &tokio_postgres::Statement,
         parameters: &Parameters<'_>,
     ) -> Result<Output, tokio_postgres::Error> {
-        let shape = self.shape_of(sql, statement);
+        let description = self.description_of(sql, statement);
         let mut rows = Vec::new();
         let mut stream = std::pin::pin!(connection.query_raw(statement, parameters.iter().copied()).await?);
         while let Some(row) = futures_util::TryStreamExt::try_next(&mut stream).await? {
-            rows.push(Row::local(&shape.columns, row));
+            rows.push(Row::local(&description.columns, row));
         }
         let rows_affected = stream.rows_affected().unwrap_or(0);
         Ok(Output { rows_affected, rows })
@@ -397,20 +397,20 @@ impl Repo {
 
     /// Says which of the parameters the driver refused, if it was one: in the words of a forwarded statement.
     fn misfit(&self, sql: &str, parameters: &Parameters<'_>) -> Option<Error> {
-        let shape = self.shapes().shape(sql)?;
-        values::encode(parameters, &shape.parameters).err()
+        let description = self.descriptions().description(sql)?;
+        values::encode(parameters, &description.parameters).err()
     }
 
-    /// The shape as remembered, where it is that of the statement.
-    fn shape_of(&self, sql: &str, statement: &tokio_postgres::Statement) -> Shape {
-        if let Some(shape) = self.shapes().shape(sql)
-            && shape.describes(statement)
+    /// The description as remembered, where it is that of the statement.
+    fn description_of(&self, sql: &str, statement: &tokio_postgres::Statement) -> StatementDescription {
+        if let Some(description) = self.descriptions().description(sql)
+            && description.describes(statement)
         {
-            return shape;
+            return description;
         }
-        let shape = Shape::of(statement);
-        self.shapes().remember(sql, &shape);
-        shape
+        let description = StatementDescription::of(statement);
+        self.descriptions().remember(sql, &description);
+        description
     }
 }
 
@@ -480,7 +480,7 @@ async fn timed<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T>
 }
 
 /// Who asks a third one in vain asks the primary.
-const MOST_REPLICAS_TRIED: usize = 3;
+const MAX_REPLICAS_TRIED: usize = 3;
 
 /// A read is cheap to repeat once: a conflict that comes back will not go away.
 const ATTEMPTS: u32 = 2;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Repo, Shared};
 use crate::databases::taken;
 use crate::error::{Error, Result};
-use crate::primary::Home;
+use crate::primary::Primary;
 use crate::replicas::Replicas;
 use crate::scope::{DatabaseName, Schema, Scope};
-use crate::statement::description::ShapeCache;
+use crate::statement::description::DescriptionCache;
 
 /// # Databases and tenants
 ///
@@ -29,9 +29,9 @@ impl Repo {
         if catalog.contains_key(&name) {
             return Err(taken(&name));
         }
-        let home = Home::new(self.shared.home.rpc().clone(), replicas.into());
-        let home = home.in_scope(Scope { database: name.clone(), schema: None });
-        catalog.insert(name, Arc::new(Shared { home, shapes: ShapeCache::new() }));
+        let primary = Primary::new(self.shared.primary.rpc().clone(), replicas.into());
+        let primary = primary.in_scope(Scope { database: name.clone(), schema: None });
+        catalog.insert(name, Arc::new(Shared { primary, descriptions: DescriptionCache::new() }));
         Ok(Self { catalog: Arc::new(catalog), ..self })
     }
 
@@ -59,12 +59,12 @@ impl Repo {
         }
         let replica = if name == self.database_name() { self.replica.clone() } else { None };
         let session = self.session.of(database);
-        Ok(Self { shared: shared.in_schema(self.home().schema()), session, replica, ..self.clone() })
+        Ok(Self { shared: shared.in_schema(self.primary().schema()), session, replica, ..self.clone() })
     }
 
     /// The name of this handle's database; empty for the unnamed one.
     pub fn database_name(&self) -> &str {
-        self.home().scope().database.as_str()
+        self.primary().scope().database.as_str()
     }
 
     /// The names of the node's databases, sorted; the unnamed one has an empty name and is the first.
@@ -108,7 +108,7 @@ impl Repo {
 
     /// The schema of [`with_schema`](Self::with_schema).
     pub fn schema(&self) -> Option<&str> {
-        self.home().schema().map(Schema::name)
+        self.primary().schema().map(Schema::name)
     }
 
     /// The same handle for the database and schema of a caller, as they travel with the call of a named function.
@@ -130,11 +130,11 @@ impl Repo {
 impl Shared {
     /// The same database in a schema, or where the `search_path` leads.
     pub(super) fn in_schema(self: &Arc<Self>, schema: Option<&Schema>) -> Arc<Self> {
-        if self.home.schema() == schema {
+        if self.primary.schema() == schema {
             return Arc::clone(self);
         }
-        let scope = Scope { schema: schema.cloned(), ..self.home.scope().clone() };
-        let shapes = self.shapes.in_schema(schema);
-        Arc::new(Self { home: self.home.clone().in_scope(scope), shapes })
+        let scope = Scope { schema: schema.cloned(), ..self.primary.scope().clone() };
+        let descriptions = self.descriptions.in_schema(schema);
+        Arc::new(Self { primary: self.primary.clone().in_scope(scope), descriptions })
     }
 }

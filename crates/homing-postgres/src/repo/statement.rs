@@ -10,57 +10,57 @@ use crate::connection::block;
 use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
-use crate::statement::description::Shape;
+use crate::statement::description::StatementDescription;
 use crate::statement::values;
 
 /// The parameters of a statement.
 pub(super) type Parameters<'a> = [&'a (dyn ToSql + Sync)];
 
 impl Repo {
-    /// The statement as it travels to the primary, with the shape that its rows are decoded by.
+    /// The statement as it travels to the primary, with the description that its rows are decoded by.
     pub(super) async fn encode(
         &self,
         sql: &str,
         parameters: &Parameters<'_>,
         deadline: Instant,
-    ) -> Result<(proto::Statement, Shape)> {
-        values::check_most(parameters.len())?;
-        let shape = self.describe(sql, deadline).await?;
+    ) -> Result<(proto::Statement, StatementDescription)> {
+        values::check_parameter_count(parameters.len())?;
+        let description = self.describe(sql, deadline).await?;
         let statement = proto::Statement {
             sql: sql.to_owned(),
-            parameter_types: shape.parameter_oids(),
-            parameters: values::encode(parameters, &shape.parameters)?,
-            column_types: shape.column_oids(),
+            parameter_types: description.parameter_oids(),
+            parameters: values::encode(parameters, &description.parameters)?,
+            column_types: description.column_oids(),
             ..proto::Statement::default()
         };
-        Ok((statement, shape))
+        Ok((statement, description))
     }
 
     /// The types of a statement: as remembered, else as the database here prepares it, else as the primary does.
-    pub(super) async fn describe(&self, sql: &str, deadline: Instant) -> Result<Shape> {
-        if let Some(shape) = self.shapes().shape(sql) {
-            return Ok(shape);
+    pub(super) async fn describe(&self, sql: &str, deadline: Instant) -> Result<StatementDescription> {
+        if let Some(description) = self.descriptions().description(sql) {
+            return Ok(description);
         }
-        let shape = match self.describe_here(sql, deadline).await? {
-            Some(shape) => shape,
-            None => self.home().prepare(sql, deadline).await?,
+        let description = match self.describe_here(sql, deadline).await? {
+            Some(description) => description,
+            None => self.primary().prepare(sql, deadline).await?,
         };
-        self.shapes().remember(sql, &shape);
-        Ok(shape)
+        self.descriptions().remember(sql, &description);
+        Ok(description)
     }
 
     /// Forgets the types of a statement and asks the primary for them: the replica may be the one whose schema is old.
     pub(super) async fn describe_again(&self, sql: &str, deadline: Instant) -> Result<()> {
-        self.shapes().forget(sql);
-        let shape = self.home().prepare(sql, deadline).await?;
-        self.shapes().remember(sql, &shape);
+        self.descriptions().forget(sql);
+        let description = self.primary().prepare(sql, deadline).await?;
+        self.descriptions().remember(sql, &description);
         Ok(())
     }
 
     /// `None` where the primary has to be asked: there is no database here, it does not answer, or it is a replica that
     /// may not know yet what the statement is about.
-    pub(super) async fn describe_here(&self, sql: &str, deadline: Instant) -> Result<Option<Shape>> {
-        let Some(database) = self.home().database() else {
+    pub(super) async fn describe_here(&self, sql: &str, deadline: Instant) -> Result<Option<StatementDescription>> {
+        let Some(database) = self.primary().database() else {
             return Ok(None);
         };
         let elsewhere = |error: Error| match database.role() {
@@ -74,8 +74,8 @@ impl Repo {
         };
         let place = format!("the database here, at {},", database.pool().address());
         // Preparing waits for locks, also for one that replay holds.
-        let error = match timeout_at(half_way, block::prepare(&connection, self.home().schema(), sql)).await {
-            Ok(Ok(statement)) => return Ok(Some(Shape::of(&statement))),
+        let error = match timeout_at(half_way, block::prepare(&connection, self.primary().schema(), sql)).await {
+            Ok(Ok(statement)) => return Ok(Some(StatementDescription::of(&statement))),
             Ok(Err(error)) => error,
             Err(_) => {
                 connection.discard();

@@ -24,7 +24,7 @@ use crate::position::Position;
 use crate::position::role::Role;
 use crate::primary;
 use crate::reading::rows::{EntityStream, RowStream};
-use crate::statement::description::Shape;
+use crate::statement::description::StatementDescription;
 use crate::statement::row::{Column, Row};
 use crate::statement::sql;
 use crate::statement::sql::Destination;
@@ -84,7 +84,7 @@ impl Repo {
             let started = Instant::now();
             let here = match destination {
                 Destination::Anywhere => self.current_here(&[]).instrument(debug_span!("replay_wait")).await?,
-                Destination::Primary => self.replicas().home(),
+                Destination::Primary => self.replicas().local_primary(),
             };
             let waited = started.elapsed();
             let mut opened = None;
@@ -113,7 +113,7 @@ impl Repo {
             if let Some(member) = &here {
                 self.has_read(member);
             }
-            let replica = here.filter(|member| !member.is_home()).map(|member| Arc::clone(member.name()));
+            let replica = here.filter(|member| !member.is_local_primary()).map(|member| Arc::clone(member.name()));
             let report = Report { replica, attempts, stages, ..Report::new(operation, answered_by) };
             Ok(Answered::new(Ok(rows), report))
         };
@@ -126,15 +126,15 @@ impl Repo {
         let pace = Pace { first: Instant::now() + next, next };
         let is_replica = database.role() != Some(Role::Primary);
         for attempt in 1.. {
-            let (statement, shape) = self.encode(sql, parameters, pace.first).await?;
-            let mut chunks = database.executor().query(statement, self.home().schema().cloned(), pace, Sees::This);
+            let (statement, description) = self.encode(sql, parameters, pace.first).await?;
+            let mut chunks = database.executor().query(statement, self.primary().schema().cloned(), pace, Sees::This);
             let broken = match chunks.next().await {
-                Ok(first) => return Ok(Some(Opened::here(database, &shape, chunks, first))),
+                Ok(first) => return Ok(Some(Opened::here(database, &description, chunks, first))),
                 Err(broken) => broken,
             };
             debug!(?broken, "the database here does not stream");
             match consequence(&broken, is_replica) {
-                Consequence::Again if attempt < ATTEMPTS => self.shapes().forget(sql),
+                Consequence::Again if attempt < ATTEMPTS => self.descriptions().forget(sql),
                 Consequence::Again | Consequence::Elsewhere if is_replica => return Ok(None),
                 _ => return Err(error_here(broken, database)),
             }
@@ -153,7 +153,7 @@ impl Repo {
         };
         match opened {
             // Nobody at home: perhaps because home is here by now.
-            Err(error) if error.is_not_sent() && !error.is_misuse() => match self.home().promoted(deadline).await {
+            Err(error) if error.is_not_sent() && !error.is_misuse() => match self.primary().promoted(deadline).await {
                 Some(member) => self.open_here(member.database(), sql, parameters).await?.ok_or(error),
                 None => Err(error),
             },
@@ -162,18 +162,19 @@ impl Repo {
     }
 
     async fn open_there_once(&self, sql: &str, parameters: &Parameters<'_>, deadline: Instant) -> Result<Opened> {
-        let (statement, shape) = self.encode(sql, parameters, deadline).await?;
+        let (statement, description) = self.encode(sql, parameters, deadline).await?;
         let Dispatched { response: (first, parts), peer, attempts, forward, .. } =
-            self.home().query(statement, deadline).await?;
+            self.primary().query(statement, deadline).await?;
         if let Some(position) = first.position.as_ref().and_then(|position| Position::try_from(position).ok()) {
             // A later read on the replica must not be older than what this one shows.
             self.session.advance(position);
         }
-        let place = primary::place_there(&peer);
-        let mut there = There { parts, columns: Arc::clone(&shape.columns), place, limit: self.options.call_timeout };
+        let place = primary::peer_place(&peer);
+        let mut there =
+            There { parts, columns: Arc::clone(&description.columns), place, limit: self.options.call_timeout };
         let first = there.rows(first)?;
         let rows = rows(first, Source::There(Box::new(there)));
-        let rows = RowStream::new(shape.columns, rows);
+        let rows = RowStream::new(description.columns, rows);
         Ok(Opened { rows, answered_by: AnsweredBy::Peer(peer), attempts, forward })
     }
 }
@@ -187,11 +188,11 @@ struct Opened {
 }
 
 impl Opened {
-    fn here(database: &Database, shape: &Shape, chunks: Chunks, first: Chunk) -> Self {
-        let here = Here { chunks, columns: Arc::clone(&shape.columns), database: database.clone() };
+    fn here(database: &Database, description: &StatementDescription, chunks: Chunks, first: Chunk) -> Self {
+        let here = Here { chunks, columns: Arc::clone(&description.columns), database: database.clone() };
         let (first, last) = here.rows(first);
         let rows = rows((first, last), Source::Here(Box::new(here)));
-        let rows = RowStream::new(Arc::clone(&shape.columns), rows);
+        let rows = RowStream::new(Arc::clone(&description.columns), rows);
         Self { rows, answered_by: AnsweredBy::Here, attempts: 0, forward: Duration::ZERO }
     }
 }

@@ -167,7 +167,7 @@ impl Repo {
 
     /// The cluster, as far as anybody here has heard of it.
     fn known_cluster(&self) -> Option<SystemIdentifier> {
-        let here = self.home().database().and_then(|database| database.pool().server());
+        let here = self.primary().database().and_then(|database| database.pool().server());
         let here = here.map(|server| server.system_identifier);
         here.or_else(|| Some(self.session.wanted()?.position.system_identifier))
     }
@@ -181,7 +181,7 @@ impl Repo {
             ..proto::Statement::default()
         };
         let deadline = Instant::now() + self.options().call_timeout;
-        let executed = self.without_schema().home().execute(vec![statement], Effect::Reads, deadline).await?;
+        let executed = self.without_schema().primary().execute(vec![statement], Effect::Reads, deadline).await?;
         executed.position.ok_or_else(|| Error::not_sent("the primary did not say how far it is"))
     }
 }

@@ -14,7 +14,7 @@ use super::call::Answered;
 use super::write::{Committed, report};
 use crate::error::{Error, Result};
 use crate::transaction::{Access, Isolation, TransactionOptions};
-use crate::transaction::{Handle, LevelId, Transaction};
+use crate::transaction::{Handle, SavepointId, Transaction};
 
 /// # Transactions
 ///
@@ -186,7 +186,7 @@ impl Repo {
         Fut: Future<Output = Result<T, E>>,
     {
         let transaction = Owned(Arc::new(Transaction::new(options)));
-        let tx = self.at(transaction.0.handle(LevelId::OUTERMOST));
+        let tx = self.at(transaction.0.handle(SavepointId::OUTERMOST));
         match body(tx).await {
             Ok(value) => Ok(self.commit(&transaction.0, value).await?),
             Err(error) => {
@@ -204,17 +204,17 @@ impl Repo {
     {
         let transaction = outer.transaction()?;
         check_nested(&transaction.options, &options)?;
-        let level = transaction.levels().enter(outer.level)?;
+        let level = transaction.savepoints().enter(outer.level)?;
         let nested = Nested { transaction: &transaction, level };
         let value = body(self.at(outer.at(level))).await?;
-        transaction.levels().keep(nested.level)?;
+        transaction.savepoints().keep(nested.level)?;
         Ok(value)
     }
 
     async fn commit<T: Send + 'static>(&self, transaction: &Transaction, value: T) -> Result<T> {
         let commit = async {
             let started = Instant::now();
-            let sealed = transaction.levels().seal();
+            let sealed = transaction.savepoints().seal();
             if let Err(error) = sealed {
                 self.roll_back(transaction).await;
                 return Err(error);
@@ -252,12 +252,12 @@ impl Drop for Owned {
 /// A level that is undone unless it was kept.
 struct Nested<'a> {
     transaction: &'a Transaction,
-    level: LevelId,
+    level: SavepointId,
 }
 
 impl Drop for Nested<'_> {
     fn drop(&mut self) {
-        self.transaction.levels().undo(self.level);
+        self.transaction.savepoints().undo(self.level);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::entity::conflict::Resolution;
 use crate::entity::{Entity, Insert, queries};
 use crate::error::{Error, Result};
 
-type Statement<'a> = (String, Vec<&'a (dyn ToSql + Sync)>);
+type BoundStatement<'a> = (String, Vec<&'a (dyn ToSql + Sync)>);
 
 /// # Entities that may be stored already
 impl Repo {
@@ -70,7 +70,11 @@ impl Repo {
     }
 }
 
-fn statements<'a, I: Insert>(new: &'a [I], conflict: &Conflict, resolution: &Resolution<'_>) -> Vec<Statement<'a>> {
+fn statements<'a, I: Insert>(
+    new: &'a [I],
+    conflict: &Conflict,
+    resolution: &Resolution<'_>,
+) -> Vec<BoundStatement<'a>> {
     let insert = |rows: &'a [I]| {
         let sql = queries::insert_or_update::<I>(conflict.target(), resolution, rows.len());
         (sql, rows.iter().flat_map(Insert::values).collect())
@@ -91,7 +95,7 @@ fn statements<'a, I: Insert>(new: &'a [I], conflict: &Conflict, resolution: &Res
     }
 }
 
-fn borrowed<'a>(statements: &'a [Statement<'_>]) -> Vec<(&'a str, &'a Parameters<'a>)> {
+fn borrowed<'a>(statements: &'a [BoundStatement<'_>]) -> Vec<(&'a str, &'a Parameters<'a>)> {
     statements.iter().map(|(sql, values)| (sql.as_str(), values.as_slice())).collect()
 }
 

@@ -14,7 +14,7 @@ use crate::call::report::{Report, Stages};
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::primary::{Effect, Executed, Trip};
-use crate::statement::description::Shape;
+use crate::statement::description::StatementDescription;
 use crate::statement::row::Row;
 use crate::statement::sql;
 use crate::tracker::WaitError;
@@ -67,8 +67,8 @@ impl Repo {
         read: impl FnOnce(Vec<Output>) -> Result<T>,
     ) -> Result<Answered<T>> {
         let started = Instant::now();
-        let (executed, shapes) = self.execute_on_primary(statements, Effect::Writes).await?;
-        Ok(self.committed(operation, started, executed, &shapes, read).await)
+        let (executed, descriptions) = self.execute_on_primary(statements, Effect::Writes).await?;
+        Ok(self.committed(operation, started, executed, &descriptions, read).await)
     }
 
     /// Runs one statement of which nobody has said yet whether it writes. Where it did not, it was a read. What its text
@@ -85,11 +85,11 @@ impl Repo {
         }
         let started = Instant::now();
         let seen = self.session.seen_elsewhere(None);
-        let (executed, shapes) = self.execute_on_primary(&[(sql, parameters)], Effect::Perhaps).await?;
+        let (executed, descriptions) = self.execute_on_primary(&[(sql, parameters)], Effect::Perhaps).await?;
         if executed.unchanged {
-            return Ok(self.read_there(operation, started, executed, &shapes, &seen)?.and_then(read));
+            return Ok(self.read_there(operation, started, executed, &descriptions, &seen)?.and_then(read));
         }
-        Ok(self.committed(operation, started, executed, &shapes, |outputs| read(only(outputs))).await)
+        Ok(self.committed(operation, started, executed, &descriptions, |outputs| read(only(outputs))).await)
     }
 
     async fn committed<T: Send + 'static>(
@@ -97,12 +97,12 @@ impl Repo {
         operation: &'static str,
         started: Instant,
         executed: Executed,
-        shapes: &[Shape],
+        descriptions: &[StatementDescription],
         read: impl FnOnce(Vec<Output>) -> Result<T>,
     ) -> Answered<T> {
         let position = executed.position;
         let report = report(operation, started, &executed.trip, position);
-        let value = outputs(executed, shapes).and_then(read);
+        let value = outputs(executed, descriptions).and_then(read);
         self.settle(Committed { value, position, report }).await
     }
 
@@ -111,7 +111,7 @@ impl Repo {
         &self,
         statements: &[(&str, &Parameters<'_>)],
         effect: Effect,
-    ) -> Result<(Executed, Vec<Shape>)> {
+    ) -> Result<(Executed, Vec<StatementDescription>)> {
         let started = Instant::now();
         let deadline = started + self.options.call_timeout;
         match self.execute_once(statements, effect, started, deadline).await {
@@ -131,27 +131,27 @@ impl Repo {
         effect: Effect,
         started: Instant,
         deadline: Instant,
-    ) -> Result<(Executed, Vec<Shape>)> {
-        let (encoded, shapes) = self.encode_all(statements, deadline).instrument(debug_span!("route")).await?;
+    ) -> Result<(Executed, Vec<StatementDescription>)> {
+        let (encoded, descriptions) = self.encode_all(statements, deadline).instrument(debug_span!("route")).await?;
         let described = started.elapsed();
-        let mut executed = self.home().execute(encoded, effect, deadline).await?;
+        let mut executed = self.primary().execute(encoded, effect, deadline).await?;
         executed.trip.route += described;
-        Ok((executed, shapes))
+        Ok((executed, descriptions))
     }
 
     async fn encode_all(
         &self,
         statements: &[(&str, &Parameters<'_>)],
         deadline: Instant,
-    ) -> Result<(Vec<proto::Statement>, Vec<Shape>)> {
+    ) -> Result<(Vec<proto::Statement>, Vec<StatementDescription>)> {
         let mut encoded = Vec::with_capacity(statements.len());
-        let mut shapes = Vec::with_capacity(statements.len());
+        let mut descriptions = Vec::with_capacity(statements.len());
         for (sql, parameters) in statements {
-            let (statement, shape) = self.encode(sql, parameters, deadline).await?;
+            let (statement, description) = self.encode(sql, parameters, deadline).await?;
             encoded.push(statement);
-            shapes.push(shape);
+            descriptions.push(description);
         }
-        Ok((encoded, shapes))
+        Ok((encoded, descriptions))
     }
 
     /// Waits for a committed write as the options say.
@@ -174,7 +174,7 @@ impl Repo {
             position.map_or_else(|| self.session.lost_track(), |position| self.session.advance(position));
         }
         let member = match self.choose_here(position, &[]) {
-            Ok(Some(member)) if !member.is_home() => member,
+            Ok(Some(member)) if !member.is_local_primary() => member,
             // Reads go to the primary in any case.
             _ => return Ok(()),
         };
@@ -251,17 +251,17 @@ pub(super) fn report(operation: &'static str, started: Instant, trip: &Trip, pos
     }
 }
 
-/// The outputs of the statements, decoded by their shapes.
-pub(super) fn outputs(executed: Executed, shapes: &[Shape]) -> Result<Vec<Output>> {
+/// The outputs of the statements, decoded by their descriptions.
+pub(super) fn outputs(executed: Executed, descriptions: &[StatementDescription]) -> Result<Vec<Output>> {
     if executed.rows_dropped {
         return Err(Error::misuse(
             "its rows are larger than a message may be and were dropped: return less, or run it in a named function",
         ));
     }
-    if executed.results.len() != shapes.len() {
+    if executed.results.len() != descriptions.len() {
         return Err(Error::decode("the primary answered to another number of statements"));
     }
-    executed.results.into_iter().zip(shapes).map(|(result, shape)| output(result, shape)).collect()
+    executed.results.into_iter().zip(descriptions).map(|(result, description)| output(result, description)).collect()
 }
 
 /// That of the only statement.
@@ -269,9 +269,9 @@ pub(super) fn only(outputs: Vec<Output>) -> Output {
     outputs.into_iter().next().expect("one output for each statement")
 }
 
-fn output(result: proto::StatementResult, shape: &Shape) -> Result<Output> {
+fn output(result: proto::StatementResult, description: &StatementDescription) -> Result<Output> {
     let row = |list| {
-        Row::forwarded(&shape.columns, list)
+        Row::forwarded(&description.columns, list)
             .ok_or_else(|| Error::decode("the primary sent a row that is not a list of that many values"))
     };
     let rows = result.rows.into_iter().map(row).collect::<Result<_>>()?;

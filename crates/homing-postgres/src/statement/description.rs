@@ -13,20 +13,20 @@ use super::row::Column;
 use super::types;
 use crate::scope::Schema;
 
-/// The types of a statement's parameters and columns. OIDs are equal on the primary and its replicas, so a shape from
+/// The types of a statement's parameters and columns. OIDs are equal on the primary and its replicas, so a description from
 /// one holds on the other as long as both have the same schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct StatementDescription {
     pub(crate) parameters: Arc<[Type]>,
     pub(crate) columns: Arc<[Column]>,
 }
 
-impl Shape {
+impl StatementDescription {
     pub(crate) fn of(statement: &Statement) -> Self {
         Self { parameters: statement.params().into(), columns: types::columns(statement.columns()) }
     }
 
-    /// Whether it is the shape of this statement.
+    /// Whether it is the description of this statement.
     pub(crate) fn describes(&self, statement: &Statement) -> bool {
         let columns = statement.columns().iter().map(|column| (column.name(), column.type_()));
         statement.params() == &*self.parameters
@@ -58,20 +58,20 @@ impl Shape {
     }
 }
 
-/// The shapes of the statements used last, and which of them write.
+/// The descriptions of the statements used last, and which of them write.
 #[derive(Debug)]
-pub(crate) struct ShapeCache {
-    known: Arc<Mutex<LruCache<Arc<str>, Known>>>,
+pub(crate) struct DescriptionCache {
+    known: Arc<Mutex<LruCache<Arc<str>, CachedStatement>>>,
     schema: Option<Schema>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Known {
-    shape: Option<Shape>,
+struct CachedStatement {
+    description: Option<StatementDescription>,
     writes: bool,
 }
 
-impl ShapeCache {
+impl DescriptionCache {
     pub(crate) fn new() -> Self {
         Self { known: Arc::new(Mutex::new(LruCache::new(CAPACITY))), schema: None }
     }
@@ -81,12 +81,12 @@ impl ShapeCache {
         Self { known: Arc::clone(&self.known), schema: schema.cloned() }
     }
 
-    pub(crate) fn shape(&self, sql: &str) -> Option<Shape> {
-        self.lock().get(&*self.key(sql)).and_then(|known| known.shape.clone())
+    pub(crate) fn description(&self, sql: &str) -> Option<StatementDescription> {
+        self.lock().get(&*self.key(sql)).and_then(|known| known.description.clone())
     }
 
-    pub(crate) fn remember(&self, sql: &str, shape: &Shape) {
-        self.change(sql, |known| known.shape = Some(shape.clone()));
+    pub(crate) fn remember(&self, sql: &str, description: &StatementDescription) {
+        self.change(sql, |known| known.description = Some(description.clone()));
     }
 
     /// Whether PostgreSQL has said of this statement that it writes.
@@ -100,26 +100,26 @@ impl ShapeCache {
 
     /// Forgets the types, because the schema has changed. That it writes stays true.
     pub(crate) fn forget(&self, sql: &str) {
-        self.change(sql, |known| known.shape = None);
+        self.change(sql, |known| known.description = None);
     }
 
     fn key<'a>(&self, sql: &'a str) -> Cow<'a, str> {
         self.schema.as_ref().map_or(Cow::Borrowed(sql), |schema| Cow::Owned(schema.tagged(sql)))
     }
 
-    fn change(&self, sql: &str, change: impl FnOnce(&mut Known)) {
+    fn change(&self, sql: &str, change: impl FnOnce(&mut CachedStatement)) {
         let key = self.key(sql);
         let mut cache = self.lock();
         if let Some(known) = cache.get_mut(&*key) {
             change(known);
         } else {
-            let mut known = Known::default();
+            let mut known = CachedStatement::default();
             change(&mut known);
             cache.put(key.into(), known);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Arc<str>, Known>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Arc<str>, CachedStatement>> {
         // Nothing that runs under the lock leaves an entry half changed.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,25 +135,25 @@ mod tests {
 
     #[test]
     fn the_shape_can_change_and_the_writing_stays() {
-        let cache = ShapeCache::new();
-        let shape = Shape { parameters: [Type::INT4].into(), columns: [].into() };
-        cache.remember("select nextval('s')", &shape);
+        let cache = DescriptionCache::new();
+        let description = StatementDescription { parameters: [Type::INT4].into(), columns: [].into() };
+        cache.remember("select nextval('s')", &description);
         cache.remember_that_it_writes("select nextval('s')");
-        assert_eq!(cache.shape("select nextval('s')"), Some(shape));
+        assert_eq!(cache.description("select nextval('s')"), Some(description));
         cache.forget("select nextval('s')");
-        assert_eq!(cache.shape("select nextval('s')"), None);
+        assert_eq!(cache.description("select nextval('s')"), None);
         assert!(cache.writes("select nextval('s')"));
         assert!(!cache.writes("select 1"));
     }
 
     #[test]
     fn a_statement_in_one_schema_is_not_that_in_another() {
-        let cache = ShapeCache::new();
+        let cache = DescriptionCache::new();
         let tenant = |name: &str| cache.in_schema(Some(&Schema::new(name).unwrap()));
-        let shape = Shape { parameters: [Type::INT4].into(), columns: [].into() };
-        tenant("a").remember("select $1", &shape);
-        assert_eq!(tenant("a").shape("select $1"), Some(shape));
-        assert_eq!(tenant("b").shape("select $1"), None);
-        assert_eq!(cache.shape("select $1"), None);
+        let description = StatementDescription { parameters: [Type::INT4].into(), columns: [].into() };
+        tenant("a").remember("select $1", &description);
+        assert_eq!(tenant("a").description("select $1"), Some(description));
+        assert_eq!(tenant("b").description("select $1"), None);
+        assert_eq!(cache.description("select $1"), None);
     }
 }

@@ -92,8 +92,8 @@ pub(crate) fn check_script_in_transaction(script: &str) -> Result<()> {
     let mut is_first = true;
     while let Some(token) = words.token() {
         match token {
-            Token::Semicolon => is_first = true,
-            Token::Word(word) if is_first => {
+            SqlToken::Semicolon => is_first = true,
+            SqlToken::Word(word) if is_first => {
                 is_first = false;
                 if let "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" = &*word {
                     return Err(Error::misuse(NESTED));
@@ -102,10 +102,10 @@ pub(crate) fn check_script_in_transaction(script: &str) -> Result<()> {
                     return Err(Error::misuse(NESTED));
                 }
             }
-            Token::Word(word) if word == "synchronous_commit" => {
+            SqlToken::Word(word) if word == "synchronous_commit" => {
                 return Err(Error::misuse("a script within a transaction cannot change synchronous_commit"));
             }
-            Token::Word(_) => {}
+            SqlToken::Word(_) => {}
         }
     }
     Ok(())
@@ -264,13 +264,13 @@ impl<'a> Words<'a> {
 }
 
 /// A part of a script.
-enum Token {
+enum SqlToken {
     Word(String),
     Semicolon,
 }
 
 impl Words<'_> {
-    fn token(&mut self) -> Option<Token> {
+    fn token(&mut self) -> Option<SqlToken> {
         while let Some((start, char)) = self.chars.next() {
             match (char, self.peek()) {
                 ('-', Some('-')) => self.skip_line(),
@@ -284,8 +284,8 @@ impl Words<'_> {
                 }
                 ('\'' | '"', _) => self.skip_quoted(char, false),
                 ('$', _) => self.skip_dollar_quoted(start),
-                (';', _) => return Some(Token::Semicolon),
-                _ if is_word(char) => return Some(Token::Word(self.word(start))),
+                (';', _) => return Some(SqlToken::Semicolon),
+                _ if is_word(char) => return Some(SqlToken::Word(self.word(start))),
                 _ => {}
             }
         }
@@ -298,7 +298,7 @@ impl Iterator for Words<'_> {
 
     fn next(&mut self) -> Option<String> {
         loop {
-            if let Token::Word(word) = self.token()? {
+            if let SqlToken::Word(word) = self.token()? {
                 return Some(word);
             }
         }

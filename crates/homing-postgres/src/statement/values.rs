@@ -21,7 +21,7 @@ pub(crate) fn encode(parameters: &[&(dyn ToSql + Sync)], types: &[Type]) -> Resu
 }
 
 /// Refuses more parameters than PostgreSQL can count, which describes such a statement with another number of them.
-pub(crate) fn check_most(parameters: usize) -> Result<()> {
+pub(crate) fn check_parameter_count(parameters: usize) -> Result<()> {
     if parameters <= MAX_PARAMETERS {
         return Ok(());
     }

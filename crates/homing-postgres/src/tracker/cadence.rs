@@ -19,45 +19,45 @@ pub(super) struct Cadence {
     usual: Duration,
     /// What may be spent on looks without a pause.
     credit: Duration,
-    last_look: Look,
-    previous_look: Look,
+    last_look: ProbeTimes,
+    previous_look: ProbeTimes,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Look {
+struct ProbeTimes {
     began: Instant,
     ended: Instant,
 }
 
 /// When to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextProbe {
     Now,
     At(Instant),
 }
 
 impl Cadence {
     pub(super) fn new(now: Instant) -> Self {
-        let look = Look { began: now, ended: now };
+        let look = ProbeTimes { began: now, ended: now };
         Self { usual: FIRST_GUESS, credit: CREDIT_LIMIT, last_look: look, previous_look: look }
     }
 
     /// When the next look is due for those in front.
-    pub(super) fn next(&self, front: Front, now: Instant) -> Next {
+    pub(super) fn next(&self, front: Front, now: Instant) -> NextProbe {
         let age = self.last_look.ended.saturating_duration_since(front.since);
         let pause = if front.is_new { Duration::ZERO } else { self.pause(age) };
         if pause.is_zero() && !self.credit(now).is_zero() {
-            return Next::Now;
+            return NextProbe::Now;
         }
-        let due = self.last_look.ended + pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-        if due <= now { Next::Now } else { Next::At(due) }
+        let due = self.last_look.ended + pause.clamp(SHORTEST_PAUSE, MAX_PAUSE);
+        if due <= now { NextProbe::Now } else { NextProbe::At(due) }
     }
 
     /// There was a look.
     pub(super) fn looked(&mut self, began: Instant, ended: Instant) {
         self.credit = self.credit(ended).saturating_sub(ended - began);
         self.previous_look = self.last_look;
-        self.last_look = Look { began, ended };
+        self.last_look = ProbeTimes { began, ended };
     }
 
     /// The last look showed that a position is reached for which somebody has waited since then. It was reached after
@@ -112,7 +112,7 @@ const CREDIT_LIMIT: Duration = Duration::from_millis(3);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// How late an answer is at most, on account of the pause, after an outage of any length.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// Lets the usual time grow from nothing.
 const SMALLEST_STEP: Duration = Duration::from_micros(20);
@@ -128,7 +128,7 @@ mod tests {
         let mut looks = 0;
         loop {
             let front = Front { since, is_new: looks == 0 };
-            if let Next::At(instant) = cadence.next(front, *now) {
+            if let NextProbe::At(instant) = cadence.next(front, *now) {
                 *now = round_up(instant, since);
                 continue;
             }
@@ -196,7 +196,7 @@ mod tests {
             wait(&mut cadence, &mut now, micros(700), LOOK);
         }
         let (late, looks) = wait(&mut cadence, &mut now, millis(10_000), LOOK);
-        assert!(late <= LONGEST_PAUSE + LOOK && looks <= 300, "late by {late:?} after {looks} looks");
+        assert!(late <= MAX_PAUSE + LOOK && looks <= 300, "late by {late:?} after {looks} looks");
         now += millis(20);
         let (late, _) = wait(&mut cadence, &mut now, micros(700), LOOK);
         assert!(late <= micros(300), "the next wait is late by {late:?}");
@@ -226,8 +226,8 @@ mod tests {
         while now - start < millis(1000) {
             // Somebody new is always in front.
             match cadence.next(Front { since: now, is_new: true }, now) {
-                Next::At(instant) => now = round_up(instant, start),
-                Next::Now => {
+                NextProbe::At(instant) => now = round_up(instant, start),
+                NextProbe::Now => {
                     cadence.looked(now, now + LOOK);
                     now += LOOK;
                     busy += LOOK;
@@ -243,6 +243,6 @@ mod tests {
         let mut cadence = Cadence::new(start);
         cadence.looked(start, start + millis(400));
         let front = Front { since: start, is_new: true };
-        assert_eq!(cadence.next(front, start + millis(400)), Next::At(start + millis(400) + SHORTEST_PAUSE));
+        assert_eq!(cadence.next(front, start + millis(400)), NextProbe::At(start + millis(400) + SHORTEST_PAUSE));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::look::{Evidence, Look};
+use super::probe::{Evidence, ProbeAnswer};
 use crate::position::lsn::Lsn;
 use crate::position::role::Role;
 use crate::position::state::Ancestor;
@@ -22,7 +22,7 @@ use crate::position::{Position, SystemIdentifier, Timeline};
 pub(super) struct History {
     system: SystemIdentifier,
     /// The last place where the server, as a replica, was without a doubt.
-    seen: Option<Place>,
+    seen: Option<HistoryPoint>,
     ancestor: Option<Ancestor>,
     /// The WAL receiver at the last answer.
     receiver: Option<i32>,
@@ -41,7 +41,7 @@ struct Doubt {
 }
 
 /// A place that the server has been at. A later one is greater, since the timelines of one server only go up.
-type Place = (Timeline, Lsn);
+type HistoryPoint = (Timeline, Lsn);
 
 impl History {
     pub(super) fn new(system: SystemIdentifier) -> Self {
@@ -54,7 +54,12 @@ impl History {
 
     /// Takes in an answer. `newest_wanted` is the highest timeline of this cluster that anybody waits for. `None` if
     /// the answer leaves a doubt and holds no evidence.
-    pub(super) fn read(&mut self, look: &Look, newest_wanted: Option<Timeline>, now: Instant) -> Option<ServerState> {
+    pub(super) fn read(
+        &mut self,
+        look: &ProbeAnswer,
+        newest_wanted: Option<Timeline>,
+        now: Instant,
+    ) -> Option<ServerState> {
         self.newest_wanted = self.newest_wanted.max(newest_wanted);
         let timeline = match (look.role, look.timeline, look.evidence) {
             (Role::Primary, timeline, evidence) => self.read_primary(look, timeline?, evidence),
@@ -75,7 +80,7 @@ impl History {
 
     /// After a promotion. Where the timeline rose by one, replay ended on the one before. Where it rose by more there
     /// was another one in between, and the server followed the older one at least as far as it was seen on it.
-    fn read_primary(&mut self, look: &Look, timeline: Timeline, evidence: Option<Evidence>) -> Timeline {
+    fn read_primary(&mut self, look: &ProbeAnswer, timeline: Timeline, evidence: Option<Evidence>) -> Timeline {
         let places = [self.seen, evidence.map(Evidence::place)];
         let before = places.into_iter().flatten().filter(|place| place.0 < timeline).max();
         if let Some((parent, seen)) = before {
@@ -88,7 +93,7 @@ impl History {
     }
 
     /// A replica whose timeline is beyond doubt.
-    fn certain(&mut self, look: &Look, timeline: Timeline) -> Timeline {
+    fn certain(&mut self, look: &ProbeAnswer, timeline: Timeline) -> Timeline {
         if let Some((parent, lsn)) = self.seen.filter(|seen| seen.0 < timeline) {
             self.ancestor = Some(Ancestor { timeline: parent, lsn });
         }
@@ -99,7 +104,7 @@ impl History {
     }
 
     /// The timeline of a replica that does not tell it.
-    fn weigh(&mut self, look: &Look, evidence: Evidence, now: Instant) -> Timeline {
+    fn weigh(&mut self, look: &ProbeAnswer, evidence: Evidence, now: Instant) -> Timeline {
         let known = evidence.place().max(self.seen.unwrap_or(evidence.place()));
         let (timeline, lsn) = known;
         if evidence.highest.is_some_and(|highest| highest <= timeline) {
@@ -114,7 +119,7 @@ impl History {
         timeline
     }
 
-    fn notice_signs(&mut self, look: &Look, is_outrun: bool, now: Instant) {
+    fn notice_signs(&mut self, look: &ProbeAnswer, is_outrun: bool, now: Instant) {
         let is_first = self.seen.is_none();
         let is_replaced = !is_first && look.receiver != self.receiver;
         if look.receiver.is_none() || is_replaced || (is_outrun && self.doubt.is_none()) {
@@ -126,7 +131,7 @@ impl History {
 }
 
 impl Evidence {
-    fn place(self) -> Place {
+    fn place(self) -> HistoryPoint {
         (self.timeline, self.lsn)
     }
 }
@@ -142,27 +147,27 @@ mod tests {
     use crate::position::state::Verdict;
 
     /// A replica that tells its timeline.
-    fn streaming(timeline: u32, lsn: u64) -> Look {
-        Look { timeline: Some(timeline.into()), receiver: Some(1), ..replica(lsn) }
+    fn streaming(timeline: u32, lsn: u64) -> ProbeAnswer {
+        ProbeAnswer { timeline: Some(timeline.into()), receiver: Some(1), ..replica(lsn) }
     }
 
     /// A replica that does not, with a WAL receiver of this process id, and files that prove a place.
-    fn hidden(lsn: u64, receiver: Option<i32>, proven: (u32, u64)) -> Look {
-        Look { receiver, evidence: evidence(proven, None), ..replica(lsn) }
+    fn hidden(lsn: u64, receiver: Option<i32>, proven: (u32, u64)) -> ProbeAnswer {
+        ProbeAnswer { receiver, evidence: evidence(proven, None), ..replica(lsn) }
     }
 
     /// A replica without a WAL receiver, whose files may be listed.
-    fn listed(lsn: u64, proven: (u32, u64), highest: u32) -> Look {
-        Look { evidence: evidence(proven, Some(highest.into())), ..replica(lsn) }
+    fn listed(lsn: u64, proven: (u32, u64), highest: u32) -> ProbeAnswer {
+        ProbeAnswer { evidence: evidence(proven, Some(highest.into())), ..replica(lsn) }
     }
 
-    fn primary(timeline: u32, lsn: u64, switched_at: Option<u64>) -> Look {
+    fn primary(timeline: u32, lsn: u64, switched_at: Option<u64>) -> ProbeAnswer {
         let switched_at = switched_at.map(Lsn::from);
-        Look { role: Role::Primary, timeline: Some(timeline.into()), switched_at, ..replica(lsn) }
+        ProbeAnswer { role: Role::Primary, timeline: Some(timeline.into()), switched_at, ..replica(lsn) }
     }
 
-    fn replica(lsn: u64) -> Look {
-        Look {
+    fn replica(lsn: u64) -> ProbeAnswer {
+        ProbeAnswer {
             role: Role::Replica,
             lsn: lsn.into(),
             switched_at: None,
@@ -181,14 +186,14 @@ mod tests {
     /// Reads one look after the other, while somebody waits for the timeline, and once more the last one when doubts
     /// are old. Compares with that.
     #[track_caller]
-    fn check(looks: &[(Look, u32)], table: &[((u32, u64), Verdict)]) {
+    fn check(looks: &[(ProbeAnswer, u32)], table: &[((u32, u64), Verdict)]) {
         let last = looks[looks.len() - 1];
         check_steps(looks.iter().map(|look| (*look, 0)).chain([(last, 1)]), table);
     }
 
     /// The same, with the second in which each look was made.
     #[track_caller]
-    fn check_steps(steps: impl IntoIterator<Item = ((Look, u32), u64)>, table: &[((u32, u64), Verdict)]) {
+    fn check_steps(steps: impl IntoIterator<Item = ((ProbeAnswer, u32), u64)>, table: &[((u32, u64), Verdict)]) {
         let (mut history, start) = (History::new(7.into()), Instant::now());
         let states: Vec<_> = steps
             .into_iter()
@@ -223,7 +228,7 @@ mod tests {
     fn promoted_server_seen_for_the_first_time_keeps_what_its_files_still_know() {
         let look = primary(2, 150, Some(120));
         check(&[(look, 1)], &[((1, 120), OtherTimeline), ((1, 1), OtherTimeline)]);
-        let with_files = |timeline| Look { evidence: evidence((timeline, 90), None), ..look };
+        let with_files = |timeline| ProbeAnswer { evidence: evidence((timeline, 90), None), ..look };
         check(&[(with_files(1), 1)], &[((1, 120), Reached), ((1, 121), OtherTimeline)]);
         check(&[(with_files(2), 1)], &[((1, 1), OtherTimeline)]);
     }
@@ -262,7 +267,7 @@ mod tests {
         {
             check(&[before, after], &unsure);
             // It does not pass by itself.
-            check(&[before, after, (Look { lsn: 110.into(), ..after.0 }, 1)], &unsure);
+            check(&[before, after, (ProbeAnswer { lsn: 110.into(), ..after.0 }, 1)], &unsure);
         }
         check(&[(hidden(110, None, (1, 50)), 1)], &[((1, 50), Reached), ((1, 51), OtherTimeline)]);
     }

@@ -11,7 +11,7 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Config, Connection, Error, NoTls, Socket, Statement};
 
 use super::history::History;
-use super::look::{Look, Question};
+use super::probe::{ProbeAnswer, Question};
 use crate::position::state::ServerState;
 use crate::position::{SystemIdentifier, Timeline};
 
@@ -70,7 +70,7 @@ impl Link {
         Ok(ServerState { round_trip: self.round_trip, ..state })
     }
 
-    async fn ask(&mut self, question: Question) -> Result<Look, Error> {
+    async fn ask(&mut self, question: Question) -> Result<ProbeAnswer, Error> {
         let statement = if question == Question::Quick { &self.quick } else { &self.thorough };
         let began = Instant::now();
         let row = drive(&mut self.connection, self.client.query_one(statement, &[])).await?;

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::Unavailable;
-use super::waiters::{Front, Key, Waiters};
+use super::waiters::{Front, WaiterKey, Waiters};
 use crate::position::state::{ServerState, Verdict};
 use crate::position::{Position, SystemIdentifier, Timeline};
 
@@ -47,9 +47,9 @@ pub(super) enum Agenda {
     Close,
 
     /// Somebody wants a look, whatever it brings.
-    Look,
+    ProbeAnswer,
 
-    /// Look when it is worth it for those in front.
+    /// ProbeAnswer when it is worth it for those in front.
     Wait(Front),
 
     /// Nobody is there.
@@ -63,7 +63,7 @@ impl Shared {
         let now = Instant::now();
         let mut registry = shared.lock_open()?;
         let looks = registry.looks;
-        let place = Place::Waiter(registry.waiters.insert(position, now, looks, answer));
+        let place = WaiterPlace::Waiter(registry.waiters.insert(position, now, looks, answer));
         drop(registry);
         Some(Self::registered(shared, place, receiver))
     }
@@ -76,10 +76,10 @@ impl Shared {
         registry.next_looker += 1;
         registry.lookers.insert(id, Looker { looks, answer });
         drop(registry);
-        Some(Self::registered(shared, Place::Looker(id), receiver))
+        Some(Self::registered(shared, WaiterPlace::Looker(id), receiver))
     }
 
-    fn registered<T>(shared: &Arc<Self>, place: Place, receiver: oneshot::Receiver<T>) -> Registered<T> {
+    fn registered<T>(shared: &Arc<Self>, place: WaiterPlace, receiver: oneshot::Receiver<T>) -> Registered<T> {
         shared.changed.notify_one();
         Registered { shared: Arc::clone(shared), place, receiver }
     }
@@ -111,7 +111,7 @@ impl Shared {
         if registry.closed {
             Agenda::Close
         } else if !registry.lookers.is_empty() {
-            Agenda::Look
+            Agenda::ProbeAnswer
         } else {
             registry.waiters.front(registry.looks).map_or(Agenda::Rest, Agenda::Wait)
         }
@@ -176,13 +176,13 @@ impl Registry {
 #[derive(Debug)]
 pub(super) struct Registered<T> {
     shared: Arc<Shared>,
-    place: Place,
+    place: WaiterPlace,
     receiver: oneshot::Receiver<T>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
-    Waiter(Key),
+enum WaiterPlace {
+    Waiter(WaiterKey),
     Looker(u64),
 }
 
@@ -197,8 +197,8 @@ impl<T> Drop for Registered<T> {
     fn drop(&mut self) {
         let mut registry = self.shared.lock();
         match self.place {
-            Place::Waiter(key) => registry.waiters.remove(key),
-            Place::Looker(id) => drop(registry.lookers.remove(&id)),
+            WaiterPlace::Waiter(key) => registry.waiters.remove(key),
+            WaiterPlace::Looker(id) => drop(registry.lookers.remove(&id)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Task`], which looks at one server for those who wait.
+//! [`TrackerTask`], which looks at one server for those who wait.
 //!
 //! Spawned by [`Tracker::spawn`](super::Tracker::spawn). Owns the connection, the cadence, and the publishing end of the
 //! server's state. Ends when the last handle is dropped; where it panics, or its runtime ends, all who wait are told.
@@ -13,14 +13,14 @@ use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
 
 use super::Unavailable;
-use super::cadence::{Cadence, Next};
+use super::cadence::{Cadence, NextProbe};
 use super::link::{Link, LinkError};
 use super::shared::{Agenda, Shared};
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
 #[derive(Debug)]
-pub(super) struct Task {
+pub(super) struct TrackerTask {
     config: Config,
     server: Arc<str>,
     shared: Arc<Shared>,
@@ -31,12 +31,12 @@ pub(super) struct Task {
 }
 
 /// Why the task stopped following a connection.
-enum Stop {
+enum LinkEnd {
     Closed,
     Lost(LinkError),
 }
 
-impl Task {
+impl TrackerTask {
     pub(super) fn new(
         config: Config,
         server: Arc<str>,
@@ -56,12 +56,12 @@ impl Task {
     }
 
     pub(super) async fn run(mut self) {
-        let _last_words = LastWords(Arc::clone(&self.shared));
+        let _last_words = CloseOnDrop(Arc::clone(&self.shared));
         while self.is_needed().await {
             let Some(mut link) = self.connect().await else { continue };
             match self.follow(&mut link).await {
-                Stop::Closed => return link.close().await,
-                Stop::Lost(error) => self.lose(&error),
+                LinkEnd::Closed => return link.close().await,
+                LinkEnd::Lost(error) => self.lose(&error),
             }
         }
     }
@@ -71,7 +71,7 @@ impl Task {
         loop {
             match self.shared.agenda() {
                 Agenda::Close => return false,
-                Agenda::Look | Agenda::Wait(_) => return true,
+                Agenda::ProbeAnswer | Agenda::Wait(_) => return true,
                 Agenda::Rest => self.shared.changed().await,
             }
         }
@@ -108,21 +108,21 @@ impl Task {
     }
 
     /// Looks when it is time, until the connection is lost or the tracker closed.
-    async fn follow(&mut self, link: &mut Link) -> Stop {
+    async fn follow(&mut self, link: &mut Link) -> LinkEnd {
         loop {
             let due = match self.shared.agenda() {
-                Agenda::Close => return Stop::Closed,
+                Agenda::Close => return LinkEnd::Closed,
                 Agenda::Rest => None,
-                Agenda::Look => Some(Next::Now),
+                Agenda::ProbeAnswer => Some(NextProbe::Now),
                 Agenda::Wait(front) => Some(self.cadence.next(front, Instant::now())),
             };
             let outcome = match due {
-                Some(Next::Now) => self.look(link).await,
-                Some(Next::At(instant)) => self.rest(link, sleep_until(instant)).await,
+                Some(NextProbe::Now) => self.look(link).await,
+                Some(NextProbe::At(instant)) => self.rest(link, sleep_until(instant)).await,
                 None => self.rest(link, std::future::pending()).await,
             };
             if let Err(error) = outcome {
-                return Stop::Lost(error);
+                return LinkEnd::Lost(error);
             }
         }
     }
@@ -203,9 +203,9 @@ impl Backoff {
 }
 
 /// Tells all who wait, and all who come, when the task ends, however it does.
-pub(super) struct LastWords(pub(super) Arc<Shared>);
+pub(super) struct CloseOnDrop(pub(super) Arc<Shared>);
 
-impl Drop for LastWords {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         if thread::panicking() {
             tracing::error!("tracker of a database server panicked");

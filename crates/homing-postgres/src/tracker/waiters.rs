@@ -15,22 +15,22 @@ use crate::position::{Position, SystemIdentifier, Timeline};
 /// answered, and a waiter who leaves is found at once.
 #[derive(Debug)]
 pub(super) struct Waiters<A> {
-    entries: BTreeMap<Key, Entry<A>>,
+    entries: BTreeMap<WaiterKey, WaiterEntry<A>>,
     next_id: u64,
 }
 
 /// The place of one waiter. Keys are not used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    history: History,
+pub(super) struct WaiterKey {
+    history: TimelineId,
     lsn: Lsn,
     id: u64,
 }
 
-type History = (SystemIdentifier, Timeline);
+type TimelineId = (SystemIdentifier, Timeline);
 
 #[derive(Debug)]
-struct Entry<A> {
+struct WaiterEntry<A> {
     since: Instant,
     /// How many looks had begun by then.
     looks: u64,
@@ -49,7 +49,7 @@ pub(super) struct Front {
 
 /// Those who were answered by a look.
 #[derive(Debug)]
-pub(super) struct Answered<A> {
+pub(super) struct AnsweredWaiters<A> {
     pub(super) verdicts: Vec<(A, Verdict)>,
 
     /// When the first of those came whose position is reached.
@@ -58,15 +58,16 @@ pub(super) struct Answered<A> {
 
 impl<A> Waiters<A> {
     /// Adds one who came `now`, after `looks` looks have begun.
-    pub(super) fn insert(&mut self, position: Position, now: Instant, looks: u64, answer: A) -> Key {
-        let key = Key { history: (position.system_identifier, position.timeline), lsn: position.lsn, id: self.next_id };
+    pub(super) fn insert(&mut self, position: Position, now: Instant, looks: u64, answer: A) -> WaiterKey {
+        let key =
+            WaiterKey { history: (position.system_identifier, position.timeline), lsn: position.lsn, id: self.next_id };
         self.next_id += 1;
-        self.entries.insert(key, Entry { since: now, looks, answer });
+        self.entries.insert(key, WaiterEntry { since: now, looks, answer });
         key
     }
 
     /// Takes one out, if not answered yet.
-    pub(super) fn remove(&mut self, key: Key) {
+    pub(super) fn remove(&mut self, key: WaiterKey) {
         self.entries.remove(&key);
     }
 
@@ -88,8 +89,8 @@ impl<A> Waiters<A> {
 
     /// Takes out those whom the state answers that the look of this number brought. Who came after it had begun
     /// only takes a positive answer from it: what was reached stays reached, anything else may have changed.
-    pub(super) fn answer(&mut self, look: u64, state: &ServerState) -> Answered<A> {
-        let mut answered = Answered { verdicts: Vec::new(), oldest_reached: None };
+    pub(super) fn answer(&mut self, look: u64, state: &ServerState) -> AnsweredWaiters<A> {
+        let mut answered = AnsweredWaiters { verdicts: Vec::new(), oldest_reached: None };
         for (key, verdict) in self.answerable(look, state) {
             let Some(entry) = self.entries.remove(&key) else { continue };
             if verdict == Verdict::Reached {
@@ -101,7 +102,7 @@ impl<A> Waiters<A> {
         answered
     }
 
-    fn answerable(&self, look: u64, state: &ServerState) -> Vec<(Key, Verdict)> {
+    fn answerable(&self, look: u64, state: &ServerState) -> Vec<(WaiterKey, Verdict)> {
         let mut answerable = Vec::new();
         for (first, _) in self.histories() {
             for (key, entry) in self.entries.range(*first..) {
@@ -118,11 +119,11 @@ impl<A> Waiters<A> {
     }
 
     /// The first waiter of each history.
-    fn histories(&self) -> impl Iterator<Item = (&Key, &Entry<A>)> {
+    fn histories(&self) -> impl Iterator<Item = (&WaiterKey, &WaiterEntry<A>)> {
         let mut after = Bound::Unbounded;
         std::iter::from_fn(move || {
             let (key, entry) = self.entries.range((after, Bound::Unbounded)).next()?;
-            after = Bound::Excluded(Key { history: key.history, lsn: Lsn::from(u64::MAX), id: u64::MAX });
+            after = Bound::Excluded(WaiterKey { history: key.history, lsn: Lsn::from(u64::MAX), id: u64::MAX });
             Some((key, entry))
         })
     }
@@ -134,7 +135,7 @@ impl<A> Default for Waiters<A> {
     }
 }
 
-impl Key {
+impl WaiterKey {
     fn position(&self) -> Position {
         let (system_identifier, timeline) = self.history;
         Position { system_identifier, timeline, lsn: self.lsn }

@@ -8,7 +8,7 @@ use tokio_postgres::types::{IsNull, Kind, ToSql, Type, WrongType, to_sql_checked
 
 use crate::statement::numeric;
 
-type Written = Result<IsNull, Box<dyn error::Error + Sync + Send>>;
+type EncodeResult = Result<IsNull, Box<dyn error::Error + Sync + Send>>;
 
 /// A value whose type is that of the Rust expression it came from, for a parameter whose type PostgreSQL has decided.
 ///
@@ -16,10 +16,10 @@ type Written = Result<IsNull, Box<dyn error::Error + Sync + Send>>;
 /// parameter is, if they fit. What does not fit is an error and never cut; nor are the bytes of one type written as
 /// another one.
 #[derive(Debug)]
-pub(super) struct Parameter(pub(super) Value);
+pub(super) struct BuiltParameter(pub(super) Value);
 
-impl ToSql for Parameter {
-    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Written {
+impl ToSql for BuiltParameter {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> EncodeResult {
         write(&self.0, ty, out)
     }
 
@@ -32,7 +32,7 @@ impl ToSql for Parameter {
 }
 
 #[allow(unreachable_patterns, reason = "features of other crates may add variants that this crate does not know")]
-fn write(value: &Value, ty: &Type, out: &mut BytesMut) -> Written {
+fn write(value: &Value, ty: &Type, out: &mut BytesMut) -> EncodeResult {
     match value {
         Value::Bool(value) => plain(value, ty, out),
         Value::TinyInt(value) => integer(value.map(Into::into), ty, out),
@@ -91,7 +91,7 @@ fn write(value: &Value, ty: &Type, out: &mut BytesMut) -> Written {
 }
 
 /// A value that is written as one type only.
-fn plain<T: ToSql>(value: &Option<T>, ty: &Type, out: &mut BytesMut) -> Written {
+fn plain<T: ToSql>(value: &Option<T>, ty: &Type, out: &mut BytesMut) -> EncodeResult {
     match value {
         Some(value) if T::accepts(base(ty)) => value.to_sql(base(ty), out),
         Some(_) => Err(Box::new(WrongType::new::<T>(ty.clone()))),
@@ -99,7 +99,7 @@ fn plain<T: ToSql>(value: &Option<T>, ty: &Type, out: &mut BytesMut) -> Written 
     }
 }
 
-fn integer(value: Option<i128>, ty: &Type, out: &mut BytesMut) -> Written {
+fn integer(value: Option<i128>, ty: &Type, out: &mut BytesMut) -> EncodeResult {
     let Some(value) = value else { return Ok(IsNull::Yes) };
     match *base(ty) {
         Type::INT2 => i16::try_from(value)?.to_sql(ty, out),
@@ -116,7 +116,7 @@ fn integer(value: Option<i128>, ty: &Type, out: &mut BytesMut) -> Written {
 }
 
 /// Rounded to the nearest where the parameter has fewer digits, as PostgreSQL rounds.
-fn float(value: Option<f64>, ty: &Type, out: &mut BytesMut) -> Written {
+fn float(value: Option<f64>, ty: &Type, out: &mut BytesMut) -> EncodeResult {
     let Some(value) = value else { return Ok(IsNull::Yes) };
     match *base(ty) {
         Type::FLOAT4 if (value as f32).is_infinite() && value.is_finite() => {
@@ -130,7 +130,7 @@ fn float(value: Option<f64>, ty: &Type, out: &mut BytesMut) -> Written {
     }
 }
 
-fn text(value: Option<&str>, ty: &Type, out: &mut BytesMut) -> Written {
+fn text(value: Option<&str>, ty: &Type, out: &mut BytesMut) -> EncodeResult {
     let Some(value) = value else { return Ok(IsNull::Yes) };
     match base(ty).kind() {
         Kind::Enum(variants) if variants.iter().any(|variant| variant == value) => {
@@ -142,10 +142,10 @@ fn text(value: Option<&str>, ty: &Type, out: &mut BytesMut) -> Written {
     }
 }
 
-fn array(values: &[Value], ty: &Type, out: &mut BytesMut) -> Written {
+fn array(values: &[Value], ty: &Type, out: &mut BytesMut) -> EncodeResult {
     let array = base(ty);
     match array.kind() {
-        Kind::Array(_) => values.iter().cloned().map(Parameter).collect::<Vec<_>>().to_sql(array, out),
+        Kind::Array(_) => values.iter().cloned().map(BuiltParameter).collect::<Vec<_>>().to_sql(array, out),
         _ => Err(Box::new(WrongType::new::<Vec<Value>>(ty.clone()))),
     }
 }
@@ -164,7 +164,7 @@ mod tests {
 
     fn written(value: Value, ty: &Type) -> Option<Vec<u8>> {
         let mut out = BytesMut::new();
-        match Parameter(value).to_sql(ty, &mut out).ok()? {
+        match BuiltParameter(value).to_sql(ty, &mut out).ok()? {
             IsNull::Yes => Some(Vec::new()),
             IsNull::No => Some(out.to_vec()),
         }

@@ -2,7 +2,7 @@
 
 use tokio_postgres::types::ToSql;
 
-use super::step::{ColumnOf, Kind, Parameter};
+use super::step::{ColumnOf, Parameter, ParameterKind};
 use crate::entity::{Entity, Insert};
 
 /// The parameters of a statement.
@@ -40,7 +40,7 @@ pub(super) struct Stored<'a, T> {
 }
 
 /// The key of a row.
-pub(super) struct Key<'a>(pub(super) Vec<&'a (dyn ToSql + Sync)>);
+pub(super) struct KeyArguments<'a>(pub(super) Vec<&'a (dyn ToSql + Sync)>);
 
 impl Arguments for Given<'_> {
     fn list(&self) -> Vec<Argument<'_>> {
@@ -87,7 +87,7 @@ impl<T: Entity + Sync> Arguments for Stored<'_, T> {
     }
 }
 
-impl Arguments for Key<'_> {
+impl Arguments for KeyArguments<'_> {
     fn list(&self) -> Vec<Argument<'_>> {
         self.0.iter().copied().map(Argument::Value).collect()
     }
@@ -99,8 +99,8 @@ impl Arguments for Key<'_> {
 
 fn argument<'s>(parameter: &'s Parameter<'_>) -> Argument<'s> {
     match &parameter.0 {
-        Kind::Value(value) => Argument::Value(&**value),
-        Kind::Column(column) => Argument::Column(column),
+        ParameterKind::Value(value) => Argument::Value(&**value),
+        ParameterKind::Column(column) => Argument::Column(column),
     }
 }
 

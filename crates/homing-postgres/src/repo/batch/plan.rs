@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::arguments::{Arguments, Given, Key, NewRow, NewRows, Stored};
+use super::arguments::{Arguments, Given, KeyArguments, NewRow, NewRows, Stored};
 use super::results::Value;
-use super::step::{BatchId, Kind, Parameter, Step};
+use super::step::{BatchId, Parameter, ParameterKind, Step};
 use crate::entity::{Entity, Insert, queries};
 use crate::error::{Error, Result};
 use crate::repo::entities::{chunks, key_of};
@@ -49,7 +49,7 @@ use crate::statement::sql;
 pub struct Batch<'a> {
     pub(super) id: BatchId,
     pub(super) steps: Vec<Plan>,
-    pub(super) statements: Vec<Statement<'a>>,
+    pub(super) statements: Vec<BatchStatement<'a>>,
     names: HashMap<Arc<str>, usize>,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Plan {
 pub(super) type Decode = Box<dyn Fn(Vec<Output>) -> Result<Value> + Send + Sync>;
 
 /// A statement of a step.
-pub(super) struct Statement<'a> {
+pub(super) struct BatchStatement<'a> {
     pub(super) step: usize,
     pub(super) sql: Arc<str>,
     pub(super) arguments: Box<dyn Arguments + 'a>,
@@ -193,7 +193,7 @@ impl<'a> Batch<'a> {
     ///
     /// See [`Batch`].
     pub fn delete<T: Entity + Sync>(&mut self, name: impl Into<String>, entity: &'a T) -> Result<Step<T>> {
-        let arguments = Box::new(Key(key_of(entity))) as Box<dyn Arguments + 'a>;
+        let arguments = Box::new(KeyArguments(key_of(entity))) as Box<dyn Arguments + 'a>;
         self.add(Added::of::<T>(name, one_row::<T>), [(queries::delete::<T>(), arguments, Some(1))])
     }
 
@@ -297,7 +297,7 @@ impl<'a> Batch<'a> {
             return Err(Error::misuse(format!("there is a step named {name:?} already")).in_step(&name));
         }
         let (step, first) = (self.steps.len(), self.statements.len());
-        let statement = |(sql, arguments, expected_rows): (String, _, _)| Statement {
+        let statement = |(sql, arguments, expected_rows): (String, _, _)| BatchStatement {
             step,
             sql: sql.into(),
             arguments,
@@ -322,7 +322,7 @@ impl<'a> Batch<'a> {
 
     fn check_references(&self, arguments: &dyn Arguments) -> Result<()> {
         for parameter in arguments.given() {
-            let Kind::Column(reference) = &parameter.0 else { continue };
+            let ParameterKind::Column(reference) = &parameter.0 else { continue };
             self.check_belongs(reference.batch)?;
             // A step that was added exists, and nothing can refer to one that was not.
             let plan = &self.steps[reference.step];

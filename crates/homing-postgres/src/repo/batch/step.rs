@@ -31,7 +31,7 @@ impl<T> Step<T> {
     ///
     /// The column has to be of the type that the parameter has; where it is not, cast the parameter: `$1::int4`.
     pub fn column(&self, column: impl Into<String>) -> Parameter<'static> {
-        Parameter(Kind::Column(ColumnOf { batch: self.batch, step: self.index, column: column.into() }))
+        Parameter(ParameterKind::Column(ColumnOf { batch: self.batch, step: self.index, column: column.into() }))
     }
 }
 
@@ -50,9 +50,9 @@ impl<T> fmt::Debug for Step<T> {
 /// A parameter of a step: a value, or a column of an earlier step's row ([`Step::column`]).
 ///
 /// Every value that PostgreSQL's driver can send becomes one by `into`; [`params!`](crate::params) makes a list.
-pub struct Parameter<'a>(pub(super) Kind<'a>);
+pub struct Parameter<'a>(pub(super) ParameterKind<'a>);
 
-pub(super) enum Kind<'a> {
+pub(super) enum ParameterKind<'a> {
     Value(Box<dyn ToSql + Send + Sync + 'a>),
     Column(ColumnOf),
 }
@@ -67,7 +67,7 @@ pub(super) struct ColumnOf {
 
 impl<'a, T: ToSql + Send + Sync + 'a> From<T> for Parameter<'a> {
     fn from(value: T) -> Self {
-        Self(Kind::Value(Box::new(value)))
+        Self(ParameterKind::Value(Box::new(value)))
     }
 }
 
@@ -75,8 +75,8 @@ impl fmt::Debug for Parameter<'_> {
     /// Never the value, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Value(_) => f.write_str("Value"),
-            Kind::Column(column) => column.fmt(f),
+            ParameterKind::Value(_) => f.write_str("Value"),
+            ParameterKind::Column(column) => column.fmt(f),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::reading::rows::RowStream;
 use crate::repo::Repo;
 use crate::repo::statement::Parameters;
 use crate::repo::write::outputs;
-use crate::statement::description::Shape;
+use crate::statement::description::StatementDescription;
 use crate::statement::row::Row;
 use crate::statement::sql;
 use crate::statement::sql::Destination;
@@ -34,9 +34,9 @@ impl Repo {
         // On a line of its own: the statement may end with a comment.
         let declare = format!("declare {name} no scroll cursor for\n{sql}\n");
         self.run_within(handle, operation, &[(&declare, parameters)], Intent::Unknown, |_| Ok(())).await?;
-        let shape = self.shape_within(handle, sql).await?;
-        let columns = shape.columns.clone();
-        let cursor = Cursor { repo: self.clone(), handle: handle.clone(), name, shape, rows: FIRST_ROWS };
+        let description = self.describe_within(handle, sql).await?;
+        let columns = description.columns.clone();
+        let cursor = Cursor { repo: self.clone(), handle: handle.clone(), name, description, rows: FIRST_ROWS };
         let rows = stream::try_unfold(Some(cursor), |cursor| async move {
             let Some(mut cursor) = cursor else { return Ok(None) };
             let (rows, last) = cursor.fetch().await?;
@@ -51,7 +51,7 @@ struct Cursor {
     repo: Repo,
     handle: Handle,
     name: String,
-    shape: Shape,
+    description: StatementDescription,
     /// How many to fetch next.
     rows: usize,
 }
@@ -64,14 +64,14 @@ impl Cursor {
         // Not remembered: the same words mean another statement in the next transaction.
         let statement = proto::Statement {
             sql: format!("fetch forward {asked} from {}", self.name),
-            column_types: self.shape.column_oids(),
+            column_types: self.description.column_oids(),
             ..proto::Statement::default()
         };
         let executed = self.repo.exchange_statements(&transaction, self.handle.level, vec![statement]).await?;
         let bytes: usize = executed.results.iter().flat_map(|result| &result.rows).map(|row| row.len()).sum();
-        let rows = outputs(executed, std::slice::from_ref(&self.shape))?.remove(0).rows;
+        let rows = outputs(executed, std::slice::from_ref(&self.description))?.remove(0).rows;
         let last = rows.len() < asked;
-        self.rows = (CHUNK_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, MOST_ROWS);
+        self.rows = (CHUNK_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, MAX_ROWS);
         Ok((rows, last))
     }
 }
@@ -82,4 +82,4 @@ const FIRST_ROWS: usize = 64;
 /// What a fetch should bring, by the rows of the one before: few round trips, and far below what a message may hold.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-const MOST_ROWS: usize = 8192;
+const MAX_ROWS: usize = 8192;

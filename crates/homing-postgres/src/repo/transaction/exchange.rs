@@ -15,10 +15,10 @@ use crate::error::{Error, Result};
 use crate::executor::Site;
 use crate::position::Position;
 use crate::position::role::Role;
-use crate::primary::{Conversation, Opening, Silence, Trip, rejected};
+use crate::primary::{Opening, ReceiveError, TransactionStream, Trip, rejected};
 use crate::repo::Repo;
 use crate::transaction::Isolation;
-use crate::transaction::{Aborted, LevelId, Line, Transaction, lost, over, read_only};
+use crate::transaction::{Aborted, SavepointId, StreamState, Transaction, lost, over, read_only};
 
 /// What came back.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Repo {
     /// # Cancel safety
     ///
     /// Dropped, the step may be executed or not: the transaction, or the level, is aborted.
-    pub(super) async fn exchange(&self, transaction: &Transaction, level: LevelId, step: Asked) -> Result<Answer> {
+    pub(super) async fn exchange(&self, transaction: &Transaction, level: SavepointId, step: Asked) -> Result<Answer> {
         tokio::select! {
             // What has ended is not to be used, whatever has come back.
             biased;
@@ -45,19 +45,19 @@ impl Repo {
     /// Sends the commit. `None` where nothing was executed.
     pub(super) async fn exchange_commit(&self, transaction: &Transaction) -> Result<Option<(Option<Position>, Trip)>> {
         let mut line = transaction.line.lock().await;
-        let line = std::mem::replace(&mut *line, Line::Closed);
+        let line = std::mem::replace(&mut *line, StreamState::Closed);
         // A call of a task that the closure has left behind may have failed in the meantime.
-        transaction.levels().check_failure()?;
+        transaction.savepoints().check_failure()?;
         match line {
-            Line::Unopened => Ok(None),
-            Line::Opening => Err(lost("a call was dropped while it was begun")),
-            Line::Closed => Err(lost("it has ended before")),
-            Line::Open { conversation, outstanding } => {
+            StreamState::Unopened => Ok(None),
+            StreamState::Opening => Err(lost("a call was dropped while it was begun")),
+            StreamState::Closed => Err(lost("it has ended before")),
+            StreamState::Open { stream, outstanding } => {
                 if transaction.deadline <= Instant::now() {
                     return Err(too_late(transaction));
                 }
                 let deadline = self.step_deadline(transaction);
-                send_commit(transaction, conversation, outstanding, deadline).await.map(Some)
+                send_commit(transaction, stream, outstanding, deadline).await.map(Some)
             }
         }
     }
@@ -68,22 +68,22 @@ impl Repo {
         transaction.end();
         let deadline = Instant::now() + self.options.call_timeout;
         let Ok(mut line) = tokio::time::timeout_at(deadline, transaction.line.lock()).await else { return };
-        if let Line::Open { conversation, .. } = std::mem::replace(&mut *line, Line::Closed) {
-            conversation.roll_back(deadline).await;
+        if let StreamState::Open { stream, .. } = std::mem::replace(&mut *line, StreamState::Closed) {
+            stream.roll_back(deadline).await;
         }
     }
 
-    async fn exchange_in_turn(&self, transaction: &Transaction, level: LevelId, step: Asked) -> Result<Answer> {
+    async fn exchange_in_turn(&self, transaction: &Transaction, level: SavepointId, step: Asked) -> Result<Answer> {
         let mut line = transaction.line.lock().await;
-        transaction.levels().check(level)?;
+        transaction.savepoints().check(level)?;
         let schema = self.schema().unwrap_or_default().to_owned();
         let request = proto::TransactRequest { step: Some(step), schema, ..proto::TransactRequest::default() };
         self.rpc_client().check_size(&request)?;
         let interruption = Interruption(Some(transaction));
         let answer = self.converse(transaction, &mut line, request).await;
         interruption.did_not_happen();
-        if transaction.levels().is_failed_for_good() {
-            *line = Line::Closed;
+        if transaction.savepoints().is_failed_for_good() {
+            *line = StreamState::Closed;
         }
         answer
     }
@@ -91,7 +91,7 @@ impl Repo {
     async fn converse(
         &self,
         transaction: &Transaction,
-        line: &mut Line,
+        line: &mut StreamState,
         request: proto::TransactRequest,
     ) -> Result<Answer> {
         let started = Instant::now();
@@ -99,31 +99,31 @@ impl Repo {
             return Err(fatal(transaction, too_late(transaction)));
         }
         let deadline = match line {
-            Line::Unopened => self.begin(transaction, line, request).await?,
-            Line::Open { conversation, outstanding } => {
+            StreamState::Unopened => self.begin(transaction, line, request).await?,
+            StreamState::Open { stream, outstanding } => {
                 let deadline = self.step_deadline(transaction);
                 if *outstanding {
-                    let dropped = receive(transaction, conversation, deadline).await?;
-                    check_going_on(transaction, dropped, &conversation.place)?;
+                    let dropped = receive(transaction, stream, deadline).await?;
+                    check_going_on(transaction, dropped, &stream.place)?;
                 }
-                let savepoints = transaction.levels().take_pending();
+                let savepoints = transaction.savepoints().take_pending();
                 *outstanding = true;
                 // Where it did not leave, the response says why.
-                conversation.send(proto::TransactRequest { savepoints, ..request }, deadline);
+                stream.send(proto::TransactRequest { savepoints, ..request }, deadline);
                 deadline
             }
-            Line::Opening => return Err(fatal(transaction, lost("a call was dropped while it was begun"))),
-            Line::Closed => return Err(fatal(transaction, lost("it has ended before"))),
+            StreamState::Opening => return Err(fatal(transaction, lost("a call was dropped while it was begun"))),
+            StreamState::Closed => return Err(fatal(transaction, lost("it has ended before"))),
         };
-        let Line::Open { conversation, outstanding } = line else { return Err(lost("it has ended")) };
-        let response = receive(transaction, conversation, deadline).await?;
+        let StreamState::Open { stream, outstanding } = line else { return Err(lost("it has ended")) };
+        let response = receive(transaction, stream, deadline).await?;
         *outstanding = false;
-        let trip = trip(conversation, started, response.execute_micros);
-        let outcome = check_going_on(transaction, response, &conversation.place)?;
+        let trip = trip(stream, started, response.execute_micros);
+        let outcome = check_going_on(transaction, response, &stream.place)?;
         match outcome {
             Outcome::Rejection(rejection) => {
-                let error = refused(transaction, rejection, &conversation.place);
-                transaction.levels().fail(Aborted::by(&error));
+                let error = refused(transaction, rejection, &stream.place);
+                transaction.savepoints().fail(Aborted::by(&error));
                 Err(error)
             }
             Outcome::Stale(stale) => Err(Error::stale(stale.message)),
@@ -135,22 +135,22 @@ impl Repo {
     async fn begin(
         &self,
         transaction: &Transaction,
-        line: &mut Line,
+        line: &mut StreamState,
         mut request: proto::TransactRequest,
     ) -> Result<Instant> {
-        let savepoints = transaction.levels().take_pending();
+        let savepoints = transaction.savepoints().take_pending();
         request.begin = Some(transaction.begin(self.database_name()));
         request.savepoints.clone_from(&savepoints);
-        *line = Line::Opening;
+        *line = StreamState::Opening;
         match self.open(transaction, request).await {
-            Ok((conversation, deadline)) => {
-                transaction.note_where(conversation.is_here());
-                *line = Line::Open { conversation, outstanding: true };
+            Ok((stream, deadline)) => {
+                transaction.note_where(stream.is_here());
+                *line = StreamState::Open { stream, outstanding: true };
                 Ok(deadline)
             }
             Err(error) => {
-                *line = Line::Unopened;
-                transaction.levels().put_back(savepoints);
+                *line = StreamState::Unopened;
+                transaction.savepoints().put_back(savepoints);
                 Err(error)
             }
         }
@@ -161,7 +161,7 @@ impl Repo {
         &self,
         transaction: &Transaction,
         request: proto::TransactRequest,
-    ) -> Result<(Conversation, Instant)> {
+    ) -> Result<(TransactionStream, Instant)> {
         if transaction.is_read_only()
             && transaction.options.isolation != Isolation::Serializable
             && let Some(member) = self.current_here(&[]).await?
@@ -169,7 +169,7 @@ impl Repo {
             let database = member.database();
             let opening = self.opening(transaction, request.clone());
             let deadline = opening.step_deadline;
-            match self.home().transact_here(database, opening, Site::Any).await {
+            match self.primary().transact_locally(database, opening, Site::Any).await {
                 Err(error)
                     if database.role() != Some(Role::Primary) && error.is_not_sent() && !error.is_overloaded() =>
                 {
@@ -180,7 +180,7 @@ impl Repo {
         }
         let opening = self.opening(transaction, request);
         let deadline = opening.step_deadline;
-        Ok((self.home().transact(opening).await?, deadline))
+        Ok((self.primary().transact(opening).await?, deadline))
     }
 
     fn opening(&self, transaction: &Transaction, request: proto::TransactRequest) -> Opening {
@@ -204,32 +204,32 @@ impl Interruption<'_> {
 impl Drop for Interruption<'_> {
     fn drop(&mut self) {
         if let Some(transaction) = self.0 {
-            transaction.levels().fail(Aborted::because("a call was dropped before its answer came"));
+            transaction.savepoints().fail(Aborted::because("a call was dropped before its answer came"));
         }
     }
 }
 
 async fn send_commit(
     transaction: &Transaction,
-    mut conversation: Conversation,
+    mut stream: TransactionStream,
     outstanding: bool,
     deadline: Instant,
 ) -> Result<(Option<Position>, Trip)> {
     let started = Instant::now();
     if outstanding {
-        let dropped = receive(transaction, &mut conversation, deadline).await?;
-        check_going_on(transaction, dropped, &conversation.place)?;
+        let dropped = receive(transaction, &mut stream, deadline).await?;
+        check_going_on(transaction, dropped, &stream.place)?;
     }
-    let savepoints = transaction.levels().take_pending();
+    let savepoints = transaction.savepoints().take_pending();
     let step = Some(Asked::Commit(proto::CommitTransaction {}));
-    let sent = conversation.send(proto::TransactRequest { savepoints, step, ..Default::default() }, deadline);
-    let place = conversation.place.clone();
-    let response = match conversation.receive(deadline).await {
+    let sent = stream.send(proto::TransactRequest { savepoints, step, ..Default::default() }, deadline);
+    let place = stream.place.clone();
+    let response = match stream.receive(deadline).await {
         Ok(response) => response,
-        Err(silence) if sent => return Err(unknown(&place, &silence)),
-        Err(silence) => return Err(lost(silent(&place, &silence))),
+        Err(error) if sent => return Err(unknown(&place, &error)),
+        Err(error) => return Err(lost(no_answer(&place, &error))),
     };
-    let trip = trip(&conversation, started, response.execute_micros);
+    let trip = trip(&stream, started, response.execute_micros);
     match response.outcome {
         Some(Outcome::Committed(committed)) => {
             let position = committed.position.as_ref().and_then(|position| Position::try_from(position).ok());
@@ -247,12 +247,12 @@ async fn send_commit(
 /// The next response. Without one the transaction is over.
 async fn receive(
     transaction: &Transaction,
-    conversation: &mut Conversation,
+    stream: &mut TransactionStream,
     deadline: Instant,
 ) -> Result<proto::TransactResponse> {
-    match conversation.receive(deadline).await {
+    match stream.receive(deadline).await {
         Ok(response) => Ok(response),
-        Err(silence) => Err(fatal(transaction, lost(silent(&conversation.place, &silence)))),
+        Err(error) => Err(fatal(transaction, lost(no_answer(&stream.place, &error)))),
     }
 }
 
@@ -277,7 +277,7 @@ fn too_late(transaction: &Transaction) -> Error {
 }
 
 fn fatal(transaction: &Transaction, error: Error) -> Error {
-    transaction.levels().fail_for_good(Aborted::by(&error));
+    transaction.savepoints().fail_for_good(Aborted::by(&error));
     error
 }
 
@@ -308,27 +308,27 @@ fn ended(end: proto::TransactionEnded, place: &str) -> Error {
     }
 }
 
-fn unknown(place: &str, silence: &Silence) -> Error {
+fn unknown(place: &str, error: &ReceiveError) -> Error {
     Error::outcome_unknown(format!(
         "{}; COMMIT was under way, so the transaction may be committed: look before running it again",
-        silent(place, silence)
+        no_answer(place, error)
     ))
 }
 
-fn silent(place: &str, silence: &Silence) -> String {
-    match silence {
-        Silence::Lost(message) => format!("{place} was lost: {message}"),
-        Silence::TimedOut => format!("{place} did not answer in time"),
+fn no_answer(place: &str, error: &ReceiveError) -> String {
+    match error {
+        ReceiveError::Lost(message) => format!("{place} was lost: {message}"),
+        ReceiveError::TimedOut => format!("{place} did not answer in time"),
     }
 }
 
-fn trip(conversation: &Conversation, started: Instant, execute_micros: u64) -> Trip {
+fn trip(stream: &TransactionStream, started: Instant, execute_micros: u64) -> Trip {
     let elapsed = started.elapsed();
     let execute = Duration::from_micros(execute_micros).min(elapsed);
-    let forward = match conversation.answered_by {
+    let forward = match stream.answered_by {
         AnsweredBy::Here => Duration::ZERO,
         AnsweredBy::Peer(_) | AnsweredBy::Unknown => elapsed - execute,
     };
-    let answered_by = conversation.answered_by.clone();
-    Trip { answered_by, attempts: conversation.attempts, route: Duration::ZERO, forward, execute }
+    let answered_by = stream.answered_by.clone();
+    Trip { answered_by, attempts: stream.attempts, route: Duration::ZERO, forward, execute }
 }

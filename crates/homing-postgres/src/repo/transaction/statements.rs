@@ -12,12 +12,12 @@ use crate::repo::Repo;
 use crate::repo::call::Answered;
 use crate::repo::statement::Parameters;
 use crate::repo::write::{Output, outputs, report};
-use crate::statement::description::Shape;
+use crate::statement::description::StatementDescription;
 use crate::statement::sql;
 use crate::statement::sql::Destination;
 use crate::statement::values;
 use crate::transaction::Isolation;
-use crate::transaction::{Aborted, Handle, LevelId, Transaction, read_only};
+use crate::transaction::{Aborted, Handle, SavepointId, Transaction, read_only};
 
 /// What is known of a statement before PostgreSQL is asked.
 ///
@@ -42,7 +42,7 @@ impl Repo {
         read: impl FnOnce(Vec<Output>) -> Result<T>,
     ) -> Result<T> {
         let transaction = handle.transaction()?;
-        transaction.levels().check(handle.level)?;
+        transaction.savepoints().check(handle.level)?;
         for (sql, _) in statements {
             self.check_access(&transaction, sql, intent)?;
         }
@@ -50,18 +50,18 @@ impl Repo {
         let run = async {
             let started = Instant::now();
             // On the heap: the compiler looks into a future only so deep.
-            let (executed, shapes) = Box::pin(within.run_twice(statements)).await?;
+            let (executed, descriptions) = Box::pin(within.run_twice(statements)).await?;
             let report = report(operation, started, &executed.trip, None);
-            Ok(Answered::new(outputs(executed, &shapes).and_then(read), report))
+            Ok(Answered::new(outputs(executed, &descriptions).and_then(read), report))
         };
         self.reported(operation, run).await
     }
 
     /// The types of a statement, as the transaction of this handle sees them.
-    pub(in crate::repo) async fn shape_within(&self, handle: &Handle, sql: &str) -> Result<Shape> {
+    pub(in crate::repo) async fn describe_within(&self, handle: &Handle, sql: &str) -> Result<StatementDescription> {
         let transaction = handle.transaction()?;
-        transaction.levels().check(handle.level)?;
-        Within { repo: self, transaction: &transaction, handle }.shape(sql).await
+        transaction.savepoints().check(handle.level)?;
+        Within { repo: self, transaction: &transaction, handle }.description(sql).await
     }
 
     /// Asks the transaction's own connection for the types of statements anew.
@@ -73,7 +73,7 @@ impl Repo {
         let transaction = handle.transaction()?;
         let within = Within { repo: self, transaction: &transaction, handle };
         for sql in statements {
-            self.shapes().forget(sql);
+            self.descriptions().forget(sql);
             within.prepare(sql).await?;
         }
         Ok(())
@@ -97,7 +97,7 @@ impl Repo {
     pub(super) async fn exchange_statements(
         &self,
         transaction: &Transaction,
-        level: LevelId,
+        level: SavepointId,
         statements: Vec<proto::Statement>,
     ) -> Result<Executed> {
         let list = proto::StatementList { statements };
@@ -111,7 +111,7 @@ impl Repo {
     /// Runs a script within the transaction of this handle.
     pub(in crate::repo) async fn run_script_within(&self, handle: &Handle, script: &str) -> Result<()> {
         let transaction = handle.transaction()?;
-        transaction.levels().check(handle.level)?;
+        transaction.savepoints().check(handle.level)?;
         sql::check_script_in_transaction(script)?;
         let operation = "batch_execute";
         let run = async {
@@ -131,7 +131,7 @@ impl Repo {
             return if transaction.is_read_only() { Err(read_only(None)) } else { Ok(()) };
         }
         // A lock on a replica would lock nobody out: it counts as a write.
-        let writes = sql::destination_in_transaction(sql)? == Destination::Primary || self.shapes().writes(sql);
+        let writes = sql::destination_in_transaction(sql)? == Destination::Primary || self.descriptions().writes(sql);
         if writes && transaction.is_read_only() {
             return Err(read_only(None));
         }
@@ -149,7 +149,7 @@ struct Within<'a> {
 
 impl Within<'_> {
     /// Where the schema has changed under what is remembered of the statements, once more.
-    async fn run_twice(&self, statements: &[(&str, &Parameters<'_>)]) -> Result<(Executed, Vec<Shape>)> {
+    async fn run_twice(&self, statements: &[(&str, &Parameters<'_>)]) -> Result<(Executed, Vec<StatementDescription>)> {
         match self.run(statements).await {
             Err(error) if error.is_stale() => {
                 let statements_of = statements.iter().map(|(sql, _)| *sql);
@@ -160,19 +160,19 @@ impl Within<'_> {
         }
     }
 
-    async fn run(&self, statements: &[(&str, &Parameters<'_>)]) -> Result<(Executed, Vec<Shape>)> {
+    async fn run(&self, statements: &[(&str, &Parameters<'_>)]) -> Result<(Executed, Vec<StatementDescription>)> {
         let mut encoded = Vec::with_capacity(statements.len());
-        let mut shapes = Vec::with_capacity(statements.len());
+        let mut descriptions = Vec::with_capacity(statements.len());
         for (sql, parameters) in statements {
-            let shape = self.shape(sql).await?;
+            let description = self.description(sql).await?;
             encoded.push(proto::Statement {
                 sql: (*sql).to_owned(),
-                parameter_types: shape.parameter_oids(),
-                parameters: values::encode(parameters, &shape.parameters)?,
-                column_types: shape.column_oids(),
+                parameter_types: description.parameter_oids(),
+                parameters: values::encode(parameters, &description.parameters)?,
+                column_types: description.column_oids(),
                 ..proto::Statement::default()
             });
-            shapes.push(shape);
+            descriptions.push(description);
         }
         self.transaction.note_schema_changes(statements.iter().map(|(sql, _)| *sql));
         let executed = self.repo.exchange_statements(self.transaction, self.handle.level, encoded).await;
@@ -182,27 +182,27 @@ impl Within<'_> {
             && error.db().is_some()
             && let [(sql, _)] = statements
         {
-            self.repo.shapes().remember_that_it_writes(sql);
+            self.repo.descriptions().remember_that_it_writes(sql);
         }
-        Ok((executed?, shapes))
+        Ok((executed?, descriptions))
     }
 
     /// The types of a statement. The replica here is asked where that saves a round trip, but not of what only this
     /// transaction can know, or has locked.
-    async fn shape(&self, sql: &str) -> Result<Shape> {
+    async fn description(&self, sql: &str) -> Result<StatementDescription> {
         let Self { repo, transaction, .. } = self;
-        if let Some(shape) = transaction.shape(repo.schema(), sql) {
-            return Ok(shape);
+        if let Some(description) = transaction.description(repo.schema(), sql) {
+            return Ok(description);
         }
         if !transaction.has_changed_schema() {
-            if let Some(shape) = repo.shapes().shape(sql) {
-                return Ok(shape);
+            if let Some(description) = repo.descriptions().description(sql) {
+                return Ok(description);
             }
             if !self.is_answered_here()
-                && let Some(shape) = self.shape_here(sql).await?
+                && let Some(description) = self.describe_locally(sql).await?
             {
-                repo.shapes().remember(sql, &shape);
-                return Ok(shape);
+                repo.descriptions().remember(sql, &description);
+                return Ok(description);
             }
         }
         self.prepare(sql).await
@@ -210,35 +210,35 @@ impl Within<'_> {
 
     /// What PostgreSQL refuses to prepare here aborts the transaction as it would there: a transaction is to be the same
     /// in all regions.
-    async fn shape_here(&self, sql: &str) -> Result<Option<Shape>> {
+    async fn describe_locally(&self, sql: &str) -> Result<Option<StatementDescription>> {
         let deadline = Instant::now() + self.repo.options().call_timeout;
-        let shape = self.repo.describe_here(sql, self.transaction.deadline.min(deadline)).await;
-        if let Err(error) = &shape
+        let description = self.repo.describe_here(sql, self.transaction.deadline.min(deadline)).await;
+        if let Err(error) = &description
             && error.db().is_some()
         {
-            self.transaction.levels().fail(Aborted::by(error));
+            self.transaction.savepoints().fail(Aborted::by(error));
         }
-        shape
+        description
     }
 
     /// The types as the transaction's own connection knows them: one round trip.
-    async fn prepare(&self, sql: &str) -> Result<Shape> {
+    async fn prepare(&self, sql: &str) -> Result<StatementDescription> {
         let step = Asked::Prepare(sql.to_owned());
         let answer = self.repo.exchange(self.transaction, self.handle.level, step).await?;
-        let shape = match answer.outcome {
-            Outcome::Prepared(statement) => Shape::from_proto(statement),
+        let description = match answer.outcome {
+            Outcome::Prepared(statement) => StatementDescription::from_proto(statement),
             _ => None,
         };
-        let shape = shape.ok_or_else(|| {
+        let description = description.ok_or_else(|| {
             Error::not_sent(
                 "the primary described the statement in a way that this build cannot read: update this node",
             )
         })?;
-        self.transaction.remember(self.repo.schema(), sql, &shape);
+        self.transaction.remember(self.repo.schema(), sql, &description);
         if !self.transaction.has_changed_schema() {
-            self.repo.shapes().remember(sql, &shape);
+            self.repo.descriptions().remember(sql, &description);
         }
-        Ok(shape)
+        Ok(description)
     }
 
     /// Whether asking the transaction's own connection costs no round trip to another region. Before the first
@@ -250,6 +250,6 @@ impl Within<'_> {
                 && options.isolation != Isolation::Serializable
                 && self.repo.database().is_some_and(|database| database.role().is_some())
         };
-        self.transaction.is_here().unwrap_or_else(|| self.repo.home().here().is_some() || reads_here())
+        self.transaction.is_here().unwrap_or_else(|| self.repo.primary().local_primary().is_some() || reads_here())
     }
 }

@@ -1,4 +1,4 @@
-//! [`Look`], what a server answers when it is asked how far it is.
+//! [`ProbeAnswer`], what a server answers when it is asked how far it is.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::position::role::Role;
 
 /// One answer of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Look {
+pub(super) struct ProbeAnswer {
     pub(super) role: Role,
 
     /// Replayed on a replica, flushed on a primary.
@@ -76,13 +76,13 @@ impl Question {
         format!("select {BASICS}{more} from (select pg_is_in_recovery() as replica offset 0) as server")
     }
 
-    pub(super) fn read(self, row: &Row) -> Result<Look, Error> {
+    pub(super) fn read(self, row: &Row) -> Result<ProbeAnswer, Error> {
         let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
         let lsn = row.try_get(1)?;
         let (receiver, streamed) = read_receiver(row)?;
         let written = row.try_get::<_, Option<&str>>(3)?.and_then(timeline_of_file);
         let received = row.try_get(5)?;
-        Ok(Look {
+        Ok(ProbeAnswer {
             role,
             lsn,
             switched_at: row.try_get(2)?,
