@@ -21,21 +21,22 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::SqlState;
 use tracing::{Instrument, debug_span};
 
-pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace, Sees};
+pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace};
 pub(crate) use self::failure::{Failure, RETRY_AFTER};
-pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses, Site};
+pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses};
 use self::limit::{Limit, Limited};
 pub(crate) use self::parts::QueryParts;
 use self::position::{PositionProbe, Probed};
 use self::statements::Prepared;
 use self::transaction::{RequestRun, RunOutcome};
-use self::within::{Asks, Within};
+use self::within::{Within, writes};
 use crate::connection::block;
 use crate::connection::pool::{Connection, Pool};
 use crate::error::database::DatabaseError;
 use crate::position::role::Role;
 use crate::scope::Schema;
 use crate::statement::description::StatementDescription;
+use crate::statement::kind::Writes;
 
 /// Runs the statements of this node's callers and of its peers on the database next to it.
 #[derive(Clone, Debug)]
@@ -154,8 +155,8 @@ impl Executor {
             RunOutcome::Committed { position: Probed::InRecovery, .. } => {
                 return Err(Failure::not_primary(self.pool.address()));
             }
-            RunOutcome::Committed { results, position: Probed::Lost, written } => {
-                RunOutcome::Committed { results, position: self.probe(limit.deadline()).await, written }
+            RunOutcome::Committed { results, position: Probed::Lost, writes } => {
+                RunOutcome::Committed { results, position: self.probe(limit.deadline()).await, writes }
             }
             ended => ended,
         };
@@ -187,18 +188,16 @@ impl Executor {
         schema: Option<&Schema>,
         request: &proto::ExecuteRequest,
     ) -> Result<RunOutcome, Failure> {
-        let asks = Asks::of(request);
-        match self.attempt(connection, schema, &request.statements, asks).await? {
+        let writes = writes(request);
+        match self.attempt(connection, schema, &request.statements, writes).await? {
             RunOutcome::Rejected { error, .. } if error.is_stale_plan() => {
                 connection.forget_statements();
-                self.attempt(connection, schema, &request.statements, asks).await
+                self.attempt(connection, schema, &request.statements, writes).await
             }
             RunOutcome::Rejected { error, .. }
-                if asks == Asks::WhatIsWritten
-                    && schema.is_none()
-                    && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
+                if writes == Writes::Maybe && schema.is_none() && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
             {
-                self.attempt(connection, schema, &request.statements, Asks::Nothing).await
+                self.attempt(connection, schema, &request.statements, Writes::Yes).await
             }
             ended => Ok(ended),
         }
@@ -209,9 +208,9 @@ impl Executor {
         connection: &Connection,
         schema: Option<&Schema>,
         statements: &[proto::Statement],
-        asks: Asks,
+        writes: Writes,
     ) -> Result<RunOutcome, Failure> {
-        let mut within = match Within::enter(connection, schema, statements, asks).await? {
+        let mut within = match Within::enter(connection, schema, statements, writes).await? {
             Ok(within) => within,
             Err(error) => return self.not_prepared(None, &error),
         };

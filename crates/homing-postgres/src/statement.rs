@@ -1,6 +1,7 @@
 //! A statement: its text, its types, its parameters and its rows.
 
 pub(crate) mod description;
+pub(crate) mod kind;
 pub(crate) mod numeric;
 pub(crate) mod row;
 pub(crate) mod sql;

@@ -9,9 +9,10 @@ use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Databases;
-use crate::executor::{Pace, QueryParts, Sees, Site};
+use crate::executor::{Pace, QueryParts};
 use crate::replicas::Member;
 use crate::scope::Scope;
+use crate::statement::kind::RunsOn;
 
 /// The executors of a node's databases as a gRPC service.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl proto::database_server::Database for Service {
             return Err(Reason::BadArguments.status("no request came to begin a transaction with"));
         };
         let (member, _) = self.member(first.begin.as_ref().map_or("", |begin| &begin.database))?;
-        let mut responses = member.database().executor().transact(first, requests, deadline, Site::Primary).await?;
+        let mut responses = member.database().executor().transact(first, requests, deadline, RunsOn::Primary).await?;
         let responses = stream::poll_fn(move |context| responses.poll_recv(context)).map(Ok);
         Ok(Response::new(responses.boxed()))
     }
@@ -87,7 +88,7 @@ impl proto::database_server::Database for Service {
         let statement = request.statement.ok_or_else(|| Reason::BadArguments.status("a request without statement"))?;
         let pace = Pace { first, next: first.saturating_duration_since(Instant::now()) };
         let executor = member.database().executor();
-        let chunks = executor.query(statement, scope.schema, pace, Sees::Primary);
+        let chunks = executor.query(statement, scope.schema, pace, RunsOn::Primary);
         let mut parts = QueryParts::new(chunks, executor.max_rows_bytes());
         let first = parts.next().await?;
         let rest = stream::try_unfold(parts, |mut parts| async move {

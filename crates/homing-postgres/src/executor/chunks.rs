@@ -25,18 +25,7 @@ use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::position::Position;
 use crate::scope::Schema;
-
-/// What a stream is to see.
-///
-/// Closed: a stream either is for a session elsewhere, or it is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sees {
-    /// What this server has.
-    This,
-
-    /// What the primary has; the position of that is told with the first chunk.
-    Primary,
-}
+use crate::statement::kind::RunsOn;
 
 /// How long a stream may take.
 #[derive(Debug, Clone, Copy)]
@@ -82,10 +71,16 @@ pub(crate) struct Chunks {
 }
 
 impl Executor {
-    /// Runs a statement in a read-only transaction.
-    pub(crate) fn query(&self, statement: proto::Statement, schema: Option<Schema>, pace: Pace, sees: Sees) -> Chunks {
+    /// Runs a statement in a read-only transaction. On the primary, its first chunk carries the position.
+    pub(crate) fn query(
+        &self,
+        statement: proto::Statement,
+        schema: Option<Schema>,
+        pace: Pace,
+        runs_on: RunsOn,
+    ) -> Chunks {
         let (sender, chunks) = mpsc::channel(CHUNKS);
-        let reader = Reader { executor: self.clone(), statement, schema, pace, sees };
+        let reader = Reader { executor: self.clone(), statement, schema, pace, runs_on };
         Chunks { chunks, task: tokio::spawn(reader.run(sender).in_current_span()) }
     }
 }
@@ -113,7 +108,7 @@ struct Reader {
     statement: proto::Statement,
     schema: Option<Schema>,
     pace: Pace,
-    sees: Sees,
+    runs_on: RunsOn,
 }
 
 /// How the use of a connection ended.
@@ -248,9 +243,9 @@ impl Reader {
                 "only one statement with plain parameters can be streamed",
             )));
         };
-        let probe = match self.sees {
-            Sees::Primary => Some(PositionProbe::prepare(connection).await.map_err(Broken::Failed)?),
-            Sees::This => None,
+        let probe = match self.runs_on {
+            RunsOn::Primary => Some(PositionProbe::prepare(connection).await.map_err(Broken::Failed)?),
+            RunsOn::Any => None,
         };
         let position = async {
             match &probe {

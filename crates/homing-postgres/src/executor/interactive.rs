@@ -23,20 +23,10 @@ use tonic::Status;
 use tracing::{Instrument, debug, debug_span};
 
 use super::limit::{Limit, Limited};
-use super::pinned::{InRecovery, Pinned, StepOutcome, ended};
+use super::pinned::{Pinned, StepOutcome, ended};
 use super::{Executor, Failure};
-
-/// Which server may run the transaction.
-///
-/// Closed: it has to be the primary or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Site {
-    /// Whatever it is: one that only reads, on the replica here.
-    Any,
-
-    /// Only the primary.
-    Primary,
-}
+use crate::position::role::Role;
+use crate::statement::kind::RunsOn;
 
 /// The responses to the steps of a transaction. They end with the transaction.
 pub(crate) type Responses = mpsc::Receiver<proto::TransactResponse>;
@@ -56,7 +46,7 @@ impl Executor {
         first: proto::TransactRequest,
         requests: S,
         deadline: Instant,
-        site: Site,
+        runs_on: RunsOn,
     ) -> Result<Responses, Failure>
     where
         S: Stream<Item = Result<proto::TransactRequest, Status>> + Send + Unpin + 'static,
@@ -72,7 +62,7 @@ impl Executor {
         })?;
         let (responses, receiver) = mpsc::channel(RESPONSES);
         let (opened, outcome) = oneshot::channel();
-        let task = Interactive { executor: self.clone(), requests, site, deadline, place, responses };
+        let task = Interactive { executor: self.clone(), requests, runs_on, deadline, place, responses };
         tokio::spawn(task.run(first, opened).instrument(debug_span!("transaction")));
         outcome.await.unwrap_or_else(|_| Err(Failure::unavailable("the node is shutting down")))?;
         Ok(receiver)
@@ -82,7 +72,7 @@ impl Executor {
 struct Interactive<S> {
     executor: Executor,
     requests: S,
-    site: Site,
+    runs_on: RunsOn,
     deadline: Instant,
     place: OwnedSemaphorePermit,
     // After the place: the caller hears of the end when this is dropped.
@@ -164,8 +154,8 @@ where
                 }
             }
         });
-        let (pinned, in_recovery) = begun.await?;
-        if self.site == Site::Primary && in_recovery == InRecovery::Yes {
+        let (pinned, role) = begun.await?;
+        if self.runs_on == RunsOn::Primary && role == Role::Replica {
             pinned.finish().await;
             return Err(Failure::not_primary(self.executor.pool.address()));
         }
@@ -216,9 +206,9 @@ where
         let outcome = match step {
             StepOutcome::Open(outcome) | StepOutcome::Over(outcome) => outcome,
             StepOutcome::Committed(probed) => {
-                let position = match (probed.position(), self.site) {
+                let position = match (probed.position(), self.runs_on) {
                     // Any position after the commit will do.
-                    (None, Site::Primary) => {
+                    (None, RunsOn::Primary) => {
                         self.executor.probe(self.deadline.min(Instant::now() + PROBE_TIMEOUT)).await
                     }
                     _ => probed,

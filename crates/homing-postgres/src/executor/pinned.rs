@@ -19,6 +19,7 @@ use super::position::{PositionProbe, Probed};
 use super::transaction::{RequestRun, StatementFailure, is_fatal};
 use super::{Failure, Prepared, references};
 use crate::connection::pool::Connection;
+use crate::position::role::Role;
 use crate::scope::Schema;
 use crate::statement::description::StatementDescription;
 use crate::statement::sql;
@@ -85,7 +86,7 @@ impl Pinned {
         connection: Connection,
         begin: &proto::BeginTransaction,
         max_rows_bytes: usize,
-    ) -> Result<(Self, InRecovery), Failure> {
+    ) -> Result<(Self, Role), Failure> {
         let sql = begin_sql(begin);
         let mut pinned = Self {
             connection: Some(connection),
@@ -103,15 +104,15 @@ impl Pinned {
             Ok::<_, tokio_postgres::Error>((row?.try_get::<_, bool>(0)?, begun))
         };
         let lost = |error| Failure::unavailable(format!("the database did not begin a transaction: {error}"));
-        let (in_recovery, begun) = asked.await.map_err(lost)?;
-        let in_recovery = if in_recovery { InRecovery::Yes } else { InRecovery::No };
+        let (is_in_recovery, begun) = asked.await.map_err(lost)?;
+        let role = if is_in_recovery { Role::Replica } else { Role::Primary };
         match begun {
             Ok(()) => pinned.in_doubt = false,
             // A replica refuses what only a primary can do: the caller has to hear which one it is.
-            Err(_) if in_recovery == InRecovery::Yes => {}
+            Err(_) if role == Role::Replica => {}
             Err(error) => return Err(lost(error)),
         }
-        Ok((pinned, in_recovery))
+        Ok((pinned, role))
     }
 
     pub(super) fn cancel_token(&self) -> CancelToken {
@@ -360,13 +361,6 @@ impl StepOutcome {
             step => step,
         }
     }
-}
-
-/// Closed: a server is in recovery or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum InRecovery {
-    Yes,
-    No,
 }
 
 pub(super) fn ended(cause: Cause, message: impl Into<String>) -> Outcome {

@@ -16,11 +16,12 @@ use tracing::warn;
 use super::position::{PositionProbe, Probed};
 use super::references::{FirstRows, Unmet};
 use super::within::Within;
-use super::written::{WriteProbe, Written};
+use super::written::WriteProbe;
 use super::{Failure, Prepared};
 use crate::connection::block::Block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
+use crate::statement::kind::Writes;
 use crate::statement::values;
 use crate::statement::values::{Encoded, Raw};
 
@@ -39,7 +40,7 @@ pub(crate) enum RunOutcome {
     Committed {
         results: proto::StatementResults,
         position: Probed,
-        written: Written,
+        writes: Writes,
     },
     Rejected {
         /// Which statement; `None` for the commit.
@@ -92,16 +93,16 @@ impl<'a> RequestRun<'a> {
         write_probe: Option<WriteProbe<'_>>,
     ) -> Result<RunOutcome, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
-        let written = async {
+        let writes = async {
             match &write_probe {
-                Some(write_probe) => write_probe.written().await,
-                None => Ok(Written::Perhaps),
+                Some(write_probe) => write_probe.writes().await,
+                None => Ok(Writes::Yes),
             }
         };
-        let ran = block.finish_and_ask(self.statement(0, statement), written);
+        let ran = block.finish_and_ask(self.statement(0, statement), writes);
         let (result, position) = join(ran, probe.position()).await;
         match result {
-            Ok((result, written)) => Ok(self.committed(vec![result], position, written)),
+            Ok((result, writes)) => Ok(self.committed(vec![result], position, writes)),
             Err(stop) => stop.ended(0, Commit::MayHaveHappened),
         }
     }
@@ -115,7 +116,7 @@ impl<'a> RequestRun<'a> {
         let (result, position) = join(self.statement(0, statement), probe.position()).await;
         match result {
             Ok(_) if self.is_left_open(statement).await => Ok(RunOutcome::LeftOpen),
-            Ok(result) => Ok(self.committed(vec![result], position, Written::Perhaps)),
+            Ok(result) => Ok(self.committed(vec![result], position, Writes::Yes)),
             Err(stop) => stop.ended(0, Commit::MayHaveHappened),
         }
     }
@@ -143,7 +144,7 @@ impl<'a> RequestRun<'a> {
         }
         let (commit, position) = join(connection.batch_execute("COMMIT"), probe.position()).await;
         match commit {
-            Ok(()) => Ok(self.committed(results, position, Written::Perhaps)),
+            Ok(()) => Ok(self.committed(results, position, Writes::Yes)),
             Err(error) => rejected(None, &error, Commit::MayHaveHappened),
         }
     }
@@ -219,12 +220,12 @@ impl<'a> RequestRun<'a> {
         }
     }
 
-    fn committed(&self, mut results: Vec<proto::StatementResult>, position: Probed, written: Written) -> RunOutcome {
+    fn committed(&self, mut results: Vec<proto::StatementResult>, position: Probed, writes: Writes) -> RunOutcome {
         if self.rows_dropped {
             results.iter_mut().for_each(|result| result.rows.clear());
         }
         let results = proto::StatementResults { results, rows_dropped: self.rows_dropped };
-        RunOutcome::Committed { results, position, written }
+        RunOutcome::Committed { results, position, writes }
     }
 }
 
@@ -241,7 +242,7 @@ impl RunOutcome {
 
     pub(crate) fn into_response(self, execute: Duration) -> proto::ExecuteResponse {
         let rejection = |statement, cause| Outcome::Rejection(proto::Rejection { statement, cause: Some(cause) });
-        let unchanged = matches!(self, Self::Committed { written: Written::Nothing, .. });
+        let unchanged = matches!(self, Self::Committed { writes: Writes::No, .. });
         let (outcome, position) = match self {
             Self::Committed { results, position, .. } => (Outcome::Results(results), position.position()),
             Self::Rejected { statement, error } => (rejection(statement, Cause::DatabaseError((*error).into())), None),

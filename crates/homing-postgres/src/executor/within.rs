@@ -9,6 +9,7 @@ use super::written::WriteProbe;
 use crate::connection::block::Block;
 use crate::connection::pool::Connection;
 use crate::scope::Schema;
+use crate::statement::kind::Writes;
 use crate::statement::sql;
 
 /// What the statements of a request run in.
@@ -22,13 +23,6 @@ pub(super) enum Within<'a> {
     Block(Block<'a>, Option<WriteProbe<'a>>),
 }
 
-/// Whether somebody wants to know if anything was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asks {
-    WhatIsWritten,
-    Nothing,
-}
-
 impl<'a> Within<'a> {
     /// Enters the schema, and a block if somebody asks what was written. A script may end its transaction itself and go on
     /// after it, so it gets the whole connection, which is closed after a script in any case.
@@ -36,21 +30,21 @@ impl<'a> Within<'a> {
         connection: &'a Connection,
         schema: Option<&'a Schema>,
         statements: &[proto::Statement],
-        asks: Asks,
+        writes: Writes,
     ) -> Result<Result<Self, Error>, Failure> {
         let is_script = statements.iter().any(|statement| statement.simple);
         match schema {
             Some(schema) if is_script => {
                 return Ok(connection.batch_execute(schema.enter()).await.map(|()| Self::Connection));
             }
-            None if asks == Asks::Nothing => return Ok(Ok(Self::Connection)),
+            None if writes != Writes::Maybe => return Ok(Ok(Self::Connection)),
             Some(_) | None => {}
         }
         // Once the transaction has failed nothing can be prepared any more.
         PositionProbe::prepare(connection).await?;
-        let probe = match asks {
-            Asks::WhatIsWritten => Some(WriteProbe::prepare(connection).await?),
-            Asks::Nothing => None,
+        let probe = match writes {
+            Writes::Maybe => Some(WriteProbe::prepare(connection).await?),
+            Writes::No | Writes::Yes => None,
         };
         let mut block = Block::begin(connection, schema);
         // The cancellation may hit it, and what is sent behind it would run by itself.
@@ -79,15 +73,11 @@ impl<'a> Within<'a> {
     }
 }
 
-impl Asks {
-    /// What is asked of a request: only of one statement that begins like a read. Such a one can be run in a block, other
-    /// than VACUUM or a procedure that commits.
-    pub(super) fn of(request: &proto::ExecuteRequest) -> Self {
-        match &request.statements[..] {
-            [statement] if request.ask_unchanged && !statement.simple && sql::may_read(&statement.sql) => {
-                Self::WhatIsWritten
-            }
-            _ => Self::Nothing,
-        }
+/// Returns `Maybe` if PostgreSQL has to be asked: the caller wants to know, and the only statement starts like a read.
+/// Such a statement can run in a block, unlike VACUUM or a procedure that commits.
+pub(super) fn writes(request: &proto::ExecuteRequest) -> Writes {
+    match &request.statements[..] {
+        [statement] if request.ask_unchanged && !statement.simple && sql::may_read(&statement.sql) => Writes::Maybe,
+        _ => Writes::Yes,
     }
 }

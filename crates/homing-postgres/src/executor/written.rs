@@ -9,21 +9,13 @@ use tokio_postgres::{Error, Statement};
 
 use super::Failure;
 use crate::connection::pool::Connection;
+use crate::statement::kind::Writes;
 
 /// The question whether the transaction has an id, prepared on a connection.
 #[derive(Debug)]
 pub(super) struct WriteProbe<'a> {
     connection: &'a Connection,
     statement: Statement,
-}
-
-/// Whether the transaction has changed something in the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Written {
-    Nothing,
-
-    /// Something, or nobody has asked.
-    Perhaps,
 }
 
 impl<'a> WriteProbe<'a> {
@@ -37,9 +29,9 @@ impl<'a> WriteProbe<'a> {
     }
 
     /// To be asked within the transaction, after its last statement. An error ends the transaction, like any other.
-    pub(super) async fn written(&self) -> Result<Written, Error> {
+    pub(super) async fn writes(&self) -> Result<Writes, Error> {
         let is_unassigned = self.connection.query_one(&self.statement, &[]).await?.try_get(0)?;
-        Ok(if is_unassigned { Written::Nothing } else { Written::Perhaps })
+        Ok(if is_unassigned { Writes::No } else { Writes::Yes })
     }
 }
 

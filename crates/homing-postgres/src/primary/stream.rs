@@ -14,7 +14,8 @@ use super::{Primary, failed, peer_place};
 use crate::call::report::AnsweredBy;
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::executor::{Responses, Site};
+use crate::executor::Responses;
+use crate::statement::kind::RunsOn;
 
 /// How an interactive transaction begins.
 #[derive(Debug, Clone)]
@@ -67,7 +68,7 @@ impl Primary {
     /// Not sent: nothing can have been committed.
     pub(crate) async fn transact(&self, opening: Opening) -> Result<TransactionStream> {
         if let Some(database) = self.local_primary() {
-            match self.transact_locally(&database, opening.clone(), Site::Primary).await {
+            match self.transact_locally(&database, opening.clone(), RunsOn::Primary).await {
                 Err(error) if error.is_not_primary() => {}
                 outcome => return outcome,
             }
@@ -78,7 +79,7 @@ impl Primary {
                 "{error}: it was to begin a transaction, which was not committed and is rolled back"
             ))),
             Err(error) if error.is_not_sent() && !error.is_misuse() => match self.promoted(step_deadline).await {
-                Some(member) => self.transact_locally(member.database(), opening, Site::Primary).await,
+                Some(member) => self.transact_locally(member.database(), opening, RunsOn::Primary).await,
                 None => Err(error),
             },
             outcome => outcome,
@@ -90,17 +91,17 @@ impl Primary {
         &self,
         database: &Database,
         opening: Opening,
-        site: Site,
+        runs_on: RunsOn,
     ) -> Result<TransactionStream> {
-        let place = match site {
-            Site::Primary => self.local_place(database),
-            Site::Any => format!("the database here, at {},", database.pool().address()),
+        let place = match runs_on {
+            RunsOn::Primary => self.local_place(database),
+            RunsOn::Any => format!("the database here, at {},", database.pool().address()),
         };
         let (requests, mut receiver) = mpsc::channel(REQUESTS);
         let mut first = opening.request;
         first.step_timeout_millis = millis_until(opening.step_deadline);
         let receiver = stream::poll_fn(move |context| receiver.poll_recv(context).map(|request| request.map(Ok)));
-        let responses = database.executor().transact(first, receiver, opening.deadline, site).await;
+        let responses = database.executor().transact(first, receiver, opening.deadline, runs_on).await;
         let responses = Incoming::Here(responses.map_err(|failure| failed(failure, &place))?);
         Ok(TransactionStream { requests, responses, place, answered_by: AnsweredBy::Here, attempts: 0, channel: None })
     }

@@ -12,9 +12,9 @@ use super::write::{Committed, Output, only, report};
 use crate::call::options::Wait;
 use crate::error::{Error, Result};
 use crate::primary::Effect;
+use crate::statement::kind::RunsOn;
 use crate::statement::row::Row;
 use crate::statement::sql;
-use crate::statement::sql::Destination;
 
 /// # Raw SQL
 ///
@@ -116,12 +116,12 @@ impl Repo {
     async fn raw_once<T: Send + 'static>(
         &self,
         operation: &'static str,
-        destination: Destination,
+        destination: RunsOn,
         sql: &str,
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<Answered<T>> {
-        if destination == Destination::Primary || self.descriptions().writes(sql) || self.is_primary_here() {
+        if destination == RunsOn::Primary || self.descriptions().writes(sql) || self.is_primary_here() {
             return self.write_perhaps(operation, sql, parameters, read).await;
         }
         match Box::pin(self.try_here(operation, sql, parameters)).await? {

@@ -27,9 +27,9 @@ use crate::replicas::{Member, ReplicaRequest};
 use crate::session::token::foreign;
 use crate::session::{RequiredPosition, Seen};
 use crate::statement::description::StatementDescription;
+use crate::statement::kind::RunsOn;
 use crate::statement::row::Row;
 use crate::statement::sql;
-use crate::statement::sql::Destination;
 use crate::statement::values;
 use crate::tracker::WaitError;
 
@@ -87,15 +87,15 @@ impl Repo {
     async fn read_once(
         &self,
         operation: &'static str,
-        destination: Destination,
+        destination: RunsOn,
         sql: &str,
         parameters: &Parameters<'_>,
         effect: Effect,
     ) -> Result<Answered<Output>> {
         let started = Instant::now();
         let local = match destination {
-            Destination::Anywhere => Box::pin(self.try_here(operation, sql, parameters)).await?,
-            Destination::Primary => Local::Writes,
+            RunsOn::Any => Box::pin(self.try_here(operation, sql, parameters)).await?,
+            RunsOn::Primary => Local::Writes,
         };
         let effect = match local {
             Local::Rows(answered) => return Ok(answered),
@@ -103,9 +103,7 @@ impl Repo {
             Local::Elsewhere => effect,
         };
         match self.read_from_primary(operation, started, sql, parameters, effect).await {
-            Err(error) if destination == Destination::Anywhere => {
-                Box::pin(self.instead(error, operation, sql, parameters)).await
-            }
+            Err(error) if destination == RunsOn::Any => Box::pin(self.instead(error, operation, sql, parameters)).await,
             outcome => outcome,
         }
     }

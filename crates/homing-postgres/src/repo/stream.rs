@@ -19,15 +19,15 @@ use crate::database::Database;
 use crate::entity::{Entity, queries};
 use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
-use crate::executor::{Broken, Chunk, Chunks, Failure, Pace, Sees};
+use crate::executor::{Broken, Chunk, Chunks, Failure, Pace};
 use crate::position::Position;
 use crate::position::role::Role;
 use crate::primary;
 use crate::reading::rows::{EntityStream, RowStream};
 use crate::statement::description::StatementDescription;
+use crate::statement::kind::RunsOn;
 use crate::statement::row::{Column, Row};
 use crate::statement::sql;
-use crate::statement::sql::Destination;
 
 /// # Streams
 ///
@@ -83,8 +83,8 @@ impl Repo {
         let open = async {
             let started = Instant::now();
             let here = match destination {
-                Destination::Anywhere => self.current_here(&[]).instrument(debug_span!("replay_wait")).await?,
-                Destination::Primary => self.replicas().local_primary(),
+                RunsOn::Any => self.current_here(&[]).instrument(debug_span!("replay_wait")).await?,
+                RunsOn::Primary => self.replicas().local_primary(),
             };
             let waited = started.elapsed();
             let mut opened = None;
@@ -127,7 +127,7 @@ impl Repo {
         let is_replica = database.role() != Some(Role::Primary);
         for attempt in 1.. {
             let (statement, description) = self.encode(sql, parameters, pace.first).await?;
-            let mut chunks = database.executor().query(statement, self.primary().schema().cloned(), pace, Sees::This);
+            let mut chunks = database.executor().query(statement, self.primary().schema().cloned(), pace, RunsOn::Any);
             let broken = match chunks.next().await {
                 Ok(first) => return Ok(Some(Opened::here(database, &description, chunks, first))),
                 Err(broken) => broken,

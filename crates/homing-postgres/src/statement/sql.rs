@@ -8,24 +8,16 @@
 use std::iter::Peekable;
 use std::str::CharIndices;
 
+use super::kind::RunsOn;
 use crate::error::{Error, Result};
 
-/// Where a statement has to go, as far as reading it tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Destination {
-    /// Try it here; PostgreSQL will say if it writes.
-    Anywhere,
-
-    /// A replica would accept it and do something else: lock itself, for example.
-    Primary,
-}
-
-/// Where the statement has to go.
+/// Returns where the statement may run, as far as its text tells. A replica accepts some statements that only work on
+/// the primary, advisory locks for example; PostgreSQL itself reports a statement that writes.
 ///
 /// # Errors
 ///
 /// Misuse, if it changes the state of a session that its author cannot keep: connections are pooled.
-pub(crate) fn destination(sql: &str) -> Result<Destination> {
+pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
     let mut words = Words::of(sql);
     let first = words.next();
     let second = words.next();
@@ -35,7 +27,7 @@ pub(crate) fn destination(sql: &str) -> Result<Destination> {
             first.unwrap_or_default().to_uppercase()
         )));
     }
-    let mut destination = Destination::Anywhere;
+    let mut destination = RunsOn::Any;
     for word in Words::of(sql) {
         if word == "set_config" {
             return Err(Error::misuse(format!(
@@ -49,7 +41,7 @@ pub(crate) fn destination(sql: &str) -> Result<Destination> {
                      in a transaction or a named function"
                 )));
             }
-            Some(LockScope::Transaction) => destination = Destination::Primary,
+            Some(LockScope::Transaction) => destination = RunsOn::Primary,
             None => {}
         }
     }
@@ -62,7 +54,7 @@ pub(crate) fn destination(sql: &str) -> Result<Destination> {
 /// # Errors
 ///
 /// As [`destination`].
-pub(crate) fn destination_in_transaction(sql: &str) -> Result<Destination> {
+pub(crate) fn destination_in_transaction(sql: &str) -> Result<RunsOn> {
     let mut words = Words::of(sql);
     match (words.next().as_deref(), words.next().as_deref()) {
         (Some("set"), Some("local")) => match words.next().as_deref() {
@@ -70,11 +62,11 @@ pub(crate) fn destination_in_transaction(sql: &str) -> Result<Destination> {
             Some("synchronous_commit") => Err(Error::misuse(
                 "set local synchronous_commit would hide how far a replica has to be to see the transaction: leave it",
             )),
-            _ => Ok(Destination::Anywhere),
+            _ => Ok(RunsOn::Any),
         },
-        (Some("set"), Some("constraints")) => Ok(Destination::Anywhere),
-        (Some("declare"), _) if !has_hold(sql) => Ok(Destination::Anywhere),
-        (Some("fetch" | "move" | "close"), _) => Ok(Destination::Anywhere),
+        (Some("set"), Some("constraints")) => Ok(RunsOn::Any),
+        (Some("declare"), _) if !has_hold(sql) => Ok(RunsOn::Any),
+        (Some("fetch" | "move" | "close"), _) => Ok(RunsOn::Any),
         (Some("begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release"), _) => {
             Err(Error::misuse(NESTED))
         }
@@ -363,7 +355,7 @@ mod tests {
     fn within_a_transaction_what_belongs_to_it_is_allowed() {
         for sql in ["set local lock_timeout = '1s'", "set constraints all deferred", "declare c cursor for select 1"] {
             assert!(destination(sql).is_err(), "{sql}");
-            assert_eq!(destination_in_transaction(sql).unwrap(), Destination::Anywhere, "{sql}");
+            assert_eq!(destination_in_transaction(sql).unwrap(), RunsOn::Any, "{sql}");
         }
         for sql in [
             "commit",
@@ -406,7 +398,7 @@ mod tests {
     #[test]
     fn a_transaction_lock_belongs_on_the_primary() {
         let sql = "select pg_advisory_xact_lock(hashtext('a'))";
-        assert_eq!(destination(sql).unwrap(), Destination::Primary);
+        assert_eq!(destination(sql).unwrap(), RunsOn::Primary);
     }
 
     #[test]
@@ -422,7 +414,7 @@ mod tests {
             "select 'pg_advisory_lock(1)'",
             "explain select 1",
         ] {
-            assert_eq!(destination(sql).unwrap(), Destination::Anywhere, "{sql}");
+            assert_eq!(destination(sql).unwrap(), RunsOn::Any, "{sql}");
         }
     }
 }

@@ -10,9 +10,9 @@ use crate::repo::Repo;
 use crate::repo::statement::Parameters;
 use crate::repo::write::outputs;
 use crate::statement::description::StatementDescription;
+use crate::statement::kind::RunsOn;
 use crate::statement::row::Row;
 use crate::statement::sql;
-use crate::statement::sql::Destination;
 use crate::transaction::Handle;
 
 impl Repo {
@@ -25,7 +25,7 @@ impl Repo {
         parameters: &Parameters<'_>,
     ) -> Result<RowStream> {
         let transaction = handle.transaction()?;
-        if sql::destination_in_transaction(sql)? == Destination::Primary {
+        if sql::destination_in_transaction(sql)? == RunsOn::Primary {
             return Err(Error::misuse(
                 "a stream in a transaction cannot lock or write: use query for a statement that does",
             ));

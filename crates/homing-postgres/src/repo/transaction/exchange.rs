@@ -12,11 +12,11 @@ use tracing::debug;
 
 use crate::call::report::AnsweredBy;
 use crate::error::{Error, Result};
-use crate::executor::Site;
 use crate::position::Position;
 use crate::position::role::Role;
 use crate::primary::{Opening, ReceiveError, TransactionStream, Trip, rejected};
 use crate::repo::Repo;
+use crate::statement::kind::RunsOn;
 use crate::transaction::Isolation;
 use crate::transaction::{Aborted, SavepointId, StreamState, Transaction, lost, over, read_only};
 
@@ -169,7 +169,7 @@ impl Repo {
             let database = member.database();
             let opening = self.opening(transaction, request.clone());
             let deadline = opening.step_deadline;
-            match self.primary().transact_locally(database, opening, Site::Any).await {
+            match self.primary().transact_locally(database, opening, RunsOn::Any).await {
                 Err(error)
                     if database.role() != Some(Role::Primary) && error.is_not_sent() && !error.is_overloaded() =>
                 {

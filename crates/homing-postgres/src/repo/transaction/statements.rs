@@ -13,8 +13,8 @@ use crate::repo::call::Answered;
 use crate::repo::statement::Parameters;
 use crate::repo::write::{Output, outputs, report};
 use crate::statement::description::StatementDescription;
+use crate::statement::kind::RunsOn;
 use crate::statement::sql;
-use crate::statement::sql::Destination;
 use crate::statement::values;
 use crate::transaction::Isolation;
 use crate::transaction::{Aborted, Handle, SavepointId, Transaction, read_only};
@@ -131,7 +131,7 @@ impl Repo {
             return if transaction.is_read_only() { Err(read_only(None)) } else { Ok(()) };
         }
         // A lock on a replica would lock nobody out: it counts as a write.
-        let writes = sql::destination_in_transaction(sql)? == Destination::Primary || self.descriptions().writes(sql);
+        let writes = sql::destination_in_transaction(sql)? == RunsOn::Primary || self.descriptions().writes(sql);
         if writes && transaction.is_read_only() {
             return Err(read_only(None));
         }
