@@ -2,6 +2,7 @@ pub(crate) mod aggregate;
 #[cfg(feature = "sea-query")]
 pub(crate) mod built;
 pub(crate) mod conflict;
+pub(crate) mod parameters;
 pub(crate) mod queries;
 
 use tokio_postgres::types::ToSql;

@@ -59,10 +59,12 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod batch;
 mod call;
 mod connection;
 mod database;
 mod databases;
+mod engine;
 mod entity;
 mod error;
 mod executor;
@@ -76,7 +78,11 @@ mod session;
 mod statement;
 mod tracker;
 mod transaction;
+mod writing;
 
+pub use batch::plan::Batch;
+pub use batch::results::BatchResults;
+pub use batch::step::{Parameter, Step};
 pub use call::options::{Consistency, OnLag, Options, Wait};
 pub use call::report::{AnsweredBy, Report, Stages};
 pub use database::{Config, Database};
@@ -96,7 +102,7 @@ pub use position::{InvalidPosition, Position, SystemIdentifier, Timeline};
 pub use reading::rows::{EntityStream, RowStream};
 pub use replicas::{Choose, Health, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas};
 pub use repo::measure::table::{Measure, ReadFigures, ReadRow, ReadTable};
-pub use repo::{Batch, BatchResults, Parameter, Repo, Step, WeakRepo};
+pub use repo::{Repo, WeakRepo};
 #[doc(hidden)]
 pub use scope::check_database_name;
 #[cfg(feature = "sea-query")]

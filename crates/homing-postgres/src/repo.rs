@@ -5,19 +5,15 @@ mod batch;
 #[cfg(feature = "sea-query")]
 mod built;
 mod bulk;
-mod call;
 mod entities;
 mod functions;
 pub(crate) mod measure;
 mod raw;
-mod read;
 mod scoped;
-mod statement;
 mod stream;
 mod token;
 mod transaction;
 mod upsert;
-mod write;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -25,17 +21,15 @@ use std::time::Duration;
 
 use homing_rpc::{Region, Rpc};
 
-pub use self::batch::{Batch, BatchResults, Parameter, Step};
 use crate::call::options::{Consistency, OnLag, Options, Wait};
-use crate::call::report::Observer;
-use crate::call::report::Report;
+use crate::call::report::{Observer, Report};
 use crate::database::Database;
+use crate::engine::{Engine, ScopedDatabase};
 use crate::error::Result;
 use crate::primary::Primary;
 use crate::replicas::{Choose, Replicas};
 use crate::scope::{DatabaseName, Scope};
 use crate::session::Session;
-use crate::statement::description::DescriptionCache;
 use crate::transaction::Handle;
 
 /// The database, wherever this code runs: reads are answered by the replica here, writes by the primary.
@@ -50,14 +44,9 @@ use crate::transaction::Handle;
 /// not committed yet; whether it was, nobody is told.
 #[derive(Clone, Debug)]
 pub struct Repo {
-    shared: Arc<Shared>,
+    engine: Engine,
     catalog: Arc<Catalog>,
-    session: Session,
-    options: Options,
-    /// The only one to read from.
-    replica: Option<Arc<str>>,
-    observer: Observer,
-    /// Which transaction the calls belong to.
+    /// The transaction that the calls belong to.
     transaction: Option<Handle>,
 }
 
@@ -70,30 +59,17 @@ pub struct WeakRepo {
     observer: Observer,
 }
 
-/// One database, in one schema.
-#[derive(Debug)]
-struct Shared {
-    primary: Primary,
-    descriptions: DescriptionCache,
-}
-
 /// The databases of the node, each in its default schema.
-type Catalog = BTreeMap<DatabaseName, Arc<Shared>>;
+type Catalog = BTreeMap<DatabaseName, Arc<ScopedDatabase>>;
 
 impl Repo {
     /// A handle for the databases here, [`Replicas`] or a single [`Database`] or none, and the way to the primary region.
     pub fn new(rpc: Rpc, replicas: impl Into<Replicas>, options: Options) -> Self {
-        let primary = Primary::new(rpc, replicas.into());
-        let shared = Arc::new(Shared { primary, descriptions: DescriptionCache::new() });
-        Self {
-            catalog: Arc::new(Catalog::from([(DatabaseName::default(), Arc::clone(&shared))])),
-            shared,
-            session: Session::default(),
-            options,
-            replica: None,
-            observer: Observer::default(),
-            transaction: None,
-        }
+        let scoped = Arc::new(ScopedDatabase::new(Primary::new(rpc, replicas.into(), Scope::default())));
+        let catalog = Arc::new(Catalog::from([(DatabaseName::default(), Arc::clone(&scoped))]));
+        let engine =
+            Engine { scoped, session: Session::default(), options, replica: None, observer: Observer::default() };
+        Self { engine, catalog, transaction: None }
     }
 
     /// The region of this node.
@@ -108,18 +84,18 @@ impl Repo {
 
     /// Calls to functions in any region.
     pub fn rpc_client(&self) -> &Rpc {
-        self.shared.primary.rpc()
+        self.engine.rpc()
     }
 
     /// The database that reads go to where nothing else is said; `None` where the region has no replica that can be
     /// used.
     pub fn database(&self) -> Option<Database> {
-        self.shared.primary.database()
+        self.engine.primary().database()
     }
 
     /// The databases that this node reads from.
     pub fn replicas(&self) -> &Replicas {
-        self.shared.primary.replicas()
+        self.engine.replicas()
     }
 
     /// The same handle, whose reads go to the replica of this name, however far behind it is: but not to less than its
@@ -142,92 +118,90 @@ impl Repo {
     /// list later is told by the next read.
     pub fn replica(&self, name: &str) -> Result<Self> {
         self.replicas().check_name(name)?;
-        Ok(Self { replica: Some(name.into()), ..self.clone() })
+        Ok(self.with(|engine| engine.replica = Some(name.into())))
     }
 
     /// The options of this handle.
     pub fn options(&self) -> Options {
-        self.options
+        self.engine.options
     }
 
     /// The same handle with other options.
     #[must_use]
     pub fn with_options(&self, options: Options) -> Self {
-        Self { options, ..self.clone() }
+        self.with(|engine| engine.options = options)
     }
 
     /// The same handle with another idea of what its reads have to see.
     #[must_use]
     pub fn with_consistency(&self, consistency: Consistency) -> Self {
-        self.with_options(Options { consistency, ..self.options })
+        self.with(|engine| engine.options.consistency = consistency)
     }
 
     /// The same handle with another time to wait for the replica here.
     #[must_use]
     pub fn with_wait(&self, wait: Wait) -> Self {
-        self.with_options(Options { wait, ..self.options })
+        self.with(|engine| engine.options.wait = wait)
     }
 
     /// The same handle with another limit for a call until it is executed.
     #[must_use]
     pub fn with_call_timeout(&self, call_timeout: Duration) -> Self {
-        self.with_options(Options { call_timeout, ..self.options })
+        self.with(|engine| engine.options.call_timeout = call_timeout)
     }
 
     /// The same handle with another limit for the replica here to replay a write.
     #[must_use]
     pub fn with_replay_timeout(&self, replay_timeout: Duration) -> Self {
-        self.with_options(Options { replay_timeout, ..self.options })
+        self.with(|engine| engine.options.replay_timeout = replay_timeout)
     }
 
     /// The same handle with another behaviour when the replica here lags.
     #[must_use]
     pub fn with_on_lag(&self, on_lag: OnLag) -> Self {
-        self.with_options(Options { on_lag, ..self.options })
+        self.with(|engine| engine.options.on_lag = on_lag)
     }
 
     /// The same handle with another rule for which of several replicas a read goes to.
     #[must_use]
     pub fn with_choose(&self, choose: Choose) -> Self {
-        self.with_options(Options { choose, ..self.options })
+        self.with(|engine| engine.options.choose = choose)
     }
 
     /// The same handle, which reports its calls to `observe`, those that failed included. It is called in the task of the
     /// call, right before the call returns, and must not block.
     #[must_use]
     pub fn with_observer(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
-        Self { observer: Observer::new(observe), ..self.clone() }
+        self.with(|engine| engine.observer = Observer::new(observe))
     }
 
     /// The same handle, which reports its calls to `observe` too, after those it reports to already. It must not block
     /// either.
     #[must_use]
     pub fn with_added_observer(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
-        Self { observer: self.observer.and(observe), ..self.clone() }
+        self.with(|engine| engine.observer = engine.observer.and(observe))
     }
 
     /// A handle with a session of its own: its reads do not wait for what others write.
     #[must_use]
     pub fn session(&self) -> Self {
-        Self { session: self.session.renewed(), ..self.clone() }
+        self.with(|engine| engine.session = engine.session.renewed())
     }
 
     /// A handle that does not keep the connections open, and belongs to no transaction.
     pub fn downgrade(&self) -> WeakRepo {
         WeakRepo {
             catalog: Arc::downgrade(&self.catalog),
-            scope: self.primary().scope().clone(),
-            options: self.options,
-            observer: self.observer.clone(),
+            scope: self.engine.primary().scope().clone(),
+            options: self.engine.options,
+            observer: self.engine.observer.clone(),
         }
     }
 
-    fn primary(&self) -> &Primary {
-        &self.shared.primary
-    }
-
-    fn descriptions(&self) -> &DescriptionCache {
-        &self.shared.descriptions
+    fn with(&self, change: impl FnOnce(&mut Engine)) -> Self {
+        let mut repo = self.clone();
+        change(&mut repo.engine);
+        repo
     }
 }
 
@@ -235,15 +209,9 @@ impl WeakRepo {
     /// The handle, with a session of its own. `None` once the node is gone.
     pub fn upgrade(&self) -> Option<Repo> {
         let catalog = self.catalog.upgrade()?;
-        let shared = catalog.get(&self.scope.database)?.in_schema(self.scope.schema.as_ref());
-        Some(Repo {
-            shared,
-            catalog,
-            session: Session::default().of(&self.scope.database),
-            options: self.options,
-            replica: None,
-            observer: self.observer.clone(),
-            transaction: None,
-        })
+        let scoped = catalog.get(&self.scope.database)?.in_schema(self.scope.schema.as_ref());
+        let session = Session::default().of(&self.scope.database);
+        let engine = Engine { scoped, session, options: self.options, replica: None, observer: self.observer.clone() };
+        Some(Repo { engine, catalog, transaction: None })
     }
 }

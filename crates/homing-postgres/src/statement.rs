@@ -3,6 +3,7 @@
 pub(crate) mod description;
 pub(crate) mod kind;
 pub(crate) mod numeric;
+pub(crate) mod refusal;
 pub(crate) mod row;
 pub(crate) mod sql;
 pub(crate) mod types;

@@ -1,7 +1,11 @@
 //! Interactive transactions: their options, and what the handles of one share.
 
+pub(crate) mod commit;
+pub(crate) mod cursor;
 mod error;
-mod savepoints;
+pub(crate) mod exchange;
+pub(crate) mod savepoints;
+pub(crate) mod statements;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,10 +16,10 @@ use homing_proto::v1 as proto;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub(crate) use self::error::{Aborted, lost, over, read_only};
-pub(crate) use self::savepoints::{SavepointId, Savepoints};
+use self::error::over;
+use self::savepoints::{SavepointId, Savepoints};
 use crate::error::Result;
-use crate::primary::TransactionStream;
+use crate::primary::stream::TransactionStream;
 use crate::statement::description::StatementDescription;
 use crate::statement::sql;
 
@@ -127,7 +131,7 @@ pub enum Access {
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     transaction: Weak<Transaction>,
-    pub(crate) level: SavepointId,
+    pub(crate) savepoint: SavepointId,
 }
 
 /// What the handles of one interactive transaction share.
@@ -141,7 +145,7 @@ pub(crate) struct Transaction {
     schema_changed: AtomicBool,
     cursors: AtomicU32,
     /// Whether it runs on the database here, once it has begun.
-    is_here: OnceLock<bool>,
+    is_local: OnceLock<bool>,
     /// Held while a request is under way: there is one at a time, in the order of the calls.
     pub(crate) line: tokio::sync::Mutex<StreamState>,
     /// Whether the call that made it has returned, or was dropped.
@@ -177,14 +181,14 @@ impl Transaction {
             descriptions: Mutex::default(),
             schema_changed: AtomicBool::new(false),
             cursors: AtomicU32::new(0),
-            is_here: OnceLock::new(),
+            is_local: OnceLock::new(),
             line: tokio::sync::Mutex::new(StreamState::Unopened),
             ended: watch::Sender::new(false),
         }
     }
 
-    pub(crate) fn handle(self: &Arc<Self>, level: SavepointId) -> Handle {
-        Handle { transaction: Arc::downgrade(self), level }
+    pub(crate) fn handle(self: &Arc<Self>, savepoint: SavepointId) -> Handle {
+        Handle { transaction: Arc::downgrade(self), savepoint }
     }
 
     pub(crate) fn savepoints(&self) -> MutexGuard<'_, Savepoints> {
@@ -206,6 +210,11 @@ impl Transaction {
 
     pub(crate) fn is_read_only(&self) -> bool {
         self.options.access == Access::ReadOnly
+    }
+
+    /// Whether it may be a snapshot of a replica.
+    pub(crate) fn reads_replica(&self) -> bool {
+        self.is_read_only() && self.options.isolation != Isolation::Serializable
     }
 
     /// `database` is its name within the node.
@@ -262,12 +271,12 @@ impl Transaction {
     }
 
     /// Whether it runs on the database here. `None` before it has begun.
-    pub(crate) fn is_here(&self) -> Option<bool> {
-        self.is_here.get().copied()
+    pub(crate) fn is_local(&self) -> Option<bool> {
+        self.is_local.get().copied()
     }
 
-    pub(crate) fn note_where(&self, is_here: bool) {
-        self.is_here.get_or_init(|| is_here);
+    pub(crate) fn note_where(&self, is_local: bool) {
+        self.is_local.get_or_init(|| is_local);
     }
 }
 
@@ -277,9 +286,9 @@ impl Handle {
         self.transaction.upgrade().ok_or_else(over)
     }
 
-    /// The same transaction at another level.
-    pub(crate) fn at(&self, level: SavepointId) -> Self {
-        Self { transaction: self.transaction.clone(), level }
+    /// A handle for another savepoint of the transaction.
+    pub(crate) fn at(&self, savepoint: SavepointId) -> Self {
+        Self { transaction: self.transaction.clone(), savepoint }
     }
 }
 

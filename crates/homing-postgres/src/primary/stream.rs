@@ -1,20 +1,21 @@
 //! The stream of an interactive transaction, to the primary here or in another region.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
 use homing_proto::v1 as proto;
-use homing_proto::v1::database_client::DatabaseClient;
 use homing_rpc::{Dispatch, Dispatched, PeerChannel, Retry};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument, debug_span};
 
-use super::{Primary, failed, peer_place};
+use super::rejection::failed;
+use super::{Primary, PrimaryRequest, local_place, peer_place};
 use crate::call::report::AnsweredBy;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::executor::Responses;
+use crate::replicas::Member;
 use crate::statement::kind::RunsOn;
 
 /// How an interactive transaction begins.
@@ -45,8 +46,8 @@ pub(crate) struct TransactionStream {
 
 #[derive(Debug)]
 enum Incoming {
-    Here(Responses),
-    There(Box<tonic::Streaming<proto::TransactResponse>>),
+    Local(Responses),
+    Forwarded(Box<tonic::Streaming<proto::TransactResponse>>),
 }
 
 /// Why no response came.
@@ -66,56 +67,48 @@ impl Primary {
     /// # Errors
     ///
     /// Not sent: nothing can have been committed.
-    pub(crate) async fn transact(&self, opening: Opening) -> Result<TransactionStream> {
-        if let Some(database) = self.local_primary() {
-            match self.transact_locally(&database, opening.clone(), RunsOn::Primary).await {
-                Err(error) if error.is_not_primary() => {}
-                outcome => return outcome,
-            }
-        }
-        let step_deadline = opening.step_deadline;
-        match self.transact_forwarded(opening.clone()).instrument(debug_span!("forward")).await {
-            Err(error) if error.is_outcome_unknown() => Err(Error::not_sent(format!(
-                "{error}: it was to begin a transaction, which was not committed and is rolled back"
-            ))),
-            Err(error) if error.is_not_sent() && !error.is_misuse() => match self.promoted(step_deadline).await {
-                Some(member) => self.transact_locally(member.database(), opening, RunsOn::Primary).await,
-                None => Err(error),
-            },
-            outcome => outcome,
-        }
+    pub(crate) async fn transact(&self, opening: &Opening) -> Result<TransactionStream> {
+        self.send(opening).await
     }
 
-    /// The same on the database here.
+    /// Begins an interactive transaction on a database next to this node.
     pub(crate) async fn transact_locally(
         &self,
         database: &Database,
-        opening: Opening,
+        opening: &Opening,
         runs_on: RunsOn,
     ) -> Result<TransactionStream> {
         let place = match runs_on {
-            RunsOn::Primary => self.local_place(database),
+            RunsOn::Primary => local_place(database),
             RunsOn::Any => format!("the database here, at {},", database.pool().address()),
         };
         let (requests, mut receiver) = mpsc::channel(REQUESTS);
-        let mut first = opening.request;
+        let mut first = opening.request.clone();
         first.step_timeout_millis = millis_until(opening.step_deadline);
         let receiver = stream::poll_fn(move |context| receiver.poll_recv(context).map(|request| request.map(Ok)));
         let responses = database.executor().transact(first, receiver, opening.deadline, runs_on).await;
-        let responses = Incoming::Here(responses.map_err(|failure| failed(failure, &place))?);
+        let responses = Incoming::Local(responses.map_err(|failure| failed(failure, &place))?);
         Ok(TransactionStream { requests, responses, place, answered_by: AnsweredBy::Here, attempts: 0, channel: None })
     }
+}
 
-    async fn transact_forwarded(&self, opening: Opening) -> Result<TransactionStream> {
-        let Opening { request, step_deadline, deadline } = opening;
-        self.rpc.check_size(&request)?;
-        let max_bytes = self.rpc.max_message_bytes();
+impl PrimaryRequest for Opening {
+    type Answer = TransactionStream;
+
+    fn answer_by(&self) -> Instant {
+        self.step_deadline
+    }
+
+    async fn run_locally(&self, primary: &Primary, member: &Arc<Member>) -> Result<TransactionStream> {
+        primary.transact_locally(member.database(), self, RunsOn::Primary).await
+    }
+
+    async fn forward(&self, primary: &Primary) -> Result<TransactionStream> {
+        primary.rpc.check_size(&self.request)?;
         let send = |channel: PeerChannel| {
-            let mut first = request.clone();
-            first.step_timeout_millis = millis(channel.server_time(step_deadline));
-            let mut client = DatabaseClient::new(channel.clone())
-                .max_decoding_message_size(max_bytes)
-                .max_encoding_message_size(max_bytes);
+            let mut first = self.request.clone();
+            first.step_timeout_millis = millis(channel.server_time(self.step_deadline));
+            let mut client = primary.client(channel.clone());
             async move {
                 let (requests, mut receiver) = mpsc::channel(REQUESTS);
                 requests.try_send(first).expect("there is room for the first request");
@@ -124,23 +117,30 @@ impl Primary {
                 Ok(response.map(|responses| (requests, responses, channel)))
             }
         };
-        // What is never committed may be sent again.
-        let dispatch = Dispatch::new(step_deadline)
+        // A transaction that is never committed may be sent again.
+        let dispatch = Dispatch::new(self.step_deadline)
             .with_retry(Retry::Always)
             .with_operation("transaction")
-            .with_stream_deadline(deadline);
-        let Dispatched { response, peer, attempts, .. } =
-            self.rpc.dispatch(self.rpc.topology().primary_region(), dispatch, send).await?;
+            .with_stream_deadline(self.deadline);
+        let dispatched = primary.rpc.dispatch(primary.rpc.topology().primary_region(), dispatch, send).await;
+        let Dispatched { response, peer, attempts, .. } = dispatched.map_err(|error| not_begun(error.into()))?;
         let (requests, responses, channel) = response;
         Ok(TransactionStream {
             requests,
-            responses: Incoming::There(Box::new(responses)),
+            responses: Incoming::Forwarded(Box::new(responses)),
             place: peer_place(&peer),
             answered_by: AnsweredBy::Peer(peer),
             attempts,
             channel: Some(channel),
         })
     }
+}
+
+fn not_begun(error: Error) -> Error {
+    if !error.is_outcome_unknown() {
+        return error;
+    }
+    Error::not_sent(format!("{error}: it was to begin a transaction, which was not committed and is rolled back"))
 }
 
 impl TransactionStream {
@@ -162,11 +162,11 @@ impl TransactionStream {
     /// Cancel safe: no response is lost.
     pub(crate) async fn receive(&mut self, deadline: Instant) -> Result<proto::TransactResponse, ReceiveError> {
         let received = match &mut self.responses {
-            Incoming::Here(responses) => {
+            Incoming::Local(responses) => {
                 let deadline = deadline + CANCELLATION;
                 timeout_at(deadline, async { Ok(responses.recv().await) }).await
             }
-            Incoming::There(responses) => timeout_at(deadline, responses.message()).await,
+            Incoming::Forwarded(responses) => timeout_at(deadline, responses.message()).await,
         };
         match received {
             Ok(Ok(Some(response))) => Ok(response),
@@ -182,15 +182,15 @@ impl TransactionStream {
         drop(requests);
         let ended = async {
             match responses {
-                Incoming::Here(mut responses) => while responses.recv().await.is_some() {},
-                Incoming::There(mut responses) => while let Ok(Some(_)) = responses.message().await {},
+                Incoming::Local(mut responses) => while responses.recv().await.is_some() {},
+                Incoming::Forwarded(mut responses) => while let Ok(Some(_)) = responses.message().await {},
             }
         };
         // Past it, dropping the stream has the same effect later.
         let _ = timeout_at(deadline, ended).await;
     }
 
-    pub(crate) fn is_here(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         self.channel.is_none()
     }
 }

@@ -3,12 +3,12 @@
 use tokio_postgres::types::FromSql;
 
 use super::Repo;
-use super::statement::Parameters;
+use crate::engine::execute::Parameters;
 use crate::entity::aggregate::Aggregate;
 use crate::entity::unknown_column;
 use crate::entity::{Entity, aggregate, queries};
 use crate::error::{Error, Result};
-use crate::primary::Effect;
+use crate::statement::kind::Writes;
 
 /// # Aggregates
 impl Repo {
@@ -51,7 +51,7 @@ impl Repo {
             return Err(unknown_column::<T>(aggregate.column()));
         }
         let sql = queries::aggregate::<T>(&aggregate, suffix);
-        self.read("aggregate", &sql, parameters, Effect::Writes, |rows| {
+        self.read("aggregate", &sql, parameters, Writes::Yes, |rows| {
             aggregate::value(rows.first().ok_or_else(|| Error::decode("the aggregate returned no row"))?)
         })
         .await

@@ -8,7 +8,7 @@ use crate::entity::Entity;
 use crate::entity::built::Built;
 use crate::entity::built::Sql;
 use crate::error::{Error, Result};
-use crate::primary::Effect;
+use crate::statement::kind::Writes;
 use crate::statement::row::Row;
 
 /// # Statements built with sea-query
@@ -58,7 +58,7 @@ impl Repo {
     pub async fn exists_built(&self, select: &SelectStatement) -> Result<bool> {
         let sql = Sql::of(select);
         let exists = format!("select exists (\n{}\n)", sql.text);
-        self.read("exists_built", &exists, &sql.parameters(), Effect::Writes, scalar).await
+        self.read("exists_built", &exists, &sql.parameters(), Writes::Yes, scalar).await
     }
 
     /// How many rows a statement selects.
@@ -69,7 +69,7 @@ impl Repo {
     pub async fn count_built(&self, select: &SelectStatement) -> Result<i64> {
         let sql = Sql::of(select);
         let count = format!("select count(*) from (\n{}\n) as rows", sql.text);
-        self.read("count_built", &count, &sql.parameters(), Effect::Writes, scalar).await
+        self.read("count_built", &count, &sql.parameters(), Writes::Yes, scalar).await
     }
 
     /// Changes rows. Returns how many there were. Begin the statement with [`Begin::update`](crate::Begin::update).
@@ -140,7 +140,7 @@ impl Repo {
         read: impl FnOnce(Vec<Row>) -> Result<T>,
     ) -> Result<T> {
         let sql = Sql::of(select);
-        self.read(operation, &sql.text, &sql.parameters(), Effect::Writes, read).await
+        self.read(operation, &sql.text, &sql.parameters(), Writes::Yes, read).await
     }
 
     async fn changed(&self, operation: &'static str, statement: &impl Built) -> Result<u64> {

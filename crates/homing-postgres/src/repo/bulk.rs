@@ -1,7 +1,7 @@
 //! Changing many rows at once.
 
 use super::Repo;
-use super::statement::Parameters;
+use crate::engine::execute::Parameters;
 use crate::entity::{Entity, queries};
 use crate::error::{Error, Result};
 use crate::statement::sql;

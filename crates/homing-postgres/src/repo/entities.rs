@@ -3,15 +3,18 @@
 use tokio_postgres::types::ToSql;
 
 use super::Repo;
-use super::raw::at_most_one;
-use super::statement::Parameters;
-use super::write::Output;
-use crate::entity::unknown_column;
-use crate::entity::{Entity, Insert, queries};
+use crate::engine::execute::{Output, Parameters, only};
+use crate::entity::parameters::{chunks, key_of};
+use crate::entity::{Entity, Insert, queries, unknown_column};
 use crate::error::{Error, Result};
-use crate::primary::Effect;
+use crate::reading::plan::OnLocalPrimary;
+use crate::reading::query::RowsRequest;
+use crate::reading::reader::Reader;
+use crate::statement::kind::Writes;
 use crate::statement::row::Row;
-use crate::statement::values::MAX_PARAMETERS;
+use crate::statement::{sql, values};
+use crate::transaction::statements::run;
+use crate::writing::writer::Writer;
 
 /// # Entities
 ///
@@ -87,7 +90,7 @@ impl Repo {
     /// [`is_not_found`](Error::is_not_found) if there is no row of that key any more. See [`Error`] for the others.
     pub async fn reload<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
         let sql = queries::select_by::<T>(T::KEY);
-        self.read("reload", &sql, &key_of(entity), Effect::Reads, the_one).await
+        self.read("reload", &sql, &key_of(entity), Writes::No, the_one).await
     }
 
     /// The row of that key.
@@ -97,7 +100,7 @@ impl Repo {
     /// See [`Error`].
     pub async fn get<T: Entity>(&self, key: T::Key) -> Result<Option<T>> {
         let sql = queries::select_by::<T>(T::KEY);
-        self.read("get", &sql, &T::key_values(&key), Effect::Reads, one_or_none).await
+        self.read("get", &sql, &T::key_values(&key), Writes::No, one_or_none).await
     }
 
     /// The row whose columns have these values: `repo.get_by::<User>(&[("name", &"Ada")])`. A value is compared with
@@ -116,7 +119,7 @@ impl Repo {
             return Err(Error::misuse("get_by needs a column: use one or all for any row"));
         }
         let values: Vec<_> = columns.iter().map(|(_, value)| *value).collect();
-        self.read("get_by", &queries::select_by::<T>(&names), &values, Effect::Reads, one_or_none).await
+        self.read("get_by", &queries::select_by::<T>(&names), &values, Writes::No, one_or_none).await
     }
 
     /// The one row that `suffix` leaves.
@@ -126,7 +129,7 @@ impl Repo {
     /// [`is_not_found`](Error::is_not_found) if there is none, [`is_too_many_rows`](Error::is_too_many_rows) if there
     /// are several. See [`Error`] for the others.
     pub async fn one<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<T> {
-        self.read("one", &queries::select::<T>(suffix), parameters, Effect::Writes, the_one).await
+        self.read("one", &queries::select::<T>(suffix), parameters, Writes::Yes, the_one).await
     }
 
     /// The rows that `suffix` leaves; empty for all.
@@ -135,7 +138,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<Vec<T>> {
-        self.read("all", &queries::select::<T>(suffix), parameters, Effect::Writes, all_of).await
+        self.read("all", &queries::select::<T>(suffix), parameters, Writes::Yes, all_of).await
     }
 
     /// Whether `suffix` leaves a row.
@@ -144,7 +147,7 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn exists<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<bool> {
-        self.read("exists", &queries::exists::<T>(suffix), parameters, Effect::Writes, scalar).await
+        self.read("exists", &queries::exists::<T>(suffix), parameters, Writes::Yes, scalar).await
     }
 
     /// How many rows `suffix` leaves.
@@ -153,31 +156,58 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn count<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<i64> {
-        self.read("count", &queries::count::<T>(suffix), parameters, Effect::Writes, scalar).await
+        self.read("count", &queries::count::<T>(suffix), parameters, Writes::Yes, scalar).await
     }
 }
 
-/// Chunks whose sizes are powers of two: a statement is prepared for each size, and there are few of them.
-pub(super) fn chunks<I: Insert>(mut rows: &[I]) -> Vec<&[I]> {
-    let most = match I::COLUMNS.len() {
-        // `default values` stores one row.
-        0 => 1,
-        columns => (MAX_PARAMETERS / columns).clamp(1, MAX_ROWS),
-    };
-    let mut chunks = Vec::new();
-    while !rows.is_empty() {
-        let size = 1 << rows.len().min(most).ilog2();
-        let (chunk, rest) = rows.split_at(size);
-        chunks.push(chunk);
-        rows = rest;
+impl Repo {
+    /// Runs a statement that only reads, and makes of its rows what the caller asked for. With SQL of the application's own
+    /// in it that is only probable: then it is sent once, like a write.
+    pub(super) async fn read<T>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        parameters: &Parameters<'_>,
+        writes: Writes,
+        read: impl FnOnce(Vec<Row>) -> Result<T>,
+    ) -> Result<T> {
+        let engine = &self.engine;
+        if let Some(handle) = &self.transaction {
+            let statements = &[(sql, parameters)][..];
+            let read = |outputs| read(only(outputs).rows);
+            return Box::pin(run(engine, handle, operation, statements, Writes::Maybe, read)).await;
+        }
+        let runs_on = sql::destination(sql)?;
+        values::check_parameter_count(parameters.len())?;
+        let mut request = RowsRequest::new(operation, sql, parameters, writes, read);
+        let read = Reader::new(engine, runs_on, OnLocalPrimary::Read).read(operation, &mut request);
+        engine.reported(operation, read).await
     }
-    chunks
-}
 
-pub(super) fn key_of<T: Entity>(entity: &T) -> Vec<&(dyn ToSql + Sync)> {
-    let values = entity.values();
-    let index = |name: &&str| T::COLUMNS.iter().position(|column| column == name).expect("a key's column is a column");
-    T::KEY.iter().map(|name| values[index(name)]).collect()
+    /// Runs one statement that writes, and makes of its output what the caller asked for.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        parameters: &Parameters<'_>,
+        read: impl FnOnce(Output) -> Result<T>,
+    ) -> Result<T> {
+        self.write_all(operation, &[(sql, parameters)], |outputs| read(only(outputs))).await
+    }
+
+    /// Runs statements that write, in one transaction.
+    pub(super) async fn write_all<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        statements: &[(&str, &Parameters<'_>)],
+        read: impl FnOnce(Vec<Output>) -> Result<T>,
+    ) -> Result<T> {
+        let engine = &self.engine;
+        if let Some(handle) = &self.transaction {
+            return Box::pin(run(engine, handle, operation, statements, Writes::Yes, read)).await;
+        }
+        engine.reported(operation, Writer::new(engine, operation).write(statements, read)).await
+    }
 }
 
 pub(super) fn stored<T: Entity>(output: &Output) -> Result<Option<T>> {
@@ -213,56 +243,11 @@ where
     rows.first().ok_or_else(|| Error::decode("the statement returned no row"))?.try_get(0)
 }
 
-/// Beyond this a statement gains nothing by being longer.
-const MAX_ROWS: usize = 1_024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Wide;
-
-    impl Entity for Wide {
-        type Key = i32;
-        const TABLE: &'static str = "wide";
-        const COLUMNS: &'static [&'static str] = &["id"];
-        const KEY: &'static [&'static str] = &["id"];
-
-        fn from_row(_: &Row) -> Result<Self> {
-            Ok(Self)
-        }
-
-        fn key_values(key: &i32) -> Vec<&(dyn ToSql + Sync)> {
-            vec![key]
-        }
-
-        fn values(&self) -> Vec<&(dyn ToSql + Sync)> {
-            Vec::new()
-        }
+/// The only row.
+pub(super) fn at_most_one(mut rows: Vec<Row>) -> Result<Option<Row>> {
+    let row = rows.pop();
+    if rows.is_empty() {
+        return Ok(row);
     }
-
-    struct NewWide<const COLUMNS: usize>;
-
-    impl<const COLUMNS: usize> Insert for NewWide<COLUMNS> {
-        type Entity = Wide;
-        const COLUMNS: &'static [&'static str] = [""; 1600].split_at(COLUMNS).0;
-
-        fn values(&self) -> Vec<&(dyn ToSql + Sync)> {
-            Vec::new()
-        }
-    }
-
-    fn sizes<const COLUMNS: usize>(rows: usize) -> Vec<usize> {
-        let rows: Vec<_> = (0..rows).map(|_| NewWide::<COLUMNS>).collect();
-        chunks(&rows).iter().map(|chunk| chunk.len()).collect()
-    }
-
-    #[test]
-    fn chunks_are_powers_of_two_that_fit_into_a_message() {
-        assert_eq!(sizes::<2>(1), [1]);
-        assert_eq!(sizes::<2>(1000), [512, 256, 128, 64, 32, 8]);
-        assert_eq!(sizes::<2>(2050), [1024, 1024, 2]);
-        assert_eq!(sizes::<1600>(50), [32, 16, 2]);
-        assert_eq!(sizes::<0>(3), [1, 1, 1]);
-    }
+    Err(Error::too_many_rows("there are several rows where at most one was asked for"))
 }

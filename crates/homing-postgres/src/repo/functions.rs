@@ -6,12 +6,12 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::Repo;
-use super::write::{Committed, report};
 use crate::call::options::Wait;
 use crate::call::report::AnsweredBy;
 use crate::error::{Error, Result};
 use crate::position::Position;
-use crate::primary::Trip;
+use crate::primary::execute::Trip;
+use crate::writing::writer::{Committed, Writer};
 
 /// # Named functions
 ///
@@ -54,7 +54,7 @@ impl Repo {
     where
         R: DeserializeOwned + Send + 'static,
     {
-        self.without_waiting().call(function, arguments).await
+        Self { engine: self.engine.without_waiting(), ..self.clone() }.call(function, arguments).await
     }
 
     async fn call<R>(&self, function: &str, arguments: impl IntoArguments + Send) -> Result<R>
@@ -75,14 +75,14 @@ impl Repo {
             let trip = Trip {
                 answered_by: called.peer.map_or(AnsweredBy::Here, AnsweredBy::Peer),
                 attempts: called.attempts,
-                route: called.route,
                 forward: called.forward.saturating_sub(called.execute),
                 execute: called.execute,
             };
-            let report = report("rpc", started, &trip, position);
-            Ok(self.settle(Committed { value: Ok(called.value), position, report }).await)
+            let report = trip.report(OPERATION, started, position);
+            let committed = Committed { value: Ok(called.value), position, report };
+            Ok(Writer::new(&self.engine, OPERATION).settle(committed).await)
         };
-        self.reported("rpc", call).await
+        self.engine.reported(OPERATION, call).await
     }
 
     async fn call_primary<R: DeserializeOwned>(
@@ -90,7 +90,7 @@ impl Repo {
         function: &str,
         arguments: impl IntoArguments,
     ) -> homing_rpc::Result<Called<R>> {
-        let (rpc, scope) = (self.rpc_client(), self.primary().scope().to_wire());
+        let (rpc, scope) = (self.rpc_client(), self.engine.primary().scope().to_wire());
         let region = rpc.topology().primary_region();
         rpc.call_in(region, &scope, function, arguments, self.options().call_timeout).await
     }
@@ -104,7 +104,7 @@ impl Repo {
             match self.catalog.keys().find(|known| known.as_str() == message.database) {
                 Some(database) if database.as_str() == self.database_name() => own = position,
                 Some(database) if self.options().wait != Wait::Never => {
-                    let session = self.session.of(database);
+                    let session = self.engine.session.of(database);
                     position.map_or_else(|| session.lost_track(), |position| session.advance(position));
                 }
                 // A database that this node does not have cannot be read here.
@@ -119,8 +119,10 @@ impl Repo {
         if let Some(position) = self.advance_to(error.positions())
             && self.options().wait != Wait::Never
         {
-            self.session.advance(position);
+            self.engine.session.advance(position);
         }
         error.into()
     }
 }
+
+const OPERATION: &str = "rpc";

@@ -12,7 +12,9 @@ use super::Repo;
 use crate::call::options::OnLag;
 use crate::call::report::Report;
 use crate::error::{Error, Result};
-use crate::primary::Effect;
+use crate::position::role::Role;
+use crate::reading::on_primary::read_from_primary;
+use crate::statement::kind::Writes;
 
 impl Repo {
     /// Reads from each replica and from the primary for a while, one read after the other, and says how long it takes.
@@ -36,7 +38,7 @@ impl Repo {
         let mut rows = Vec::new();
         for replica in self.replicas().status() {
             // The primary next to this node is measured below.
-            if replica.role != Some(crate::Role::Primary) || replica.region.is_some() {
+            if replica.role != Some(Role::Primary) || replica.region.is_some() {
                 let figures = Box::pin(self.measure_replica(&replica.name, measure)).await;
                 rows.push(row(replica.name.to_string(), figures));
             }
@@ -66,8 +68,8 @@ impl Repo {
         let repo = self.session();
         times(measure, async || {
             let started = Instant::now();
-            let read = repo.read_from_primary(MEASURE, started, &measure.statement, &[], Effect::Reads);
-            repo.reported(MEASURE, read).await.map(drop)
+            let read = read_from_primary(&repo.engine, MEASURE, started, &measure.statement, &[], Writes::No);
+            repo.engine.reported(MEASURE, read).await.map(drop)
         })
         .await
     }

@@ -4,17 +4,17 @@ use homing_proto::v1 as proto;
 use tokio::time::Instant;
 
 use super::Repo;
-use super::call::Answered;
-use super::read::Local;
-use super::statement::Parameters;
-use super::transaction::Intent;
-use super::write::{Committed, Output, only, report};
-use crate::call::options::Wait;
+use super::entities::at_most_one;
+use crate::engine::execute::{Output, Parameters, only};
 use crate::error::{Error, Result};
-use crate::primary::Effect;
-use crate::statement::kind::RunsOn;
+use crate::reading::plan::OnLocalPrimary;
+use crate::reading::reader::Reader;
+use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::row::Row;
-use crate::statement::sql;
+use crate::statement::{sql, values};
+use crate::transaction::statements::{run, run_script};
+use crate::writing::raw::RawRequest;
+use crate::writing::writer::{Committed, Writer};
 
 /// # Raw SQL
 ///
@@ -83,18 +83,20 @@ impl Repo {
     ///
     /// See [`Error`].
     pub async fn batch_execute(&self, script: &str) -> Result<()> {
+        const OPERATION: &str = "batch_execute";
+        let engine = &self.engine;
         if let Some(handle) = &self.transaction {
-            return Box::pin(self.run_script_within(handle, script)).await;
+            return Box::pin(run_script(engine, handle, OPERATION, script)).await;
         }
         let run = async {
             let started = Instant::now();
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
-            let deadline = started + self.options().call_timeout;
-            let executed = self.primary().execute(vec![statement], Effect::Writes, deadline).await?;
-            let report = report("batch_execute", started, &executed.trip, executed.position);
-            Ok(self.settle(Committed { value: Ok(()), position: executed.position, report }).await)
+            let executed = engine.primary().execute(vec![statement], Writes::Yes, engine.deadline()).await?;
+            let report = executed.trip.report(OPERATION, started, executed.position);
+            let committed = Committed { value: Ok(()), position: executed.position, report };
+            Ok(Writer::new(engine, OPERATION).settle(committed).await)
         };
-        self.reported("batch_execute", run).await
+        engine.reported(OPERATION, run).await
     }
 
     async fn raw<T: Send + 'static>(
@@ -104,67 +106,19 @@ impl Repo {
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<T> {
+        let engine = &self.engine;
         if let Some(handle) = &self.transaction {
-            let statements = &[(sql, parameters)];
-            let of_outputs = |outputs| read(only(outputs));
-            return Box::pin(self.run_within(handle, operation, statements, Intent::Unknown, of_outputs)).await;
+            let statements = &[(sql, parameters)][..];
+            let read = |outputs| read(only(outputs));
+            return Box::pin(run(engine, handle, operation, statements, Writes::Maybe, read)).await;
         }
-        let destination = sql::destination(sql)?;
-        self.reported(operation, self.raw_once(operation, destination, sql, parameters, read)).await
+        values::check_parameter_count(parameters.len())?;
+        let runs_on = match sql::destination(sql)? {
+            RunsOn::Any if !engine.descriptions().writes(sql) => RunsOn::Any,
+            _ => RunsOn::Primary,
+        };
+        let mut request = RawRequest::new(operation, sql, parameters, read);
+        let read = Reader::new(engine, runs_on, OnLocalPrimary::Execute).read(operation, &mut request);
+        engine.reported(operation, read).await
     }
-
-    async fn raw_once<T: Send + 'static>(
-        &self,
-        operation: &'static str,
-        destination: RunsOn,
-        sql: &str,
-        parameters: &Parameters<'_>,
-        read: impl FnOnce(Output) -> Result<T>,
-    ) -> Result<Answered<T>> {
-        if destination == RunsOn::Primary || self.descriptions().writes(sql) || self.is_primary_here() {
-            return self.write_perhaps(operation, sql, parameters, read).await;
-        }
-        match Box::pin(self.try_here(operation, sql, parameters)).await? {
-            Local::Rows(answered) => Ok(answered.and_then(read)),
-            Local::Writes => {
-                self.descriptions().remember_that_it_writes(sql);
-                self.write_perhaps(operation, sql, parameters, read).await
-            }
-            // It may write, so it is sent once. But the replica was just asked for what this session has to see, and is
-            // not waited for once more.
-            Local::Elsewhere => {
-                let mut read = Some(read);
-                let once = |output| read.take().expect("called once")(output);
-                match self.with_wait(Wait::AtNextRead).write_perhaps(operation, sql, parameters, once).await {
-                    Err(error) => {
-                        let answered = Box::pin(self.instead(error, operation, sql, parameters)).await?;
-                        // What was not sent has no output.
-                        Ok(answered.and_then(read.take().expect("not called yet")))
-                    }
-                    outcome => outcome,
-                }
-            }
-        }
-    }
-
-    /// The same handle, whose writes leave waiting to the next read.
-    pub(super) fn without_waiting(&self) -> Self {
-        match self.options().wait {
-            Wait::Now => self.with_wait(Wait::AtNextRead),
-            Wait::AtNextRead | Wait::Never => self.clone(),
-        }
-    }
-
-    fn is_primary_here(&self) -> bool {
-        self.choose_here(None, &[]).is_ok_and(|member| member.is_some_and(|member| member.is_local_primary()))
-    }
-}
-
-/// The only row.
-pub(super) fn at_most_one(mut rows: Vec<Row>) -> Result<Option<Row>> {
-    let row = rows.pop();
-    if rows.is_empty() {
-        return Ok(row);
-    }
-    Err(Error::too_many_rows("there are several rows where at most one was asked for"))
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Repo, Shared};
+use super::Repo;
 use crate::databases::taken;
+use crate::engine::ScopedDatabase;
 use crate::error::{Error, Result};
 use crate::primary::Primary;
 use crate::replicas::Replicas;
 use crate::scope::{DatabaseName, Schema, Scope};
-use crate::statement::description::DescriptionCache;
 
 /// # Databases and tenants
 ///
@@ -29,9 +29,9 @@ impl Repo {
         if catalog.contains_key(&name) {
             return Err(taken(&name));
         }
-        let primary = Primary::new(self.shared.primary.rpc().clone(), replicas.into());
-        let primary = primary.in_scope(Scope { database: name.clone(), schema: None });
-        catalog.insert(name, Arc::new(Shared { primary, descriptions: DescriptionCache::new() }));
+        let scope = Scope { database: name.clone(), schema: None };
+        let primary = Primary::new(self.engine.rpc().clone(), replicas.into(), scope);
+        catalog.insert(name, Arc::new(ScopedDatabase::new(primary)));
         Ok(Self { catalog: Arc::new(catalog), ..self })
     }
 
@@ -51,20 +51,24 @@ impl Repo {
     /// Misuse: the node has no database of that name.
     pub fn with_database(&self, name: &str) -> Result<Self> {
         let known = self.catalog.iter().find(|(known, _)| known.as_str() == name);
-        let (database, shared) = known.ok_or_else(|| self.no_database(name))?;
+        let (database, scoped) = known.ok_or_else(|| self.no_database(name))?;
         if self.in_transaction() && name != self.database_name() {
             return Err(Error::misuse(format!(
                 "a transaction is of one database, and this one is not of {name:?}: use the handle outside of it"
             )));
         }
-        let replica = if name == self.database_name() { self.replica.clone() } else { None };
-        let session = self.session.of(database);
-        Ok(Self { shared: shared.in_schema(self.primary().schema()), session, replica, ..self.clone() })
+        Ok(self.with(|engine| {
+            if name != engine.database_name() {
+                engine.replica = None;
+            }
+            engine.session = engine.session.of(database);
+            engine.scoped = scoped.in_schema(engine.primary().schema());
+        }))
     }
 
     /// The name of this handle's database; empty for the unnamed one.
     pub fn database_name(&self) -> &str {
-        self.primary().scope().database.as_str()
+        self.engine.database_name()
     }
 
     /// The names of the node's databases, sorted; the unnamed one has an empty name and is the first.
@@ -97,26 +101,29 @@ impl Repo {
     /// Misuse: the name is empty, longer than 63 bytes, contains a zero byte or begins with `pg_`.
     pub fn with_schema(&self, name: &str) -> Result<Self> {
         let schema = Schema::new(name)?;
-        Ok(Self { shared: self.shared.in_schema(Some(&schema)), ..self.clone() })
+        Ok(self.in_schema(Some(&schema)))
     }
 
     /// The same handle, whose calls run where the database role's `search_path` leads.
     #[must_use]
     pub fn without_schema(&self) -> Self {
-        Self { shared: self.shared.in_schema(None), ..self.clone() }
+        self.in_schema(None)
     }
 
     /// The schema of [`with_schema`](Self::with_schema).
     pub fn schema(&self) -> Option<&str> {
-        self.primary().schema().map(Schema::name)
+        self.engine.schema()
     }
 
     /// The same handle for the database and schema of a caller, as they travel with the call of a named function.
     #[doc(hidden)]
     pub fn in_scope(&self, scope: &str) -> Result<Self> {
         let Scope { database, schema } = Scope::from_wire(scope)?;
-        let repo = self.with_database(database.as_str())?;
-        Ok(Self { shared: repo.shared.in_schema(schema.as_ref()), ..repo })
+        Ok(self.with_database(database.as_str())?.in_schema(schema.as_ref()))
+    }
+
+    fn in_schema(&self, schema: Option<&Schema>) -> Self {
+        Self { engine: self.engine.in_schema(schema), ..self.clone() }
     }
 
     fn no_database(&self, name: &str) -> Error {
@@ -124,17 +131,5 @@ impl Repo {
         let names: Vec<_> = self.catalog.keys().map(DatabaseName::as_str).filter(|name| !name.is_empty()).collect();
         let known = if names.is_empty() { "only the unnamed one".to_owned() } else { names.join(", ") };
         Error::misuse(format!("this node has no database named {shown:?}: it has {known}; see HOMING_DATABASES"))
-    }
-}
-
-impl Shared {
-    /// The same database in a schema, or where the `search_path` leads.
-    pub(super) fn in_schema(self: &Arc<Self>, schema: Option<&Schema>) -> Arc<Self> {
-        if self.primary.schema() == schema {
-            return Arc::clone(self);
-        }
-        let scope = Scope { schema: schema.cloned(), ..self.primary.scope().clone() };
-        let descriptions = self.descriptions.in_schema(schema);
-        Arc::new(Self { primary: self.primary.clone().in_scope(scope), descriptions })
     }
 }

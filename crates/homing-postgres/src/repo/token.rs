@@ -1,21 +1,13 @@
 //! The session of a handle, on its way to another node and from there.
 
-use std::time::Duration;
-
-use homing_proto::v1 as proto;
-use tokio::time::{Instant, timeout};
-use tokio_postgres::types::Type;
-
 use super::Repo;
-use crate::database::Database;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::position::{Position, SystemIdentifier};
-use crate::primary::Effect;
+use crate::reading::floor::{ask_primary, settle_reads};
 use crate::scope::DatabaseName;
-use crate::session::token::Token;
-use crate::session::token::{foreign, key};
-use crate::session::{Seen, Session};
-use crate::statement::values;
+use crate::session::Session;
+use crate::session::token::{Token, foreign, key};
 
 /// # Tokens
 ///
@@ -37,10 +29,10 @@ impl Repo {
     /// Cancel safe.
     pub async fn token(&self) -> Result<Token> {
         let mut positions = Vec::new();
-        for database in self.session.databases() {
+        for database in self.engine.session.databases() {
             let repo = self.with_database(database.as_str())?.without_schema();
-            repo.settle_reads(None).await?;
-            positions.extend(repo.session.wanted().map(|wanted| (database, wanted.position)));
+            settle_reads(&repo.engine, None).await?;
+            positions.extend(repo.engine.session.wanted().map(|wanted| (database, wanted.position)));
         }
         Ok(Token::seal(&positions, &key(self.rpc_client())))
     }
@@ -50,17 +42,17 @@ impl Repo {
     /// [`knows_its_writes`](Self::knows_its_writes).
     pub fn token_of_writes(&self) -> Token {
         let known = |database: DatabaseName| {
-            let wanted = self.session.of(&database).wanted()?;
+            let wanted = self.engine.session.of(&database).wanted()?;
             Some((database, wanted.position))
         };
-        let positions: Vec<_> = self.session.databases().into_iter().filter_map(known).collect();
+        let positions: Vec<_> = self.engine.session.databases().into_iter().filter_map(known).collect();
         Token::seal(&positions, &key(self.rpc_client()))
     }
 
     /// Whether the session knows the positions of all that was written through it. Not where the primary was lost between a
     /// commit and the question for its position; [`token`](Self::token) asks anew.
     pub fn knows_its_writes(&self) -> bool {
-        self.session.databases().iter().all(|database| !self.session.of(database).has_lost_track())
+        self.engine.session.databases().iter().all(|database| !self.engine.session.of(database).has_lost_track())
     }
 
     /// How far the primary is, asked of it: a question to it, and in another region a round trip. Whoever waits for this
@@ -74,7 +66,7 @@ impl Repo {
     ///
     /// Cancel safe.
     pub async fn primary_position(&self) -> Result<Position> {
-        self.ask_primary().await
+        ask_primary(&self.engine).await
     }
 
     /// A handle with a session of its own, which has to see what the token says and what this handle has to see by now.
@@ -83,10 +75,10 @@ impl Repo {
     /// # fn example(repo: homing_postgres::Repo, cookie: Option<String>) -> homing_postgres::Result<()> {
     /// let repo = match cookie {
     ///     Some(token) => match repo.with_token(token) {
-    ///         Err(error) if error.is_token_refused() => repo.session(), // from a former deployment, or forged
+    ///         Err(error) if error.is_token_refused() => repo.engine.session(), // from a former deployment, or forged
     ///         repo => repo?,
     ///     },
-    ///     None => repo.session(),
+    ///     None => repo.engine.session(),
     /// };
     /// # Ok(())
     /// # }
@@ -120,36 +112,12 @@ impl Repo {
         for (database, position) in &positions {
             self.check_known(database, *position)?;
         }
-        let repo = Self { session: self.session.forked(), ..self.clone() };
+        let engine = Engine { session: self.engine.session.forked(), ..self.engine.clone() };
+        let repo = Self { engine, ..self.clone() };
         for (database, position) in positions {
-            adopt(&repo.session.of(&database), position);
+            adopt(&repo.engine.session.of(&database), position);
         }
         Ok(repo)
-    }
-
-    /// Asks how far those servers were that this session has read from, other than `here`, so that nothing older is read
-    /// afterwards. Nothing is asked where there are none.
-    pub(super) async fn settle_reads(&self, here: Option<&Database>) -> Result<()> {
-        for seen in self.session.seen_elsewhere(here) {
-            let position = match ask(&seen).await {
-                Some(position) => position,
-                // Nothing that anybody has read anywhere is newer than this.
-                None => self.ask_primary().await?,
-            };
-            self.session.settle(&seen, position);
-        }
-        Ok(())
-    }
-
-    /// Refuses what a read has seen elsewhere, if it is not of the cluster that a token asked for.
-    pub(super) fn check_cluster(&self, position: Position) -> Result<()> {
-        let wanted = self.session.wanted().filter(|_| self.session.is_imported());
-        if wanted.is_some_and(|wanted| wanted.position.system_identifier != position.system_identifier)
-            && !self.session.decline()
-        {
-            return Err(foreign(self.database_name()));
-        }
-        Ok(())
     }
 
     fn check_known(&self, database: &DatabaseName, position: Position) -> Result<()> {
@@ -167,47 +135,24 @@ impl Repo {
 
     /// The cluster, as far as anybody here has heard of it.
     fn known_cluster(&self) -> Option<SystemIdentifier> {
-        let here = self.primary().database().and_then(|database| database.pool().server());
+        let here = self.engine.primary().database().and_then(|database| database.pool().server());
         let here = here.map(|server| server.system_identifier);
-        here.or_else(|| Some(self.session.wanted()?.position.system_identifier))
-    }
-
-    async fn ask_primary(&self) -> Result<Position> {
-        // Its types are known, so nobody has to be asked for them before.
-        let statement = proto::Statement {
-            sql: "select 1".to_owned(),
-            parameters: values::encode(&[], &[])?,
-            column_types: vec![Type::INT4.oid()],
-            ..proto::Statement::default()
-        };
-        let deadline = Instant::now() + self.options().call_timeout;
-        let executed = self.without_schema().primary().execute(vec![statement], Effect::Reads, deadline).await?;
-        executed.position.ok_or_else(|| Error::not_sent("the primary did not say how far it is"))
+        here.or_else(|| Some(self.engine.session.wanted()?.position.system_identifier))
     }
 }
-
-async fn ask(seen: &Seen) -> Option<Position> {
-    if let Some(position) = seen.position() {
-        return Some(position);
-    }
-    let server = seen.server()?;
-    let state = timeout(ASK_TIMEOUT, server.tracker().look()).await.ok()?.ok()?;
-    Some(state.position)
-}
-
-/// How long a server may take to say how far it is; the first question opens a connection. After that the primary is
-/// asked, which takes about as long.
-const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use homing_rpc::{Region, Rpc, Server, ServerHandle, StaticPeers, Topology};
     use homing_testbed::Postgres;
 
+    use std::time::Duration;
+
     use super::*;
     use crate::call::options::Options;
     use crate::call::report::AnsweredBy;
     use crate::database::Config;
+    use crate::database::Database;
     use crate::databases::Databases;
     use crate::position::role::Role;
 
@@ -249,7 +194,7 @@ mod tests {
                 handles.push(Repo::new(self.rpc.clone(), Some(database), options));
             }
             let [first, second] = <[Repo; 2]>::try_from(handles).unwrap();
-            let second = Repo { session: first.session.clone(), ..second };
+            let second = second.with(|engine| engine.session = first.engine.session.clone());
             [first, second]
         }
     }
@@ -292,9 +237,9 @@ mod tests {
         let [handle, _] = three.handles().await;
         assert_eq!(notes(&handle).await, 0);
         assert_eq!(notes(&handle).await, 0);
-        assert_eq!(handle.session.wanted(), None);
+        assert_eq!(handle.engine.session.wanted(), None);
         assert!(handle.database().unwrap().tracker().state().borrow().is_none());
         handle.token().await.unwrap();
-        assert!(handle.session.wanted().is_some());
+        assert!(handle.engine.session.wanted().is_some());
     }
 }

@@ -1,20 +1,13 @@
 //! Interactive transactions: from their beginning to their commit.
 
-mod cursor;
-mod exchange;
-mod statements;
-
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
-pub(super) use self::statements::Intent;
 use super::Repo;
-use super::call::Answered;
-use super::write::{Committed, report};
 use crate::error::{Error, Result};
-use crate::transaction::{Access, Isolation, TransactionOptions};
-use crate::transaction::{Handle, SavepointId, Transaction};
+use crate::transaction::commit::commit;
+use crate::transaction::exchange::Exchange;
+use crate::transaction::savepoints::SavepointId;
+use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOptions};
 
 /// # Transactions
 ///
@@ -188,9 +181,9 @@ impl Repo {
         let transaction = Owned(Arc::new(Transaction::new(options)));
         let tx = self.at(transaction.0.handle(SavepointId::OUTERMOST));
         match body(tx).await {
-            Ok(value) => Ok(self.commit(&transaction.0, value).await?),
+            Ok(value) => Ok(commit(&self.engine, &transaction.0, value).await?),
             Err(error) => {
-                self.roll_back(&transaction.0).await;
+                Exchange { engine: &self.engine, transaction: &transaction.0 }.roll_back().await;
                 Err(error)
             }
         }
@@ -204,35 +197,11 @@ impl Repo {
     {
         let transaction = outer.transaction()?;
         check_nested(&transaction.options, &options)?;
-        let level = transaction.savepoints().enter(outer.level)?;
-        let nested = Nested { transaction: &transaction, level };
-        let value = body(self.at(outer.at(level))).await?;
-        transaction.savepoints().keep(nested.level)?;
+        let savepoint = transaction.savepoints().enter(outer.savepoint)?;
+        let nested = Nested { transaction: &transaction, savepoint };
+        let value = body(self.at(outer.at(savepoint))).await?;
+        transaction.savepoints().keep(nested.savepoint)?;
         Ok(value)
-    }
-
-    async fn commit<T: Send + 'static>(&self, transaction: &Transaction, value: T) -> Result<T> {
-        let commit = async {
-            let started = Instant::now();
-            let sealed = transaction.savepoints().seal();
-            if let Err(error) = sealed {
-                self.roll_back(transaction).await;
-                return Err(error);
-            }
-            let Some((position, trip)) = self.exchange_commit(transaction).await? else {
-                return Ok(Answered { value: Ok(value), report: None });
-            };
-            let report = report(OPERATION, started, &trip, position);
-            if !transaction.is_read_only() {
-                return Ok(self.settle(Committed { value: Ok(value), position, report }).await);
-            }
-            // A later read on the replica must not be older than what was seen on the primary.
-            if let Some(position) = position {
-                self.session.advance(position);
-            }
-            Ok(Answered::new(Ok(value), report))
-        };
-        self.reported(OPERATION, commit).await
     }
 
     fn at(&self, handle: Handle) -> Self {
@@ -249,15 +218,15 @@ impl Drop for Owned {
     }
 }
 
-/// A level that is undone unless it was kept.
+/// A savepoint that is rolled back to unless it was kept.
 struct Nested<'a> {
     transaction: &'a Transaction,
-    level: SavepointId,
+    savepoint: SavepointId,
 }
 
 impl Drop for Nested<'_> {
     fn drop(&mut self) {
-        self.transaction.savepoints().undo(self.level);
+        self.transaction.savepoints().undo(self.savepoint);
     }
 }
 
@@ -273,5 +242,3 @@ fn check_nested(outer: &TransactionOptions, inner: &TransactionOptions) -> Resul
          one is made",
     ))
 }
-
-const OPERATION: &str = "transaction";

@@ -3,11 +3,11 @@
 use tokio_postgres::types::ToSql;
 
 use super::Repo;
-use super::entities::{chunks, not_stored, stored};
-use super::statement::Parameters;
-use super::write::Output;
+use super::entities::{not_stored, stored};
+use crate::engine::execute::{Output, Parameters};
 use crate::entity::conflict::Conflict;
 use crate::entity::conflict::Resolution;
+use crate::entity::parameters::chunks;
 use crate::entity::{Entity, Insert, queries};
 use crate::error::{Error, Result};
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use homing_proto::v1 as proto;
 use lru::LruCache;
 use tokio_postgres::Statement;
@@ -48,7 +49,18 @@ impl StatementDescription {
         }
     }
 
-    pub(crate) fn parameter_oids(&self) -> Vec<u32> {
+    /// The statement as it travels, with its encoded parameters.
+    pub(crate) fn statement(&self, sql: &str, parameters: Bytes) -> proto::Statement {
+        proto::Statement {
+            sql: sql.to_owned(),
+            parameter_types: self.parameter_oids(),
+            parameters,
+            column_types: self.column_oids(),
+            ..proto::Statement::default()
+        }
+    }
+
+    fn parameter_oids(&self) -> Vec<u32> {
         self.parameters.iter().map(Type::oid).collect()
     }
 

@@ -29,10 +29,15 @@ impl Row {
         Self { columns: Arc::clone(columns), values: Values::Local(Arc::new(row)) }
     }
 
-    /// `None` if `list` does not hold a value for each column.
-    pub(crate) fn forwarded(columns: &Arc<[Column]>, list: Bytes) -> Option<Self> {
-        let values = values::split(list, columns.len())?;
-        Some(Self { columns: Arc::clone(columns), values: Values::Forwarded(values.into()) })
+    /// The rows that another node sent, each a list of values.
+    pub(crate) fn all_forwarded(columns: &Arc<[Column]>, lists: Vec<Bytes>) -> Result<Vec<Self>> {
+        lists.into_iter().map(|list| Self::forwarded(columns, list)).collect()
+    }
+
+    fn forwarded(columns: &Arc<[Column]>, list: Bytes) -> Result<Self> {
+        let values = values::split(list, columns.len())
+            .ok_or_else(|| Error::decode("the primary sent a row that is not a list of that many values"))?;
+        Ok(Self { columns: Arc::clone(columns), values: Values::Forwarded(values.into()) })
     }
 
     /// The columns, in order.

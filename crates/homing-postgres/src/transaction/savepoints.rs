@@ -6,7 +6,7 @@
 use homing_proto::v1 as proto;
 use proto::savepoint_command::Command;
 
-use super::{Aborted, over};
+use super::error::{Aborted, over};
 use crate::error::{Error, Result};
 
 /// Names a level. Never used twice in one transaction, so that a handle whose level has ended is told from others.

@@ -1,8 +1,7 @@
 use std::any::Any;
 use std::fmt;
 
-use super::Step;
-use super::step::BatchId;
+use super::step::{BatchId, Step};
 
 /// What the steps of a [`Batch`](super::Batch) returned, each found by its [`Step`].
 pub struct BatchResults {

@@ -1,34 +1,34 @@
-//! A call of a handle, from its span to its report.
+//! A call, from its span to its report.
 
 use tracing::{Instrument, Span, debug_span, field};
 
-use super::Repo;
+use super::Engine;
 use crate::call::report::{AnsweredBy, Report};
 use crate::error::{Error, Result};
 
 /// What a call returns, and how it went.
 #[derive(Debug)]
-pub(super) struct Answered<T> {
-    pub(super) value: Result<T>,
-    /// `None` where nothing was to be done.
-    pub(super) report: Option<Report>,
+pub(crate) struct Answered<T> {
+    pub(crate) value: Result<T>,
+    /// `None` if there was nothing to do.
+    pub(crate) report: Option<Report>,
 }
 
 impl<T> Answered<T> {
-    pub(super) fn new(value: Result<T>, report: Report) -> Self {
+    pub(crate) fn new(value: Result<T>, report: Report) -> Self {
         Self { value, report: Some(report) }
     }
 
-    /// The same with what is made of the value.
-    pub(super) fn and_then<U>(self, read: impl FnOnce(T) -> Result<U>) -> Answered<U> {
+    /// Makes of the value what the caller asked for.
+    pub(crate) fn and_then<U>(self, read: impl FnOnce(T) -> Result<U>) -> Answered<U> {
         Answered { value: self.value.and_then(read), report: self.report }
     }
 }
 
-impl Repo {
-    /// Makes a call in a span of its own, and tells this span, and whoever observes this handle, how it went: once,
-    /// right before it returns.
-    pub(super) async fn reported<T>(
+impl Engine {
+    /// Makes a call in a span of its own, and reports how it went to this span and to the handle's observers: once, right
+    /// before it returns.
+    pub(crate) async fn reported<T>(
         &self,
         operation: &'static str,
         call: impl Future<Output = Result<Answered<T>>>,
@@ -49,7 +49,7 @@ impl Repo {
         let span = debug_span!(
             "homing.repo",
             operation,
-            region = %self.region(),
+            region = %self.rpc().topology().region(),
             peer = field::Empty,
             role = field::Empty,
             position = field::Empty,
@@ -60,7 +60,7 @@ impl Repo {
             execute = field::Empty,
             replay_wait = field::Empty,
         );
-        // To ask which database that is takes a choice among the replicas.
+        // Finding the database takes a choice among the replicas.
         if !span.is_disabled()
             && let Some(role) = self.primary().database().and_then(|database| database.role())
         {

@@ -1,4 +1,4 @@
-//! One request of a transaction and its response.
+//! [`Exchange`], one request of a transaction and its response.
 
 use std::time::Duration;
 
@@ -7,18 +7,23 @@ use proto::transact_request::Step as Asked;
 use proto::transact_response::Outcome;
 use proto::transaction_ended::Cause;
 use tokio::time::Instant;
-use tokio_postgres::error::SqlState;
 use tracing::debug;
 
+use super::error::{Aborted, lost, over, read_only};
+use super::savepoints::SavepointId;
+use super::{StreamState, Transaction};
 use crate::call::report::AnsweredBy;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::position::role::Role;
-use crate::primary::{Opening, ReceiveError, TransactionStream, Trip, rejected};
-use crate::repo::Repo;
+use crate::primary::execute::Trip;
+use crate::primary::rejection::rejected;
+use crate::primary::stream::{Opening, ReceiveError, TransactionStream};
+use crate::reading::plan::OnLocalPrimary;
+use crate::reading::reader::Reader;
 use crate::statement::kind::RunsOn;
-use crate::transaction::Isolation;
-use crate::transaction::{Aborted, SavepointId, StreamState, Transaction, lost, over, read_only};
+use crate::statement::refusal::says_that_it_writes;
 
 /// What came back.
 #[derive(Debug)]
@@ -27,23 +32,31 @@ pub(super) struct Answer {
     pub(super) trip: Trip,
 }
 
-impl Repo {
+/// Sends the requests of a transaction, one at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) transaction: &'a Transaction,
+}
+
+impl Exchange<'_> {
     /// Sends a step and returns its results; whatever else comes back is an error, and noted.
     ///
     /// # Cancel safety
     ///
     /// Dropped, the step may be executed or not: the transaction, or the level, is aborted.
-    pub(super) async fn exchange(&self, transaction: &Transaction, level: SavepointId, step: Asked) -> Result<Answer> {
+    pub(super) async fn send(&self, savepoint: SavepointId, step: Asked) -> Result<Answer> {
         tokio::select! {
-            // What has ended is not to be used, whatever has come back.
+            // A transaction that has ended is of no use, whatever has come back.
             biased;
-            () = transaction.ended() => Err(over()),
-            answer = self.exchange_in_turn(transaction, level, step) => answer,
+            () = self.transaction.ended() => Err(over()),
+            answer = self.send_in_turn(savepoint, step) => answer,
         }
     }
 
-    /// Sends the commit. `None` where nothing was executed.
-    pub(super) async fn exchange_commit(&self, transaction: &Transaction) -> Result<Option<(Option<Position>, Trip)>> {
+    /// Sends the commit. `None` if nothing was executed.
+    pub(crate) async fn commit(&self) -> Result<Option<(Option<Position>, Trip)>> {
+        let transaction = self.transaction;
         let mut line = transaction.line.lock().await;
         let line = std::mem::replace(&mut *line, StreamState::Closed);
         // A call of a task that the closure has left behind may have failed in the meantime.
@@ -56,31 +69,33 @@ impl Repo {
                 if transaction.deadline <= Instant::now() {
                     return Err(too_late(transaction));
                 }
-                let deadline = self.step_deadline(transaction);
+                let deadline = self.step_deadline();
                 send_commit(transaction, stream, outstanding, deadline).await.map(Some)
             }
         }
     }
 
     /// Ends it without a commit, and waits for that, as long as a call may take.
-    pub(super) async fn roll_back(&self, transaction: &Transaction) {
+    pub(crate) async fn roll_back(&self) {
+        let transaction = self.transaction;
         // Whoever waits for an answer in a task that the closure has left behind lets go of the line.
         transaction.end();
-        let deadline = Instant::now() + self.options.call_timeout;
+        let deadline = self.engine.deadline();
         let Ok(mut line) = tokio::time::timeout_at(deadline, transaction.line.lock()).await else { return };
         if let StreamState::Open { stream, .. } = std::mem::replace(&mut *line, StreamState::Closed) {
             stream.roll_back(deadline).await;
         }
     }
 
-    async fn exchange_in_turn(&self, transaction: &Transaction, level: SavepointId, step: Asked) -> Result<Answer> {
+    async fn send_in_turn(&self, savepoint: SavepointId, step: Asked) -> Result<Answer> {
+        let transaction = self.transaction;
         let mut line = transaction.line.lock().await;
-        transaction.savepoints().check(level)?;
-        let schema = self.schema().unwrap_or_default().to_owned();
+        transaction.savepoints().check(savepoint)?;
+        let schema = self.engine.schema().unwrap_or_default().to_owned();
         let request = proto::TransactRequest { step: Some(step), schema, ..proto::TransactRequest::default() };
-        self.rpc_client().check_size(&request)?;
+        self.engine.rpc().check_size(&request)?;
         let interruption = Interruption(Some(transaction));
-        let answer = self.converse(transaction, &mut line, request).await;
+        let answer = self.exchange(&mut line, request).await;
         interruption.did_not_happen();
         if transaction.savepoints().is_failed_for_good() {
             *line = StreamState::Closed;
@@ -88,20 +103,16 @@ impl Repo {
         answer
     }
 
-    async fn converse(
-        &self,
-        transaction: &Transaction,
-        line: &mut StreamState,
-        request: proto::TransactRequest,
-    ) -> Result<Answer> {
+    async fn exchange(&self, line: &mut StreamState, request: proto::TransactRequest) -> Result<Answer> {
+        let transaction = self.transaction;
         let started = Instant::now();
         if started >= transaction.deadline {
             return Err(fatal(transaction, too_late(transaction)));
         }
         let deadline = match line {
-            StreamState::Unopened => self.begin(transaction, line, request).await?,
+            StreamState::Unopened => self.begin(line, request).await?,
             StreamState::Open { stream, outstanding } => {
-                let deadline = self.step_deadline(transaction);
+                let deadline = self.step_deadline();
                 if *outstanding {
                     let dropped = receive(transaction, stream, deadline).await?;
                     check_going_on(transaction, dropped, &stream.place)?;
@@ -132,19 +143,15 @@ impl Repo {
     }
 
     /// Begins the transaction with its first request. Until when that has to be answered.
-    async fn begin(
-        &self,
-        transaction: &Transaction,
-        line: &mut StreamState,
-        mut request: proto::TransactRequest,
-    ) -> Result<Instant> {
+    async fn begin(&self, line: &mut StreamState, mut request: proto::TransactRequest) -> Result<Instant> {
+        let transaction = self.transaction;
         let savepoints = transaction.savepoints().take_pending();
-        request.begin = Some(transaction.begin(self.database_name()));
+        request.begin = Some(transaction.begin(self.engine.database_name()));
         request.savepoints.clone_from(&savepoints);
         *line = StreamState::Opening;
-        match self.open(transaction, request).await {
+        match self.open(request).await {
             Ok((stream, deadline)) => {
-                transaction.note_where(stream.is_here());
+                transaction.note_where(stream.is_local());
                 *line = StreamState::Open { stream, outstanding: true };
                 Ok(deadline)
             }
@@ -156,39 +163,33 @@ impl Repo {
         }
     }
 
-    /// A snapshot is taken here, if the database here has what the session has to see; everything else on the primary.
-    async fn open(
-        &self,
-        transaction: &Transaction,
-        request: proto::TransactRequest,
-    ) -> Result<(TransactionStream, Instant)> {
-        if transaction.is_read_only()
-            && transaction.options.isolation != Isolation::Serializable
-            && let Some(member) = self.current_here(&[]).await?
+    /// Opens a snapshot of the local database if that has what the session has to see; everything else on the primary.
+    async fn open(&self, request: proto::TransactRequest) -> Result<(TransactionStream, Instant)> {
+        let Self { engine, transaction } = self;
+        let opening = || Opening {
+            request: request.clone(),
+            step_deadline: self.step_deadline(),
+            deadline: transaction.deadline,
+        };
+        if transaction.reads_replica()
+            && let Some(member) = Reader::new(engine, RunsOn::Any, OnLocalPrimary::Read).server().await?
         {
-            let database = member.database();
-            let opening = self.opening(transaction, request.clone());
-            let deadline = opening.step_deadline;
-            match self.primary().transact_locally(database, opening, RunsOn::Any).await {
+            let (database, opening) = (member.database(), opening());
+            match engine.primary().transact_locally(database, &opening, RunsOn::Any).await {
                 Err(error)
                     if database.role() != Some(Role::Primary) && error.is_not_sent() && !error.is_overloaded() =>
                 {
                     debug!(%error, "the replica here cannot answer");
                 }
-                outcome => return Ok((outcome?, deadline)),
+                outcome => return Ok((outcome?, opening.step_deadline)),
             }
         }
-        let opening = self.opening(transaction, request);
-        let deadline = opening.step_deadline;
-        Ok((self.primary().transact(opening).await?, deadline))
+        let opening = opening();
+        Ok((engine.primary().transact(&opening).await?, opening.step_deadline))
     }
 
-    fn opening(&self, transaction: &Transaction, request: proto::TransactRequest) -> Opening {
-        Opening { request, step_deadline: self.step_deadline(transaction), deadline: transaction.deadline }
-    }
-
-    fn step_deadline(&self, transaction: &Transaction) -> Instant {
-        transaction.deadline.min(Instant::now() + self.options.call_timeout)
+    fn step_deadline(&self) -> Instant {
+        self.transaction.deadline.min(self.engine.deadline())
     }
 }
 
@@ -285,7 +286,7 @@ fn fatal(transaction: &Transaction, error: Error) -> Error {
 fn refused(transaction: &Transaction, rejection: proto::Rejection, place: &str) -> Error {
     let error = rejected(rejection, place);
     match error.db() {
-        Some(database) if transaction.is_read_only() && database.code() == &SqlState::READ_ONLY_SQL_TRANSACTION => {
+        Some(database) if transaction.is_read_only() && says_that_it_writes(database) => {
             read_only(Some(database.clone()))
         }
         _ => error,
@@ -330,5 +331,5 @@ fn trip(stream: &TransactionStream, started: Instant, execute_micros: u64) -> Tr
         AnsweredBy::Peer(_) | AnsweredBy::Unknown => elapsed - execute,
     };
     let answered_by = stream.answered_by.clone();
-    Trip { answered_by, attempts: stream.attempts, route: Duration::ZERO, forward, execute }
+    Trip { answered_by, attempts: stream.attempts, forward, execute }
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::arguments::{Arguments, Given, KeyArguments, NewRow, NewRows, Stored};
 use super::results::Value;
 use super::step::{BatchId, Parameter, ParameterKind, Step};
+use crate::engine::execute::Output;
+use crate::entity::parameters::{chunks, key_of};
 use crate::entity::{Entity, Insert, queries};
 use crate::error::{Error, Result};
-use crate::repo::entities::{chunks, key_of};
-use crate::repo::write::Output;
 use crate::statement::row::Row;
 use crate::statement::sql;
 
@@ -49,7 +49,7 @@ use crate::statement::sql;
 pub struct Batch<'a> {
     pub(super) id: BatchId,
     pub(super) steps: Vec<Plan>,
-    pub(super) statements: Vec<BatchStatement<'a>>,
+    pub(crate) statements: Vec<BatchStatement<'a>>,
     names: HashMap<Arc<str>, usize>,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Plan {
 pub(super) type Decode = Box<dyn Fn(Vec<Output>) -> Result<Value> + Send + Sync>;
 
 /// A statement of a step.
-pub(super) struct BatchStatement<'a> {
+pub(crate) struct BatchStatement<'a> {
     pub(super) step: usize,
     pub(super) sql: Arc<str>,
     pub(super) arguments: Box<dyn Arguments + 'a>,

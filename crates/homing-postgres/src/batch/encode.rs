@@ -1,0 +1,119 @@
+//! A batch on its way to the primary and back.
+
+use bytes::BytesMut;
+use homing_proto::v1 as proto;
+use prost::Message;
+
+use super::arguments::Argument;
+use super::plan::{Batch, BatchStatement};
+use super::results::BatchResults;
+use crate::engine::execute::{Output, Statements};
+use crate::error::{Error, Result};
+use crate::statement::description::StatementDescription;
+use crate::statement::{types, values};
+
+/// A batch, and how large a message may be.
+#[derive(Debug)]
+pub(crate) struct BatchRequest<'a> {
+    pub(crate) batch: &'a Batch<'a>,
+    pub(crate) max_bytes: usize,
+}
+
+impl Statements for BatchRequest<'_> {
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        self.batch.statements.iter().map(|statement| &*statement.sql)
+    }
+
+    fn encode(&self, descriptions: &[StatementDescription]) -> Result<Vec<proto::Statement>> {
+        let statements = self.batch.statements.iter().zip(descriptions).enumerate();
+        let encode = |(index, (statement, description))| {
+            let encoded = self.batch.encode_statement(statement, description, descriptions);
+            encoded.map_err(|error| self.locate(index, error))
+        };
+        let statements: Vec<_> = statements.map(encode).collect::<Result<_>>()?;
+        let bytes: usize = statements.iter().map(proto::Statement::encoded_len).sum();
+        if bytes > self.max_bytes {
+            return Err(Error::misuse(format!(
+                "the batch has {bytes} bytes, and a message may have {}: run several, or use a named function",
+                self.max_bytes
+            )));
+        }
+        Ok(statements)
+    }
+
+    fn locate(&self, statement: usize, error: Error) -> Error {
+        match self.batch.statements.get(statement) {
+            Some(statement) => error.in_step(&self.batch.steps[statement.step].name),
+            None => error,
+        }
+    }
+}
+
+impl Batch<'_> {
+    fn encode_statement(
+        &self,
+        statement: &BatchStatement<'_>,
+        description: &StatementDescription,
+        all: &[StatementDescription],
+    ) -> Result<proto::Statement> {
+        let arguments = statement.arguments.list();
+        values::check_count(arguments.len(), &description.parameters)?;
+        let mut list = BytesMut::new();
+        let mut references = Vec::new();
+        for (index, (argument, ty)) in arguments.iter().zip(&*description.parameters).enumerate() {
+            match argument {
+                Argument::Value(value) => values::encode_parameter(index, *value, ty, &mut list)?,
+                Argument::Column(reference) => {
+                    values::put(&mut list, None);
+                    let earlier = &self.steps[reference.step];
+                    let column = column_of(&all[earlier.first], &reference.column, &earlier.name)?;
+                    let found = all[earlier.first].columns[column].type_();
+                    if !types::interchangeable(found, ty) {
+                        return Err(Error::misuse(format!(
+                            "parameter ${number} is PostgreSQL's {ty}, and column {:?} of step {:?} is {found}: cast it, \
+                             as in ${number}::{found}",
+                            reference.column,
+                            earlier.name,
+                            number = index + 1,
+                        )));
+                    }
+                    references.push(proto::Reference {
+                        parameter: wire(index),
+                        statement: wire(earlier.first),
+                        column: wire(column),
+                    });
+                }
+            }
+        }
+        if !references.is_empty() || statement.expected_rows.is_some() {
+            // One too many for a build that would not know what else there is.
+            values::put(&mut list, None);
+        }
+        let expected_rows = statement.expected_rows;
+        Ok(proto::Statement { references, expected_rows, ..description.statement(&statement.sql, list.freeze()) })
+    }
+
+    /// Makes the results of the steps from the outputs of their statements.
+    pub(crate) fn results(&self, outputs: Vec<Output>) -> Result<BatchResults> {
+        let mut outputs = outputs.into_iter();
+        let values = self.steps.iter().map(|step| {
+            let outputs = outputs.by_ref().take(step.count).collect();
+            (step.decode)(outputs).map_err(|error| error.in_step(&step.name))
+        });
+        Ok(BatchResults::new(self.id, values.collect::<Result<_>>()?))
+    }
+}
+
+/// The index of a column of an earlier step.
+fn column_of(description: &StatementDescription, name: &str, step: &str) -> Result<usize> {
+    description.columns.iter().position(|column| column.name() == name).ok_or_else(|| {
+        let names: Vec<_> = description.columns.iter().map(|column| column.name()).collect();
+        let has = if names.is_empty() { "none: add a returning clause".to_owned() } else { names.join(", ") };
+        Error::misuse(format!("step {step:?} returns no column {name:?}: it has {has}"))
+    })
+}
+
+/// What is counted is bounded far below by PostgreSQL and by `MAX_STATEMENTS`.
+fn wire(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}

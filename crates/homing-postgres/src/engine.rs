@@ -1,0 +1,119 @@
+//! [`Engine`], what the calls of a handle run on.
+
+pub(crate) mod answered;
+mod describe;
+pub(crate) mod execute;
+
+use std::sync::Arc;
+
+use homing_rpc::Rpc;
+use tokio::time::Instant;
+
+use crate::call::options::{Options, Wait};
+use crate::call::report::Observer;
+use crate::error::Result;
+use crate::position::Position;
+use crate::primary::Primary;
+use crate::replicas::{Member, ReplicaRequest, Replicas};
+use crate::scope::{Schema, Scope};
+use crate::session::Session;
+use crate::statement::description::DescriptionCache;
+
+/// What the calls of one handle run on: one database in one schema, the handle's session and its options. Cheap to clone.
+///
+/// Reads ([`Reader`](crate::reading::Reader)), writes ([`Writer`](crate::writing::Writer)) and interactive transactions
+/// ([`TransactionCall`](crate::transaction::statements::TransactionCall)) use it; none of them knows
+/// [`Repo`](crate::repo::Repo).
+#[derive(Clone, Debug)]
+pub(crate) struct Engine {
+    pub(crate) scoped: Arc<ScopedDatabase>,
+    pub(crate) session: Session,
+    pub(crate) options: Options,
+    /// The only replica to read from.
+    pub(crate) replica: Option<Arc<str>>,
+    pub(crate) observer: Observer,
+}
+
+/// One database, in one schema.
+#[derive(Debug)]
+pub(crate) struct ScopedDatabase {
+    pub(crate) primary: Primary,
+    pub(crate) descriptions: DescriptionCache,
+}
+
+impl Engine {
+    pub(crate) fn primary(&self) -> &Primary {
+        &self.scoped.primary
+    }
+
+    pub(crate) fn rpc(&self) -> &Rpc {
+        self.primary().rpc()
+    }
+
+    pub(crate) fn replicas(&self) -> &Replicas {
+        self.primary().replicas()
+    }
+
+    pub(crate) fn descriptions(&self) -> &DescriptionCache {
+        &self.scoped.descriptions
+    }
+
+    pub(crate) fn database_name(&self) -> &str {
+        self.primary().scope().database.as_str()
+    }
+
+    pub(crate) fn schema(&self) -> Option<&str> {
+        self.primary().schema().map(Schema::name)
+    }
+
+    /// Until when a call that begins now has to be executed.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.options.call_timeout
+    }
+
+    /// The same engine, whose writes leave waiting to the next read.
+    pub(crate) fn without_waiting(&self) -> Self {
+        let wait = match self.options.wait {
+            Wait::Now => Wait::AtNextRead,
+            wait => wait,
+        };
+        Self { options: Options { wait, ..self.options }, ..self.clone() }
+    }
+
+    pub(crate) fn in_schema(&self, schema: Option<&Schema>) -> Self {
+        Self { scoped: self.scoped.in_schema(schema), ..self.clone() }
+    }
+
+    /// The server that a read goes to, without waiting for it; none of those with the ids `except`. `None` if the primary
+    /// has to answer the read.
+    pub(crate) fn choose(&self, position: Option<Position>, except: &[u64]) -> Result<Option<Arc<Member>>> {
+        self.choose_for(position, self.session.is_behind(), except)
+    }
+
+    /// A server that has reached `position` without a further wait, if one is known.
+    pub(crate) fn choose_reached(&self, position: Position) -> Result<Option<Arc<Member>>> {
+        let member = self.choose_for(Some(position), true, &[])?;
+        Ok(member.filter(|member| member.is_known_to_have_reached(position)))
+    }
+
+    fn choose_for(&self, position: Option<Position>, is_behind: bool, except: &[u64]) -> Result<Option<Arc<Member>>> {
+        let (choose, name) = (self.options.choose, self.replica.as_deref());
+        self.replicas().choose(&ReplicaRequest { choose, name, position, is_behind, except })
+    }
+}
+
+impl ScopedDatabase {
+    pub(crate) fn new(primary: Primary) -> Self {
+        Self { primary, descriptions: DescriptionCache::new() }
+    }
+
+    /// The same database in a schema, or where the role's `search_path` leads.
+    pub(crate) fn in_schema(self: &Arc<Self>, schema: Option<&Schema>) -> Arc<Self> {
+        if self.primary.schema() == schema {
+            return Arc::clone(self);
+        }
+        let scope = Scope { schema: schema.cloned(), ..self.primary.scope().clone() };
+        let descriptions = self.descriptions.in_schema(schema);
+        Arc::new(Self { primary: self.primary.clone().in_scope(scope), descriptions })
+    }
+}

@@ -1,0 +1,188 @@
+//! Statements on the primary, from their texts and parameters to their outputs.
+
+use std::collections::HashMap;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use homing_proto::v1 as proto;
+use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
+use tracing::{Instrument, debug_span};
+
+use super::Engine;
+use crate::error::{Error, Result};
+use crate::primary::execute::Executed;
+use crate::statement::description::StatementDescription;
+use crate::statement::kind::Writes;
+use crate::statement::row::Row;
+use crate::statement::values;
+
+/// The parameters of a statement.
+pub(crate) type Parameters<'a> = [&'a (dyn ToSql + Sync)];
+
+/// What a statement returned.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) rows_affected: u64,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// Statements that are sent together.
+pub(crate) trait Statements {
+    /// Returns the SQL of each statement.
+    fn texts(&self) -> impl Iterator<Item = &str>;
+
+    /// Refuses what PostgreSQL's protocol cannot hold.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Encodes the parameters by the descriptions, of which there is one for each statement.
+    fn encode(&self, descriptions: &[StatementDescription]) -> Result<Vec<proto::Statement>>;
+
+    /// Says in an error which statement it is about.
+    fn locate(&self, _statement: usize, error: Error) -> Error {
+        error
+    }
+}
+
+/// Describes statements and runs them: on the primary, or within an interactive transaction.
+pub(crate) trait Runner {
+    type Answer;
+
+    async fn describe(&self, sql: &str) -> Result<StatementDescription>;
+
+    /// Forgets what is known of the types of a statement and asks for them anew.
+    async fn describe_again(&self, sql: &str) -> Result<()>;
+
+    /// Runs encoded statements, which have these descriptions.
+    async fn run(
+        &self,
+        statements: Vec<proto::Statement>,
+        descriptions: &[StatementDescription],
+    ) -> Result<Self::Answer>;
+}
+
+/// Runs statements on the primary, in one transaction.
+#[derive(Debug)]
+pub(crate) struct PrimaryRunner<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) writes: Writes,
+    pub(crate) deadline: Instant,
+}
+
+/// Runs statements. If the schema has changed since they were described, describes them again and runs them once more.
+pub(crate) async fn execute<R: Runner>(
+    statements: &(impl Statements + ?Sized),
+    runner: &R,
+) -> Result<(R::Answer, Vec<StatementDescription>)> {
+    statements.check()?;
+    match execute_once(statements, runner).await {
+        Err(error) if error.is_stale() => {
+            for (sql, _) in distinct(statements) {
+                runner.describe_again(sql).await?;
+            }
+            execute_once(statements, runner).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn execute_once<R: Runner>(
+    statements: &(impl Statements + ?Sized),
+    runner: &R,
+) -> Result<(R::Answer, Vec<StatementDescription>)> {
+    let descriptions = describe_all(statements, runner).instrument(debug_span!("route")).await?;
+    let encoded = statements.encode(&descriptions)?;
+    let answer = runner.run(encoded, &descriptions).await.map_err(|error| match error.statement() {
+        Some(statement) => statements.locate(statement as usize, error),
+        None => error,
+    })?;
+    Ok((answer, descriptions))
+}
+
+/// Describes equal statements once, and several at the same time: one after the other would take a round trip each if the
+/// primary has to be asked.
+async fn describe_all<R: Runner>(
+    statements: &(impl Statements + ?Sized),
+    runner: &R,
+) -> Result<Vec<StatementDescription>> {
+    let describe = async |sql, statement| {
+        let description = runner.describe(sql).await.map_err(|error| statements.locate(statement, error))?;
+        Ok::<_, Error>((sql, description))
+    };
+    let describing: Vec<_> =
+        distinct(statements).into_iter().map(|(sql, statement)| describe(sql, statement)).collect();
+    let known: HashMap<&str, _> =
+        stream::iter(describing).buffer_unordered(MAX_DESCRIBED_AT_ONCE).try_collect().await?;
+    Ok(statements.texts().map(|sql| known[sql].clone()).collect())
+}
+
+/// The different texts, each with the index of the first statement that has it.
+fn distinct(statements: &(impl Statements + ?Sized)) -> HashMap<&str, usize> {
+    let mut distinct = HashMap::new();
+    for (statement, sql) in statements.texts().enumerate() {
+        distinct.entry(sql).or_insert(statement);
+    }
+    distinct
+}
+
+impl Statements for [(&str, &Parameters<'_>)] {
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        self.iter().map(|(sql, _)| *sql)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.iter().try_for_each(|(_, parameters)| values::check_parameter_count(parameters.len()))
+    }
+
+    fn encode(&self, descriptions: &[StatementDescription]) -> Result<Vec<proto::Statement>> {
+        let encode = |((sql, parameters), description): (&(&str, &Parameters<'_>), &StatementDescription)| {
+            let parameters = values::encode(parameters, &description.parameters)?;
+            Ok(description.statement(sql, parameters))
+        };
+        self.iter().zip(descriptions).map(encode).collect()
+    }
+}
+
+impl Runner for PrimaryRunner<'_> {
+    type Answer = Executed;
+
+    async fn describe(&self, sql: &str) -> Result<StatementDescription> {
+        self.engine.describe(sql, self.deadline).await
+    }
+
+    async fn describe_again(&self, sql: &str) -> Result<()> {
+        self.engine.describe_again(sql, self.deadline).await
+    }
+
+    async fn run(&self, statements: Vec<proto::Statement>, _: &[StatementDescription]) -> Result<Executed> {
+        self.engine.primary().execute(statements, self.writes, self.deadline).await
+    }
+}
+
+impl Executed {
+    /// The outputs of the statements, decoded by their descriptions.
+    pub(crate) fn outputs(self, descriptions: &[StatementDescription]) -> Result<Vec<Output>> {
+        if self.rows_dropped {
+            return Err(Error::misuse(
+                "its rows are larger than a message may be and were dropped: return less, or run it in a named function",
+            ));
+        }
+        if self.results.len() != descriptions.len() {
+            return Err(Error::decode("the primary answered to another number of statements"));
+        }
+        let output = |(result, description): (proto::StatementResult, &StatementDescription)| {
+            let rows = Row::all_forwarded(&description.columns, result.rows)?;
+            Ok(Output { rows_affected: result.rows_affected, rows })
+        };
+        self.results.into_iter().zip(descriptions).map(output).collect()
+    }
+}
+
+/// The output of the only statement.
+pub(crate) fn only(outputs: Vec<Output>) -> Output {
+    outputs.into_iter().next().expect("one output for each statement")
+}
+
+/// Each takes a connection, here or on the primary.
+const MAX_DESCRIBED_AT_ONCE: usize = 4;

@@ -1,0 +1,145 @@
+//! Statements in one transaction on the primary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_proto::v1 as proto;
+use homing_rpc::{Dispatched, Reason};
+use proto::execute_response::Outcome;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::rejection::{failed, rejected};
+use super::{Primary, PrimaryRequest, local_place, peer_place};
+use crate::call::report::{AnsweredBy, Report, Stages};
+use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::replicas::Member;
+use crate::statement::kind::Writes;
+
+/// What became of statements on the primary.
+#[derive(Debug)]
+pub(crate) struct Executed {
+    pub(crate) results: Vec<proto::StatementResult>,
+    pub(crate) rows_dropped: bool,
+    pub(crate) position: Option<Position>,
+    /// PostgreSQL says that nothing was written.
+    pub(crate) unchanged: bool,
+    pub(crate) trip: Trip,
+}
+
+/// The way to the primary and back.
+#[derive(Debug)]
+pub(crate) struct Trip {
+    pub(crate) answered_by: AnsweredBy,
+    pub(crate) attempts: u32,
+    pub(crate) forward: Duration,
+    pub(crate) execute: Duration,
+}
+
+struct Execute {
+    request: proto::ExecuteRequest,
+    writes: Writes,
+    deadline: Instant,
+}
+
+impl Primary {
+    /// Runs the statements in one transaction. With [`Writes::Maybe`], PostgreSQL is asked whether they wrote anything.
+    pub(crate) async fn execute(
+        &self,
+        statements: Vec<proto::Statement>,
+        writes: Writes,
+        deadline: Instant,
+    ) -> Result<Executed> {
+        let ask_unchanged = writes == Writes::Maybe;
+        let request = proto::ExecuteRequest { database: self.scope.to_wire(), statements, ask_unchanged };
+        let executed = self.send(&Execute { request, writes, deadline }).await?;
+        if let Some(position) = executed.position {
+            self.replicas.heard(position);
+        }
+        Ok(executed)
+    }
+}
+
+impl PrimaryRequest for Execute {
+    type Answer = Executed;
+
+    fn answer_by(&self) -> Instant {
+        self.deadline
+    }
+
+    async fn run_locally(&self, primary: &Primary, member: &Arc<Member>) -> Result<Executed> {
+        let database = member.database();
+        let place = local_place(database);
+        let schema = primary.schema().cloned();
+        let response = database.executor().execute(self.request.clone(), schema, self.deadline).await;
+        let response = response.map_err(|failure| failed(failure, &place))?;
+        let execute = Duration::from_micros(response.execute_micros);
+        let trip = Trip { answered_by: AnsweredBy::Here, attempts: 0, forward: Duration::ZERO, execute };
+        Executed::of(response, trip, &place)
+    }
+
+    async fn forward(&self, primary: &Primary) -> Result<Executed> {
+        primary.rpc.check_size(&self.request)?;
+        let extended = self.request.statements.iter().any(is_extended);
+        let dispatched = primary
+            .dispatch(
+                "execute",
+                self.writes,
+                self.deadline,
+                |mut client, request| async move {
+                    client.execute(request).await.map_err(|status| if extended { too_old(status) } else { status })
+                },
+                self.request.clone(),
+            )
+            .await?;
+        let Dispatched { response, peer, attempts, forward, .. } = dispatched;
+        let execute = Duration::from_micros(response.execute_micros).min(forward);
+        let place = peer_place(&peer);
+        let trip = Trip { answered_by: AnsweredBy::Peer(peer), attempts, forward: forward - execute, execute };
+        Executed::of(response, trip, &place)
+    }
+}
+
+impl Executed {
+    fn of(response: proto::ExecuteResponse, trip: Trip, place: &str) -> Result<Self> {
+        match response.outcome {
+            Some(Outcome::Results(results)) => {
+                let position = response.position.as_ref().and_then(|position| Position::try_from(position).ok());
+                let proto::StatementResults { results, rows_dropped } = results;
+                Ok(Self { results, rows_dropped, position, unchanged: response.unchanged, trip })
+            }
+            Some(Outcome::Rejection(rejection)) => Err(rejected(rejection, place)),
+            None => Err(Error::outcome_unknown(format!("{place} gave an answer that this build cannot read"))),
+        }
+    }
+}
+
+impl Trip {
+    /// The report of a call that began at `started`.
+    pub(crate) fn report(&self, operation: &'static str, started: Instant, position: Option<Position>) -> Report {
+        // The rest was spent on this node.
+        let route = started.elapsed().saturating_sub(self.forward + self.execute);
+        Report {
+            position,
+            attempts: self.attempts,
+            stages: Stages { route, forward: self.forward, execute: self.execute, ..Stages::default() },
+            ..Report::new(operation, self.answered_by.clone())
+        }
+    }
+}
+
+/// Whether a build without batches would refuse it.
+fn is_extended(statement: &proto::Statement) -> bool {
+    !statement.references.is_empty() || statement.expected_rows.is_some()
+}
+
+/// A build without batches rejects such a statement, since it counts one value too many. Another peer may be newer.
+fn too_old(status: Status) -> Status {
+    match Reason::of(&status) {
+        Some(Reason::BadArguments) => {
+            Reason::ProtocolVersion.status(format!("its build knows no batches, update it: {}", status.message()))
+        }
+        _ => status,
+    }
+}

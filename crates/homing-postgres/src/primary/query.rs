@@ -1,0 +1,46 @@
+//! A stream of rows from a peer in the primary region.
+
+use homing_proto::v1 as proto;
+use homing_proto::v1::database_client::DatabaseClient;
+use homing_rpc::{Dispatched, PeerChannel, Reason};
+use tokio::time::Instant;
+use tonic::{Code, Response, Status, Streaming};
+
+use super::Primary;
+use crate::error::{Error, Result};
+use crate::statement::kind::Writes;
+
+impl Primary {
+    /// Begins to read through a peer. A peer that fails before the first part is followed by another.
+    pub(crate) async fn query_peer(
+        &self,
+        statement: proto::Statement,
+        deadline: Instant,
+    ) -> Result<Dispatched<(proto::QueryPart, Streaming<proto::QueryPart>)>> {
+        let request = proto::QueryRequest { database: self.scope.to_wire(), statement: Some(statement) };
+        self.rpc.check_size(&request)?;
+        let call = |mut client: DatabaseClient<PeerChannel>, request| async move {
+            let mut parts = client.query(request).await.map_err(knows_no_query)?.into_inner();
+            let first = parts.message().await?.ok_or_else(|| Status::unknown("a stream without parts"))?;
+            Ok(Response::new((first, parts)))
+        };
+        self.dispatch("stream", Writes::No, deadline, call, request).await.map_err(|error| {
+            if !error.is_outcome_unknown() {
+                return error;
+            }
+            let region = self.rpc.topology().primary_region();
+            Error::not_sent(format!(
+                "no rows came from region {region}, and nothing was changed: begin the stream again"
+            ))
+            .with_source(error)
+        })
+    }
+}
+
+/// A build without streams does not have the method. Another peer may be newer.
+fn knows_no_query(status: Status) -> Status {
+    if status.code() == Code::Unimplemented && Reason::of(&status).is_none() {
+        return Reason::ProtocolVersion.status("its build knows no streams, update it");
+    }
+    status
+}

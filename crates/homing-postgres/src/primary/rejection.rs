@@ -1,0 +1,65 @@
+//! Why the primary did not do it, as an error of the caller.
+
+use homing_proto::v1 as proto;
+use homing_rpc::Reason;
+use proto::rejection::Cause;
+
+use crate::error::Error;
+use crate::error::database::DatabaseError;
+use crate::executor::Failure;
+
+pub(crate) fn rejected(rejection: proto::Rejection, place: &str) -> Error {
+    let statement = rejection.statement;
+    refused(rejection, place).at_statement(statement)
+}
+
+fn refused(rejection: proto::Rejection, place: &str) -> Error {
+    match rejection.cause {
+        Some(Cause::DatabaseError(error)) => {
+            let error = DatabaseError::from(error);
+            match rejection.statement {
+                Some(index) if index > 0 => {
+                    Error::rejected_by(error, format_args!("{place} in statement {}", index + 1))
+                }
+                _ => Error::rejected_by(error, place),
+            }
+        }
+        Some(Cause::DeadlineExceeded(_)) => Error::timed_out(format!(
+            "{place} did not finish the statement in time and cancelled it, nothing is written: look at what it waits \
+             for, or raise call_timeout"
+        )),
+        Some(Cause::OpenTransaction(_)) => Error::rejected(format!(
+            "{place} rolled back the transaction that the script began and did not end: end it with COMMIT"
+        )),
+        Some(Cause::UnexpectedRows(rows)) => unexpected(rows, place),
+        Some(Cause::NoReferencedRow(_)) => Error::not_found(format!(
+            "{place} rolled it back, nothing is written: the row whose column it takes does not exist"
+        )),
+        Some(Cause::RowTooLarge(row)) => Error::misuse(format!(
+            "{place} has a row of {} bytes, and a message may have {}: return less, or read it in a named function",
+            row.bytes, row.max_bytes
+        )),
+        None => Error::rejected(format!("{place} rejected it without saying why")),
+    }
+}
+
+fn unexpected(rows: proto::UnexpectedRows, place: &str) -> Error {
+    let proto::UnexpectedRows { expected, found } = rows;
+    let message = format!("{place} rolled it back, nothing is written: rows expected {expected}, found {found}");
+    match found {
+        0 => Error::not_found(message),
+        found if found > expected => Error::too_many_rows(message),
+        _ => Error::rejected(message),
+    }
+}
+
+pub(crate) fn failed(failure: Failure, place: &str) -> Error {
+    match failure {
+        Failure::NotExecuted(Reason::NotPrimary, message) => Error::not_primary(message),
+        Failure::NotExecuted(Reason::StaleStatement, message) => Error::stale(message),
+        Failure::NotExecuted(Reason::BadArguments, message) => Error::misuse(message),
+        Failure::NotExecuted(Reason::Overloaded, message) => Error::overloaded(message),
+        Failure::NotExecuted(_, message) => Error::not_sent(format!("{place} executed nothing: {message}")),
+        Failure::Unknown(message) => Error::outcome_unknown(format!("{place} may have committed it: {message}")),
+    }
+}

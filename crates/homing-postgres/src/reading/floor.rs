@@ -1,0 +1,68 @@
+//! What a session has to see, made definite: positions of what it has read on other servers.
+
+use std::time::Duration;
+
+use homing_proto::v1 as proto;
+use tokio::time::timeout;
+use tokio_postgres::types::Type;
+
+use crate::database::Database;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::session::Seen;
+use crate::session::token::foreign;
+use crate::statement::kind::Writes;
+use crate::statement::values;
+
+/// Asks the servers that the session has read from how far they were, so that nothing older is read afterwards; all but
+/// `chosen`, which is read from next. Without such servers nothing is asked.
+pub(crate) async fn settle_reads(engine: &Engine, chosen: Option<&Database>) -> Result<()> {
+    for seen in engine.session.seen_elsewhere(chosen) {
+        let position = match ask_server(&seen).await {
+            Some(position) => position,
+            // No server is further than the primary.
+            None => ask_primary(engine).await?,
+        };
+        engine.session.settle(&seen, position);
+    }
+    Ok(())
+}
+
+/// Refuses a position that was read elsewhere, if it is not of the cluster that a token asked for.
+pub(crate) fn check_cluster(engine: &Engine, position: Position) -> Result<()> {
+    let session = &engine.session;
+    let required = session.wanted().filter(|_| session.is_imported());
+    if required.is_some_and(|required| required.position.system_identifier != position.system_identifier)
+        && !session.decline()
+    {
+        return Err(foreign(engine.database_name()));
+    }
+    Ok(())
+}
+
+/// Asks the primary how far it is.
+pub(crate) async fn ask_primary(engine: &Engine) -> Result<Position> {
+    // Its types are known, so there is nothing to describe.
+    let statement = proto::Statement {
+        sql: "select 1".to_owned(),
+        parameters: values::encode(&[], &[])?,
+        column_types: vec![Type::INT4.oid()],
+        ..proto::Statement::default()
+    };
+    let executed = engine.in_schema(None).primary().execute(vec![statement], Writes::No, engine.deadline()).await?;
+    executed.position.ok_or_else(|| Error::not_sent("the primary did not say how far it is"))
+}
+
+async fn ask_server(seen: &Seen) -> Option<Position> {
+    if let Some(position) = seen.position() {
+        return Some(position);
+    }
+    let server = seen.server()?;
+    let state = timeout(ASK_TIMEOUT, server.tracker().look()).await.ok()?.ok()?;
+    Some(state.position)
+}
+
+/// How long a server may take to say how far it is; the first question opens a connection. After that the primary is
+/// asked, which takes about as long.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,0 +1,56 @@
+//! A read that the primary answered.
+
+use tokio::time::Instant;
+
+use crate::call::report::AnsweredBy;
+use crate::engine::Engine;
+use crate::engine::answered::Answered;
+use crate::engine::execute::{Output, Parameters, PrimaryRunner, execute, only};
+use crate::error::Result;
+use crate::primary::execute::Executed;
+use crate::reading::floor::check_cluster;
+use crate::reading::server::note_read;
+use crate::session::Seen;
+use crate::statement::description::StatementDescription;
+use crate::statement::kind::Writes;
+
+/// Runs a statement on the primary and moves the session to what it has seen there: a later read of a replica must not be
+/// older.
+pub(crate) async fn read_from_primary(
+    engine: &Engine,
+    operation: &'static str,
+    started: Instant,
+    sql: &str,
+    parameters: &Parameters<'_>,
+    writes: Writes,
+) -> Result<Answered<Output>> {
+    let seen = engine.session.seen_elsewhere(None);
+    let runner = PrimaryRunner { engine, writes, deadline: engine.deadline() };
+    let (executed, descriptions) = execute(&[(sql, parameters)][..], &runner).await?;
+    note_read_from_primary(engine, operation, started, executed, &descriptions, &seen)
+}
+
+/// Moves the session to what was read on the primary. `seen` are the servers that the session had read from before.
+pub(crate) fn note_read_from_primary(
+    engine: &Engine,
+    operation: &'static str,
+    started: Instant,
+    executed: Executed,
+    descriptions: &[StatementDescription],
+    seen: &[Seen],
+) -> Result<Answered<Output>> {
+    let local = engine.replicas().local_primary().filter(|_| executed.trip.answered_by == AnsweredBy::Here);
+    match (local, executed.position) {
+        // Like any read that a database next to this node has answered.
+        (Some(local), position) if executed.unchanged => note_read(engine, &local, position, seen),
+        (_, Some(position)) => {
+            check_cluster(engine, position)?;
+            engine.session.advance(position);
+            // No replica was further when it was read from.
+            seen.iter().for_each(|seen| engine.session.settle(seen, position));
+        }
+        (_, None) => engine.session.lost_track(),
+    }
+    let report = executed.trip.report(operation, started, None);
+    Ok(Answered::new(executed.outputs(descriptions).map(only), report))
+}

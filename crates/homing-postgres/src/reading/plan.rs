@@ -1,0 +1,377 @@
+//! [`ReadPlan`], what a read does next. Without IO.
+
+use crate::call::options::{Consistency, OnLag};
+use crate::position::Position;
+use crate::session::RequiredPosition;
+use crate::statement::kind::RunsOn;
+use crate::statement::refusal::Refusal;
+use crate::tracker::WaitError;
+
+/// Decides what a read does next: which kind of server it asks, what it waits for, when it gives up. It is told what became
+/// of each step, and answers with the next one.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadPlan {
+    policy: ReadPolicy,
+    /// How many replicas were given up.
+    failed: usize,
+    /// How often the chosen server was asked.
+    asked: u32,
+    chosen: ChosenServer,
+}
+
+/// What is known of a read before its first step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadPolicy {
+    pub(crate) consistency: Consistency,
+    pub(crate) on_lag: OnLag,
+    pub(crate) runs_on: RunsOn,
+    /// Whether the local primary gets the statement like a read, or by way of the primary.
+    pub(crate) on_local_primary: OnLocalPrimary,
+    /// Whether the handle reads from one replica only.
+    pub(crate) is_named: bool,
+}
+
+/// How the primary next to this node is read from.
+///
+/// Closed: these are all the ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnLocalPrimary {
+    /// Like a replica: the statement only reads.
+    Read,
+
+    /// As the primary: the statement may write.
+    Execute,
+}
+
+/// The server that the read is about to be run on.
+///
+/// Closed: these are all the kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChosenServer {
+    Replica,
+
+    /// Whatever a session has seen is there.
+    LocalPrimary,
+}
+
+/// What the session asks of the chosen server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Floor {
+    pub(crate) required: RequiredPosition,
+    /// Whether the server is known to be there.
+    pub(crate) is_reached: bool,
+}
+
+/// How a wait ended.
+///
+/// Closed: these are all the ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waited {
+    Reached,
+
+    /// The position is of another cluster, and came with a token that may be ignored.
+    Declined,
+
+    /// The position is of another cluster, and came with a token.
+    Foreign,
+
+    NotReached(WaitError),
+}
+
+/// What a read does next.
+///
+/// Closed: the reader has to do each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadStep {
+    /// Choose a server, none of those that were given up. Next: [`chosen`](ReadPlan::chosen).
+    Choose,
+
+    /// Ask the servers that the session has read from how far they were. Next: [`floor`](ReadPlan::floor).
+    Settle,
+
+    /// Ask the server once whether it is there. Next: [`checked`](ReadPlan::checked).
+    Check(Position),
+
+    /// Wait until the server is there. Next: [`waited`](ReadPlan::waited).
+    Wait(Position),
+
+    /// Choose a server that is there already. Next: [`chosen_reached`](ReadPlan::chosen_reached).
+    ChooseReached(Position, WaitError),
+
+    /// Run the statement on the chosen server. Next: [`refused`](ReadPlan::refused), unless it answers.
+    Run,
+
+    /// Run the statement on the primary. Next: [`primary_failed`](ReadPlan::primary_failed), unless it answers.
+    Primary(WhyPrimary),
+
+    /// Run the statement on a replica that is too far behind for others.
+    LastResort,
+
+    /// Return the error of the last step, or the one that is named.
+    Fail(ReadFailure),
+}
+
+/// Why the primary is asked.
+///
+/// Closed: these are all the reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhyPrimary {
+    /// The statement writes, or may only run there, or the primary is next to this node.
+    Statement,
+
+    /// No replica can answer.
+    NoReplica,
+}
+
+/// Why a read fails.
+///
+/// Closed: these are all the reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadFailure {
+    /// The error of the last step.
+    LastStep,
+
+    /// The replica of that name does not answer.
+    NamedReplicaDown,
+
+    /// The replica has not replayed what the session has to see.
+    Lagging(Option<WaitError>),
+
+    /// What the session has to see is of another cluster.
+    Foreign,
+}
+
+impl ReadPlan {
+    pub(crate) fn new(policy: ReadPolicy) -> Self {
+        Self { policy, failed: 0, asked: 0, chosen: ChosenServer::Replica }
+    }
+
+    pub(crate) fn first(&self) -> ReadStep {
+        match self.policy.runs_on {
+            RunsOn::Any => ReadStep::Choose,
+            RunsOn::Primary => ReadStep::Primary(WhyPrimary::Statement),
+        }
+    }
+
+    /// `None` if there is no such server.
+    pub(crate) fn chosen(&mut self, server: Option<ChosenServer>) -> ReadStep {
+        let Some(server) = server else {
+            return if self.policy.is_named { self.lagging(ReadFailure::NamedReplicaDown) } else { NO_REPLICA };
+        };
+        (self.chosen, self.asked) = (server, 0);
+        match (server, self.policy.consistency) {
+            (ChosenServer::LocalPrimary, _) => match self.policy.on_local_primary {
+                OnLocalPrimary::Read => ReadStep::Run,
+                OnLocalPrimary::Execute => ReadStep::Primary(WhyPrimary::Statement),
+            },
+            (ChosenServer::Replica, Consistency::Eventual) => ReadStep::Run,
+            (ChosenServer::Replica, Consistency::Session) => ReadStep::Settle,
+            (ChosenServer::Replica, Consistency::Global) => NO_REPLICA,
+        }
+    }
+
+    /// `None` if the session has to see nothing.
+    pub(crate) fn floor(&self, floor: Option<Floor>) -> ReadStep {
+        match floor {
+            Some(Floor { required, is_reached: false }) if required.behind => ReadStep::Check(required.position),
+            Some(Floor { required, is_reached: false }) => ReadStep::Wait(required.position),
+            Some(_) | None => ReadStep::Run,
+        }
+    }
+
+    pub(crate) fn checked(&self, is_reached: bool) -> ReadStep {
+        if is_reached { ReadStep::Run } else { self.lagging(ReadFailure::Lagging(None)) }
+    }
+
+    pub(crate) fn waited(&self, position: Position, waited: Waited) -> ReadStep {
+        match waited {
+            Waited::Reached | Waited::Declined => ReadStep::Run,
+            Waited::Foreign => ReadStep::Fail(ReadFailure::Foreign),
+            Waited::NotReached(error) => ReadStep::ChooseReached(position, error),
+        }
+    }
+
+    /// Whether another server is there already, after the wait for the chosen one had ended like this.
+    pub(crate) fn chosen_reached(&self, is_there: bool, error: WaitError) -> ReadStep {
+        if is_there { ReadStep::Run } else { self.lagging(ReadFailure::Lagging(Some(error))) }
+    }
+
+    /// The chosen server did not answer.
+    pub(crate) fn refused(&mut self, refusal: Refusal) -> ReadStep {
+        self.asked += 1;
+        match (refusal, self.chosen) {
+            (Refusal::Writes, _) => ReadStep::Primary(WhyPrimary::Statement),
+            (Refusal::Unknown, ChosenServer::Replica) => NO_REPLICA,
+            (Refusal::Transient, _) if self.asked < MAX_ASKED => ReadStep::Run,
+            (Refusal::Transient | Refusal::Unreachable, ChosenServer::Replica) => {
+                self.failed += 1;
+                if self.failed < MAX_REPLICAS_TRIED { ReadStep::Choose } else { NO_REPLICA }
+            }
+            (Refusal::Final | Refusal::Unknown | Refusal::Transient | Refusal::Unreachable, _) => {
+                ReadStep::Fail(ReadFailure::LastStep)
+            }
+        }
+    }
+
+    /// The primary did not answer; whether it could not be reached.
+    pub(crate) fn primary_failed(&self, why: WhyPrimary, is_out_of_reach: bool) -> ReadStep {
+        let ReadPolicy { consistency, on_lag, .. } = self.policy;
+        let may_be_old = on_lag == OnLag::ReadFromPrimary && consistency != Consistency::Global;
+        if why == WhyPrimary::NoReplica && is_out_of_reach && may_be_old {
+            ReadStep::LastResort
+        } else {
+            ReadStep::Fail(ReadFailure::LastStep)
+        }
+    }
+
+    fn lagging(&self, failure: ReadFailure) -> ReadStep {
+        match self.policy.on_lag {
+            OnLag::ReadFromPrimary => NO_REPLICA,
+            OnLag::Fail => ReadStep::Fail(failure),
+        }
+    }
+}
+
+const NO_REPLICA: ReadStep = ReadStep::Primary(WhyPrimary::NoReplica);
+
+/// If that many replicas did not answer, the primary is asked.
+const MAX_REPLICAS_TRIED: usize = 3;
+
+/// A read is cheap to repeat once; a conflict that comes back will not go away.
+const MAX_ASKED: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ReadStep::{Check, Choose, ChooseReached, Fail, LastResort, Run, Settle, Wait};
+
+    const LAG: WaitError = WaitError::TimedOut;
+    const STATEMENT: ReadStep = ReadStep::Primary(WhyPrimary::Statement);
+    const FAIL: ReadStep = Fail(ReadFailure::LastStep);
+
+    fn policy(consistency: Consistency, on_lag: OnLag) -> ReadPolicy {
+        let on_local_primary = OnLocalPrimary::Read;
+        ReadPolicy { consistency, on_lag, runs_on: RunsOn::Any, on_local_primary, is_named: false }
+    }
+
+    fn session() -> ReadPolicy {
+        policy(Consistency::Session, OnLag::ReadFromPrimary)
+    }
+
+    fn at(lsn: u64) -> Position {
+        Position { system_identifier: 7.into(), timeline: 1.into(), lsn: lsn.into() }
+    }
+
+    fn required(behind: bool, is_reached: bool) -> Option<Floor> {
+        Some(Floor { required: RequiredPosition { position: at(5), behind }, is_reached })
+    }
+
+    #[test]
+    fn statement_and_policy_choose_the_first_server() {
+        use ChosenServer::{LocalPrimary, Replica};
+        let named = ReadPolicy { is_named: true, ..session() };
+        let strict = ReadPolicy { on_lag: OnLag::Fail, ..named };
+        let raw = ReadPolicy { on_local_primary: OnLocalPrimary::Execute, ..session() };
+        let table = [
+            (session(), None, NO_REPLICA),
+            (named, None, NO_REPLICA),
+            (strict, None, Fail(ReadFailure::NamedReplicaDown)),
+            (session(), Some(LocalPrimary), Run),
+            (raw, Some(LocalPrimary), STATEMENT),
+            (session(), Some(Replica), Settle),
+            (raw, Some(Replica), Settle),
+            (policy(Consistency::Eventual, OnLag::Fail), Some(Replica), Run),
+            (policy(Consistency::Global, OnLag::Fail), Some(Replica), NO_REPLICA),
+            (policy(Consistency::Global, OnLag::Fail), Some(LocalPrimary), Run),
+        ];
+        for (policy, server, expected) in table {
+            let mut plan = ReadPlan::new(policy);
+            assert_eq!(plan.first(), Choose);
+            assert_eq!(plan.chosen(server), expected, "{policy:?}, {server:?}");
+        }
+        let lock = ReadPolicy { runs_on: RunsOn::Primary, ..session() };
+        assert_eq!(ReadPlan::new(lock).first(), STATEMENT);
+    }
+
+    #[test]
+    fn session_waits_checks_or_runs_at_once() {
+        let table = [
+            (None, Run),
+            (required(false, true), Run),
+            (required(true, true), Run),
+            (required(false, false), Wait(at(5))),
+            (required(true, false), Check(at(5))),
+        ];
+        for (floor, expected) in table {
+            assert_eq!(ReadPlan::new(session()).floor(floor), expected, "{floor:?}");
+        }
+    }
+
+    #[test]
+    fn lag_leads_to_another_server() {
+        let (plan, strict) = (ReadPlan::new(session()), ReadPlan::new(policy(Consistency::Session, OnLag::Fail)));
+        assert_eq!(plan.checked(true), Run);
+        assert_eq!(plan.checked(false), NO_REPLICA);
+        assert_eq!(strict.checked(false), Fail(ReadFailure::Lagging(None)));
+        let waited = |waited| plan.waited(at(5), waited);
+        assert_eq!(waited(Waited::Reached), Run);
+        assert_eq!(waited(Waited::Declined), Run);
+        assert_eq!(waited(Waited::Foreign), Fail(ReadFailure::Foreign));
+        assert_eq!(waited(Waited::NotReached(LAG)), ChooseReached(at(5), LAG));
+        assert_eq!(plan.chosen_reached(true, LAG), Run);
+        assert_eq!(plan.chosen_reached(false, LAG), NO_REPLICA);
+        assert_eq!(strict.chosen_reached(false, LAG), Fail(ReadFailure::Lagging(Some(LAG))));
+    }
+
+    #[test]
+    fn refusals_lead_on_until_the_primary() {
+        use Refusal::{Final, Transient, Unknown, Unreachable, Writes};
+        let table: [(ChosenServer, &[Refusal], ReadStep); 12] = [
+            (ChosenServer::Replica, &[Writes], STATEMENT),
+            (ChosenServer::Replica, &[Unknown], NO_REPLICA),
+            (ChosenServer::Replica, &[Final], FAIL),
+            (ChosenServer::Replica, &[Transient], Run),
+            (ChosenServer::Replica, &[Transient, Transient], Choose),
+            (ChosenServer::Replica, &[Transient, Writes], STATEMENT),
+            (ChosenServer::Replica, &[Unreachable], Choose),
+            (ChosenServer::LocalPrimary, &[Transient], Run),
+            (ChosenServer::LocalPrimary, &[Transient, Transient], FAIL),
+            (ChosenServer::LocalPrimary, &[Unreachable], FAIL),
+            (ChosenServer::LocalPrimary, &[Unknown], FAIL),
+            (ChosenServer::LocalPrimary, &[Final], FAIL),
+        ];
+        for (server, refusals, expected) in table {
+            let mut plan = ReadPlan::new(session());
+            plan.chosen(Some(server));
+            let last = refusals.iter().map(|&refusal| plan.refused(refusal)).last();
+            assert_eq!(last, Some(expected), "{server:?} {refusals:?}");
+        }
+    }
+
+    #[test]
+    fn third_replica_down_leads_to_the_primary() {
+        let mut plan = ReadPlan::new(session());
+        for expected in [Choose, Choose, NO_REPLICA] {
+            plan.chosen(Some(ChosenServer::Replica));
+            assert_eq!(plan.refused(Refusal::Unreachable), expected);
+        }
+    }
+
+    #[test]
+    fn last_resort_needs_a_lenient_read() {
+        use WhyPrimary::{NoReplica, Statement};
+        let eventual = policy(Consistency::Eventual, OnLag::ReadFromPrimary);
+        let table = [
+            (session(), NoReplica, true, LastResort),
+            (eventual, NoReplica, true, LastResort),
+            (session(), NoReplica, false, FAIL),
+            (session(), Statement, true, FAIL),
+            (policy(Consistency::Session, OnLag::Fail), NoReplica, true, FAIL),
+            (policy(Consistency::Global, OnLag::ReadFromPrimary), NoReplica, true, FAIL),
+        ];
+        for (policy, why, is_out_of_reach, expected) in table {
+            let plan = ReadPlan::new(policy);
+            assert_eq!(plan.primary_failed(why, is_out_of_reach), expected, "{policy:?} {why:?}");
+        }
+    }
+}

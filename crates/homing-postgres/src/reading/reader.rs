@@ -1,0 +1,297 @@
+//! [`Reader`], which does what the plan of a read says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument, debug, debug_span, warn};
+
+use super::floor::settle_reads;
+use super::plan::{
+    ChosenServer, Floor, OnLocalPrimary, ReadFailure, ReadPlan, ReadPolicy, ReadStep, Waited, WhyPrimary,
+};
+use super::server::{Refused, note_read};
+use crate::call::options::Consistency;
+use crate::call::report::{AnsweredBy, Report, Stages};
+use crate::database::Database;
+use crate::engine::Engine;
+use crate::engine::answered::Answered;
+use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::position::state::Verdict;
+use crate::replicas::Member;
+use crate::session::token::foreign;
+use crate::statement::kind::RunsOn;
+use crate::statement::refusal::Refusal;
+use crate::tracker::WaitError;
+
+/// What is read.
+pub(crate) trait ReadRequest {
+    type Output;
+
+    /// Runs it on a server. After [`Refused`] it may be called again. The inner error is one of an answer that cannot be
+    /// used.
+    async fn run_on(
+        &mut self,
+        engine: &Engine,
+        member: &Member,
+        deadline: Instant,
+    ) -> Result<Result<Self::Output>, Refused>;
+
+    /// Runs it on the primary.
+    async fn run_on_primary(
+        &mut self,
+        engine: &Engine,
+        why: WhyPrimary,
+        timing: ReadTiming,
+    ) -> Result<Answered<Self::Output>>;
+}
+
+/// When a read began, and how long it waited for a replica.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadTiming {
+    pub(crate) started: Instant,
+    pub(crate) replay_wait: Duration,
+}
+
+/// Reads through the servers of one handle. Each call reads once.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    engine: &'a Engine,
+    plan: ReadPlan,
+    member: Option<Arc<Member>>,
+    /// Until when the chosen server has to answer, once it was asked.
+    deadline: Option<Instant>,
+    /// The ids of those that were given up.
+    given_up: Vec<u64>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(engine: &'a Engine, runs_on: RunsOn, on_local_primary: OnLocalPrimary) -> Self {
+        let plan = ReadPlan::new(ReadPolicy {
+            consistency: engine.options.consistency,
+            on_lag: engine.options.on_lag,
+            runs_on,
+            on_local_primary,
+            is_named: engine.replica.is_some(),
+        });
+        Self { engine, plan, member: None, deadline: None, given_up: Vec::new() }
+    }
+
+    /// Reads, by the first server that answers.
+    pub(crate) async fn read<R: ReadRequest>(
+        mut self,
+        operation: &'static str,
+        request: &mut R,
+    ) -> Result<Answered<R::Output>> {
+        let started = Instant::now();
+        let mut step = self.plan.first();
+        let mut last_error = None;
+        loop {
+            let locating = Instant::now();
+            step = self.locate(step).instrument(debug_span!("replay_wait")).await?;
+            let replay_wait = locating.elapsed();
+            step = match step {
+                ReadStep::Run => match self.run(operation, request, replay_wait).await {
+                    Ok(answered) => return Ok(answered),
+                    Err(Refused { refusal, error }) => {
+                        last_error = Some(error);
+                        let next = self.plan.refused(refusal);
+                        if matches!(refusal, Refusal::Transient | Refusal::Unreachable) && next != ReadStep::Run {
+                            self.give_up();
+                        }
+                        next
+                    }
+                },
+                ReadStep::Primary(why) => {
+                    let timing = ReadTiming { started, replay_wait };
+                    match request.run_on_primary(self.engine, why, timing).await {
+                        Ok(answered) => return Ok(answered),
+                        Err(error) => {
+                            let out_of_reach = error.is_not_sent() && !error.is_misuse() && !error.is_configuration();
+                            last_error = Some(error);
+                            self.plan.primary_failed(why, out_of_reach)
+                        }
+                    }
+                }
+                ReadStep::LastResort => {
+                    let error = last_error.take().expect("the primary has failed");
+                    return self.read_from_lagging(operation, request, error).await;
+                }
+                _ => return Err(last_error.expect("a step has failed")),
+            };
+        }
+    }
+
+    /// Finds the server that a snapshot is taken of. `None` if it has to be the primary.
+    pub(crate) async fn server(mut self) -> Result<Option<Arc<Member>>> {
+        let step = self.locate(self.plan.first()).instrument(debug_span!("replay_wait")).await?;
+        Ok(self.member.filter(|_| step == ReadStep::Run))
+    }
+
+    /// Chooses a server and waits for it, until the statement can be run somewhere.
+    async fn locate(&mut self, mut step: ReadStep) -> Result<ReadStep> {
+        loop {
+            step = match step {
+                ReadStep::Choose => self.choose()?,
+                ReadStep::Settle => {
+                    settle_reads(self.engine, self.database()).await?;
+                    self.plan.floor(self.floor())
+                }
+                ReadStep::Check(position) => {
+                    let is_there = has_reached(self.chosen().database(), position).await;
+                    self.note_reached(position, is_there);
+                    self.plan.checked(is_there)
+                }
+                ReadStep::Wait(position) => self.plan.waited(position, self.wait(position).await),
+                ReadStep::ChooseReached(position, error) => self.choose_reached(position, error)?,
+                ReadStep::Fail(failure) if failure != ReadFailure::LastStep => return Err(self.error(failure)),
+                step => return Ok(step),
+            };
+        }
+    }
+
+    fn choose(&mut self) -> Result<ReadStep> {
+        let required = self.engine.session.wanted();
+        let required = required.filter(|_| self.engine.options.consistency == Consistency::Session);
+        let position = required.map(|required| required.position);
+        self.set_member(self.engine.choose(position, &self.given_up)?);
+        let server = self.member.as_ref().map(|member| match member.is_local_primary() {
+            true => ChosenServer::LocalPrimary,
+            false => ChosenServer::Replica,
+        });
+        Ok(self.plan.chosen(server))
+    }
+
+    /// What the session has to see. What it has read elsewhere may just have moved it.
+    fn floor(&self) -> Option<Floor> {
+        let required = self.engine.session.wanted()?;
+        let is_reached = self.chosen().is_known_to_have_reached(required.position);
+        self.note_reached(required.position, is_reached);
+        Some(Floor { required, is_reached })
+    }
+
+    async fn wait(&self, position: Position) -> Waited {
+        let session = &self.engine.session;
+        let deadline = Instant::now() + self.engine.options.replay_timeout;
+        match self.chosen().database().tracker().wait(position, deadline).await {
+            Ok(()) => Waited::Reached,
+            Err(WaitError::OtherSystem) if session.decline() => Waited::Declined,
+            Err(WaitError::OtherSystem) if session.is_imported() => Waited::Foreign,
+            Err(error) => Waited::NotReached(error),
+        }
+    }
+
+    /// The replica that did not get there in time is not the only one.
+    fn choose_reached(&mut self, position: Position, error: WaitError) -> Result<ReadStep> {
+        let session = &self.engine.session;
+        let other = self.engine.choose_reached(position)?;
+        let other = other.filter(|other| session.seen_elsewhere(Some(other.database())).is_empty());
+        let is_there = other.is_some();
+        if is_there {
+            self.set_member(other);
+        } else {
+            if error == WaitError::TimedOut {
+                session.fell_behind();
+            }
+            debug!(%error, %position, "the replica here cannot answer");
+        }
+        Ok(self.plan.chosen_reached(is_there, error))
+    }
+
+    async fn run<R: ReadRequest>(
+        &mut self,
+        operation: &'static str,
+        request: &mut R,
+        replay_wait: Duration,
+    ) -> Result<Answered<R::Output>, Refused> {
+        let started = Instant::now();
+        let deadline = *self.deadline.get_or_insert(self.engine.deadline());
+        let member = self.chosen();
+        let output = request.run_on(self.engine, member, deadline).await?;
+        note_read(self.engine, member, None, &[]);
+        let report = Report {
+            replica: (!member.is_local_primary()).then(|| Arc::clone(member.name())),
+            stages: Stages { execute: started.elapsed(), replay_wait, ..Stages::default() },
+            ..Report::new(operation, AnsweredBy::Here)
+        };
+        Ok(Answered::new(output, report))
+    }
+
+    /// The primary cannot be reached. A replica that was left out because it is too far behind is better than nothing, if
+    /// it has what the session has to see.
+    async fn read_from_lagging<R: ReadRequest>(
+        &mut self,
+        operation: &'static str,
+        request: &mut R,
+        error: Error,
+    ) -> Result<Answered<R::Output>> {
+        let Engine { session, replica, .. } = self.engine;
+        let position = session.wanted().map(|required| required.position);
+        let Some(member) = self.engine.replicas().last_resort(replica.as_deref(), position) else {
+            return Err(error);
+        };
+        if !session.seen_elsewhere(Some(member.database())).is_empty() {
+            // It may be older than what this session has read.
+            return Err(error);
+        }
+        self.set_member(Some(Arc::clone(&member)));
+        match self.run(operation, request, Duration::ZERO).await {
+            Ok(answered) => {
+                warn!(replica = %member.name(), %error, "answered by a replica that is too far behind");
+                Ok(answered)
+            }
+            Err(_) => Err(error),
+        }
+    }
+
+    fn give_up(&mut self) {
+        if !self.chosen().is_local_primary() {
+            self.engine.replicas().suspect(self.chosen());
+            self.given_up.push(self.chosen().id());
+        }
+    }
+
+    fn note_reached(&self, position: Position, is_reached: bool) {
+        if is_reached {
+            self.engine.session.caught_up(position);
+        }
+    }
+
+    fn error(&self, failure: ReadFailure) -> Error {
+        let lagging = || {
+            let region = self.engine.rpc().topology().region();
+            Error::not_sent(format!("the replica here in {region} has not replayed what this session has to see"))
+        };
+        match failure {
+            ReadFailure::NamedReplicaDown => {
+                let name = self.engine.replica.as_deref().unwrap_or_default();
+                Error::not_sent(format!("the replica {name} does not answer"))
+            }
+            ReadFailure::Lagging(Some(cause)) => lagging().with_source(cause),
+            ReadFailure::Lagging(None) | ReadFailure::LastStep => lagging(),
+            ReadFailure::Foreign => foreign(self.engine.database_name()),
+        }
+    }
+
+    fn set_member(&mut self, member: Option<Arc<Member>>) {
+        (self.member, self.deadline) = (member, None);
+    }
+
+    fn database(&self) -> Option<&Database> {
+        self.member.as_deref().map(Member::database)
+    }
+
+    fn chosen(&self) -> &Arc<Member> {
+        self.member.as_ref().expect("a server was chosen")
+    }
+}
+
+/// Asks once whether the server has reached a position.
+pub(crate) async fn has_reached(database: &Database, position: Position) -> bool {
+    let check = database.tracker().check(position);
+    matches!(timeout(CHECK_TIMEOUT, check).await, Ok(Ok(Verdict::Reached)))
+}
+
+/// A replica that does not say within this time how far it is would not be quick to answer a read either.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(250);

@@ -1,0 +1,282 @@
+//! [`StreamRequest`], a read whose rows arrive in chunks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use homing_proto::v1 as proto;
+use homing_rpc::{Dispatched, Reason};
+use tokio::time::{Instant, timeout};
+use tonic::Streaming;
+use tracing::debug;
+
+use super::plan::WhyPrimary;
+use super::reader::{ReadRequest, ReadTiming};
+use super::rows::RowStream;
+use super::server::{Refused, note_read};
+use crate::call::report::{AnsweredBy, Report, Stages};
+use crate::database::Database;
+use crate::engine::Engine;
+use crate::engine::answered::Answered;
+use crate::engine::execute::{Parameters, Runner, Statements, execute};
+use crate::error::database::DatabaseError;
+use crate::error::{Error, Result};
+use crate::executor::{Broken, Chunk, Chunks, Failure, Pace};
+use crate::position::Position;
+use crate::primary::rejection::{failed, rejected};
+use crate::primary::{Primary, PrimaryRequest, peer_place};
+use crate::replicas::Member;
+use crate::statement::description::StatementDescription;
+use crate::statement::kind::RunsOn;
+use crate::statement::refusal::{Refusal, says_that_it_writes};
+use crate::statement::row::{Column, Row};
+
+/// A statement whose rows are read one after the other.
+#[derive(Debug)]
+pub(crate) struct StreamRequest<'a> {
+    pub(crate) operation: &'static str,
+    pub(crate) sql: &'a str,
+    pub(crate) parameters: &'a Parameters<'a>,
+}
+
+impl ReadRequest for StreamRequest<'_> {
+    type Output = RowStream;
+
+    async fn run_on(
+        &mut self,
+        engine: &Engine,
+        member: &Member,
+        deadline: Instant,
+    ) -> Result<Result<RowStream>, Refused> {
+        let described = async {
+            let description = engine.describe(self.sql, deadline).await?;
+            let statement = [(self.sql, self.parameters)][..].encode(std::slice::from_ref(&description))?.remove(0);
+            Ok((statement, description))
+        };
+        let (statement, description) =
+            described.await.map_err(|error: Error| Refused { refusal: Refusal::Final, error })?;
+        open_on(engine, member, statement, &description, deadline).await.map(Ok).map_err(|broken| {
+            debug!(?broken, "the database here does not stream");
+            let database = member.database();
+            let refusal = refusal(&broken, database);
+            if refusal == Refusal::Transient {
+                engine.descriptions().forget(self.sql);
+            }
+            Refused { refusal, error: local_error(broken, database) }
+        })
+    }
+
+    async fn run_on_primary(
+        &mut self,
+        engine: &Engine,
+        _: WhyPrimary,
+        timing: ReadTiming,
+    ) -> Result<Answered<RowStream>> {
+        let runner = StreamRunner { engine, deadline: engine.deadline() };
+        let (opened, _) = execute(&[(self.sql, self.parameters)][..], &runner).await?;
+        let Opened { rows, answered_by, attempts, forward } = opened;
+        let route = timing.started.elapsed().saturating_sub(forward + timing.replay_wait);
+        let stages = Stages { route, forward, replay_wait: timing.replay_wait, ..Stages::default() };
+        let report = Report { attempts, stages, ..Report::new(self.operation, answered_by) };
+        Ok(Answered::new(Ok(rows), report))
+    }
+}
+
+/// Opens a stream on the primary.
+struct StreamRunner<'a> {
+    engine: &'a Engine,
+    deadline: Instant,
+}
+
+impl Runner for StreamRunner<'_> {
+    type Answer = Opened;
+
+    async fn describe(&self, sql: &str) -> Result<StatementDescription> {
+        self.engine.describe(sql, self.deadline).await
+    }
+
+    async fn describe_again(&self, sql: &str) -> Result<()> {
+        self.engine.describe_again(sql, self.deadline).await
+    }
+
+    async fn run(&self, mut statements: Vec<proto::Statement>, of: &[StatementDescription]) -> Result<Opened> {
+        let opening = StreamOpening {
+            engine: self.engine,
+            statement: statements.remove(0),
+            description: &of[0],
+            deadline: self.deadline,
+        };
+        self.engine.primary().send(&opening).await
+    }
+}
+
+struct StreamOpening<'a> {
+    engine: &'a Engine,
+    statement: proto::Statement,
+    description: &'a StatementDescription,
+    deadline: Instant,
+}
+
+impl PrimaryRequest for StreamOpening<'_> {
+    type Answer = Opened;
+
+    fn answer_by(&self) -> Instant {
+        self.deadline
+    }
+
+    async fn run_locally(&self, _: &Primary, member: &Arc<Member>) -> Result<Opened> {
+        let Self { engine, statement, description, deadline } = self;
+        let opened = open_on(engine, member, statement.clone(), description, *deadline).await;
+        let rows = opened.map_err(|broken| local_error(broken, member.database()))?;
+        note_read(engine, member, None, &[]);
+        Ok(Opened { rows, answered_by: AnsweredBy::Here, attempts: 0, forward: Duration::ZERO })
+    }
+
+    async fn forward(&self, primary: &Primary) -> Result<Opened> {
+        let Dispatched { response: (first, parts), peer, attempts, forward, .. } =
+            primary.query_peer(self.statement.clone(), self.deadline).await?;
+        if let Some(position) = first.position.as_ref().and_then(|position| Position::try_from(position).ok()) {
+            // A later read on the replica must not be older than what this one shows.
+            self.engine.session.advance(position);
+        }
+        let columns = &self.description.columns;
+        let limit = self.engine.options.call_timeout;
+        let mut source = Forwarded { parts, columns: Arc::clone(columns), place: peer_place(&peer), limit };
+        let first = source.rows(first)?;
+        let rows = RowStream::new(Arc::clone(columns), rows(first, Source::Forwarded(Box::new(source))));
+        Ok(Opened { rows, answered_by: AnsweredBy::Peer(peer), attempts, forward })
+    }
+}
+
+/// Opens a stream on a server next to this node.
+async fn open_on(
+    engine: &Engine,
+    member: &Member,
+    statement: proto::Statement,
+    description: &StatementDescription,
+    deadline: Instant,
+) -> Result<RowStream, Broken> {
+    let database = member.database();
+    let pace = Pace { first: deadline, next: engine.options.call_timeout };
+    let schema = engine.primary().schema().cloned();
+    let mut chunks = database.executor().query(statement, schema, pace, RunsOn::Any);
+    let first = chunks.next().await?;
+    let columns = &description.columns;
+    let source = Local { chunks, columns: Arc::clone(columns), database: database.clone() };
+    let first = source.rows(first);
+    Ok(RowStream::new(Arc::clone(columns), rows(first, Source::Local(Box::new(source)))))
+}
+
+/// A stream whose first rows are there.
+#[derive(Debug)]
+struct Opened {
+    rows: RowStream,
+    answered_by: AnsweredBy,
+    attempts: u32,
+    forward: Duration,
+}
+
+/// Where further rows come from.
+enum Source {
+    Local(Box<Local>),
+    Forwarded(Box<Forwarded>),
+}
+
+struct Local {
+    chunks: Chunks,
+    columns: Arc<[Column]>,
+    database: Database,
+}
+
+struct Forwarded {
+    parts: Streaming<proto::QueryPart>,
+    columns: Arc<[Column]>,
+    place: String,
+    /// For each part.
+    limit: Duration,
+}
+
+/// Rows, and whether they are the last ones.
+type Rows = (Vec<Row>, bool);
+
+/// The first rows, and those of the source after them.
+fn rows(first: Rows, source: Source) -> stream::BoxStream<'static, Result<Row>> {
+    let (first, last) = first;
+    let rest = stream::try_unfold((!last).then_some(source), |source| async move {
+        let Some(mut source) = source else { return Ok(None) };
+        let (rows, last) = match &mut source {
+            Source::Local(local) => local.next().await?,
+            Source::Forwarded(forwarded) => forwarded.next().await?,
+        };
+        Ok(Some((rows, (!last).then_some(source))))
+    });
+    let chunks = stream::iter([Ok::<_, Error>(first)]).chain(rest);
+    chunks.map_ok(|rows| stream::iter(rows.into_iter().map(Ok))).try_flatten().boxed()
+}
+
+impl Local {
+    async fn next(&mut self) -> Result<Rows> {
+        match self.chunks.next().await {
+            Ok(chunk) => Ok(self.rows(chunk)),
+            Err(broken) => Err(local_error(broken, &self.database)),
+        }
+    }
+
+    fn rows(&self, chunk: Chunk) -> Rows {
+        (chunk.rows.into_iter().map(|row| Row::local(&self.columns, row)).collect(), chunk.last)
+    }
+}
+
+impl Forwarded {
+    async fn next(&mut self) -> Result<Rows> {
+        let lost = |why: &str| {
+            Error::not_sent(format!("{} was lost before the last row, begin the stream again: {why}", self.place))
+        };
+        match timeout(self.limit, self.parts.message()).await {
+            Ok(Ok(Some(part))) => self.rows(part),
+            Ok(Ok(None)) => Err(lost("it ended without saying so")),
+            Ok(Err(status)) => Err(lost(status.message()).with_source(status)),
+            Err(_) => Err(lost("nothing came within call_timeout")),
+        }
+    }
+
+    fn rows(&mut self, part: proto::QueryPart) -> Result<Rows> {
+        if let Some(rejection) = part.rejection {
+            return Err(rejected(rejection, &self.place)).map_err(|error| match error.db() {
+                Some(refused) if says_that_it_writes(refused) => writes(),
+                _ => error,
+            });
+        }
+        Ok((Row::all_forwarded(&self.columns, part.rows)?, part.last))
+    }
+}
+
+fn refusal(broken: &Broken, database: &Database) -> Refusal {
+    match broken {
+        // A pooled connection may have been lost long before.
+        Broken::Failed(Failure::NotExecuted(Reason::StaleStatement | Reason::DatabaseUnavailable, _)) => {
+            Refusal::Transient
+        }
+        Broken::Rejected(error) => match Refusal::of(error, database.role()) {
+            // A stream only reads, on the primary too.
+            Refusal::Writes => Refusal::Final,
+            refusal => refusal,
+        },
+        Broken::Failed(_) | Broken::TooSlow | Broken::Stalled => Refusal::Final,
+    }
+}
+
+fn local_error(broken: Broken, database: &Database) -> Error {
+    let place = format!("the database here, at {},", database.pool().address());
+    match broken {
+        Broken::Rejected(error) if says_that_it_writes(&error) => writes(),
+        Broken::Rejected(error) => Error::rejected_by(DatabaseError::clone(&error), place),
+        Broken::TooSlow => Error::timed_out(format!("{place} did not give the next rows in time: raise call_timeout")),
+        Broken::Stalled => Error::rejected(format!("{place} ended the stream, since nobody took its rows")),
+        Broken::Failed(failure) => failed(failure, &place),
+    }
+}
+
+fn writes() -> Error {
+    Error::misuse("a stream only reads, and PostgreSQL says that this statement writes: use query or execute")
+}

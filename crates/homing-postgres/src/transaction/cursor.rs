@@ -1,0 +1,81 @@
+//! A stream in a transaction: a cursor, fetched from as its rows are taken.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use homing_proto::v1 as proto;
+
+use super::Handle;
+use super::statements::{TransactionCall, run};
+use crate::engine::Engine;
+use crate::engine::execute::{Parameters, Runner};
+use crate::error::{Error, Result};
+use crate::reading::rows::RowStream;
+use crate::statement::description::StatementDescription;
+use crate::statement::kind::{RunsOn, Writes};
+use crate::statement::row::Row;
+use crate::statement::sql;
+
+/// Opens a cursor within the transaction of a handle. It is closed with the transaction.
+pub(crate) async fn open_cursor(
+    engine: &Engine,
+    handle: &Handle,
+    operation: &'static str,
+    sql: &str,
+    parameters: &Parameters<'_>,
+) -> Result<RowStream> {
+    let transaction = handle.transaction()?;
+    if sql::destination_in_transaction(sql)? == RunsOn::Primary {
+        return Err(Error::misuse(
+            "a stream in a transaction cannot lock or write: use query for a statement that does",
+        ));
+    }
+    let name = transaction.next_cursor();
+    // In lines of its own: the statement may end with a comment.
+    let declare = format!("declare {name} no scroll cursor for\n{sql}\n");
+    run(engine, handle, operation, &[(&*declare, parameters)][..], Writes::Maybe, |_| Ok(())).await?;
+    let description = TransactionCall::enter(engine, handle)?.describe(sql).await?;
+    let columns = description.columns.clone();
+    let cursor = Cursor { engine: engine.clone(), handle: handle.clone(), name, description, rows: FIRST_ROWS };
+    let rows = stream::try_unfold(Some(cursor), |cursor| async move {
+        let Some(mut cursor) = cursor else { return Ok(None) };
+        let (rows, last) = cursor.fetch().await?;
+        Ok::<_, Error>(Some((rows, (!last).then_some(cursor))))
+    });
+    let rows = rows.map_ok(|rows| stream::iter(rows.into_iter().map(Ok))).try_flatten().boxed();
+    Ok(RowStream::new(columns, rows))
+}
+
+struct Cursor {
+    engine: Engine,
+    handle: Handle,
+    name: String,
+    description: StatementDescription,
+    /// How many to fetch next.
+    rows: usize,
+}
+
+impl Cursor {
+    /// The next rows, and whether they are the last ones.
+    async fn fetch(&mut self) -> Result<(Vec<Row>, bool)> {
+        let asked = self.rows;
+        // Not remembered: the same words mean another statement in the next transaction.
+        let statement = proto::Statement {
+            sql: format!("fetch forward {asked} from {}", self.name),
+            column_types: self.description.column_oids(),
+            ..proto::Statement::default()
+        };
+        let executed = TransactionCall::enter(&self.engine, &self.handle)?.send(vec![statement]).await?;
+        let bytes: usize = executed.results.iter().flat_map(|result| &result.rows).map(|row| row.len()).sum();
+        let rows = executed.outputs(std::slice::from_ref(&self.description))?.remove(0).rows;
+        let last = rows.len() < asked;
+        self.rows = (CHUNK_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, MAX_ROWS);
+        Ok((rows, last))
+    }
+}
+
+/// What rows are like is not known yet.
+const FIRST_ROWS: usize = 64;
+
+/// What a fetch should bring, by the rows of the one before: few round trips, and far below what a message may hold.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+const MAX_ROWS: usize = 8192;

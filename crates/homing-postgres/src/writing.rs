@@ -1,0 +1,4 @@
+//! Writes: forwarded, committed, and waited for.
+
+pub(crate) mod raw;
+pub(crate) mod writer;

@@ -1,0 +1,53 @@
+//! [`RawRequest`], SQL of the application's own, which may write.
+
+use tokio::time::Instant;
+
+use super::writer::Writer;
+use crate::engine::Engine;
+use crate::engine::answered::Answered;
+use crate::engine::execute::{Output, Parameters};
+use crate::error::Result;
+use crate::reading::plan::WhyPrimary;
+use crate::reading::reader::{ReadRequest, ReadTiming};
+use crate::reading::server::{Refused, query};
+use crate::replicas::Member;
+use crate::statement::refusal::Refusal;
+
+/// A statement, and what the caller makes of its output.
+#[derive(Debug)]
+pub(crate) struct RawRequest<'a, F> {
+    operation: &'static str,
+    sql: &'a str,
+    parameters: &'a Parameters<'a>,
+    read: Option<F>,
+}
+
+impl<'a, T, F: FnOnce(Output) -> Result<T>> RawRequest<'a, F> {
+    pub(crate) fn new(operation: &'static str, sql: &'a str, parameters: &'a Parameters<'a>, read: F) -> Self {
+        Self { operation, sql, parameters, read: Some(read) }
+    }
+
+    fn read(&mut self, output: Output) -> Result<T> {
+        self.read.take().expect("read once")(output)
+    }
+}
+
+impl<T: Send + 'static, F: FnOnce(Output) -> Result<T>> ReadRequest for RawRequest<'_, F> {
+    type Output = T;
+
+    async fn run_on(&mut self, engine: &Engine, member: &Member, deadline: Instant) -> Result<Result<T>, Refused> {
+        let output = query(engine, member, self.sql, self.parameters, deadline).await;
+        if let Err(Refused { refusal: Refusal::Writes, .. }) = &output {
+            engine.descriptions().remember_that_it_writes(self.sql);
+        }
+        Ok(self.read(output?))
+    }
+
+    async fn run_on_primary(&mut self, engine: &Engine, why: WhyPrimary, _: ReadTiming) -> Result<Answered<T>> {
+        // If no replica can answer, the statement may only read; the replica was just waited for, and is not once more.
+        let without_waiting = (why == WhyPrimary::NoReplica).then(|| engine.without_waiting());
+        let writer = Writer::new(without_waiting.as_ref().unwrap_or(engine), self.operation);
+        let (sql, parameters) = (self.sql, self.parameters);
+        writer.write_or_read(sql, parameters, |output| self.read(output)).await
+    }
+}

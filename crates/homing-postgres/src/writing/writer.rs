@@ -1,0 +1,176 @@
+//! [`Writer`], which runs statements on the primary and waits for the replica.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::{Instrument, debug_span};
+
+use crate::call::options::{OnLag, Wait};
+use crate::call::report::Report;
+use crate::engine::Engine;
+use crate::engine::answered::Answered;
+use crate::engine::execute::{Output, Parameters, PrimaryRunner, Statements, execute, only};
+use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::primary::execute::Executed;
+use crate::reading::on_primary::note_read_from_primary;
+use crate::reading::reader::has_reached;
+use crate::replicas::Member;
+use crate::statement::description::StatementDescription;
+use crate::statement::kind::Writes;
+use crate::statement::sql;
+use crate::tracker::WaitError;
+
+/// Writes for one handle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Writer<'a> {
+    engine: &'a Engine,
+    operation: &'static str,
+}
+
+/// A write that is committed and not yet known to be visible here.
+#[derive(Debug)]
+pub(crate) struct Committed<T> {
+    pub(crate) value: Result<T>,
+    pub(crate) position: Option<Position>,
+    pub(crate) report: Report,
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(engine: &'a Engine, operation: &'static str) -> Self {
+        Self { engine, operation }
+    }
+
+    /// Runs statements that write, in one transaction of their own.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        statements: &(impl Statements + ?Sized),
+        read: impl FnOnce(Vec<Output>) -> Result<T>,
+    ) -> Result<Answered<T>> {
+        let started = Instant::now();
+        let (executed, descriptions) = self.execute(statements, Writes::Yes).await?;
+        Ok(self.committed(started, executed, &descriptions, read).await)
+    }
+
+    /// Runs one statement that may write. If PostgreSQL says that it wrote nothing, it was a read. PostgreSQL is asked only
+    /// if the statement starts like a read.
+    pub(crate) async fn write_or_read<T: Send + 'static>(
+        &self,
+        sql: &str,
+        parameters: &Parameters<'_>,
+        read: impl FnOnce(Output) -> Result<T>,
+    ) -> Result<Answered<T>> {
+        let statements = &[(sql, parameters)][..];
+        let read = |outputs| read(only(outputs));
+        if !sql::may_read(sql) {
+            return self.write(statements, read).await;
+        }
+        let started = Instant::now();
+        let seen = self.engine.session.seen_elsewhere(None);
+        let (executed, descriptions) = self.execute(statements, Writes::Maybe).await?;
+        if executed.unchanged {
+            let answered =
+                note_read_from_primary(self.engine, self.operation, started, executed, &descriptions, &seen)?;
+            return Ok(answered.and_then(|output| read(vec![output])));
+        }
+        Ok(self.committed(started, executed, &descriptions, read).await)
+    }
+
+    async fn execute(
+        &self,
+        statements: &(impl Statements + ?Sized),
+        writes: Writes,
+    ) -> Result<(Executed, Vec<StatementDescription>)> {
+        let runner = PrimaryRunner { engine: self.engine, writes, deadline: self.engine.deadline() };
+        execute(statements, &runner).await
+    }
+
+    async fn committed<T: Send + 'static>(
+        &self,
+        started: Instant,
+        executed: Executed,
+        descriptions: &[StatementDescription],
+        read: impl FnOnce(Vec<Output>) -> Result<T>,
+    ) -> Answered<T> {
+        let position = executed.position;
+        let report = executed.trip.report(self.operation, started, position);
+        let value = executed.outputs(descriptions).and_then(read);
+        self.settle(Committed { value, position, report }).await
+    }
+
+    /// Waits for a committed write as the options say.
+    pub(crate) async fn settle<T: Send + 'static>(&self, committed: Committed<T>) -> Answered<T> {
+        let Committed { value, position, mut report } = committed;
+        let started = Instant::now();
+        let visible = self.wait_until_visible(position).instrument(debug_span!("replay_wait")).await;
+        report.stages.replay_wait = started.elapsed();
+        let value = match (visible, value) {
+            (Ok(()), value) => value.map_err(|error| error.after_commit(position)),
+            (Err(error), Ok(value)) => Err(error.with_value(value)),
+            (Err(error), Err(_)) => Err(error),
+        };
+        Answered::new(value, report)
+    }
+
+    async fn wait_until_visible(&self, position: Option<Position>) -> Result<()> {
+        let Engine { session, options, .. } = self.engine;
+        if options.wait == Wait::Never {
+            return Ok(());
+        }
+        // If the position is not known, the next read asks for one.
+        position.map_or_else(|| session.lost_track(), |position| session.advance(position));
+        let Some(member) = self.replica(position) else { return Ok(()) };
+        let Some(position) = position else {
+            return Err(Error::committed(
+                "it is committed, but the primary was lost before it told the position, so nobody can tell when it is \
+                 visible here",
+                None,
+            ));
+        };
+        if options.wait == Wait::AtNextRead {
+            return Ok(());
+        }
+        if options.on_lag == OnLag::ReadFromPrimary && session.is_behind() {
+            // A wait has taken too long already, and reads go to the primary: no use in waiting again at each write.
+            if has_reached(member.database(), position).await {
+                session.caught_up(position);
+            }
+            return Ok(());
+        }
+        let deadline = Instant::now() + options.replay_timeout;
+        match member.database().tracker().wait(position, deadline).await {
+            Ok(()) => {
+                session.caught_up(position);
+                Ok(())
+            }
+            // The next read finds another replica that has it.
+            Err(WaitError::TimedOut) if matches!(self.engine.choose_reached(position), Ok(Some(_))) => Ok(()),
+            Err(error) => self.not_visible(position, error),
+        }
+    }
+
+    /// The replica that the next read goes to. `None` if it goes to the primary.
+    fn replica(&self, position: Option<Position>) -> Option<Arc<Member>> {
+        let member = self.engine.choose(position, &[]).ok().flatten();
+        member.filter(|member| !member.is_local_primary())
+    }
+
+    fn not_visible(&self, position: Position, error: WaitError) -> Result<()> {
+        let place = format!("the replica here in {}", self.engine.rpc().topology().region());
+        if error == WaitError::OtherSystem {
+            return Err(Error::committed(
+                format!(
+                    "it is committed on the primary at {position}, but {place} belongs to another cluster: correct the \
+                     replica's connection string"
+                ),
+                Some(position),
+            ));
+        }
+        self.engine.session.fell_behind();
+        if self.engine.options.on_lag == OnLag::ReadFromPrimary {
+            return Ok(());
+        }
+        let message = format!("it is committed on the primary at {position}, but not visible on {place}: {error}");
+        Err(Error::committed(message, Some(position)).with_source(error))
+    }
+}
