@@ -195,7 +195,7 @@ impl Error {
     /// When an overloaded peer asks to be tried again.
     pub fn retry_after(&self) -> Option<Duration> {
         if self.0.kind == ErrorKind::Overloaded {
-            return Some(crate::executor::RETRY_AFTER);
+            return Some(RETRY_AFTER);
         }
         self.rpc().and_then(homing_rpc::Error::retry_after)
     }
@@ -428,7 +428,7 @@ impl From<homing_rpc::Error> for Error {
             // The function ran to its end; only what it returned cannot be read.
             wrapped.0.committed = Some(AfterCommit { position: None, value: Mutex::new(None) });
         }
-        wrapped.0.database = error.details().and_then(crate::error::function::database_error);
+        wrapped.0.database = error.details().and_then(DatabaseError::from_details);
         wrapped.with_source(error)
     }
 }
@@ -469,3 +469,6 @@ impl error::Error for Error {
         }
     }
 }
+
+/// After how long an overloaded node asks to be tried again: about the time in which some of the open transactions end.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);

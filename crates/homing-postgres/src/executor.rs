@@ -22,7 +22,7 @@ use tokio_postgres::error::SqlState;
 use tracing::{Instrument, debug_span};
 
 pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace};
-pub(crate) use self::failure::{Failure, RETRY_AFTER};
+pub(crate) use self::failure::Failure;
 pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses};
 use self::limit::{Limit, Limited};
 pub(crate) use self::parts::QueryParts;

@@ -111,5 +111,6 @@ pub use session::token::Token;
 pub use statement::row::{Column, Row, RowIndex};
 pub use tokio_postgres::error::SqlState;
 pub use tokio_postgres::types::{FromSql, ToSql, Type};
-pub use tracker::{Tracker, Unavailable, WaitError};
+pub use tracker::Tracker;
+pub use tracker::error::{Unavailable, WaitError};
 pub use transaction::{Access, Isolation, TransactionOptions};

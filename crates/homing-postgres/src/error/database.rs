@@ -2,6 +2,8 @@ use std::error;
 use std::fmt;
 
 use homing_proto::v1 as proto;
+use homing_rpc::Details;
+use prost::Message;
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
 /// An error as PostgreSQL reported it, wherever the statement ran.
@@ -100,6 +102,17 @@ impl DatabaseError {
     pub(crate) fn is_stale_plan(&self) -> bool {
         self.code == SqlState::FEATURE_NOT_SUPPORTED && self.routine() == Some("RevalidateCachedQuery")
     }
+
+    /// Encodes the error as the details of a failed named function.
+    pub(crate) fn to_details(&self) -> Details {
+        Details::new(DETAILS_TYPE, proto::DatabaseError::from(self.clone()).encode_to_vec())
+    }
+
+    /// Decodes the details of a failed named function. `None` if they hold something else.
+    pub(crate) fn from_details(details: &Details) -> Option<Self> {
+        let bytes = (details.type_name == DETAILS_TYPE).then_some(details.bytes.as_ref())?;
+        proto::DatabaseError::decode(bytes).ok().map(Self::from)
+    }
 }
 
 impl fmt::Display for DatabaseError {
@@ -182,6 +195,9 @@ impl From<DatabaseError> for proto::DatabaseError {
         }
     }
 }
+
+/// The full name of the message in the details of a failed named function.
+const DETAILS_TYPE: &str = "homing.v1.DatabaseError";
 
 #[cfg(test)]
 mod tests {

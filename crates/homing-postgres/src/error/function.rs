@@ -1,42 +1,24 @@
-//! How the failure of a named function carries PostgreSQL's own error home.
+//! How errors of this crate become text, and errors of named functions.
 
-use homing_proto::v1 as proto;
-use homing_rpc::{Details, FunctionError};
-use prost::Message;
+use std::error;
+
+use homing_rpc::FunctionError;
 
 use super::Error;
 use super::database::DatabaseError;
 
-/// The name of `homing.v1.DatabaseError` in the details of a failure.
-const DATABASE_ERROR: &str = "homing.v1.DatabaseError";
-
 impl From<Error> for FunctionError {
-    /// The error as the function's caller will see it: with PostgreSQL's own, if there is one.
+    /// Keeps PostgreSQL's own error, if there is one, so that the function's caller sees it too.
     fn from(error: Error) -> Self {
-        function_error(&error)
-    }
-}
-
-fn function_error(error: &Error) -> FunctionError {
-    match error.db() {
-        Some(database) => {
-            let bytes = proto::DatabaseError::from(database.clone()).encode_to_vec();
-            FunctionError::with_details(error.to_string(), Details::new(DATABASE_ERROR, bytes))
+        match error.db().map(DatabaseError::to_details) {
+            Some(details) => Self::with_details(error.to_string(), details),
+            None => Self::from_error(&error),
         }
-        None => FunctionError::from_error(error),
     }
 }
 
-/// PostgreSQL's own error from the details of a failure, if that is what they are.
-pub(crate) fn database_error(details: &Details) -> Option<DatabaseError> {
-    if details.type_name != DATABASE_ERROR {
-        return None;
-    }
-    proto::DatabaseError::decode(details.bytes.as_ref()).ok().map(DatabaseError::from)
-}
-
-/// The message of an error with those of its causes: for where only text can go on.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+/// Returns the message of an error with those of its causes, for places that can only pass text on.
+pub(crate) fn with_causes(error: &dyn error::Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,8 +1,9 @@
 use std::fmt;
-use std::time::Duration;
 
 use homing_rpc::Reason;
 use tonic::Status;
+
+use crate::error::RETRY_AFTER;
 
 /// Why there is no answer from the database.
 #[derive(Debug)]
@@ -47,6 +48,3 @@ impl From<Failure> for Status {
         }
     }
 }
-
-/// What a caller is told when there is no room: about the time in which some of the open transactions end.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);

@@ -5,7 +5,7 @@ use crate::position::Position;
 use crate::session::RequiredPosition;
 use crate::statement::kind::RunsOn;
 use crate::statement::refusal::Refusal;
-use crate::tracker::WaitError;
+use crate::tracker::error::WaitError;
 
 /// Decides what a read does next: which kind of server it asks, what it waits for, when it gives up. It is told what became
 /// of each step, and answers with the next one.

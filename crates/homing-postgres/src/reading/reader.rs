@@ -23,7 +23,7 @@ use crate::replicas::Member;
 use crate::session::token::foreign;
 use crate::statement::kind::RunsOn;
 use crate::statement::refusal::Refusal;
-use crate::tracker::WaitError;
+use crate::tracker::error::WaitError;
 
 /// What is read.
 pub(crate) trait ReadRequest {

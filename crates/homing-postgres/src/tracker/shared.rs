@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::Unavailable;
+use super::error::Unavailable;
 use super::waiters::{Front, WaiterKey, Waiters};
 use crate::position::state::{ServerState, Verdict};
 use crate::position::{Position, SystemIdentifier, Timeline};

@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
 
-use super::Unavailable;
 use super::cadence::{Cadence, NextProbe};
+use super::error::Unavailable;
 use super::link::{Link, LinkError};
 use super::shared::{Agenda, Shared};
 use crate::position::role::Role;

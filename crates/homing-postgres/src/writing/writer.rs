@@ -19,7 +19,7 @@ use crate::replicas::Member;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;
 use crate::statement::sql;
-use crate::tracker::WaitError;
+use crate::tracker::error::WaitError;
 
 /// Writes for one handle.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,76 @@
+//! Why a wait or a probe of a tracker failed: [`WaitError`], [`Unavailable`].
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use super::link::LinkError;
+use crate::position::state::Verdict;
+
+/// Why a [wait](super::Tracker::wait) ended without the position being reached.
+///
+/// Closed: whoever waits has to handle each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitError {
+    /// The tracker has ended, by a panic or with its runtime.
+    Closed,
+
+    /// [`Verdict::OtherSystem`].
+    OtherSystem,
+
+    /// [`Verdict::OtherTimeline`].
+    OtherTimeline,
+
+    /// The position was not reached before the deadline, as far as is known.
+    TimedOut,
+}
+
+impl WaitError {
+    pub(super) fn from_verdict(verdict: Verdict) -> Result<(), Self> {
+        match verdict {
+            Verdict::Reached => Ok(()),
+            Verdict::NotYet => Err(Self::TimedOut),
+            Verdict::OtherTimeline => Err(Self::OtherTimeline),
+            Verdict::OtherSystem => Err(Self::OtherSystem),
+        }
+    }
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "the tracker has ended",
+            Self::OtherSystem => "the position belongs to another database cluster",
+            Self::OtherTimeline => "the position cannot be shown to be in the history of this server",
+            Self::TimedOut => "the position was not reached in time",
+        })
+    }
+}
+
+impl StdError for WaitError {}
+
+/// The server could not be asked; the cause, where there is one, is the [source](StdError::source).
+#[derive(Clone, Debug)]
+pub struct Unavailable {
+    server: Arc<str>,
+    /// None when the tracker has ended.
+    cause: Option<Arc<LinkError>>,
+}
+
+impl Unavailable {
+    pub(super) fn new(server: &Arc<str>, cause: Option<LinkError>) -> Self {
+        Self { server: Arc::clone(server), cause: cause.map(Arc::new) }
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the database server at {} could not be asked for its state", self.server)
+    }
+}
+
+impl StdError for Unavailable {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_ref().map(|cause| &**cause as _)
+    }
+}
