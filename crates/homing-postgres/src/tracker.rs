@@ -1,4 +1,6 @@
-//! [`Tracker`], which knows how far one server is and wakes those who wait for a position there.
+//! [`Tracker`], which knows how far one server is and wakes the callers that wait for a position there.
+//!
+//! `Tracker` is the handle. The work is done by one background task, described at the head of `task.rs`.
 
 mod cadence;
 pub(crate) mod error;
@@ -22,25 +24,38 @@ use self::task::TrackerTask;
 use crate::position::Position;
 use crate::position::state::{ServerState, Verdict};
 
-/// Follows one server: its role, how far it has replayed, and who waits for what.
+/// Follows one server: its role, and how far it has replayed or flushed its write-ahead log.
 ///
-/// A handle, cheap to clone, of a task with a connection of its own. The task asks the server only while somebody
-/// waits: at once when the first one arrives, then at intervals that follow the usual lag, with one query in flight
-/// however many wait. When nobody waits there is no query at all. It ends, and closes its connection, when the last
-/// handle is dropped.
+/// A tracker is a cheap-to-clone handle of a background task with its own connection to the server. The task *probes*
+/// the server, with one query that returns the role, the position and the lag. It does so only while calls wait: at
+/// once for the first one, then at intervals that follow the usual lag. All waiting calls share one query. An idle
+/// tracker sends nothing. The task ends and closes its connection when the last handle is dropped.
 ///
-/// A position that was reached is only reached on this very server. Give each address its own tracker, and its own
-/// pool pinned to that address.
+/// A position that one server has reached says nothing about any other server. So give each address a tracker of its
+/// own, and a pool that is pinned to that address. A connection pooler or a load balancer between the tracker and
+/// PostgreSQL breaks this rule.
+///
+/// There is no limit on the number of waiting calls: each is a future that its caller holds.
 ///
 /// # Privileges
 ///
-/// Any role that may connect will do. Members of `pg_monitor` learn the timeline of a replica as soon as it
-/// changes; to other roles PostgreSQL does not tell it until the replica's next restart point. Until then
-/// (`checkpoint_timeout`, five minutes by default) positions that cannot be told apart from those of another timeline
-/// are answered with [`Verdict::OtherTimeline`] once the tracker has seen a sign of a switch: the replica's WAL
-/// receiver was replaced or is gone, or somebody waits for a higher timeline. A switch without such a sign, of a
-/// cascading replica whose upstream was promoted under it, is not noticed before the restart point. So
-/// `GRANT pg_monitor TO …` where failovers happen.
+/// Any role that may connect can be used, but `GRANT pg_monitor TO …` if failovers happen. PostgreSQL shows members of
+/// `pg_monitor` the timeline of a replica as soon as it changes. Other roles can only derive it from the server's
+/// control file, which is updated at the replica's next restart point (`checkpoint_timeout`, five minutes by default).
+///
+/// Until then, once the tracker has seen a sign of a timeline switch, it answers [`Verdict::OtherTimeline`] for every
+/// position that it cannot prove to be in the server's history. Reads that follow a write then go to the primary.
+/// These are the signs: the replica's WAL receiver was replaced or is gone, or a caller waits for a higher timeline.
+///
+/// One switch shows no sign: a cascading replica stays connected while its upstream is promoted. Without `pg_monitor`,
+/// the tracker notices that switch only at the restart point.
+///
+/// # Known limits
+///
+/// - Replay only moves forward while a server runs. A replica that crashed and came back with less than it had replayed
+///   can be older than an earlier read. The tracker forgets its state when its connection is lost.
+/// - A commit with `synchronous_commit = off` returns before it is flushed, so a position read after it can lie before
+///   it. Homing's own connections turn this setting on; a function that turns it off again does so at its own risk.
 #[derive(Clone)]
 pub struct Tracker {
     inner: Arc<TrackerInner>,
@@ -53,31 +68,34 @@ struct TrackerInner {
 }
 
 impl Tracker {
-    /// Starts the task. It connects when it is first asked something.
+    /// Starts the task, which connects at the first call.
     ///
-    /// `config` must lead to one server, so it should name one address. Its application name becomes
-    /// `homing-tracker`, its `target_session_attrs` are ignored since either role is welcome.
+    /// `config` must lead to one server, so it should name one address. The application name becomes
+    /// `homing-tracker`. `target_session_attrs` is ignored, since the server may have either role.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Panics if it is called outside of a tokio runtime.
     pub fn spawn(config: Config) -> Self {
         let server = link::name_of(&config);
         let shared = Arc::new(Shared::default());
         let (publisher, state) = watch::channel(None);
-        // Detached: it ends when `TrackerInner` is dropped, and its panic reaches everyone through `Shared::close`.
+        // Detached: it ends when `TrackerInner` is dropped, and a panic reaches all callers through `Shared::close`.
         tokio::spawn(TrackerTask::new(config, Arc::clone(&server), Arc::clone(&shared), publisher).run());
         Self { inner: Arc::new(TrackerInner { server, shared, state }) }
     }
 
     /// Waits until everything up to `position` is visible on the server.
     ///
-    /// AnsweredWaiters without any query where that is already known. While the server cannot be reached the wait goes on,
-    /// until `deadline`.
+    /// Returns without a query if the position is known to be reached. If the server cannot be reached, the wait
+    /// continues until `deadline`.
     ///
     /// # Errors
     ///
-    /// See [`WaitError`].
+    /// - [`WaitError::TimedOut`] if the position was not reached before `deadline`.
+    /// - [`WaitError::OtherTimeline`] if the position cannot be shown to be in the server's history.
+    /// - [`WaitError::OtherSystem`] if the server belongs to another cluster.
+    /// - [`WaitError::Closed`] if the tracker's task has ended, through a panic or with its runtime.
     ///
     /// # Cancel safety
     ///
@@ -94,11 +112,12 @@ impl Tracker {
         }
     }
 
-    /// Whether `position` is reached now. At most one query, and none where it is already known to be.
+    /// Returns whether `position` is reached now. Sends at most one query, and none if the position is known to be
+    /// reached.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] when the server could not be asked.
+    /// [`Unavailable`] if the server does not answer within a few seconds.
     ///
     /// # Cancel safety
     ///
@@ -107,33 +126,33 @@ impl Tracker {
         if self.is_known_to_have_reached(position) {
             return Ok(Verdict::Reached);
         }
-        Ok(self.look().await?.compare(position))
+        Ok(self.probe().await?.compare(position))
     }
 
-    /// Asks the server once, now. Calls at the same time share a query.
+    /// Asks the server for its state now. Concurrent calls share a query.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] when the server could not be asked: no connection could be made, within a few seconds.
+    /// [`Unavailable`] if no connection could be made, or the server does not answer within a few seconds.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: a dropped call leaves nothing behind.
-    pub async fn look(&self) -> Result<ServerState, Unavailable> {
+    pub async fn probe(&self) -> Result<ServerState, Unavailable> {
         let closed = || Unavailable::new(&self.inner.server, None);
-        let looker = Shared::register_look(&self.inner.shared).ok_or_else(closed)?;
-        looker.answer().await.unwrap_or_else(|| Err(closed()))
+        let request = Shared::register_probe(&self.inner.shared).ok_or_else(closed)?;
+        request.answer().await.unwrap_or_else(|| Err(closed()))
     }
 
-    /// What the server told last. `None` before the first answer, and again after its connection was lost: a server
-    /// that was restarted may be behind where it was.
+    /// Returns a channel with the server's last known state. It holds `None` before the first answer, and again after
+    /// the connection was lost, since a restarted server may be behind where it was.
     ///
-    /// Not renewed while nobody waits; see [`look`](Self::look).
+    /// The state is not updated while no call waits. Use [`probe`](Self::probe) to update it.
     pub fn state(&self) -> watch::Receiver<Option<ServerState>> {
         self.inner.state.clone()
     }
 
-    /// How many calls of [`wait`](Self::wait) are waiting.
+    /// Returns how many calls of [`wait`](Self::wait) are waiting.
     pub fn waiting(&self) -> usize {
         self.inner.shared.waiting()
     }
@@ -187,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_known_needs_no_look() {
+    async fn known_state_needs_no_probe() {
         let (tracker, publisher) = tracker(Some(ServerState::new(Role::Replica, position(10))));
         assert_eq!(tracker.wait(position(10), soon()).await, Ok(()));
         assert_eq!(tracker.check(position(10)).await.unwrap(), Verdict::Reached);
@@ -198,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_left_of_who_gave_up() {
+    async fn dropped_calls_leave_nothing_behind() {
         let (tracker, _publisher) = tracker(None);
         assert_eq!(tracker.wait(position(10), soon()).await, Err(WaitError::TimedOut));
         let mut waits = Vec::new();
@@ -207,42 +226,42 @@ mod tests {
             assert!(futures_util::poll!(&mut wait).is_pending());
             waits.push(wait);
         }
-        let mut look = Box::pin(tracker.look());
-        assert!(futures_util::poll!(&mut look).is_pending());
+        let mut probe = Box::pin(tracker.probe());
+        assert!(futures_util::poll!(&mut probe).is_pending());
         assert_eq!(tracker.waiting(), 10_000);
-        assert!(matches!(tracker.inner.shared.agenda(), Agenda::ProbeAnswer));
-        drop(look);
+        assert!(matches!(tracker.inner.shared.agenda(), Agenda::Probe));
+        drop(probe);
         drop(waits);
         assert_eq!(tracker.waiting(), 0);
         assert!(matches!(tracker.inner.shared.agenda(), Agenda::Rest));
     }
 
     #[tokio::test]
-    async fn look_under_way_does_not_answer_a_later_call() {
+    async fn later_call_needs_a_later_probe() {
         let (tracker, _publisher) = tracker(None);
         let shared = &tracker.inner.shared;
-        let under_way = shared.begin_look();
-        let mut look = Box::pin(tracker.look());
-        assert!(futures_util::poll!(&mut look).is_pending());
+        let under_way = shared.begin_probe();
+        let mut probe = Box::pin(tracker.probe());
+        assert!(futures_util::poll!(&mut probe).is_pending());
         shared.answer(under_way, ServerState::new(Role::Replica, position(1)));
-        assert!(futures_util::poll!(&mut look).is_pending());
-        shared.answer(shared.begin_look(), ServerState::new(Role::Replica, position(2)));
-        assert_eq!(look.await.unwrap().position, position(2));
+        assert!(futures_util::poll!(&mut probe).is_pending());
+        shared.answer(shared.begin_probe(), ServerState::new(Role::Replica, position(2)));
+        assert_eq!(probe.await.unwrap().position, position(2));
     }
 
     #[tokio::test]
-    async fn panic_of_the_task_reaches_who_waits_and_who_comes() {
+    async fn panic_reaches_present_and_future_callers() {
         let (tracker, _publisher) = tracker(None);
         let mut wait = Box::pin(tracker.wait(position(1), soon()));
         assert!(futures_util::poll!(&mut wait).is_pending());
-        let last_words = task::CloseOnDrop(Arc::clone(&tracker.inner.shared));
+        let close_on_drop = task::CloseOnDrop(Arc::clone(&tracker.inner.shared));
         let task = tokio::spawn(async move {
-            let _last_words = last_words;
+            let _close_on_drop = close_on_drop;
             panic!("as a test");
         });
         assert!(task.await.unwrap_err().is_panic());
         assert_eq!(wait.await, Err(WaitError::Closed));
         assert_eq!(tracker.wait(position(1), soon()).await, Err(WaitError::Closed));
-        assert!(tracker.look().await.is_err());
+        assert!(tracker.probe().await.is_err());
     }
 }

@@ -58,7 +58,7 @@ impl Look {
         let Some(database) = repo.database() else {
             return Self::left_out(repo);
         };
-        match timeout(TIMEOUT, database.tracker().look()).await {
+        match timeout(TIMEOUT, database.tracker().probe()).await {
             Ok(Ok(state)) => {
                 let lag = if state.role == Role::Primary { Some(Duration::ZERO) } else { state.lag };
                 Self { role: Some(state.role), position: Some(state.position), lag, ..Self::default() }

@@ -59,7 +59,7 @@ async fn ask_server(seen: &Seen) -> Option<Position> {
         return Some(position);
     }
     let server = seen.server()?;
-    let state = timeout(ASK_TIMEOUT, server.tracker().look()).await.ok()?.ok()?;
+    let state = timeout(ASK_TIMEOUT, server.tracker().probe()).await.ok()?.ok()?;
     Some(state.position)
 }
 

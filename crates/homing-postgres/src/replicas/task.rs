@@ -200,7 +200,7 @@ impl ReplicaTask {
                 server.is_looked_at = true;
                 let (id, tracker, limit) = (server.id, server.database.tracker().clone(), server.look_timeout());
                 self.jobs.spawn(async move {
-                    let state = match time::timeout(limit, tracker.look()).await {
+                    let state = match time::timeout(limit, tracker.probe()).await {
                         Ok(Ok(state)) => Ok(state),
                         Ok(Err(error)) => Err(with_causes(&error)),
                         Err(_) => Err(format!("no answer within {limit:?}")),

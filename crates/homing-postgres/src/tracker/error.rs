@@ -9,19 +9,19 @@ use crate::position::state::Verdict;
 
 /// Why a [wait](super::Tracker::wait) ended without the position being reached.
 ///
-/// Closed: whoever waits has to handle each of them.
+/// The enum is closed on purpose: a caller has to handle each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WaitError {
-    /// The tracker has ended, by a panic or with its runtime.
+    /// The tracker's task has ended, through a panic or with its runtime.
     Closed,
 
-    /// [`Verdict::OtherSystem`].
+    /// The server belongs to another cluster; see [`Verdict::OtherSystem`].
     OtherSystem,
 
-    /// [`Verdict::OtherTimeline`].
+    /// The position cannot be shown to be in the server's history; see [`Verdict::OtherTimeline`].
     OtherTimeline,
 
-    /// The position was not reached before the deadline, as far as is known.
+    /// The deadline passed before the server was seen to have reached the position.
     TimedOut,
 }
 
@@ -49,11 +49,11 @@ impl fmt::Display for WaitError {
 
 impl StdError for WaitError {}
 
-/// The server could not be asked; the cause, where there is one, is the [source](StdError::source).
+/// The server could not be asked for its state. The cause, if there is one, is the [source](StdError::source).
 #[derive(Clone, Debug)]
 pub struct Unavailable {
     server: Arc<str>,
-    /// None when the tracker has ended.
+    /// `None` if the tracker's task has ended.
     cause: Option<Arc<LinkError>>,
 }
 

@@ -1,4 +1,4 @@
-//! [`History`], which timeline a server is on, from all that it has told on one connection.
+//! [`History`] derives a server's timeline from all of its answers on one connection.
 
 use std::time::Duration;
 
@@ -11,36 +11,37 @@ use crate::position::state::Ancestor;
 use crate::position::state::ServerState;
 use crate::position::{Position, SystemIdentifier, Timeline};
 
-/// What is known of a server's timelines. Pure: it is told what the server answered, and when.
+/// The timelines of one server. Does no IO; takes the server's answers and their times as arguments.
 ///
-/// Belongs to one connection, since a server that is started anew may have another history.
+/// A history belongs to one connection, since a restarted server may have another history.
 ///
-/// A replica says which timeline it is streaming, though only to members of `pg_monitor`. Where it does not, its files
-/// tell at least on which timeline it was some time ago. What they say is trusted until there is a sign that the
-/// timeline may have changed; from then on only what they prove counts, until they prove more.
+/// A primary knows its timeline. A replica shows the timeline that it is streaming, but only to members of
+/// `pg_monitor`. For other roles, its control file shows on which timeline it was some time ago. That timeline is
+/// trusted until there is a sign that it may have changed. From then on only proven positions count as reached, until
+/// the files prove more.
 #[derive(Debug)]
 pub(super) struct History {
     system: SystemIdentifier,
-    /// The last place where the server, as a replica, was without a doubt.
+    /// The last place where the server certainly was as a replica.
     seen: Option<HistoryPoint>,
     ancestor: Option<Ancestor>,
-    /// The WAL receiver at the last answer.
+    /// The process id of the WAL receiver in the last answer.
     receiver: Option<i32>,
     doubt: Option<Doubt>,
-    /// The highest timeline that anybody has waited for.
+    /// The highest timeline that any call has waited for.
     newest_wanted: Option<Timeline>,
 }
 
-/// There were signs that the timeline of a replica may have changed.
+/// Signs that the timeline of a replica may have changed.
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
-    /// When the first one was seen.
+    /// When the first sign was seen.
     since: Instant,
-    /// Where the replica was at the last one.
+    /// How far the replica was at the last sign.
     lsn: Lsn,
 }
 
-/// A place that the server has been at. A later one is greater, since the timelines of one server only go up.
+/// A place in the server's history. A later place is greater, since the timelines of one server only go up.
 type HistoryPoint = (Timeline, Lsn);
 
 impl History {
@@ -52,81 +53,82 @@ impl History {
         self.system
     }
 
-    /// Takes in an answer. `newest_wanted` is the highest timeline of this cluster that anybody waits for. `None` if
-    /// the answer leaves a doubt and holds no evidence.
+    /// Takes an answer in and returns the server's state. `newest_wanted` is the highest timeline of this cluster among
+    /// the awaited positions. `None` if the answer leaves a doubt and holds no evidence.
     pub(super) fn read(
         &mut self,
-        look: &ProbeAnswer,
+        answer: &ProbeAnswer,
         newest_wanted: Option<Timeline>,
         now: Instant,
     ) -> Option<ServerState> {
         self.newest_wanted = self.newest_wanted.max(newest_wanted);
-        let timeline = match (look.role, look.timeline, look.evidence) {
-            (Role::Primary, timeline, evidence) => self.read_primary(look, timeline?, evidence),
-            (Role::Replica, Some(timeline), _) => self.certain(look, timeline),
-            (Role::Replica, None, evidence) => self.weigh(look, evidence?, now),
+        let timeline = match (answer.role, answer.timeline, answer.evidence) {
+            (Role::Primary, timeline, evidence) => self.read_primary(answer, timeline?, evidence),
+            (Role::Replica, Some(timeline), _) => self.certain(answer, timeline),
+            (Role::Replica, None, evidence) => self.weigh(answer, evidence?, now),
         };
-        let certain_to = self.doubt.and(self.seen).map(|(_, certain)| certain.min(look.lsn));
-        // A doubt may pass, most of all in the middle of a promotion.
+        let certain_to = self.doubt.and(self.seen).map(|(_, certain)| certain.min(answer.lsn));
+        // A doubt may pass, especially in the middle of a promotion.
         let is_fresh = self.doubt.is_some_and(|doubt| now < doubt.since + PATIENCE);
         let (lsn, certain_to) = match certain_to {
             Some(certain) if is_fresh => (certain, None),
-            certain_to => (look.lsn, certain_to),
+            certain_to => (answer.lsn, certain_to),
         };
         let position = Position { system_identifier: self.system, timeline, lsn };
-        let state = ServerState::new(look.role, position);
-        Some(ServerState { received: look.received, lag: look.lag, ancestor: self.ancestor, certain_to, ..state })
+        let state = ServerState::new(answer.role, position);
+        Some(ServerState { received: answer.received, lag: answer.lag, ancestor: self.ancestor, certain_to, ..state })
     }
 
-    /// After a promotion. Where the timeline rose by one, replay ended on the one before. Where it rose by more there
-    /// was another one in between, and the server followed the older one at least as far as it was seen on it.
-    fn read_primary(&mut self, look: &ProbeAnswer, timeline: Timeline, evidence: Option<Evidence>) -> Timeline {
+    /// Reads the answer of a primary, which may have been promoted. If its timeline rose by one, replay ended on the
+    /// timeline before. If it rose by more, there was another timeline in between, and the server followed the older
+    /// one at least as far as it was seen there.
+    fn read_primary(&mut self, answer: &ProbeAnswer, timeline: Timeline, evidence: Option<Evidence>) -> Timeline {
         let places = [self.seen, evidence.map(Evidence::place)];
         let before = places.into_iter().flatten().filter(|place| place.0 < timeline).max();
         if let Some((parent, seen)) = before {
             let is_direct = u32::from(parent) + 1 == u32::from(timeline);
-            let end = look.switched_at.filter(|_| is_direct);
+            let end = answer.switched_at.filter(|_| is_direct);
             self.ancestor = Some(Ancestor { timeline: parent, lsn: end.unwrap_or(seen) });
         }
         self.doubt = None;
         timeline
     }
 
-    /// A replica whose timeline is beyond doubt.
-    fn certain(&mut self, look: &ProbeAnswer, timeline: Timeline) -> Timeline {
+    /// Notes the place of a replica whose timeline is certain.
+    fn certain(&mut self, answer: &ProbeAnswer, timeline: Timeline) -> Timeline {
         if let Some((parent, lsn)) = self.seen.filter(|seen| seen.0 < timeline) {
             self.ancestor = Some(Ancestor { timeline: parent, lsn });
         }
-        self.seen = Some((timeline, look.lsn));
-        self.receiver = look.receiver;
+        self.seen = Some((timeline, answer.lsn));
+        self.receiver = answer.receiver;
         self.doubt = None;
         timeline
     }
 
-    /// The timeline of a replica that does not tell it.
-    fn weigh(&mut self, look: &ProbeAnswer, evidence: Evidence, now: Instant) -> Timeline {
+    /// Derives the timeline of a replica that does not show it.
+    fn weigh(&mut self, answer: &ProbeAnswer, evidence: Evidence, now: Instant) -> Timeline {
         let known = evidence.place().max(self.seen.unwrap_or(evidence.place()));
         let (timeline, lsn) = known;
         if evidence.highest.is_some_and(|highest| highest <= timeline) {
-            return self.certain(look, timeline);
+            return self.certain(answer, timeline);
         }
         let newest = self.newest_wanted.max(evidence.highest).unwrap_or(timeline);
-        self.notice_signs(look, newest > timeline, now);
-        if self.doubt.is_some_and(|doubt| lsn >= doubt.lsn && newest <= timeline && look.receiver.is_some()) {
+        self.notice_signs(answer, newest > timeline, now);
+        if self.doubt.is_some_and(|doubt| lsn >= doubt.lsn && newest <= timeline && answer.receiver.is_some()) {
             self.doubt = None;
         }
-        self.seen = Some(if self.doubt.is_some() { known } else { (timeline, look.lsn) });
+        self.seen = Some(if self.doubt.is_some() { known } else { (timeline, answer.lsn) });
         timeline
     }
 
-    fn notice_signs(&mut self, look: &ProbeAnswer, is_outrun: bool, now: Instant) {
+    fn notice_signs(&mut self, answer: &ProbeAnswer, is_outrun: bool, now: Instant) {
         let is_first = self.seen.is_none();
-        let is_replaced = !is_first && look.receiver != self.receiver;
-        if look.receiver.is_none() || is_replaced || (is_outrun && self.doubt.is_none()) {
+        let is_replaced = !is_first && answer.receiver != self.receiver;
+        if answer.receiver.is_none() || is_replaced || (is_outrun && self.doubt.is_none()) {
             let since = self.doubt.map_or(now, |doubt| doubt.since);
-            self.doubt = Some(Doubt { since, lsn: look.lsn });
+            self.doubt = Some(Doubt { since, lsn: answer.lsn });
         }
-        self.receiver = look.receiver;
+        self.receiver = answer.receiver;
     }
 }
 
@@ -136,8 +138,8 @@ impl Evidence {
     }
 }
 
-/// How long a doubt may last before those are told whose positions it concerns. A server that is being promoted has
-/// files of its new timeline for some milliseconds before it says that it is a primary.
+/// How long a doubt may last before it is reported to the waiters. A server that is being promoted has files of its new
+/// timeline for some milliseconds before it reports that it is a primary.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -146,12 +148,13 @@ mod tests {
     use crate::Verdict::{NotYet, OtherTimeline, Reached};
     use crate::position::state::Verdict;
 
-    /// A replica that tells its timeline.
+    /// A replica that shows its timeline.
     fn streaming(timeline: u32, lsn: u64) -> ProbeAnswer {
         ProbeAnswer { timeline: Some(timeline.into()), receiver: Some(1), ..replica(lsn) }
     }
 
-    /// A replica that does not, with a WAL receiver of this process id, and files that prove a place.
+    /// A replica that does not show its timeline. It has a WAL receiver with this process id, and files that prove a
+    /// place.
     fn hidden(lsn: u64, receiver: Option<i32>, proven: (u32, u64)) -> ProbeAnswer {
         ProbeAnswer { receiver, evidence: evidence(proven, None), ..replica(lsn) }
     }
@@ -183,22 +186,22 @@ mod tests {
         Some(Evidence { timeline: timeline.into(), lsn: lsn.into(), highest })
     }
 
-    /// Reads one look after the other, while somebody waits for the timeline, and once more the last one when doubts
-    /// are old. Compares with that.
+    /// Reads the answers, each while a call waits for the timeline next to it. Then reads the last answer again, when
+    /// doubts are old, and compares the state with the table.
     #[track_caller]
-    fn check(looks: &[(ProbeAnswer, u32)], table: &[((u32, u64), Verdict)]) {
-        let last = looks[looks.len() - 1];
-        check_steps(looks.iter().map(|look| (*look, 0)).chain([(last, 1)]), table);
+    fn check(answers: &[(ProbeAnswer, u32)], table: &[((u32, u64), Verdict)]) {
+        let last = answers[answers.len() - 1];
+        check_steps(answers.iter().map(|answer| (*answer, 0)).chain([(last, 1)]), table);
     }
 
-    /// The same, with the second in which each look was made.
+    /// Reads the answers, each at its second, and compares the last state with the table.
     #[track_caller]
     fn check_steps(steps: impl IntoIterator<Item = ((ProbeAnswer, u32), u64)>, table: &[((u32, u64), Verdict)]) {
         let (mut history, start) = (History::new(7.into()), Instant::now());
         let states: Vec<_> = steps
             .into_iter()
-            .map(|((look, wanted), second)| {
-                history.read(&look, Some(wanted.into()), start + Duration::from_secs(second))
+            .map(|((answer, wanted), second)| {
+                history.read(&answer, Some(wanted.into()), start + Duration::from_secs(second))
             })
             .collect();
         let state = states.last().unwrap().unwrap();
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn told_timeline_is_believed() {
+    fn shown_timeline_is_believed() {
         check(&[(streaming(2, 100), 2)], &[((2, 100), Reached), ((2, 101), NotYet), ((3, 100), NotYet)]);
         check(&[(streaming(2, 100), 2)], &[((1, 50), OtherTimeline)]);
     }
@@ -225,37 +228,40 @@ mod tests {
     }
 
     #[test]
-    fn promoted_server_seen_for_the_first_time_keeps_what_its_files_still_know() {
-        let look = primary(2, 150, Some(120));
-        check(&[(look, 1)], &[((1, 120), OtherTimeline), ((1, 1), OtherTimeline)]);
-        let with_files = |timeline| ProbeAnswer { evidence: evidence((timeline, 90), None), ..look };
+    fn promoted_server_knows_what_its_files_know() {
+        let answer = primary(2, 150, Some(120));
+        check(&[(answer, 1)], &[((1, 120), OtherTimeline), ((1, 1), OtherTimeline)]);
+        let with_files = |timeline| ProbeAnswer { evidence: evidence((timeline, 90), None), ..answer };
         check(&[(with_files(1), 1)], &[((1, 120), Reached), ((1, 121), OtherTimeline)]);
         check(&[(with_files(2), 1)], &[((1, 1), OtherTimeline)]);
     }
 
     #[test]
-    fn frozen_place_is_not_taken_for_one_of_an_older_timeline() {
-        let looks = [(streaming(1, 100), 1), (primary(3, 150, Some(120)), 1)];
-        check(&looks, &[((1, 100), Reached), ((1, 101), OtherTimeline), ((2, 101), OtherTimeline)]);
+    fn frozen_lsn_proves_no_older_timeline() {
+        let answers = [(streaming(1, 100), 1), (primary(3, 150, Some(120)), 1)];
+        check(&answers, &[((1, 100), Reached), ((1, 101), OtherTimeline), ((2, 101), OtherTimeline)]);
     }
 
     #[test]
-    fn server_that_was_never_a_replica_has_one_history() {
+    fn server_without_promotion_has_one_history() {
         check(&[(primary(1, 150, None), 1)], &[((1, 150), Reached), ((1, 151), NotYet), ((2, 1), OtherTimeline)]);
     }
 
     #[test]
-    fn replica_that_follows_a_promoted_one_keeps_what_was_seen() {
-        let looks = [(streaming(1, 100), 1), (streaming(2, 150), 1)];
-        check(&looks, &[((1, 100), Reached), ((1, 101), OtherTimeline), ((2, 150), Reached)]);
+    fn replica_keeps_its_place_across_a_switch() {
+        let answers = [(streaming(1, 100), 1), (streaming(2, 150), 1)];
+        check(&answers, &[((1, 100), Reached), ((1, 101), OtherTimeline), ((2, 150), Reached)]);
     }
 
     #[test]
-    fn hidden_timeline_is_taken_from_the_files_while_nothing_points_to_another() {
-        let look = |lsn| hidden(lsn, Some(1), (1, 50));
-        check(&[(look(100), 1)], &[((1, 100), Reached), ((1, 101), NotYet)]);
-        check(&[(look(100), 1), (look(110), 1)], &[((1, 110), Reached)]);
-        check(&[(look(100), 1), (hidden(110, Some(1), (2, 105)), 2)], &[((2, 110), Reached), ((1, 1), OtherTimeline)]);
+    fn hidden_timeline_is_taken_from_files() {
+        let answer = |lsn| hidden(lsn, Some(1), (1, 50));
+        check(&[(answer(100), 1)], &[((1, 100), Reached), ((1, 101), NotYet)]);
+        check(&[(answer(100), 1), (answer(110), 1)], &[((1, 110), Reached)]);
+        check(
+            &[(answer(100), 1), (hidden(110, Some(1), (2, 105)), 2)],
+            &[((2, 110), Reached), ((1, 1), OtherTimeline)],
+        );
     }
 
     #[test]
@@ -287,8 +293,8 @@ mod tests {
 
     #[test]
     fn doubt_ends_with_a_proof_behind_it() {
-        let looks = [(hidden(100, Some(1), (1, 50)), 1), (hidden(110, Some(2), (1, 50)), 1)];
-        let then = |look, wanted| [looks[0], looks[1], (look, wanted)];
+        let answers = [(hidden(100, Some(1), (1, 50)), 1), (hidden(110, Some(2), (1, 50)), 1)];
+        let then = |answer, wanted| [answers[0], answers[1], (answer, wanted)];
         check(&then(hidden(120, Some(2), (1, 109)), 1), &[((1, 109), Reached), ((1, 120), OtherTimeline)]);
         check(&then(hidden(120, Some(2), (1, 110)), 1), &[((1, 120), Reached)]);
         check(&then(hidden(120, Some(2), (1, 110)), 2), &[((1, 120), OtherTimeline)]);
@@ -299,14 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn without_receiver_the_names_of_the_files_settle_it() {
+    fn file_names_settle_it_without_receiver() {
         check(&[(listed(110, (1, 50), 1), 1)], &[((1, 110), Reached), ((1, 111), NotYet)]);
         check(&[(listed(110, (1, 50), 2), 1)], &[((1, 50), Reached), ((1, 110), OtherTimeline)]);
         check(&[(streaming(2, 100), 2), (listed(110, (1, 50), 2), 2)], &[((2, 110), Reached)]);
     }
 
     #[test]
-    fn quick_answer_without_timeline_is_not_enough() {
+    fn quick_answer_without_timeline_is_refused() {
         let mut history = History::new(7.into());
         assert_eq!(history.read(&replica(100), None, Instant::now()), None);
     }

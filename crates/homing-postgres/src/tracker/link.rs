@@ -11,28 +11,28 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Config, Connection, Error, NoTls, Socket, Statement};
 
 use super::history::History;
-use super::probe::{ProbeAnswer, Question};
+use super::probe::{ProbeAnswer, ProbeQuery};
 use crate::position::state::ServerState;
 use crate::position::{SystemIdentifier, Timeline};
 
-/// A connection to the server, and what was learned on it.
+/// A connection to the server, and the history that was learned on it.
 ///
-/// It has no task of its own: it is driven while a question is open, and by [`Link::lost`] in between.
+/// A link has no task of its own. It is driven by each query while that runs, and by [`Link::lost`] in between.
 pub(super) struct Link {
     client: Client,
     connection: Connection<Socket, NoTlsStream>,
     quick: Statement,
     thorough: Statement,
-    thorough_question: Question,
-    /// Whether the last answer held the timeline, so that it need not be derived from evidence.
-    was_told: bool,
-    /// What the last question took.
+    thorough_query: ProbeQuery,
+    /// Whether the last answer held the timeline, so that the quick query is enough.
+    had_timeline: bool,
+    /// How long the last query took.
     round_trip: Option<Duration>,
     history: History,
 }
 
 impl Link {
-    /// Connects and prepares, which takes a few round trips.
+    /// Connects and prepares the queries, which takes a few round trips.
     pub(super) async fn open(config: &Config) -> Result<Self, LinkError> {
         within(CONNECT_TIMEOUT, Self::connect(config)).await
     }
@@ -42,42 +42,42 @@ impl Link {
         let row = drive(&mut connection, client.query_one(IDENTIFY, &[])).await?;
         let system: i64 = row.try_get(0)?;
         let may_list = row.try_get(1)?;
-        let thorough_question = if may_list { Question::ThoroughWithFiles } else { Question::Thorough };
-        let quick = drive(&mut connection, client.prepare(&Question::Quick.sql())).await?;
-        let thorough = drive(&mut connection, client.prepare(&thorough_question.sql())).await?;
+        let thorough_query = if may_list { ProbeQuery::ThoroughWithFiles } else { ProbeQuery::Thorough };
+        let quick = drive(&mut connection, client.prepare(&ProbeQuery::Quick.sql())).await?;
+        let thorough = drive(&mut connection, client.prepare(&thorough_query.sql())).await?;
         let history = History::new(SystemIdentifier::from(system.cast_unsigned()));
-        Ok(Self { client, connection, quick, thorough, thorough_question, was_told: false, round_trip: None, history })
+        Ok(Self { client, connection, quick, thorough, thorough_query, had_timeline: false, round_trip: None, history })
     }
 
     pub(super) fn system(&self) -> SystemIdentifier {
         self.history.system()
     }
 
-    /// Asks the server. `newest_wanted` is the highest timeline of its cluster that anybody waits for.
-    pub(super) async fn look(&mut self, newest_wanted: Option<Timeline>) -> Result<ServerState, LinkError> {
-        let state = within(LOOK_TIMEOUT, async {
-            if self.was_told {
-                let look = self.ask(Question::Quick).await?;
-                if let Some(state) = self.history.read(&look, newest_wanted, Instant::now()) {
+    /// Asks the server for its state. `newest_wanted` is the highest timeline of its cluster among the awaited positions.
+    pub(super) async fn probe(&mut self, newest_wanted: Option<Timeline>) -> Result<ServerState, LinkError> {
+        let state = within(PROBE_TIMEOUT, async {
+            if self.had_timeline {
+                let answer = self.run(ProbeQuery::Quick).await?;
+                if let Some(state) = self.history.read(&answer, newest_wanted, Instant::now()) {
                     return Ok(Some(state));
                 }
             }
-            let look = self.ask(self.thorough_question).await?;
-            Ok(self.history.read(&look, newest_wanted, Instant::now()))
+            let answer = self.run(self.thorough_query).await?;
+            Ok(self.history.read(&answer, newest_wanted, Instant::now()))
         })
         .await?
         .ok_or(LinkError::Unclear)?;
         Ok(ServerState { round_trip: self.round_trip, ..state })
     }
 
-    async fn ask(&mut self, question: Question) -> Result<ProbeAnswer, Error> {
-        let statement = if question == Question::Quick { &self.quick } else { &self.thorough };
+    async fn run(&mut self, query: ProbeQuery) -> Result<ProbeAnswer, Error> {
+        let statement = if query == ProbeQuery::Quick { &self.quick } else { &self.thorough };
         let began = Instant::now();
         let row = drive(&mut self.connection, self.client.query_one(statement, &[])).await?;
         self.round_trip = Some(began.elapsed());
-        let look = question.read(&row)?;
-        self.was_told = look.timeline.is_some();
-        Ok(look)
+        let answer = query.read(&row)?;
+        self.had_timeline = answer.timeline.is_some();
+        Ok(answer)
     }
 
     /// Returns when the server has closed the connection.
@@ -90,22 +90,22 @@ impl Link {
         }
     }
 
-    /// Says goodbye, so that the server need not find out.
+    /// Tells the server that the connection ends.
     pub(super) async fn close(self) {
         drop(self.client);
-        // Nothing depends on it.
+        // Nothing depends on the result.
         let _ = timeout(CLOSE_TIMEOUT, self.connection).await;
     }
 }
 
-/// Runs the connection until `work`, which uses it, is done.
+/// Drives the connection until `work`, which uses it, is done.
 async fn drive<T>(
     connection: &mut Connection<Socket, NoTlsStream>,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let mut work = std::pin::pin!(work);
     tokio::select! {
-        biased; // an answer that has come counts, even when the connection has ended after it
+        biased; // an answer that has arrived counts, even if the connection has ended after it
         result = &mut work => result,
         end = connection => match end {
             Ok(()) => work.await, // which now knows that the connection is closed
@@ -121,7 +121,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>
     }
 }
 
-/// How the server is called in messages.
+/// Returns the server's name for messages.
 pub(super) fn name_of(config: &Config) -> Arc<str> {
     let host = match (config.get_hostaddrs().first(), config.get_hosts().first()) {
         (Some(address), _) => address.to_string(),
@@ -134,7 +134,7 @@ pub(super) fn name_of(config: &Config) -> Arc<str> {
     format!("{host} port {port}").into()
 }
 
-/// Why there is no connection, or no longer one.
+/// Why a connection could not be made or was lost.
 #[derive(Debug)]
 pub(super) enum LinkError {
     Closed,
@@ -149,7 +149,7 @@ impl fmt::Display for LinkError {
             Self::Closed => f.write_str("the server closed the connection"),
             Self::Database(error) => error.fmt(f),
             Self::TimedOut(limit) => write!(f, "no answer within {limit:?}"),
-            Self::Unclear => f.write_str("the server did not tell its timeline"),
+            Self::Unclear => f.write_str("the answer does not show the server's timeline"),
         }
     }
 }
@@ -163,17 +163,19 @@ impl StdError for LinkError {
     }
 }
 
-/// Which cluster, and whether this role may list the files of the write-ahead log.
+/// Asks for the cluster, and whether this role may list the files of the write-ahead log.
 const IDENTIFY: &str = "select system_identifier, has_function_privilege('pg_catalog.pg_ls_waldir()', 'execute') \
                           from pg_control_system()";
 
-/// What PostgreSQL's clients use when there is none.
+/// The port that PostgreSQL's clients use by default.
 const DEFAULT_PORT: u16 = 5432;
 
-/// For the whole way to a prepared connection: three round trips after those of TCP and the password.
+/// How long it may take to connect and to prepare the queries: three round trips after those of TCP and the password.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A look takes a round trip and some microseconds. A server that needs longer than this is as good as gone.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a probe may take. It needs a round trip and some microseconds, so a server that takes this long counts as
+/// lost.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the task waits for the connection to close. Nothing is lost if it does not.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! [`ProbeAnswer`], what a server answers when it is asked how far it is.
+//! [`ProbeQuery`], which asks a server for its state, and [`ProbeAnswer`].
 
 use std::time::Duration;
 
@@ -8,38 +8,38 @@ use crate::position::Timeline;
 use crate::position::lsn::Lsn;
 use crate::position::role::Role;
 
-/// One answer of a server.
+/// One answer of a server to a probe.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ProbeAnswer {
     pub(super) role: Role,
 
-    /// Replayed on a replica, flushed on a primary.
+    /// The replayed place on a replica, the flushed one on a primary.
     pub(super) lsn: Lsn,
 
-    /// On a primary that was promoted since its start: where its replay ended.
+    /// The end of replay on a primary that was promoted since its start.
     pub(super) switched_at: Option<Lsn>,
 
-    /// Certain: the timeline of a primary, or the one that a replica is streaming at this moment. Replicas tell it to
-    /// members of `pg_monitor` only.
+    /// The timeline of a primary, or the one that a replica is streaming at this moment; both are certain. Replicas show
+    /// it to members of `pg_monitor` only.
     pub(super) timeline: Option<Timeline>,
 
     /// The process id of a replica's WAL receiver, which every role may see.
     pub(super) receiver: Option<i32>,
 
-    /// What a replica has received, replayed or not.
+    /// How far a replica has received the log, replayed or not.
     pub(super) received: Option<Lsn>,
 
     /// See [`ServerState::lag`](crate::ServerState::lag).
     pub(super) lag: Option<Duration>,
 
-    /// Only in the answer to a thorough question.
+    /// Only in the answer to a thorough query.
     pub(super) evidence: Option<Evidence>,
 }
 
-/// What a server's files say of its timeline. It may be too low, but never too high.
+/// The timeline as the server's files show it. It may be too low, but never too high.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Evidence {
-    /// Up to `lsn`, the server's history is that of this timeline.
+    /// The server's history up to `lsn` is that of this timeline.
     pub(super) timeline: Timeline,
     pub(super) lsn: Lsn,
 
@@ -47,32 +47,32 @@ pub(super) struct Evidence {
     pub(super) highest: Option<Timeline>,
 }
 
-/// What to ask.
+/// The query of a probe.
 ///
-/// Functions that work on one role only are not reached on the other, also when the role changes in between: a
-/// primary becomes a replica by a restart only. PostgreSQL evaluates the columns in their order, which matters. A
-/// replica notes a new timeline before it replays anything of it, so the position is read before the timeline; the
-/// other way round a position of the new timeline could be taken for one of the old.
+/// Functions that work on one role only are not called on the other, even if the role changes in between: a primary
+/// becomes a replica only through a restart. The order of the columns matters, since PostgreSQL evaluates them in it. A
+/// replica notes a new timeline before it replays anything of it. So the position is read before the timeline.
+/// Otherwise, a position of the new timeline could be taken for one of the old timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Question {
-    /// Takes a server about 10 µs. Enough while the last answer left no doubt.
+pub(super) enum ProbeQuery {
+    /// Takes the server about 10 µs. Enough if the last answer held the timeline.
     Quick,
 
-    /// Reads the control file too: about 15 µs more.
+    /// Also reads the control file, which takes about 15 µs more.
     Thorough,
 
-    /// Lists `pg_wal` too: 15 µs and some µs for each file more. Members of `pg_monitor` may.
+    /// Also lists `pg_wal`, which takes 15 µs more and some µs for each file. Members of `pg_monitor` may.
     ThoroughWithFiles,
 }
 
-impl Question {
+impl ProbeQuery {
     pub(super) fn sql(self) -> String {
         let more = match self {
             Self::Quick => String::new(),
             Self::Thorough => format!(", {CONTROL_FILE}"),
             Self::ThoroughWithFiles => format!(", {CONTROL_FILE}, {HIGHEST_FILE}"),
         };
-        // `offset 0` keeps the planner from evaluating the function once for each mention.
+        // `offset 0` keeps the planner from calling the function once for each mention.
         format!("select {BASICS}{more} from (select pg_is_in_recovery() as replica offset 0) as server")
     }
 
@@ -101,19 +101,20 @@ impl Question {
     }
 }
 
-/// The WAL receiver's process id, and the timeline it is streaming.
+/// Reads the WAL receiver's process id, and the timeline that it is streaming.
 fn read_receiver(row: &Row) -> Result<(Option<i32>, Option<Timeline>), Error> {
     let receiver = row.try_get::<_, Option<Vec<Option<i32>>>>(4)?.unwrap_or_default();
     let number = |index: usize| receiver.get(index).copied().flatten();
     Ok((number(0), number(1).map(|timeline| timeline_of_number(timeline.into()))))
 }
 
-/// Nothing is known of what was not received, so without a receiver the age of the last commit counts.
+/// Reads the lag. Without a WAL receiver the log may go on where the replica cannot see it, so the age of the last
+/// replayed commit counts.
 fn read_lag(row: &Row, replayed: Lsn, received: Option<Lsn>, receiver: Option<i32>) -> Result<Option<Duration>, Error> {
     if receiver.is_some() && received.is_some_and(|received| received <= replayed) {
         return Ok(Some(Duration::ZERO));
     }
-    // Negative where the clocks of primary and replica differ.
+    // Negative if the clocks of the primary and the replica differ.
     let seconds: Option<f64> = row.try_get(6)?;
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
 }
@@ -130,7 +131,7 @@ fn timeline_of_number(number: i64) -> Timeline {
     Timeline::from(number as u32)
 }
 
-/// `000000010000000000000003` is a file of timeline 1.
+/// Reads the timeline from a file name: `000000010000000000000003` is a file of timeline 1.
 fn timeline_of_file(name: &str) -> Option<Timeline> {
     u32::from_str_radix(name.get(..8)?, 16).ok().map(Timeline::from)
 }
@@ -145,12 +146,12 @@ const BASICS: &str = "replica, \
      case when replica then pg_last_wal_receive_lsn() end, \
      case when replica then extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float8 end";
 
-/// Columns 7 and 8: two places that are certain. Each is read by one call, so that its halves belong together.
+/// Columns 7 and 8: two certain places. One call reads both halves of a place, so that they belong together.
 const CONTROL_FILE: &str = "\
      (select array[timeline_id::int8, (checkpoint_lsn - '0/0')::int8] from pg_control_checkpoint()), \
      (select array[min_recovery_end_timeline::int8, (min_recovery_end_lsn - '0/0')::int8] from pg_control_recovery())";
 
-/// Column 9. Files of a timeline, and its `.history`, are there before anything of it is replayed.
+/// Column 9. The files of a timeline and its `.history` exist before anything of it is replayed.
 const HIGHEST_FILE: &str = "\
      (select max(('x' || left(name, 8))::bit(32)::int8) from pg_ls_waldir() \
        where name ~ '^[0-9A-F]{8}([0-9A-F]{16}|\\.history)')";

@@ -1,8 +1,9 @@
-//! [`Shared`], what the handles and the task of a tracker have in common: who waits, and who wants a look.
+//! [`Shared`], the state that the handles and the task of a tracker share: the calls that wait, and those that want a
+//! probe.
 //!
-//! A lock instead of a queue to the task: registering never waits, and leaving takes effect at once, so nothing is
-//! left of a waiter who was dropped. It is held for a few map operations and never over an `.await`. Its size has no
-//! bound of its own, since each entry belongs to a future that somebody holds.
+//! It is a registry behind a lock, not a queue to the task. So a call registers without waiting, and a dropped call
+//! leaves nothing behind. The lock is held for a few map operations and never over an `.await`. The registry has no
+//! limit, since each entry belongs to a future that a caller holds.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -19,64 +20,64 @@ use crate::position::{Position, SystemIdentifier, Timeline};
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     registry: Mutex<Registry>,
-    /// Told to the task, its only listener, when somebody came or the tracker was closed.
+    /// Wakes the task, the only listener, when a call registers or the tracker is closed.
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Registry {
     closed: bool,
-    /// How many looks have begun; the number of the last one.
-    looks: u64,
+    /// How many probes have begun, which is also the number of the last one.
+    probes: u64,
     waiters: Waiters<oneshot::Sender<Verdict>>,
-    lookers: BTreeMap<u64, Looker>,
-    next_looker: u64,
+    probe_requests: BTreeMap<u64, ProbeRequest>,
+    next_probe_request: u64,
 }
 
 #[derive(Debug)]
-struct Looker {
-    /// How many looks had begun when it came; only a later one will do.
-    looks: u64,
+struct ProbeRequest {
+    /// How many probes had begun when the request came. Only a later probe can answer it.
+    probes: u64,
     answer: oneshot::Sender<Result<ServerState, Unavailable>>,
 }
 
-/// What the task has to do.
+/// The next job of the task.
 #[derive(Debug)]
 pub(super) enum Agenda {
     /// End.
     Close,
 
-    /// Somebody wants a look, whatever it brings.
-    ProbeAnswer,
+    /// Send a probe now, since a call has asked for one.
+    Probe,
 
-    /// ProbeAnswer when it is worth it for those in front.
+    /// Send a probe when it is worth it for the waiter in front.
     Wait(Front),
 
-    /// Nobody is there.
+    /// Do nothing until a call comes.
     Rest,
 }
 
 impl Shared {
-    /// `None` once closed.
+    /// Registers a wait for a position. `None` if the tracker is closed.
     pub(super) fn register_wait(shared: &Arc<Self>, position: Position) -> Option<Registered<Verdict>> {
         let (answer, receiver) = oneshot::channel();
         let now = Instant::now();
         let mut registry = shared.lock_open()?;
-        let looks = registry.looks;
-        let place = WaiterPlace::Waiter(registry.waiters.insert(position, now, looks, answer));
+        let probes = registry.probes;
+        let place = WaiterPlace::Waiter(registry.waiters.insert(position, now, probes, answer));
         drop(registry);
         Some(Self::registered(shared, place, receiver))
     }
 
-    /// `None` once closed.
-    pub(super) fn register_look(shared: &Arc<Self>) -> Option<Registered<Result<ServerState, Unavailable>>> {
+    /// Registers a request for a probe. `None` if the tracker is closed.
+    pub(super) fn register_probe(shared: &Arc<Self>) -> Option<Registered<Result<ServerState, Unavailable>>> {
         let (answer, receiver) = oneshot::channel();
         let mut registry = shared.lock_open()?;
-        let (looks, id) = (registry.looks, registry.next_looker);
-        registry.next_looker += 1;
-        registry.lookers.insert(id, Looker { looks, answer });
+        let (probes, id) = (registry.probes, registry.next_probe_request);
+        registry.next_probe_request += 1;
+        registry.probe_requests.insert(id, ProbeRequest { probes, answer });
         drop(registry);
-        Some(Self::registered(shared, WaiterPlace::Looker(id), receiver))
+        Some(Self::registered(shared, WaiterPlace::ProbeRequest(id), receiver))
     }
 
     fn registered<T>(shared: &Arc<Self>, place: WaiterPlace, receiver: oneshot::Receiver<T>) -> Registered<T> {
@@ -84,12 +85,12 @@ impl Shared {
         Registered { shared: Arc::clone(shared), place, receiver }
     }
 
-    /// Everyone who is there, or comes later, is told that the tracker has ended.
+    /// Closes the tracker for all calls that are registered or come later.
     pub(super) fn close(&self) {
         let mut registry = self.lock();
         registry.closed = true;
-        // What is dropped here wakes others, which needs no lock.
-        let gone = (mem::take(&mut registry.waiters), mem::take(&mut registry.lookers));
+        // Dropping the entries wakes their callers, which needs no lock.
+        let gone = (mem::take(&mut registry.waiters), mem::take(&mut registry.probe_requests));
         drop(registry);
         drop(gone);
         self.changed.notify_one();
@@ -99,9 +100,9 @@ impl Shared {
         self.lock().waiters.len()
     }
 
-    /// Returns when the agenda may be another one.
+    /// Waits until the agenda may have changed.
     ///
-    /// Cancel safe: a change that is not seen is kept.
+    /// Cancel safe: a change that was not seen is kept.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -110,47 +111,47 @@ impl Shared {
         let registry = self.lock();
         if registry.closed {
             Agenda::Close
-        } else if !registry.lookers.is_empty() {
-            Agenda::ProbeAnswer
+        } else if !registry.probe_requests.is_empty() {
+            Agenda::Probe
         } else {
-            registry.waiters.front(registry.looks).map_or(Agenda::Rest, Agenda::Wait)
+            registry.waiters.front(registry.probes).map_or(Agenda::Rest, Agenda::Wait)
         }
     }
 
-    /// The number of the look that begins now. Who comes from now on is not sure to be covered by it.
-    pub(super) fn begin_look(&self) -> u64 {
+    /// Returns the number of the probe that begins now. The probe may not cover a call that comes after this.
+    pub(super) fn begin_probe(&self) -> u64 {
         let mut registry = self.lock();
-        registry.looks += 1;
-        registry.looks
+        registry.probes += 1;
+        registry.probes
     }
 
-    /// See [`Waiters::newest_timeline`].
+    /// Returns the highest timeline of the cluster among the awaited positions.
     pub(super) fn newest_timeline(&self, system: SystemIdentifier) -> Option<Timeline> {
         self.lock().waiters.newest_timeline(system)
     }
 
-    /// Answers all whom the look of this number can answer. Returns when the first of those came whose position is
+    /// Answers all calls that this probe's state answers. Returns when the first of the waiters came whose position is
     /// reached.
-    pub(super) fn answer(&self, look: u64, state: ServerState) -> Option<Instant> {
+    pub(super) fn answer(&self, probe: u64, state: ServerState) -> Option<Instant> {
         let mut registry = self.lock();
-        let answered = registry.waiters.answer(look, &state);
-        let lookers = registry.take_lookers(look);
+        let answered = registry.waiters.answer(probe, &state);
+        let probe_requests = registry.take_probe_requests(probe);
         drop(registry);
-        // Who has gone in the meantime needs no answer.
+        // A call that was dropped in the meantime needs no answer.
         for (answer, verdict) in answered.verdicts {
             let _ = answer.send(verdict);
         }
-        for looker in lookers.into_values() {
-            let _ = looker.answer.send(Ok(state));
+        for request in probe_requests.into_values() {
+            let _ = request.answer.send(Ok(state));
         }
         answered.oldest_reached
     }
 
-    /// Answers all who wanted a look that it is not possible. Who waits for a position waits on.
+    /// Fails all requested probes. Calls that wait for a position keep waiting.
     pub(super) fn refuse(&self, cause: &Unavailable) {
-        let lookers = mem::take(&mut self.lock().lookers);
-        for looker in lookers.into_values() {
-            let _ = looker.answer.send(Err(cause.clone()));
+        let probe_requests = mem::take(&mut self.lock().probe_requests);
+        for request in probe_requests.into_values() {
+            let _ = request.answer.send(Err(cause.clone()));
         }
     }
 
@@ -158,21 +159,22 @@ impl Shared {
         Some(self.lock()).filter(|registry| !registry.closed)
     }
 
-    /// No code panics while it holds the lock half-way through a change.
+    /// Locks the registry. No code panics in the middle of a change, so a poisoned lock can be used.
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Registry {
-    fn take_lookers(&mut self, look: u64) -> BTreeMap<u64, Looker> {
-        let (covered, rest) = mem::take(&mut self.lookers).into_iter().partition(|(_, looker)| looker.looks < look);
-        self.lookers = rest;
+    fn take_probe_requests(&mut self, probe: u64) -> BTreeMap<u64, ProbeRequest> {
+        let (covered, rest) =
+            mem::take(&mut self.probe_requests).into_iter().partition(|(_, request)| request.probes < probe);
+        self.probe_requests = rest;
         covered
     }
 }
 
-/// A place in the registry, given up when dropped.
+/// A place in the registry, which is given up on drop.
 #[derive(Debug)]
 pub(super) struct Registered<T> {
     shared: Arc<Shared>,
@@ -183,11 +185,11 @@ pub(super) struct Registered<T> {
 #[derive(Clone, Copy, Debug)]
 enum WaiterPlace {
     Waiter(WaiterKey),
-    Looker(u64),
+    ProbeRequest(u64),
 }
 
 impl<T> Registered<T> {
-    /// `None` when the tracker has ended.
+    /// Waits for the answer. `None` if the tracker has ended.
     pub(super) async fn answer(mut self) -> Option<T> {
         (&mut self.receiver).await.ok()
     }
@@ -198,7 +200,7 @@ impl<T> Drop for Registered<T> {
         let mut registry = self.shared.lock();
         match self.place {
             WaiterPlace::Waiter(key) => registry.waiters.remove(key),
-            WaiterPlace::Looker(id) => drop(registry.lookers.remove(&id)),
+            WaiterPlace::ProbeRequest(id) => drop(registry.probe_requests.remove(&id)),
         }
     }
 }

@@ -1,7 +1,14 @@
-//! [`TrackerTask`], which looks at one server for those who wait.
+//! [`TrackerTask`], the background task of a tracker, which probes one server for the calls that wait.
 //!
-//! Spawned by [`Tracker::spawn`](super::Tracker::spawn). Owns the connection, the cadence, and the publishing end of the
-//! server's state. Ends when the last handle is dropped; where it panics, or its runtime ends, all who wait are told.
+//! - **Spawned by** `Tracker::spawn`, one for each tracker, and detached.
+//! - **Owns** its own connection to the server (one more than the pool's), the [`Cadence`], the back-off between attempts
+//!   to connect, and the sending end of the `watch` channel with the server's state.
+//! - **Input:** [`Shared`], a registry behind a lock and a `Notify`. **Output:** the `watch` channel, and a `oneshot` for
+//!   each registered call.
+//! - **Ends** when the last handle is dropped: after at most one probe (5 s) and closing the connection (1 s).
+//! - **If it panics** or its runtime ends, [`CloseOnDrop`] closes the registry. Waiting and later calls fail with
+//!   `WaitError::Closed` or `Unavailable`. The task is not restarted.
+//! - **Bounds:** one query at a time; see the limits at the end of this file, in `link.rs` and in `cadence.rs`.
 
 use std::sync::Arc;
 use std::thread;
@@ -56,7 +63,7 @@ impl TrackerTask {
     }
 
     pub(super) async fn run(mut self) {
-        let _last_words = CloseOnDrop(Arc::clone(&self.shared));
+        let _close_on_drop = CloseOnDrop(Arc::clone(&self.shared));
         while self.is_needed().await {
             let Some(mut link) = self.connect().await else { continue };
             match self.follow(&mut link).await {
@@ -66,24 +73,24 @@ impl TrackerTask {
         }
     }
 
-    /// Waits for somebody to come. False when the tracker was closed.
+    /// Waits until a call needs the server. Returns false if the tracker was closed.
     async fn is_needed(&self) -> bool {
         loop {
             match self.shared.agenda() {
                 Agenda::Close => return false,
-                Agenda::ProbeAnswer | Agenda::Wait(_) => return true,
+                Agenda::Probe | Agenda::Wait(_) => return true,
                 Agenda::Rest => self.shared.changed().await,
             }
         }
     }
 
-    /// One attempt, not too soon after the one before. A connection counts once it has answered.
+    /// Makes one attempt to connect, not too soon after the last one. A connection counts only after its first answer.
     async fn connect(&mut self) -> Option<Link> {
         self.unless_closed(sleep_until(self.backoff.not_before)).await?;
         self.backoff.begin(Instant::now());
         let mut opened = self.unless_closed(Link::open(&self.config)).await?;
         if let Ok(link) = &mut opened
-            && let Err(error) = self.look(link).await
+            && let Err(error) = self.probe(link).await
         {
             opened = Err(error);
         }
@@ -97,27 +104,27 @@ impl TrackerTask {
         }
     }
 
-    /// Once for all attempts in a row.
+    /// Warns once for all failed attempts in a row.
     fn report(&self, error: &LinkError) {
         let server = &*self.server;
         if self.backoff.failures == 1 {
-            tracing::warn!(server, %error, "database server cannot be asked; trying again while somebody waits");
+            tracing::warn!(server, %error, "cannot probe the database server; trying again while calls wait");
         } else {
-            tracing::debug!(server, %error, "database server still cannot be asked");
+            tracing::debug!(server, %error, "still cannot probe the database server");
         }
     }
 
-    /// Looks when it is time, until the connection is lost or the tracker closed.
+    /// Sends probes when they are due, until the connection is lost or the tracker is closed.
     async fn follow(&mut self, link: &mut Link) -> LinkEnd {
         loop {
             let due = match self.shared.agenda() {
                 Agenda::Close => return LinkEnd::Closed,
                 Agenda::Rest => None,
-                Agenda::ProbeAnswer => Some(NextProbe::Now),
+                Agenda::Probe => Some(NextProbe::Now),
                 Agenda::Wait(front) => Some(self.cadence.next(front, Instant::now())),
             };
             let outcome = match due {
-                Some(NextProbe::Now) => self.look(link).await,
+                Some(NextProbe::Now) => self.probe(link).await,
                 Some(NextProbe::At(instant)) => self.rest(link, sleep_until(instant)).await,
                 None => self.rest(link, std::future::pending()).await,
             };
@@ -127,7 +134,7 @@ impl TrackerTask {
         }
     }
 
-    /// Does nothing until it is time, the agenda changes or the connection is lost.
+    /// Does nothing until `time` is over, the agenda changes or the connection is lost.
     async fn rest(&self, link: &mut Link, time: impl Future<Output = ()>) -> Result<(), LinkError> {
         tokio::select! {
             () = time => Ok(()),
@@ -136,14 +143,14 @@ impl TrackerTask {
         }
     }
 
-    async fn look(&mut self, link: &mut Link) -> Result<(), LinkError> {
+    async fn probe(&mut self, link: &mut Link) -> Result<(), LinkError> {
         let newest_wanted = self.shared.newest_timeline(link.system());
-        let number = self.shared.begin_look();
+        let number = self.shared.begin_probe();
         let began = Instant::now();
-        let state = link.look(newest_wanted).await?;
+        let state = link.probe(newest_wanted).await?;
         self.backoff.succeeded();
-        self.cadence.looked(began, Instant::now());
-        // Published first: who was answered finds at least as much there.
+        self.cadence.probed(began, Instant::now());
+        // Published first, so that an answered caller finds at least this state there.
         self.publish(state);
         if let Some(since) = self.shared.answer(number, state) {
             self.cadence.reached(since);
@@ -163,7 +170,7 @@ impl TrackerTask {
         }
     }
 
-    /// What was known is void: after a restart the server may be behind where it was.
+    /// Forgets the server's state: after a restart the server may be behind where it was.
     fn lose(&self, error: &LinkError) {
         tracing::info!(server = &*self.server, %error, "connection to database server lost");
         self.state.send_replace(None);
@@ -182,10 +189,10 @@ impl TrackerTask {
     }
 }
 
-/// When to try to connect again.
+/// The pauses between attempts to connect.
 #[derive(Debug)]
 struct Backoff {
-    /// Attempts in a row that have brought no answer, with one under way.
+    /// Attempts in a row that have brought no answer, including the one under way.
     failures: u32,
     not_before: Instant,
 }
@@ -193,7 +200,7 @@ struct Backoff {
 impl Backoff {
     fn begin(&mut self, now: Instant) {
         let doubled = 2u32.saturating_pow(self.failures);
-        self.not_before = now + FIRST_RETRY.saturating_mul(doubled).min(LAST_RETRY);
+        self.not_before = now + MIN_BACKOFF.saturating_mul(doubled).min(MAX_BACKOFF);
         self.failures = self.failures.saturating_add(1);
     }
 
@@ -202,7 +209,7 @@ impl Backoff {
     }
 }
 
-/// Tells all who wait, and all who come, when the task ends, however it does.
+/// Closes the registry when the task ends, in whatever way.
 pub(super) struct CloseOnDrop(pub(super) Arc<Shared>);
 
 impl Drop for CloseOnDrop {
@@ -225,14 +232,14 @@ fn own_config(mut config: Config) -> Config {
     config
 }
 
-/// How the connection is seen in `pg_stat_activity`.
+/// The name of the connection in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "homing-tracker";
 
-/// A host that vanished is noticed within 20 s also while nobody waits, before what was known of the server can
-/// be taken for what a restarted one is.
+/// With these, a host that vanished is noticed within 20 s even if the tracker is idle. A server that takes longer than
+/// that to restart is not taken for the old one.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// From one attempt to connect to the next while somebody waits: doubled from the first to the last.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(1);
+/// The pause between two attempts to connect while calls wait. It doubles from the shortest to the longest.
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);

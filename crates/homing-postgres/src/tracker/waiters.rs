@@ -1,4 +1,4 @@
-//! [`Waiters`], who waits for what, in the order in which they will be answered.
+//! [`Waiters`], the waiting calls in the order in which they will be answered.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,20 +9,20 @@ use crate::position::lsn::Lsn;
 use crate::position::state::{ServerState, Verdict};
 use crate::position::{Position, SystemIdentifier, Timeline};
 
-/// Who waits for what. Pure: `A` is whatever answers a waiter.
+/// The waiting calls, each with its position. Does no IO; `A` is the handle that answers a waiter.
 ///
-/// Sorted by history and then by log sequence number, so that each look at the server touches only those who can be
-/// answered, and a waiter who leaves is found at once.
+/// Waiters are sorted by timeline and then by log sequence number. So a probe visits only the waiters that it can
+/// answer, and a waiter that gives up is found at once.
 #[derive(Debug)]
 pub(super) struct Waiters<A> {
     entries: BTreeMap<WaiterKey, WaiterEntry<A>>,
     next_id: u64,
 }
 
-/// The place of one waiter. Keys are not used twice.
+/// The place of one waiter. No key is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WaiterKey {
-    history: TimelineId,
+    timeline: TimelineId,
     lsn: Lsn,
     id: u64,
 }
@@ -32,41 +32,44 @@ type TimelineId = (SystemIdentifier, Timeline);
 #[derive(Debug)]
 struct WaiterEntry<A> {
     since: Instant,
-    /// How many looks had begun by then.
-    looks: u64,
+    /// How many probes had begun when the waiter came.
+    probes: u64,
     answer: A,
 }
 
-/// Of those who come next, one in each history, the one who came last: nobody's answer is nearer than theirs.
+/// The waiter whose answer is nearest: of the first waiters of each timeline, the one that came last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Front {
-    /// When they came.
+    /// When the waiter came.
     pub(super) since: Instant,
 
-    /// Whether no look has begun since then.
+    /// Whether no probe has begun since.
     pub(super) is_new: bool,
 }
 
-/// Those who were answered by a look.
+/// The waiters that one probe answers.
 #[derive(Debug)]
 pub(super) struct AnsweredWaiters<A> {
     pub(super) verdicts: Vec<(A, Verdict)>,
 
-    /// When the first of those came whose position is reached.
+    /// When the first of the waiters came whose position is reached.
     pub(super) oldest_reached: Option<Instant>,
 }
 
 impl<A> Waiters<A> {
-    /// Adds one who came `now`, after `looks` looks have begun.
-    pub(super) fn insert(&mut self, position: Position, now: Instant, looks: u64, answer: A) -> WaiterKey {
-        let key =
-            WaiterKey { history: (position.system_identifier, position.timeline), lsn: position.lsn, id: self.next_id };
+    /// Adds a waiter that comes `now`, after `probes` probes have begun.
+    pub(super) fn insert(&mut self, position: Position, now: Instant, probes: u64, answer: A) -> WaiterKey {
+        let key = WaiterKey {
+            timeline: (position.system_identifier, position.timeline),
+            lsn: position.lsn,
+            id: self.next_id,
+        };
         self.next_id += 1;
-        self.entries.insert(key, WaiterEntry { since: now, looks, answer });
+        self.entries.insert(key, WaiterEntry { since: now, probes, answer });
         key
     }
 
-    /// Takes one out, if not answered yet.
+    /// Removes a waiter, unless it was answered already.
     pub(super) fn remove(&mut self, key: WaiterKey) {
         self.entries.remove(&key);
     }
@@ -75,23 +78,23 @@ impl<A> Waiters<A> {
         self.entries.len()
     }
 
-    /// See [`Front`]. `None` when nobody waits.
-    pub(super) fn front(&self, looks: u64) -> Option<Front> {
-        let fronts = self.histories().map(|(_, entry)| Front { since: entry.since, is_new: entry.looks == looks });
+    /// Returns the [`Front`]. `None` if there are no waiters.
+    pub(super) fn front(&self, probes: u64) -> Option<Front> {
+        let fronts = self.timelines().map(|(_, entry)| Front { since: entry.since, is_new: entry.probes == probes });
         fronts.max_by_key(|front| (front.is_new, front.since))
     }
 
-    /// The highest timeline of the cluster that anybody waits for.
+    /// Returns the highest timeline of the cluster among the awaited positions.
     pub(super) fn newest_timeline(&self, system: SystemIdentifier) -> Option<Timeline> {
-        let histories = self.histories().map(|(key, _)| key.history);
-        histories.filter(|history| history.0 == system).map(|history| history.1).max()
+        let timelines = self.timelines().map(|(key, _)| key.timeline);
+        timelines.filter(|timeline| timeline.0 == system).map(|timeline| timeline.1).max()
     }
 
-    /// Takes out those whom the state answers that the look of this number brought. Who came after it had begun
-    /// only takes a positive answer from it: what was reached stays reached, anything else may have changed.
-    pub(super) fn answer(&mut self, look: u64, state: &ServerState) -> AnsweredWaiters<A> {
+    /// Removes the waiters that this probe's state answers. A waiter that came after the probe had begun only takes a
+    /// positive answer: a reached position stays reached, but any other verdict may have changed since.
+    pub(super) fn answer(&mut self, probe: u64, state: &ServerState) -> AnsweredWaiters<A> {
         let mut answered = AnsweredWaiters { verdicts: Vec::new(), oldest_reached: None };
-        for (key, verdict) in self.answerable(look, state) {
+        for (key, verdict) in self.answerable(probe, state) {
             let Some(entry) = self.entries.remove(&key) else { continue };
             if verdict == Verdict::Reached {
                 let oldest = answered.oldest_reached.get_or_insert(entry.since);
@@ -102,15 +105,15 @@ impl<A> Waiters<A> {
         answered
     }
 
-    fn answerable(&self, look: u64, state: &ServerState) -> Vec<(WaiterKey, Verdict)> {
+    fn answerable(&self, probe: u64, state: &ServerState) -> Vec<(WaiterKey, Verdict)> {
         let mut answerable = Vec::new();
-        for (first, _) in self.histories() {
+        for (first, _) in self.timelines() {
             for (key, entry) in self.entries.range(*first..) {
-                let verdict = if key.history == first.history { state.compare(key.position()) } else { break };
+                let verdict = if key.timeline == first.timeline { state.compare(key.position()) } else { break };
                 match verdict {
-                    Verdict::NotYet => break, // and so for all later ones of this history
+                    Verdict::NotYet => break, // and so for all later ones of this timeline
                     Verdict::Reached => answerable.push((*key, verdict)),
-                    _ if entry.looks < look => answerable.push((*key, verdict)),
+                    _ if entry.probes < probe => answerable.push((*key, verdict)),
                     _ => {}
                 }
             }
@@ -118,12 +121,12 @@ impl<A> Waiters<A> {
         answerable
     }
 
-    /// The first waiter of each history.
-    fn histories(&self) -> impl Iterator<Item = (&WaiterKey, &WaiterEntry<A>)> {
+    /// Returns the first waiter of each timeline.
+    fn timelines(&self) -> impl Iterator<Item = (&WaiterKey, &WaiterEntry<A>)> {
         let mut after = Bound::Unbounded;
         std::iter::from_fn(move || {
             let (key, entry) = self.entries.range((after, Bound::Unbounded)).next()?;
-            after = Bound::Excluded(WaiterKey { history: key.history, lsn: Lsn::from(u64::MAX), id: u64::MAX });
+            after = Bound::Excluded(WaiterKey { timeline: key.timeline, lsn: Lsn::from(u64::MAX), id: u64::MAX });
             Some((key, entry))
         })
     }
@@ -137,7 +140,7 @@ impl<A> Default for Waiters<A> {
 
 impl WaiterKey {
     fn position(&self) -> Position {
-        let (system_identifier, timeline) = self.history;
+        let (system_identifier, timeline) = self.timeline;
         Position { system_identifier, timeline, lsn: self.lsn }
     }
 }
@@ -163,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_in_order_those_who_are_reached() {
+    fn reached_waiters_are_answered_in_order() {
         let mut waiters = Waiters::default();
         for lsn in [30, 10, 20, 10] {
             waiters.insert(position(1, lsn), at(lsn), 0, lsn);
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn late_comer_takes_only_a_positive_answer_from_a_look_under_way() {
+    fn late_waiter_takes_only_positive_answers() {
         let mut waiters = Waiters::default();
         waiters.insert(position(1, 10), at(0), 0, "lost");
         waiters.insert(position(1, 10), at(0), 1, "lost, late");
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn each_history_is_answered_for_itself() {
+    fn timelines_are_answered_separately() {
         let mut waiters = Waiters::default();
         let elsewhere = Position { system_identifier: 8.into(), ..position(1, 1) };
         for wanted in [position(1, 50), position(2, 50), position(2, 60), position(3, 50), elsewhere] {
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn front_is_whoever_is_new_or_came_last_among_the_first() {
+    fn front_is_the_newest_of_the_first() {
         let mut waiters = Waiters::default();
         let first = waiters.insert(position(1, 10), at(1), 0, ());
         waiters.insert(position(1, 20), at(9), 0, ());

@@ -14,7 +14,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     async fn of(tracker: &Tracker, pair: &'a Pair) -> Self {
         let client = pair.replica.connect().await.unwrap();
-        within(tracker.look()).await.unwrap();
+        within(tracker.probe()).await.unwrap();
         let newest = "select pid from pg_stat_activity where application_name = 'homing-tracker' \
                         order by backend_start desc limit 1";
         Self { pair, pid: value(&client, newest).await }
@@ -56,7 +56,7 @@ async fn no_query_without_waiters() {
     assert_eq!(value::<String>(&client, &changed).await, state_change);
 
     // The log does tell: one look more is seen in it.
-    within(tracker.look()).await.unwrap();
+    within(tracker.probe()).await.unwrap();
     assert!(session.queries() > queries);
 }
 
@@ -135,7 +135,7 @@ async fn looks_end_with_the_last_waiter() {
     assert!(wait.await.unwrap_err().is_cancelled());
     assert_eq!(tracker.waiting(), 0);
     // Also ends a look that was under way.
-    within(tracker.look()).await.unwrap();
+    within(tracker.probe()).await.unwrap();
 
     let queries = session.queries();
     pair.replica.resume_replay().await.unwrap();
@@ -151,7 +151,7 @@ async fn connection_ends_with_the_last_handle() {
     let session = Session::of(&tracker, &pair).await;
     let client = pair.replica.connect().await.unwrap();
     drop(tracker);
-    within(clone.look()).await.unwrap();
+    within(clone.probe()).await.unwrap();
     drop(clone);
     let gone = format!("select not exists (select from pg_stat_activity where pid = {})", session.pid);
     until(&client, &gone).await;

@@ -54,7 +54,7 @@ pub(crate) async fn write(primary: &Postgres) -> Position {
 async fn position(primary: &Postgres, client: &Client, function: &str) -> Position {
     let lsn: Lsn = value(client, &format!("select {function}")).await;
     let tracker = Tracker::spawn(primary.config());
-    let state = within(tracker.look()).await.unwrap();
+    let state = within(tracker.probe()).await.unwrap();
     assert_eq!(state.role, Role::Primary);
     Position { lsn, ..state.position }
 }

@@ -62,7 +62,7 @@ async fn killed_connection_does_not_end_the_wait() {
     let tracker = pair.tracker();
     pair.replica.pause_replay().await.unwrap();
     let wait = begun(&tracker, write(&pair.primary).await).await;
-    within(tracker.look()).await.unwrap();
+    within(tracker.probe()).await.unwrap();
 
     let mut state = tracker.state();
     let client = pair.replica.connect().await.unwrap();
@@ -82,12 +82,12 @@ async fn killed_connection_does_not_end_the_wait() {
 async fn connection_lost_while_nobody_waits_voids_what_was_known() {
     let pair = Pair::shared().await;
     let tracker = pair.tracker();
-    within(tracker.look()).await.unwrap();
+    within(tracker.probe()).await.unwrap();
     let client = pair.replica.connect().await.unwrap();
     let kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'homing-tracker'";
     client.batch_execute(kill).await.unwrap();
     within(tracker.state().wait_for(Option::is_none)).await.unwrap();
-    assert_eq!(within(tracker.look()).await.unwrap().role, Role::Replica);
+    assert_eq!(within(tracker.probe()).await.unwrap().role, Role::Replica);
 }
 
 #[tokio::test]
@@ -96,10 +96,10 @@ async fn restarted_replica_is_waited_for() {
     let tracker = pair.tracker();
     pair.replica.pause_replay().await.unwrap();
     let wait = begun(&tracker, write(&pair.primary).await).await;
-    within(tracker.look()).await.unwrap();
+    within(tracker.probe()).await.unwrap();
     pair.replica.stop(Shutdown::Immediate).await.unwrap();
     within(tracker.state().wait_for(Option::is_none)).await.unwrap();
-    assert!(within(tracker.look()).await.is_err());
+    assert!(within(tracker.probe()).await.is_err());
     assert!(!wait.is_finished());
     // A pause of the replay does not outlive the server.
     pair.replica.start_again().await.unwrap();
@@ -134,6 +134,6 @@ async fn server_that_is_not_there_is_waited_for_until_the_deadline() {
     let tracker = Tracker::spawn(config);
     let deadline = Instant::now() + Duration::from_millis(200);
     assert_eq!(tracker.wait(position, deadline).await, Err(WaitError::TimedOut));
-    let error = within(tracker.look()).await.unwrap_err();
+    let error = within(tracker.probe()).await.unwrap_err();
     assert!(std::error::Error::source(&error).is_some());
 }
