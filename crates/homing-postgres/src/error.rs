@@ -1,3 +1,5 @@
+//! [`Error`], and the fate of the call that failed.
+
 pub(crate) mod database;
 pub(crate) mod fate;
 pub(crate) mod function;
@@ -18,22 +20,65 @@ use crate::position::Position;
 /// The result of Homing's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, and with it the fate of the write.
+/// A failed call: its cause, and the fate of its writes.
 ///
-/// A failed write is exactly one of these four:
+/// # The four fates
 ///
-/// | predicate | the write | what to do |
-/// |---|---|---|
-/// | [`is_not_sent`](Self::is_not_sent) | never reached a database | try again later |
-/// | [`is_rejected`](Self::is_rejected) | ran and was rolled back, [`db`](Self::db) says why | correct it |
-/// | [`is_outcome_unknown`](Self::is_outcome_unknown) | may have been committed | look before trying again |
-/// | [`is_committed`](Self::is_committed) | is committed, but cannot be seen here yet | go on; do not repeat it |
+/// A write travels to the primary and back, and can fail at each step. So an error says what became of the write. It has
+/// exactly one of these four fates:
 ///
-/// The other predicates say more about the cause. A failed read, and a call that is wrong in itself, changed nothing:
-/// they are *not sent* or *rejected* likewise. A named function that failed ([`is_function_failed`]) is the exception:
-/// it may have committed some of its writes before, which only the function knows.
+/// | fate | what became of the write | typical causes | what to do |
+/// |---|---|---|---|
+/// | [not sent](Self::is_not_sent) | nothing was executed | no node of the primary region can be reached; all are overloaded; the call or the settings are wrong | try again later, or correct the call |
+/// | [rejected](Self::is_rejected) | it ran, and nothing of it remains | PostgreSQL refused it ([`db`](Self::db) tells why); it ran into its time limit; the row does not exist | correct it |
+/// | [outcome unknown](Self::is_outcome_unknown) | it may be committed or not | the connection broke, or the deadline passed, before the answer came | read the data, then decide |
+/// | [committed](Self::is_committed) | it is committed | the local replica is too far behind to show it; its rows are too large to return | go on; do not repeat it |
 ///
-/// [`is_function_failed`]: Self::is_function_failed
+/// A failed read is *not sent* or *rejected* too, since it changed nothing.
+///
+/// A named function has a fifth fate, [function failed](Self::is_function_failed): the function ran and returned an
+/// error. It may have committed some of its writes before that, which only the function knows.
+///
+/// ```
+/// use homing_postgres::{Error, Fate};
+///
+/// fn advice(error: &Error) -> &'static str {
+///     match error.fate() {
+///         Fate::NotSent => "nothing was written: try again later",
+///         Fate::Rejected => "nothing was written: correct the input",
+///         Fate::OutcomeUnknown => "it may have been written: check before you try again",
+///         Fate::Committed => "it was written: do not try again",
+///         Fate::FunctionFailed => "the function tells what it wrote",
+///     }
+/// }
+/// ```
+///
+/// # The cause
+///
+/// The other predicates name the cause, for callers that decide by it:
+///
+/// | cause | predicate |
+/// |---|---|
+/// | PostgreSQL reported an error | [`db`](Self::db), [`code`](Self::code) |
+/// | the row does not exist | [`is_not_found`](Self::is_not_found) |
+/// | there are several rows | [`is_too_many_rows`](Self::is_too_many_rows) |
+/// | a value has another type than the caller asked for | [`is_decode`](Self::is_decode) |
+/// | the call ran into its time limit | [`is_timed_out`](Self::is_timed_out) |
+/// | the call can never succeed | [`is_misuse`](Self::is_misuse) |
+/// | the settings are wrong | [`is_configuration`](Self::is_configuration) |
+/// | the peer or this node is full | [`is_overloaded`](Self::is_overloaded), [`retry_after`](Self::retry_after) |
+/// | the database is not the primary | [`is_not_primary`](Self::is_not_primary) |
+/// | the region has no such function | [`is_unknown_function`](Self::is_unknown_function) |
+/// | the peer refused the secret | [`is_unauthenticated`](Self::is_unauthenticated) |
+/// | the token cannot be used | [`is_token_refused`](Self::is_token_refused) |
+///
+/// # Known limits
+///
+/// - A script or procedure that commits by itself can be *rejected* after parts of it were committed.
+/// - A raw statement that gets no transaction id counts as one that wrote nothing, even if it sent a notification or
+///   wrote to a foreign table. If its result cannot be returned, the error is *rejected*.
+/// - A forwarded write is sent at most once, not exactly once. The application has to resolve an unknown outcome.
+///   Only functions that are marked `idempotent` are repeated if their answer was lost.
 pub struct Error(Box<ErrorInner>);
 
 struct ErrorInner {
@@ -48,7 +93,7 @@ struct ErrorInner {
 
 struct AfterCommit {
     position: Option<Position>,
-    // In a mutex only so that an error can be shared, whatever the value is.
+    // The mutex only makes `Error` `Sync`: the value need not be.
     value: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -73,8 +118,8 @@ enum ErrorKind {
 }
 
 impl Error {
-    /// An error of the application's own, for a named function to return: its caller gets it as
-    /// [`is_function_failed`](Self::is_function_failed) with this message.
+    /// Returns an error of the application's own, for use in a named function. The function's caller gets an error with
+    /// this message, for which [`is_function_failed`](Self::is_function_failed) holds.
     ///
     /// ```
     /// # use homing_postgres::{Error, Result};
@@ -87,7 +132,7 @@ impl Error {
         Self::new(ErrorKind::Function, message)
     }
 
-    /// What became of the call in one word: for a log, a metric, a status.
+    /// Returns the fate of the call.
     pub fn fate(&self) -> Fate {
         match self.0.kind {
             _ if self.is_committed() => Fate::Committed,
@@ -98,7 +143,7 @@ impl Error {
         }
     }
 
-    /// Nothing was executed. The same call may be made again.
+    /// Returns whether nothing was executed. The call may be repeated.
     pub fn is_not_sent(&self) -> bool {
         let kinds = [
             ErrorKind::NotSent,
@@ -112,9 +157,10 @@ impl Error {
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
 
-    /// It was executed and nothing of it remains (of a script or a procedure that commits by itself: nothing since its
-    /// last commit): PostgreSQL refused it ([`db`](Self::db)), it was cancelled at its
-    /// deadline, or there was no such row.
+    /// Returns whether the call was executed and nothing of it remains. PostgreSQL refused it (see [`db`](Self::db)), it
+    /// was cancelled at its time limit, or the row does not exist.
+    ///
+    /// If a script or a procedure commits by itself, nothing remains that it wrote after its last commit.
     pub fn is_rejected(&self) -> bool {
         let kinds = [
             ErrorKind::Rejected,
@@ -127,72 +173,75 @@ impl Error {
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
 
-    /// It was sent and no answer came: it may be committed or not.
+    /// Returns whether the call was sent and no answer came. It may be committed or not.
     pub fn is_outcome_unknown(&self) -> bool {
         self.0.kind == ErrorKind::OutcomeUnknown
     }
 
-    /// It is committed on the primary, but its result could not be given as asked: the replica here has not replayed
-    /// it within the limit, or its rows could not be delivered. Not said where PostgreSQL says that nothing was written,
-    /// which it is asked of statements that begin like a read. See [`position`](Self::position) and
-    /// [`take_value`](Self::take_value).
+    /// Returns whether the call is committed on the primary, and only its result could not be returned. The local replica
+    /// did not replay it in time, or its rows could not be delivered.
+    ///
+    /// False if the statement wrote nothing. PostgreSQL is asked for that only if the statement starts like a read.
+    ///
+    /// See [`position`](Self::position) and [`take_value`](Self::take_value).
     pub fn is_committed(&self) -> bool {
         self.0.committed.is_some()
     }
 
-    /// The named function ran and returned an error.
+    /// Returns whether the named function ran and returned an error.
     pub fn is_function_failed(&self) -> bool {
         self.0.kind == ErrorKind::Function
     }
 
-    /// The row to read, update or delete does not exist.
+    /// Returns whether the row to read, update or delete does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self.0.kind, ErrorKind::NotFound | ErrorKind::NoRow)
     }
 
-    /// It ran longer than its limit and was cancelled: nothing of it remains. Look at what it waits for, or raise the limit.
+    /// Returns whether the call ran longer than its limit and was cancelled. Nothing of it remains. Find out which lock it
+    /// waited for, or raise the limit.
     pub fn is_timed_out(&self) -> bool {
         self.0.kind == ErrorKind::TimedOut
     }
 
-    /// There were several rows where at most one was asked for.
+    /// Returns whether the result has several rows, and the call asked for at most one.
     pub fn is_too_many_rows(&self) -> bool {
         self.0.kind == ErrorKind::TooManyRows
     }
 
-    /// The call is wrong and can never succeed: a parameter of another type, a statement that a pooled connection
-    /// cannot keep, an argument that does not encode, a value over the size limit.
+    /// Returns whether the call is wrong and can never succeed. For example, a parameter has the wrong type, an argument
+    /// cannot be encoded, a value is over the size limit, or the statement needs a session of its own.
     pub fn is_misuse(&self) -> bool {
         self.0.kind == ErrorKind::Misuse || self.rpc().is_some_and(homing_rpc::Error::is_misuse)
     }
 
-    /// The settings of the node are wrong.
+    /// Returns whether the settings of the node are wrong.
     pub fn is_configuration(&self) -> bool {
         self.0.kind == ErrorKind::Configuration
     }
 
-    /// A value of a row is not of the type that was asked for.
+    /// Returns whether a value cannot be read as the type that the caller asked for.
     pub fn is_decode(&self) -> bool {
         self.0.kind == ErrorKind::Decode
     }
 
-    /// No function of that name is registered in the region that was called.
+    /// Returns whether the called region has no function of that name.
     pub fn is_unknown_function(&self) -> bool {
         self.rpc().is_some_and(homing_rpc::Error::is_unknown_function)
     }
 
-    /// The peer has as many calls in flight, or this node or the peer as many interactive transactions open, as it allows.
-    /// [`retry_after`](Self::retry_after) says when to try again.
+    /// Returns whether a limit was reached: the peer's calls in flight, or the open transactions of the peer or this node.
+    /// [`retry_after`](Self::retry_after) tells when to try again.
     pub fn is_overloaded(&self) -> bool {
         self.0.kind == ErrorKind::Overloaded || self.rpc().is_some_and(homing_rpc::Error::is_overloaded)
     }
 
-    /// The peer refused the credential.
+    /// Returns whether the peer refused this node's secret.
     pub fn is_unauthenticated(&self) -> bool {
         self.rpc().is_some_and(homing_rpc::Error::is_unauthenticated)
     }
 
-    /// When an overloaded peer asks to be tried again.
+    /// Returns after how long an overloaded peer asks to be tried again.
     pub fn retry_after(&self) -> Option<Duration> {
         if self.0.kind == ErrorKind::Overloaded {
             return Some(RETRY_AFTER);
@@ -200,31 +249,31 @@ impl Error {
         self.rpc().and_then(homing_rpc::Error::retry_after)
     }
 
-    /// PostgreSQL's own error, if there was one: also that of a forwarded statement, and that which made a named
-    /// function fail.
+    /// Returns PostgreSQL's own error, if there was one. A forwarded statement keeps it, and so does a named function that
+    /// failed because of it.
     pub fn db(&self) -> Option<&DatabaseError> {
         self.0.database.as_ref()
     }
 
-    /// The SQLSTATE of [`db`](Self::db).
+    /// Returns the SQLSTATE of [`db`](Self::db).
     pub fn code(&self) -> Option<&SqlState> {
         self.db().map(DatabaseError::code)
     }
 
-    /// The name of the step that made a [`Batch`](crate::Batch) fail. `None` where it was none of them: the network, the
-    /// commit.
+    /// Returns the name of the step that made a [`Batch`](crate::Batch) fail. `None` if the cause was not a step, but for
+    /// example the network or the commit.
     pub fn step(&self) -> Option<&str> {
         self.0.step.as_deref()
     }
 
-    /// Where a committed write lies in the write-ahead log. Given with [`is_committed`](Self::is_committed), unless
-    /// the primary could not be asked for it.
+    /// Returns the position of a committed write. `None` if [`is_committed`](Self::is_committed) does not hold, or if the
+    /// primary could not be asked for the position.
     pub fn position(&self) -> Option<Position> {
         self.0.committed.as_ref().and_then(|committed| committed.position)
     }
 
-    /// Takes the value of a committed write: what the call would have returned. `None` where the error is another
-    /// one, where `T` is another type, or where the value was taken before.
+    /// Takes the value that a committed write would have returned. `None` if [`is_committed`](Self::is_committed) does not
+    /// hold, if the call returns another type than `T`, or if the value could not be delivered or was taken before.
     ///
     /// ```
     /// # fn example(error: homing_postgres::Error) {
@@ -245,18 +294,18 @@ impl Error {
         }
     }
 
-    /// The database that was asked is not the primary.
+    /// Returns whether the database is not the primary.
     pub fn is_not_primary(&self) -> bool {
         self.0.kind == ErrorKind::NotPrimary
     }
 
-    /// The token was changed, cut off, made with another secret or by another build, or is of another database: go on
-    /// without it. See [`Repo::with_token`](crate::Repo::with_token).
+    /// Returns whether a token could not be used: it was changed or cut off, was made with another secret or by another
+    /// build, or belongs to another database. Go on without it. See [`Repo::with_token`](crate::Repo::with_token).
     pub fn is_token_refused(&self) -> bool {
         self.0.kind == ErrorKind::TokenRefused
     }
 
-    /// The primary prepares the statement to other types than were assumed here.
+    /// Returns whether the primary prepares the statement with other types than this node assumed.
     pub(crate) fn is_stale(&self) -> bool {
         self.0.kind == ErrorKind::Stale
     }
@@ -277,13 +326,13 @@ impl Error {
         }))
     }
 
-    /// The settings are wrong.
+    /// Returns an error for wrong settings.
     #[doc(hidden)]
     pub fn configuration(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Configuration, message)
     }
 
-    /// The same with its cause.
+    /// Adds the cause.
     #[doc(hidden)]
     #[must_use]
     pub fn with_cause(self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
@@ -298,12 +347,12 @@ impl Error {
         Self::new(ErrorKind::Misuse, message)
     }
 
-    /// There is no such row, and so nothing was done.
+    /// Returns an error for a missing row, if the call did nothing because of that.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, message)
     }
 
-    /// There is no row in the result; what the statement did besides is another matter.
+    /// Returns an error for a result without rows. The statement may have done something else.
     pub(crate) fn no_row(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NoRow, message)
     }
@@ -324,12 +373,12 @@ impl Error {
         Self::new(ErrorKind::OutcomeUnknown, message)
     }
 
-    /// This node has no room for it.
+    /// Returns an error for a full node.
     pub(crate) fn overloaded(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Overloaded, message)
     }
 
-    /// The same with PostgreSQL's own error behind it.
+    /// Adds PostgreSQL's own error.
     pub(crate) fn with_database(mut self, database: DatabaseError) -> Self {
         self.0.database = Some(database);
         self
@@ -339,7 +388,7 @@ impl Error {
         Self::new(ErrorKind::Rejected, message)
     }
 
-    /// It was cancelled at its limit.
+    /// Returns an error for a call that was cancelled at its time limit.
     pub(crate) fn timed_out(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::TimedOut, message)
     }
@@ -352,9 +401,9 @@ impl Error {
         Self::new(ErrorKind::TooManyRows, message)
     }
 
-    /// PostgreSQL refused it, at `place`.
+    /// Returns an error for a statement that PostgreSQL refused at `place`.
     pub(crate) fn rejected_by(database: DatabaseError, place: impl fmt::Display) -> Self {
-        let mut error = Self::new(ErrorKind::Rejected, format!("{place} rejected it: {database}"));
+        let mut error = Self::new(ErrorKind::Rejected, format!("{place} rejected the statement: {database}"));
         error.0.database = Some(database);
         error
     }
@@ -365,23 +414,22 @@ impl Error {
         error
     }
 
-    /// The same after a commit: the write is done, and this is why its result cannot be given.
+    /// Turns the error into one of a committed write, whose result could not be returned because of this error.
     pub(crate) fn after_commit(mut self, position: Option<Position>) -> Self {
         if self.0.kind != ErrorKind::NotFound {
-            self.0.message =
-                format!("it was executed and is committed, but its result cannot be given: {}", self.0.message);
+            self.0.message = format!("the write is committed, but its result cannot be returned: {}", self.0.message);
             self.0.committed = Some(AfterCommit { position, value: Mutex::new(None) });
         }
         self
     }
 
-    /// Says which statement of a request it was, from zero.
+    /// Notes which statement of the request failed, counted from zero.
     pub(crate) fn at_statement(mut self, statement: Option<u32>) -> Self {
         self.0.statement = statement;
         self
     }
 
-    /// Which statement of the request failed, where the server has said so.
+    /// Returns which statement of the request failed, if the server has reported it.
     pub(crate) fn statement(&self) -> Option<u32> {
         self.0.statement
     }
@@ -425,7 +473,7 @@ impl From<homing_rpc::Error> for Error {
         };
         let mut wrapped = Self::new(kind, error.to_string());
         if kind == ErrorKind::Decode {
-            // The function ran to its end; only what it returned cannot be read.
+            // The function ran to its end. Only its result cannot be read.
             wrapped.0.committed = Some(AfterCommit { position: None, value: Mutex::new(None) });
         }
         wrapped.0.database = error.details().and_then(DatabaseError::from_details);
@@ -462,7 +510,7 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match &self.0.source {
-            // The message is that error's own already; go on to what caused it.
+            // This error has the same message as that one, so the chain goes on with that one's cause.
             Some(source) if source.is::<homing_rpc::Error>() => source.source(),
             Some(source) => Some(source.as_ref()),
             None => None,
@@ -470,5 +518,5 @@ impl error::Error for Error {
     }
 }
 
-/// After how long an overloaded node asks to be tried again: about the time in which some of the open transactions end.
+/// After how long an overloaded node asks to be tried again. In this time some of the open transactions end.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! [`Position`], a place in the write-ahead log of one history of one cluster.
+//! [`Position`], a place in the write-ahead log of one cluster and timeline.
 
 pub(crate) mod lsn;
 pub(crate) mod role;
@@ -11,30 +11,34 @@ use homing_proto::v1 as proto;
 
 use self::lsn::Lsn;
 
-/// A place in a database's write-ahead log: which cluster, which history of it, how far.
+/// A place in a database's write-ahead log: the cluster, the timeline and the log sequence number.
 ///
-/// Prints as `7312394723947239472/1:0/16B3748`: system identifier, timeline, log sequence number. There is no order
-/// between positions, since one of another cluster or timeline is neither before nor after; ask
-/// [`ServerState::compare`](crate::ServerState::compare).
+/// Each write has a position: the primary's flush position (`pg_current_wal_flush_lsn()`), read after the commit on the
+/// same connection. The insert position would not do. It can lie past a page header where replay stops before it, and
+/// it counts bytes that other sessions have not flushed, so a replica of a quiet primary would not get there for seconds.
 ///
-/// On the wire it is a `homing.v1.Position`, which also names the database within the node. The name is kept apart:
-/// [`Position::to_proto`] takes it, and the conversion back leaves it in the message.
+/// A position is printed as `7312394723947239472/1:0/16B3748`. Positions are not ordered: one of another cluster or
+/// timeline is neither before nor after. [`ServerState::compare`](crate::ServerState::compare) tells whether a server has
+/// reached a position.
 ///
-/// The three fields are all that PostgreSQL needs to name a place in a log; there will be no fourth.
+/// On the wire, a position is a `homing.v1.Position`. That message also names the database within the node, which
+/// `Position` does not hold: [`Position::to_proto`] takes the name, and the conversion back ignores it.
+///
+/// The fields are public because the type is complete: PostgreSQL needs these three to name a place in a log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// Which cluster.
+    /// The cluster.
     pub system_identifier: SystemIdentifier,
 
-    /// Which history of that cluster.
+    /// The timeline of that cluster.
     pub timeline: Timeline,
 
-    /// How far in that history.
+    /// The place in that timeline.
     pub lsn: Lsn,
 }
 
 impl Position {
-    /// The message for this position in the node's database of the given name; empty for the only one.
+    /// Returns the message for this position. `database` is the name of the node's database, empty for the unnamed one.
     pub fn to_proto(self, database: impl Into<String>) -> proto::Position {
         proto::Position {
             database: database.into(),
@@ -48,7 +52,7 @@ impl Position {
 impl TryFrom<&proto::Position> for Position {
     type Error = InvalidPosition;
 
-    /// Fails where a part is zero, which PostgreSQL never assigns: a field is missing.
+    /// Fails if a part is zero. PostgreSQL never assigns zero, so the field is missing.
     fn try_from(message: &proto::Position) -> Result<Self, Self::Error> {
         if message.system_identifier == 0 || message.timeline == 0 || message.lsn == 0 {
             return Err(InvalidPosition(()));
@@ -62,7 +66,7 @@ impl TryFrom<&proto::Position> for Position {
 }
 
 impl From<Position> for proto::Position {
-    /// The position in the node's only database.
+    /// Returns the message for this position in the node's unnamed database.
     fn from(position: Position) -> Self {
         position.to_proto(String::new())
     }
@@ -80,7 +84,9 @@ impl fmt::Debug for Position {
     }
 }
 
-/// Which cluster: the number that `initdb` gave it, equal on a primary and its replicas (`pg_control_system()`).
+/// The number that `initdb` gave a cluster. A primary and all of its replicas have the same number.
+///
+/// A *cluster* here is what one `initdb` created, and all copies of it. `pg_control_system()` shows the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SystemIdentifier(u64);
 
@@ -102,7 +108,10 @@ impl fmt::Display for SystemIdentifier {
     }
 }
 
-/// Which history of a cluster. Starts at one; a promotion begins a higher one.
+/// One history of a cluster. The first timeline is 1; each promotion begins a higher one.
+///
+/// After a promotion the same log sequence numbers are used again, with other contents. So a number alone does not name
+/// a place.
 ///
 /// <https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,13 +135,13 @@ impl fmt::Display for Timeline {
     }
 }
 
-/// A message that is no position: its system identifier, timeline or log sequence number is missing.
+/// The message is not a valid position: its system identifier, timeline or log sequence number is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidPosition(());
 
 impl fmt::Display for InvalidPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a position without system identifier, timeline or log sequence number")
+        f.write_str("invalid position: system identifier, timeline or log sequence number is missing")
     }
 }
 
@@ -156,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_the_wire_with_the_database_apart() {
+    fn survives_the_wire_without_the_database() {
         let position = Position { lsn: Lsn::from(7), ..POSITION };
         let message = position.to_proto("orders");
         assert_eq!(message.database, "orders");

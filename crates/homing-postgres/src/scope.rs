@@ -1,11 +1,11 @@
-//! [`Scope`]: which database, and which schema in it.
+//! [`Scope`]: the database of a handle, and the schema in it.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// What the calls of a handle are about. Travels as the `database` of a request.
+/// The database and the schema of a handle's calls. It travels as the `database` of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) database: DatabaseName,
@@ -13,7 +13,9 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// As it travels: the database's name and, behind a slash, that of the schema.
+    /// Returns the form that travels: the database's name and, behind a slash, the name of the schema.
+    ///
+    /// It is one field so that a build without schemas refuses it, and does not run the call in another schema.
     pub(crate) fn to_wire(&self) -> String {
         match &self.schema {
             None => self.database.as_str().to_owned(),
@@ -21,7 +23,7 @@ impl Scope {
         }
     }
 
-    /// The database's name has no slash, so whatever follows the first one is the schema's.
+    /// Parses the form that travels. A database's name has no slash, so the schema's name begins behind the first one.
     pub(crate) fn from_wire(text: &str) -> Result<Self> {
         let (database, schema) = match text.split_once('/') {
             None => (text, None),
@@ -32,12 +34,12 @@ impl Scope {
     }
 }
 
-/// The name of a database within the node; empty for the unnamed one. Cheap to clone.
+/// The name of a database within the node, empty for the unnamed one. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct DatabaseName(Arc<str>);
 
 impl DatabaseName {
-    /// A name that can be part of a variable of the environment, and of a token.
+    /// Checks the name, which becomes part of an environment variable and of a token.
     pub(crate) fn new(name: &str) -> Result<Self> {
         let is_word = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
@@ -45,8 +47,8 @@ impl DatabaseName {
             return Ok(Self(name.into()));
         }
         Err(Error::misuse(format!(
-            "{} cannot be the name of a database: use 1 to {MAX_DATABASE_NAME_BYTES} lower-case letters, digits and \
-             underscores, the first one a letter",
+            "invalid database name {}: use 1 to {MAX_DATABASE_NAME_BYTES} lower-case letters, digits and underscores, \
+             starting with a letter",
             shortened(name)
         )))
     }
@@ -62,24 +64,24 @@ impl Default for DatabaseName {
     }
 }
 
-/// Whether a database of a node can have this name.
+/// Checks that a node's database can have this name.
 ///
 /// # Errors
 ///
-/// Misuse, if it cannot.
+/// [`is_misuse`](Error::is_misuse) if it cannot.
 pub fn check_database_name(name: &str) -> Result<()> {
     DatabaseName::new(name).map(|_| ())
 }
 
 /// A schema that calls run in. Cheap to clone.
 ///
-/// A statement runs in a transaction that begins with [`begin`](Self::begin), so that nothing of it stays with the
-/// pooled connection.
+/// A statement in a schema runs in a transaction that begins with [`begin`](Self::begin). So the pooled connection does
+/// not stay in the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Schema(Arc<ScopeParts>);
+pub(crate) struct Schema(Arc<SchemaParts>);
 
 #[derive(Debug, PartialEq, Eq)]
-struct ScopeParts {
+struct SchemaParts {
     name: String,
     begin: String,
     enter: String,
@@ -89,33 +91,32 @@ struct ScopeParts {
 
 impl Schema {
     pub(crate) fn new(name: &str) -> Result<Self> {
-        let refused =
-            |why: &str| Err(Error::misuse(format!("{} cannot be the name of a schema: {why}", shortened(name))));
+        let refused = |why: &str| Err(Error::misuse(format!("invalid schema name {}: {why}", shortened(name))));
         if name.is_empty() {
             return refused("it is empty");
         }
         if name.len() > MAX_IDENTIFIER_BYTES {
             // PostgreSQL would cut it, and two tenants could become one.
-            return refused("PostgreSQL allows 63 bytes");
+            return refused("it has more than 63 bytes, which is PostgreSQL's limit");
         }
         if name.contains('\0') {
             return refused("it contains a zero byte");
         }
         if name.starts_with("pg_") {
-            return refused("those that begin with pg_ are PostgreSQL's own");
+            return refused("names that begin with pg_ belong to PostgreSQL");
         }
         if name == "$user" {
-            // However it is quoted.
+            // Quotes do not change that.
             return refused("in a search_path it stands for the name of the role");
         }
         let identifier = format!("\"{}\"", name.replace('"', "\"\""));
-        // A search_path that names no schema is accepted in silence; the cast is an error where there is none.
+        // PostgreSQL accepts a search_path with an unknown schema. The cast fails if the schema does not exist.
         let check = format!("SELECT {}::pg_catalog.regnamespace", literal(&identifier));
         let tag = name.bytes().fold(String::new(), |mut tag, byte| {
             write!(tag, "{byte:02x}").expect("a string takes everything");
             tag
         });
-        Ok(Self(Arc::new(ScopeParts {
+        Ok(Self(Arc::new(SchemaParts {
             begin: format!("BEGIN; SET LOCAL search_path TO {identifier}; {check}"),
             enter_transaction: format!("SET LOCAL search_path TO {identifier}; {check}"),
             enter: format!("SET search_path TO {identifier}; {check}"),
@@ -128,35 +129,36 @@ impl Schema {
         &self.0.name
     }
 
-    /// Begins a transaction in the schema; an error if there is none of that name.
+    /// Returns the SQL that begins a transaction in the schema. It fails if the schema does not exist.
     pub(crate) fn begin(&self) -> &str {
         &self.0.begin
     }
 
-    /// Enters the schema for as long as the connection lives; an error if there is none of that name.
+    /// Returns the SQL that enters the schema for the connection's lifetime. It fails if the schema does not exist.
     pub(crate) fn enter(&self) -> &str {
         &self.0.enter
     }
 
-    /// Enters the schema until the transaction ends, or rolls back to before; an error if there is none of that name.
+    /// Returns the SQL that enters the schema until the transaction ends or rolls back to before. It fails if the schema
+    /// does not exist.
     pub(crate) fn enter_transaction(&self) -> &str {
         &self.0.enter_transaction
     }
 
-    /// The statement as a text of its own in each schema: what is prepared in one must not be taken for what is prepared
-    /// in another. Put at the end, it leaves the positions in PostgreSQL's errors as they are.
+    /// Returns the statement with a comment that names the schema. So a statement that was prepared in one schema is
+    /// never used in another. The comment is at the end, so that the positions in PostgreSQL's errors stay correct.
     pub(crate) fn tagged(&self, sql: &str) -> String {
         format!("{sql}\n/* schema {} */", self.0.tag)
     }
 }
 
-/// A string constant, whatever `standard_conforming_strings` says.
+/// Returns a string constant that does not depend on `standard_conforming_strings`.
 /// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-STRINGS-ESCAPE>
 fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// A name in a message: as much of it as is good for anything.
+/// Quotes a name for a message, and cuts it if it is long.
 fn shortened(name: &str) -> String {
     const SHOWN: usize = 80;
     if name.chars().count() <= SHOWN {
@@ -165,9 +167,10 @@ fn shortened(name: &str) -> String {
     format!("{:?}…", name.chars().take(SHOWN).collect::<String>())
 }
 
+/// The longest name of a database: it becomes part of an environment variable and of each token.
 const MAX_DATABASE_NAME_BYTES: usize = 32;
 
-/// `NAMEDATALEN` - 1.
+/// The longest name of a schema: PostgreSQL's `NAMEDATALEN` - 1. PostgreSQL would silently cut a longer one.
 const MAX_IDENTIFIER_BYTES: usize = 63;
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! [`DatabaseError`], an error as PostgreSQL reported it.
+
 use std::error;
 use std::fmt;
 
@@ -6,10 +8,10 @@ use homing_rpc::Details;
 use prost::Message;
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
-/// An error as PostgreSQL reported it, wherever the statement ran.
+/// An error as PostgreSQL reported it, on the local server or on the primary.
 ///
-/// The fields are those of PostgreSQL's [ErrorResponse]. A statement that was forwarded keeps them all: a violated
-/// constraint has the same code, detail and name in Sydney as it has next to the database.
+/// The fields are those of PostgreSQL's [ErrorResponse]. A forwarded statement keeps them all: a violated constraint has
+/// the same code, detail and name in Sydney as it has next to the primary.
 ///
 /// [ErrorResponse]: https://www.postgresql.org/docs/current/protocol-error-fields.html
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,74 +32,76 @@ pub struct DatabaseError {
 }
 
 impl DatabaseError {
-    /// `ERROR`, `FATAL` or `PANIC`; localized by the server.
+    /// Returns `ERROR`, `FATAL` or `PANIC`, in the language of the server.
     pub fn severity(&self) -> &str {
         &self.severity
     }
 
-    /// The SQLSTATE.
+    /// Returns the SQLSTATE.
     pub fn code(&self) -> &SqlState {
         &self.code
     }
 
-    /// The primary message.
+    /// Returns the primary message.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// More about the problem, for example the values that violate a constraint.
+    /// Returns more about the problem, for example the values that violate a constraint.
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
     }
 
-    /// What to do about it.
+    /// Returns a suggestion what to do about the problem.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// Where in the statement: a character's index, from one.
+    /// Returns the place in the statement: the index of a character, counted from one.
     pub fn position(&self) -> Option<u32> {
         self.position
     }
 
-    /// The call stack of server-side functions.
+    /// Returns the call stack of server-side functions.
     pub fn context(&self) -> Option<&str> {
         self.context.as_deref()
     }
 
-    /// The schema of the object that the error is about.
+    /// Returns the schema of the object that the error is about.
     pub fn schema(&self) -> Option<&str> {
         self.schema.as_deref()
     }
 
-    /// The table that the error is about.
+    /// Returns the table that the error is about.
     pub fn table(&self) -> Option<&str> {
         self.table.as_deref()
     }
 
-    /// The column that the error is about.
+    /// Returns the column that the error is about.
     pub fn column(&self) -> Option<&str> {
         self.column.as_deref()
     }
 
-    /// The data type that the error is about.
+    /// Returns the data type that the error is about.
     pub fn datatype(&self) -> Option<&str> {
         self.datatype.as_deref()
     }
 
-    /// The constraint that was violated.
+    /// Returns the constraint that was violated.
     pub fn constraint(&self) -> Option<&str> {
         self.constraint.as_deref()
     }
 
-    /// The function of the server's source code that reported it.
+    /// Returns the function of the server's source code that reported the error.
     pub fn routine(&self) -> Option<&str> {
         self.routine.as_deref()
     }
 
-    /// Whether a prepared statement went stale because its tables have changed: found before anything was executed,
-    /// so it may be prepared and run again. The same SQLSTATE means many other things, also in the middle of a
-    /// procedure that has committed already; the routine tells it apart, as libpq's users do.
+    /// Returns whether a prepared statement went stale because its tables have changed. PostgreSQL finds this before it
+    /// executes anything, so the statement may be prepared and run again.
+    ///
+    /// This SQLSTATE has many other meanings too, even in the middle of a procedure that has already committed. The name
+    /// of the reporting routine tells them apart, as libpq's users do.
     /// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/backend/utils/cache/plancache.c>
     pub(crate) fn is_stale_plan(&self) -> bool {
         self.code == SqlState::FEATURE_NOT_SUPPORTED && self.routine() == Some("RevalidateCachedQuery")
@@ -141,7 +145,7 @@ impl From<&DbError> for DatabaseError {
             hint: owned(error.hint()),
             position: match error.position() {
                 Some(ErrorPosition::Original(position)) => Some(*position),
-                // A place in a query of the server's own is of no use without that query.
+                // A place in an internal query is useless without that query.
                 Some(ErrorPosition::Internal { .. }) | None => None,
             },
             context: owned(error.where_()),

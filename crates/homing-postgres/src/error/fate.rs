@@ -1,30 +1,33 @@
+//! [`Fate`], the fate of a failed call.
+
 use std::fmt;
 
-/// What became of a call that failed; see [`Error`](crate::Error), which is exactly one of these.
+/// The fate of a failed call. Each [`Error`](crate::Error) has exactly one, and its page explains them in a table.
 ///
-/// Closed: whoever decides by it decides for all of them.
+/// The enum is closed on purpose: a caller that decides by the fate has to handle each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// [`is_not_sent`](crate::Error::is_not_sent): nothing was executed.
     NotSent,
 
-    /// [`is_rejected`](crate::Error::is_rejected): it was executed, and nothing of it remains in the database. Of a script
-    /// or a procedure that commits by itself: nothing since its last commit.
+    /// [`is_rejected`](crate::Error::is_rejected): the call was executed, and nothing of it remains in the database. If a
+    /// script or a procedure commits by itself, nothing remains that it wrote after its last commit.
     Rejected,
 
-    /// [`is_outcome_unknown`](crate::Error::is_outcome_unknown): it may be committed or not.
+    /// [`is_outcome_unknown`](crate::Error::is_outcome_unknown): the call may be committed or not.
     OutcomeUnknown,
 
-    /// [`is_committed`](crate::Error::is_committed): it is committed, and its result cannot be given as asked.
+    /// [`is_committed`](crate::Error::is_committed): the call is committed, and its result could not be returned.
     Committed,
 
-    /// [`is_function_failed`](crate::Error::is_function_failed): the function says what it wrote before.
+    /// [`is_function_failed`](crate::Error::is_function_failed): the named function ran and returned an error. Only the
+    /// function knows what it had committed before.
     FunctionFailed,
 }
 
 impl Fate {
-    /// As a name, for example of a metric's label. It is not going to change: `not_sent`, `rejected`, `outcome_unknown`,
-    /// `committed`, `function_failed`. People read [`Display`](fmt::Display), which has spaces.
+    /// Returns a stable name, for example for a metric's label: `not_sent`, `rejected`, `outcome_unknown`, `committed` or
+    /// `function_failed`. [`Display`](fmt::Display) prints the names for people, with spaces.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotSent => "not_sent",
@@ -35,8 +38,8 @@ impl Fate {
         }
     }
 
-    /// Whether something of the call may be in the database: whoever makes it again may do it twice. Scripts and procedures
-    /// with transaction commands of their own are not looked through.
+    /// Returns whether something of the call may be in the database, so that a repeated call may write it twice. Scripts
+    /// and procedures that commit by themselves are not considered.
     pub fn may_have_written(self) -> bool {
         match self {
             Self::NotSent | Self::Rejected => false,

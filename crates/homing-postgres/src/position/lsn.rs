@@ -9,15 +9,15 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checke
 
 /// A log sequence number: a byte offset in a write-ahead log.
 ///
-/// Printed and parsed as PostgreSQL does it, `0/16B3748`. Two of them can only be compared when they are of one
-/// cluster and one timeline; [`Position`](crate::Position) says which.
+/// It is printed and parsed as in PostgreSQL: `0/16B3748`. Two numbers can only be compared if they belong to the same
+/// cluster and timeline. A [`Position`](crate::Position) holds all three.
 ///
 /// <https://www.postgresql.org/docs/current/datatype-pg-lsn.html>
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(u64);
 
 impl Lsn {
-    /// `0/0`, which PostgreSQL uses for no place at all.
+    /// `0/0`, which PostgreSQL uses for "no place".
     pub const INVALID: Self = Self(0);
 }
 
@@ -72,7 +72,8 @@ impl ToSql for Lsn {
     to_sql_checked!();
 }
 
-/// The text is not a log sequence number: two hexadecimal numbers of at most eight digits with a slash between.
+/// The text is not a log sequence number. A valid one is two hexadecimal numbers of at most eight digits each, with a
+/// slash between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseLsnError(());
 
@@ -84,7 +85,7 @@ impl fmt::Display for ParseLsnError {
 
 impl StdError for ParseLsnError {}
 
-/// One half of the text form. `from_str_radix` alone would also take a sign.
+/// Parses one half of the text form. `from_str_radix` alone would also accept a sign.
 fn half(digits: &str) -> Result<u64, ParseLsnError> {
     if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(ParseLsnError(()));

@@ -1,10 +1,10 @@
-//! [`Role`], what a server is.
+//! [`Role`], primary or replica.
 
 use std::fmt;
 
-/// What a server says it is (`pg_is_in_recovery()`).
+/// The role of a server, as it reports it (`pg_is_in_recovery()`).
 ///
-/// Closed: PostgreSQL knows no third state.
+/// The enum is closed on purpose: PostgreSQL has no third state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Takes writes.

@@ -1,4 +1,4 @@
-//! [`ServerState`], what one look at a server told, and whether a position is reached there.
+//! [`ServerState`], the result of one probe of a server, and its comparison with a position.
 
 use std::time::Duration;
 
@@ -6,47 +6,56 @@ use super::lsn::Lsn;
 use super::role::Role;
 use super::{Position, Timeline};
 
-/// What one look at one server told. Only meaningful for the server it was taken from.
+/// The result of one probe of one server. It says nothing about other servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerState {
-    /// What the server said it is.
+    /// The server's role.
     pub role: Role,
 
-    /// How far it is: on a replica what is replayed (`pg_last_wal_replay_lsn()`), on a primary what is flushed
-    /// (`pg_current_wal_flush_lsn()`).
+    /// How far the server is. On a replica this is the replayed position (`pg_last_wal_replay_lsn()`), on a primary the
+    /// flushed one (`pg_current_wal_flush_lsn()`).
     pub position: Position,
 
-    /// How old the last replayed commit is while more is received than replayed, zero once all is replayed. `None` on
-    /// a primary, and on a replica that has replayed no commit since its start.
+    /// The age of the last replayed commit if the replica has received more than it has replayed; zero if it has
+    /// replayed all. `None` on a primary, and on a replica that has not replayed a commit since its start.
     pub lag: Option<Duration>,
 
     /// How far a replica has received the log, replayed or not (`pg_last_wal_receive_lsn()`). `None` on a primary, and
     /// on a replica that has received nothing since its start.
     pub received: Option<Lsn>,
 
-    /// What the question took, on its way and in the server. `None` where nobody asked.
+    /// The time that the probe took, on the network and in the server. `None` if the state does not come from a probe.
     pub round_trip: Option<Duration>,
 
-    /// A lower timeline that is part of this server's history, as far as that is known.
+    /// The lower timeline that is known to be part of this server's history.
     pub ancestor: Option<Ancestor>,
 
-    /// `None` where the server's timeline is certain, which is the usual case. Otherwise this replica may have moved to
-    /// a higher timeline without telling (see [`Tracker`](crate::Tracker#privileges)), and only up to here is its
-    /// history certainly that of `position.timeline`.
+    /// `None` if the server's timeline is certain, which is the usual case. Otherwise this replica may have moved to a
+    /// higher timeline unnoticed (see [`Tracker`](crate::Tracker#privileges)). Its history is then that of
+    /// `position.timeline` for certain only up to this place.
     pub certain_to: Option<Lsn>,
 }
 
 impl ServerState {
-    /// A server at this position, with nothing else known of it.
+    /// Returns the state of a server at this position. The other fields are unknown.
     pub fn new(role: Role, position: Position) -> Self {
         Self { role, position, lag: None, received: None, round_trip: None, ancestor: None, certain_to: None }
     }
 
-    /// Whether everything up to `wanted` is visible on this server.
+    /// Returns whether everything up to `wanted` is visible on this server.
     ///
-    /// Numbers of one timeline are never held against those of another: after a failover the new history has the same
-    /// numbers with other contents.
+    /// | `wanted` is of | answer |
+    /// |---|---|
+    /// | another cluster | [`OtherSystem`](Verdict::OtherSystem) |
+    /// | the server's timeline | [`Reached`](Verdict::Reached) up to the server's position, else [`NotYet`](Verdict::NotYet) |
+    /// | a lower timeline | `Reached` up to the place in [`ancestor`](Self::ancestor), else [`OtherTimeline`](Verdict::OtherTimeline) |
+    /// | a higher timeline | `NotYet` on a replica, which may follow; `OtherTimeline` on a primary |
+    ///
+    /// If [`certain_to`](Self::certain_to) is set, positions after it that the replica has passed are `OtherTimeline`.
+    ///
+    /// Numbers of different timelines are never compared with each other: after a failover the new timeline uses the
+    /// same numbers for other contents.
     pub fn compare(&self, wanted: Position) -> Verdict {
         if wanted.system_identifier != self.position.system_identifier {
             return Verdict::OtherSystem;
@@ -64,8 +73,8 @@ impl ServerState {
         }
     }
 
-    /// Whether waiting has a chance of success for a position that is not certainly reached. A primary never joins a
-    /// higher timeline, and a replica of uncertain timeline that is past the number will not tell more by waiting.
+    /// Returns whether waiting may help for a position that is not certainly reached. A primary never joins a higher
+    /// timeline. A replica of uncertain timeline that is past the number will not become certain by waiting.
     fn may_come(&self, wanted: Position, same_history: bool) -> bool {
         match self.role {
             Role::Primary => same_history,
@@ -73,8 +82,8 @@ impl ServerState {
         }
     }
 
-    /// A position of a lower timeline survived the switch if this server had replayed it by then; otherwise it is
-    /// lost, or nobody knows.
+    /// Compares a position of a lower timeline. It survived the switch if this server had replayed it by then.
+    /// Otherwise it is lost, or its fate is unknown.
     fn compare_with_ancestor(&self, wanted: Position) -> Verdict {
         match self.ancestor {
             Some(ancestor) if ancestor.timeline == wanted.timeline && wanted.lsn <= ancestor.lsn => Verdict::Reached,
@@ -83,9 +92,9 @@ impl ServerState {
     }
 }
 
-/// The part of a lower timeline that a server is known to have in its history.
+/// The part of a lower timeline that is known to be in a server's history.
 ///
-/// The two fields are all there is to it; there will be no third.
+/// The fields are public because the type is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ancestor {
     /// The lower timeline.
@@ -98,19 +107,19 @@ pub struct Ancestor {
 
 /// Whether a position is reached on a server.
 ///
-/// Closed: whoever asks has to handle each of them.
+/// The enum is closed on purpose: a caller has to handle each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Everything up to the position is visible there.
+    /// Everything up to the position is visible on the server.
     Reached,
 
-    /// Not yet; the server is on its way.
+    /// The server is on its way to the position.
     NotYet,
 
-    /// The server's history is another one, or cannot be shown to be the position's: waiting does not help.
+    /// The position is not in the server's history, or cannot be shown to be. Waiting does not help.
     OtherTimeline,
 
-    /// The server belongs to another cluster: waiting does not help.
+    /// The server belongs to another cluster. Waiting does not help.
     OtherSystem,
 }
 
@@ -148,29 +157,29 @@ mod tests {
     }
 
     #[test]
-    fn replica_of_the_same_timeline_goes_by_what_it_replayed() {
+    fn replica_answers_by_its_replayed_lsn() {
         use Verdict::{NotYet, Reached};
         check(replica(2, 100), &[((2, 99), Reached), ((2, 100), Reached), ((2, 101), NotYet)]);
     }
 
     #[test]
-    fn primary_of_the_same_timeline_goes_by_what_it_flushed() {
+    fn primary_answers_by_its_flushed_lsn() {
         use Verdict::{NotYet, Reached};
         check(primary(2, 100), &[((2, 99), Reached), ((2, 100), Reached), ((2, 101), NotYet)]);
     }
 
     #[test]
-    fn replica_on_a_lower_timeline_is_on_its_way_whatever_its_numbers() {
+    fn replica_may_join_a_higher_timeline() {
         check(replica(1, 100), &[((2, 50), Verdict::NotYet), ((2, 100), Verdict::NotYet), ((3, 500), Verdict::NotYet)]);
     }
 
     #[test]
-    fn primary_on_a_lower_timeline_never_gets_there() {
+    fn primary_never_joins_a_higher_timeline() {
         check(primary(1, 100), &[((2, 50), Verdict::OtherTimeline), ((2, 500), Verdict::OtherTimeline)]);
     }
 
     #[test]
-    fn higher_timeline_without_known_ancestor_is_another_history() {
+    fn unknown_ancestor_is_another_timeline() {
         for state in [replica(2, 100), primary(2, 100)] {
             check(state, &[((1, 1), Verdict::OtherTimeline), ((1, 500), Verdict::OtherTimeline)]);
         }
@@ -186,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn uncertain_replica_is_believed_as_far_as_it_is_certain() {
+    fn uncertain_replica_is_believed_to_certain_to() {
         use Verdict::{NotYet, OtherTimeline, Reached};
         check(
             uncertain_after(60, replica(2, 100)),
@@ -196,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn other_cluster_is_told_first() {
+    fn other_cluster_comes_first() {
         let wanted = Position { system_identifier: 8.into(), ..position(1, 50) };
         for state in [replica(1, 100), primary(1, 100), after((1, 80), primary(2, 100))] {
             assert_eq!(state.compare(wanted), Verdict::OtherSystem);
