@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scope_survives_the_wire() {
+    fn scope_survives_the_wire() {
         for text in ["", "analytics", "/tenant_7", "analytics/tenant 7", "/a/b\"c'd\\", "/Ünïcode"] {
             assert_eq!(Scope::from_wire(text).unwrap().to_wire(), text);
         }

@@ -1,4 +1,4 @@
-//! One server, by one address.
+//! [`Address`], one server by one address.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,10 +11,10 @@ use tokio_postgres::config::{Host, SslMode};
 
 use crate::error::{Error, Result};
 
-/// A connection string that leads to one server and no other.
+/// A connection string that leads to exactly one server.
 ///
-/// A name may stand for several servers, and a position is only meaningful on the server it was read from; so the name
-/// is resolved once, and everything that has to agree on a position uses this one address.
+/// A host name may stand for several servers, and a position is reached on one server only. So the name is resolved once,
+/// and the pool and the tracker of a database use this one address.
 #[derive(Clone)]
 pub(crate) struct Address {
     config: Config,
@@ -22,12 +22,14 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// The addresses that a connection string stands for, in its order.
+    /// Returns the addresses that a connection string stands for, in its order.
+    ///
+    /// `variable` names the setting of the string, for messages. The string itself may hold a password and is never shown.
     ///
     /// # Errors
     ///
-    /// Configuration, if the string is none or a name cannot be resolved within five seconds. `variable` says where
-    /// the string came from; the string itself may hold a password and is never shown.
+    /// `is_configuration` if the string is not a valid connection string, or a name cannot be resolved within five
+    /// seconds.
     pub(crate) async fn resolve(url: &str, variable: &str) -> Result<Vec<Self>> {
         let config = Self::parse(url, variable)?;
         let mut addresses = Vec::new();
@@ -46,13 +48,13 @@ impl Address {
         Ok(addresses)
     }
 
-    /// A connection string, without asking anybody what its hosts stand for.
+    /// Parses a connection string without resolving its hosts. `variable` names its setting, for messages.
     ///
     /// # Errors
     ///
-    /// Configuration, if the string is none. `variable` says where it came from.
+    /// `is_configuration` if the string is not a valid connection string.
     pub(crate) fn parse(url: &str, variable: &str) -> Result<Config> {
-        // Without the driver's reason: it quotes what it did not understand, which may be a part of the password.
+        // The driver's reason is left out: it quotes the part that it did not understand, which may hold the password.
         let config: Config = url.parse().map_err(|_: tokio_postgres::Error| {
             Error::configuration(format!(
                 "{variable} is not a connection string of PostgreSQL: write postgres://user:password@host:5432/database, \
@@ -61,20 +63,20 @@ impl Address {
         })?;
         if config.get_ssl_mode() == SslMode::Require {
             return Err(Error::configuration(format!(
-                "{variable} asks for sslmode=require, which this version cannot: connect through a private network"
+                "{variable} asks for sslmode=require, but TLS is not supported: use sslmode=disable in a private network"
             )));
         }
         let is_name = |host: &Host| !matches!(host, Host::Tcp(host) if !is_host_name(host));
         if !hosts(&config, variable)?.iter().all(is_name) {
             return Err(Error::configuration(format!(
-                "{variable} names a host whose name is none: write postgres://user:password@host:5432/database, with \
-                 special characters of the password, such as @ and /, percent-encoded"
+                "{variable} holds an invalid host name: write postgres://user:password@host:5432/database, with special \
+                 characters of the password, such as @ and /, percent-encoded"
             )));
         }
         Ok(config)
     }
 
-    /// The hosts of a connection string with their ports, as they are written there.
+    /// Returns the hosts of a connection string with their ports, as text.
     pub(crate) fn name_of(config: &Config) -> String {
         let hosts = hosts(config, "").unwrap_or_default();
         let names = hosts.into_iter().enumerate().map(|(index, host)| {
@@ -89,7 +91,7 @@ impl Address {
         names.collect::<Vec<_>>().join(",")
     }
 
-    /// The hosts of a connection string with their ports.
+    /// Returns the hosts of a connection string with their ports.
     pub(crate) fn targets(config: &Config) -> Vec<(Host, u16)> {
         let hosts = hosts(config, "").unwrap_or_default();
         hosts.into_iter().enumerate().map(|(index, host)| (host, port(config, index))).collect()
@@ -99,19 +101,19 @@ impl Address {
         &self.config
     }
 
-    /// The address without the name that led there.
+    /// Returns the address without the host name that led to it.
     pub(crate) fn authority(&self) -> &str {
         self.name.split(" (").next().unwrap_or(&self.name)
     }
 
-    /// Tells it from other addresses, whatever name led there.
+    /// Returns a key that is equal for equal addresses, even if different host names led to them.
     pub(crate) fn key(&self) -> String {
         let authority = self.authority();
         let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
         format!("{authority}/{database}")
     }
 
-    /// The server at this address, by this name.
+    /// Returns the address of the server at `ip`, which the name `host` led to.
     pub(crate) fn tcp(config: &Config, host: &str, ip: IpAddr, port: u16) -> Self {
         let mut pinned = without_hosts(config);
         pinned.host(host).hostaddr(ip).port(port);
@@ -124,7 +126,7 @@ impl Address {
         Self { config: pinned, name }
     }
 
-    /// The server of this folder.
+    /// Returns the address of the server with a Unix socket in this folder.
     #[cfg(unix)]
     pub(crate) fn unix(config: &Config, path: &std::path::Path, port: u16) -> Self {
         let mut pinned = without_hosts(config);
@@ -140,20 +142,20 @@ impl fmt::Display for Address {
 }
 
 impl fmt::Debug for Address {
-    /// Without the configuration, which holds the password.
+    /// Leaves out the configuration, which holds the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Address").field(&self.name).finish()
     }
 }
 
-/// `hostaddr` wins over `host`, as in libpq.
+/// Returns the hosts of a connection string. `hostaddr` wins over `host`, as in libpq.
 fn hosts(config: &Config, variable: &str) -> Result<Vec<Host>> {
     let addresses = config.get_hostaddrs();
     if !addresses.is_empty() {
         return Ok(addresses.iter().map(|ip| Host::Tcp(ip.to_string())).collect());
     }
     if config.get_hosts().is_empty() {
-        return Err(Error::configuration(format!("{variable} names no host")));
+        return Err(Error::configuration(format!("{variable} does not name a host, such as localhost:5432")));
     }
     Ok(config.get_hosts().to_vec())
 }
@@ -165,7 +167,8 @@ fn port(config: &Config, index: usize) -> u16 {
 
 async fn resolve_host(host: &str, port: u16, variable: &str) -> Result<Vec<IpAddr>> {
     let failed = |source: String| {
-        Error::configuration(format!("{variable} names the host {host}, which cannot be resolved")).with_source(source)
+        Error::configuration(format!("cannot resolve the host {host} of {variable}: check the name"))
+            .with_source(source)
     };
     let found = timeout(RESOLVE_TIMEOUT, lookup_host((host, port)))
         .await
@@ -180,12 +183,12 @@ async fn resolve_host(host: &str, port: u16, variable: &str) -> Result<Vec<IpAdd
     Ok(addresses)
 }
 
-/// What is no name of a host may be the end of a password with an `@` in it.
+/// Returns whether the text can be a host name. If not, it may be the end of a password with an `@` in it.
 fn is_host_name(host: &str) -> bool {
     !host.is_empty() && host.chars().all(|char| char.is_ascii_alphanumeric() || "-_.:".contains(char))
 }
 
-/// The driver's configuration has no way to take a host back, so everything else is copied.
+/// Returns the configuration without its hosts. The driver cannot remove a host, so everything else is copied.
 fn without_hosts(from: &Config) -> Config {
     let mut to = Config::new();
     if let Some(user) = from.get_user() {
@@ -218,15 +221,17 @@ fn without_hosts(from: &Config) -> Config {
 
 const APPLICATION_NAME: &str = "homing";
 
-/// Long enough for a connection around the world with a lost packet, short enough to be told within a call's limit.
+/// How long it may take to open a connection. Long enough for a connection around the world with a lost packet, short
+/// enough for an error within a call's time limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// How long sent bytes may stay unacknowledged before the connection counts as lost: a server that vanished without a
-/// word would be waited for a quarter of an hour otherwise. Linux only; elsewhere the driver ignores it.
+/// How long sent bytes may stay unacknowledged before the connection counts as lost. Without this, a caller would wait for
+/// a vanished server for a quarter of an hour. Works on Linux only; elsewhere the driver ignores it.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long it may take to resolve one host name. tokio does it on its pool of blocking threads.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -239,13 +244,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_host_is_an_address_of_its_own() {
+    async fn each_host_is_an_address() {
         assert_eq!(names("postgres://app:secret@127.0.0.1:5433,[::1]:5434/db").await, ["127.0.0.1:5433", "[::1]:5434"]);
         assert_eq!(names("host=/run/postgresql dbname=db").await, ["/run/postgresql port 5432"]);
     }
 
     #[tokio::test]
-    async fn what_the_string_says_is_kept() {
+    async fn settings_of_the_string_are_kept() {
         let url = "postgres://app:secret@127.0.0.1/db?options=-c%20work_mem%3D1MB&connect_timeout=7";
         let address = Address::resolve(url, "DATABASE_URL").await.unwrap().remove(0);
         let config = address.config();
@@ -259,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn mistakes_name_the_variable_and_hide_the_password() {
+    async fn mistakes_name_the_variable_only() {
         for url in [
             "postgres://app:secret@127.0.0.1:port/db",
             "secret",

@@ -1,5 +1,7 @@
-//! A transaction block, sent without waiting: how a statement sees the tables of one tenant, without the pooled connection
-//! remembering.
+//! [`Block`], a transaction block that is sent without waiting for answers.
+//!
+//! With a block, a statement sees the tables of one schema, and the pooled connection forgets the schema afterwards. It
+//! costs no extra round trip.
 
 use std::future::ready;
 use std::pin::{Pin, pin};
@@ -11,27 +13,27 @@ use tokio_postgres::{Error, Statement};
 use super::pool::Connection;
 use crate::scope::Schema;
 
-/// A transaction, one with a schema begins with `SET LOCAL search_path`. Nothing is waited for: its beginning, the
-/// statements and its end are sent one behind the other.
+/// A transaction block. If it has a schema, it begins with `SET LOCAL search_path`. The `BEGIN`, the statements and the
+/// `COMMIT` are sent one behind the other, without waiting for answers in between.
 ///
-/// Rolled back when dropped before its end was sent, so that the connection can go back to the pool at any time.
+/// A block that is dropped before its end was sent is rolled back. So the connection can go back to the pool at any time.
 pub(crate) struct Block<'a> {
     connection: &'a Connection,
     begin: BlockStart<'a>,
     is_open: bool,
 }
 
-/// What is known of the beginning.
+/// The state of the `BEGIN`.
 enum BlockStart<'a> {
     Sent(Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>),
     Answered(Result<(), Error>),
-    /// The answer was asked for.
-    Told,
+    /// The answer was returned to a caller.
+    Taken,
 }
 
 impl<'a> Block<'a> {
-    /// Sends the beginning. Whether there is such a schema is told by [`begun`](Self::begun); until then whatever is
-    /// sent behind it fails.
+    /// Sends the `BEGIN`. If the schema does not exist, everything that is sent behind it fails, and
+    /// [`begun`](Self::begun) returns the error.
     pub(crate) fn begin(connection: &'a Connection, schema: Option<&'a Schema>) -> Self {
         connection.note_beginning();
         let mut begin = Box::pin(async move {
@@ -47,7 +49,7 @@ impl<'a> Block<'a> {
         Self { connection, begin, is_open: true }
     }
 
-    /// A statement, prepared in this transaction or, on this connection, in an earlier one of the same schema.
+    /// Prepares a statement, unless this connection has prepared it before in the same schema.
     pub(crate) async fn statement(&mut self, schema: &Schema, sql: &str) -> Result<Statement, Error> {
         let sql = schema.tagged(sql);
         let connection = self.connection;
@@ -57,7 +59,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Does something on the connection, and hears meanwhile that the transaction has begun: until that is known, nothing is
+    /// Runs `work` on the connection and takes the answer of the `BEGIN` meanwhile. Before that answer nothing can be
     /// [cancelled](Connection::begun), and `work` may wait for a lock.
     pub(crate) async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
@@ -71,7 +73,7 @@ impl<'a> Block<'a> {
         work.await
     }
 
-    /// Whether the transaction has begun, in a schema that exists.
+    /// Waits until the transaction has begun. Fails if its schema does not exist.
     pub(crate) async fn begun(&mut self) -> Result<(), Error> {
         if let BlockStart::Sent(begin) = &mut self.begin {
             self.begin = BlockStart::Answered(begin.await);
@@ -79,41 +81,42 @@ impl<'a> Block<'a> {
         self.begin.take().await
     }
 
-    /// Why a statement failed: where the transaction never began, all that follows fails because of that.
+    /// Returns why a statement failed: if the transaction never began, that is the cause, else `error`.
     pub(crate) async fn cause(&mut self, error: Error) -> Error {
         self.begun().await.err().unwrap_or(error)
     }
 
-    /// Runs the last statement, with the commit right behind it.
+    /// Runs the last statement and sends the `COMMIT` right behind it.
     pub(crate) async fn finish<T, E: From<Error>>(self, last: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         Ok(self.finish_and_ask(last, ready(Ok(()))).await?.0)
     }
 
-    /// The same with a question to the transaction in between. If that fails, so does the transaction.
+    /// Runs the last statement, and sends a question to the transaction and the `COMMIT` right behind it. If the question
+    /// fails, so does the transaction.
     pub(crate) async fn finish_and_ask<T, E: From<Error>, A>(
         mut self,
         last: impl Future<Output = Result<T, E>>,
         question: impl Future<Output = Result<A, Error>>,
     ) -> Result<(T, A), E> {
         let begun = self.begin.take();
-        // Polled in this order for the first time, which is when the last three are sent.
+        // The first poll sends each of the last three, in this order.
         let (begun, output, answer, committed) = join4(begun, last, question, self.commit()).await;
         begun?;
         let output = output?;
-        // The commit of a transaction that has failed is answered like any other, and is none.
+        // PostgreSQL answers the COMMIT of a failed transaction without an error, although it rolls back.
         let answer = answer?;
         committed?;
         Ok((output, answer))
     }
 
-    /// Waits until it has begun, and leaves its end to the caller.
+    /// Waits until the transaction has begun, and leaves its end to the caller.
     pub(crate) async fn go_on(mut self) -> Result<(), Error> {
         self.begun().await?;
         self.is_open = false;
         Ok(())
     }
 
-    /// Commits; a transaction in which something failed is rolled back.
+    /// Commits. PostgreSQL rolls the transaction back if a statement in it has failed.
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
         self.is_open = false;
         self.connection.batch_execute("COMMIT").await
@@ -121,14 +124,14 @@ impl<'a> Block<'a> {
 }
 
 impl<'a> BlockStart<'a> {
-    /// Whether the transaction has begun. An error is told once.
+    /// Waits until the transaction has begun. An error is returned once only.
     fn take(&mut self) -> impl Future<Output = Result<(), Error>> + Send + use<'a> {
-        let begin = std::mem::replace(self, Self::Told);
+        let begin = std::mem::replace(self, Self::Taken);
         async move {
             match begin {
                 Self::Sent(begin) => begin.await,
                 Self::Answered(begun) => begun,
-                Self::Told => Ok(()),
+                Self::Taken => Ok(()),
             }
         }
     }
@@ -137,11 +140,11 @@ impl<'a> BlockStart<'a> {
 impl Drop for Block<'_> {
     fn drop(&mut self) {
         if let BlockStart::Sent(_) = self.begin {
-            // Nobody hears the answer any more.
+            // No code is left that would take the answer.
             self.connection.note_begun();
         }
         if self.is_open {
-            // Polled once it is sent, and nobody has to wait for the answer: whatever comes next on this connection comes
+            // One poll sends it. The answer need not be awaited, since PostgreSQL runs later statements of this connection
             // after it.
             let _ = self.connection.batch_execute("ROLLBACK").now_or_never();
         }
@@ -154,7 +157,7 @@ impl std::fmt::Debug for Block<'_> {
     }
 }
 
-/// Prepares a statement, in a schema if there is one.
+/// Prepares a statement, in the schema if one is given.
 pub(crate) async fn prepare(connection: &Connection, schema: Option<&Schema>, sql: &str) -> Result<Statement, Error> {
     match schema {
         Some(schema) => Block::begin(connection, Some(schema)).statement(schema, sql).await,
@@ -168,21 +171,19 @@ mod tests {
     use tokio::time::Instant;
     use tokio_postgres::error::SqlState;
 
+    use super::super::address::Address;
+    use super::super::pool::Pool;
     use super::*;
-    use crate::connection::pool::Pool;
-    use crate::database::{Config, Database};
-    use crate::position::role::Role;
 
     async fn connection(server: &Postgres) -> Connection {
-        let database = Database::connect(Config::new(server.url(), Role::Primary)).await.unwrap();
-        let pool: Pool = database.pool().clone();
+        let address = Address::resolve(&server.url(), "a test").await.unwrap().remove(0);
         let deadline = Instant::now() + std::time::Duration::from_secs(30);
-        pool.connection(deadline).await.unwrap()
+        Pool::new(address, 1).connection(deadline).await.unwrap()
     }
 
-    /// PostgreSQL answers its COMMIT as if nothing had happened.
+    /// PostgreSQL answers the COMMIT without an error, although it rolls back.
     #[tokio::test]
-    async fn a_transaction_whose_question_fails_is_not_taken_for_committed() {
+    async fn failed_question_fails_the_transaction() {
         let server = Postgres::options().start().await.unwrap();
         let connection = connection(&server).await;
         connection.batch_execute("create table notes (text text)").await.unwrap();
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_block_is_rolled_back_and_keeps_nobody_from_cancelling() {
+    async fn dropped_block_is_rolled_back_and_cancellable() {
         let server = Postgres::options().start().await.unwrap();
         let connection = connection(&server).await;
         let block = Block::begin(&connection, None);

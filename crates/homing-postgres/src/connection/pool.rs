@@ -1,4 +1,12 @@
-//! The connections to one server.
+//! [`Pool`], the connections to one server, and [`Connection`], one of them.
+//!
+//! Each connection has a background task that drives its socket:
+//!
+//! - **Spawned by** [`Connector`] when the pool opens a connection. **Kept by** deadpool's object.
+//! - **Owns** the socket. Its channel is the driver's own.
+//! - **Ends** when the server closes the connection, or when the object is dropped, which aborts the task.
+//! - **If it panics**, the connection counts as closed, and the pool opens another one.
+//! - **Bounds:** as many as the pool has connections. Callers that wait for one have no limit but their deadlines.
 
 use std::ops::Deref;
 use std::pin::Pin;
@@ -25,25 +33,26 @@ use crate::position::role::Role;
 pub(crate) struct Pool {
     connections: deadpool_postgres::Pool,
     address: Address,
+    /// As the server last reported itself. The lock is held to read or replace the value only.
     server: Arc<Mutex<Option<Server>>>,
 }
 
-/// What the server said of itself when it was last connected to.
+/// A server as it reported itself when a connection was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) role: Role,
     pub(crate) system_identifier: SystemIdentifier,
-    /// When it was started, in microseconds: tells one server from another.
+    /// When the server was started, in microseconds since 1970. It tells one server from another.
     pub(crate) started_at: i64,
 }
 
 impl Pool {
-    /// Opens no connection yet.
+    /// Returns a pool without opening a connection.
     pub(crate) fn new(address: Address, size: usize) -> Self {
         let server = Arc::new(Mutex::new(None));
         let connector = Connector { address: address.to_string(), server: Arc::clone(&server) };
-        // Nothing that a call leaves behind has to be reset: statements that change a session are refused, and a
-        // connection whose state is in doubt is discarded.
+        // No call leaves anything behind that has to be reset: statements that change a session are refused, and a
+        // connection in doubtful state is discarded.
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_connect(address.config().clone(), connector, config);
         let connections = deadpool_postgres::Pool::builder(manager)
@@ -58,28 +67,28 @@ impl Pool {
         &self.address
     }
 
-    /// How many connections there are at most.
+    /// Returns how many connections the pool may have.
     pub(crate) fn max_connections(&self) -> usize {
         self.connections.status().max_size
     }
 
-    /// A connection, before the deadline.
+    /// Returns a connection, waiting for one until the deadline.
     ///
     /// # Errors
     ///
-    /// Not sent. Nothing has been executed.
+    /// `is_not_sent` if all connections stay in use, or none can be opened before the deadline.
     ///
     /// # Cancel safety
     ///
-    /// A connection that was being opened is closed.
+    /// Cancel safe: a connection that was being opened is closed.
     pub(crate) async fn connection(&self, deadline: Instant) -> Result<Connection> {
         let left = Some(deadline.saturating_duration_since(Instant::now()));
         let timeouts = Timeouts { wait: left, create: left, recycle: left };
-        // Each of the three may take all that is left, together they may not.
+        // Each of the three may take all of the time that is left, but not all three together.
         let connection = timeout_at(deadline, self.connections.timeout_get(&timeouts)).await;
         match connection.unwrap_or(Err(PoolError::Timeout(TimeoutType::Create))) {
             Ok(connection) => {
-                let server = self.server().expect("the server introduced itself when this connection was opened");
+                let server = self.server().expect("the server was identified when this connection was opened");
                 let system_identifier = server.system_identifier;
                 Ok(Connection { connection, system_identifier, beginning: Beginning::default() })
             }
@@ -87,16 +96,20 @@ impl Pool {
         }
     }
 
-    /// What the server said of itself when it was last connected to or asked. `None` before the first time.
+    /// Returns the server as it last reported itself. `None` before the first connection.
     pub(crate) fn server(&self) -> Option<Server> {
         *self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the server what it is now.
+    /// Asks the server for its role and its identity.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_sent` if there is no answer before the deadline.
     pub(crate) async fn ask(&self, deadline: Instant) -> Result<Server> {
         let connection = self.connection(deadline).await?;
-        let silent = || Error::not_sent(format!("the database at {} did not say what it is", self.address));
-        let server = timeout_at(deadline, introduce(&connection))
+        let silent = || Error::not_sent(format!("the database at {} did not report its role in time", self.address));
+        let server = timeout_at(deadline, identify(&connection))
             .await
             .map_err(|_| silent())?
             .map_err(|error| silent().with_source(error))?;
@@ -104,13 +117,17 @@ impl Pool {
         Ok(server)
     }
 
-    /// How long the server takes to answer.
+    /// Measures how long the server takes to answer.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_sent` if there is no answer before the deadline.
     pub(crate) async fn round_trip(&self, deadline: Instant) -> Result<Duration> {
         let connection = self.connection(deadline).await?;
         let began = Instant::now();
         match timeout_at(deadline, connection.simple_query("")).await {
             Ok(Ok(_)) => Ok(began.elapsed()),
-            _ => Err(Error::not_sent(format!("the database at {} did not answer", self.address))),
+            _ => Err(Error::not_sent(format!("the database at {} did not answer in time", self.address))),
         }
     }
 
@@ -118,21 +135,21 @@ impl Pool {
         let Self { address, .. } = self;
         match error {
             PoolError::Timeout(TimeoutType::Wait) => Error::not_sent(format!(
-                "all {} connections to the database at {address} are in use: raise the pool's size or look for slow \
+                "all {} connections to the database at {address} stayed in use: raise the pool's size, or look for slow \
                  statements",
                 self.connections.status().max_size
             )),
-            PoolError::Timeout(_) => Error::not_sent(format!("the database at {address} does not answer in time")),
+            PoolError::Timeout(_) => Error::not_sent(format!("the database at {address} did not answer in time")),
             PoolError::Backend(error) => {
                 let cause = error.as_db_error().map(|error| format!(": {}", error.message())).unwrap_or_default();
                 Error::not_sent(format!("the database at {address} cannot be reached{cause}")).with_source(error)
             }
-            error => Error::not_sent(format!("no connection to the database at {address}")).with_source(error),
+            error => Error::not_sent(format!("cannot connect to the database at {address}")).with_source(error),
         }
     }
 }
 
-/// A connection, back in the pool when dropped.
+/// A connection, which goes back to the pool on drop.
 #[derive(Debug)]
 pub(crate) struct Connection {
     connection: Object,
@@ -140,22 +157,22 @@ pub(crate) struct Connection {
     beginning: Beginning,
 }
 
-/// Whether the server is still to answer the beginning of a block, behind which a statement has been sent already.
+/// The state of a block's `BEGIN`. A statement may have been sent behind it before the server answers it.
 #[derive(Debug, Default)]
 struct Beginning {
     is_pending: AtomicBool,
     answered: Notify,
-    /// What runs on the connection is being cancelled. A request may arrive late, at a beginning that comes after it.
+    /// Whether a statement on the connection is being cancelled. The request may arrive late, during a later `BEGIN`.
     is_cancelled: AtomicBool,
 }
 
 impl Connection {
-    /// The cluster that the connection leads to.
+    /// Returns the cluster that the connection leads to.
     pub(crate) fn system_identifier(&self) -> SystemIdentifier {
         self.system_identifier
     }
 
-    /// Prepares a statement, or takes it as it was prepared before on this connection.
+    /// Prepares a statement, unless this connection has prepared it before.
     pub(crate) async fn statement(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
         if self.connection.statement_cache.size() >= MAX_STATEMENTS {
             self.connection.statement_cache.clear();
@@ -163,24 +180,25 @@ impl Connection {
         self.connection.prepare_cached(sql).await
     }
 
-    /// Forgets what is known of statements and types, because the schema has changed.
+    /// Forgets the prepared statements and the types, because the schema has changed.
     pub(crate) fn forget_statements(&self) {
         self.connection.statement_cache.clear();
         self.connection.clear_type_cache();
     }
 
-    /// A block begins: until that is [answered](Self::note_begun), what runs here must not be cancelled.
+    /// Notes that a `BEGIN` is sent. Nothing on this connection may be cancelled until it is [answered](Self::note_begun).
     pub(crate) fn note_beginning(&self) {
         self.beginning.is_pending.store(true, Ordering::Release);
     }
 
+    /// Notes that the `BEGIN` was answered.
     pub(crate) fn note_begun(&self) {
         self.beginning.is_pending.store(false, Ordering::Release);
         self.beginning.answered.notify_waiters();
     }
 
-    /// Completes when no beginning of a block is on its way. A cancellation that hits it would leave the statement behind
-    /// it to run by itself: outside of its schema, and committed at once.
+    /// Waits until the `BEGIN` is answered, if one was sent. If a cancellation hit it, the statement behind it would run
+    /// by itself: outside of its schema, and committed at once.
     pub(crate) async fn begun(&self) {
         loop {
             let answered = self.beginning.answered.notified();
@@ -191,22 +209,22 @@ impl Connection {
         }
     }
 
-    /// From now on what runs here is being cancelled.
+    /// Notes that a statement on this connection is being cancelled.
     pub(crate) fn note_cancelled(&self) {
         self.beginning.is_cancelled.store(true, Ordering::Release);
     }
 
-    /// Whether a beginning has to be waited for before anything is sent behind it.
+    /// Returns whether a later `BEGIN` has to be answered before a statement is sent behind it.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.beginning.is_cancelled.load(Ordering::Acquire)
     }
 
-    /// Closes the connection: its state is in doubt.
+    /// Closes the connection, since its state is in doubt.
     pub(crate) fn discard(self) {
         drop(Object::take(self.connection));
     }
 
-    /// Closes the connection and cancels what runs on it.
+    /// Closes the connection and cancels the statement that runs on it.
     pub(crate) async fn abandon(self) {
         let cancelling = self.cancel_token();
         self.discard();
@@ -242,19 +260,19 @@ impl Connect for Connector {
                     debug!(%address, %error, "connection to the database ended");
                 }
             });
-            let mut unfinished = Unfinished(Some(task));
-            let server = introduce(&client).await?;
+            let mut task = AbortOnDrop(Some(task));
+            let server = identify(&client).await?;
             note(&self.server, server, &self.address);
-            Ok((client, unfinished.0.take().expect("put there above")))
+            Ok((client, task.0.take().expect("put there above")))
         })
     }
 }
 
-/// The task of a connection that nobody has yet: ended if it never gets that far, so that a silent server does not keep
-/// it.
-struct Unfinished(Option<JoinHandle<()>>);
+/// The task of a connection that is not ready yet. It ends if the connection never gets ready, so that a silent server
+/// does not keep it.
+struct AbortOnDrop(Option<JoinHandle<()>>);
 
-impl Drop for Unfinished {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         if let Some(task) = &self.0 {
             task.abort();
@@ -262,14 +280,14 @@ impl Drop for Unfinished {
     }
 }
 
-/// Asks what the server is, and sees to it that a commit is flushed when it returns.
+/// Asks the server for its role and identity, and makes sure that a commit is flushed when it returns.
 ///
-/// With `synchronous_commit = off` a commit returns before it is flushed, and the flush position read after it lies
-/// before it. All other settings flush here first, and are left alone: `remote_apply` must not be weakened. The setting
-/// is made for the session even where it is the default, so that a later reload of the server's configuration does not
-/// take it back.
+/// With `synchronous_commit = off` a commit returns before it is flushed, so the flush position that is read after it
+/// lies before it. All other values flush on the primary first. They are left alone: `remote_apply` must not be weakened.
+/// The value is set for the session even if it is the default, so that a reload of the server's configuration does not
+/// change it later.
 /// <https://www.postgresql.org/docs/current/runtime-config-wal.html#GUC-SYNCHRONOUS-COMMIT>
-async fn introduce(client: &Client) -> Result<Server, tokio_postgres::Error> {
+async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
     const SQL: &str = "
         select pg_is_in_recovery(), (select system_identifier from pg_control_system()),
                set_config('synchronous_commit',
@@ -286,12 +304,13 @@ async fn introduce(client: &Client) -> Result<Server, tokio_postgres::Error> {
 fn note(known: &Mutex<Option<Server>>, server: Server, address: &str) {
     let before = known.lock().unwrap_or_else(PoisonError::into_inner).replace(server);
     if before.is_some_and(|before| before.role != server.role) {
-        info!(%address, role = %server.role, "the database changed its role");
+        info!(%address, role = %server.role, "database server changed role");
     }
 }
 
-/// The prepared statements that one connection keeps. They take memory in the server too.
+/// How many prepared statements one connection keeps. They take memory in the server too. At the limit all are forgotten
+/// and prepared again when they are used.
 const MAX_STATEMENTS: usize = 512;
 
-/// The server notices soon enough by itself that the connection is closed.
+/// How long to wait for a cancellation. After that, the server notices by itself that the connection is closed.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! What is known of a statement without a connection: its types, and whether it writes.
+//! [`StatementDescription`], the types of a statement, and [`DescriptionCache`], which remembers them and whether a
+//! statement writes.
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
@@ -14,8 +15,14 @@ use super::row::Column;
 use super::types;
 use crate::scope::Schema;
 
-/// The types of a statement's parameters and columns. OIDs are equal on the primary and its replicas, so a description from
-/// one holds on the other as long as both have the same schema.
+/// The types of a statement's parameters and columns.
+///
+/// OIDs are equal on the primary and its replicas, so a description from one holds on the other as long as both have the
+/// same schema. If the primary prepares a statement with other types, it is *stale*: the primary executes nothing, and the
+/// caller asks the primary for the types and tries again.
+///
+/// A type that is altered in place (`alter type … add value`) keeps its OID. So a description keeps the old type until the
+/// statement goes stale or the node restarts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatementDescription {
     pub(crate) parameters: Arc<[Type]>,
@@ -27,14 +34,14 @@ impl StatementDescription {
         Self { parameters: statement.params().into(), columns: types::columns(statement.columns()) }
     }
 
-    /// Whether it is the description of this statement.
+    /// Returns whether this is the description of the statement.
     pub(crate) fn describes(&self, statement: &Statement) -> bool {
         let columns = statement.columns().iter().map(|column| (column.name(), column.type_()));
         statement.params() == &*self.parameters
             && self.columns.iter().map(|column| (column.name(), column.type_())).eq(columns)
     }
 
-    /// `None` where another node described a type that this build cannot know.
+    /// Reads the description that another node sent. `None` if it holds a type that this build does not know.
     pub(crate) fn from_proto(statement: proto::PreparedStatement) -> Option<Self> {
         Some(Self {
             parameters: statement.parameters.into_iter().map(types::from_proto).collect::<Option<_>>()?,
@@ -70,7 +77,7 @@ impl StatementDescription {
     }
 }
 
-/// The descriptions of the statements used last, and which of them write.
+/// The descriptions of the statements that were used last, and which of them write.
 #[derive(Debug)]
 pub(crate) struct DescriptionCache {
     known: Arc<Mutex<LruCache<Arc<str>, CachedStatement>>>,
@@ -85,10 +92,10 @@ struct CachedStatement {
 
 impl DescriptionCache {
     pub(crate) fn new() -> Self {
-        Self { known: Arc::new(Mutex::new(LruCache::new(CAPACITY))), schema: None }
+        Self { known: Arc::new(Mutex::new(LruCache::new(MAX_DESCRIPTIONS))), schema: None }
     }
 
-    /// The same cache, seen from a schema: the same statement may mean other tables there, with other types.
+    /// Returns a view of this cache for a schema, where the same text may mean other tables with other types.
     pub(crate) fn in_schema(&self, schema: Option<&Schema>) -> Self {
         Self { known: Arc::clone(&self.known), schema: schema.cloned() }
     }
@@ -101,7 +108,7 @@ impl DescriptionCache {
         self.change(sql, |known| known.description = Some(description.clone()));
     }
 
-    /// Whether PostgreSQL has said of this statement that it writes.
+    /// Returns whether PostgreSQL has reported that this statement writes.
     pub(crate) fn writes(&self, sql: &str) -> bool {
         self.lock().get(&*self.key(sql)).is_some_and(|known| known.writes)
     }
@@ -110,7 +117,7 @@ impl DescriptionCache {
         self.change(sql, |known| known.writes = true);
     }
 
-    /// Forgets the types, because the schema has changed. That it writes stays true.
+    /// Forgets the types of a statement, because the schema has changed. Whether it writes stays known.
     pub(crate) fn forget(&self, sql: &str) {
         self.change(sql, |known| known.description = None);
     }
@@ -132,21 +139,21 @@ impl DescriptionCache {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Arc<str>, CachedStatement>> {
-        // Nothing that runs under the lock leaves an entry half changed.
+        // No code panics in the middle of a change, so a poisoned lock can be used.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// More distinct statements than applications have, few enough that one which builds SQL from values cannot exhaust
-/// the memory.
-const CAPACITY: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+/// How many statements a `Repo` remembers; the least recently used one goes. More distinct statements than applications
+/// have, and few enough that an application that builds SQL from values does not exhaust the memory.
+const MAX_DESCRIPTIONS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_shape_can_change_and_the_writing_stays() {
+    fn forgetting_keeps_whether_it_writes() {
         let cache = DescriptionCache::new();
         let description = StatementDescription { parameters: [Type::INT4].into(), columns: [].into() };
         cache.remember("select nextval('s')", &description);
@@ -159,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_in_one_schema_is_not_that_in_another() {
+    fn each_schema_has_its_own_descriptions() {
         let cache = DescriptionCache::new();
         let tenant = |name: &str| cache.in_schema(Some(&Schema::new(name).unwrap()));
         let description = StatementDescription { parameters: [Type::INT4].into(), columns: [].into() };

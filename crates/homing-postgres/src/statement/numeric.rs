@@ -1,7 +1,7 @@
-//! PostgreSQL's `numeric`, as far as it fits into Rust's own numbers.
+//! PostgreSQL's `numeric`, converted to and from Rust's own numbers.
 //!
-//! The binary format is that of `numeric_send`: the number of digits to the base 10,000, the weight of the first one, the
-//! sign, the display scale, then the digits.
+//! The binary format is that of `numeric_send`: the number of base-10,000 digits, the weight of the first digit, the sign,
+//! the display scale, then the digits.
 //! <https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/numeric.c>
 
 use std::error;
@@ -12,7 +12,7 @@ use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::IsNull;
 use tokio_postgres::types::{FromSql, Type};
 
-/// A `numeric` as it came from the server.
+/// A `numeric` that came from the server.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Numeric {
     Finite { is_negative: bool, digits: Vec<u16>, weight: i16 },
@@ -21,7 +21,7 @@ pub(crate) enum Numeric {
 }
 
 impl Numeric {
-    /// The same number, if it is whole and within the bounds.
+    /// Returns the number if it is whole and fits into an `i64`.
     pub(crate) fn to_i64(&self) -> Option<i64> {
         let Self::Finite { is_negative, digits, weight } = self else { return None };
         let whole_digits = usize::try_from(i32::from(*weight) + 1).unwrap_or(0);
@@ -36,7 +36,7 @@ impl Numeric {
         i64::try_from(if *is_negative { -number } else { number }).ok()
     }
 
-    /// The nearest number.
+    /// Returns the nearest `f64`.
     pub(crate) fn to_f64(&self) -> f64 {
         match self {
             Self::Finite { is_negative, digits, weight } => {
@@ -88,7 +88,7 @@ pub(crate) fn write(decimal: &str, out: &mut BytesMut) -> Result<IsNull, Box<dyn
         None => (0, decimal),
     };
     let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
-    // Zeros in front and behind make both a number of whole groups.
+    // Zeros in front and behind fill both parts up to whole groups of four.
     let in_front = whole.len().next_multiple_of(4) - whole.len();
     let behind = fraction.len().next_multiple_of(4) - fraction.len();
     let digits = format!("{}{whole}{fraction}{}", "0".repeat(in_front), "0".repeat(behind));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_within_the_bounds_are_exact() {
+    fn whole_numbers_are_exact() {
         assert_eq!(numeric(false, &[], 0).to_i64(), Some(0));
         assert_eq!(numeric(true, &[7], 0).to_i64(), Some(-7));
         assert_eq!(numeric(false, &[7], 2).to_i64(), Some(700_000_000));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn other_numbers_are_rounded_to_the_nearest() {
+    fn other_numbers_are_rounded() {
         assert_eq!(numeric(false, &[], 0).to_f64(), 0.0);
         assert_eq!(numeric(true, &[2, 5000], 0).to_f64(), -2.5);
         assert_eq!(numeric(false, &[1], 1).to_f64(), 10_000.0);
@@ -144,7 +144,7 @@ mod tests {
 
     #[cfg(feature = "sea-query")]
     #[test]
-    fn decimal_numbers_are_written_in_groups_of_four() {
+    fn decimals_are_written_in_groups() {
         for (decimal, expected) in [
             ("0", numeric(false, &[0], 0)),
             ("-12.5", numeric(true, &[12, 5000], 0)),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_numeric_is_refused() {
+    fn invalid_numerics_are_refused() {
         for raw in [&[][..], &[0; 7], &[0, 1, 0, 0, 0, 0, 0, 0], &[0, 0, 0, 0, 0x12, 0x34, 0, 0]] {
             assert_eq!(Numeric::parse(raw), None, "{raw:?}");
         }

@@ -1,3 +1,5 @@
+//! [`Row`], a row of a local or a forwarded result.
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,16 +10,17 @@ use super::values;
 use super::values::Raw;
 use crate::error::{Error, Result};
 
-/// A row, whether it was read from the replica here or came from the primary.
+/// A row of a result.
 ///
-/// Values are decoded when they are asked for. Every type that implements [`FromSql`] works in both.
+/// A value is decoded when it is read, as any type that implements [`FromSql`]. It makes no difference whether the local
+/// replica or the primary answered.
 #[derive(Clone)]
 pub struct Row {
     columns: Arc<[Column]>,
     values: Values,
 }
 
-/// A local row is kept as the driver gave it: nothing is copied that is not asked for.
+/// The values of a row. A local row stays as the driver returned it, so no value is copied before it is read.
 #[derive(Clone)]
 enum Values {
     Local(Arc<tokio_postgres::Row>),
@@ -40,27 +43,27 @@ impl Row {
         Ok(Self { columns: Arc::clone(columns), values: Values::Forwarded(values.into()) })
     }
 
-    /// The columns, in order.
+    /// Returns the columns, in order.
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
 
-    /// The number of columns.
+    /// Returns the number of columns.
     pub fn len(&self) -> usize {
         self.columns.len()
     }
 
-    /// Whether the row has no column.
+    /// Returns whether the row has no columns.
     pub fn is_empty(&self) -> bool {
         self.columns.is_empty()
     }
 
-    /// The value of a column, by index (from zero) or name.
+    /// Returns the value of a column, by index (from zero) or by name. NULL can be read as an `Option`.
     ///
     /// # Panics
     ///
-    /// If there is no such column or its value is not a `T`. Use [`try_get`](Self::try_get) where the statement is not
-    /// your own.
+    /// Panics if the column does not exist or its value cannot be read as a `T`. Use [`try_get`](Self::try_get) if the
+    /// statement is not your own.
     #[track_caller]
     pub fn get<'a, I, T>(&'a self, column: I) -> T
     where
@@ -73,12 +76,12 @@ impl Row {
         }
     }
 
-    /// The value of a column, by index (from zero) or name. NULL is read as `Option`.
+    /// Returns the value of a column, by index (from zero) or by name. NULL can be read as an `Option`.
     ///
     /// # Errors
     ///
-    /// [`is_decode`](Error::is_decode) if there is no such column, if its type is not one that `T` can be read from, or
-    /// if it is NULL and `T` is not an `Option`.
+    /// [`is_decode`](Error::is_decode) if the column does not exist, if its type cannot be read as a `T`, or if its value
+    /// is NULL and `T` is not an `Option`.
     pub fn try_get<'a, I, T>(&'a self, column: I) -> Result<T>
     where
         I: RowIndex,
@@ -88,7 +91,7 @@ impl Row {
         let described = &self.columns[index];
         if !T::accepts(&described.ty) {
             return Err(Error::decode(format!(
-                "column {:?} is PostgreSQL's {}, which cannot be read as {}",
+                "column {:?} has PostgreSQL's type {}, which cannot be read as {}",
                 described.name,
                 described.ty,
                 std::any::type_name::<T>()
@@ -115,7 +118,7 @@ impl Row {
 }
 
 impl fmt::Debug for Row {
-    /// Names and types; never the values, which may be secret.
+    /// Shows the names and types, but never the values, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Row").field("columns", &self.columns).finish_non_exhaustive()
     }
@@ -133,26 +136,26 @@ impl Column {
         Self { name: name.into(), ty }
     }
 
-    /// Its name in the result; several columns may have the same.
+    /// Returns the name in the result. Several columns may have the same name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its type in the database.
+    /// Returns the type in the database.
     pub fn type_(&self) -> &Type {
         &self.ty
     }
 }
 
-/// What a column is found by: its index or its name.
+/// The index or the name of a column.
 ///
-/// Implemented for `usize` and `&str`, and for nothing else.
+/// The trait is sealed: it is implemented for `usize` and `&str` only.
 pub trait RowIndex: private::Sealed {
-    /// The index of the column.
+    /// Returns the index of the column.
     ///
     /// # Errors
     ///
-    /// [`is_decode`](Error::is_decode) where there is no such column.
+    /// [`is_decode`](Error::is_decode) if the column does not exist.
     fn index(&self, columns: &[Column]) -> Result<usize>;
 }
 
@@ -161,7 +164,7 @@ impl RowIndex for usize {
         if *self < columns.len() {
             return Ok(*self);
         }
-        Err(Error::decode(format!("there is no column {self}: the row has {}", columns.len())))
+        Err(Error::decode(format!("column {self} does not exist: the row has {} columns", columns.len())))
     }
 }
 
@@ -169,13 +172,13 @@ impl RowIndex for &str {
     fn index(&self, columns: &[Column]) -> Result<usize> {
         columns.iter().position(|column| &*column.name == *self).ok_or_else(|| {
             let names: Vec<_> = columns.iter().map(Column::name).collect();
-            Error::decode(format!("there is no column {self:?}: the row has {}", names.join(", ")))
+            Error::decode(format!("column {self:?} does not exist: the row has {}", names.join(", ")))
         })
     }
 }
 
 mod private {
-    #[expect(unnameable_types, reason = "that nobody can name it is what seals")]
+    #[expect(unnameable_types, reason = "a trait that cannot be named is sealed")]
     pub trait Sealed {}
     impl Sealed for usize {}
     impl Sealed for &str {}
@@ -198,19 +201,19 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_say_what_there_is() {
+    fn mistakes_name_the_columns() {
         let message = |error: Error| {
             assert!(error.is_decode());
             error.to_string()
         };
-        assert_eq!(message(row().try_get::<_, i64>(2).unwrap_err()), "there is no column 2: the row has 2");
+        assert_eq!(message(row().try_get::<_, i64>(2).unwrap_err()), "column 2 does not exist: the row has 2 columns");
         assert_eq!(
             message(row().try_get::<_, i64>("age").unwrap_err()),
-            "there is no column \"age\": the row has id, name"
+            "column \"age\" does not exist: the row has id, name"
         );
         assert_eq!(
             message(row().try_get::<_, i32>(0).unwrap_err()),
-            "column \"id\" is PostgreSQL's int8, which cannot be read as i32"
+            "column \"id\" has PostgreSQL's type int8, which cannot be read as i32"
         );
         assert_eq!(
             message(row().try_get::<_, &str>(1).unwrap_err()),
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_keeps_the_values_to_itself() {
+    fn debug_hides_the_values() {
         assert!(!format!("{:?}", row()).contains('7'));
     }
 }

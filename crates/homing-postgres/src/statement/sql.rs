@@ -1,9 +1,12 @@
-//! What can be told of a statement by reading it: only what PostgreSQL itself would not tell in time.
+//! Reads the text of a statement, to find the few things that PostgreSQL itself would not report in time.
 //!
-//! Whether a statement writes is not guessed here; PostgreSQL says it (SQLSTATE 25006). But a few statements are
-//! *accepted* by a pooled connection, or by a replica, and then do something else than their author meant: a session
-//! advisory lock taken on a replica locks nobody out, `BEGIN` leaves a transaction open on a connection that the next
-//! caller gets, a temporary table is created where nobody will find it.
+//! Whether a statement writes is not guessed here: PostgreSQL reports that itself (SQLSTATE 25006). But a pooled
+//! connection or a replica *accepts* a few statements and then does something else than their author meant. An advisory
+//! lock on a replica does not lock out the sessions of other servers. `BEGIN` leaves a transaction open on a connection
+//! that the next caller gets. A temporary table is created on a connection that its author never gets again.
+//!
+//! Only words are read, not their meaning. A function or a `do` block that changes the session is not noticed, and its
+//! changes stay with the pooled connection.
 
 use std::iter::Peekable;
 use std::str::CharIndices;
@@ -16,14 +19,14 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 ///
-/// Misuse, if it changes the state of a session that its author cannot keep: connections are pooled.
+/// `is_misuse` if it changes the state of a session. Its author cannot keep that session, since connections are pooled.
 pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
     let mut words = Words::of(sql);
     let first = words.next();
     let second = words.next();
-    if let Some(instead) = refused(first.as_deref(), second.as_deref(), &mut words) {
+    if let Some(advice) = session_advice(first.as_deref(), second.as_deref(), &mut words) {
         return Err(Error::misuse(format!(
-            "{} needs a connection of its own and this one is pooled: {instead}",
+            "{} needs a session of its own, but connections are pooled: {advice}",
             first.unwrap_or_default().to_uppercase()
         )));
     }
@@ -31,14 +34,14 @@ pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
     for word in Words::of(sql) {
         if word == "set_config" {
             return Err(Error::misuse(format!(
-                "set_config needs a connection of its own and this one is pooled: {SETTING}"
+                "set_config needs a session of its own, but connections are pooled: {SETTING}"
             )));
         }
         match lock_scope(&word) {
             Some(LockScope::Session) => {
                 return Err(Error::misuse(format!(
-                    "{word} takes a lock that belongs to a connection, and this one is pooled: use pg_advisory_xact_lock \
-                     in a transaction or a named function"
+                    "{word} takes a lock that belongs to a session, but connections are pooled: use \
+                     pg_advisory_xact_lock in a transaction or a named function"
                 )));
             }
             Some(LockScope::Transaction) => destination = RunsOn::Primary,
@@ -48,19 +51,19 @@ pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
     Ok(destination)
 }
 
-/// Where a statement of an interactive transaction has to go. What belongs to the transaction is allowed there: settings
-/// that end with it, cursors.
+/// Returns where a statement of an interactive transaction has to go. Settings that end with the transaction and cursors
+/// are allowed there.
 ///
 /// # Errors
 ///
-/// As [`destination`].
+/// `is_misuse` if it is a transaction command, changes `synchronous_commit`, or changes the state of the session.
 pub(crate) fn destination_in_transaction(sql: &str) -> Result<RunsOn> {
     let mut words = Words::of(sql);
     match (words.next().as_deref(), words.next().as_deref()) {
         (Some("set"), Some("local")) => match words.next().as_deref() {
-            // The position is one of before the commit if that does not flush.
+            // If the commit does not flush, the position read after it lies before it.
             Some("synchronous_commit") => Err(Error::misuse(
-                "set local synchronous_commit would hide how far a replica has to be to see the transaction: leave it",
+                "set local synchronous_commit would hide which position a replica has to reach: leave it unchanged",
             )),
             _ => Ok(RunsOn::Any),
         },
@@ -74,11 +77,12 @@ pub(crate) fn destination_in_transaction(sql: &str) -> Result<RunsOn> {
     }
 }
 
-/// Whether a script may run within an interactive transaction.
+/// Checks that a script may run within an interactive transaction.
 ///
 /// # Errors
 ///
-/// Misuse, if it holds a transaction command: it would end the transaction without anybody's knowledge.
+/// `is_misuse` if it holds a transaction command, which would end the transaction unnoticed, or changes
+/// `synchronous_commit`.
 pub(crate) fn check_script_in_transaction(script: &str) -> Result<()> {
     let mut words = Words::of(script);
     let mut is_first = true;
@@ -103,16 +107,16 @@ pub(crate) fn check_script_in_transaction(script: &str) -> Result<()> {
     Ok(())
 }
 
-const NESTED: &str = "a transaction command within an interactive transaction: return from its closure to commit, return an \
-                      error to roll back, and call transaction on its handle for a savepoint";
+const NESTED: &str = "an interactive transaction does not take transaction commands: return Ok from its closure to commit, \
+                      return an error to roll back, and call transaction on its handle for a savepoint";
 
 fn has_hold(sql: &str) -> bool {
     let words: Vec<String> = Words::of(sql).collect();
     words.windows(2).any(|pair| pair[0] == "with" && pair[1] == "hold")
 }
 
-/// Whether a statement may change what others are prepared to. Those that are known not to are told by their first word;
-/// a function that they call may do so all the same, which PostgreSQL says then.
+/// Returns whether a statement may change the types of other prepared statements. Statements that cannot are recognised by
+/// their first word. If a function that they call does so, PostgreSQL reports the stale statement later.
 pub(crate) fn may_change_schema(sql: &str) -> bool {
     const KEEP_IT: [&str; 17] = [
         "select", "insert", "update", "delete", "merge", "with", "values", "table", "explain", "show", "set", "fetch",
@@ -121,15 +125,15 @@ pub(crate) fn may_change_schema(sql: &str) -> bool {
     Words::of(sql).next().is_some_and(|word| !KEEP_IT.contains(&&*word))
 }
 
-/// Whether a statement may be one that only reads, by its first word. PostgreSQL has to say whether it does.
+/// Returns whether a statement may only read, by its first word. PostgreSQL has to confirm it.
 pub(crate) fn may_read(sql: &str) -> bool {
     matches!(Words::of(sql).next().as_deref(), Some("explain" | "select" | "show" | "table" | "values" | "with"))
 }
 
 const SETTING: &str = "set it for the role or the database";
 
-/// What to do in place of a statement that needs a session of its own.
-fn refused(first: Option<&str>, second: Option<&str>, rest: &mut Words<'_>) -> Option<&'static str> {
+/// Returns the advice for a statement that needs a session of its own. `None` for any other statement.
+fn session_advice(first: Option<&str>, second: Option<&str>, rest: &mut Words<'_>) -> Option<&'static str> {
     const TRANSACTION: &str = "use transaction, or send several statements together with batch_execute";
     const TEMPORARY: &str = "use a common table expression, an unlogged table or a named function";
     match (first?, second) {
@@ -181,7 +185,7 @@ fn lock_scope(word: &str) -> Option<LockScope> {
 }
 
 /// The unquoted words of a statement in lower case: keywords and plain identifiers. Comments, strings, quoted
-/// identifiers and dollar-quoted bodies are passed over.
+/// identifiers and dollar-quoted bodies are skipped.
 ///
 /// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html>
 struct Words<'a> {
@@ -202,7 +206,7 @@ impl<'a> Words<'a> {
         let _ = self.chars.by_ref().find(|&(_, char)| char == '\n');
     }
 
-    /// Block comments nest in PostgreSQL.
+    /// Skips a block comment. PostgreSQL nests them.
     fn skip_block(&mut self) {
         let mut depth = 1;
         while let Some((_, char)) = self.chars.next() {
@@ -218,7 +222,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// A doubled quote ends the text and begins the next one at once: the same result.
+    /// Skips the rest of a quoted text. A doubled quote ends it and begins the next text at once, with the same result.
     fn skip_quoted(&mut self, quote: char, escapes: bool) {
         while let Some((_, char)) = self.chars.next() {
             if escapes && char == '\\' {
@@ -229,7 +233,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// `$tag$ ... $tag$`; a parameter such as `$1` has no second dollar sign.
+    /// Skips `$tag$ ... $tag$`. A parameter such as `$1` has no second dollar sign.
     fn skip_dollar_quoted(&mut self, start: usize) {
         let rest = &self.sql[start + 1..];
         let tag_length = rest.find(|char| !is_word(char)).unwrap_or(rest.len());
@@ -306,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_leave_out_what_is_quoted() {
+    fn quoted_text_has_no_words() {
         let words = |sql| Words::of(sql).collect::<Vec<_>>().join(" ");
         for (sql, expected) in [
             ("SELECT a FROM b", "select a from b"),
@@ -352,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn within_a_transaction_what_belongs_to_it_is_allowed() {
+    fn transaction_allows_what_ends_with_it() {
         for sql in ["set local lock_timeout = '1s'", "set constraints all deferred", "declare c cursor for select 1"] {
             assert!(destination(sql).is_err(), "{sql}");
             assert_eq!(destination_in_transaction(sql).unwrap(), RunsOn::Any, "{sql}");
@@ -370,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_cannot_end_the_transaction_it_runs_in() {
+    fn script_cannot_end_its_transaction() {
         for script in ["commit", "select 1; COMMIT ;", ";;rollback", "select 1; -- x\n begin; select 2", "end"] {
             assert!(check_script_in_transaction(script).unwrap_err().is_misuse(), "{script}");
         }
@@ -385,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_change_the_schema_is_told_by_its_first_word() {
+    fn first_word_shows_schema_changes() {
         for sql in ["create table a ()", "ALTER type a", "drop view v", "truncate a", "do $$ $$", "call p()", "lock a"]
         {
             assert!(may_change_schema(sql), "{sql}");
@@ -396,13 +400,13 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_lock_belongs_on_the_primary() {
+    fn transaction_lock_goes_to_the_primary() {
         let sql = "select pg_advisory_xact_lock(hashtext('a'))";
         assert_eq!(destination(sql).unwrap(), RunsOn::Primary);
     }
 
     #[test]
-    fn everything_else_is_left_to_postgresql() {
+    fn other_statements_go_anywhere() {
         for sql in [
             "select 1",
             "insert into t values ('set x')",

@@ -1,4 +1,4 @@
-//! PostgreSQL's types on the wire: for nodes that cannot ask a replica of their own what an OID stands for.
+//! PostgreSQL's types on the wire, for nodes without a replica that could look an OID up.
 
 use std::sync::Arc;
 
@@ -18,20 +18,20 @@ pub(crate) fn column_to_proto(name: &str, ty: &Type) -> proto::Column {
     proto::Column { name: name.to_owned(), r#type: Some(to_proto(ty)) }
 }
 
-/// The type that another node described. `None` where the description is incomplete or of a kind that this build does
+/// Reads the type that another node described. `None` if the description is incomplete, or of a kind that this build does
 /// not know.
 pub(crate) fn from_proto(ty: proto::Type) -> Option<Type> {
     from_proto_within(ty, MAX_DEPTH)
 }
 
-/// The column that another node described.
+/// Reads the column that another node described.
 pub(crate) fn column_from_proto(column: proto::Column) -> Option<Column> {
     Some(Column::new(&column.name, from_proto(column.r#type?)?))
 }
 
 fn kind_to_proto(ty: &Type) -> Option<ProtoKind> {
     let nested = |ty: &Type| Box::new(to_proto(ty));
-    // Both sides know PostgreSQL's own types by their OIDs.
+    // Both nodes know PostgreSQL's built-in types by their OIDs.
     if Type::from_oid(ty.oid()).is_some() {
         return None;
     }
@@ -45,7 +45,7 @@ fn kind_to_proto(ty: &Type) -> Option<ProtoKind> {
         Kind::Composite(fields) => ProtoKind::Composite(proto::r#type::Composite {
             fields: fields.iter().map(|field| column_to_proto(field.name(), field.type_())).collect(),
         }),
-        // `Simple`, and kinds yet to come: the values of both are opaque here.
+        // `Simple`, and kinds of later versions. The values of both are opaque here.
         _ => ProtoKind::Simple(proto::r#type::Simple {}),
     })
 }
@@ -76,8 +76,10 @@ fn fields(composite: proto::r#type::Composite, depth: usize) -> Option<Vec<Field
     composite.fields.into_iter().map(field).collect()
 }
 
-/// Whether a value of the one, in the binary format, is one of the other too. A domain's values are those of its base
-/// type, which is what PostgreSQL tells of a column of it; `text` and `varchar` differ in nothing but their name.
+/// Returns whether a value of one type, in the binary format, is also a value of the other.
+///
+/// The values of a domain are those of its base type, which PostgreSQL reports as the type of its columns. `text` and
+/// `varchar` differ only in name.
 pub(crate) fn interchangeable(one: &Type, other: &Type) -> bool {
     let (one, other) = (base(one), base(other));
     let is_text = |ty: &Type| matches!(*ty, Type::TEXT | Type::VARCHAR);
@@ -91,13 +93,13 @@ fn base(mut ty: &Type) -> &Type {
     ty
 }
 
-/// The columns of a statement that was prepared here.
+/// Returns the columns of a statement that was prepared on this node.
 pub(crate) fn columns(columns: &[tokio_postgres::Column]) -> Arc<[Column]> {
     columns.iter().map(|column| Column::new(column.name(), column.type_().clone())).collect()
 }
 
-/// How deep arrays, domains and composites may hold each other. PostgreSQL sets no limit; nobody gets near this one,
-/// and a hostile description must not exhaust the stack.
+/// How deep arrays, domains and composites may be nested in a type; deeper types cannot be read. PostgreSQL has no limit.
+/// Real types stay far below this one, which keeps a hostile description from exhausting the stack.
 const MAX_DEPTH: usize = 32;
 
 #[cfg(test)]
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_is_interchangeable_with_its_base_and_integers_are_not_with_each_other() {
+    fn domain_is_interchangeable_with_its_base() {
         let email = Type::new("email".into(), 90_010, Kind::Domain(Type::VARCHAR), "public".into());
         for (one, other, expected) in [
             (&Type::INT8, &Type::INT8, true),
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_description_is_refused() {
+    fn endless_description_is_refused() {
         let mut ty = to_proto(&custom());
         for oid in 100_000..100_100 {
             ty = proto::Type {

@@ -1,6 +1,6 @@
 //! Lists of values in PostgreSQL's binary format, as DataRow and Bind messages hold them.
 //!
-//! For each value a big-endian `int32` with its length in bytes, -1 for NULL, then that many bytes.
+//! Each value is a big-endian `int32` with its length in bytes (-1 for NULL), and then that many bytes.
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
 use std::error;
@@ -20,23 +20,23 @@ pub(crate) fn encode(parameters: &[&(dyn ToSql + Sync)], types: &[Type]) -> Resu
     Ok(list.freeze())
 }
 
-/// Refuses more parameters than PostgreSQL can count, which describes such a statement with another number of them.
+/// Refuses more parameters than PostgreSQL can count. It would describe such a statement with a wrong number of them.
 pub(crate) fn check_parameter_count(parameters: usize) -> Result<()> {
     if parameters <= MAX_PARAMETERS {
         return Ok(());
     }
     Err(Error::misuse(format!(
-        "a statement takes at most {MAX_PARAMETERS} parameters and {parameters} were given: pass an array, or send \
+        "a statement takes at most {MAX_PARAMETERS} parameters, but {parameters} were given: pass an array, or send \
          several statements"
     )))
 }
 
-/// Whether a statement takes that many parameters.
+/// Refuses another number of parameters than the statement takes.
 pub(crate) fn check_count(given: usize, types: &[Type]) -> Result<()> {
     if given == types.len() {
         return Ok(());
     }
-    Err(Error::misuse(format!("the statement takes {} parameters and {given} were given", types.len())))
+    Err(Error::misuse(format!("the statement takes {} parameters, but {given} were given", types.len())))
 }
 
 /// Appends one parameter, counted from zero.
@@ -63,13 +63,13 @@ fn encode_value(
         let length = i32::try_from(list.len() - start - LENGTH_BYTES)?;
         list[start..start + LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
     } else {
-        // A value that wrote something and then said NULL must not shift what follows.
+        // A value that wrote some bytes and then turned out to be NULL must not shift the next values.
         list.truncate(start + LENGTH_BYTES);
     }
     Ok(())
 }
 
-/// Appends the value of a column, as it came from the server.
+/// Appends the value of a column as it came from the server.
 pub(crate) fn put(list: &mut BytesMut, value: Option<&[u8]>) {
     match value {
         Some(bytes) => {
@@ -81,7 +81,7 @@ pub(crate) fn put(list: &mut BytesMut, value: Option<&[u8]>) {
     }
 }
 
-/// The list of a row, as it came from the server.
+/// Returns the values of a row as they came from the server.
 pub(crate) fn of_row(row: &tokio_postgres::Row) -> Bytes {
     let mut list = BytesMut::new();
     for index in 0..row.len() {
@@ -90,9 +90,9 @@ pub(crate) fn of_row(row: &tokio_postgres::Row) -> Bytes {
     list.freeze()
 }
 
-/// Splits a list into exactly `count` values, without copying them. `None` if it is anything else.
+/// Splits a list into exactly `count` values without copying them. `None` if the list holds anything else.
 pub(crate) fn split(mut list: Bytes, count: usize) -> Option<Vec<Option<Bytes>>> {
-    // The count comes from another node: room is made for what the list can hold, not for what is claimed.
+    // The count comes from another node, so it is not trusted: the list bounds how much memory is reserved.
     let mut values = Vec::with_capacity(count.min(list.len() / LENGTH_BYTES));
     for _ in 0..count {
         let length = i32::from_be_bytes(list.get(..LENGTH_BYTES)?.try_into().ok()?);
@@ -107,7 +107,7 @@ pub(crate) fn split(mut list: Bytes, count: usize) -> Option<Vec<Option<Bytes>>>
     list.is_empty().then_some(values)
 }
 
-/// A value that is in PostgreSQL's binary format already.
+/// A value that is already in PostgreSQL's binary format.
 #[derive(Debug)]
 pub(crate) struct Encoded(pub(crate) Option<Bytes>);
 
@@ -129,7 +129,7 @@ impl ToSql for Encoded {
     to_sql_checked!();
 }
 
-/// The bytes of a column, as they came from the server.
+/// The bytes of a column as they came from the server.
 #[derive(Debug)]
 pub(crate) struct Raw<'a>(pub(crate) Option<&'a [u8]>);
 
@@ -147,7 +147,7 @@ impl<'a> FromSql<'a> for Raw<'a> {
     }
 }
 
-/// What PostgreSQL's Bind message can count.
+/// The most parameters of one statement: PostgreSQL's Bind message counts them in 16 bits.
 pub(crate) const MAX_PARAMETERS: usize = 65_535;
 
 const LENGTH_BYTES: usize = 4;
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_come_back_as_they_went() {
+    fn values_survive_the_wire() {
         let list =
             encode(&[&7_i32, &Option::<&str>::None, &"", &"Ada"], &[Type::INT4, Type::TEXT, Type::TEXT, Type::TEXT])
                 .unwrap();
@@ -170,16 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_names_the_parameter() {
+    fn wrong_type_names_the_parameter() {
         let error = encode(&[&7_i32, &"Ada"], &[Type::INT4, Type::INT8]).unwrap_err();
         assert!(error.is_misuse() && error.is_not_sent());
         assert_eq!(error.to_string(), "parameter $2 does not fit PostgreSQL's int8");
     }
 
     #[test]
-    fn a_wrong_number_of_parameters_is_misuse() {
+    fn wrong_number_of_parameters_is_misuse() {
         let error = encode(&[&7_i32], &[]).unwrap_err();
-        assert_eq!(error.to_string(), "the statement takes 0 parameters and 1 were given");
+        assert_eq!(error.to_string(), "the statement takes 0 parameters, but 1 were given");
     }
 
     #[test]

@@ -339,7 +339,7 @@ async fn what_does_not_fit_is_refused_before_anything_is_sent_and_named() {
         assert_eq!(parameter(&repo.count::<User>(suffix, &two).await.unwrap_err()), integer);
         assert_eq!(parameter(&repo.delete_all::<User>(suffix, &two).await.unwrap_err()), integer);
         assert_eq!(parameter(&repo.update_all::<User>("age = 1", suffix, &two).await.unwrap_err()), integer);
-        let missing = "the statement takes 2 parameters and 1 were given";
+        let missing = "the statement takes 2 parameters, but 1 were given";
         assert_eq!(parameter(&repo.all::<User>(suffix, &two[..1]).await.unwrap_err()), missing);
         assert_eq!(parameter(&repo.delete_all::<User>(suffix, &two[..1]).await.unwrap_err()), missing);
 
@@ -373,7 +373,7 @@ async fn more_parameters_than_postgresql_can_count_are_refused_before_anything_i
             assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
             assert_eq!(
                 error.to_string(),
-                "a statement takes at most 65535 parameters and 65536 were given: pass an array, or send several \
+                "a statement takes at most 65535 parameters, but 65536 were given: pass an array, or send several \
                  statements"
             );
         }
