@@ -1,3 +1,5 @@
+//! [`Database`], the server next to this node: one address with its pool, its tracker and its executor.
+
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,11 +19,26 @@ use crate::tracker::Tracker;
 
 /// The database next to this node: the primary itself or a replica of it. Cheap to clone.
 ///
-/// One address, one pool, one [`Tracker`]: a position is only meaningful on the server it was read from.
+/// A *primary* is a server that takes writes. A *replica* is a server in recovery that replays them
+/// (`pg_is_in_recovery()`). A database has one address, one pool of connections to it, and one [`Tracker`], since a
+/// position is reached on one server only.
+///
+/// # Known limits
+///
+/// - TLS to PostgreSQL is not supported: `sslmode=require` is refused. Use a private network.
+/// - A transaction pooler or a load balancer between the node and PostgreSQL breaks positions and sessions. The connection
+///   string must lead to a server directly.
+/// - The role is learned when a connection is opened and when the tracker probes, so a promotion is noticed at the next of
+///   these. A node that finds no primary also asks its own server whether it was promoted. Until then, statements are
+///   routed by the old role.
+/// - There is no fencing. A node whose own database reports that it is a primary writes there, whatever the other regions
+///   report.
+/// - A connection remembers types. One that was altered in place (`alter type … add value`) keeps its OID, so connections
+///   keep the old type until a statement goes stale or the node restarts.
 #[derive(Clone, Debug)]
 pub struct Database(Arc<DatabaseInner>);
 
-/// A database that may be gone by now.
+/// A handle that does not keep the database open.
 #[derive(Clone, Default)]
 pub(crate) struct WeakDatabase(Weak<DatabaseInner>);
 
@@ -32,33 +49,40 @@ struct DatabaseInner {
     executor: Executor,
 }
 
-/// Where the database is, and how much may be asked of it.
+/// The address of a database, and the limits for its use.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// The connection string.
     pub url: String,
 
-    /// Where the connection string comes from, for messages. Default: `DATABASE_URL`.
+    /// The name of the setting that holds the connection string, for messages. Default: `DATABASE_URL`.
     pub variable: String,
 
-    /// What the database has to be when the node starts. Default: [`Role::Primary`].
+    /// The role that the database must have when the node starts.
     pub role: Role,
 
-    /// The connections that are opened at most, besides the tracker's one. Default: 16, which keeps two cores and a
-    /// disk busy; a primary with its default of 100 connections has room for six such nodes.
+    /// How many connections the pool may open. The tracker's connection is one more. Default: 16.
+    ///
+    /// 16 connections keep two cores and a disk busy. A primary with PostgreSQL's default of 100 connections has room for
+    /// six such nodes. If all are in use, a call waits until its deadline and then fails as
+    /// [not sent](Error::is_not_sent). Streams use at most half of the connections.
     pub pool_size: usize,
 
-    /// How many interactive transactions may be open at a time; the next one is answered with *overloaded* at once. Never
-    /// more than `pool_size`. Default: three quarters of `pool_size`, so that single statements always get through.
+    /// How many interactive transactions may be open at a time, between 1 and `pool_size`. One more fails at once as
+    /// [overloaded](Error::is_overloaded). Default: three quarters of `pool_size`, so that single statements always find a
+    /// connection.
     pub max_transactions: Option<usize>,
 
     /// How many bytes of rows one forwarded call may return. Default: 15 MiB, which fits into a message of 16 MiB.
+    ///
+    /// If a write returns more, it is [committed](Error::is_committed) and its rows are dropped. A step of a transaction
+    /// that returns more is [misuse](Error::is_misuse), and so is a larger row in a stream.
     pub max_rows_bytes: usize,
 }
 
 impl Config {
-    /// The database of the connection string, which has to be of that role.
+    /// Returns the configuration for a connection string. The database must have this role.
     pub fn new(url: impl Into<String>, role: Role) -> Self {
         Self {
             url: url.into(),
@@ -70,21 +94,21 @@ impl Config {
         }
     }
 
-    /// Names the setting that the connection string comes from.
+    /// Sets the name of the setting that holds the connection string, for messages.
     #[must_use]
     pub fn with_variable(mut self, variable: impl Into<String>) -> Self {
         self.variable = variable.into();
         self
     }
 
-    /// Sets the number of connections; at least one.
+    /// Sets how many connections the pool may open, at least one.
     #[must_use]
     pub fn with_pool_size(mut self, pool_size: usize) -> Self {
         self.pool_size = pool_size.max(1);
         self
     }
 
-    /// Sets how many interactive transactions may be open at a time; at least one.
+    /// Sets how many interactive transactions may be open at a time, at least one.
     #[must_use]
     pub fn with_max_transactions(mut self, max_transactions: usize) -> Self {
         self.max_transactions = Some(max_transactions);
@@ -97,7 +121,7 @@ impl Config {
 }
 
 impl fmt::Debug for Config {
-    /// Without the connection string, which may hold a password.
+    /// Leaves out the connection string, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("variable", &self.variable)
@@ -110,25 +134,25 @@ impl fmt::Debug for Config {
 }
 
 impl Database {
-    /// Connects, asks the database what it is, and starts its tracker.
+    /// Connects, asks the database for its role, and starts its tracker.
     ///
-    /// Where the connection string stands for several addresses, the first one that answers is taken and kept. A
-    /// replica that does not answer does not stop the node: reads are answered by the primary until it does.
+    /// If the connection string stands for several addresses, the first one that answers is used from then on. A replica
+    /// that does not answer is not an error: the primary answers the reads until the replica does.
     ///
     /// # Errors
     ///
-    /// Configuration: the connection string is none, a name cannot be resolved, a primary does not answer, or the
-    /// database is not of the expected role.
+    /// [`is_configuration`](Error::is_configuration) if the connection string is invalid, if a host name cannot be
+    /// resolved, if a primary does not answer, or if the database does not have the expected role.
     ///
     /// # Cancel safety
     ///
-    /// What was opened is closed.
+    /// Cancel safe: connections that were opened are closed.
     pub async fn connect(config: Config) -> Result<Self> {
         let addresses = Address::resolve(&config.url, &config.variable).await?;
         Self::connect_to_one_of(addresses, config).await
     }
 
-    /// As [`connect`](Self::connect), where it is known what the connection string stands for.
+    /// Connects to the first of these addresses that answers; see [`connect`](Self::connect).
     pub(crate) async fn connect_to_one_of(addresses: Vec<Address>, config: Config) -> Result<Self> {
         let mut first_error = None;
         let mut first_pool = None;
@@ -147,35 +171,42 @@ impl Database {
             }
         }
         let (Some(error), Some(pool)) = (first_error, first_pool) else {
-            return Err(Error::configuration(format!("{} stands for no address", config.variable)));
+            return Err(Error::configuration(format!(
+                "the host of {} has no address: check the name",
+                config.variable
+            )));
         };
         if config.role == Role::Primary {
             return Err(unreachable(&config, &error).with_source(error));
         }
         let message = crate::error::function::with_causes(&error);
-        warn!(variable = config.variable, error = message, "no replica here: reads go to the primary until it answers");
+        warn!(
+            variable = config.variable,
+            error = message,
+            "replica does not answer: reads go to the primary until then"
+        );
         Ok(Self::of(config, pool))
     }
 
-    /// The server at this address, not asked anything yet.
+    /// Returns the server at this address, without connecting to it.
     pub(crate) fn at(address: Address, config: Config) -> Self {
         let pool = Pool::new(address, config.pool_size);
         Self::of(config, pool)
     }
 
-    /// What it was connected with.
+    /// Returns the configuration that the database was connected with.
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
     }
 
-    /// What follows the write-ahead log of this database.
+    /// Returns the tracker of this database.
     pub fn tracker(&self) -> &Tracker {
         &self.0.tracker
     }
 
-    /// What the database was when it was last asked. `None` if it never answered.
+    /// Returns the role that the database last reported. `None` if it never answered.
     pub fn role(&self) -> Option<Role> {
-        // A promotion is seen by whoever asks first, and nothing leads back.
+        // The pool or the tracker may see a promotion first, and a primary does not become a replica again.
         let tracked = self.0.tracker.state().borrow().as_ref().map(|state| state.role);
         match (tracked, self.0.pool.server()) {
             (Some(Role::Primary), _) => Some(Role::Primary),
@@ -192,7 +223,7 @@ impl Database {
         &self.0.executor
     }
 
-    /// A handle that does not keep it open.
+    /// Returns a handle that does not keep the database open.
     pub(crate) fn downgrade(&self) -> WeakDatabase {
         WeakDatabase(Arc::downgrade(&self.0))
     }
@@ -225,7 +256,7 @@ impl fmt::Debug for WeakDatabase {
 }
 
 impl Positions for Database {
-    /// On a replica there is none: nothing can have been committed there.
+    /// Returns the position of a primary. A replica has no position for callers, since nothing is committed there.
     fn current(&self) -> BoxFuture<'_, Vec<proto::Position>> {
         Box::pin(async move {
             let probed = self.0.executor.probe(Instant::now() + PROBE_TIMEOUT).await;
@@ -256,11 +287,11 @@ pub(crate) fn check_role(config: &Config, server: Server, address: &Address) -> 
     let variable = &config.variable;
     match (config.role, server.role) {
         (Role::Primary, Role::Replica) => Err(Error::configuration(format!(
-            "{variable} leads to a replica at {address}, and this is the primary region: set it to the primary's \
+            "{variable} leads to a replica at {address}, but this is the primary region: set it to the primary's \
              database, or set HOMING_PRIMARY_REGION to the region where the primary is"
         ))),
         (Role::Replica, Role::Primary) => Err(Error::configuration(format!(
-            "{variable} leads to a primary at {address}, and this is not the primary region: set it to a streaming \
+            "{variable} leads to a primary at {address}, but this is not the primary region: set it to a streaming \
              replica, or set HOMING_PRIMARY_REGION to this region if that database is the primary now"
         ))),
         (Role::Primary, Role::Primary) | (Role::Replica, Role::Replica) => Ok(()),
@@ -271,11 +302,14 @@ fn unreachable(config: &Config, error: &Error) -> Error {
     Error::configuration(format!("{error}: check that PostgreSQL runs there and that {} is right", config.variable))
 }
 
+/// The default of [`Config::pool_size`].
 pub(crate) const POOL_SIZE: usize = 16;
+
+/// The default of [`Config::max_rows_bytes`]: a message of 16 MiB, less room for everything but the rows.
 const MAX_ROWS_BYTES: usize = 15 * 1024 * 1024;
 
-/// For all attempts at one address.
+/// How long one address may take to answer at the start.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A function's answer waits for this: as long as for a connection that has to be opened anew.
+/// How long the answer of a named function waits for the position: long enough to open a new connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);

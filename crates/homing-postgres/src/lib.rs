@@ -1,61 +1,59 @@
-//! Positions, tracker, replicas and Repo: reads from the replica next door, writes to the primary.
-//!
-//! ```no_run
-//! use std::time::Duration;
-//!
-//! use homing_postgres::{Config, Database, Options, Repo, Role};
-//! use homing_rpc::{Rpc, StaticPeers, Topology};
-//!
-//! # async fn example(topology: Topology, rpc: Rpc) -> homing_postgres::Result<()> {
-//! let url = "postgres://app@127.0.0.1:5433/app";
-//! let replica = Database::connect(Config::new(url, Role::Replica)).await?;
-//! let repo = Repo::new(rpc, Some(replica), Options::default());
-//!
-//! let rows = repo.query("select name from users where id = $1", &[&7_i64]).await?; // the replica here
-//! repo.execute("update users set age = age + 1 where id = $1", &[&7_i64]).await?; // the primary, and back
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! Most applications use this crate through `homing`, whose `Node` sets all of it up from the environment.
+#![doc = include_str!("../README.md")]
 //!
 //! # Structure
 //!
-//! - [`Repo`] is the handle of an application: entity calls, raw SQL, transactions, batches, streams, named functions.
-//! - [`Databases`] are those of a node, by name, for its peers to use.
-//! - [`Batch`] is several writes that build on each other in one round trip; [`RowStream`] is a read of any size.
-//! - [`Database`] is the server next to this node: its address, its pool, its [`Tracker`], and the executor that runs
-//!   what peers forward to it.
-//! - [`Replicas`] is the set of databases that a node reads from: a [`ReplicaList`] that may change while it runs, a
-//!   choice among those that are up and not too far behind ([`Choose`]), one by name ([`Repo::replica`]), and the
-//!   figures of each ([`Repo::measure_reads`]).
-//! - [`Tracker`] follows how far that server has replayed and wakes those who wait for a [`Position`].
+//! | name | what it is |
+//! |---|---|
+//! | [`Repo`] | the handle of an application: entity calls, raw SQL, transactions, batches, streams, named functions |
+//! | [`Batch`] | several writes that build on each other, in one round trip |
+//! | [`RowStream`] | a read of any size |
+//! | [`Database`] | the server next to this node: its address, its pool, its [`Tracker`], and the executor that runs the statements of peers |
+//! | [`Databases`] | the databases of a node by name, which its peers may use |
+//! | [`Replicas`] | the servers that a node reads from: a [`ReplicaList`] that may change at run time, a choice among those that are up and not too far behind ([`Choose`]), one by name ([`Repo::replica`]), and the figures of each ([`Repo::measure_reads`]) |
+//! | [`Tracker`] | knows how far one server is, and wakes the calls that wait for a [`Position`] |
+//! | [`Error`] | why a call failed, and the fate of its writes |
 //!
 //! # Guarantees
 //!
-//! - **Read your writes.** When a write returns `Ok` it is committed on the primary, and every later read through that
-//!   handle or a clone of it sees it, or is answered by the primary.
-//! - **Known fate.** A failed write says whether it was not sent, rejected, committed, or whether nobody knows. See
-//!   [`Error`].
-//! - **No lost history.** A position of one timeline is never taken as reached on another because the numbers say so.
-//! - **Idle is free.** While nobody waits, the tracker asks nothing; while no reads are made, no replica is asked how far
-//!   behind it is.
-//! - **Staleness.** A read that follows nothing in its session may be as old as the replica is; a read that follows a
-//!   write or another read is not older than that. [`Consistency`] asks for more or less, and a [`Token`] takes it to
-//!   another node. A replica that is known to be further behind than [`ReplicaSettings::max_lag`] is not read from, unless
-//!   it is asked for by name or the primary cannot be reached.
-//! - **Tenants apart.** A handle for a schema never runs a statement in another one, and leaves nothing behind on a
+//! - **Read your writes.** When a write returns `Ok`, it is committed on the primary. Every later read through that handle
+//!   or a clone of it sees the write. If the local replica is too far behind, the primary answers the read.
+//! - **Known fate.** The error of a failed write says which of four things happened: it was not sent, it was rejected, it is
+//!   committed, or its outcome is unknown. See [`Error`].
+//! - **No lost history.** A position of one timeline never counts as reached on another one because the numbers say so.
+//! - **Idle is free.** The tracker sends a query only while calls wait. A node asks replicas for their lag only while it
+//!   reads.
+//! - **Staleness.** A read that follows nothing in its session may be as old as the replica is. A read that follows a write
+//!   or another read is not older than that one. [`Consistency`] asks for more or less, and a [`Token`] takes the session
+//!   to another node. A replica whose lag is known to exceed [`ReplicaSettings::max_lag`] is left out, unless it is asked
+//!   for by name or the primary cannot be reached.
+//! - **Separate tenants.** A handle for a schema never runs a statement in another schema, and leaves nothing behind on a
 //!   pooled connection.
-//! - **Transactions** ([`Repo::transaction`]) are committed as a whole or not at all. Whatever becomes of their caller, its
-//!   node or the network, what was not committed is rolled back, and holds no lock beyond the idle timeout.
+//! - **Transactions** ([`Repo::transaction`]) are committed as a whole or not at all. If the caller, its node or the network
+//!   fails, an uncommitted transaction is rolled back. It holds no lock beyond its idle timeout.
 //!
-//! A write is sent once. If the answer is lost its outcome is unknown, and the error says so; it is repeated on another
-//! peer only where the first one certainly did not execute it.
+//! A write is sent once. If the answer is lost, its outcome is unknown, and the error says so. A write is repeated on
+//! another peer only if the first one certainly did not execute it.
 //!
 //! # Features
 //!
-//! `chrono`, `jiff`, `rust_decimal`, `serde_json`, `time` and `uuid` add the types of these crates to those of parameters
-//! and columns, `sea-query` the calls with statements that it built. The documentation of `homing` has the table.
+//! No feature is on by default. A feature only adds to the interface.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `chrono`, `jiff`, `time` | dates and times as types of these crates |
+//! | `rust_decimal` | `numeric` as `rust_decimal::Decimal` |
+//! | `serde_json` | `json` and `jsonb` as `serde_json::Value` |
+//! | `uuid` | `uuid` as `uuid::Uuid` |
+//! | `sea-query` | calls that take statements built by sea-query |
+//!
+//! # Known limits
+//!
+//! - A node that only reads does not notice if its only replica is cut off from the primary. The first read after a quiet
+//!   time uses the lag that was known before it.
+//! - A replica that crashed and came back with less than it had replayed can be older than an earlier read.
+//! - All primaries of a node's databases are in one region.
+//!
+//! [`Tracker`](Tracker#known-limits), [`Database`](Database#known-limits) and [`Error`](Error#known-limits) list their own.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
