@@ -1,14 +1,14 @@
 //! Positions of one timeline on a server of another.
 
 use homing_postgres::{Position, Role, Tracker, Verdict, WaitError};
-use homing_testbed::Postgres;
+use homing_testbed::{Postgres, wait_until};
 
 use super::pair::{Pair, late, ordinary, until, value, within, write};
 
-/// Ends a replica's stream, so that what is written from now on does not arrive.
+/// Ends a replica's stream, so that later writes do not arrive.
 async fn cut_off(replica: &Postgres, primary: &Postgres) {
     stream_from(replica, "").await;
-    // A replica whose replay is paused does not care for its settings before it goes on.
+    // A replica with paused replay does not reread its settings, so the primary ends the stream.
     let client = primary.connect().await.unwrap();
     let kill = "select pg_terminate_backend(pid) from pg_stat_replication where application_name = $1";
     client.query(kill, &[&replica.name()]).await.unwrap();
@@ -21,10 +21,10 @@ async fn stream_from(replica: &Postgres, upstream: &str) {
     client.batch_execute(&format!("alter system set primary_conninfo to '{upstream}'")).await.unwrap();
     client.batch_execute("select pg_reload_conf()").await.unwrap();
     let query = format!("select current_setting('primary_conninfo') = '{upstream}'");
-    within(async { while !value::<bool>(&replica.connect().await.unwrap(), &query).await {} }).await;
+    wait_until("the setting is read", async || value(&replica.connect().await.unwrap(), &query).await).await;
 }
 
-/// Writes until the server's numbers are past those of a position of another timeline.
+/// Writes until the server's LSN is past that of a position of another timeline.
 async fn write_past(primary: &Postgres, other: Position) -> Position {
     loop {
         let position = write(primary).await;
@@ -36,7 +36,7 @@ async fn write_past(primary: &Postgres, other: Position) -> Position {
 }
 
 #[tokio::test]
-async fn promotion_keeps_what_was_replayed_and_loses_the_rest() {
+async fn promotion_keeps_only_replayed_positions() {
     let pair = Pair::start().await;
     let trackers = [pair.tracker(), Tracker::spawn(ordinary(&pair.replica))];
     pair.replica.pause_replay().await.unwrap();
@@ -54,16 +54,11 @@ async fn promotion_keeps_what_was_replayed_and_loses_the_rest() {
         let tracker = tracker.clone();
         tokio::spawn(async move { tokio::join!(tracker.wait(kept, late()), tracker.wait(lost, late())) })
     });
-    within(async {
-        while trackers.iter().any(|tracker| tracker.waiting() < 2) {
-            tokio::task::yield_now().await
-        }
-    })
-    .await;
+    wait_until("both calls wait", async || trackers.iter().all(|tracker| tracker.waiting() == 2)).await;
     pair.replica.promote().await.unwrap();
-    let [told, ordinary] = waits;
-    assert_eq!(within(told).await.unwrap(), (Ok(()), Err(WaitError::OtherTimeline)));
-    // Without pg_monitor a replica without a stream is in doubt, so the answer may come before the promotion.
+    let [privileged, ordinary] = waits;
+    assert_eq!(within(privileged).await.unwrap(), (Ok(()), Err(WaitError::OtherTimeline)));
+    // Without pg_monitor, a replica that does not stream is in doubt, so the answer may come before the promotion.
     let (kept_there, lost_there) = within(ordinary).await.unwrap();
     assert!(matches!(kept_there, Ok(()) | Err(WaitError::OtherTimeline)), "{kept_there:?}");
     assert_eq!(lost_there, Err(WaitError::OtherTimeline));
@@ -78,13 +73,13 @@ async fn promotion_keeps_what_was_replayed_and_loses_the_rest() {
 }
 
 #[tokio::test]
-async fn replica_of_a_promoted_server_does_not_pass_for_one_of_the_old_primary() {
+async fn replica_follows_the_promoted_server() {
     let pair = Pair::start().await;
     let follower = Postgres::options().with_name("follower").start_replica_of(&pair.primary).await.unwrap();
-    let told = Tracker::spawn(follower.config());
+    let privileged = Tracker::spawn(follower.config());
     let ordinary = Tracker::spawn(ordinary(&follower));
     let before = write(&pair.primary).await;
-    for tracker in [&told, &ordinary] {
+    for tracker in [&privileged, &ordinary] {
         within(tracker.wait(before, late())).await.unwrap();
     }
     cut_off(&pair.replica, &pair.primary).await;
@@ -92,30 +87,30 @@ async fn replica_of_a_promoted_server_does_not_pass_for_one_of_the_old_primary()
     let lost = write(&pair.primary).await;
     pair.replica.promote().await.unwrap();
     let new = write_past(&pair.replica, lost).await;
-    assert_eq!(within(told.check(new)).await.unwrap(), Verdict::NotYet);
+    assert_eq!(within(privileged.check(new)).await.unwrap(), Verdict::NotYet);
 
     let address = pair.replica.address();
     let upstream = format!("host={} port={} user=postgres", address.ip(), address.port());
     stream_from(&follower, &upstream).await;
     follower.caught_up_with(&pair.replica).await.unwrap();
-    for tracker in [&told, &ordinary] {
+    for tracker in [&privileged, &ordinary] {
         assert_eq!(within(tracker.wait(lost, late())).await, Err(WaitError::OtherTimeline));
         assert_eq!(within(tracker.check(before)).await.unwrap(), Verdict::Reached);
     }
-    assert_eq!(within(told.wait(new, late())).await, Ok(()));
+    assert_eq!(within(privileged.wait(new, late())).await, Ok(()));
 
-    // Without pg_monitor it is not known before a restart point. Until then it is said at once.
+    // Without pg_monitor, the switch is proven only at a restart point. Until then the answer comes at once.
     assert_eq!(within(ordinary.wait(new, late())).await, Err(WaitError::OtherTimeline));
     pair.replica.connect().await.unwrap().batch_execute("checkpoint").await.unwrap();
     let after = write(&pair.replica).await;
-    within(told.wait(after, late())).await.unwrap();
+    within(privileged.wait(after, late())).await.unwrap();
     follower.connect().await.unwrap().batch_execute("checkpoint").await.unwrap();
     assert_eq!(within(ordinary.wait(after, late())).await, Ok(()));
     assert_eq!(within(ordinary.check(lost)).await.unwrap(), Verdict::OtherTimeline);
 }
 
 #[tokio::test]
-async fn promoted_server_that_was_restarted_knows_its_own_timeline_only() {
+async fn restarted_primary_knows_only_its_timeline() {
     let pair = Pair::start().await;
     let old = write(&pair.primary).await;
     pair.replica.caught_up_with(&pair.primary).await.unwrap();

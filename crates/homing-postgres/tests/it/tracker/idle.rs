@@ -1,11 +1,12 @@
-//! Without a waiter there is no query.
+//! Without a waiter the tracker sends no query.
 
 use homing_postgres::{Tracker, WaitError};
+use homing_testbed::wait_until;
 use tokio::time::{Duration, Instant};
 
 use super::pair::{Pair, late, ordinary, until, value, within, write};
 
-/// The tracker's session on the replica, recognised by its process id among those of other tests.
+/// The tracker's session on the replica. Its process id tells it from the sessions of other tests.
 struct Session<'a> {
     pair: &'a Pair,
     pid: i32,
@@ -20,13 +21,13 @@ impl<'a> Session<'a> {
         Self { pair, pid: value(&client, newest).await }
     }
 
-    /// How many queries it made until now, by the server's log.
+    /// Counts the queries of the session in the server's log.
     fn queries(&self) -> usize {
         let start = format!("[{}] homing-tracker LOG:  execute ", self.pid);
         self.pair.replica.log().contents().unwrap().matches(&start).count()
     }
 
-    /// Lets a second pass on the replica, in which others write and read.
+    /// Lets a second pass on the replica while other sessions write and read.
     async fn others_are_busy(&self) {
         let client = self.pair.replica.connect().await.unwrap();
         let second = client.batch_execute("select pg_sleep(1)");
@@ -55,13 +56,13 @@ async fn no_query_without_waiters() {
     assert_eq!(session.queries(), queries);
     assert_eq!(value::<String>(&client, &changed).await, state_change);
 
-    // The log does tell: one look more is seen in it.
+    // The log would show a query: one more probe appears in it.
     within(tracker.probe()).await.unwrap();
     assert!(session.queries() > queries);
 }
 
 #[tokio::test]
-async fn known_position_is_answered_without_a_query() {
+async fn known_position_needs_no_query() {
     let pair = Pair::shared().await;
     let tracker = pair.tracker();
     let session = Session::of(&tracker, &pair).await;
@@ -75,7 +76,7 @@ async fn known_position_is_answered_without_a_query() {
 }
 
 #[tokio::test]
-async fn ten_thousand_share_the_queries_and_leave_nothing() {
+async fn ten_thousand_waiters_share_queries() {
     let pair = Pair::shared().await;
     let tracker = pair.tracker();
     let session = Session::of(&tracker, &pair).await;
@@ -88,12 +89,7 @@ async fn ten_thousand_share_the_queries_and_leave_nothing() {
         tokio::spawn(async move { tracker.wait(position, late()).await })
     });
     let mut waits: Vec<_> = waits.collect();
-    within(async {
-        while tracker.waiting() < 10_000 {
-            tokio::task::yield_now().await
-        }
-    })
-    .await;
+    wait_until("all calls wait", async || tracker.waiting() == 10_000).await;
     let cancelled = waits.split_off(5_000);
     cancelled.iter().for_each(tokio::task::JoinHandle::abort);
     for wait in cancelled {
@@ -111,7 +107,7 @@ async fn ten_thousand_share_the_queries_and_leave_nothing() {
 }
 
 #[tokio::test]
-async fn looks_end_with_the_last_waiter() {
+async fn probes_end_with_the_last_waiter() {
     let pair = Pair::shared().await;
     let tracker = Tracker::spawn(ordinary(&pair.replica));
     let session = Session::of(&tracker, &pair).await;
@@ -125,16 +121,11 @@ async fn looks_end_with_the_last_waiter() {
         async move { tracker.wait(position, late()).await }
     });
     let before = session.queries();
-    within(async {
-        while session.queries() < before + 5 {
-            tokio::task::yield_now().await
-        }
-    })
-    .await;
+    wait_until("the tracker probes", async || session.queries() >= before + 5).await;
     wait.abort();
     assert!(wait.await.unwrap_err().is_cancelled());
     assert_eq!(tracker.waiting(), 0);
-    // Also ends a look that was under way.
+    // Also ends a probe that was under way.
     within(tracker.probe()).await.unwrap();
 
     let queries = session.queries();

@@ -1,9 +1,9 @@
-//! A primary and its replica, and what the tests ask of them.
+//! A primary and its replica, with helpers for the tests.
 
 use std::time::Duration;
 
 use homing_postgres::{Lsn, Position, Role, Tracker};
-use homing_testbed::{Fsync, Postgres};
+use homing_testbed::{Fsync, Postgres, wait_until};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::FromSql;
@@ -36,21 +36,21 @@ impl Pair {
     }
 }
 
-/// The configuration for a role that is no member of `pg_monitor`.
+/// Returns the configuration for a role that is not a member of `pg_monitor`.
 pub(crate) fn ordinary(server: &Postgres) -> Config {
     let mut config = server.config();
     config.user("ordinary");
     config
 }
 
-/// Writes, and returns a position that is not before the commit.
+/// Writes, and returns a position at or after the commit.
 pub(crate) async fn write(primary: &Postgres) -> Position {
     let client = primary.connect().await.unwrap();
     client.batch_execute("insert into written default values").await.unwrap();
     position(primary, &client, "pg_current_wal_flush_lsn()").await
 }
 
-/// The primary's position.
+/// Returns the primary's position.
 async fn position(primary: &Postgres, client: &Client, function: &str) -> Position {
     let lsn: Lsn = value(client, &format!("select {function}")).await;
     let tracker = Tracker::spawn(primary.config());
@@ -63,16 +63,16 @@ pub(crate) async fn value<T: for<'a> FromSql<'a>>(client: &Client, query: &str) 
     client.query_one(query, &[]).await.unwrap().get(0)
 }
 
-/// Asks until it is true.
+/// Waits until the query returns true.
 pub(crate) async fn until(client: &Client, query: &str) {
-    within(async { while !value::<bool>(client, query).await {} }).await;
+    wait_until(query, async || value(client, query).await).await;
 }
 
 pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     timeout(LIMIT, work).await.expect("this takes milliseconds, or a few seconds on a very busy machine")
 }
 
-/// A deadline that a wait which works does not meet.
+/// Returns a deadline that a working wait never reaches.
 pub(crate) fn late() -> Instant {
     Instant::now() + LIMIT
 }

@@ -1,31 +1,26 @@
-//! Waiting for one position, with everything that may come in between.
+//! Waiting for one position, with everything that may happen in between.
 
 use homing_postgres::{Position, Role, SystemIdentifier, Tracker, Verdict, WaitError};
-use homing_testbed::Shutdown;
+use homing_testbed::{Shutdown, wait_until};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
 use tokio_postgres::Config;
 
 use super::pair::{Pair, late, ordinary, value, within, write};
 
-/// A wait that has begun.
+/// Starts a wait, and returns when it has begun.
 async fn begun(tracker: &Tracker, position: Position) -> JoinHandle<Result<(), WaitError>> {
     let others = tracker.waiting();
     let wait = tokio::spawn({
         let tracker = tracker.clone();
         async move { tracker.wait(position, late()).await }
     });
-    within(async {
-        while tracker.waiting() == others {
-            tokio::task::yield_now().await
-        }
-    })
-    .await;
+    wait_until("the call waits", async || tracker.waiting() != others).await;
     wait
 }
 
 #[tokio::test]
-async fn what_was_written_is_there_after_the_wait() {
+async fn write_is_visible_after_the_wait() {
     let pair = Pair::shared().await;
     let client = pair.replica.connect().await.unwrap();
     for config in [pair.replica.config(), ordinary(&pair.replica)] {
@@ -41,7 +36,7 @@ async fn what_was_written_is_there_after_the_wait() {
 }
 
 #[tokio::test]
-async fn paused_replay_is_waited_for() {
+async fn paused_replay_is_awaited() {
     let pair = Pair::shared().await;
     let tracker = pair.tracker();
     pair.replica.pause_replay().await.unwrap();
@@ -69,7 +64,7 @@ async fn killed_connection_does_not_end_the_wait() {
     for _ in 0..3 {
         let kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'homing-tracker'";
         client.batch_execute(kill).await.unwrap();
-        // What was known is forgotten, and known again.
+        // The tracker forgets its state and learns it again.
         within(state.wait_for(Option::is_none)).await.unwrap();
         within(state.wait_for(Option::is_some)).await.unwrap();
     }
@@ -79,7 +74,7 @@ async fn killed_connection_does_not_end_the_wait() {
 }
 
 #[tokio::test]
-async fn connection_lost_while_nobody_waits_voids_what_was_known() {
+async fn idle_tracker_notices_a_lost_connection() {
     let pair = Pair::shared().await;
     let tracker = pair.tracker();
     within(tracker.probe()).await.unwrap();
@@ -91,7 +86,7 @@ async fn connection_lost_while_nobody_waits_voids_what_was_known() {
 }
 
 #[tokio::test]
-async fn restarted_replica_is_waited_for() {
+async fn restarted_replica_is_awaited() {
     let pair = Pair::start().await;
     let tracker = pair.tracker();
     pair.replica.pause_replay().await.unwrap();
@@ -101,13 +96,13 @@ async fn restarted_replica_is_waited_for() {
     within(tracker.state().wait_for(Option::is_none)).await.unwrap();
     assert!(within(tracker.probe()).await.is_err());
     assert!(!wait.is_finished());
-    // A pause of the replay does not outlive the server.
+    // A restart ends the pause of replay.
     pair.replica.start_again().await.unwrap();
     assert_eq!(within(wait).await.unwrap(), Ok(()));
 }
 
 #[tokio::test]
-async fn position_of_another_cluster_is_refused_at_once() {
+async fn other_cluster_is_refused_at_once() {
     let pair = Pair::shared().await;
     let tracker = pair.tracker();
     let position = write(&pair.primary).await;
@@ -126,7 +121,7 @@ async fn primary_has_reached_what_it_wrote() {
 }
 
 #[tokio::test]
-async fn server_that_is_not_there_is_waited_for_until_the_deadline() {
+async fn absent_server_is_awaited_until_the_deadline() {
     let pair = Pair::shared().await;
     let position = write(&pair.primary).await;
     let mut config = Config::new();
