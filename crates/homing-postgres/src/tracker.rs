@@ -21,6 +21,7 @@ use tokio_postgres::Config;
 use self::error::{Unavailable, WaitError};
 use self::shared::Shared;
 use self::task::TrackerTask;
+use crate::connection::address::Address;
 use crate::position::Position;
 use crate::position::state::{ServerState, Verdict};
 
@@ -77,7 +78,7 @@ impl Tracker {
     ///
     /// Panics if it is called outside of a tokio runtime.
     pub fn spawn(config: Config) -> Self {
-        let server = link::name_of(&config);
+        let server = Arc::from(Address::name_of(&config));
         let shared = Arc::new(Shared::default());
         let (publisher, state) = watch::channel(None);
         // Detached: it ends when `TrackerInner` is dropped, and a panic reaches all callers through `Shared::close`.

@@ -2,11 +2,9 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use tokio_postgres::config::Host;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Config, Connection, Error, NoTls, Socket, Statement};
 
@@ -121,19 +119,6 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>
     }
 }
 
-/// Returns the server's name for messages.
-pub(super) fn name_of(config: &Config) -> Arc<str> {
-    let host = match (config.get_hostaddrs().first(), config.get_hosts().first()) {
-        (Some(address), _) => address.to_string(),
-        (None, Some(Host::Tcp(name))) => name.clone(),
-        #[cfg(unix)]
-        (None, Some(Host::Unix(folder))) => folder.display().to_string(),
-        (None, None) => return "no address".into(),
-    };
-    let port = config.get_ports().first().unwrap_or(&DEFAULT_PORT);
-    format!("{host} port {port}").into()
-}
-
 /// Why a connection could not be made or was lost.
 #[derive(Debug)]
 pub(super) enum LinkError {
@@ -166,9 +151,6 @@ impl StdError for LinkError {
 /// Asks for the cluster, and whether this role may list the files of the write-ahead log.
 const IDENTIFY: &str = "select system_identifier, has_function_privilege('pg_catalog.pg_ls_waldir()', 'execute') \
                           from pg_control_system()";
-
-/// The port that PostgreSQL's clients use by default.
-const DEFAULT_PORT: u16 = 5432;
 
 /// How long it may take to connect and to prepare the queries: three round trips after those of TCP and the password.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

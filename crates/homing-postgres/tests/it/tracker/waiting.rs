@@ -8,6 +8,9 @@ use tokio_postgres::Config;
 
 use super::pair::{Pair, late, ordinary, value, within, write};
 
+/// Ends the connections of all trackers.
+const KILL: &str = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'homing-tracker'";
+
 /// Starts a wait, and returns when it has begun.
 async fn begun(tracker: &Tracker, position: Position) -> JoinHandle<Result<(), WaitError>> {
     let others = tracker.waiting();
@@ -62,8 +65,7 @@ async fn killed_connection_does_not_end_the_wait() {
     let mut state = tracker.state();
     let client = pair.replica.connect().await.unwrap();
     for _ in 0..3 {
-        let kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'homing-tracker'";
-        client.batch_execute(kill).await.unwrap();
+        client.batch_execute(KILL).await.unwrap();
         // The tracker forgets its state and learns it again.
         within(state.wait_for(Option::is_none)).await.unwrap();
         within(state.wait_for(Option::is_some)).await.unwrap();
@@ -79,8 +81,7 @@ async fn idle_tracker_notices_a_lost_connection() {
     let tracker = pair.tracker();
     within(tracker.probe()).await.unwrap();
     let client = pair.replica.connect().await.unwrap();
-    let kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'homing-tracker'";
-    client.batch_execute(kill).await.unwrap();
+    client.batch_execute(KILL).await.unwrap();
     within(tracker.state().wait_for(Option::is_none)).await.unwrap();
     assert_eq!(within(tracker.probe()).await.unwrap().role, Role::Replica);
 }
