@@ -171,20 +171,13 @@ impl Database {
             }
         }
         let (Some(error), Some(pool)) = (first_error, first_pool) else {
-            return Err(Error::configuration(format!(
-                "the host of {} has no address: check the name",
-                config.variable
-            )));
+            return Err(Error::configuration(format!("the host in {} has no address: check it", config.variable)));
         };
         if config.role == Role::Primary {
             return Err(unreachable(&config, &error).with_source(error));
         }
         let message = crate::error::function::with_causes(&error);
-        warn!(
-            variable = config.variable,
-            error = message,
-            "replica does not answer: reads go to the primary until then"
-        );
+        warn!(variable = config.variable, error = message, "the replica does not answer: reads go to the primary");
         Ok(Self::of(config, pool))
     }
 

@@ -167,8 +167,7 @@ fn port(config: &Config, index: usize) -> u16 {
 
 async fn resolve_host(host: &str, port: u16, variable: &str) -> Result<Vec<IpAddr>> {
     let failed = |source: String| {
-        Error::configuration(format!("cannot resolve the host {host} of {variable}: check the name"))
-            .with_source(source)
+        Error::configuration(format!("cannot resolve the host {host} in {variable}: check it")).with_source(source)
     };
     let found = timeout(RESOLVE_TIMEOUT, lookup_host((host, port)))
         .await

@@ -59,11 +59,8 @@ pub(super) struct AnsweredWaiters<A> {
 impl<A> Waiters<A> {
     /// Adds a waiter that comes `now`, after `probes` probes have begun.
     pub(super) fn insert(&mut self, position: Position, now: Instant, probes: u64, answer: A) -> WaiterKey {
-        let key = WaiterKey {
-            timeline: (position.system_identifier, position.timeline),
-            lsn: position.lsn,
-            id: self.next_id,
-        };
+        let timeline = (position.system_identifier, position.timeline);
+        let key = WaiterKey { timeline, lsn: position.lsn, id: self.next_id };
         self.next_id += 1;
         self.entries.insert(key, WaiterEntry { since: now, probes, answer });
         key
