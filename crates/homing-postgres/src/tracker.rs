@@ -7,7 +7,7 @@ pub(crate) mod error;
 mod history;
 mod link;
 mod probe;
-mod shared;
+mod registry;
 mod task;
 mod waiters;
 
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Config;
 
 use self::error::{Unavailable, WaitError};
-use self::shared::Shared;
+use self::registry::Shared;
 use self::task::TrackerTask;
 use crate::connection::address::Address;
 use crate::position::Position;
@@ -185,7 +185,7 @@ impl Drop for TrackerInner {
 mod tests {
     use std::time::Duration;
 
-    use super::shared::Agenda;
+    use super::registry::Agenda;
     use super::*;
     use crate::position::role::Role;
 

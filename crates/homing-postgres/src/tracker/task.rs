@@ -22,7 +22,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 use super::cadence::{Cadence, NextProbe};
 use super::error::Unavailable;
 use super::link::{Link, LinkError};
-use super::shared::{Agenda, Shared};
+use super::registry::{Agenda, Shared};
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
