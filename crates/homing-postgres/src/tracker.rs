@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Config;
 
 use self::error::{Unavailable, WaitError};
-use self::registry::Shared;
+use self::registry::Registry;
 use self::task::TrackerTask;
 use crate::connection::address::Address;
 use crate::position::Position;
@@ -64,7 +64,7 @@ pub struct Tracker {
 
 struct TrackerInner {
     server: Arc<str>,
-    shared: Arc<Shared>,
+    registry: Arc<Registry>,
     state: watch::Receiver<Option<ServerState>>,
 }
 
@@ -79,11 +79,11 @@ impl Tracker {
     /// Panics if it is called outside of a tokio runtime.
     pub fn spawn(config: Config) -> Self {
         let server = Arc::from(Address::name_of(&config));
-        let shared = Arc::new(Shared::default());
+        let registry = Arc::new(Registry::default());
         let (publisher, state) = watch::channel(None);
-        // Detached: it ends when `TrackerInner` is dropped, and a panic reaches all callers through `Shared::close`.
-        tokio::spawn(TrackerTask::new(config, Arc::clone(&server), Arc::clone(&shared), publisher).run());
-        Self { inner: Arc::new(TrackerInner { server, shared, state }) }
+        // Detached: it ends when `TrackerInner` is dropped, and a panic reaches all callers through `Registry::close`.
+        tokio::spawn(TrackerTask::new(config, Arc::clone(&server), Arc::clone(&registry), publisher).run());
+        Self { inner: Arc::new(TrackerInner { server, registry, state }) }
     }
 
     /// Waits until everything up to `position` is visible on the server.
@@ -105,7 +105,7 @@ impl Tracker {
         if self.is_known_to_have_reached(position) {
             return Ok(());
         }
-        let waiter = Shared::register_wait(&self.inner.shared, position).ok_or(WaitError::Closed)?;
+        let waiter = Registry::register_wait(&self.inner.registry, position).ok_or(WaitError::Closed)?;
         match timeout_at(deadline, waiter.answer()).await {
             Ok(Some(verdict)) => WaitError::from_verdict(verdict),
             Ok(None) => Err(WaitError::Closed),
@@ -141,7 +141,7 @@ impl Tracker {
     /// Cancel safe: a dropped call leaves nothing behind.
     pub async fn probe(&self) -> Result<ServerState, Unavailable> {
         let closed = || Unavailable::new(&self.inner.server, None);
-        let request = Shared::register_probe(&self.inner.shared).ok_or_else(closed)?;
+        let request = Registry::register_probe(&self.inner.registry).ok_or_else(closed)?;
         request.answer().await.unwrap_or_else(|| Err(closed()))
     }
 
@@ -155,7 +155,7 @@ impl Tracker {
 
     /// Returns how many calls of [`wait`](Self::wait) are waiting.
     pub fn waiting(&self) -> usize {
-        self.inner.shared.waiting()
+        self.inner.registry.waiting()
     }
 
     /// Replay only moves forward while a server runs, so what was reached stays reached.
@@ -177,7 +177,7 @@ impl fmt::Debug for Tracker {
 
 impl Drop for TrackerInner {
     fn drop(&mut self) {
-        self.shared.close();
+        self.registry.close();
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
     fn tracker(state: Option<ServerState>) -> (Tracker, watch::Sender<Option<ServerState>>) {
         let (publisher, state) = watch::channel(state);
         (
-            Tracker { inner: Arc::new(TrackerInner { server: "a test".into(), shared: Arc::default(), state }) },
+            Tracker { inner: Arc::new(TrackerInner { server: "a test".into(), registry: Arc::default(), state }) },
             publisher,
         )
     }
@@ -211,7 +211,7 @@ mod tests {
         let (tracker, publisher) = tracker(Some(ServerState::new(Role::Replica, position(10))));
         assert_eq!(tracker.wait(position(10), soon()).await, Ok(()));
         assert_eq!(tracker.check(position(10)).await.unwrap(), Verdict::Reached);
-        assert!(matches!(tracker.inner.shared.agenda(), Agenda::Rest));
+        assert!(matches!(tracker.inner.registry.agenda(), Agenda::Rest));
         publisher.send_replace(None);
         let past = Instant::now();
         assert_eq!(tracker.wait(position(10), past).await, Err(WaitError::TimedOut));
@@ -230,23 +230,23 @@ mod tests {
         let mut probe = Box::pin(tracker.probe());
         assert!(futures_util::poll!(&mut probe).is_pending());
         assert_eq!(tracker.waiting(), 10_000);
-        assert!(matches!(tracker.inner.shared.agenda(), Agenda::Probe));
+        assert!(matches!(tracker.inner.registry.agenda(), Agenda::Probe));
         drop(probe);
         drop(waits);
         assert_eq!(tracker.waiting(), 0);
-        assert!(matches!(tracker.inner.shared.agenda(), Agenda::Rest));
+        assert!(matches!(tracker.inner.registry.agenda(), Agenda::Rest));
     }
 
     #[tokio::test]
     async fn later_call_needs_a_later_probe() {
         let (tracker, _publisher) = tracker(None);
-        let shared = &tracker.inner.shared;
-        let under_way = shared.begin_probe();
+        let registry = &tracker.inner.registry;
+        let under_way = registry.begin_probe();
         let mut probe = Box::pin(tracker.probe());
         assert!(futures_util::poll!(&mut probe).is_pending());
-        shared.answer(under_way, ServerState::new(Role::Replica, position(1)));
+        registry.answer(under_way, ServerState::new(Role::Replica, position(1)));
         assert!(futures_util::poll!(&mut probe).is_pending());
-        shared.answer(shared.begin_probe(), ServerState::new(Role::Replica, position(2)));
+        registry.answer(registry.begin_probe(), ServerState::new(Role::Replica, position(2)));
         assert_eq!(probe.await.unwrap().position, position(2));
     }
 
@@ -255,7 +255,7 @@ mod tests {
         let (tracker, _publisher) = tracker(None);
         let mut wait = Box::pin(tracker.wait(position(1), soon()));
         assert!(futures_util::poll!(&mut wait).is_pending());
-        let close_on_drop = task::CloseOnDrop(Arc::clone(&tracker.inner.shared));
+        let close_on_drop = task::CloseOnDrop(Arc::clone(&tracker.inner.registry));
         let task = tokio::spawn(async move {
             let _close_on_drop = close_on_drop;
             panic!("as a test");

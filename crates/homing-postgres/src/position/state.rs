@@ -13,8 +13,9 @@ pub struct ServerState {
     /// The server's role.
     pub role: Role,
 
-    /// How far the server is. On a replica this is the replayed position (`pg_last_wal_replay_lsn()`), on a primary the
-    /// flushed one (`pg_current_wal_flush_lsn()`).
+    /// How far the server is. On a replica this is the replayed position, up to which the log is applied
+    /// (`pg_last_wal_replay_lsn()`). On a primary it is the flushed position, up to which the log is on disk
+    /// (`pg_current_wal_flush_lsn()`).
     pub position: Position,
 
     /// The age of the last replayed commit if the replica has received more than it has replayed; zero if it has

@@ -1,9 +1,8 @@
-//! [`Shared`], the state that the handles and the task of a tracker share: the calls that wait, and those that want a
-//! probe.
+//! [`Registry`], which the handles and the task of a tracker share: the calls that wait, and those that want a probe.
 //!
-//! It is a registry behind a lock, not a queue to the task. So a call registers without waiting, and a dropped call
-//! leaves nothing behind. The lock is held for a few map operations and never over an `.await`. The registry has no
-//! limit, since each entry belongs to a future that a caller holds.
+//! It is behind a lock, not at the end of a queue. So a call registers without waiting, and a dropped call leaves nothing
+//! behind. The lock is held for a few map operations and never over an `.await`. The registry has no limit, since each
+//! entry belongs to a future that a caller holds.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -18,14 +17,14 @@ use crate::position::state::{ServerState, Verdict};
 use crate::position::{Position, SystemIdentifier, Timeline};
 
 #[derive(Debug, Default)]
-pub(super) struct Shared {
-    registry: Mutex<Registry>,
+pub(super) struct Registry {
+    inner: Mutex<RegistryInner>,
     /// Wakes the task, the only listener, when a call registers or the tracker is closed.
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Registry {
+struct RegistryInner {
     closed: bool,
     /// How many probes have begun, which is also the number of the last one.
     probes: u64,
@@ -57,41 +56,41 @@ pub(super) enum Agenda {
     Rest,
 }
 
-impl Shared {
+impl Registry {
     /// Registers a wait for a position. `None` if the tracker is closed.
-    pub(super) fn register_wait(shared: &Arc<Self>, position: Position) -> Option<Registered<Verdict>> {
+    pub(super) fn register_wait(registry: &Arc<Self>, position: Position) -> Option<Registered<Verdict>> {
         let (answer, receiver) = oneshot::channel();
         let now = Instant::now();
-        let mut registry = shared.lock_open()?;
-        let probes = registry.probes;
-        let place = WaiterPlace::Waiter(registry.waiters.insert(position, now, probes, answer));
-        drop(registry);
-        Some(Self::registered(shared, place, receiver))
+        let mut inner = registry.lock_open()?;
+        let probes = inner.probes;
+        let place = WaiterPlace::Waiter(inner.waiters.insert(position, now, probes, answer));
+        drop(inner);
+        Some(Self::registered(registry, place, receiver))
     }
 
     /// Registers a request for a probe. `None` if the tracker is closed.
-    pub(super) fn register_probe(shared: &Arc<Self>) -> Option<Registered<Result<ServerState, Unavailable>>> {
+    pub(super) fn register_probe(registry: &Arc<Self>) -> Option<Registered<Result<ServerState, Unavailable>>> {
         let (answer, receiver) = oneshot::channel();
-        let mut registry = shared.lock_open()?;
-        let (probes, id) = (registry.probes, registry.next_probe_request);
-        registry.next_probe_request += 1;
-        registry.probe_requests.insert(id, ProbeRequest { probes, answer });
-        drop(registry);
-        Some(Self::registered(shared, WaiterPlace::ProbeRequest(id), receiver))
+        let mut inner = registry.lock_open()?;
+        let (probes, id) = (inner.probes, inner.next_probe_request);
+        inner.next_probe_request += 1;
+        inner.probe_requests.insert(id, ProbeRequest { probes, answer });
+        drop(inner);
+        Some(Self::registered(registry, WaiterPlace::ProbeRequest(id), receiver))
     }
 
-    fn registered<T>(shared: &Arc<Self>, place: WaiterPlace, receiver: oneshot::Receiver<T>) -> Registered<T> {
-        shared.changed.notify_one();
-        Registered { shared: Arc::clone(shared), place, receiver }
+    fn registered<T>(registry: &Arc<Self>, place: WaiterPlace, receiver: oneshot::Receiver<T>) -> Registered<T> {
+        registry.changed.notify_one();
+        Registered { registry: Arc::clone(registry), place, receiver }
     }
 
     /// Closes the tracker for all calls that are registered or come later.
     pub(super) fn close(&self) {
-        let mut registry = self.lock();
-        registry.closed = true;
+        let mut inner = self.lock();
+        inner.closed = true;
         // Dropping the entries wakes their callers, which needs no lock.
-        let gone = (mem::take(&mut registry.waiters), mem::take(&mut registry.probe_requests));
-        drop(registry);
+        let gone = (mem::take(&mut inner.waiters), mem::take(&mut inner.probe_requests));
+        drop(inner);
         drop(gone);
         self.changed.notify_one();
     }
@@ -108,21 +107,21 @@ impl Shared {
     }
 
     pub(super) fn agenda(&self) -> Agenda {
-        let registry = self.lock();
-        if registry.closed {
+        let inner = self.lock();
+        if inner.closed {
             Agenda::Close
-        } else if !registry.probe_requests.is_empty() {
+        } else if !inner.probe_requests.is_empty() {
             Agenda::Probe
         } else {
-            registry.waiters.front(registry.probes).map_or(Agenda::Rest, Agenda::Wait)
+            inner.waiters.front(inner.probes).map_or(Agenda::Rest, Agenda::Wait)
         }
     }
 
     /// Returns the number of the probe that begins now. The probe may not cover a call that comes after this.
     pub(super) fn begin_probe(&self) -> u64 {
-        let mut registry = self.lock();
-        registry.probes += 1;
-        registry.probes
+        let mut inner = self.lock();
+        inner.probes += 1;
+        inner.probes
     }
 
     /// Returns the highest timeline of the cluster among the awaited positions.
@@ -133,10 +132,10 @@ impl Shared {
     /// Answers all calls that this probe's state answers. Returns when the first of the waiters came whose position is
     /// reached.
     pub(super) fn answer(&self, probe: u64, state: ServerState) -> Option<Instant> {
-        let mut registry = self.lock();
-        let answered = registry.waiters.answer(probe, &state);
-        let probe_requests = registry.take_probe_requests(probe);
-        drop(registry);
+        let mut inner = self.lock();
+        let answered = inner.waiters.answer(probe, &state);
+        let probe_requests = inner.take_probe_requests(probe);
+        drop(inner);
         // A call that was dropped in the meantime needs no answer.
         for (answer, verdict) in answered.verdicts {
             let _ = answer.send(verdict);
@@ -155,17 +154,17 @@ impl Shared {
         }
     }
 
-    fn lock_open(&self) -> Option<MutexGuard<'_, Registry>> {
-        Some(self.lock()).filter(|registry| !registry.closed)
+    fn lock_open(&self) -> Option<MutexGuard<'_, RegistryInner>> {
+        Some(self.lock()).filter(|inner| !inner.closed)
     }
 
     /// Locks the registry. No code panics in the middle of a change, so a poisoned lock can be used.
-    fn lock(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, RegistryInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Registry {
+impl RegistryInner {
     fn take_probe_requests(&mut self, probe: u64) -> BTreeMap<u64, ProbeRequest> {
         let (covered, rest) =
             mem::take(&mut self.probe_requests).into_iter().partition(|(_, request)| request.probes < probe);
@@ -177,7 +176,7 @@ impl Registry {
 /// A place in the registry, which is given up on drop.
 #[derive(Debug)]
 pub(super) struct Registered<T> {
-    shared: Arc<Shared>,
+    registry: Arc<Registry>,
     place: WaiterPlace,
     receiver: oneshot::Receiver<T>,
 }
@@ -197,10 +196,10 @@ impl<T> Registered<T> {
 
 impl<T> Drop for Registered<T> {
     fn drop(&mut self) {
-        let mut registry = self.shared.lock();
+        let mut inner = self.registry.lock();
         match self.place {
-            WaiterPlace::Waiter(key) => registry.waiters.remove(key),
-            WaiterPlace::ProbeRequest(id) => drop(registry.probe_requests.remove(&id)),
+            WaiterPlace::Waiter(key) => inner.waiters.remove(key),
+            WaiterPlace::ProbeRequest(id) => drop(inner.probe_requests.remove(&id)),
         }
     }
 }

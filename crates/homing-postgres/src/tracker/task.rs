@@ -3,7 +3,7 @@
 //! - **Spawned by** `Tracker::spawn`, one for each tracker, and detached.
 //! - **Owns** its own connection to the server (one more than the pool's), the [`Cadence`], the back-off between attempts
 //!   to connect, and the sending end of the `watch` channel with the server's state.
-//! - **Input:** [`Shared`], a registry behind a lock and a `Notify`. **Output:** the `watch` channel, and a `oneshot` for
+//! - **Input:** the [`Registry`] behind a lock and a `Notify`. **Output:** the `watch` channel, and a `oneshot` for
 //!   each registered call.
 //! - **Ends** when the last handle is dropped: after at most one probe (5 s) and closing the connection (1 s).
 //! - **If it panics** or its runtime ends, [`CloseOnDrop`] closes the registry. Waiting and later calls fail with
@@ -22,7 +22,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 use super::cadence::{Cadence, NextProbe};
 use super::error::Unavailable;
 use super::link::{Link, LinkError};
-use super::registry::{Agenda, Shared};
+use super::registry::{Agenda, Registry};
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
@@ -30,7 +30,7 @@ use crate::position::state::ServerState;
 pub(super) struct TrackerTask {
     config: Config,
     server: Arc<str>,
-    shared: Arc<Shared>,
+    registry: Arc<Registry>,
     state: watch::Sender<Option<ServerState>>,
     cadence: Cadence,
     backoff: Backoff,
@@ -47,14 +47,14 @@ impl TrackerTask {
     pub(super) fn new(
         config: Config,
         server: Arc<str>,
-        shared: Arc<Shared>,
+        registry: Arc<Registry>,
         state: watch::Sender<Option<ServerState>>,
     ) -> Self {
         let now = Instant::now();
         Self {
             config: own_config(config),
             server,
-            shared,
+            registry,
             state,
             cadence: Cadence::new(now),
             backoff: Backoff { failures: 0, not_before: now },
@@ -63,7 +63,7 @@ impl TrackerTask {
     }
 
     pub(super) async fn run(mut self) {
-        let _close_on_drop = CloseOnDrop(Arc::clone(&self.shared));
+        let _close_on_drop = CloseOnDrop(Arc::clone(&self.registry));
         while self.is_needed().await {
             let Some(mut link) = self.connect().await else { continue };
             match self.follow(&mut link).await {
@@ -76,10 +76,10 @@ impl TrackerTask {
     /// Waits until a call needs the server. Returns false if the tracker was closed.
     async fn is_needed(&self) -> bool {
         loop {
-            match self.shared.agenda() {
+            match self.registry.agenda() {
                 Agenda::Close => return false,
                 Agenda::Probe | Agenda::Wait(_) => return true,
-                Agenda::Rest => self.shared.changed().await,
+                Agenda::Rest => self.registry.changed().await,
             }
         }
     }
@@ -98,7 +98,7 @@ impl TrackerTask {
             Ok(link) => Some(link),
             Err(error) => {
                 self.report(&error);
-                self.shared.refuse(&Unavailable::new(&self.server, Some(error)));
+                self.registry.refuse(&Unavailable::new(&self.server, Some(error)));
                 None
             }
         }
@@ -117,7 +117,7 @@ impl TrackerTask {
     /// Sends probes when they are due, until the connection is lost or the tracker is closed.
     async fn follow(&mut self, link: &mut Link) -> LinkEnd {
         loop {
-            let due = match self.shared.agenda() {
+            let due = match self.registry.agenda() {
                 Agenda::Close => return LinkEnd::Closed,
                 Agenda::Rest => None,
                 Agenda::Probe => Some(NextProbe::Now),
@@ -138,21 +138,21 @@ impl TrackerTask {
     async fn rest(&self, link: &mut Link, time: impl Future<Output = ()>) -> Result<(), LinkError> {
         tokio::select! {
             () = time => Ok(()),
-            () = self.shared.changed() => Ok(()),
+            () = self.registry.changed() => Ok(()),
             error = link.lost() => Err(error),
         }
     }
 
     async fn probe(&mut self, link: &mut Link) -> Result<(), LinkError> {
-        let newest_wanted = self.shared.newest_timeline(link.system());
-        let number = self.shared.begin_probe();
+        let newest_wanted = self.registry.newest_timeline(link.system());
+        let number = self.registry.begin_probe();
         let began = Instant::now();
         let state = link.probe(newest_wanted).await?;
         self.backoff.succeeded();
         self.cadence.probed(began, Instant::now());
         // Published first, so that an answered caller finds at least this state there.
         self.publish(state);
-        if let Some(since) = self.shared.answer(number, state) {
+        if let Some(since) = self.registry.answer(number, state) {
             self.cadence.reached(since);
         }
         Ok(())
@@ -178,8 +178,8 @@ impl TrackerTask {
 
     async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let closed = async {
-            while !matches!(self.shared.agenda(), Agenda::Close) {
-                self.shared.changed().await;
+            while !matches!(self.registry.agenda(), Agenda::Close) {
+                self.registry.changed().await;
             }
         };
         tokio::select! {
@@ -210,7 +210,7 @@ impl Backoff {
 }
 
 /// Closes the registry when the task ends, in whatever way.
-pub(super) struct CloseOnDrop(pub(super) Arc<Shared>);
+pub(super) struct CloseOnDrop(pub(super) Arc<Registry>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
