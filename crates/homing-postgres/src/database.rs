@@ -115,7 +115,7 @@ impl Config {
         self
     }
 
-    fn max_transactions(&self) -> usize {
+    fn transaction_limit(&self) -> usize {
         self.max_transactions.unwrap_or(self.pool_size * 3 / 4).clamp(1, self.pool_size)
     }
 }
@@ -223,7 +223,7 @@ impl Database {
 
     fn of(config: Config, pool: Pool) -> Self {
         let tracker = Tracker::spawn(pool.address().config().clone());
-        let executor = Executor::new(pool.clone(), config.max_rows_bytes, config.max_transactions());
+        let executor = Executor::new(pool.clone(), config.max_rows_bytes, config.transaction_limit());
         Self(Arc::new(DatabaseInner { config, pool, tracker, executor }))
     }
 }

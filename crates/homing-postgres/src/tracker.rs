@@ -118,7 +118,7 @@ impl Tracker {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] if the server does not answer within a few seconds.
+    /// [`Unavailable`] if the server does not answer within a few seconds, or the tracker's task has ended.
     ///
     /// # Cancel safety
     ///
@@ -134,7 +134,7 @@ impl Tracker {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] if no connection could be made, or the server does not answer within a few seconds.
+    /// [`Unavailable`] if the server does not answer within a few seconds, or the tracker's task has ended.
     ///
     /// # Cancel safety
     ///

@@ -28,8 +28,8 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// `is_configuration` if the string is not a valid connection string, or a name cannot be resolved within five
-    /// seconds.
+    /// `is_configuration` if the string is not a valid connection string with a host, if it requires TLS, or if a name
+    /// cannot be resolved within five seconds.
     pub(crate) async fn resolve(url: &str, variable: &str) -> Result<Vec<Self>> {
         let config = Self::parse(url, variable)?;
         let mut addresses = Vec::new();
@@ -52,7 +52,7 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// `is_configuration` if the string is not a valid connection string.
+    /// `is_configuration` if the string is not a valid connection string with a host, or if it requires TLS.
     pub(crate) fn parse(url: &str, variable: &str) -> Result<Config> {
         // The driver's reason is left out: it quotes the part that it did not understand, which may hold the password.
         let config: Config = url.parse().map_err(|_: tokio_postgres::Error| {

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn sign_of_a_switch_leaves_only_what_is_proven() {
+    fn sign_leaves_only_proven_positions() {
         let before = (hidden(100, Some(1), (1, 50)), 1);
         let unsure = [((1, 100), Reached), ((1, 110), OtherTimeline), ((1, 111), NotYet)];
         for after in

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeline_is_the_first_part_of_a_file_name() {
+    fn file_name_begins_with_the_timeline() {
         for (name, timeline) in [
             ("000000010000000000000003", Some(1)),
             ("0000001A00000002000000FF", Some(26)),
