@@ -1,42 +1,29 @@
-//! The primary's side of a write: one transaction, and the position after its commit.
+//! The executor: runs statements on the database next to this node, for local callers and for peers.
+//!
+//! [`Executor`] owns no task. Each of its calls spawns one: see `execute`, `interactive` and `chunks`.
 
 mod chunks;
+mod execute;
 mod failure;
 mod interactive;
 mod limit;
 mod parts;
 mod pinned;
-mod position;
+mod prepared;
+mod probe;
 mod references;
-mod statements;
-mod transaction;
+mod run;
 mod within;
-mod written;
 
 use std::sync::Arc;
 
-use homing_proto::v1 as proto;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{Instant, timeout_at};
-use tokio_postgres::error::SqlState;
-use tracing::{Instrument, debug_span};
+use tokio::sync::Semaphore;
 
 pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace};
 pub(crate) use self::failure::Failure;
 pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses};
-use self::limit::{Limit, Limited};
 pub(crate) use self::parts::QueryParts;
-use self::position::{PositionProbe, Probed};
-use self::statements::Prepared;
-use self::transaction::{RequestRun, RunOutcome};
-use self::within::{Within, writes};
-use crate::connection::block;
-use crate::connection::pool::{Connection, Pool};
-use crate::error::database::DatabaseError;
-use crate::position::role::Role;
-use crate::scope::Schema;
-use crate::statement::description::StatementDescription;
-use crate::statement::kind::Writes;
+use crate::connection::pool::Pool;
 
 /// Runs the statements of this node's callers and of its peers on the database next to it.
 #[derive(Clone, Debug)]
@@ -62,197 +49,5 @@ impl Executor {
     /// What one answer may hold.
     pub(crate) fn max_rows_bytes(&self) -> usize {
         self.max_rows_bytes
-    }
-
-    /// Runs the statements in one transaction.
-    ///
-    /// # Cancel safety
-    ///
-    /// The work goes on in a task of its own, which cancels the running statement when this future is dropped. A commit
-    /// that is under way by then is not undone.
-    pub(crate) async fn execute(
-        &self,
-        request: proto::ExecuteRequest,
-        schema: Option<Schema>,
-        deadline: Instant,
-    ) -> Result<proto::ExecuteResponse, Failure> {
-        let executor = self.clone();
-        self.attended(deadline, |limit| async move { executor.run(&request, schema.as_ref(), limit).await })
-            .instrument(debug_span!("execute"))
-            .await
-    }
-
-    /// Prepares a statement without running it.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`execute`](Self::execute); there is nothing to undo.
-    pub(crate) async fn prepare(
-        &self,
-        sql: String,
-        schema: Option<Schema>,
-        deadline: Instant,
-    ) -> Result<proto::PrepareResponse, Failure> {
-        use proto::prepare_response::Outcome;
-        let executor = self.clone();
-        self.attended(deadline, |mut limit| async move {
-            let connection = executor.connection(&mut limit).await?;
-            let preparing = block::prepare(&connection, schema.as_ref(), &sql);
-            // A cancellation may hit the beginning of its block, or come late: what it says after that is not taken.
-            let Limited::Ended(prepared) = limit.keep(connection.cancel_token(), preparing).await else {
-                connection.discard();
-                return Err(Failure::unavailable("the primary did not prepare the statement in time"));
-            };
-            let outcome = match prepared {
-                Ok(statement) => Outcome::Statement(StatementDescription::of(&statement).to_proto()),
-                Err(error) => Outcome::Rejected(executor.database_error(&error)?.into()),
-            };
-            Ok(proto::PrepareResponse { outcome: Some(outcome) })
-        })
-        .await
-    }
-
-    /// Runs `work` in a task of its own, which learns when the caller is gone.
-    async fn attended<T, F>(&self, deadline: Instant, work: impl FnOnce(Limit) -> F) -> Result<T, Failure>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Failure>> + Send + 'static,
-    {
-        let (_caller, gone) = oneshot::channel();
-        match tokio::spawn(work(Limit::new(deadline, gone)).in_current_span()).await {
-            Ok(outcome) => outcome,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(Failure::Unknown("the node is shutting down".into())),
-            },
-        }
-    }
-
-    async fn run(
-        &self,
-        request: &proto::ExecuteRequest,
-        schema: Option<&Schema>,
-        mut limit: Limit,
-    ) -> Result<proto::ExecuteResponse, Failure> {
-        let connection = self.connection(&mut limit).await?;
-        let started = Instant::now();
-        let limited = limit.keep_begun(&connection, self.attempt_twice(&connection, schema, request)).await;
-        let (ended, in_doubt) = match limited {
-            Limited::Ended(ended) => (ended, request.statements.iter().any(|statement| statement.simple)),
-            Limited::Cancelled(ended) => (ended.map(RunOutcome::by_cancellation), true),
-            Limited::Abandoned => {
-                (Err(Failure::Unknown("the database did not react to the cancellation of the statement".into())), true)
-            }
-        };
-        if in_doubt {
-            // A cancellation may arrive late and hit the next caller; a script may leave anything behind.
-            connection.discard();
-        }
-        let ended = match ended? {
-            RunOutcome::Rejected { error, .. } if error.code() == &SqlState::READ_ONLY_SQL_TRANSACTION => {
-                self.read_only(error, limit.deadline()).await?
-            }
-            RunOutcome::Committed { position: Probed::InRecovery, .. } => {
-                return Err(Failure::not_primary(self.pool.address()));
-            }
-            RunOutcome::Committed { results, position: Probed::Lost, writes } => {
-                RunOutcome::Committed { results, position: self.probe(limit.deadline()).await, writes }
-            }
-            ended => ended,
-        };
-        Ok(ended.into_response(started.elapsed()))
-    }
-
-    /// Asks for the position on another connection: any position after the commit will do.
-    pub(crate) async fn probe(&self, deadline: Instant) -> Probed {
-        let Ok(connection) = self.pool.connection(deadline).await else {
-            return Probed::Lost;
-        };
-        let probing = async { Ok::<_, Failure>(PositionProbe::prepare(&connection).await?.position().await) };
-        match timeout_at(deadline, probing).await {
-            Ok(Ok(probed)) => probed,
-            Ok(Err(_)) => Probed::Lost,
-            Err(_) => {
-                connection.discard();
-                Probed::Lost
-            }
-        }
-    }
-
-    /// A prepared statement goes stale when its tables change; PostgreSQL says so before it runs anything, and a newly
-    /// prepared one is right. A function that refuses to run in a block, such as those of some extensions, is run without
-    /// one, if nobody but us wanted it.
-    async fn attempt_twice(
-        &self,
-        connection: &Connection,
-        schema: Option<&Schema>,
-        request: &proto::ExecuteRequest,
-    ) -> Result<RunOutcome, Failure> {
-        let writes = writes(request);
-        match self.attempt(connection, schema, &request.statements, writes).await? {
-            RunOutcome::Rejected { error, .. } if error.is_stale_plan() => {
-                connection.forget_statements();
-                self.attempt(connection, schema, &request.statements, writes).await
-            }
-            RunOutcome::Rejected { error, .. }
-                if writes == Writes::Maybe && schema.is_none() && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
-            {
-                self.attempt(connection, schema, &request.statements, Writes::Yes).await
-            }
-            ended => Ok(ended),
-        }
-    }
-
-    async fn attempt(
-        &self,
-        connection: &Connection,
-        schema: Option<&Schema>,
-        statements: &[proto::Statement],
-        writes: Writes,
-    ) -> Result<RunOutcome, Failure> {
-        let mut within = match Within::enter(connection, schema, statements, writes).await? {
-            Ok(within) => within,
-            Err(error) => return self.not_prepared(None, &error),
-        };
-        match within.hearing(Prepared::all(connection, schema, statements)).await? {
-            Ok(prepared) => RequestRun::new(connection, self.max_rows_bytes).run(&prepared, within).await,
-            Err((statement, error)) => self.not_prepared(Some(statement), &within.cause(error).await),
-        }
-    }
-
-    fn not_prepared(&self, statement: Option<u32>, error: &tokio_postgres::Error) -> Result<RunOutcome, Failure> {
-        Ok(RunOutcome::Rejected { statement, error: Box::new(self.database_error(error)?) })
-    }
-
-    /// A connection, unless nobody waits any more by then: what is done for nobody takes it from somebody.
-    async fn connection(&self, limit: &mut Limit) -> Result<Connection, Failure> {
-        let deadline = limit.deadline();
-        tokio::select! {
-            biased;
-            () = limit.passed() => Err(Failure::unavailable("the caller's time was over before a connection was free")),
-            connection = self.pool.connection(deadline) => {
-                connection.map_err(|error| Failure::unavailable(crate::error::function::with_causes(&error)))
-            }
-        }
-    }
-
-    fn database_error(&self, error: &tokio_postgres::Error) -> Result<DatabaseError, Failure> {
-        match error.as_db_error() {
-            Some(error) => Ok(error.into()),
-            None => Err(Failure::unavailable(format!(
-                "the connection to the database at {} was lost before anything was executed",
-                self.pool.address()
-            ))),
-        }
-    }
-
-    /// PostgreSQL says the same of a replica and of a role whose transactions are read-only by default. Only the
-    /// former is better asked elsewhere.
-    async fn read_only(&self, error: Box<DatabaseError>, deadline: Instant) -> Result<RunOutcome, Failure> {
-        let server = self.pool.ask(deadline).await.map_err(|error| Failure::unavailable(error.to_string()))?;
-        match server.role {
-            Role::Replica => Err(Failure::not_primary(self.pool.address())),
-            Role::Primary => Ok(RunOutcome::Rejected { statement: None, error }),
-        }
     }
 }

@@ -19,13 +19,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Row, RowStream};
 use tracing::{Instrument, debug};
 
-use super::position::{PositionProbe, Probed};
-use super::{Executor, Failure, Prepared};
+use super::Executor;
+use super::failure::Failure;
+use super::prepared::Prepared;
+use super::probe::{PositionProbe, Probed};
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
+use crate::error::function::with_causes;
 use crate::position::Position;
 use crate::scope::Schema;
 use crate::statement::kind::RunsOn;
+use crate::statement::values::Encoded;
 
 /// How long a stream may take.
 #[derive(Debug, Clone, Copy)]
@@ -165,7 +169,7 @@ impl Reader {
         };
         match pool.connection(self.pace.first).await {
             Ok(connection) => Ok((place, connection)),
-            Err(error) => Err(Failure::unavailable(crate::error::function::with_causes(&error))),
+            Err(error) => Err(Failure::unavailable(with_causes(&error))),
         }
     }
 
@@ -253,7 +257,7 @@ impl Reader {
                 None => None,
             }
         };
-        let parameters: Vec<_> = parameters.into_iter().map(crate::statement::values::Encoded).collect();
+        let parameters: Vec<_> = parameters.into_iter().map(Encoded).collect();
         let begin = async {
             match self.schema {
                 Some(_) => Ok(()),

@@ -22,9 +22,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 use tracing::{Instrument, debug, debug_span};
 
+use super::Executor;
+use super::failure::Failure;
 use super::limit::{Limit, Limited};
 use super::pinned::{Pinned, StepOutcome, ended};
-use super::{Executor, Failure};
 use crate::position::role::Role;
 use crate::statement::kind::RunsOn;
 
@@ -145,7 +146,7 @@ where
         let deadline = self.step_deadline(first);
         let executor = self.executor.clone();
         let begun = self.attended(deadline, |mut limit| async move {
-            let connection = executor.connection(&mut limit).await?;
+            let connection = limit.connection(&executor.pool).await?;
             let token = connection.cancel_token();
             match limit.keep(token, Pinned::begin(connection, begin, executor.max_rows_bytes)).await {
                 Limited::Ended(begun) => begun,
@@ -209,7 +210,8 @@ where
                 let position = match (probed.position(), self.runs_on) {
                     // Any position after the commit will do.
                     (None, RunsOn::Primary) => {
-                        self.executor.probe(self.deadline.min(Instant::now() + PROBE_TIMEOUT)).await
+                        let deadline = self.deadline.min(Instant::now() + PROBE_TIMEOUT);
+                        self.executor.probe(deadline).await
                     }
                     _ => probed,
                 };

@@ -9,7 +9,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::{CancelToken, NoTls};
 use tracing::warn;
 
-use crate::connection::pool::Connection;
+use super::failure::Failure;
+use crate::connection::pool::{Connection, Pool};
+use crate::error::function::with_causes;
 
 /// When to stop.
 #[derive(Debug)]
@@ -39,6 +41,18 @@ impl Limit {
 
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// A connection, unless nobody waits any more by then: what is done for nobody takes it from somebody.
+    pub(crate) async fn connection(&mut self, pool: &Pool) -> Result<Connection, Failure> {
+        let deadline = self.deadline;
+        tokio::select! {
+            biased;
+            () = self.passed() => Err(Failure::unavailable("the caller's time was over before a connection was free")),
+            connection = pool.connection(deadline) => {
+                connection.map_err(|error| Failure::unavailable(with_causes(&error)))
+            }
+        }
     }
 
     /// Runs `work`, which uses the connection of `token`, within the limit. The work is never dropped in the middle as
@@ -92,7 +106,7 @@ impl Limit {
     }
 
     /// Completes when the limit has passed.
-    pub(crate) async fn passed(&mut self) {
+    async fn passed(&mut self) {
         tokio::select! {
             () = sleep_until(self.deadline) => {}
             // Either way the caller is gone: nothing is ever sent.

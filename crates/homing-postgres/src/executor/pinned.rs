@@ -15,10 +15,12 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Statement};
 use tracing::warn;
 
-use super::position::{PositionProbe, Probed};
-use super::transaction::{RequestRun, StatementFailure, is_fatal};
-use super::{Failure, Prepared, references};
+use super::failure::Failure;
+use super::prepared::{Prepared, check};
+use super::probe::{PositionProbe, Probed};
+use super::run::{RequestRun, StatementFailure, is_fatal};
 use crate::connection::pool::Connection;
+use crate::error::database::DatabaseError;
 use crate::position::role::Role;
 use crate::scope::Schema;
 use crate::statement::description::StatementDescription;
@@ -202,7 +204,7 @@ impl Pinned {
                 Ok(known) => known,
                 Err(error) => return self.failed(Some(index), &error),
             };
-            let fits = references::check(&known, &statement.references, &prepared);
+            let fits = check(&known, &statement.references, &prepared);
             match fits.and_then(|()| Prepared::extended(known, statement)) {
                 Ok(statement) => prepared.push(statement),
                 Err(failure) => return unfit(failure),
@@ -281,14 +283,14 @@ impl Pinned {
             self.in_doubt = true;
             return StepOutcome::Over(ended(Cause::DatabaseLost, "the database was lost before the commit"));
         };
-        // As in a transaction of several statements: see `executor/transaction.rs`.
+        // As in a transaction of several statements: see `executor/run.rs`.
         let (commit, position) = join(connection.batch_execute("COMMIT"), probe.position()).await;
         self.status = BlockStatus::Over;
         match commit {
             Ok(()) => StepOutcome::Committed(position),
             Err(error) => match error.as_db_error() {
                 Some(refused) if !is_fatal(refused) => {
-                    StepOutcome::Over(rejection(None, crate::DatabaseError::from(refused).into()))
+                    StepOutcome::Over(rejection(None, DatabaseError::from(refused).into()))
                 }
                 // A server that is being shut down can report it after the commit.
                 _ => {
@@ -304,7 +306,7 @@ impl Pinned {
         match error.as_db_error() {
             Some(refused) if !is_fatal(refused) => {
                 self.status = BlockStatus::Aborted;
-                StepOutcome::Open(rejection(statement, crate::DatabaseError::from(refused).into()))
+                StepOutcome::Open(rejection(statement, DatabaseError::from(refused).into()))
             }
             _ => {
                 self.in_doubt = true;

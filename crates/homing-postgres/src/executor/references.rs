@@ -7,10 +7,6 @@ use bytes::Bytes;
 use homing_proto::v1 as proto;
 use proto::rejection::Cause;
 
-use super::{Failure, Prepared};
-use crate::statement::types;
-use crate::statement::values;
-
 /// Why a statement must not be committed although PostgreSQL took it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unmet {
@@ -30,48 +26,14 @@ impl From<Unmet> for Cause {
     }
 }
 
-/// Splits the parameters of a statement as they were sent. Those that are references are NULL until
-/// [`FirstRows::fill`].
-pub(super) fn parameters(asked: &proto::Statement) -> Result<Vec<Option<Bytes>>, Failure> {
-    let types = asked.parameter_types.len();
-    let guarded = !asked.references.is_empty() || asked.expected_rows.is_some();
-    let count = types + usize::from(guarded);
-    let mut parameters = values::split(asked.parameters.clone(), count)
-        .ok_or_else(|| Failure::bad_request("the parameters of the statement are not a list of that many values"))?;
-    parameters.truncate(types);
-    Ok(parameters)
-}
-
-/// Checks that each reference leads to a column of an earlier statement and has the type of its parameter.
-pub(super) fn check(
-    statement: &tokio_postgres::Statement,
-    references: &[proto::Reference],
-    earlier: &[Prepared<'_>],
-) -> Result<(), Failure> {
-    for reference in references {
-        let parameter = statement.params().get(reference.parameter as usize);
-        let column = match earlier.get(reference.statement as usize) {
-            Some(Prepared::Extended { statement, .. }) => statement.columns().get(reference.column as usize),
-            Some(Prepared::Simple(_)) | None => None,
-        };
-        match (parameter, column) {
-            (Some(parameter), Some(column)) if types::interchangeable(parameter, column.type_()) => {}
-            (Some(_), Some(_)) => return Err(Failure::bad_request("a reference is not of the type of its parameter")),
-            _ => return Err(Failure::bad_request("a reference does not lead to a column of an earlier statement")),
-        }
-    }
-    Ok(())
-}
-
 /// The first rows of the statements that later ones refer to.
 #[derive(Debug)]
 pub(super) struct FirstRows(HashMap<u32, Option<Vec<Option<Bytes>>>>);
 
 impl FirstRows {
     /// Knows whose rows will be asked for, so that no others are kept.
-    pub(super) fn wanted_by(statements: &[Prepared<'_>]) -> Self {
-        let references = statements.iter().flat_map(Prepared::references);
-        Self(references.map(|reference| (reference.statement, None)).collect())
+    pub(super) fn wanted_by<'a>(references: impl IntoIterator<Item = &'a proto::Reference>) -> Self {
+        Self(references.into_iter().map(|reference| (reference.statement, None)).collect())
     }
 
     /// Keeps a row, if it is the first of a statement that another one refers to.
@@ -100,37 +62,7 @@ impl FirstRows {
 
 #[cfg(test)]
 mod tests {
-    use tokio_postgres::types::Type;
-
     use super::*;
-
-    fn statement(types: &[Type], values: usize) -> proto::Statement {
-        let mut list = bytes::BytesMut::new();
-        (0..values).for_each(|_| values::put(&mut list, None));
-        proto::Statement {
-            parameter_types: types.iter().map(Type::oid).collect(),
-            parameters: list.freeze(),
-            ..proto::Statement::default()
-        }
-    }
-
-    #[test]
-    fn what_depends_on_other_statements_has_a_value_too_many_for_who_does_not_know_that() {
-        for types in [&[][..], &[Type::INT8], &[Type::INT8, Type::TEXT]] {
-            let count = types.len();
-            let expecting = proto::Statement { expected_rows: Some(1), ..statement(types, count + 1) };
-            let reference = proto::Reference::default();
-            let referring = proto::Statement { references: vec![reference], ..statement(types, count + 1) };
-            for guarded in [expecting, referring] {
-                assert_eq!(parameters(&guarded).unwrap().len(), count);
-                // All that a build without these fields looks at.
-                assert_eq!(values::split(guarded.parameters.clone(), count), None, "an old build would run it");
-                let unguarded = proto::Statement { parameters: statement(types, count).parameters, ..guarded };
-                assert!(parameters(&unguarded).is_err(), "nobody may send it so that an old build would run it");
-            }
-            assert_eq!(parameters(&statement(types, count)).unwrap().len(), count);
-        }
-    }
 
     #[test]
     fn only_first_rows_that_are_asked_for_are_kept() {

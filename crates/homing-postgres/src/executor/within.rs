@@ -3,9 +3,8 @@
 use homing_proto::v1 as proto;
 use tokio_postgres::Error;
 
-use super::Failure;
-use super::position::PositionProbe;
-use super::written::WriteProbe;
+use super::failure::Failure;
+use super::probe::{PositionProbe, WriteProbe};
 use crate::connection::block::Block;
 use crate::connection::pool::Connection;
 use crate::scope::Schema;

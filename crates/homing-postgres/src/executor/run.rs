@@ -13,11 +13,11 @@ use tokio_postgres::Row;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use tracing::warn;
 
-use super::position::{PositionProbe, Probed};
+use super::failure::Failure;
+use super::prepared::Prepared;
+use super::probe::{PositionProbe, Probed, WriteProbe};
 use super::references::{FirstRows, Unmet};
 use super::within::Within;
-use super::written::WriteProbe;
-use super::{Failure, Prepared};
 use crate::connection::block::Block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
@@ -63,13 +63,13 @@ pub(crate) enum RunOutcome {
 
 impl<'a> RequestRun<'a> {
     pub(crate) fn new(connection: &'a Connection, max_rows_bytes: usize) -> Self {
-        let first_rows = FirstRows::wanted_by(&[]);
+        let first_rows = FirstRows::wanted_by([]);
         Self { connection, rows_bytes_left: max_rows_bytes, rows_dropped: false, first_rows }
     }
 
     /// The same, which keeps what these statements refer to.
     pub(super) fn referring_to(self, statements: &[Prepared<'_>]) -> Self {
-        Self { first_rows: FirstRows::wanted_by(statements), ..self }
+        Self { first_rows: FirstRows::wanted_by(statements.iter().flat_map(Prepared::references)), ..self }
     }
 
     /// Runs the statements in what was entered for them.
@@ -131,7 +131,7 @@ impl<'a> RequestRun<'a> {
         if let Err(error) = begun {
             return rejected(None, &error, Commit::WasNotSent);
         }
-        self.first_rows = FirstRows::wanted_by(statements);
+        self.first_rows = FirstRows::wanted_by(statements.iter().flat_map(Prepared::references));
         let mut results = Vec::with_capacity(statements.len());
         for (index, statement) in (0..).zip(statements) {
             match self.statement(index, statement).await {

@@ -1,0 +1,156 @@
+//! The statements of a request, prepared and with their parameters at hand.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use homing_proto::v1 as proto;
+use tokio_postgres::{Statement, types::Type};
+
+use super::failure::Failure;
+use crate::connection::pool::Connection;
+use crate::scope::Schema;
+use crate::statement::types;
+use crate::statement::values;
+
+/// A statement, ready to run.
+#[derive(Debug)]
+pub(crate) enum Prepared<'a> {
+    Extended {
+        statement: Statement,
+        parameters: Vec<Option<Bytes>>,
+        references: &'a [proto::Reference],
+        expected_rows: Option<u64>,
+    },
+    Simple(&'a str),
+}
+
+/// The statement that PostgreSQL refused to prepare, and its reason.
+type Refused = (u32, tokio_postgres::Error);
+
+impl<'a> Prepared<'a> {
+    /// Prepares all statements before the first one runs. The schema is that of the transaction that is open by now.
+    pub(crate) async fn all(
+        connection: &Connection,
+        schema: Option<&Schema>,
+        statements: &'a [proto::Statement],
+    ) -> Result<Result<Vec<Self>, Refused>, Failure> {
+        if statements.is_empty() {
+            return Err(Failure::bad_request("a request without statements"));
+        }
+        if let [statement] = statements
+            && statement.simple
+        {
+            return Ok(Ok(vec![Self::Simple(&statement.sql)]));
+        }
+        let mut prepared = Vec::with_capacity(statements.len());
+        for (index, statement) in (0..).zip(statements) {
+            if statement.simple {
+                return Err(Failure::bad_request("a script cannot be part of a transaction"));
+            }
+            let sql = schema.map_or(Cow::Borrowed(&*statement.sql), |schema| schema.tagged(&statement.sql).into());
+            match connection.statement(&sql).await {
+                Ok(known) => {
+                    check(&known, &statement.references, &prepared)?;
+                    prepared.push(Self::extended(known, statement)?);
+                }
+                Err(error) => return Ok(Err((index, error))),
+            }
+        }
+        Ok(Ok(prepared))
+    }
+
+    pub(super) fn references(&self) -> &'a [proto::Reference] {
+        match self {
+            Self::Extended { references, .. } => references,
+            Self::Simple(_) => &[],
+        }
+    }
+
+    pub(super) fn expected_rows(&self) -> Option<u64> {
+        match self {
+            Self::Extended { expected_rows, .. } => *expected_rows,
+            Self::Simple(_) => None,
+        }
+    }
+
+    pub(super) fn extended(known: Statement, asked: &'a proto::Statement) -> Result<Self, Failure> {
+        if !known.params().iter().map(Type::oid).eq(asked.parameter_types.iter().copied()) {
+            return Err(Failure::stale("the parameters of the statement have other types on the primary"));
+        }
+        let columns = known.columns().iter().map(|column| column.type_().oid());
+        if !columns.eq(asked.column_types.iter().copied()) {
+            return Err(Failure::stale("the columns of the statement have other types on the primary"));
+        }
+        let parameters = parameters(asked)?;
+        let proto::Statement { references, expected_rows, .. } = asked;
+        Ok(Self::Extended { statement: known, parameters, references, expected_rows: *expected_rows })
+    }
+}
+
+/// Splits the parameters of a statement as they were sent. Those that are references are NULL until
+/// [`FirstRows::fill`].
+fn parameters(asked: &proto::Statement) -> Result<Vec<Option<Bytes>>, Failure> {
+    let types = asked.parameter_types.len();
+    let guarded = !asked.references.is_empty() || asked.expected_rows.is_some();
+    let count = types + usize::from(guarded);
+    let mut parameters = values::split(asked.parameters.clone(), count)
+        .ok_or_else(|| Failure::bad_request("the parameters of the statement are not a list of that many values"))?;
+    parameters.truncate(types);
+    Ok(parameters)
+}
+
+/// Checks that each reference leads to a column of an earlier statement and has the type of its parameter.
+pub(super) fn check(
+    statement: &tokio_postgres::Statement,
+    references: &[proto::Reference],
+    earlier: &[Prepared<'_>],
+) -> Result<(), Failure> {
+    for reference in references {
+        let parameter = statement.params().get(reference.parameter as usize);
+        let column = match earlier.get(reference.statement as usize) {
+            Some(Prepared::Extended { statement, .. }) => statement.columns().get(reference.column as usize),
+            Some(Prepared::Simple(_)) | None => None,
+        };
+        match (parameter, column) {
+            (Some(parameter), Some(column)) if types::interchangeable(parameter, column.type_()) => {}
+            (Some(_), Some(_)) => return Err(Failure::bad_request("a reference is not of the type of its parameter")),
+            _ => return Err(Failure::bad_request("a reference does not lead to a column of an earlier statement")),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::types::Type;
+
+    use super::*;
+
+    fn statement(types: &[Type], values: usize) -> proto::Statement {
+        let mut list = bytes::BytesMut::new();
+        (0..values).for_each(|_| values::put(&mut list, None));
+        proto::Statement {
+            parameter_types: types.iter().map(Type::oid).collect(),
+            parameters: list.freeze(),
+            ..proto::Statement::default()
+        }
+    }
+
+    #[test]
+    fn what_depends_on_other_statements_has_a_value_too_many_for_who_does_not_know_that() {
+        for types in [&[][..], &[Type::INT8], &[Type::INT8, Type::TEXT]] {
+            let count = types.len();
+            let expecting = proto::Statement { expected_rows: Some(1), ..statement(types, count + 1) };
+            let reference = proto::Reference::default();
+            let referring = proto::Statement { references: vec![reference], ..statement(types, count + 1) };
+            for guarded in [expecting, referring] {
+                assert_eq!(parameters(&guarded).unwrap().len(), count);
+                // All that a build without these fields looks at.
+                assert_eq!(values::split(guarded.parameters.clone(), count), None, "an old build would run it");
+                let unguarded = proto::Statement { parameters: statement(types, count).parameters, ..guarded };
+                assert!(parameters(&unguarded).is_err(), "nobody may send it so that an old build would run it");
+            }
+            assert_eq!(parameters(&statement(types, count)).unwrap().len(), count);
+        }
+    }
+}
