@@ -1,6 +1,6 @@
 //! [`Databases`], what a node has next to it for others to use.
 
-pub(crate) mod service;
+mod service;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,10 +8,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use homing_proto::v1 as proto;
-use homing_proto::v1::database_server::DatabaseServer;
 use homing_rpc::{BoxFuture, Positions, States};
 
-use self::service::Service;
 use crate::error::{Error, Result};
 use crate::replicas::Replicas;
 use crate::scope::DatabaseName;
@@ -46,13 +44,6 @@ impl Databases {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// The gRPC service through which peers use these databases.
-    pub fn service(&self, max_message_bytes: usize) -> DatabaseServer<impl proto::database_server::Database> {
-        DatabaseServer::new(Service::new(self.clone()))
-            .max_decoding_message_size(max_message_bytes)
-            .max_encoding_message_size(max_message_bytes)
     }
 
     pub(crate) fn database(&self, name: &DatabaseName) -> Option<&Replicas> {

@@ -4,6 +4,7 @@ mod choice;
 mod entry;
 mod lag;
 mod list;
+mod member;
 mod resolve;
 mod settings;
 mod status;
@@ -20,22 +21,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::choice::Preference;
+use self::choice::{Candidate, Preference};
 use self::lag::Newest;
+use self::member::{Origin, Snapshot};
 use self::resolve::Resolver;
-use self::status::Origin;
 use self::task::{Message, ReplicaTask, TaskParts};
 use self::usage::Usage;
-use crate::database::check_role;
 use crate::database::{Config, Database};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::position::Position;
 use crate::position::role::Role;
 
 pub use choice::Choose;
 pub use list::{Replica, ReplicaList};
+pub(crate) use member::Member;
 pub use settings::ReplicaSettings;
-pub(crate) use status::Member;
 pub use status::{Health, ReplicaStatus};
 
 /// The servers that a node reads from: any number of replicas, and in the primary region the primary itself.
@@ -61,10 +61,6 @@ struct ReplicaSet {
     _publish: Option<watch::Sender<Arc<Snapshot>>>,
     task: Option<JoinHandle<()>>,
 }
-
-/// The servers at one moment.
-#[derive(Debug, Default)]
-pub(crate) struct Snapshot(Vec<Arc<Member>>);
 
 /// What a read wants.
 #[derive(Clone, Copy, Debug)]
@@ -181,7 +177,7 @@ impl Replicas {
             return Err(snapshot.no_such(name));
         }
         let members: Vec<_> = members.into_iter().filter(|member| !wanted.except.contains(&member.id)).collect();
-        let candidates: Vec<_> = members.iter().map(|member| member.candidate(wanted.position)).collect();
+        let candidates: Vec<_> = members.iter().map(|member| Candidate::of(member, wanted.position)).collect();
         let wish = match (wanted.name, wanted.is_behind) {
             (Some(_), _) => Preference::ByHand(wanted.choose),
             (None, true) => Preference::Reached(wanted.choose),
@@ -263,29 +259,6 @@ impl Replicas {
     }
 }
 
-impl Snapshot {
-    fn no_such(&self, name: &str) -> Error {
-        let names: Vec<_> = self.0.iter().map(|member| &**member.name()).collect();
-        let known = match names.is_empty() {
-            true => "there are none".to_owned(),
-            false => format!("there are {}", names.join(", ")),
-        };
-        Error::misuse(format!("there is no replica named {name:?} here: {known}"))
-    }
-}
-
-impl Member {
-    fn check_role(&self) -> Result<()> {
-        let Some(server) = self.database.pool().server() else { return Ok(()) };
-        let config = Config::new("", Role::Replica).with_variable(REPLICA_VARIABLE);
-        check_role(&config, server, self.database.pool().address())
-    }
-
-    fn timeline(&self) -> Option<crate::position::Timeline> {
-        self.database.tracker().state().borrow().map(|state| state.position.timeline)
-    }
-}
-
 /// A set of this database only, which never changes.
 impl From<Database> for Replicas {
     fn from(database: Database) -> Self {
@@ -324,12 +297,6 @@ impl Drop for ReplicaSet {
         }
     }
 }
-
-/// The name of the primary next to a node.
-const PRIMARY: &str = "primary";
-
-/// Where a list of one usually comes from.
-const REPLICA_VARIABLE: &str = "HOMING_REPLICA_URL";
 
 /// Reads that fail at the same time say the same; a few are enough.
 const MESSAGES: usize = 64;

@@ -4,6 +4,7 @@ use std::time::Duration;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use homing_proto::v1 as proto;
+use homing_proto::v1::database_server::DatabaseServer;
 use homing_rpc::{Caller, Reason};
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
@@ -16,15 +17,20 @@ use crate::statement::kind::RunsOn;
 
 /// The executors of a node's databases as a gRPC service.
 #[derive(Debug)]
-pub(crate) struct Service {
+struct Service {
     databases: Databases,
 }
 
-impl Service {
-    pub(crate) fn new(databases: Databases) -> Self {
-        Self { databases }
+impl Databases {
+    /// The gRPC service through which peers use these databases.
+    pub fn service(&self, max_message_bytes: usize) -> DatabaseServer<impl proto::database_server::Database> {
+        DatabaseServer::new(Service { databases: self.clone() })
+            .max_decoding_message_size(max_message_bytes)
+            .max_encoding_message_size(max_message_bytes)
     }
+}
 
+impl Service {
     /// The primary of the database that a request names, if it is here, else any of its servers, which will say that it is
     /// none; and the whole of what the request names.
     fn member(&self, scope: &str) -> Result<(Arc<Member>, Scope), Status> {

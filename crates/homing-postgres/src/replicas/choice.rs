@@ -5,7 +5,9 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::IteratorRandom;
 
-use super::Health;
+use super::member::{Member, Origin};
+use super::status::Health;
+use crate::position::Position;
 
 /// Which replica a read goes to, of those that are up and not too far behind.
 ///
@@ -36,6 +38,23 @@ pub(super) struct Candidate {
     pub(super) lag: Option<Duration>,
     /// Whether it is known to have what the session has to see.
     pub(super) has_reached: bool,
+}
+
+impl Candidate {
+    pub(super) fn of(member: &Member, position: Option<Position>) -> Self {
+        let kind = match (member.origin, member.is_primary()) {
+            (Origin::OwnPrimary, true) => MemberKind::OwnPrimary,
+            (_, true) => MemberKind::Primary,
+            (_, false) => MemberKind::Replica,
+        };
+        Self {
+            kind,
+            health: member.status.health,
+            round_trip: member.status.round_trip,
+            lag: member.status.lag,
+            has_reached: position.is_some_and(|position| member.is_known_to_have_reached(position)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

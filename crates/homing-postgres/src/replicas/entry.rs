@@ -7,9 +7,10 @@ use homing_rpc::Region;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::list::Replica;
+use super::member::{Origin, PRIMARY};
 use super::resolve::Resolved;
-use super::status::Origin;
-use super::{PRIMARY, Replica, ReplicaSettings};
+use super::settings::ReplicaSettings;
 use crate::connection::address::Address;
 use crate::database::Config;
 use crate::error::function::with_causes;

@@ -8,7 +8,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
 
-use super::ReplicaSettings;
+use super::settings::ReplicaSettings;
 use crate::connection::address::Address;
 use crate::database::{Config, Database};
 use crate::error::{Error, Result};

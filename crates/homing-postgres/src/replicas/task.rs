@@ -16,11 +16,13 @@ use tracing::{info, warn};
 
 use super::entry::ListEntry;
 use super::lag::Newest;
+use super::list::{Replica, ReplicaList};
+use super::member::{Origin, Snapshot};
 use super::resolve::{Resolved, Resolver};
-use super::status::{Health, Origin};
+use super::settings::ReplicaSettings;
+use super::status::Health;
 use super::usage::Usage;
 use super::watched::{Change, Watched};
-use super::{Replica, ReplicaList, ReplicaSettings, Snapshot};
 use crate::connection::address::Address;
 use crate::connection::pool::Server;
 use crate::database::CONNECT_TIMEOUT;

@@ -6,11 +6,13 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
-use super::ReplicaSettings;
 use super::lag::{Behind, Newest};
-use super::status::{Health, Member, Origin, ReplicaStatus};
+use super::member::{Member, Origin};
+use super::settings::ReplicaSettings;
+use super::status::{Health, ReplicaStatus};
 use crate::connection::pool::Server;
 use crate::database::Database;
+use crate::position::role::Role;
 use crate::position::state::ServerState;
 
 /// One server of a set.
@@ -83,7 +85,7 @@ impl Watched {
     /// Whether looks tell anything that matters. The primary next to this node is never left out: where it does not
     /// answer, its callers are to be told.
     pub(super) fn is_worth_a_look(&self) -> bool {
-        let is_own_primary = self.origin == Origin::OwnPrimary && self.database.role() == Some(crate::Role::Primary);
+        let is_own_primary = self.origin == Origin::OwnPrimary && self.database.role() == Some(Role::Primary);
         self.is_visible() && !is_own_primary
     }
 
@@ -95,7 +97,7 @@ impl Watched {
             Some((server, round_trip)) => {
                 self.introduced = Some(server);
                 self.round_trip = Some(round_trip);
-                if self.origin == Origin::Here && server.role == crate::Role::Primary {
+                if self.origin == Origin::Here && server.role == Role::Primary {
                     self.origin = Origin::Elsewhere;
                 }
             }
@@ -208,7 +210,6 @@ mod tests {
     use super::*;
     use crate::connection::address::Address;
     use crate::position::Position;
-    use crate::position::role::Role;
 
     const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -224,7 +225,7 @@ mod tests {
         async fn begin(settings: ReplicaSettings) -> Self {
             let url = "postgres://app@127.0.0.1/app";
             let address = Address::resolve(url, "V").await.unwrap().remove(0);
-            let database = Database::at(address, crate::Config::new(url, Role::Replica));
+            let database = Database::at(address, crate::database::Config::new(url, Role::Replica));
             let now = Instant::now();
             let watched = Watched::new(1, 1, "key".into(), database, Origin::Here, now);
             Self { watched, newest: Newest::new(INTERVAL), settings, now, rng: SmallRng::seed_from_u64(7) }

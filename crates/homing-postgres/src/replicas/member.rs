@@ -1,0 +1,124 @@
+//! [`Member`], a server that reads may go to, and [`Snapshot`], all of them at one moment.
+
+use std::sync::Arc;
+
+use super::status::{Health, ReplicaStatus};
+use crate::database::{Config, Database, check_role};
+use crate::error::{Error, Result};
+use crate::position::role::Role;
+use crate::position::state::Verdict;
+use crate::position::{Position, Timeline};
+
+/// The servers at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot(pub(super) Vec<Arc<Member>>);
+
+/// A server that reads may go to.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(super) id: u64,
+    /// The name of its entry in the list.
+    pub(super) entry: Arc<str>,
+    pub(super) status: ReplicaStatus,
+    pub(super) database: Database,
+    pub(super) origin: Origin,
+}
+
+/// How a server came to be here, and what follows for writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Given as the primary next to this node.
+    OwnPrimary,
+
+    /// Of the list, and of this region or one that nobody named: if it is promoted, writes go straight to it.
+    Here,
+
+    /// Of the list, and of another region, or a primary already when it was found: writes to it are left to the nodes
+    /// next to it, as long as there are any.
+    Elsewhere,
+}
+
+impl Member {
+    /// The only member of a set that never changes.
+    pub(super) fn alone(database: Database) -> Self {
+        let (name, origin) = match database.config().role {
+            Role::Primary => (PRIMARY.into(), Origin::OwnPrimary),
+            Role::Replica => (Arc::from(database.pool().address().authority()), Origin::Here),
+        };
+        let status = ReplicaStatus {
+            name: Arc::clone(&name),
+            region: None,
+            address: database.pool().address().to_string(),
+            role: database.role(),
+            health: Health::Up,
+            round_trip: None,
+            lag: None,
+            lag_bytes: None,
+        };
+        Self { id: 0, entry: name, status, database, origin }
+    }
+
+    /// Tells it from others, also from one that had its name before.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.status.name
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(crate) fn is_primary(&self) -> bool {
+        self.database.role() == Some(Role::Primary)
+    }
+
+    /// Whether it is known to have everything up to a position, without asking.
+    pub(crate) fn is_known_to_have_reached(&self, position: Position) -> bool {
+        let state = self.database.tracker().state();
+        let state = *state.borrow();
+        self.is_local_primary() || state.is_some_and(|state| state.compare(position) == Verdict::Reached)
+    }
+
+    /// Whether it is the primary that this node writes to, so that whatever a session has seen is there.
+    pub(crate) fn is_local_primary(&self) -> bool {
+        self.origin != Origin::Elsewhere && self.is_primary()
+    }
+
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        *self.entry == *name || *self.status.name == *name
+    }
+
+    pub(super) fn status(&self) -> ReplicaStatus {
+        ReplicaStatus { role: self.database.role(), ..self.status.clone() }
+    }
+
+    pub(super) fn check_role(&self) -> Result<()> {
+        let Some(server) = self.database.pool().server() else { return Ok(()) };
+        let config = Config::new("", Role::Replica).with_variable(REPLICA_VARIABLE);
+        check_role(&config, server, self.database.pool().address())
+    }
+
+    pub(super) fn timeline(&self) -> Option<Timeline> {
+        self.database.tracker().state().borrow().map(|state| state.position.timeline)
+    }
+}
+
+impl Snapshot {
+    pub(super) fn no_such(&self, name: &str) -> Error {
+        let names: Vec<_> = self.0.iter().map(|member| &**member.name()).collect();
+        let known = match names.is_empty() {
+            true => "there are none".to_owned(),
+            false => format!("there are {}", names.join(", ")),
+        };
+        Error::misuse(format!("there is no replica named {name:?} here: {known}"))
+    }
+}
+
+/// The name of the primary next to a node.
+pub(super) const PRIMARY: &str = "primary";
+
+/// Where a list of one usually comes from.
+const REPLICA_VARIABLE: &str = "HOMING_REPLICA_URL";
