@@ -1,6 +1,12 @@
 //! The executor: runs statements on the database next to this node, for local callers and for peers.
 //!
-//! [`Executor`] owns no task. Each of its calls spawns one: see `execute`, `interactive` and `chunks`.
+//! [`Executor`] is a handle without a task of its own. Each call spawns one, which the call owns:
+//!
+//! | call | task |
+//! |---|---|
+//! | `execute`, `prepare` | one request; see `execute.rs` |
+//! | `transact` | one interactive transaction; see `interactive.rs` |
+//! | `query` | one stream of rows; see `chunks.rs` |
 
 mod chunks;
 mod execute;
@@ -30,23 +36,24 @@ use crate::connection::pool::Pool;
 pub(crate) struct Executor {
     pool: Pool,
     max_rows_bytes: usize,
-    /// For interactive transactions, which may keep their connections for long.
-    places: Arc<Semaphore>,
+    /// A permit for each interactive transaction, which may keep its connection for long.
+    transactions: Arc<Semaphore>,
     max_transactions: usize,
-    /// Half of the pool: streams are long, and must not keep the others out.
+    /// A permit for each stream. There are half as many as connections in the pool: streams are long, and must leave
+    /// connections to other statements.
     streams: Arc<Semaphore>,
 }
 
 impl Executor {
-    /// `max_rows_bytes` bounds what one answer may hold, `max_transactions` how many interactive transactions may be
-    /// open.
+    /// Creates an executor. `max_rows_bytes` limits the rows of one answer, `max_transactions` the open interactive
+    /// transactions.
     pub(crate) fn new(pool: Pool, max_rows_bytes: usize, max_transactions: usize) -> Self {
         let streams = Arc::new(Semaphore::new((pool.max_connections() / 2).max(1)));
-        let places = Arc::new(Semaphore::new(max_transactions));
-        Self { pool, max_rows_bytes, places, max_transactions, streams }
+        let transactions = Arc::new(Semaphore::new(max_transactions));
+        Self { pool, max_rows_bytes, transactions, max_transactions, streams }
     }
 
-    /// What one answer may hold.
+    /// Returns the limit for the rows of one answer.
     pub(crate) fn max_rows_bytes(&self) -> usize {
         self.max_rows_bytes
     }

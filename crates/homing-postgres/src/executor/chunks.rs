@@ -1,9 +1,15 @@
-//! The rows of a statement, in chunks, as they are taken.
+//! [`Chunks`], the rows of a statement, which arrive as the reader takes them.
 //!
-//! [`Executor::query`] spawns one task for each stream, which owns a connection. It reads on only when the chunk before
-//! was taken, so that a slow reader holds back PostgreSQL itself: the driver passes on a few messages and leaves the rest
-//! in the socket. The task ends with the last row, with an error, when its [`Chunks`] are dropped, or when a limit in time
-//! has passed. A statement that has not ended by then is cancelled, and its connection closed.
+//! # Task
+//!
+//! [`Executor::query`] spawns one task for each stream. [`Chunks`] keeps its handle. The task owns a pooled connection and
+//! one of the executor's permits for streams. It sends the rows through a channel of [`CHUNKS`] and reads on only when the
+//! reader has taken the chunk before. So a slow reader holds back PostgreSQL itself: the driver passes on a few messages
+//! and leaves the rest in the socket.
+//!
+//! The task ends with the last row, with an error, when its [`Chunks`] are dropped, at a time limit ([`Pace`]), or after
+//! [`READER_TIMEOUT`] without a reader. If the statement is still running then, it is cancelled and its connection is
+//! closed. A panic continues in the reader.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -34,34 +40,34 @@ use crate::statement::values::Encoded;
 /// How long a stream may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Until its first chunk.
+    /// When the first chunk has to be there.
     pub(crate) first: Instant,
 
-    /// For each further one, not counting the time in which nobody takes it.
+    /// How long each further chunk may take, not counting the time until the reader takes it.
     pub(crate) next: Duration,
 }
 
-/// Some rows.
+/// Some rows of a stream.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) rows: Vec<Row>,
 
-    /// All that the statement sees is at or before it. With the first chunk, if it was asked for.
+    /// With the first chunk, if the stream runs on the primary: everything that the statement sees is at or before it.
     pub(crate) position: Option<Position>,
 
-    /// There are no more rows.
+    /// Whether this is the last chunk.
     pub(crate) last: bool,
 }
 
-/// Why there are no more rows, although there may be.
+/// Why a stream ended before its last row.
 #[derive(Debug)]
 pub(crate) enum Broken {
     Rejected(Box<DatabaseError>),
 
-    /// The database did not give the next rows in time.
+    /// The database took too long for the next rows.
     TooSlow,
 
-    /// Nobody took the rows.
+    /// The reader took no rows for [`READER_TIMEOUT`].
     Stalled,
 
     Failed(Failure),
@@ -75,7 +81,7 @@ pub(crate) struct Chunks {
 }
 
 impl Executor {
-    /// Runs a statement in a read-only transaction. On the primary, its first chunk carries the position.
+    /// Runs a statement in a read-only transaction. If it has to run on the primary, its first chunk carries the position.
     pub(crate) fn query(
         &self,
         statement: proto::Statement,
@@ -90,7 +96,7 @@ impl Executor {
 }
 
 impl Chunks {
-    /// The next one. Not to be called after the last one or an error.
+    /// Returns the next chunk. Must not be called after the last chunk or an error.
     ///
     /// # Cancel safety
     ///
@@ -117,10 +123,10 @@ struct Reader {
 
 /// How the use of a connection ended.
 struct StreamEnd {
-    /// What is still to be told; nothing where nobody listens.
+    /// The last message for the reader, if the reader is still there.
     message: Option<Result<Chunk, Broken>>,
 
-    /// Whether the connection is as it was.
+    /// Whether the connection is in the state in which it came from the pool.
     clean: bool,
 }
 
@@ -131,12 +137,12 @@ impl Reader {
             () = sender.closed() => return,
             opened = self.connect() => opened,
         };
-        let (place, connection) = match opened {
+        let (permit, connection) = match opened {
             Ok(opened) => opened,
-            Err(failure) => return tell(&sender, Err(Broken::Failed(failure))).await,
+            Err(failure) => return send_last(&sender, Err(Broken::Failed(failure))).await,
         };
         let ended = tokio::select! {
-            // What has ended has ended, whoever listens.
+            // An end counts even if the reader goes away at the same moment.
             biased;
             ended = self.read(&connection, &sender) => ended,
             () = sender.closed() => StreamEnd { message: None, clean: false },
@@ -146,29 +152,29 @@ impl Reader {
         } else {
             connection.abandon().await;
         }
-        drop(place);
+        drop(permit);
         if let Some(message) = ended.message {
-            tell(&sender, message).await;
+            send_last(&sender, message).await;
         }
     }
 
     async fn connect(&self) -> Result<(OwnedSemaphorePermit, Connection), Failure> {
         let Executor { streams, pool, .. } = &self.executor;
-        // Streams are long: if none ends within half of the time, the other half is better used elsewhere.
+        // Streams are long: if none ends within half of the time, the caller can use the other half for another server.
         let patience = self.pace.first.saturating_duration_since(Instant::now()) / 2;
-        let place = timeout(patience, Arc::clone(streams).acquire_owned()).await;
-        let Ok(Ok(place)) = place else {
+        let permit = timeout(patience, Arc::clone(streams).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
             return Err(Failure::NotExecuted(
                 Reason::Overloaded,
                 format!(
-                    "half of the connections to the database at {} are in use by streams: end some, or raise the pool's \
-                     size",
+                    "streams use half of the connections to the database at {}, which is the limit: end some, or raise the \
+                     pool's size",
                     pool.address()
                 ),
             ));
         };
         match pool.connection(self.pace.first).await {
-            Ok(connection) => Ok((place, connection)),
+            Ok(connection) => Ok((permit, connection)),
             Err(error) => Err(Failure::unavailable(with_causes(&error))),
         }
     }
@@ -205,7 +211,7 @@ impl Reader {
                 let committed = timeout(self.pace.next, connection.batch_execute("COMMIT")).await;
                 return Ok(StreamEnd { message: Some(Ok(chunk)), clean: matches!(committed, Ok(Ok(()))) });
             }
-            // What came before an error is given out.
+            // Rows from before an error are sent first.
             if !chunk.rows.is_empty() {
                 match timeout(READER_TIMEOUT, sender.send(Ok(chunk))).await {
                     Ok(Ok(())) => {}
@@ -218,7 +224,7 @@ impl Reader {
         }
     }
 
-    /// As with other statements: one that went stale is prepared anew.
+    /// Opens the stream, and once more if its statement is stale: PostgreSQL has run nothing then.
     async fn open_twice(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
         match self.open(connection).await {
             Err(Broken::Rejected(error)) if error.is_stale_plan() => {
@@ -230,11 +236,11 @@ impl Reader {
         }
     }
 
-    /// All messages leave before the first answer is waited for. The position is read with the snapshot that the rows are
-    /// read with: whatever they show was flushed before it.
+    /// Begins the transaction and starts the statement. All messages are sent before the first answer is awaited. The
+    /// position comes from the snapshot of the rows: everything that they show was flushed before it.
     async fn open(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
         if let Some(schema) = &self.schema {
-            // What is prepared depends on it, so its beginning is waited for.
+            // A prepared statement depends on the schema, so BEGIN is awaited.
             let begin = format!("{BEGIN}; {}", schema.enter_transaction());
             connection.batch_execute(&begin).await.map_err(|error| self.broken(&error))?;
         }
@@ -244,7 +250,7 @@ impl Reader {
         let Some(Prepared::Extended { statement, parameters, references: [], expected_rows: None }) = prepared.pop()
         else {
             return Err(Broken::Failed(Failure::bad_request(
-                "only one statement with plain parameters can be streamed",
+                "a streamed query has to be one statement whose parameters are all values",
             )));
         };
         let probe = match self.runs_on {
@@ -264,7 +270,7 @@ impl Reader {
                 None => connection.batch_execute(BEGIN).await,
             }
         };
-        // Polled in this order for the first time, which is when the driver sends them.
+        // The driver sends a message when its future is first polled, so they are sent in this order.
         let (begun, position, rows) = join3(begin, position, connection.query_raw(&statement, parameters)).await;
         begun.map_err(|error| self.broken(&error))?;
         let position = match position {
@@ -290,7 +296,7 @@ impl Reader {
     }
 }
 
-/// Waits for a row, and takes those that are there already. Returns whether there may be more.
+/// Waits for one row, then takes all that have already arrived. Returns whether there may be more.
 async fn fill(mut stream: Pin<&mut RowStream>, rows: &mut Vec<Row>) -> Result<bool, tokio_postgres::Error> {
     let mut bytes = 0;
     while bytes < CHUNK_BYTES {
@@ -308,28 +314,29 @@ async fn fill(mut stream: Pin<&mut RowStream>, rows: &mut Vec<Row>) -> Result<bo
     Ok(true)
 }
 
-/// The last message: the connection is free already, and the reader may take its time.
-async fn tell(sender: &mpsc::Sender<Result<Chunk, Broken>>, message: Result<Chunk, Broken>) {
+/// Sends the last message. The connection is free already, so the reader may take its time.
+async fn send_last(sender: &mpsc::Sender<Result<Chunk, Broken>>, message: Result<Chunk, Broken>) {
     if let Err(error) = timeout(READER_TIMEOUT, sender.send(message)).await {
-        debug!(%error, "nobody took the end of a stream");
+        debug!(%error, "the reader did not take the end of a stream");
     }
 }
 
-/// One snapshot for the position and the rows. A replica knows no serializable ones, and needs none to read.
+/// One snapshot for the position and the rows. A replica does not support SERIALIZABLE, and reads do not need it.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// One is being taken, the next is at hand while a third is filled.
+/// Chunks in the channel: while the reader handles one, the next is ready and a third is being filled.
 const CHUNKS: usize = 1;
 
-/// Large enough that a message costs little besides its rows, small enough that a thousand streams fit into memory.
+/// When a chunk is full. Large enough that a message costs little besides its rows, small enough that a thousand streams
+/// fit into memory. A larger row is a chunk of its own.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What a row takes in memory besides its values, roughly.
+/// The memory that a row takes besides its values, roughly.
 const ROW_BYTES: usize = 64;
 
-/// A server that is alive answers at once.
+/// A live server answers ROLLBACK at once.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A reader that takes nothing for so long has been forgotten. It holds a connection, and a snapshot that keeps the
-/// database from cleaning up.
+/// How long a reader may take nothing before its stream ends: its stream has been forgotten, and it holds a connection
+/// and a snapshot that keeps the database from cleaning up.
 const READER_TIMEOUT: Duration = Duration::from_secs(600);

@@ -1,4 +1,11 @@
-//! One request: the statements of a transaction, and the position after its commit.
+//! One request: its statements in one transaction, and the position after the commit.
+//!
+//! # Task
+//!
+//! `Executor::execute` and `Executor::prepare` spawn a task and await it. It owns a pooled connection. If the call is
+//! dropped, or its deadline passes, the task cancels the running statement ([`Limit`]) and ends with it, at the latest
+//! some seconds later. It uses no channel other than the `oneshot` that closes when the caller is gone. A panic continues
+//! in the caller.
 
 use homing_proto::v1 as proto;
 use tokio::sync::oneshot;
@@ -26,8 +33,7 @@ impl Executor {
     ///
     /// # Cancel safety
     ///
-    /// The work goes on in a task of its own, which cancels the running statement when this future is dropped. A commit
-    /// that is under way by then is not undone.
+    /// Dropping the future cancels the running statement. A commit that is already under way is not undone.
     pub(crate) async fn execute(
         &self,
         request: proto::ExecuteRequest,
@@ -35,7 +41,7 @@ impl Executor {
         deadline: Instant,
     ) -> Result<proto::ExecuteResponse, Failure> {
         let executor = self.clone();
-        self.attended(deadline, |limit| async move { executor.run(&request, schema.as_ref(), limit).await })
+        self.spawn_limited(deadline, |limit| async move { executor.run(&request, schema.as_ref(), limit).await })
             .instrument(debug_span!("execute"))
             .await
     }
@@ -44,7 +50,7 @@ impl Executor {
     ///
     /// # Cancel safety
     ///
-    /// As [`execute`](Self::execute); there is nothing to undo.
+    /// Dropping the future cancels the request. There is nothing to undo.
     pub(crate) async fn prepare(
         &self,
         sql: String,
@@ -53,13 +59,13 @@ impl Executor {
     ) -> Result<proto::PrepareResponse, Failure> {
         use proto::prepare_response::Outcome;
         let executor = self.clone();
-        self.attended(deadline, |mut limit| async move {
+        self.spawn_limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool).await?;
             let preparing = block::prepare(&connection, schema.as_ref(), &sql);
-            // A cancellation may hit the beginning of its block, or come late: what it says after that is not taken.
-            let Limited::Ended(prepared) = limit.keep(connection.cancel_token(), preparing).await else {
+            // A cancellation may hit the BEGIN of the block, or arrive late, so a later answer is not used.
+            let Limited::Ended(prepared) = limit.run(connection.cancel_token(), preparing).await else {
                 connection.discard();
-                return Err(Failure::unavailable("the primary did not prepare the statement in time"));
+                return Err(Failure::unavailable("the primary did not prepare the statement before the deadline"));
             };
             let outcome = match prepared {
                 Ok(statement) => Outcome::Statement(StatementDescription::of(&statement).to_proto()),
@@ -70,8 +76,8 @@ impl Executor {
         .await
     }
 
-    /// Runs `work` in a task of its own, which learns when the caller is gone.
-    async fn attended<T, F>(&self, deadline: Instant, work: impl FnOnce(Limit) -> F) -> Result<T, Failure>
+    /// Spawns `work` and awaits it. Its limit ends when this future is dropped.
+    async fn spawn_limited<T, F>(&self, deadline: Instant, work: impl FnOnce(Limit) -> F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Failure>> + Send + 'static,
@@ -94,16 +100,16 @@ impl Executor {
     ) -> Result<proto::ExecuteResponse, Failure> {
         let connection = limit.connection(&self.pool).await?;
         let started = Instant::now();
-        let limited = limit.keep_begun(&connection, self.attempt_twice(&connection, schema, request)).await;
+        let limited = limit.run_with_blocks(&connection, self.attempt_twice(&connection, schema, request)).await;
         let (ended, in_doubt) = match limited {
             Limited::Ended(ended) => (ended, request.statements.iter().any(|statement| statement.simple)),
-            Limited::Cancelled(ended) => (ended.map(RunOutcome::by_cancellation), true),
+            Limited::Cancelled(ended) => (ended.map(RunOutcome::after_cancellation), true),
             Limited::Abandoned => {
                 (Err(Failure::Unknown("the database did not react to the cancellation of the statement".into())), true)
             }
         };
         if in_doubt {
-            // A cancellation may arrive late and hit the next caller; a script may leave anything behind.
+            // A late cancellation would hit the next caller, and a script may leave any state behind.
             connection.discard();
         }
         let ended = match ended? {
@@ -121,9 +127,8 @@ impl Executor {
         Ok(ended.into_response(started.elapsed()))
     }
 
-    /// A prepared statement goes stale when its tables change; PostgreSQL says so before it runs anything, and a newly
-    /// prepared one is right. A function that refuses to run in a block, such as those of some extensions, is run without
-    /// one, if nobody but us wanted it.
+    /// Runs the request, and once more in two cases in which PostgreSQL has run nothing: its statements are stale, or a
+    /// function, such as those of some extensions, refuses to run in a transaction block that only this node wanted.
     async fn attempt_twice(
         &self,
         connection: &Connection,
@@ -176,8 +181,8 @@ impl Executor {
         }
     }
 
-    /// PostgreSQL says the same of a replica and of a role whose transactions are read-only by default. Only the
-    /// former is better asked elsewhere.
+    /// Tells a replica from a role whose transactions are read-only by default: PostgreSQL reports both with the same
+    /// error, but only the replica's caller should try another server.
     async fn read_only(&self, error: Box<DatabaseError>, deadline: Instant) -> Result<RunOutcome, Failure> {
         let server = self.pool.ask(deadline).await.map_err(|error| Failure::unavailable(error.to_string()))?;
         match server.role {

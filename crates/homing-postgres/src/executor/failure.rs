@@ -1,3 +1,5 @@
+//! [`Failure`], why the database gave no answer.
+
 use std::fmt;
 
 use homing_rpc::Reason;
@@ -5,10 +7,10 @@ use tonic::Status;
 
 use crate::error::RETRY_AFTER;
 
-/// Why there is no answer from the database.
+/// Why the database gave no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Nothing was executed, or all of it was undone.
+    /// Nothing was executed, or everything was rolled back.
     NotExecuted(Reason, String),
 
     /// The connection was lost while a commit was under way.
@@ -23,7 +25,7 @@ impl Failure {
     pub(crate) fn not_primary(address: impl fmt::Display) -> Self {
         Self::NotExecuted(
             Reason::NotPrimary,
-            format!("the database at {address} is a replica: its region is not the primary one any more"),
+            format!("the database at {address} is a replica: its region is no longer the primary region"),
         )
     }
 
@@ -43,7 +45,7 @@ impl From<Failure> for Status {
                 Reason::Overloaded.status_retry_after(message, RETRY_AFTER)
             }
             Failure::NotExecuted(reason, message) => reason.status(message),
-            // Without a reason it does not say that nothing was executed.
+            // A status without a reason does not claim that nothing was executed.
             Failure::Unknown(message) => Self::unknown(message),
         }
     }

@@ -1,10 +1,16 @@
-//! The primary's side of an interactive transaction: a task that answers the steps of one caller.
+//! The database's side of an interactive transaction: a task that answers the steps of one caller.
 //!
-//! Spawned by [`Executor::transact`], for a peer's stream and for this node's own callers alike. It owns the requests, a
-//! place among the open transactions and a pooled connection. It ends after a commit, at the first request that makes no
-//! sense, when its caller is gone (the requests end or nobody takes the responses), when there was no request for the
-//! idle timeout, at its deadline, or with the database's connection. However it ends, what was not committed is rolled
-//! back, and connection and place are given back before the caller hears the last word.
+//! # Task
+//!
+//! [`Executor::transact`] spawns the task, detached, for a peer's stream and for a caller on this node alike. It owns the
+//! stream of requests, one of the executor's permits for transactions, and a pooled connection. Its answers go through a
+//! channel of [`RESPONSES`].
+//!
+//! The task ends after a commit, at the first invalid request, when its caller is gone (the requests end, or the caller no
+//! longer takes responses), after the idle timeout without a request, at its deadline, or when the connection to the
+//! database is lost. In every case an open transaction is rolled back, and the connection and the permit are given back
+//! before the caller gets the last response. After a panic the connection is closed and the permit given back, and the
+//! caller sees the responses end.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -14,7 +20,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use homing_proto::v1 as proto;
 use homing_rpc::Reason;
-use proto::transact_request::Step as Asked;
+use proto::transact_request::Step;
 use proto::transact_response::Outcome;
 use proto::transaction_ended::Cause;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -33,15 +39,15 @@ use crate::statement::kind::RunsOn;
 pub(crate) type Responses = mpsc::Receiver<proto::TransactResponse>;
 
 impl Executor {
-    /// Begins an interactive transaction with its first request, which others follow.
+    /// Begins an interactive transaction with its first request. The other requests follow in `requests`.
     ///
     /// # Errors
     ///
-    /// Nothing was executed.
+    /// Every error says that nothing was executed.
     ///
     /// # Cancel safety
     ///
-    /// What was begun is rolled back.
+    /// Dropping the future rolls the transaction back.
     pub(crate) async fn transact<S>(
         &self,
         first: proto::TransactRequest,
@@ -52,18 +58,18 @@ impl Executor {
     where
         S: Stream<Item = Result<proto::TransactRequest, Status>> + Send + Unpin + 'static,
     {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+        let permit = Arc::clone(&self.transactions).try_acquire_owned().map_err(|_| {
             Failure::NotExecuted(
                 Reason::Overloaded,
                 format!(
-                    "all {} interactive transactions of this node are open; try again later",
+                    "all {} interactive transactions of the database are in use: try again later, or raise the limit",
                     self.max_transactions
                 ),
             )
         })?;
         let (responses, receiver) = mpsc::channel(RESPONSES);
         let (opened, outcome) = oneshot::channel();
-        let task = Interactive { executor: self.clone(), requests, runs_on, deadline, place, responses };
+        let task = Interactive { executor: self.clone(), requests, runs_on, deadline, permit, responses };
         tokio::spawn(task.run(first, opened).instrument(debug_span!("transaction")));
         outcome.await.unwrap_or_else(|_| Err(Failure::unavailable("the node is shutting down")))?;
         Ok(receiver)
@@ -75,8 +81,8 @@ struct Interactive<S> {
     requests: S,
     runs_on: RunsOn,
     deadline: Instant,
-    place: OwnedSemaphorePermit,
-    // After the place: the caller hears of the end when this is dropped.
+    permit: OwnedSemaphorePermit,
+    // Dropped after the permit: the caller sees the end when this is dropped.
     responses: mpsc::Sender<proto::TransactResponse>,
 }
 
@@ -86,7 +92,7 @@ struct Begun {
     idle_timeout: Duration,
 }
 
-/// What comes after a step.
+/// The event after a step.
 enum NextEvent {
     Request(proto::TransactRequest),
     CallerGone,
@@ -101,7 +107,7 @@ where
         let Begun { mut pinned, idle_timeout } = match self.begin(&first).await {
             Ok(begun) => begun,
             Err(failure) => {
-                // Given back first: whoever is told may come again at once.
+                // The permit is given back first: the caller may try again at once.
                 drop(self);
                 let _ = opened.send(Err(failure));
                 return;
@@ -125,7 +131,7 @@ where
             request = match self.next(idle_timeout).await {
                 NextEvent::Request(request) => request,
                 NextEvent::CallerGone => {
-                    debug!("the caller is gone, the transaction is rolled back");
+                    debug!("the caller is gone: rolling the transaction back");
                     return pinned.finish().await;
                 }
                 NextEvent::Ended(outcome) => {
@@ -137,7 +143,7 @@ where
 
     async fn begin(&mut self, first: &proto::TransactRequest) -> Result<Begun, Failure> {
         let Some(begin) = &first.begin else {
-            return Err(Failure::bad_request("the first request does not begin a transaction"));
+            return Err(Failure::bad_request("the first request of a transaction has no begin"));
         };
         let idle_timeout = match begin.idle_timeout_millis {
             0 => MAX_IDLE_TIMEOUT,
@@ -145,13 +151,13 @@ where
         };
         let deadline = self.step_deadline(first);
         let executor = self.executor.clone();
-        let begun = self.attended(deadline, |mut limit| async move {
+        let begun = self.limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool).await?;
             let token = connection.cancel_token();
-            match limit.keep(token, Pinned::begin(connection, begin, executor.max_rows_bytes)).await {
+            match limit.run(token, Pinned::begin(connection, begin, executor.max_rows_bytes)).await {
                 Limited::Ended(begun) => begun,
                 Limited::Cancelled(_) | Limited::Abandoned => {
-                    Err(Failure::unavailable("the caller's time was over before the transaction was begun"))
+                    Err(Failure::unavailable("the deadline passed before the transaction had begun"))
                 }
             }
         });
@@ -165,18 +171,18 @@ where
 
     async fn step(&mut self, pinned: &mut Pinned, request: proto::TransactRequest) -> StepOutcome {
         let deadline = self.step_deadline(&request);
-        let is_commit = matches!(request.step, Some(Asked::Commit(_)));
+        let is_commit = matches!(request.step, Some(Step::Commit(_)));
         let token = pinned.cancel_token();
         let work = pinned.step(request);
-        let limited = self.attended(deadline, |mut limit| async move { limit.keep(token, work).await }).await;
+        let limited = self.limited(deadline, |mut limit| async move { limit.run(token, work).await }).await;
         match limited {
             Limited::Ended(step) => step,
             Limited::Cancelled(step) => {
-                pinned.doubt();
-                step.by_cancellation()
+                pinned.mark_in_doubt();
+                step.after_cancellation()
             }
             Limited::Abandoned => {
-                pinned.doubt();
+                pinned.mark_in_doubt();
                 let message = "the database did not react to the cancellation of the statement";
                 StepOutcome::Over(match is_commit {
                     true => Outcome::CommitUnknown(proto::CommitUnknown { message: message.into() }),
@@ -196,12 +202,12 @@ where
             () = self.responses.closed() => NextEvent::CallerGone,
             () = sleep_until(idle.min(self.deadline)) => NextEvent::Ended(match idle < self.deadline {
                 true => ended(Cause::Idle, format!("it was idle for {idle_timeout:?}")),
-                false => ended(Cause::TimeLimit, "its time limit was over"),
+                false => ended(Cause::TimeLimit, "it reached its time limit"),
             }),
         }
     }
 
-    /// Gives everything back, and then says the last word.
+    /// Gives everything back, and then sends the last response.
     async fn close(self, pinned: Pinned, step: StepOutcome, started: Instant) {
         pinned.finish().await;
         let outcome = match step {
@@ -219,8 +225,8 @@ where
                 Outcome::Committed(proto::TransactionCommitted { position })
             }
         };
-        drop(self.place);
-        // Nobody may be there to hear it.
+        drop(self.permit);
+        // The caller may be gone.
         let _ = timeout(LAST_WORD_TIMEOUT, self.responses.send(response(outcome, started))).await;
     }
 
@@ -231,9 +237,9 @@ where
         }
     }
 
-    /// Runs `work`, whose limit learns when the caller goes away in the meantime. A request that comes before the answer
-    /// to the last one counts as that: nobody who keeps to the protocol sends it.
-    async fn attended<T, F>(&mut self, deadline: Instant, work: impl FnOnce(Limit) -> F) -> T
+    /// Runs `work` with a limit that ends when the caller goes away. A request that arrives before the answer to the last
+    /// one counts as that, because it violates the protocol.
+    async fn limited<T, F>(&mut self, deadline: Instant, work: impl FnOnce(Limit) -> F) -> T
     where
         F: Future<Output = T>,
     {
@@ -259,17 +265,17 @@ fn response(outcome: Outcome, started: Instant) -> proto::TransactResponse {
     proto::TransactResponse { outcome: Some(outcome), execute_micros }
 }
 
-/// There is one for each request, and one that comes by itself.
+/// Responses in the channel: one for the request, and one that the task sends by itself.
 const RESPONSES: usize = 2;
 
-/// A transaction that nobody works on holds locks, and back what vacuum may clean up.
+/// The longest idle timeout that a caller may set. An idle transaction holds locks, and keeps vacuum from cleaning up.
 pub(crate) const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Beyond it time stops being a limit, and clocks overflow.
+/// The longest time limit of a step. Longer ones limit nothing in practice, and clocks overflow.
 const MAX_STEP_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// As long as for a connection that has to be opened anew.
+/// How long to ask for the position on another connection: enough to open one.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connection and place are given back by then.
+/// How long the caller may take for the last response. The connection and the permit are already given back.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! How long a statement may run: until its deadline, or until nobody waits for it any more.
+//! [`Limit`], how long a statement may run: until its deadline, or until its caller is gone.
 
 use std::future::ready;
 use std::pin::pin;
@@ -13,7 +13,7 @@ use super::failure::Failure;
 use crate::connection::pool::{Connection, Pool};
 use crate::error::function::with_causes;
 
-/// When to stop.
+/// When to stop working for a caller.
 #[derive(Debug)]
 pub(crate) struct Limit {
     deadline: Instant,
@@ -23,18 +23,18 @@ pub(crate) struct Limit {
 /// How work under a limit ended.
 #[derive(Debug)]
 pub(crate) enum Limited<T> {
-    /// Within the limit.
+    /// It ended within the limit.
     Ended(T),
 
-    /// It ended after the database was asked to cancel it; perhaps before the request arrived there.
+    /// It ended after a cancel request was sent, perhaps before the request arrived.
     Cancelled(T),
 
-    /// The database was asked to cancel it and it goes on.
+    /// It goes on, because the database did not react.
     Abandoned,
 }
 
 impl Limit {
-    /// `caller_gone` closes when nobody waits any more.
+    /// Creates a limit. The sender of `caller_gone` belongs to the caller and is dropped with it.
     pub(crate) fn new(deadline: Instant, caller_gone: oneshot::Receiver<()>) -> Self {
         Self { deadline, caller_gone }
     }
@@ -43,35 +43,40 @@ impl Limit {
         self.deadline
     }
 
-    /// A connection, unless nobody waits any more by then: what is done for nobody takes it from somebody.
+    /// Takes a connection from the pool. If the caller is gone by then, the connection is left to others.
     pub(crate) async fn connection(&mut self, pool: &Pool) -> Result<Connection, Failure> {
         let deadline = self.deadline;
         tokio::select! {
             biased;
-            () = self.passed() => Err(Failure::unavailable("the caller's time was over before a connection was free")),
+            () = self.passed() => Err(Failure::unavailable("the deadline passed before a connection was free")),
             connection = pool.connection(deadline) => {
                 connection.map_err(|error| Failure::unavailable(with_causes(&error)))
             }
         }
     }
 
-    /// Runs `work`, which uses the connection of `token`, within the limit. The work is never dropped in the middle as
-    /// long as the database reacts: a commit under way is waited for.
-    pub(crate) async fn keep<T>(&mut self, token: CancelToken, work: impl Future<Output = T>) -> Limited<T> {
-        self.keep_where(ready(()), token, work).await
+    /// Runs `work`, which uses the connection of `token`, within the limit. As long as the database reacts, the work is
+    /// not dropped halfway: a commit that is under way is waited for.
+    pub(crate) async fn run<T>(&mut self, token: CancelToken, work: impl Future<Output = T>) -> Limited<T> {
+        self.run_cancelling(ready(()), token, work).await
     }
 
-    /// The same for work that begins blocks on the connection: it is not cancelled while such a beginning is under way, and
-    /// one that comes later is told of the cancellation.
-    pub(crate) async fn keep_begun<T>(&mut self, connection: &Connection, work: impl Future<Output = T>) -> Limited<T> {
+    /// Runs `work`, which begins transaction blocks on the connection. It is not cancelled while a BEGIN is under way: the
+    /// statement behind it would run outside of a block. A block that begins later finds the connection marked as
+    /// cancelled.
+    pub(crate) async fn run_with_blocks<T>(
+        &mut self,
+        connection: &Connection,
+        work: impl Future<Output = T>,
+    ) -> Limited<T> {
         let begun = async {
             connection.begun().await;
             connection.note_cancelled();
         };
-        self.keep_where(begun, connection.cancel_token(), work).await
+        self.run_cancelling(begun, connection.cancel_token(), work).await
     }
 
-    async fn keep_where<T>(
+    async fn run_cancelling<T>(
         &mut self,
         may_cancel: impl Future<Output = ()>,
         token: CancelToken,
@@ -79,7 +84,7 @@ impl Limit {
     ) -> Limited<T> {
         let mut work = pin!(work);
         tokio::select! {
-            // Work that is done is done, whatever the clock says.
+            // A result counts even if the limit passes at the same moment.
             biased;
             output = &mut work => return Limited::Ended(output),
             () = self.passed() => {}
@@ -88,7 +93,7 @@ impl Limit {
             biased;
             output = &mut work => return Limited::Ended(output),
             () = may_cancel => {}
-            // A server that does not even answer this would not react to a cancellation either.
+            // A server that does not answer BEGIN would not react to a cancel request either.
             () = sleep(GRACE * CANCELLATIONS) => return Limited::Abandoned,
         }
         for _ in 0..CANCELLATIONS {
@@ -97,7 +102,7 @@ impl Limit {
                 Ok(Err(error)) => warn!(%error, "cannot cancel a statement"),
                 Err(_) => warn!("cannot cancel a statement: the database does not accept connections"),
             }
-            // A request that arrives between two messages of the work cancels nothing: ask again.
+            // A cancel request that arrives between two messages of the work has no effect, so it is sent again.
             if let Ok(output) = timeout(GRACE, &mut work).await {
                 return Limited::Cancelled(output);
             }
@@ -109,16 +114,16 @@ impl Limit {
     async fn passed(&mut self) {
         tokio::select! {
             () = sleep_until(self.deadline) => {}
-            // Either way the caller is gone: nothing is ever sent.
+            // Nothing is ever sent: the channel closes when the caller is gone.
             _ = &mut self.caller_gone => {}
         }
     }
 }
 
-/// A server that is alive reacts to a cancellation within milliseconds.
+/// How long to wait for the effect of one cancel request. A live server reacts within milliseconds.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// Together with the time for each, about as long as the answer is still of use to anybody.
+/// How often to send the cancel request. All of them together take up to 3 s; after that, the answer is of no use.
 const CANCELLATIONS: u32 = 6;
 
 #[cfg(test)]
@@ -126,27 +131,26 @@ mod tests {
     use homing_testbed::Postgres;
 
     use super::*;
-    use crate::database::{Config, Database};
-    use crate::position::role::Role;
+    use crate::connection::address::Address;
 
     const SLEEPING: &str =
         "select count(*) from pg_stat_activity where query = 'select pg_sleep(73)' and state = 'active'";
 
-    /// Behind it, the statement would run by itself.
+    /// Behind a cancelled BEGIN, the statement would run outside of a block.
     #[tokio::test]
-    async fn the_beginning_of_a_block_is_not_cancelled() {
+    async fn begin_is_not_cancelled() {
         let server = Postgres::options().start().await.unwrap();
-        let database = Database::connect(Config::new(server.url(), Role::Primary)).await.unwrap();
+        let pool = Pool::new(Address::resolve(&server.url(), "V").await.unwrap().remove(0), 2);
         let deadline = Instant::now() + Duration::from_secs(30);
         let sleep = async |begun: bool| {
-            let connection = database.pool().connection(deadline).await.unwrap();
+            let connection = pool.connection(deadline).await.unwrap();
             connection.note_beginning();
             if begun {
                 connection.note_begun();
             }
             let (_caller, gone) = oneshot::channel();
             let mut limit = Limit::new(Instant::now(), gone);
-            let limited = limit.keep_begun(&connection, connection.batch_execute("select pg_sleep(73)")).await;
+            let limited = limit.run_with_blocks(&connection, connection.batch_execute("select pg_sleep(73)")).await;
             connection.discard();
             limited
         };

@@ -1,4 +1,4 @@
-//! Chunks of rows, as they travel.
+//! [`QueryParts`], the chunks of a stream in their wire format.
 
 use homing_proto::v1 as proto;
 use proto::rejection::Cause;
@@ -7,7 +7,7 @@ use tonic::Status;
 use super::chunks::{Broken, Chunk, Chunks};
 use crate::statement::values;
 
-/// The parts of a stream's answer.
+/// The parts of the answer to a streamed query.
 #[derive(Debug)]
 pub(crate) struct QueryParts {
     chunks: Option<Chunks>,
@@ -19,14 +19,14 @@ impl QueryParts {
         Self { chunks: Some(chunks), max_row_bytes }
     }
 
-    /// The next part; `None` after the last one, or after one that says why there are no more.
+    /// Returns the next part, and `None` after the last part or after a rejection.
     pub(crate) async fn next(&mut self) -> Result<Option<proto::QueryPart>, Status> {
         let Some(chunks) = &mut self.chunks else { return Ok(None) };
         let part = match chunks.next().await {
             Ok(chunk) => self.part(chunk),
             Err(Broken::Rejected(error)) => broken(Cause::DatabaseError((*error).into())),
             Err(Broken::TooSlow) => broken(Cause::DeadlineExceeded(proto::DeadlineExceeded {})),
-            Err(Broken::Stalled) => return Err(Status::aborted("nobody took the rows of the stream")),
+            Err(Broken::Stalled) => return Err(Status::aborted("the reader of the stream took no rows for too long")),
             Err(Broken::Failed(failure)) => return Err(failure.into()),
         };
         if part.last || part.rejection.is_some() {

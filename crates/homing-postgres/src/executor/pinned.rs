@@ -1,4 +1,4 @@
-//! The connection of an interactive transaction, and what runs on it.
+//! [`Pinned`], the connection of an interactive transaction, and the steps that run on it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use futures_util::future::join;
 use homing_proto::v1 as proto;
 use proto::begin_transaction::Isolation;
 use proto::savepoint_command::Command;
-use proto::transact_request::Step as Asked;
+use proto::transact_request::Step;
 use proto::transact_response::Outcome;
 use proto::transaction_ended::Cause;
 use tokio::time::timeout;
@@ -26,24 +26,24 @@ use crate::scope::Schema;
 use crate::statement::description::StatementDescription;
 use crate::statement::sql;
 
-/// A connection with an open transaction. It goes back to the pool by [`finish`](Self::finish) only: dropped in any
-/// other way, it is closed.
+/// A connection with an open transaction. Only [`finish`](Self::finish) gives it back to the pool. A connection that is
+/// dropped in any other way is closed.
 #[derive(Debug)]
 pub(super) struct Pinned {
     connection: Option<Connection>,
-    /// Prepared within this transaction, so that its locks keep them from going stale: that would abort it.
+    /// Statements that were prepared within this transaction. Its locks keep them from going stale, which would abort it.
     prepared: HashMap<String, Statement>,
     max_rows_bytes: usize,
-    /// Where the connection is; `None` where nobody knows since a rollback.
+    /// The connection's current search path, or `None` if it is unknown because of a rollback.
     search_path: Option<SearchPath>,
     status: BlockStatus,
-    /// Whether the connection is in a state that a rollback may not mend.
+    /// Whether the connection may be in a state that a rollback does not repair.
     in_doubt: bool,
-    /// Whether a script ran, which may leave anything behind.
+    /// Whether a script ran, which may leave any state behind.
     is_scripted: bool,
 }
 
-/// What the names of tables mean.
+/// The search path of the connection.
 #[derive(Debug, PartialEq, Eq)]
 enum SearchPath {
     OfTheRole,
@@ -66,24 +66,24 @@ enum BlockStatus {
     Over,
 }
 
-/// What became of a step.
+/// How a step ended.
 #[derive(Debug)]
 pub(super) enum StepOutcome {
     /// The transaction goes on.
     Open(Outcome),
 
-    /// The transaction is over.
+    /// The transaction is over, without a commit or with one whose outcome is unknown.
     Over(Outcome),
 
-    /// So it is, by a commit.
+    /// The transaction is over and committed.
     Committed(Probed),
 }
 
 impl Pinned {
-    /// Begins a transaction.
+    /// Begins a transaction, and returns the role of its server.
     ///
-    /// Whether the server is a replica is asked before BEGIN: no statement is to come between that and the first one of
-    /// the caller, which may be a LOCK TABLE that has to come before the snapshot.
+    /// The role is asked for before BEGIN. No statement may come between BEGIN and the caller's first one, which may be a
+    /// LOCK TABLE that has to come before the snapshot.
     pub(super) async fn begin(
         connection: Connection,
         begin: &proto::BeginTransaction,
@@ -105,12 +105,12 @@ impl Pinned {
             let (row, begun) = join(connection.query_one(&statement, &[]), connection.batch_execute(&sql)).await;
             Ok::<_, tokio_postgres::Error>((row?.try_get::<_, bool>(0)?, begun))
         };
-        let lost = |error| Failure::unavailable(format!("the database did not begin a transaction: {error}"));
+        let lost = |error| Failure::unavailable(format!("the database did not begin the transaction: {error}"));
         let (is_in_recovery, begun) = asked.await.map_err(lost)?;
         let role = if is_in_recovery { Role::Replica } else { Role::Primary };
         match begun {
             Ok(()) => pinned.in_doubt = false,
-            // A replica refuses what only a primary can do: the caller has to hear which one it is.
+            // A replica refuses BEGIN with options that only a primary supports. Its role is the better answer.
             Err(_) if role == Role::Replica => {}
             Err(error) => return Err(lost(error)),
         }
@@ -121,39 +121,42 @@ impl Pinned {
         self.connection().cancel_token()
     }
 
-    /// A request to cancel was sent, which may arrive late.
-    pub(super) fn doubt(&mut self) {
+    /// Notes that a cancel request was sent, which may arrive late.
+    pub(super) fn mark_in_doubt(&mut self) {
         self.in_doubt = true;
     }
 
     pub(super) async fn step(&mut self, request: proto::TransactRequest) -> StepOutcome {
         if let Err(error) = self.savepoints(&request.savepoints).await {
-            return StepOutcome::Over(ended(Cause::BadRequest, format!("a savepoint was refused: {error}")));
+            return StepOutcome::Over(ended(
+                Cause::BadRequest,
+                format!("the database refused a savepoint command: {error}"),
+            ));
         }
-        if !matches!(request.step, Some(Asked::Commit(_)))
+        if !matches!(request.step, Some(Step::Commit(_)))
             && let Err(step) = self.enter(request.schema).await
         {
             return step;
         }
         match request.step {
-            Some(Asked::Run(list)) => self.run(&list.statements).await,
-            Some(Asked::Prepare(sql)) => self.prepare(&sql).await,
-            Some(Asked::Commit(_)) => self.commit().await,
-            None => StepOutcome::Over(ended(Cause::BadRequest, "a request without a step")),
+            Some(Step::Run(list)) => self.run(&list.statements).await,
+            Some(Step::Prepare(sql)) => self.prepare(&sql).await,
+            Some(Step::Commit(_)) => self.commit().await,
+            None => StepOutcome::Over(ended(Cause::BadRequest, "the request has no step")),
         }
     }
 
-    /// Rolls back what is open, and gives the connection back to the pool, unless its state is in doubt.
+    /// Rolls back an open transaction, and gives the connection back to the pool unless its state is in doubt.
     pub(super) async fn finish(mut self) {
         if self.status != BlockStatus::Over && !self.in_doubt {
             let rolled_back = timeout(ROLLBACK_TIMEOUT, self.connection().batch_execute("ROLLBACK")).await;
             if !matches!(rolled_back, Ok(Ok(()))) {
-                warn!("cannot roll back: the connection is closed instead");
+                warn!("cannot roll back: closing the connection");
                 self.in_doubt = true;
             }
         }
         if !self.in_doubt && !self.is_scripted {
-            // Dropped, it is back in the pool.
+            // Dropping a connection gives it back to the pool.
             self.connection = None;
         }
     }
@@ -173,7 +176,7 @@ impl Pinned {
         Ok(())
     }
 
-    /// Sees to it that the step's statements run in the schema that it names.
+    /// Sets the search path to the step's schema.
     async fn enter(&mut self, schema: String) -> Result<(), StepOutcome> {
         let wanted = if schema.is_empty() {
             SearchPath::OfTheRole
@@ -186,7 +189,7 @@ impl Pinned {
             return Ok(());
         }
         let entered = self.connection().batch_execute(wanted.enter()).await;
-        // What was prepared elsewhere may be about other tables.
+        // Statements that were prepared in another schema may mean other tables.
         self.prepared.clear();
         self.search_path = entered.is_ok().then_some(wanted);
         entered.map_err(|error| self.failed(None, &error))
@@ -207,7 +210,7 @@ impl Pinned {
             let fits = check(&known, &statement.references, &prepared);
             match fits.and_then(|()| Prepared::extended(known, statement)) {
                 Ok(statement) => prepared.push(statement),
-                Err(failure) => return unfit(failure),
+                Err(failure) => return not_executed(failure),
             }
         }
         self.run_prepared(statements, &prepared).await
@@ -241,7 +244,7 @@ impl Pinned {
             None => {}
         }
         if rows_dropped {
-            let message = "the rows of a statement are larger than a message may be: ask for fewer at a time";
+            let message = "the rows of a statement are larger than the limit for a message: read fewer rows at a time";
             return StepOutcome::Over(ended(Cause::RowsTooLarge, message));
         }
         StepOutcome::Open(Outcome::Results(proto::StatementResults { results, rows_dropped: false }))
@@ -267,7 +270,7 @@ impl Pinned {
         }
     }
 
-    /// COMMIT of an aborted transaction rolls back and says that all is well: it is not even asked for.
+    /// Commits. An aborted transaction is rejected without a COMMIT, because PostgreSQL would roll back and report success.
     async fn commit(&mut self) -> StepOutcome {
         if self.status == BlockStatus::Aborted {
             let error = proto::DatabaseError {
@@ -283,7 +286,7 @@ impl Pinned {
             self.in_doubt = true;
             return StepOutcome::Over(ended(Cause::DatabaseLost, "the database was lost before the commit"));
         };
-        // As in a transaction of several statements: see `executor/run.rs`.
+        // Sent one behind the other, as in `RequestRun::several`.
         let (commit, position) = join(connection.batch_execute("COMMIT"), probe.position()).await;
         self.status = BlockStatus::Over;
         match commit {
@@ -292,7 +295,7 @@ impl Pinned {
                 Some(refused) if !is_fatal(refused) => {
                     StepOutcome::Over(rejection(None, DatabaseError::from(refused).into()))
                 }
-                // A server that is being shut down can report it after the commit.
+                // A server that is shutting down may report this after the commit.
                 _ => {
                     self.in_doubt = true;
                     let message = format!("the connection to the database was lost during the commit: {error}");
@@ -328,7 +331,7 @@ impl Pinned {
         Ok(statement)
     }
 
-    /// The schema may have changed under what is prepared here.
+    /// Forgets all prepared statements, because the database's schema may have changed.
     fn forget(&mut self) {
         self.prepared.clear();
         self.connection().forget_statements();
@@ -348,17 +351,17 @@ impl Drop for Pinned {
 }
 
 impl StepOutcome {
-    /// The same after the database was asked to cancel: the next statement might be hit in place of this one.
-    pub(super) fn by_cancellation(self) -> Self {
+    /// Returns the outcome after a cancel request. The transaction is over: a late request might hit its next statement.
+    pub(super) fn after_cancellation(self) -> Self {
         match self {
             Self::Open(_) => {
-                Self::Over(ended(Cause::TimeLimit, "a statement did not finish in time and was cancelled"))
+                Self::Over(ended(Cause::TimeLimit, "a statement exceeded its time limit and was cancelled"))
             }
             Self::Over(Outcome::Rejection(proto::Rejection {
                 cause: Some(proto::rejection::Cause::DatabaseError(error)),
                 ..
             })) if error.code == SqlState::QUERY_CANCELED.code() => {
-                Self::Over(ended(Cause::TimeLimit, "the commit did not finish in time and was cancelled"))
+                Self::Over(ended(Cause::TimeLimit, "the commit exceeded its time limit and was cancelled"))
             }
             step => step,
         }
@@ -373,8 +376,8 @@ fn rejection(statement: Option<u32>, error: proto::DatabaseError) -> Outcome {
     Outcome::Rejection(proto::Rejection { statement, cause: Some(proto::rejection::Cause::DatabaseError(error)) })
 }
 
-/// Nothing was executed; only what is stale can be mended.
-fn unfit(failure: Failure) -> StepOutcome {
+/// Returns the outcome of a step whose statements were not executed. The caller can only repair stale ones.
+fn not_executed(failure: Failure) -> StepOutcome {
     match failure {
         Failure::NotExecuted(homing_rpc::Reason::StaleStatement, message) => {
             StepOutcome::Open(Outcome::Stale(proto::StaleTypes { message }))
@@ -385,7 +388,7 @@ fn unfit(failure: Failure) -> StepOutcome {
     }
 }
 
-/// A transaction that only reads is one snapshot.
+/// Returns the BEGIN of a transaction. A read-only one reads from one snapshot.
 fn begin_sql(begin: &proto::BeginTransaction) -> String {
     let isolation = match (begin.isolation(), begin.read_only) {
         (Isolation::Serializable, _) => "SERIALIZABLE",
@@ -406,10 +409,10 @@ fn savepoint_sql(command: &Command) -> String {
     }
 }
 
-/// What one transaction prepares at most; all are forgotten then.
+/// The prepared statements of one transaction, as a limit for memory. Past it, all are forgotten and prepared again.
 const MAX_STATEMENTS: usize = 256;
 
-/// A rollback is quick. Where it is not, closing the connection has the same effect.
+/// A rollback is quick. If it is not, closing the connection has the same effect.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -417,7 +420,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_transaction_that_only_reads_is_one_snapshot() {
+    fn read_only_transaction_is_one_snapshot() {
         let sql = |isolation: Isolation, read_only| {
             begin_sql(&proto::BeginTransaction {
                 isolation: isolation.into(),

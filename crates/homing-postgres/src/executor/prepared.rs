@@ -1,4 +1,4 @@
-//! The statements of a request, prepared and with their parameters at hand.
+//! [`Prepared`], a statement of a request, prepared on a connection and with its parameters.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::scope::Schema;
 use crate::statement::types;
 use crate::statement::values;
 
-/// A statement, ready to run.
+/// A statement that is ready to run.
 #[derive(Debug)]
 pub(crate) enum Prepared<'a> {
     Extended {
@@ -24,18 +24,18 @@ pub(crate) enum Prepared<'a> {
     Simple(&'a str),
 }
 
-/// The statement that PostgreSQL refused to prepare, and its reason.
+/// The index of the statement that PostgreSQL refused to prepare, and the error.
 type Refused = (u32, tokio_postgres::Error);
 
 impl<'a> Prepared<'a> {
-    /// Prepares all statements before the first one runs. The schema is that of the transaction that is open by now.
+    /// Prepares all statements before the first one runs. The schema is that of the open transaction.
     pub(crate) async fn all(
         connection: &Connection,
         schema: Option<&Schema>,
         statements: &'a [proto::Statement],
     ) -> Result<Result<Vec<Self>, Refused>, Failure> {
         if statements.is_empty() {
-            return Err(Failure::bad_request("a request without statements"));
+            return Err(Failure::bad_request("the request has no statements"));
         }
         if let [statement] = statements
             && statement.simple
@@ -45,7 +45,7 @@ impl<'a> Prepared<'a> {
         let mut prepared = Vec::with_capacity(statements.len());
         for (index, statement) in (0..).zip(statements) {
             if statement.simple {
-                return Err(Failure::bad_request("a script cannot be part of a transaction"));
+                return Err(Failure::bad_request("a script cannot be one of several statements"));
             }
             let sql = schema.map_or(Cow::Borrowed(&*statement.sql), |schema| schema.tagged(&statement.sql).into());
             match connection.statement(&sql).await {
@@ -75,11 +75,11 @@ impl<'a> Prepared<'a> {
 
     pub(super) fn extended(known: Statement, asked: &'a proto::Statement) -> Result<Self, Failure> {
         if !known.params().iter().map(Type::oid).eq(asked.parameter_types.iter().copied()) {
-            return Err(Failure::stale("the parameters of the statement have other types on the primary"));
+            return Err(Failure::stale("the parameters of the statement have different types on the primary"));
         }
         let columns = known.columns().iter().map(|column| column.type_().oid());
         if !columns.eq(asked.column_types.iter().copied()) {
-            return Err(Failure::stale("the columns of the statement have other types on the primary"));
+            return Err(Failure::stale("the columns of the statement have different types on the primary"));
         }
         let parameters = parameters(asked)?;
         let proto::Statement { references, expected_rows, .. } = asked;
@@ -87,19 +87,22 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// Splits the parameters of a statement as they were sent. Those that are references are NULL until
-/// [`FirstRows::fill`].
+/// Splits the parameters of a statement as they were sent. References are NULL until the first rows are known.
+///
+/// A statement that depends on others carries one value more than it has types. A build that does not know these fields
+/// counts the values and rejects the statement.
 fn parameters(asked: &proto::Statement) -> Result<Vec<Option<Bytes>>, Failure> {
     let types = asked.parameter_types.len();
     let guarded = !asked.references.is_empty() || asked.expected_rows.is_some();
     let count = types + usize::from(guarded);
-    let mut parameters = values::split(asked.parameters.clone(), count)
-        .ok_or_else(|| Failure::bad_request("the parameters of the statement are not a list of that many values"))?;
+    let mut parameters = values::split(asked.parameters.clone(), count).ok_or_else(|| {
+        Failure::bad_request("the parameters of the statement are not a list with one value for each type")
+    })?;
     parameters.truncate(types);
     Ok(parameters)
 }
 
-/// Checks that each reference leads to a column of an earlier statement and has the type of its parameter.
+/// Checks that each reference names a column of an earlier statement, and that the column has the parameter's type.
 pub(super) fn check(
     statement: &tokio_postgres::Statement,
     references: &[proto::Reference],
@@ -113,8 +116,10 @@ pub(super) fn check(
         };
         match (parameter, column) {
             (Some(parameter), Some(column)) if types::interchangeable(parameter, column.type_()) => {}
-            (Some(_), Some(_)) => return Err(Failure::bad_request("a reference is not of the type of its parameter")),
-            _ => return Err(Failure::bad_request("a reference does not lead to a column of an earlier statement")),
+            (Some(_), Some(_)) => {
+                return Err(Failure::bad_request("a reference does not have the type of its parameter"));
+            }
+            _ => return Err(Failure::bad_request("a reference does not name a column of an earlier statement")),
         }
     }
     Ok(())
@@ -137,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_on_other_statements_has_a_value_too_many_for_who_does_not_know_that() {
+    fn old_builds_reject_dependent_statements() {
         for types in [&[][..], &[Type::INT8], &[Type::INT8, Type::TEXT]] {
             let count = types.len();
             let expecting = proto::Statement { expected_rows: Some(1), ..statement(types, count + 1) };
@@ -145,10 +150,10 @@ mod tests {
             let referring = proto::Statement { references: vec![reference], ..statement(types, count + 1) };
             for guarded in [expecting, referring] {
                 assert_eq!(parameters(&guarded).unwrap().len(), count);
-                // All that a build without these fields looks at.
+                // An old build looks at nothing else.
                 assert_eq!(values::split(guarded.parameters.clone(), count), None, "an old build would run it");
                 let unguarded = proto::Statement { parameters: statement(types, count).parameters, ..guarded };
-                assert!(parameters(&unguarded).is_err(), "nobody may send it so that an old build would run it");
+                assert!(parameters(&unguarded).is_err(), "a form that an old build would run is rejected");
             }
             assert_eq!(parameters(&statement(types, count)).unwrap().len(), count);
         }

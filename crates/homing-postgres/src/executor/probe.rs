@@ -44,7 +44,7 @@ pub(crate) enum Probed {
 
 impl<'a> PositionProbe<'a> {
     pub(crate) async fn prepare(connection: &'a Connection) -> Result<Self, Failure> {
-        PreparedQuery::new(connection, POSITION_SQL, "for its position").await.map(Self)
+        PreparedQuery::new(connection, POSITION_SQL, "its position").await.map(Self)
     }
 
     pub(crate) async fn position(&self) -> Probed {
@@ -70,7 +70,7 @@ impl<'a> PositionProbe<'a> {
 
 impl<'a> WriteProbe<'a> {
     pub(super) async fn prepare(connection: &'a Connection) -> Result<Self, Failure> {
-        PreparedQuery::new(connection, WRITES_SQL, "what it has written").await.map(Self)
+        PreparedQuery::new(connection, WRITES_SQL, "a transaction id").await.map(Self)
     }
 
     /// Asks within the transaction, after its last statement. An error ends the transaction, like any other.
@@ -116,7 +116,7 @@ impl<'a> PreparedQuery<'a> {
     async fn new(connection: &'a Connection, sql: &str, subject: &str) -> Result<Self, Failure> {
         match connection.statement(sql).await {
             Ok(statement) => Ok(Self { connection, statement }),
-            Err(error) => Err(Failure::unavailable(format!("the database cannot be asked {subject}: {error}"))),
+            Err(error) => Err(Failure::unavailable(format!("cannot ask the database for {subject}: {error}"))),
         }
     }
 

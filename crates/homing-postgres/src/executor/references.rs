@@ -1,5 +1,5 @@
-//! What a statement has to do with its transaction: the values that it takes from the first row of an earlier one, and
-//! the rows without which it must not be committed.
+//! Dependencies between the statements of a transaction: values that a statement takes from the first row of an earlier
+//! one, and row counts that it requires.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use bytes::Bytes;
 use homing_proto::v1 as proto;
 use proto::rejection::Cause;
 
-/// Why a statement must not be committed although PostgreSQL took it.
+/// Why a statement must not be committed although PostgreSQL ran it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unmet {
-    /// The statement that it takes a value from returned no row.
+    /// It takes a value from a statement that returned no row.
     NoRow { statement: u32 },
 
-    /// It affected another number of rows.
+    /// It affected a different number of rows than required.
     Rows { expected: u64, found: u64 },
 }
 
@@ -26,24 +26,24 @@ impl From<Unmet> for Cause {
     }
 }
 
-/// The first rows of the statements that later ones refer to.
+/// The first rows of the statements that later statements refer to.
 #[derive(Debug)]
 pub(super) struct FirstRows(HashMap<u32, Option<Vec<Option<Bytes>>>>);
 
 impl FirstRows {
-    /// Knows whose rows will be asked for, so that no others are kept.
+    /// Prepares to keep the rows that these references need, and no others.
     pub(super) fn wanted_by<'a>(references: impl IntoIterator<Item = &'a proto::Reference>) -> Self {
         Self(references.into_iter().map(|reference| (reference.statement, None)).collect())
     }
 
-    /// Keeps a row, if it is the first of a statement that another one refers to.
+    /// Keeps the row if it is the first of a statement that a later one refers to.
     pub(super) fn offer(&mut self, statement: u32, row: impl FnOnce() -> Vec<Option<Bytes>>) {
         if let Some(kept @ None) = self.0.get_mut(&statement) {
             *kept = Some(row());
         }
     }
 
-    /// The parameters of a statement with the values that it refers to. The error is the reason to stop.
+    /// Returns the parameters of a statement with the values that it refers to.
     pub(super) fn fill(
         &self,
         parameters: &[Option<Bytes>],
@@ -65,13 +65,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_first_rows_that_are_asked_for_are_kept() {
+    fn only_referenced_first_rows_are_kept() {
         let reference = |statement| proto::Reference { parameter: 1, statement, column: 0 };
         let mut rows = FirstRows([(0, None), (2, None)].into());
         let value = |byte| vec![Some(Bytes::copy_from_slice(&[byte]))];
         rows.offer(0, || value(7));
         rows.offer(0, || panic!("the first row is kept already"));
-        rows.offer(1, || panic!("nobody asks for it"));
+        rows.offer(1, || panic!("no reference needs it"));
         let parameters = [None, None, None];
         let filled = rows.fill(&parameters, &[reference(0)]).unwrap();
         assert_eq!(filled, [None, Some(Bytes::from_static(&[7])), None]);

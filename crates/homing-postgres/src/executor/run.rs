@@ -1,4 +1,4 @@
-//! One transaction and the position after its commit.
+//! [`RequestRun`], the statements of one request on one connection, and the position after their commit.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::statement::kind::Writes;
 use crate::statement::values;
 use crate::statement::values::{Encoded, Raw};
 
-/// A transaction on one connection.
+/// The statements of one request on one connection, with or without a transaction block.
 #[derive(Debug)]
 pub(crate) struct RequestRun<'a> {
     connection: &'a Connection,
@@ -34,7 +34,7 @@ pub(crate) struct RequestRun<'a> {
     first_rows: FirstRows,
 }
 
-/// How a transaction ended.
+/// How a request ended.
 #[derive(Debug)]
 pub(crate) enum RunOutcome {
     Committed {
@@ -43,7 +43,7 @@ pub(crate) enum RunOutcome {
         writes: Writes,
     },
     Rejected {
-        /// Which statement; `None` for the commit.
+        /// The index of the statement, or `None` for the commit.
         statement: Option<u32>,
         error: Box<DatabaseError>,
     },
@@ -51,13 +51,13 @@ pub(crate) enum RunOutcome {
         statement: Option<u32>,
     },
 
-    /// A statement did not do what the request says it has to.
+    /// A statement did not meet a requirement of the request.
     Unmet {
         statement: u32,
         unmet: Unmet,
     },
 
-    /// A script left a transaction open, which was rolled back.
+    /// A script left a transaction open. It was rolled back.
     LeftOpen,
 }
 
@@ -67,15 +67,15 @@ impl<'a> RequestRun<'a> {
         Self { connection, rows_bytes_left: max_rows_bytes, rows_dropped: false, first_rows }
     }
 
-    /// The same, which keeps what these statements refer to.
+    /// Prepares to keep the first rows that these statements refer to.
     pub(super) fn referring_to(self, statements: &[Prepared<'_>]) -> Self {
         Self { first_rows: FirstRows::wanted_by(statements.iter().flat_map(Prepared::references)), ..self }
     }
 
-    /// Runs the statements in what was entered for them.
+    /// Runs the statements.
     pub(super) async fn run(mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<RunOutcome, Failure> {
         match (statements, within) {
-            // One that may have to be rolled back must not commit by itself.
+            // A statement that requires a row count may have to be rolled back, so it must not commit by itself.
             ([statement], Within::Connection) if statement.expected_rows().is_none() => self.single(statement).await,
             ([statement], Within::Block(block, probe)) if statement.expected_rows().is_none() => {
                 self.single_in_block(statement, block, probe).await
@@ -84,8 +84,8 @@ impl<'a> RequestRun<'a> {
         }
     }
 
-    /// As [`single`](Self::single), with the ends of the transaction around the statement and the question what it has
-    /// written, likewise sent without waiting in between.
+    /// Runs a statement in a block, and asks whether it wrote anything if there is a probe. BEGIN, the statement, the
+    /// probes and COMMIT are sent one behind the other, without waiting.
     async fn single_in_block(
         &mut self,
         statement: &Prepared<'_>,
@@ -103,24 +103,25 @@ impl<'a> RequestRun<'a> {
         let (result, position) = join(ran, probe.position()).await;
         match result {
             Ok((result, writes)) => Ok(self.committed(vec![result], position, writes)),
-            Err(stop) => stop.ended(0, Commit::MayHaveHappened),
+            Err(failure) => failure.ended(0, Commit::MayHaveHappened),
         }
     }
 
-    /// A statement by itself is a transaction. The position is asked for on the same connection without waiting in
-    /// between: its answer comes after the commit, because each of the two messages ends with a Sync of its own, and
-    /// costs no further round trip.
+    /// Runs a statement that is a transaction by itself. The question for the position is sent right behind it, without
+    /// waiting. Each of the two messages ends with a Sync of its own, so the position is from after the commit, and costs
+    /// no further round trip.
     async fn single(&mut self, statement: &Prepared<'_>) -> Result<RunOutcome, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
-        // Polled in this order for the first time, which is when the driver sends them.
+        // The driver sends a message when its future is first polled, so they are sent in this order.
         let (result, position) = join(self.statement(0, statement), probe.position()).await;
         match result {
             Ok(_) if self.is_left_open(statement).await => Ok(RunOutcome::LeftOpen),
             Ok(result) => Ok(self.committed(vec![result], position, Writes::Yes)),
-            Err(stop) => stop.ended(0, Commit::MayHaveHappened),
+            Err(failure) => failure.ended(0, Commit::MayHaveHappened),
         }
     }
 
+    /// Runs several statements in one transaction.
     async fn several(&mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<RunOutcome, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
         let connection = self.connection;
@@ -136,9 +137,9 @@ impl<'a> RequestRun<'a> {
         for (index, statement) in (0..).zip(statements) {
             match self.statement(index, statement).await {
                 Ok(result) => results.push(result),
-                Err(stop) => {
+                Err(failure) => {
                     self.roll_back().await;
-                    return stop.ended(index, Commit::WasNotSent);
+                    return failure.ended(index, Commit::WasNotSent);
                 }
             }
         }
@@ -149,7 +150,7 @@ impl<'a> RequestRun<'a> {
         }
     }
 
-    /// A statement of a transaction that is open.
+    /// Runs one statement of an open transaction.
     pub(super) async fn statement(
         &mut self,
         index: u32,
@@ -184,8 +185,8 @@ impl<'a> RequestRun<'a> {
         self.rows_dropped
     }
 
-    /// Rows past the limit are read and dropped: what was asked for is committed all the same, and its caller has to
-    /// hear that.
+    /// Keeps a row of the answer. Past the limit, rows are read and dropped: the transaction is committed nevertheless, and
+    /// the caller has to learn that.
     fn keep(&mut self, row: &Row, rows: &mut Vec<Bytes>) {
         let list = values::of_row(row);
         let bytes = list.len() + ROW_OVERHEAD_BYTES;
@@ -198,8 +199,8 @@ impl<'a> RequestRun<'a> {
         }
     }
 
-    /// Whether a script began a transaction that it did not end. A savepoint can only be set inside of one; if the
-    /// connection is lost over the question, the transaction ended with it, if there was one.
+    /// Tells whether a script began a transaction that it did not end, and rolls it back. A savepoint can only be set
+    /// inside of a transaction. If the connection is lost over the question, an open transaction ended with it.
     async fn is_left_open(&self, statement: &Prepared<'_>) -> bool {
         if !matches!(statement, Prepared::Simple(_)) {
             return false;
@@ -213,10 +214,10 @@ impl<'a> RequestRun<'a> {
         }
     }
 
-    /// If this fails the connection is broken, and the server rolls back by itself.
+    /// Rolls back. If that fails, the connection is broken, and the server rolls back by itself.
     async fn roll_back(&self) {
         if let Err(error) = self.connection.batch_execute("ROLLBACK").await {
-            warn!(%error, "cannot roll back: the connection is closed instead");
+            warn!(%error, "cannot roll back: closing the connection");
         }
     }
 
@@ -230,8 +231,8 @@ impl<'a> RequestRun<'a> {
 }
 
 impl RunOutcome {
-    /// The same after the database was asked to cancel: a statement that PostgreSQL cancelled ran out of time.
-    pub(crate) fn by_cancellation(self) -> Self {
+    /// Returns the outcome after a cancel request: a statement that PostgreSQL cancelled has exceeded its deadline.
+    pub(crate) fn after_cancellation(self) -> Self {
         match self {
             Self::Rejected { error, statement } if error.code() == &SqlState::QUERY_CANCELED => {
                 Self::DeadlineExceeded { statement }
@@ -261,12 +262,12 @@ impl RunOutcome {
     }
 }
 
-/// Why a statement is the last one of its transaction.
+/// Why a statement ends its transaction.
 #[derive(Debug)]
 pub(super) enum StatementFailure {
     Failed(tokio_postgres::Error),
 
-    /// It did not do what the request says it has to.
+    /// It did not meet a requirement of the request.
     Unmet(Unmet),
 }
 
@@ -285,7 +286,7 @@ impl From<tokio_postgres::Error> for StatementFailure {
     }
 }
 
-/// Whether a commit was on its way when the connection reported an error.
+/// Whether a commit was under way when the connection reported an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Commit {
     WasNotSent,
@@ -294,7 +295,7 @@ enum Commit {
 
 fn rejected(statement: Option<u32>, error: &tokio_postgres::Error, commit: Commit) -> Result<RunOutcome, Failure> {
     match (error.as_db_error(), commit) {
-        // A server that is being shut down can report it after the commit, while it waits for a synchronous replica.
+        // A server that is shutting down may report this after the commit, while it waits for a synchronous replica.
         (Some(error), Commit::MayHaveHappened) if is_fatal(error) => Err(Failure::Unknown(format!(
             "the database ended the connection during the transaction: {}",
             error.message()
@@ -309,7 +310,7 @@ fn rejected(statement: Option<u32>, error: &tokio_postgres::Error, commit: Commi
     }
 }
 
-/// The values of a row, which outlive it.
+/// Copies the values of a row.
 fn copied(row: &Row) -> Vec<Option<Bytes>> {
     (0..row.len()).map(|index| row.get::<_, Raw<'_>>(index).0.map(Bytes::copy_from_slice)).collect()
 }
@@ -318,5 +319,5 @@ pub(super) fn is_fatal(error: &DbError) -> bool {
     matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
 }
 
-/// What a row costs in a message besides its values: the tag and the length of the field.
+/// The bytes of a row in a message besides its values: the tag and the length of the field.
 const ROW_OVERHEAD_BYTES: usize = 6;

@@ -1,4 +1,4 @@
-//! What a request's statements run in: a schema, a transaction block, or neither.
+//! [`Within`], the surroundings of a request's statements: a schema, a transaction block, or neither.
 
 use homing_proto::v1 as proto;
 use tokio_postgres::Error;
@@ -11,20 +11,19 @@ use crate::scope::Schema;
 use crate::statement::kind::Writes;
 use crate::statement::sql;
 
-/// What the statements of a request run in.
+/// The surroundings of a request's statements.
 #[derive(Debug)]
 pub(super) enum Within<'a> {
-    /// Wherever the connection is: in the role's own `search_path`, or in the schema that was entered for a script.
+    /// The connection as it is: with the role's own `search_path`, or in the schema that was entered for a script.
     Connection,
 
-    /// A transaction that has been begun, in the schema if there is one; and the question what it has written, if somebody
-    /// asks.
+    /// An open transaction, in the schema if there is one, and the probe if the caller wants to know whether it writes.
     Block(Block<'a>, Option<WriteProbe<'a>>),
 }
 
 impl<'a> Within<'a> {
-    /// Enters the schema, and a block if somebody asks what was written. A script may end its transaction itself and go on
-    /// after it, so it gets the whole connection, which is closed after a script in any case.
+    /// Enters the schema, and a block if `writes` is `Maybe`. A script may end its transaction and go on after it, so it
+    /// gets the whole connection, which is closed after every script.
     pub(super) async fn enter(
         connection: &'a Connection,
         schema: Option<&'a Schema>,
@@ -39,14 +38,14 @@ impl<'a> Within<'a> {
             None if writes != Writes::Maybe => return Ok(Ok(Self::Connection)),
             Some(_) | None => {}
         }
-        // Once the transaction has failed nothing can be prepared any more.
+        // PostgreSQL prepares nothing in a transaction that has failed.
         PositionProbe::prepare(connection).await?;
         let probe = match writes {
             Writes::Maybe => Some(WriteProbe::prepare(connection).await?),
             Writes::No | Writes::Yes => None,
         };
         let mut block = Block::begin(connection, schema);
-        // The cancellation may hit it, and what is sent behind it would run by itself.
+        // The cancellation may hit BEGIN, and a statement sent behind it would run outside of a block.
         if connection.is_cancelled()
             && let Err(error) = block.begun().await
         {
@@ -55,7 +54,7 @@ impl<'a> Within<'a> {
         Ok(Ok(Self::Block(block, probe)))
     }
 
-    /// Does something on the connection before the statements run.
+    /// Runs `work` on the connection before the statements run.
     pub(super) async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> T {
         match self {
             Self::Connection => work.await,
@@ -63,7 +62,7 @@ impl<'a> Within<'a> {
         }
     }
 
-    /// Why a statement could not be prepared.
+    /// Returns the reason why a statement could not be prepared.
     pub(super) async fn cause(self, error: Error) -> Error {
         match self {
             Self::Connection => error,
