@@ -1,4 +1,4 @@
-//! A call of a handle: what may be set for it, and how it went.
+//! A call of a handle: its options and its report.
 
 pub(crate) mod options;
 pub(crate) mod report;

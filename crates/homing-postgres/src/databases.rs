@@ -1,4 +1,4 @@
-//! [`Databases`], what a node has next to it for others to use.
+//! [`Databases`], the databases of a node, for its peers and its named functions.
 
 mod service;
 
@@ -14,23 +14,30 @@ use crate::error::{Error, Result};
 use crate::replicas::Replicas;
 use crate::scope::DatabaseName;
 
-/// The databases next to this node, by name. Cheap to clone.
+/// The databases of a node, by name. Cheap to clone.
 ///
-/// The unnamed one is what a node with a single database has; see [`Repo::with_database`](crate::Repo::with_database).
+/// A node with a single database has the unnamed one, see [`Repo::with_database`](crate::Repo::with_database).
+///
+/// # Limits
+///
+/// - The primaries of all databases are in one region.
+/// - After a call of a named function, the next read in each other database of the node waits for its replica, whether or
+///   not the function wrote there.
 #[derive(Clone, Default)]
 pub struct Databases(Arc<BTreeMap<DatabaseName, Replicas>>);
 
 impl Databases {
-    /// No database.
+    /// Creates an empty set of databases.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with one more; the unnamed one has an empty name.
+    /// Adds a database. The unnamed database has an empty name.
     ///
     /// # Errors
     ///
-    /// Misuse: the name is taken, or has other characters than lower-case letters, digits and underscores.
+    /// [`is_misuse`](Error::is_misuse) if the name is taken, too long, or has characters other than lower-case letters,
+    /// digits and underscores.
     pub fn with(self, name: &str, replicas: impl Into<Replicas>) -> Result<Self> {
         let name = if name.is_empty() { DatabaseName::default() } else { DatabaseName::new(name)? };
         let mut databases = Arc::unwrap_or_clone(self.0);
@@ -41,7 +48,7 @@ impl Databases {
         Ok(Self(Arc::new(databases)))
     }
 
-    /// Whether there is none.
+    /// Tells whether the node has no database.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -52,8 +59,8 @@ impl Databases {
 }
 
 impl Positions for Databases {
-    /// One for each that is the primary: nothing can have been committed on a replica. One that cannot be asked has an
-    /// empty position, since nobody knows what was committed there.
+    /// Returns a position for each database whose primary is here: nothing is committed on a replica. If a primary does not
+    /// answer, its position is empty, because commits on it are unknown.
     fn current(&self) -> BoxFuture<'_, Vec<proto::Position>> {
         Box::pin(async move {
             let positions = self.0.iter().map(|(name, replicas)| async move {
@@ -88,10 +95,10 @@ impl fmt::Debug for Databases {
     }
 }
 
-/// Two databases of one name.
+/// Returns the error for two databases with one name.
 pub(crate) fn taken(name: &DatabaseName) -> Error {
     Error::misuse(match name.as_str() {
-        "" => "there is an unnamed database already: give this one a name".into(),
-        name => format!("there is a database named {name:?} already: give one of the two another name"),
+        "" => "there is already an unnamed database: give this one a name".into(),
+        name => format!("there is already a database named {name:?}: give this one another name"),
     })
 }

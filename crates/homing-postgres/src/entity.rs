@@ -1,3 +1,5 @@
+//! [`Entity`] and [`Insert`], the structs that are rows, and the SQL of their calls.
+
 pub(crate) mod aggregate;
 #[cfg(feature = "sea-query")]
 pub(crate) mod built;
@@ -10,45 +12,44 @@ use tokio_postgres::types::ToSql;
 use crate::error::{Error, Result};
 use crate::statement::row::Row;
 
-/// A struct that is stored as a row of a table. Implemented by `#[derive(Entity)]`.
+/// A struct that is stored as a row of a table. `#[derive(Entity)]` implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an entity",
     label = "not an entity",
     note = "write `#[derive(homing::Entity)]` above the struct"
 )]
 pub trait Entity: Sized + Send + 'static {
-    /// The type of the key: that of the key's field, or a tuple where there are several.
+    /// The type of the key: the type of the key's field, or a tuple if the key has several fields.
     type Key: Send + Sync;
 
-    /// The table; `schema.table` where it is not found by the search path.
+    /// The table, as `schema.table` if it is not on the search path.
     const TABLE: &'static str;
 
     /// The columns, in the order of the fields.
     const COLUMNS: &'static [&'static str];
 
-    /// The columns of the key; each is one of [`COLUMNS`](Self::COLUMNS).
+    /// The columns of the key. Each is one of [`COLUMNS`](Self::COLUMNS).
     const KEY: &'static [&'static str];
 
-    /// The columns that the database computes: read with the others, never written by an update. Each is one of
-    /// [`COLUMNS`](Self::COLUMNS), and none of [`KEY`](Self::KEY).
+    /// The columns that the database computes. They are read with the others, and an update does not write them. Each is
+    /// one of [`COLUMNS`](Self::COLUMNS) and not one of [`KEY`](Self::KEY).
     const READ_ONLY: &'static [&'static str] = &[];
 
     /// Reads a row whose columns are [`COLUMNS`](Self::COLUMNS).
     ///
     /// # Errors
     ///
-    /// [`is_decode`](crate::Error::is_decode) where a column is of another type than its field.
+    /// [`is_decode`](crate::Error::is_decode) if the type of a column does not fit its field.
     fn from_row(row: &Row) -> Result<Self>;
 
-    /// The values of a key, in the order of [`KEY`](Self::KEY).
+    /// Returns the values of a key, in the order of [`KEY`](Self::KEY).
     fn key_values(key: &Self::Key) -> Vec<&(dyn ToSql + Sync)>;
 
-    /// The values of the fields, in the order of [`COLUMNS`](Self::COLUMNS).
+    /// Returns the values of the fields, in the order of [`COLUMNS`](Self::COLUMNS).
     fn values(&self) -> Vec<&(dyn ToSql + Sync)>;
 }
 
-/// The columns to write for a new row: what the database fills in by itself is left out. Implemented by
-/// `#[derive(Insert)]`.
+/// A struct with the columns of a new row, without those that the database fills in. `#[derive(Insert)]` implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the columns of a new row",
     label = "does not implement `Insert`",
@@ -58,19 +59,19 @@ pub trait Insert: Sync {
     /// The stored row.
     type Entity: Entity;
 
-    /// The columns to write, in the order of the fields. None at all stores a row of defaults.
+    /// The columns to write, in the order of the fields. An empty list stores a row of defaults.
     const COLUMNS: &'static [&'static str];
 
-    /// The values of the fields, in the order of [`COLUMNS`](Self::COLUMNS).
+    /// Returns the values of the fields, in the order of [`COLUMNS`](Self::COLUMNS).
     fn values(&self) -> Vec<&(dyn ToSql + Sync)>;
 }
 
-/// The error for a column that the entity does not have.
+/// Returns the error for a column that the entity does not have.
 pub(crate) fn unknown_column<T: Entity>(unknown: &str) -> Error {
-    Error::misuse(format!("{} has no column {unknown:?}: it has {}", T::TABLE, T::COLUMNS.join(", ")))
+    Error::misuse(format!("{} has no column {unknown:?}: its columns are {}", T::TABLE, T::COLUMNS.join(", ")))
 }
 
-/// A reference to new columns is new columns: what takes them by value does not have to consume them.
+/// Lets calls that take the columns of a new row by value also take a reference.
 impl<I: Insert> Insert for &I {
     type Entity = I::Entity;
 

@@ -1,4 +1,8 @@
-//! [`Replicas`], the servers that a node reads from, and which of them a read goes to.
+//! [`Replicas`], the servers that a node reads from, and the choice of one of them for a read.
+//!
+//! A *replica set* has *entries*, the connection strings of its list, and *members*, the servers that these lead to. A
+//! member that is down or too far behind is *left out*: reads do not go to it. The set is *in use* if reads were made
+//! lately.
 
 mod choice;
 mod entry;
@@ -40,12 +44,20 @@ pub use status::{Health, ReplicaStatus};
 
 /// The servers that a node reads from: any number of replicas, and in the primary region the primary itself.
 ///
-/// A handle, cheap to clone, of a task that follows a [`ReplicaList`] and the host names in it, connects to each server,
-/// and looks at them while reads are being made: how far they are away, how far behind, whether they answer. A replica
-/// that is down or too far behind is left out and comes back by itself. While no reads are made, no replica is asked
-/// anything. The task ends when the last handle is dropped.
+/// This is a handle, cheap to clone, of a background task. The task follows a [`ReplicaList`] and the host names in it,
+/// connects to each server, and probes the servers while reads are made. A probe measures whether a server answers, how
+/// long it takes, and how far the server is behind. A replica that is down or too far behind is left out, and comes back
+/// by itself. While no reads are made, the task sends no probes. The task ends when the last handle is dropped.
 ///
-/// Each server has an address, a pool and a [`Tracker`](crate::Tracker) of its own.
+/// Each server has an address, a connection pool and a [`Tracker`](crate::Tracker) of its own.
+///
+/// # Limits
+///
+/// - A replica that hangs without closing its connections costs time. A read on an open connection fails after
+///   [`call_timeout`](crate::Options::call_timeout); later reads are answered by the primary after that time, until the
+///   replica is left out.
+/// - Nothing fences an old primary. If the server next to this node says that it is a primary, this node writes there, whatever
+///   other regions say.
 #[derive(Clone)]
 pub struct Replicas {
     inner: Arc<ReplicaSet>,
@@ -55,52 +67,52 @@ struct ReplicaSet {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     usage: Arc<Usage>,
     newest: Arc<Mutex<Newest>>,
-    /// `None` for a set that never changes, which has no task. The task ends when this is dropped.
+    /// `None` for a fixed set, which has no task. The task ends when this is dropped.
     messages: Option<mpsc::Sender<Message>>,
-    /// What a set that never changes would publish through.
+    /// Keeps the channel of a fixed set open.
     _publish: Option<watch::Sender<Arc<Snapshot>>>,
     task: Option<JoinHandle<()>>,
 }
 
-/// What a read wants.
+/// The requirements of a read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplicaRequest<'a> {
     pub(crate) choose: Choose,
 
-    /// The one of this name only.
+    /// Only the replica of this name.
     pub(crate) name: Option<&'a str>,
 
-    /// What it has to have replayed.
+    /// The position that the server should have replayed.
     pub(crate) position: Option<Position>,
 
-    /// Whether a wait for the position was too long before.
+    /// Whether an earlier wait for the position took too long.
     pub(crate) is_behind: bool,
 
-    /// Those that could not answer.
+    /// The ids of members that could not answer this read.
     pub(crate) except: &'a [u64],
 }
 
 impl Replicas {
-    /// Connects to the replicas of the list, and goes on following it.
+    /// Connects to the replicas of the list, and follows the list from then on.
     ///
-    /// `primary` is the primary next to this node, if there is one, which has to answer. Its host name is followed too:
-    /// should it lead to another primary, reads and writes go there.
+    /// `primary` is the primary next to this node, if there is one. It has to answer. Its host name is followed too: if it
+    /// leads to another primary later, reads and writes go there.
     ///
-    /// A replica that does not answer, or whose name cannot be resolved, is logged and does not stop the others; without
-    /// any, reads are answered by the primary.
+    /// A replica that does not answer, or whose name cannot be resolved, is logged and does not affect the others. If no
+    /// replica answers, the primary answers the reads.
     ///
     /// # Errors
     ///
-    /// Configuration: the primary does not answer or is none, the only replica is a primary, or the system's DNS
-    /// settings cannot be read.
+    /// [`is_configuration`](crate::Error::is_configuration) if the primary does not answer or is a replica, if the only
+    /// replica is a primary, or if the system's DNS settings cannot be read.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Panics outside of a tokio runtime.
     ///
     /// # Cancel safety
     ///
-    /// What was opened is closed.
+    /// Dropping the future closes all connections that it has opened.
     pub async fn start(primary: Option<Config>, list: &ReplicaList, settings: ReplicaSettings) -> Result<Self> {
         let resolver = Resolver::new(&settings)?;
         let primary = match primary {
@@ -108,7 +120,7 @@ impl Replicas {
             None => None,
         };
         let (publish, snapshot) = watch::channel(Arc::default());
-        let (sender, messages) = mpsc::channel(MESSAGES);
+        let (sender, messages) = mpsc::channel(MAX_MESSAGES);
         let (ready, is_ready) = oneshot::channel();
         let usage = Arc::new(Usage::new());
         let newest = Arc::new(Mutex::new(Newest::new(settings.max_lag.unwrap_or_default())));
@@ -126,7 +138,7 @@ impl Replicas {
         let task = tokio::spawn(ReplicaTask::new(parts, primary).run());
         let inner = ReplicaSet { snapshot, usage, newest, messages: Some(sender), _publish: None, task: Some(task) };
         let replicas = Self { inner: Arc::new(inner) };
-        // Names and connections have limits in time of their own.
+        // Name resolution and connections have time limits of their own.
         let _ = is_ready.await;
         if is_only && let [only] = &replicas.snapshot().0[..] {
             only.check_role()?;
@@ -134,86 +146,87 @@ impl Replicas {
         Ok(replicas)
     }
 
-    /// What is known of each server, the primary next to this node first. Nobody is asked.
+    /// Returns the last known state of each server, the primary next to this node first. Sends no query.
     pub fn status(&self) -> Vec<ReplicaStatus> {
         self.snapshot().0.iter().map(|member| member.status()).collect()
     }
 
-    /// Waits until what is known of the servers fits, and returns it. Meanwhile they are looked at as if reads were
-    /// made.
+    /// Waits until the state of the servers satisfies the condition, and returns that state. Meanwhile the servers are
+    /// probed as if reads were made.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe.
-    pub async fn wait_for(&self, mut fits: impl FnMut(&[ReplicaStatus]) -> bool) -> Vec<ReplicaStatus> {
+    /// This method is cancel safe.
+    pub async fn wait_for(&self, mut is_satisfied: impl FnMut(&[ReplicaStatus]) -> bool) -> Vec<ReplicaStatus> {
         let _follower = self.inner.usage.follow();
         let mut snapshot = self.inner.snapshot.clone();
         loop {
             snapshot.borrow_and_update();
             let status = self.status();
-            if fits(&status) {
+            if is_satisfied(&status) {
                 return status;
             }
             if snapshot.changed().await.is_err() {
-                // Nothing will change any more.
+                // The state never changes again.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// The server that a read goes to. `None` if the primary is to answer it.
+    /// Chooses the server for a read. Returns `None` if the primary has to answer it.
     ///
     /// # Errors
     ///
-    /// Misuse, if there is none of the name that is wanted.
-    pub(crate) fn choose(&self, wanted: &ReplicaRequest<'_>) -> Result<Option<Arc<Member>>> {
+    /// [`is_misuse`](crate::Error::is_misuse) if the request names a replica that does not exist.
+    pub(crate) fn choose(&self, request: &ReplicaRequest<'_>) -> Result<Option<Arc<Member>>> {
         self.inner.usage.touch();
         let snapshot = self.snapshot();
-        let members = snapshot.0.iter().filter(|member| wanted.name.is_none_or(|name| member.is_called(name)));
+        let members = snapshot.0.iter().filter(|member| request.name.is_none_or(|name| member.is_called(name)));
         let members: Vec<_> = members.collect();
-        if let Some(name) = wanted.name
+        if let Some(name) = request.name
             && members.is_empty()
         {
             return Err(snapshot.no_such(name));
         }
-        let members: Vec<_> = members.into_iter().filter(|member| !wanted.except.contains(&member.id)).collect();
-        let candidates: Vec<_> = members.iter().map(|member| Candidate::of(member, wanted.position)).collect();
-        let wish = match (wanted.name, wanted.is_behind) {
-            (Some(_), _) => Preference::ByHand(wanted.choose),
-            (None, true) => Preference::Reached(wanted.choose),
-            (None, false) => Preference::Usable(wanted.choose),
+        let members: Vec<_> = members.into_iter().filter(|member| !request.except.contains(&member.id)).collect();
+        let candidates: Vec<_> = members.iter().map(|member| Candidate::of(member, request.position)).collect();
+        let preference = match (request.name, request.is_behind) {
+            (Some(_), _) => Preference::ByHand(request.choose),
+            (None, true) => Preference::Reached(request.choose),
+            (None, false) => Preference::Usable(request.choose),
         };
-        Ok(choice::choose(&candidates, wish, &mut rand::rng()).map(|index| Arc::clone(members[index])))
+        Ok(choice::choose(&candidates, preference, &mut rand::rng()).map(|index| Arc::clone(members[index])))
     }
 
-    /// The server that reads go to where nothing else is said.
+    /// Returns the server for reads without further requirements.
     pub(crate) fn nearest(&self) -> Option<Arc<Member>> {
-        let wanted =
+        let request =
             ReplicaRequest { choose: Choose::Nearest, name: None, position: None, is_behind: false, except: &[] };
-        self.choose(&wanted).ok().flatten()
+        self.choose(&request).ok().flatten()
     }
 
-    /// Fails if there is none of this name.
+    /// Fails if no replica has this name.
     pub(crate) fn check_name(&self, name: &str) -> Result<()> {
         let snapshot = self.snapshot();
         if snapshot.0.iter().any(|member| member.is_called(name)) { Ok(()) } else { Err(snapshot.no_such(name)) }
     }
 
-    /// The primary, if it is next to this node.
+    /// Returns the primary if it is next to this node.
     pub(crate) fn local_primary(&self) -> Option<Arc<Member>> {
         let snapshot = self.snapshot();
-        let homes = snapshot.0.iter().filter(|member| member.is_local_primary());
-        // After a failover the one that was promoted last.
-        homes.max_by_key(|member| (member.timeline(), member.origin == Origin::OwnPrimary)).cloned()
+        let primaries = snapshot.0.iter().filter(|member| member.is_local_primary());
+        // After a failover there may be two; the one that was promoted last counts.
+        primaries.max_by_key(|member| (member.timeline(), member.origin == Origin::OwnPrimary)).cloned()
     }
 
-    /// What peers and functions use: the primary, if it is one of these, else any server, which says that it is none.
+    /// Returns the server for peers and functions: the primary if it is one of these, otherwise any server, which will
+    /// answer that it is a replica.
     pub(crate) fn serving(&self) -> Option<Arc<Member>> {
         let first = || self.snapshot().0.first().cloned();
         self.local_primary().or_else(first)
     }
 
-    /// A server that was promoted since it was last asked.
+    /// Asks all servers for their role, and returns one that was promoted since it was last asked.
     pub(crate) async fn promoted(&self, deadline: Instant) -> Option<Arc<Member>> {
         let snapshot = self.snapshot();
         let mut asked: FuturesUnordered<_> = snapshot
@@ -221,7 +234,7 @@ impl Replicas {
             .iter()
             .map(|member| async move { (member, member.database.pool().ask(deadline).await) })
             .collect();
-        // The first one: others may hang.
+        // The first answer counts, because other servers may hang.
         while let Some((member, server)) = asked.next().await {
             if server.is_ok_and(|server| server.role == Role::Primary) {
                 return Some(Arc::clone(member));
@@ -230,26 +243,26 @@ impl Replicas {
         None
     }
 
-    /// A server that answers, however far behind, and is known to have everything up to the position.
+    /// Returns a server that answers and is known to have reached the position, however far it is behind.
     pub(crate) fn last_resort(&self, name: Option<&str>, position: Option<Position>) -> Option<Arc<Member>> {
         let snapshot = self.snapshot();
         let candidates = snapshot.0.iter().filter(|member| {
-            let is_wanted = name.is_none_or(|name| member.is_called(name));
+            let has_name = name.is_none_or(|name| member.is_called(name));
             let has_reached = position.is_none_or(|position| member.is_known_to_have_reached(position));
-            is_wanted && has_reached && member.status.health == Health::TooFarBehind
+            has_name && has_reached && member.status.health == Health::TooFarBehind
         });
         candidates.min_by_key(|member| member.status.lag).cloned()
     }
 
-    /// The primary has been heard of at this position.
+    /// Notes that the primary has reached this position.
     pub(crate) fn heard(&self, position: Position) {
         self.inner.newest.lock().unwrap_or_else(PoisonError::into_inner).hear(position, Instant::now());
     }
 
-    /// This server could not answer a read.
+    /// Notes that this server could not answer a read.
     pub(crate) fn suspect(&self, member: &Member) {
         if let Some(messages) = &self.inner.messages {
-            // Where the queue is full others have said so already.
+            // If the queue is full, other reads have already sent the same.
             let _ = messages.try_send(Message::Suspect(member.id));
         }
     }
@@ -259,14 +272,14 @@ impl Replicas {
     }
 }
 
-/// A set of this database only, which never changes.
+/// A fixed set of this database only.
 impl From<Database> for Replicas {
     fn from(database: Database) -> Self {
         Some(database).into()
     }
 }
 
-/// A set of this database only, or an empty one, which never changes.
+/// A fixed set of this database only, or a fixed empty set.
 impl From<Option<Database>> for Replicas {
     fn from(database: Option<Database>) -> Self {
         let members = database.into_iter().map(|database| Arc::new(Member::alone(database)));
@@ -298,5 +311,5 @@ impl Drop for ReplicaSet {
     }
 }
 
-/// Reads that fail at the same time say the same; a few are enough.
-const MESSAGES: usize = 64;
+/// Messages in the channel to the task. Reads that fail at the same time send the same message, so a few are enough.
+const MAX_MESSAGES: usize = 64;

@@ -1,4 +1,4 @@
-//! What a handle has written and read, and so what its reads have to see.
+//! [`Session`], which remembers what a handle has written and read, so that its reads see all of it.
 
 pub(crate) mod token;
 
@@ -9,15 +9,19 @@ use crate::database::WeakDatabase;
 use crate::position::Position;
 use crate::scope::DatabaseName;
 
-/// What every read has to see. Shared by the clones of a handle, with a floor for each database; this is a view on the
-/// floor of one of them.
+/// The positions that every read of a handle has to see. The clones of a handle share them. There is a floor for each
+/// database, and a `Session` is a view of one of them.
+///
+/// A position is *imported* if it came from another node with a token and this node has not confirmed it yet. An imported
+/// position is *offered* if it came from a stranger: if it turns out to be of another cluster, it is left out. A server is
+/// *seen* if the session has read from it without asking how far it was.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Session {
     floors: Arc<Mutex<Vec<Floor>>>,
     database: DatabaseName,
 }
 
-/// What the reads of one database have to see.
+/// The position that the reads of one database have to see.
 #[derive(Debug, Clone, Default)]
 struct Floor {
     database: DatabaseName,
@@ -28,41 +32,42 @@ struct Floor {
     seen: Vec<Seen>,
 }
 
-/// What a read has to see, and whether a wait for it has failed before.
+/// The position that a read has to see, and whether a wait for it has failed before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequiredPosition {
     pub(crate) position: Position,
     pub(crate) behind: bool,
 }
 
-/// A server that reads were answered by, perhaps gone by now, and how many. How far it was is asked once it matters, when
-/// the next read goes to another server or the session to another node: to ask it at each read would cost a round trip.
+/// A server that answered reads, which may be gone by now, and their number. It is asked for its position only when that
+/// matters: when the next read goes to another server, or the session to another node. Asking at each read would cost a
+/// round trip.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     server: WeakDatabase,
     reads: u64,
-    /// How far it was after the last of them, if it said so with the answer.
+    /// Its position after the last of these reads, if the answer contained one.
     position: Option<Position>,
 }
 
 impl Session {
-    /// The same session, seen from another database.
+    /// Returns the view of this session for another database.
     pub(crate) fn of(&self, database: &DatabaseName) -> Self {
         Self { floors: Arc::clone(&self.floors), database: database.clone() }
     }
 
-    /// A session of its own that has to see nothing yet.
+    /// Returns a new, empty session.
     pub(crate) fn renewed(&self) -> Self {
         Self { floors: Arc::default(), database: self.database.clone() }
     }
 
-    /// A session of its own that has to see what this one has.
+    /// Returns a new session that starts with the positions of this one.
     pub(crate) fn forked(&self) -> Self {
         let floors = self.lock().clone();
         Self { floors: Arc::new(Mutex::new(floors)), database: self.database.clone() }
     }
 
-    /// From now on, reads have to see this position too.
+    /// Moves the floor up to this position.
     pub(crate) fn advance(&self, position: Position) {
         self.change(|floor| {
             if floor.position.is_none_or(|known| is_after(position, known)) {
@@ -72,7 +77,7 @@ impl Session {
         });
     }
 
-    /// As [`advance`](Self::advance), with a position of another node: whether there is such a database has to be seen.
+    /// Moves the floor to a position of another node, which may be of another cluster.
     pub(crate) fn import(&self, position: Position) {
         self.change(|floor| {
             if floor.position.is_none_or(|known| is_after(position, known)) {
@@ -82,13 +87,13 @@ impl Session {
         });
     }
 
-    /// As [`import`](Self::import), and if there is no such database after all, it is as if it had never come.
+    /// Moves the floor to a position of a stranger. If it is of another cluster, [`decline`](Self::decline) removes it.
     pub(crate) fn offer(&self, position: Position) {
         self.import(position);
         self.change(|floor| floor.offered |= floor.imported);
     }
 
-    /// The imported position turned out to be of another cluster: whether it can be left out, and then it is.
+    /// Removes an offered position that turned out to be of another cluster. Returns false if it was not offered.
     pub(crate) fn decline(&self) -> bool {
         let mut declined = false;
         self.change(|floor| {
@@ -108,22 +113,22 @@ impl Session {
         self.read(|floor| floor.position.map(|position| RequiredPosition { position, behind: floor.behind }))
     }
 
-    /// Whether the position came from another node and nothing was read or written by it since.
+    /// Tells whether the position came from another node and is not confirmed yet.
     pub(crate) fn is_imported(&self) -> bool {
         self.read(|floor| Some(floor.imported)).unwrap_or_default()
     }
 
-    /// Whether a wait has failed and nothing has been heard of the replica since.
+    /// Tells whether a wait has failed and the replica is not known to have caught up since.
     pub(crate) fn is_behind(&self) -> bool {
         self.read(|floor| Some(floor.behind)).unwrap_or_default()
     }
 
-    /// A wait for the position took too long: do not wait again at each read.
+    /// Notes that a wait for the position took too long, so that later reads do not wait again.
     pub(crate) fn fell_behind(&self) {
         self.change(|floor| floor.behind = true);
     }
 
-    /// The replica has reached `position`.
+    /// Notes that the replica has reached `position`.
     pub(crate) fn caught_up(&self, position: Position) {
         self.change(|floor| {
             if floor.position == Some(position) {
@@ -132,8 +137,8 @@ impl Session {
         });
     }
 
-    /// A read was answered by this server, which was this far afterwards, if it said so. `before` is what the session had
-    /// seen when the read began: of reads that ended in between the position says nothing.
+    /// Notes a read from this server, with the server's position after it if the answer contained one. `before` is the list
+    /// of seen servers when the read began. If other reads ended in between, the position does not cover them.
     pub(crate) fn has_read(&self, server: &Database, position: Option<Position>, before: &[Seen]) {
         let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.reads);
         self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is(server)) {
@@ -148,31 +153,32 @@ impl Session {
         });
     }
 
-    /// Something may have been written of which nobody knows the position: the primary has to be asked for one.
+    /// Notes that something may have been written at an unknown position. The primary has to be asked for one.
     pub(crate) fn lost_track(&self) {
-        let nobody = WeakDatabase::default();
-        self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is_same(&nobody)) {
+        let unknown = WeakDatabase::default();
+        self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is_same(&unknown)) {
             Some(seen) => seen.reads += 1,
-            None => floor.seen.push(Seen { server: nobody, reads: 1, position: None }),
+            None => floor.seen.push(Seen { server: unknown, reads: 1, position: None }),
         });
     }
 
-    /// Whether [`lost_track`](Self::lost_track) holds.
+    /// Tells whether [`lost_track`](Self::lost_track) was called and no position has been found since.
     pub(crate) fn has_lost_track(&self) -> bool {
-        let nobody = WeakDatabase::default();
-        self.read(|floor| Some(floor.seen.iter().any(|seen| seen.server.is_same(&nobody)))).unwrap_or_default()
+        let unknown = WeakDatabase::default();
+        self.read(|floor| Some(floor.seen.iter().any(|seen| seen.server.is_same(&unknown)))).unwrap_or_default()
     }
 
-    /// The servers that reads were answered by, of which nobody has asked how far they were; without `here`.
-    pub(crate) fn seen_elsewhere(&self, here: Option<&Database>) -> Vec<Seen> {
+    /// Returns the seen servers other than `local`.
+    pub(crate) fn seen_elsewhere(&self, local: Option<&Database>) -> Vec<Seen> {
         self.read(|floor| {
-            let elsewhere = floor.seen.iter().filter(|seen| here.is_none_or(|here| !seen.server.is(here)));
+            let elsewhere = floor.seen.iter().filter(|seen| local.is_none_or(|local| !seen.server.is(local)));
             Some(elsewhere.cloned().collect())
         })
         .unwrap_or_default()
     }
 
-    /// What was read by then is not after `position`. Reads that came in between have to be asked for again.
+    /// Moves the floor up to `position`, which covers the reads of a seen server. If there were more reads in between, the
+    /// server remains on the list.
     pub(crate) fn settle(&self, asked: &Seen, position: Position) {
         self.change(|floor| {
             floor.seen.retain(|seen| !(seen.server.is_same(&asked.server) && seen.reads == asked.reads));
@@ -183,7 +189,7 @@ impl Session {
         });
     }
 
-    /// The databases of which there is something to see.
+    /// Returns the databases that have a floor.
     pub(crate) fn databases(&self) -> Vec<DatabaseName> {
         self.lock().iter().map(|floor| floor.database.clone()).collect()
     }
@@ -203,25 +209,25 @@ impl Session {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Floor>> {
-        // Nothing that runs under the lock panics in the middle of a change.
+        // No code under the lock panics in the middle of a change.
         self.floors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Seen {
-    /// How far the server was, if it said so.
+    /// Returns the server's position after the reads, if it is known.
     pub(crate) fn position(&self) -> Option<Position> {
         self.position
     }
 
-    /// The server, if it is still there.
+    /// Returns the server, if it still exists.
     pub(crate) fn server(&self) -> Option<Database> {
         self.server.upgrade()
     }
 }
 
-/// Positions of another cluster or a later timeline replace what was known: they are newer writes, and no number of the
-/// old history says anything about them.
+/// Tells whether a position replaces the known one. A position of another cluster or a later timeline does, because it
+/// belongs to a newer write and cannot be compared with the old history.
 fn is_after(position: Position, known: Position) -> bool {
     if position.system_identifier != known.system_identifier {
         return true;
@@ -255,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn being_behind_ends_with_the_position_that_was_waited_for() {
+    fn being_behind_ends_at_the_awaited_position() {
         let session = Session::default();
         session.advance(at(7, 1, 100));
         session.fell_behind();
@@ -267,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn each_database_has_a_floor_of_its_own() {
+    fn each_database_has_its_own_floor() {
         let session = Session::default();
         let analytics = session.of(&DatabaseName::new("analytics").unwrap());
         session.advance(at(7, 1, 100));
@@ -280,13 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_is_asked_once() {
+    fn lost_track_asks_the_primary_once() {
         let session = Session::default();
         assert!(session.seen_elsewhere(None).is_empty());
         assert!(!session.has_lost_track());
         session.lost_track();
         assert!(session.has_lost_track());
-        let [seen] = &session.seen_elsewhere(None)[..] else { panic!("somebody has to be asked") };
+        let [seen] = &session.seen_elsewhere(None)[..] else { panic!("the primary has to be asked") };
         assert!(seen.server().is_none());
         session.settle(seen, at(7, 1, 100));
         assert!(session.seen_elsewhere(None).is_empty() && !session.has_lost_track());
@@ -294,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_goes_its_own_way() {
+    fn fork_is_independent() {
         let session = Session::default();
         session.advance(at(7, 1, 100));
         let fork = session.forked();
@@ -305,11 +311,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_offered_can_be_declined_until_this_node_knows_better() {
+    fn offered_position_can_be_declined_until_confirmed() {
         let session = Session::default();
         assert!(!session.decline());
         session.import(at(7, 1, 100));
-        assert!(!session.decline(), "it was asked for");
+        assert!(!session.decline(), "it was imported, not offered");
         session.offer(at(8, 1, 100));
         assert!(session.decline());
         assert_eq!(session.wanted(), None);
@@ -320,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_imported_is_so_until_this_node_knows_better() {
+    fn imported_position_stays_so_until_confirmed() {
         let session = Session::default();
         session.import(at(7, 1, 100));
         assert!(session.is_imported());

@@ -1,67 +1,70 @@
+//! [`Options`], how the calls of a handle behave.
+
 use std::time::Duration;
 
 use crate::replicas::Choose;
 
-/// How a [`Repo`](crate::Repo) makes its calls.
+/// How the calls of a [`Repo`](crate::Repo) behave.
 ///
-/// Set for all calls of a handle by [`Repo::with_options`](crate::Repo::with_options), or one at a time by
-/// [`Repo::with_wait`](crate::Repo::with_wait) and its neighbours; handles are cheap, so a single call is given options
-/// of its own by `repo.with_wait(Wait::AtNextRead).insert(..)`.
+/// [`Repo::with_options`](crate::Repo::with_options) returns a handle with these options.
+/// [`Repo::with_wait`](crate::Repo::with_wait) and its neighbours change one option. Handles are cheap, so a single call
+/// may have its own options: `repo.with_wait(Wait::AtNextRead).insert(..)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// When to wait for the replica here. Default: [`Wait::Now`].
+    /// When to wait for the local replica. Default: [`Wait::Now`].
     pub wait: Wait,
 
-    /// How long a call may take until it is executed: finding a peer, forwarding, the database's own time; for a read
-    /// here the latter only. Default: 5 s.
+    /// How long a call may take until it is executed. That includes finding a peer, forwarding, and the time in the
+    /// database. For a read on this node it is the time in the database only. Default: 5 s, enough for a round trip around
+    /// the world and a slow statement.
     pub call_timeout: Duration,
 
-    /// How long the replica here may take to replay a write that is committed. Default: 5 s.
+    /// How long the local replica may take to replay a committed write. Default: 5 s, far beyond the usual lag.
     pub replay_timeout: Duration,
 
-    /// What to do when it takes longer. Default: [`OnLag::ReadFromPrimary`].
+    /// How to go on if the replica takes longer. Default: [`OnLag::ReadFromPrimary`].
     pub on_lag: OnLag,
 
-    /// What a read has to see. Default: [`Consistency::Session`].
+    /// Which writes a read has to see. Default: [`Consistency::Session`].
     pub consistency: Consistency,
 
-    /// Which of several replicas a read goes to. Default: [`Choose::Nearest`].
+    /// How a read chooses among several replicas. Default: [`Choose::Nearest`].
     pub choose: Choose,
 }
 
 impl Options {
-    /// The same with another time to wait.
+    /// Sets when to wait for the local replica.
     #[must_use]
     pub fn with_wait(self, wait: Wait) -> Self {
         Self { wait, ..self }
     }
 
-    /// The same with another limit for a call until it is executed.
+    /// Sets how long a call may take until it is executed.
     #[must_use]
     pub fn with_call_timeout(self, call_timeout: Duration) -> Self {
         Self { call_timeout, ..self }
     }
 
-    /// The same with another limit for the replica here.
+    /// Sets how long the local replica may take to replay a committed write.
     #[must_use]
     pub fn with_replay_timeout(self, replay_timeout: Duration) -> Self {
         Self { replay_timeout, ..self }
     }
 
-    /// The same with another behaviour when the replica here lags.
+    /// Sets how to go on if the local replica lags.
     #[must_use]
     pub fn with_on_lag(self, on_lag: OnLag) -> Self {
         Self { on_lag, ..self }
     }
 
-    /// The same with another idea of what reads have to see.
+    /// Sets which writes a read has to see.
     #[must_use]
     pub fn with_consistency(self, consistency: Consistency) -> Self {
         Self { consistency, ..self }
     }
 
-    /// The same with another rule for which of several replicas a read goes to.
+    /// Sets how a read chooses among several replicas.
     #[must_use]
     pub fn with_choose(self, choose: Choose) -> Self {
         Self { choose, ..self }
@@ -81,63 +84,66 @@ impl Default for Options {
     }
 }
 
-/// When a write waits until the replica here has replayed it.
+/// When a write waits until the local replica has replayed it.
 ///
-/// Closed: these are the three moments there are.
+/// Closed: these are all the possible moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wait {
     /// Before the write returns.
     #[default]
     Now,
 
-    /// Before the next read through the same handle or a clone of it. The write returns as soon as it is committed;
-    /// read-your-writes holds all the same.
+    /// Before the next read through the same handle or a clone of it. The write returns as soon as it is committed, and later
+    /// reads see it nevertheless.
     AtNextRead,
 
-    /// Not at all: a read may not see the write yet. For writes that nobody here reads back.
+    /// Not at all. A later read may not see the write yet. Use it for writes that this node does not read back.
     Never,
 }
 
-/// What to do when the replica here lags past [`Options::replay_timeout`].
+/// How a write goes on if the local replica takes longer than [`Options::replay_timeout`].
 ///
-/// Closed: there is nothing else to do.
+/// Closed: these are all the possible reactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnLag {
-    /// The write returns `Ok`; reads through this handle are answered by the primary until the replica has caught up.
+    /// The write returns `Ok`. The primary answers the reads of this handle until the replica has caught up.
     #[default]
     ReadFromPrimary,
 
-    /// The write returns an error that says it is committed
-    /// ([`is_committed`](crate::Error::is_committed)) and holds its value. Reads that would have to wait longer fail.
+    /// The write returns an error for which [`is_committed`](crate::Error::is_committed) holds, and which contains the
+    /// value of the write. Reads that would have to wait longer fail.
     Fail,
 }
 
-/// What a read has to see.
+/// Which writes a read has to see.
 ///
 /// | | sees | costs |
 /// |---|---|---|
-/// | [`Eventual`](Self::Eventual) | whatever the replica here has | never waits |
-/// | [`Session`](Self::Session) | all that this handle's session wrote and read | waits where the replica is not that far |
-/// | [`Global`](Self::Global) | all that anybody had committed when the read began | a round trip to the primary |
+/// | [`Eventual`](Self::Eventual) | the current state of the local replica | never waits |
+/// | [`Session`](Self::Session) | everything that this session has written and read | a wait if the replica is behind |
+/// | [`Global`](Self::Global) | everything committed before the read began | a round trip to the primary |
 ///
-/// Closed: whoever decides has to know each of them.
+/// Closed: code that matches on it has to handle each case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Consistency {
-    /// Whatever the replica here has, even if that is older than this handle's own writes, or than an earlier read. A
-    /// read never waits, and never goes to the primary because of lag; it does where the region has no replica.
+    /// The current state of the local replica, even if it is older than this handle's own writes or an earlier read. Such a
+    /// read never waits, and never goes to the primary because of lag. It goes there if the region has no replica.
     Eventual,
 
-    /// Every write that returned `Ok` through the session ([`Wait::Never`] excepted), and nothing older than what it
-    /// has read: also after falling back to the primary, through another replica, or on another node by
-    /// [`token`](crate::Repo::token). A replica that crashed and came back with less than it had is beyond this, unless
-    /// the session had written since.
+    /// Every write that returned `Ok` through the session, except those with [`Wait::Never`], and nothing older than an
+    /// earlier read. This also holds after a fallback to the primary, through another replica, and on another node that
+    /// uses the session's [`token`](crate::Repo::token).
+    ///
+    /// There is one exception. A replica that crashed may come back with less than it had replayed, and so be older than
+    /// an earlier read, unless the session has written since.
     #[default]
     Session,
 
-    /// Everything that was committed on the primary before the read began, by whomever. Such a read is answered by the
-    /// primary: to ask it for its position and then to wait for the replica would be a round trip as well, and the wait
-    /// on top. Where a heavy query should be kept from the primary, write something, or read something small with
-    /// `Global`, and run the query with `Session` through the same handle: it runs here, and sees as much.
+    /// Everything that any client had committed on the primary before the read began. The primary answers such a read:
+    /// asking it for its position would take a round trip as well, and then the replica would have to catch up.
+    ///
+    /// To keep a heavy query away from the primary, read something small with `Global` first, and then run the query with
+    /// `Session` through the same handle. It runs on the local replica and sees as much.
     Global,
 }
 

@@ -1,3 +1,5 @@
+//! [`Report`], how a call went, and the observers that receive it.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,71 +9,71 @@ use homing_rpc::PeerName;
 use crate::error::fate::Fate;
 use crate::position::Position;
 
-/// How a call went: where it was answered, what took how long, and what became of it if it failed.
+/// How a call went: which server answered it, how long each stage took, and its fate if it failed.
 ///
-/// Not reported are calls whose future was dropped, those that were refused for being wrong in themselves before anything
-/// was done for them, and what a stream does after its first rows.
+/// Three things are not reported: calls whose future was dropped, even writes that may be committed; calls that were
+/// refused as misuse before any work was done; and the course of a stream after its first rows.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
-    /// The call, for example `insert`. In a transaction each call has a report of its own, and the commit one with the name
-    /// `transaction`.
+    /// The name of the call, for example `insert`. In a transaction each call has a report of its own, and the commit has one
+    /// with the name `transaction`.
     pub operation: &'static str,
 
-    /// What became of it, if it failed. Of a call that somebody has answered all the same, because its rows do not fit or its
-    /// commit cannot be seen here, the rest is known as well; else [`answered_by`](Self::answered_by) is
-    /// [`Unknown`](AnsweredBy::Unknown), and the error says where it failed.
+    /// The fate of the call, if it failed. If it failed after it was answered, for example because its rows do not fit or
+    /// the replica lags, the other fields are set as well. Otherwise [`answered_by`](Self::answered_by) is
+    /// [`Unknown`](AnsweredBy::Unknown), and the error names the place of the failure.
     pub fate: Option<Fate>,
 
-    /// Who answered it.
+    /// Which node or server answered it.
     pub answered_by: AnsweredBy,
 
-    /// The name of the replica that answered; `None` where it was the primary. See [`Repo::replica`](crate::Repo::replica).
+    /// The name of the replica that answered, or `None` if the primary did. See [`Repo::replica`](crate::Repo::replica).
     pub replica: Option<Arc<str>>,
 
-    /// Where a write is committed. `None` for a read, and where the primary could not be asked for it.
+    /// The position of a committed write. `None` for a read, and if the primary could not be asked for the position.
     pub position: Option<Position>,
 
-    /// To how many peers it was sent: zero for what was answered here.
+    /// The number of peers that it was sent to. Zero if this node answered it.
     pub attempts: u32,
 
-    /// What took how long.
+    /// How long each stage took.
     pub stages: Stages,
 }
 
-/// Who answered a call.
+/// Which node or server answered a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnsweredBy {
-    /// A database that this node reads from itself: one of its replicas, or the primary next to it.
+    /// A server that this node is connected to: one of its replicas, or the primary next to it.
     Here,
 
     /// A node in the primary region.
     Peer(PeerName),
 
-    /// The call failed; its error says where.
+    /// The call failed, and its error names the place of the failure.
     Unknown,
 }
 
-/// The way of a call. Stages that it did not go through are zero.
+/// The time of each stage of a call. Stages that it did not go through are zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stages {
-    /// Deciding where it goes, encoding it, and finding a peer.
+    /// The time to choose its server, to encode it, and to find a peer.
     pub route: Duration,
 
-    /// On the way to the peer and back.
+    /// The time on the way to the peer and back.
     pub forward: Duration,
 
-    /// In the database, the commit included.
+    /// The time in the database, including the commit.
     pub execute: Duration,
 
-    /// Until the replica here had replayed it.
+    /// The time until the local replica had replayed it.
     pub replay_wait: Duration,
 }
 
 impl Report {
-    /// Of a call of which nothing else is known.
+    /// Creates a report with no further details.
     pub(crate) fn new(operation: &'static str, answered_by: AnsweredBy) -> Self {
         Self {
             operation,
@@ -86,7 +88,7 @@ impl Report {
 }
 
 impl AnsweredBy {
-    /// The peer that answered, if it was one.
+    /// Returns the peer, if one answered.
     pub fn peer(&self) -> Option<&PeerName> {
         match self {
             Self::Peer(peer) => Some(peer),
@@ -96,18 +98,18 @@ impl AnsweredBy {
 }
 
 impl Stages {
-    /// The stages by name, in the order in which a call goes through them.
+    /// Returns the stages with their names, in the order in which a call goes through them.
     pub fn named(&self) -> [(&'static str, Duration); 4] {
         [("route", self.route), ("forward", self.forward), ("execute", self.execute), ("replay_wait", self.replay_wait)]
     }
 
-    /// All stages together.
+    /// Returns the time of all stages together.
     pub fn total(&self) -> Duration {
         self.route + self.forward + self.execute + self.replay_wait
     }
 }
 
-/// Whom calls are reported to.
+/// The functions that receive the reports of calls.
 #[derive(Clone, Default)]
 pub(crate) struct Observer(Option<Arc<Observe>>);
 
@@ -118,7 +120,7 @@ impl Observer {
         Self(Some(Arc::new(observe)))
     }
 
-    /// Both this one and `observe`.
+    /// Returns an observer that calls this one and then `observe`.
     pub(crate) fn and(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
         let Some(first) = self.0.clone() else {
             return Self::new(observe);
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_added_observer_is_told_after_the_first() {
+    fn added_observer_runs_after_the_first() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = |name: &'static str| {
             let told = Arc::clone(&told);

@@ -1,3 +1,5 @@
+//! The gRPC service through which peers use the databases of a node.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ struct Service {
 }
 
 impl Databases {
-    /// The gRPC service through which peers use these databases.
+    /// Returns the gRPC service through which peers use these databases.
     pub fn service(&self, max_message_bytes: usize) -> DatabaseServer<impl proto::database_server::Database> {
         DatabaseServer::new(Service { databases: self.clone() })
             .max_decoding_message_size(max_message_bytes)
@@ -31,15 +33,15 @@ impl Databases {
 }
 
 impl Service {
-    /// The primary of the database that a request names, if it is here, else any of its servers, which will say that it is
-    /// none; and the whole of what the request names.
+    /// Returns the server and the scope that a request names. The server is the primary of the database if it is here,
+    /// otherwise any of its servers, which will answer that it is a replica.
     fn member(&self, scope: &str) -> Result<(Arc<Member>, Scope), Status> {
         let unknown = || Reason::UnknownDatabase.status(format!("this node has no database named {scope:?}"));
         let scope = Scope::from_wire(scope).map_err(|_| unknown())?;
         let replicas = self.databases.database(&scope.database).ok_or_else(unknown)?;
-        let member = replicas.serving().ok_or_else(|| {
-            Reason::DatabaseUnavailable.status("this node knows no server of the database at the moment")
-        })?;
+        let member = replicas
+            .serving()
+            .ok_or_else(|| Reason::DatabaseUnavailable.status("this node currently has no server of the database"))?;
         Ok((member, scope))
     }
 }
@@ -76,7 +78,7 @@ impl proto::database_server::Database for Service {
         let mut requests = request.into_inner();
         let first = timeout(FIRST_REQUEST_TIMEOUT, requests.message()).await;
         let Ok(Ok(Some(first))) = first else {
-            return Err(Reason::BadArguments.status("no request came to begin a transaction with"));
+            return Err(Reason::BadArguments.status("the first request of a transaction did not arrive in time"));
         };
         let (member, _) = self.member(first.begin.as_ref().map_or("", |begin| &begin.database))?;
         let mut responses = member.database().executor().transact(first, requests, deadline, RunsOn::Primary).await?;
@@ -86,12 +88,12 @@ impl proto::database_server::Database for Service {
 
     type QueryStream = BoxStream<'static, Result<proto::QueryPart, Status>>;
 
-    /// Answers when the first part is there: until then the caller's deadline holds, and a refusal has a reason.
+    /// Answers when the first part is there. Until then the caller's deadline holds, and a refusal carries a reason.
     async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
         let first = Caller::of(&request)?.deadline;
         let request = request.into_inner();
         let (member, scope) = self.member(&request.database)?;
-        let statement = request.statement.ok_or_else(|| Reason::BadArguments.status("a request without statement"))?;
+        let statement = request.statement.ok_or_else(|| Reason::BadArguments.status("the request has no statement"))?;
         let pace = Pace { first, next: first.saturating_duration_since(Instant::now()) };
         let executor = member.database().executor();
         let chunks = executor.query(statement, scope.schema, pace, RunsOn::Primary);
@@ -104,5 +106,5 @@ impl proto::database_server::Database for Service {
     }
 }
 
-/// The first request of a transaction comes with the call; a caller that sends none keeps no stream.
+/// How long to wait for the first request of a transaction. It comes with the call, so a caller without one is refused.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -11,11 +11,11 @@ use tokio_postgres::types::ToSql;
 use self::parameter::BuiltParameter;
 use super::Entity;
 
-/// A statement that was built with sea-query: `SelectStatement`, `InsertStatement`, `UpdateStatement`, `DeleteStatement`
-/// or `WithQuery`, and nothing else.
+/// A statement that was built with sea-query: a `SelectStatement`, `InsertStatement`, `UpdateStatement`,
+/// `DeleteStatement` or `WithQuery`. This trait is sealed.
 pub trait Built: private::Sealed {}
 
-/// The beginnings of statements about an entity, with its table and columns filled in.
+/// Starts sea-query statements about an entity, with its table and columns filled in.
 ///
 /// ```
 /// use homing_postgres::Begin;
@@ -38,7 +38,8 @@ pub trait Built: private::Sealed {}
 /// );
 /// ```
 pub trait Begin: Entity {
-    /// Selects the entity's columns from its table. For [`Repo::all_built`](crate::Repo::all_built) and its like.
+    /// Starts a SELECT of the entity's columns from its table. For [`Repo::all_built`](crate::Repo::all_built) and similar
+    /// calls.
     fn select() -> SelectStatement {
         let columns = Self::COLUMNS.iter().map(|column| match split(Self::TABLE) {
             (Some(schema), table) => (schema, table, *column).into_column_ref(),
@@ -47,13 +48,13 @@ pub trait Begin: Entity {
         Query::select().columns(columns).from(table::<Self>()).take()
     }
 
-    /// Updates the entity's table; what is to be set has to be added. For
+    /// Starts an UPDATE of the entity's table, to which the new values have to be added. For
     /// [`Repo::update_all_built`](crate::Repo::update_all_built).
     fn update() -> UpdateStatement {
         Query::update().table(table::<Self>()).take()
     }
 
-    /// Deletes from the entity's table. For [`Repo::delete_all_built`](crate::Repo::delete_all_built).
+    /// Starts a DELETE from the entity's table. For [`Repo::delete_all_built`](crate::Repo::delete_all_built).
     fn delete() -> DeleteStatement {
         Query::delete().from_table(table::<Self>()).take()
     }
@@ -75,7 +76,7 @@ fn split(table: &'static str) -> (Option<&'static str>, &'static str) {
     }
 }
 
-/// SQL, and the values in it.
+/// SQL and its values.
 #[derive(Debug)]
 pub(crate) struct Sql {
     pub(crate) text: String,
@@ -94,7 +95,7 @@ impl Sql {
 }
 
 mod private {
-    #[expect(unnameable_types, reason = "that nobody can name it is what seals")]
+    #[expect(unnameable_types, reason = "a trait that others cannot name is sealed")]
     pub trait Sealed {
         fn sql(&self) -> (String, sea_query::Values);
     }

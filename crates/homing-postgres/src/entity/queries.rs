@@ -1,7 +1,7 @@
-//! The statements of entity calls.
+//! The SQL of entity calls.
 //!
-//! What an application gives as SQL stands on lines of its own: a comment at its end takes nothing of ours with it. That it
-//! is not a second statement is left to PostgreSQL, which prepares one at a time.
+//! The application's own SQL stands on lines of its own, so that a comment at its end does not hide the rest. A second
+//! statement in it is refused by PostgreSQL, which prepares one statement at a time.
 
 use std::fmt::Write;
 
@@ -9,11 +9,12 @@ use super::aggregate::Aggregate;
 use super::conflict::{ConflictTarget, Resolution};
 use super::{Entity, Insert};
 
-/// `"a"."b"` for `a.b`; a quotation mark is doubled.
+/// Quotes the table: `"a"."b"` for `a.b`.
 fn table<T: Entity>() -> String {
     T::TABLE.split('.').map(quoted).collect::<Vec<_>>().join(".")
 }
 
+/// Quotes a name, and doubles the quotation marks in it.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -22,20 +23,20 @@ fn columns(names: &[&str]) -> String {
     names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// `"a" = $1 and "b" = $2`
+/// Writes conditions or assignments, for example `"a" = $1 and "b" = $2`.
 fn equals(names: &[&str], first_parameter: usize, separator: &str) -> String {
     let equal = |(index, name): (usize, &&str)| format!("{} = ${}", quoted(name), first_parameter + index);
     names.iter().enumerate().map(equal).collect::<Vec<_>>().join(separator)
 }
 
-/// `suffix` is what follows the table: conditions, order, limit.
+/// Selects an entity's rows. `suffix` follows the table: conditions, order, limit.
 pub(crate) fn select<T: Entity>(suffix: &str) -> String {
     format!("select {} from {}\n{suffix}", columns(T::COLUMNS), table::<T>())
 }
 
 pub(crate) fn select_by<T: Entity>(names: &[&str]) -> String {
     let condition = equals(names, 1, " and ");
-    // One row more than there may be: enough to tell.
+    // A second row is enough to detect that the row is not unique.
     select::<T>(&format!("where {condition} limit 2"))
 }
 
@@ -48,25 +49,25 @@ pub(crate) fn count<T: Entity>(suffix: &str) -> String {
     format!("select count(*) from (select from {}\n{suffix}\n) as rows", table::<T>())
 }
 
-/// Of the rows of a sub-query likewise.
+/// Computes an aggregate over the rows of a sub-query, for the same reason.
 pub(crate) fn aggregate<T: Entity>(aggregate: &Aggregate, suffix: &str) -> String {
     let column = quoted(aggregate.column());
     let call = aggregate.call(&column);
     format!("select {call} from (select {column} from {}\n{suffix}\n) as rows", table::<T>())
 }
 
-/// For that many rows.
+/// Inserts that many rows.
 pub(crate) fn insert<I: Insert>(rows: usize) -> String {
     insert_with::<I>(rows, &[])
 }
 
-/// For that many rows, with more columns than those of `I`.
+/// Inserts that many rows, with more columns than those of `I`.
 pub(crate) fn insert_with<I: Insert>(rows: usize, more: &[&str]) -> String {
     returning::<I::Entity>(values_for::<I>(rows, more))
 }
 
-/// For that many rows. Where one is stored already, its columns are set or it is left alone, as `resolution` says;
-/// rows that are left alone are not returned.
+/// Inserts that many rows. If a row is already stored, `resolution` decides whether its columns are set or it stays
+/// unchanged. Unchanged rows are not returned.
 pub(crate) fn insert_or_update<I: Insert>(target: &ConflictTarget, resolution: &Resolution<'_>, rows: usize) -> String {
     let mut sql = values_for::<I>(rows, &[]);
     sql.push_str(" on conflict ");
@@ -116,19 +117,19 @@ pub(crate) fn update<T: Entity>() -> (String, Vec<usize>) {
     let parameters = T::KEY.iter().chain(&names).map(index).collect();
     let key = equals(T::KEY, 1, " and ");
     if names.is_empty() {
-        // Nothing to set, but the row has to exist, and nobody may take it away meanwhile.
+        // There is nothing to set, but the row has to exist, and must not be deleted meanwhile.
         return (format!("{} for update", select::<T>(&format!("where {key}"))), parameters);
     }
     let set = equals(&names, T::KEY.len() + 1, ", ");
     (returning::<T>(format!("update {} set {set} where {key}", table::<T>())), parameters)
 }
 
-/// `set` and `suffix` are the application's own: assignments, and what follows them.
+/// Updates rows. `set` holds the application's assignments, and `suffix` follows them.
 pub(crate) fn update_all<T: Entity>(set: &str, suffix: &str) -> String {
     format!("update {} set\n{set}\n{suffix}", table::<T>())
 }
 
-/// `suffix` is the application's own.
+/// Deletes rows. `suffix` is the application's own SQL.
 pub(crate) fn delete_all<T: Entity>(suffix: &str) -> String {
     format!("delete from {}\n{suffix}", table::<T>())
 }
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_read_as_one_would_write_them() {
+    fn statements_read_like_handwritten_sql() {
         let name = || ConflictTarget::Columns(vec!["row".into(), "we\"ird".into()]);
         let constraint = ConflictTarget::Constraint("one \"seat\"".into());
         for (sql, expected) in [

@@ -1,4 +1,4 @@
-//! [`Choose`], which replica a read goes to.
+//! [`Choose`], the rule by which a read chooses its replica.
 
 use std::time::Duration;
 
@@ -9,34 +9,39 @@ use super::member::{Member, Origin};
 use super::status::Health;
 use crate::position::Position;
 
-/// Which replica a read goes to, of those that are up and not too far behind.
+/// How a read chooses among the replicas that are up and not too far behind.
 ///
-/// A replica that has already replayed what the session has to see comes before one that would have to be waited for;
-/// with [`Nearest`](Self::Nearest) only where it is about as near.
+/// A replica that has already reached the session's position is preferred to one for which the read would have to wait.
+/// With [`Nearest`](Self::Nearest), that holds only if the replica is about as near as the nearest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Choose {
-    /// The one with the shortest round trip, as measured. Where several are about as near, any of them. In the primary
-    /// region the primary itself, which is never behind.
+    /// The replica with the shortest measured round trip, or any of several that are about as near. In the primary region,
+    /// reads go to the primary itself, which is never behind.
     #[default]
     Nearest,
 
-    /// Any: spreads the reads over all replicas. The primary itself is read from only where there is no replica.
+    /// Any replica, so that the reads are spread over all of them. Reads go to the primary only without a replica.
+    ///
+    /// When a session changes from one replica to another, the read asks the one before how far it was. With this rule,
+    /// that is often.
     Random,
 
-    /// The one that is behind the least, as far as is known. The primary itself is read from only where there is no
+    /// The replica that is the least behind, as far as this node knows. Reads go to the primary only if there is no
     /// replica.
+    ///
+    /// Sessions may change replicas often, with the same cost as for [`Random`](Self::Random).
     LeastLag,
 }
 
-/// What a choice goes by.
+/// The facts about one member by which a choice is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     pub(super) kind: MemberKind,
     pub(super) health: Health,
     pub(super) round_trip: Option<Duration>,
     pub(super) lag: Option<Duration>,
-    /// Whether it is known to have what the session has to see.
+    /// Whether it is known to have reached the session's position.
     pub(super) has_reached: bool,
 }
 
@@ -59,7 +64,7 @@ impl Candidate {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MemberKind {
-    /// The primary that this node has been given as its own.
+    /// The primary that was given to this node as its own.
     OwnPrimary,
 
     /// A replica that was promoted, or another primary in the list.
@@ -68,22 +73,23 @@ pub(super) enum MemberKind {
     Replica,
 }
 
-/// What somebody wants of a choice.
+/// The members that a read accepts, and its rule for choosing one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Preference {
-    /// One of those that are up and not too far behind.
+    /// A member that is up and not too far behind.
     Usable(Choose),
 
-    /// The same, by somebody for whom a wait was too long: whoever has reached the position, however far.
+    /// A member that is up, after a wait that took too long: one that has reached the position is preferred at any
+    /// distance.
     Reached(Choose),
 
-    /// One of these by name: that it is far behind is accepted.
+    /// A member that the read asks for by name, even if it is too far behind.
     ByHand(Choose),
 }
 
-/// The index of the candidate to use. Pure.
-pub(super) fn choose(candidates: &[Candidate], wish: Preference, rng: &mut impl Rng) -> Option<usize> {
-    let (choose, is_enough): (_, fn(Health) -> bool) = match wish {
+/// Returns the index of the candidate to use. A pure function.
+pub(super) fn choose(candidates: &[Candidate], preference: Preference, rng: &mut impl Rng) -> Option<usize> {
+    let (choose, is_enough): (_, fn(Health) -> bool) = match preference {
         Preference::Usable(choose) | Preference::Reached(choose) => (choose, |health| health == Health::Up),
         Preference::ByHand(choose) => (choose, |health| health != Health::Down),
     };
@@ -94,7 +100,7 @@ pub(super) fn choose(candidates: &[Candidate], wish: Preference, rng: &mut impl 
     {
         return Some(index);
     }
-    // Next to the primary of its own, another primary is the same server by another name, or one that should not be.
+    // If this node has a primary of its own, another primary is the same server by another name, or a mistake.
     let others = |candidate: &Candidate| match choose {
         Choose::Nearest => true,
         Choose::Random | Choose::LeastLag => candidate.kind == MemberKind::Replica,
@@ -103,7 +109,7 @@ pub(super) fn choose(candidates: &[Candidate], wish: Preference, rng: &mut impl 
     if chosen.is_empty() {
         return own.or_else(|| usable().next()).map(|(index, _)| index);
     }
-    prefer_reached(&mut chosen, choose, matches!(wish, Preference::Reached(_)));
+    prefer_reached(&mut chosen, choose, matches!(preference, Preference::Reached(_)));
     match choose {
         Choose::Nearest => keep_nearest(&mut chosen),
         Choose::Random => {}
@@ -127,7 +133,7 @@ fn prefer_reached(chosen: &mut Vec<(usize, &Candidate)>, choose: Choose, at_any_
     }
 }
 
-/// All that are about as near as the nearest. One that was not measured yet counts only where none was.
+/// Keeps the candidates that are about as near as the nearest. One without a measurement stays only if all are without.
 fn keep_nearest(chosen: &mut Vec<(usize, &Candidate)>) {
     if let Some(shortest) = shortest(chosen) {
         let limit = shortest + shortest / 4 + AS_NEAR;
@@ -145,10 +151,11 @@ fn keep_least_lag(chosen: &mut Vec<(usize, &Candidate)>) {
     chosen.retain(|(_, candidate)| lag(candidate) <= least);
 }
 
-/// Servers of one place differ by less than this, and by a quarter, from one moment to the next.
+/// Besides a quarter, the difference between round trips that counts as none: those of one place vary by about as much.
 const AS_NEAR: Duration = Duration::from_micros(500);
 
-/// Replay is usually milliseconds behind: waiting for the nearest is quicker than asking one that is farther than this.
+/// How much farther a replica may be to be preferred for having reached the position. Replay is usually milliseconds
+/// behind, so waiting for the nearest replica is quicker than asking one that is farther away than this.
 const WORTH_A_WAIT: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
@@ -188,12 +195,12 @@ mod tests {
 
     /// All that are chosen, given time.
     #[track_caller]
-    fn check(candidates: &[Candidate], wish: Preference, expected: &[usize]) {
+    fn check(candidates: &[Candidate], preference: Preference, expected: &[usize]) {
         let mut rng = SmallRng::seed_from_u64(7);
-        let mut chosen: Vec<_> = (0..200).filter_map(|_| choose(candidates, wish, &mut rng)).collect();
+        let mut chosen: Vec<_> = (0..200).filter_map(|_| choose(candidates, preference, &mut rng)).collect();
         chosen.sort_unstable();
         chosen.dedup();
-        assert_eq!(chosen, expected, "{wish:?} of {candidates:?}");
+        assert_eq!(chosen, expected, "{preference:?} of {candidates:?}");
     }
 
     #[test]

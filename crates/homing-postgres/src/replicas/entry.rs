@@ -1,4 +1,4 @@
-//! [`ListEntry`], one connection string of a set and when its names are to be resolved.
+//! [`ListEntry`], one connection string of a replica set, and the time to resolve its names.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::database::Config;
 use crate::error::function::with_causes;
 use crate::position::role::Role;
 
+/// One connection string of a replica set.
 #[derive(Debug)]
 pub(super) struct ListEntry {
     pub(super) number: u64,
@@ -23,21 +24,21 @@ pub(super) struct ListEntry {
     /// `None` for the primary next to this node.
     pub(super) replica: Option<Replica>,
     pub(super) config: Config,
-    /// The connection string, read.
+    /// The parsed connection string.
     pub(super) target: tokio_postgres::Config,
-    /// What follows for a server of this entry, should it be a primary.
+    /// The origin of the servers of this entry.
     pub(super) origin: Origin,
     pub(super) was_resolved: bool,
     pub(super) is_moving: bool,
-    pub(super) complained_of_duplicate: bool,
+    pub(super) has_warned_of_duplicate: bool,
     resolve_at: Option<Instant>,
     is_resolving: bool,
-    /// Whether it has been logged that its names cannot be resolved.
-    complained: bool,
+    /// Whether a warning about its names has been logged.
+    has_warned: bool,
 }
 
 impl ListEntry {
-    /// The primary, which is connected to already.
+    /// Creates the entry of the primary, to which this node is already connected.
     pub(super) fn primary(number: u64, config: Config, now: Instant) -> Self {
         let mut entry = Self::new(number, PRIMARY.into(), None, config, now);
         entry.was_resolved = true;
@@ -54,10 +55,10 @@ impl ListEntry {
         };
         let name = replica.shared_name();
         let entry = Self::new(number, name, Some(replica), config.with_pool_size(settings.pool_size), now);
-        Self { origin: if is_elsewhere { Origin::Elsewhere } else { Origin::Here }, ..entry }
+        Self { origin: if is_elsewhere { Origin::Elsewhere } else { Origin::Local }, ..entry }
     }
 
-    /// Asks for its addresses again, whatever was learned of them.
+    /// Resolves its names again at the next opportunity.
     pub(super) fn resolve_again(&mut self, now: Instant) {
         self.resolve_at = Some(now);
     }
@@ -73,10 +74,10 @@ impl ListEntry {
             origin: Origin::OwnPrimary,
             was_resolved: false,
             is_moving: false,
-            complained_of_duplicate: false,
+            has_warned_of_duplicate: false,
             resolve_at: Some(now),
             is_resolving: false,
-            complained: false,
+            has_warned: false,
         }
     }
 
@@ -84,7 +85,7 @@ impl ListEntry {
         self.replica.as_ref().and_then(Replica::region)
     }
 
-    /// When to resolve its names, if that is not under way.
+    /// Returns when to resolve its names next, unless that is under way.
     pub(super) fn next_resolution(&self) -> Option<Instant> {
         self.resolve_at.filter(|_| !self.is_resolving)
     }
@@ -96,17 +97,17 @@ impl ListEntry {
     pub(super) fn end_resolution(&mut self, resolved: &Resolved, now: Instant) {
         self.is_resolving = false;
         self.was_resolved = true;
-        self.resolve_at = resolved.again_after.map(|pause| now + pause.max(SHORTEST_PAUSE));
+        self.resolve_at = resolved.again_after.map(|pause| now + pause.max(MIN_RESOLVE_PAUSE));
         match &resolved.failure {
-            Some(error) if !self.complained => {
+            Some(error) if !self.has_warned => {
                 let error = with_causes(error);
-                warn!(replica = %self.name, error, "a name cannot be resolved: what was known of it is kept");
+                warn!(replica = %self.name, error, "cannot resolve a host name: keeping the addresses known so far");
             }
             _ => {}
         }
-        self.complained = resolved.failure.is_some();
+        self.has_warned = resolved.failure.is_some();
     }
 }
 
-/// Names are never asked for without a pause.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// The shortest pause between two resolutions, also for a name with a shorter time to live.
+const MIN_RESOLVE_PAUSE: Duration = Duration::from_secs(1);

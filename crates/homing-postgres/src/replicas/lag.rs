@@ -1,4 +1,4 @@
-//! How far behind a replica is, from what is known of where the primary is. Pure: it is told the time.
+//! How far a replica is behind the newest known position of the primary. Pure: the time is an argument.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use crate::position::lsn::Lsn;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
-/// The newest position that anybody has told of: writes, answers of the primary, and what any replica has received.
+/// The newest known position of the primary, from writes, from its answers, and from the log that replicas have received.
 ///
-/// Nobody asks the primary for it. So a replica is behind what is known to exist: one that is cut off from the primary,
-/// on a node that hears nothing of the primary either, is not known to be behind.
+/// The primary is not asked for it. So lag is measured against what this node knows: if a replica is cut off from the
+/// primary, and the node hears nothing of the primary either, the replica does not seem to be behind.
 #[derive(Debug)]
 pub(super) struct Newest {
     position: Option<Position>,
-    /// When it was known that the log goes that far, oldest first.
+    /// When the log was known to reach a position, oldest first.
     marks: VecDeque<Mark>,
-    /// Between two marks at least.
+    /// The shortest time between two marks.
     spacing: Duration,
 }
 
@@ -29,23 +29,23 @@ struct Mark {
     lsn: Lsn,
 }
 
-/// How far behind.
+/// How far a replica is behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Behind {
-    /// `None` where nobody can tell.
+    /// `None` if it is not known.
     pub(super) time: Option<Duration>,
-    /// `None` where nobody can tell: on another timeline numbers say nothing.
+    /// `None` if it is not known. Positions of different timelines cannot be compared.
     pub(super) bytes: Option<u64>,
 }
 
 impl Newest {
-    /// For limits of about this time.
+    /// Creates an empty record for a lag limit of about this time.
     pub(super) fn new(limit: Duration) -> Self {
-        let spacing = (limit / MARKS_WITHIN_THE_LIMIT).clamp(SHORTEST_SPACING, MAX_SPACING);
+        let spacing = (limit / MARKS_WITHIN_THE_LIMIT).clamp(MIN_SPACING, MAX_SPACING);
         Self { position: None, marks: VecDeque::new(), spacing }
     }
 
-    /// Somebody told of this position.
+    /// Notes a position of the primary.
     pub(super) fn hear(&mut self, position: Position, now: Instant) {
         let Some(known) = self.position else {
             return self.start_with(position, now);
@@ -65,7 +65,7 @@ impl Newest {
         }
     }
 
-    /// A replica has received the log up to here. One of another cluster than the primary's has nothing to say.
+    /// Notes how much of the log a replica has received. A replica of another cluster than the primary's is ignored.
     pub(super) fn hear_of(&mut self, state: &ServerState, now: Instant) {
         let lsn = state.received.map_or(state.position.lsn, |received| received.max(state.position.lsn));
         let position = Position { lsn, ..state.position };
@@ -74,14 +74,14 @@ impl Newest {
         }
     }
 
-    /// A later timeline, or another cluster: its numbers are others.
+    /// Starts again on a later timeline or another cluster, whose positions cannot be compared with earlier ones.
     fn start_with(&mut self, position: Position, now: Instant) {
         self.position = Some(position);
         self.marks.clear();
         self.marks.push_back(Mark { at: now, lsn: position.lsn });
     }
 
-    /// How far behind a server of this state is, which was last seen with all that was known at `caught_up_at`.
+    /// Returns how far a server is behind. It was last seen at the newest known position at `caught_up_at`.
     pub(super) fn behind(&self, state: &ServerState, caught_up_at: Option<Instant>, now: Instant) -> Behind {
         if state.role == Role::Primary {
             return Behind { time: Some(Duration::ZERO), bytes: Some(0) };
@@ -98,21 +98,21 @@ impl Newest {
         let bytes = same_history.then(|| u64::from(newest.lsn) - u64::from(replayed.lsn));
         let first_missing = self.marks.iter().find(|mark| !same_history || mark.lsn > replayed.lsn);
         let at_least = first_missing.map_or(Duration::ZERO, |mark| now.saturating_duration_since(mark.at));
-        // The age of the last replayed commit is no less than the lag; after a quiet hour it is an hour, though all was
-        // there a moment ago.
+        // The age of the last replayed commit is at least the lag. After a quiet hour it is an hour, even if the replica had
+        // caught up a moment ago.
         let since_caught_up = caught_up_at.map(|at| now.saturating_duration_since(at));
         let at_most = [state.lag, since_caught_up].into_iter().flatten().min();
         Behind { time: Some(at_most.unwrap_or(at_least).max(at_least)), bytes }
     }
 }
 
-/// So that a lag near the limit is known to a few percent.
+/// Marks within the lag limit, so that a lag near the limit is known to a few percent.
 const MARKS_WITHIN_THE_LIMIT: u32 = 32;
 
-/// Twice as many as are within the limit: who is that far behind is left out in any case.
+/// Marks in all. Twice as many as within the limit: a replica that is farther behind is left out in any case.
 const MAX_MARKS: usize = 64;
 
-const SHORTEST_SPACING: Duration = Duration::from_millis(10);
+const MIN_SPACING: Duration = Duration::from_millis(10);
 const MAX_SPACING: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -154,17 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_tell_before_anything_was_heard() {
+    fn lag_is_unknown_without_a_position() {
         KnownLag::new(&[]).check(replica(100, Some(90)), None, 100, (None, None));
     }
 
     #[test]
-    fn who_has_all_that_is_known_is_not_behind_however_old_its_last_commit() {
+    fn caught_up_replica_is_not_behind() {
         KnownLag::new(&[(0, 100)]).check(replica(100, Some(3600)), None, 3600, (Some(0), Some(0)));
     }
 
     #[test]
-    fn lag_is_the_age_of_the_first_thing_that_is_missing() {
+    fn lag_is_the_age_of_the_first_missing_position() {
         let known = KnownLag::new(&[(0, 100), (10, 200), (20, 300)]);
         known.check(replica(100, None), None, 25, (Some(15), Some(200)));
         known.check(replica(150, None), None, 25, (Some(15), Some(150)));
@@ -172,12 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_before_anything_was_heard_shows_in_the_age_of_the_last_commit() {
+    fn earlier_lag_shows_in_the_last_commit() {
         KnownLag::new(&[(0, 200)]).check(replica(100, Some(90)), None, 1, (Some(90), Some(100)));
     }
 
     #[test]
-    fn the_first_commit_after_a_quiet_hour_is_no_lag_of_an_hour() {
+    fn commit_after_a_quiet_hour_is_no_lag() {
         let known = KnownLag::new(&[(0, 100), (3600, 200)]);
         known.check(replica(100, Some(3600)), Some(3599), 3600, (Some(1), Some(100)));
     }
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_on_the_timeline_before_is_behind_since_the_switch_by_an_unknown_number() {
+    fn old_timeline_is_behind_since_the_switch() {
         let mut known = KnownLag::new(&[(0, 100), (10, 500)]);
         known.newest.hear(position(2, 300), known.start + Duration::from_secs(20));
         known.newest.hear(position(1, 900), known.start + Duration::from_secs(21));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_replica_has_received_is_known_to_exist() {
+    fn received_log_is_known_to_exist() {
         let mut known = KnownLag::new(&[(0, 100)]);
         let state = ServerState { received: Some(300.into()), ..replica(100, Some(40)) };
         known.newest.hear_of(&state, known.start);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn another_cluster_says_nothing() {
+    fn other_clusters_are_not_compared() {
         let mut known = KnownLag::new(&[(0, 100)]);
         let other = Position { system_identifier: 8.into(), ..position(1, 9) };
         known.newest.hear(other, known.start);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_bounded_and_reach_as_far_as_the_limit() {
+    fn marks_are_bounded_and_reach_the_limit() {
         let heard: Vec<_> = (0..100_000).map(|step| (step / 100, step + 1)).collect();
         let known = KnownLag::new(&heard);
         assert!(known.newest.marks.len() <= MAX_MARKS);

@@ -1,4 +1,4 @@
-//! [`ReplicaList`], which replicas there are, as whoever runs the application says.
+//! [`ReplicaList`], the replicas that a node was configured to read from.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use crate::connection::address::Address;
 use crate::error::{Error, Result};
 
-/// One entry of a [`ReplicaList`]: a connection string and a name for what it leads to.
+/// One entry of a [`ReplicaList`]: a connection string and a name.
 ///
-/// A host name in it may stand for several servers; each of them is a replica of its own then.
+/// A host name in it may stand for several servers. Each of them is then a replica of its own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Replica {
     name: Arc<str>,
@@ -21,38 +21,39 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// The replica of a connection string. Its name is `host:port` unless [`with_name`](Self::with_name) gives another.
+    /// Creates an entry for a connection string. Its name is `host:port` unless [`with_name`](Self::with_name) sets another.
     ///
     /// # Errors
     ///
-    /// Configuration, where the string is none. The message does not show it, since it may hold a password.
+    /// [`is_configuration`](Error::is_configuration) if the connection string is not valid. The message does not contain
+    /// it, because it may hold a password.
     pub fn new(url: impl Into<String>) -> Result<Self> {
         let url = url.into();
         let config = Address::parse(&url, "the connection string of a replica")?;
         Ok(Self { name: Address::name_of(&config).into(), url, region: None })
     }
 
-    /// The name by which [`Repo::replica`](crate::Repo::replica) finds it.
+    /// Sets the name by which [`Repo::replica`](crate::Repo::replica) finds the replica.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Arc::from(name.into());
         self
     }
 
-    /// Where it is. One of another region is read from as any other, but writes are never sent straight to it, should
-    /// it be promoted: they go to the nodes next to it.
+    /// Sets the region of the replica. Reads treat a replica of another region like any other. If it is promoted, this node
+    /// does not send writes straight to it, but to the nodes next to it.
     #[must_use]
     pub fn with_region(mut self, region: Region) -> Self {
         self.region = Some(region);
         self
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it is, if that was said.
+    /// Returns the region, if it is set.
     pub fn region(&self) -> Option<&Region> {
         self.region.as_ref()
     }
@@ -67,15 +68,15 @@ impl Replica {
 }
 
 impl fmt::Debug for Replica {
-    /// Without the connection string, which may hold a password.
+    /// Leaves out the connection string, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replica").field("name", &self.name).field("region", &self.region).finish_non_exhaustive()
     }
 }
 
-/// The replicas to read from, which may be changed while they are in use.
+/// The replicas to read from. The list may change while it is in use.
 ///
-/// A handle, cheap to clone; all clones are the same list. Names are unique in it, and so are connection strings.
+/// This is a handle, cheap to clone; all clones are the same list. Names and connection strings are unique in it.
 ///
 /// ```
 /// # use homing_postgres::{Replica, ReplicaList};
@@ -90,40 +91,42 @@ impl fmt::Debug for Replica {
 pub struct ReplicaList(Arc<watch::Sender<Vec<Replica>>>);
 
 impl ReplicaList {
-    /// A list of these replicas.
+    /// Creates a list of these replicas. A connection string that occurs twice is used once, with a warning.
     ///
     /// # Errors
     ///
-    /// Configuration: a name is there twice or is none, or there are more than [`MOST`](Self::MOST). A connection
-    /// string that is there twice is used once, with a warning.
+    /// [`is_configuration`](Error::is_configuration) if a name is empty or occurs twice, or if there are more than
+    /// [`MAX_REPLICAS`](Self::MAX_REPLICAS).
     pub fn new(replicas: impl IntoIterator<Item = Replica>) -> Result<Self> {
         Ok(Self(Arc::new(watch::Sender::new(checked(replicas)?))))
     }
 
-    /// More than this would not be replicas of one database any more, but a mistake in whatever made the list.
-    pub const MOST: usize = 64;
+    /// The most replicas of a list, and the most servers of a replica set. A longer list is a mistake in its source. If
+    /// DNS leads to more servers, the others are not used, and a warning is logged.
+    pub const MAX_REPLICAS: usize = 64;
 
-    /// A list without replicas.
+    /// Creates a list without replicas.
     pub fn none() -> Self {
         Self(Arc::new(watch::Sender::new(Vec::new())))
     }
 
-    /// Connection strings, separated by commas, each with or without a name: `syd=postgres://…,postgres://…`.
+    /// Parses connection strings, separated by commas, each with or without a name: `syd=postgres://…,postgres://…`.
     ///
-    /// One connection string with several hosts, `postgres://one,two/app`, is one entry. A comma elsewhere in a
-    /// connection string has to be written as `%2C`.
+    /// A connection string with several hosts, `postgres://one,two/app`, is one entry. A comma elsewhere in a connection
+    /// string has to be written as `%2C`. `variable` is the setting that the text comes from.
     ///
     /// # Errors
     ///
-    /// Configuration, which names `variable`, the setting that the text comes from, and which entry is wrong; never what
-    /// it says, since that may hold a password.
+    /// [`is_configuration`](Error::is_configuration) if an entry is not a valid connection string, or for the reasons of
+    /// [`new`](Self::new). The message names `variable` and the number of the entry. It does not contain the entry, which
+    /// may hold a password.
     pub fn parse(text: &str, variable: &str) -> Result<Self> {
         let entries = entries(text);
         let single = entries.len() == 1;
         let replicas = entries.into_iter().enumerate().map(|(index, (name, url))| {
             let place = if single { variable.to_owned() } else { format!("{variable}, entry {},", index + 1) };
             if url.trim().is_empty() {
-                return Err(Error::configuration(format!("{place} is empty: there is a comma too many")));
+                return Err(Error::configuration(format!("{place} is empty: remove the extra comma")));
             }
             let config = Address::parse(url.trim(), &place)?;
             let name = name.map_or_else(|| Address::name_of(&config), str::to_owned);
@@ -133,18 +136,19 @@ impl ReplicaList {
         Self::new(replicas).map_err(|error| Error::configuration(format!("{variable}: {error}")))
     }
 
-    /// One replica for each region, named after it; its connection string is `template` with the region in place of
-    /// `{region}`.
+    /// Creates a list with one replica for each region, which has the name of the region. Its connection string is
+    /// `template` with the region in place of `{region}`. `variable` is the setting that the template comes from.
     ///
     /// # Errors
     ///
-    /// As [`parse`](Self::parse); also where the template has no `{region}` and there are several regions.
+    /// [`is_configuration`](Error::is_configuration) if there are several regions and the template has no `{region}`, if a
+    /// result is not a valid connection string, or for the reasons of [`new`](Self::new). The message names `variable`.
     pub fn for_regions(template: &str, regions: impl IntoIterator<Item = Region>, variable: &str) -> Result<Self> {
         let regions: Vec<_> = regions.into_iter().collect();
         if regions.len() > 1 && !template.contains(REGION) {
             return Err(Error::configuration(format!(
-                "{variable} has no {REGION}, so all regions would have the same replica: put it where the region's name \
-                 belongs, as in postgres://app@{REGION}.db.internal/app"
+                "{variable} has no {REGION}, so all regions would have the same replica: write {REGION} in place of the \
+                 region's name, as in postgres://app@{REGION}.db.internal/app"
             )));
         }
         let replicas = regions.into_iter().map(|region| {
@@ -156,22 +160,22 @@ impl ReplicaList {
         Self::new(replicas).map_err(|error| Error::configuration(format!("{variable}: {error}")))
     }
 
-    /// Puts these in place of what the list holds. What stays in it keeps its connections; what leaves it finishes the
+    /// Replaces the replicas of the list. Replicas that stay in it keep their connections. Replicas that leave it finish the
     /// reads that are under way.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new); the list stays as it is.
+    /// [`is_configuration`](Error::is_configuration) for the reasons of [`new`](Self::new). The list stays unchanged.
     pub fn replace(&self, replicas: impl IntoIterator<Item = Replica>) -> Result<()> {
         self.0.send_replace(checked(replicas)?);
         Ok(())
     }
 
-    /// Adds one, or puts it in place of the one of its name.
+    /// Adds a replica, or replaces the one with its name.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new); the list stays as it is.
+    /// [`is_configuration`](Error::is_configuration) for the reasons of [`new`](Self::new). The list stays unchanged.
     pub fn add(&self, replica: Replica) -> Result<()> {
         let mut outcome = Ok(());
         self.0.send_if_modified(|replicas| {
@@ -187,7 +191,7 @@ impl ReplicaList {
         outcome
     }
 
-    /// Takes one out. False if there is none of that name.
+    /// Removes a replica. Returns false if no replica has this name.
     pub fn remove(&self, name: &str) -> bool {
         self.0.send_if_modified(|replicas| {
             let before = replicas.len();
@@ -196,13 +200,13 @@ impl ReplicaList {
         })
     }
 
-    /// The names, in the order of the list.
+    /// Returns the names, in the order of the list.
     pub fn names(&self) -> Vec<String> {
         self.0.borrow().iter().map(|replica| replica.name.to_string()).collect()
     }
 
-    /// Says where the replicas are that are named after one of these regions. An only one without a name of its own is
-    /// that of `own`.
+    /// Sets the region of each replica that has the name of one of these regions. If the list has a single replica without
+    /// a name, it becomes the replica of the region `own`.
     #[must_use]
     pub fn in_regions(self, own: &Region, others: &[Region]) -> Self {
         self.0.send_modify(|replicas| {
@@ -239,30 +243,33 @@ fn checked(replicas: impl IntoIterator<Item = Replica>) -> Result<Vec<Replica>> 
     for replica in replicas {
         let name = replica.shared_name();
         if name.trim().is_empty() {
-            return Err(Error::configuration("a replica has an empty name: give it one, as in syd=postgres://…"));
+            return Err(Error::configuration("a replica has an empty name: give it a name, as in syd=postgres://…"));
         }
         if let Some(same) = kept.iter().find(|known| known.url == replica.url) {
-            tracing::warn!(replica = %name, same = %same.name, "the same replica is listed twice: it is used once");
+            tracing::warn!(replica = %name, same = %same.name, "a replica is listed twice: using it once");
             continue;
         }
         if !names.insert(Arc::clone(&name)) {
             return Err(Error::configuration(format!(
-                "two replicas are named {name}: give each a name of its own, as in {name}-1=postgres://…"
+                "two replicas are named {name}: give each its own name, as in {name}-1=postgres://…"
             )));
         }
         kept.push(replica);
     }
-    if kept.len() > ReplicaList::MOST {
-        let most = ReplicaList::MOST;
-        return Err(Error::configuration(format!("there are {} replicas, and {most} are possible", kept.len())));
+    if kept.len() > ReplicaList::MAX_REPLICAS {
+        return Err(Error::configuration(format!(
+            "the list has {} replicas, and the limit is {}: list fewer",
+            kept.len(),
+            ReplicaList::MAX_REPLICAS
+        )));
     }
     Ok(kept)
 }
 
-/// The entries of a list: their names and connection strings.
+/// Splits a list into names and connection strings.
 ///
-/// A list begins with a connection string in the form of a URL; anything else, such as `host=… dbname=…`, is one
-/// connection string, commas and all.
+/// A list starts with a connection string that is a URL. Any other text, such as `host=… dbname=…`, is one connection
+/// string, including its commas.
 fn entries(text: &str) -> Vec<(Option<&str>, &str)> {
     let text = text.trim();
     if begins_entry(text).is_none() {
@@ -280,7 +287,7 @@ fn entries(text: &str) -> Vec<(Option<&str>, &str)> {
     }
 }
 
-/// Up to the first comma that ends an entry. Within the part that names the hosts a comma only does before another URL.
+/// Splits at the first comma that ends an entry. Within the hosts of a URL, that is a comma before another URL.
 fn first_entry(text: &str) -> (&str, Option<&str>) {
     let authority = text.find(SCHEME_END).map_or(0, |at| at + SCHEME_END.len());
     let authority_end = text[authority..].find(['/', '?']).map_or(text.len(), |length| authority + length);
@@ -293,7 +300,7 @@ fn first_entry(text: &str) -> (&str, Option<&str>) {
     (text, None)
 }
 
-/// The name and the URL, if the text begins with one.
+/// Returns the name and the URL if the text starts with an entry.
 fn begins_entry(text: &str) -> Option<(Option<&str>, &str)> {
     let text = text.trim_start();
     let is_url = |text: &str| SCHEMES.iter().any(|scheme| text.starts_with(scheme));
@@ -330,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_connection_strings_with_or_without_names() {
+    fn entries_may_have_names() {
         check("postgres://app@one/db", &[("one:5432", "postgres://app@one/db")]);
         check("syd=postgres://one/db", &[("syd", "postgres://one/db")]);
         check(
@@ -341,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn one_connection_string_with_several_hosts_is_one_entry() {
+    fn several_hosts_are_one_entry() {
         check("postgres://one,two:5433/db", &[("one:5432,two:5433", "postgres://one,two:5433/db")]);
         check(
             "a=postgres://one,two/db,b=postgres://three/db",
@@ -351,13 +358,13 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_string_that_is_there_twice_is_used_once() {
+    fn repeated_connection_string_is_used_once() {
         check("postgres://one/db,postgres://one/db", &[("one:5432", "postgres://one/db")]);
         check("a=postgres://one/db,b=postgres://one/db", &[("a", "postgres://one/db")]);
     }
 
     #[test]
-    fn garbage_is_told_with_the_number_of_its_entry_and_without_what_it_says() {
+    fn errors_name_the_entry_without_its_text() {
         for (text, part) in [
             ("geheim", "HOMING_REPLICA_URL is not a connection string"),
             ("postgres://one/db,geheim", "HOMING_REPLICA_URL, entry 2, is not a connection string"),
@@ -390,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_is_wrong_changes_nothing() {
+    fn invalid_change_changes_nothing() {
         let list = ReplicaList::parse("a=postgres://one/db,b=postgres://two/db", "V").unwrap();
         let twice = ["postgres://three/db", "postgres://four/db"].map(|url| Replica::new(url).unwrap().with_name("c"));
         assert!(list.replace(twice).unwrap_err().is_configuration());
@@ -399,13 +406,14 @@ mod tests {
         list.add(Replica::new("postgres://nine/db").unwrap().with_name("a")).unwrap();
         assert_eq!(list.names(), ["b", "a"]);
         assert!(list.remove("b") && !list.remove("b"));
-        let many = (0..=ReplicaList::MOST).map(|number| Replica::new(format!("postgres://h{number}/db")).unwrap());
+        let many =
+            (0..=ReplicaList::MAX_REPLICAS).map(|number| Replica::new(format!("postgres://h{number}/db")).unwrap());
         assert!(list.replace(many).unwrap_err().to_string().contains("64"));
         assert_eq!(list.names(), ["a"]);
     }
 
     #[test]
-    fn names_say_where_replicas_are_if_they_are_names_of_regions() {
+    fn names_of_regions_set_the_region() {
         let regions = |text: &str| {
             let list = ReplicaList::parse(text, "V").unwrap().in_regions(&region("syd"), &[region("iad")]);
             let known = list.subscribe().borrow().clone();

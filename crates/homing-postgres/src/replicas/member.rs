@@ -1,4 +1,4 @@
-//! [`Member`], a server that reads may go to, and [`Snapshot`], all of them at one moment.
+//! [`Member`], a server that reads may go to, and [`Snapshot`], all members at one moment.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::position::role::Role;
 use crate::position::state::Verdict;
 use crate::position::{Position, Timeline};
 
-/// The servers at one moment.
+/// All members at one moment, in the order of the list, the primary next to this node first.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot(pub(super) Vec<Arc<Member>>);
 
@@ -24,26 +24,26 @@ pub(crate) struct Member {
     pub(super) origin: Origin,
 }
 
-/// How a server came to be here, and what follows for writes.
+/// The source of a server, which decides whether this node sends writes straight to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Given as the primary next to this node.
+    /// It was given as the primary next to this node.
     OwnPrimary,
 
-    /// Of the list, and of this region or one that nobody named: if it is promoted, writes go straight to it.
-    Here,
+    /// It is from the list, and its region is this one or not known. If it is promoted, writes go straight to it.
+    Local,
 
-    /// Of the list, and of another region, or a primary already when it was found: writes to it are left to the nodes
-    /// next to it, as long as there are any.
+    /// It is from the list, and its region is another one, or it was already a primary when it was found. Writes go
+    /// through the nodes next to it, as long as there are any.
     Elsewhere,
 }
 
 impl Member {
-    /// The only member of a set that never changes.
+    /// Creates the only member of a fixed set.
     pub(super) fn alone(database: Database) -> Self {
         let (name, origin) = match database.config().role {
             Role::Primary => (PRIMARY.into(), Origin::OwnPrimary),
-            Role::Replica => (Arc::from(database.pool().address().authority()), Origin::Here),
+            Role::Replica => (Arc::from(database.pool().address().authority()), Origin::Local),
         };
         let status = ReplicaStatus {
             name: Arc::clone(&name),
@@ -58,7 +58,7 @@ impl Member {
         Self { id: 0, entry: name, status, database, origin }
     }
 
-    /// Tells it from others, also from one that had its name before.
+    /// Returns its id, which differs even from that of an earlier member of the same name.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -75,14 +75,14 @@ impl Member {
         self.database.role() == Some(Role::Primary)
     }
 
-    /// Whether it is known to have everything up to a position, without asking.
+    /// Tells, without a query, whether it is known to have reached a position.
     pub(crate) fn is_known_to_have_reached(&self, position: Position) -> bool {
         let state = self.database.tracker().state();
         let state = *state.borrow();
         self.is_local_primary() || state.is_some_and(|state| state.compare(position) == Verdict::Reached)
     }
 
-    /// Whether it is the primary that this node writes to, so that whatever a session has seen is there.
+    /// Tells whether it is the primary that this node writes to. Such a server has everything that a session has seen.
     pub(crate) fn is_local_primary(&self) -> bool {
         self.origin != Origin::Elsewhere && self.is_primary()
     }
@@ -110,15 +110,15 @@ impl Snapshot {
     pub(super) fn no_such(&self, name: &str) -> Error {
         let names: Vec<_> = self.0.iter().map(|member| &**member.name()).collect();
         let known = match names.is_empty() {
-            true => "there are none".to_owned(),
-            false => format!("there are {}", names.join(", ")),
+            true => "this node has no replicas".to_owned(),
+            false => format!("this node has {}", names.join(", ")),
         };
-        Error::misuse(format!("there is no replica named {name:?} here: {known}"))
+        Error::misuse(format!("no replica is named {name:?}: {known}"))
     }
 }
 
-/// The name of the primary next to a node.
+/// The name of the primary next to this node.
 pub(super) const PRIMARY: &str = "primary";
 
-/// Where a list of one usually comes from.
+/// The variable from which a list of one replica usually comes.
 const REPLICA_VARIABLE: &str = "HOMING_REPLICA_URL";

@@ -1,4 +1,4 @@
-//! [`Resolver`], what the host names of a connection string stand for at this moment.
+//! [`Resolver`], which finds the current addresses of the hosts in a connection string.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,21 +13,22 @@ use crate::connection::address::Address;
 use crate::database::{Config, Database};
 use crate::error::{Error, Result};
 
+/// Resolves host names with the system's resolver, or with a name server.
 #[derive(Debug)]
 pub(super) struct Resolver {
     dns: Option<HostResolver>,
     interval: Duration,
 }
 
-/// What the hosts of a connection string stand for.
+/// The addresses of the hosts in a connection string.
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) addresses: Vec<Address>,
 
-    /// A host about which nothing could be learned: what is known of it stays as it is.
+    /// The error for a host that could not be resolved. Its known addresses stay in use.
     pub(super) failure: Option<Error>,
 
-    /// When to ask again; `None` where there are no names to ask for.
+    /// When to resolve again; `None` if all hosts are addresses.
     pub(super) again_after: Option<Duration>,
 }
 
@@ -38,7 +39,7 @@ impl Resolver {
         Ok(Self { dns, interval: settings.resolve_interval })
     }
 
-    /// Connects to what the connection string stands for, as [`Database::connect`] does.
+    /// Connects to the server of a connection string, like [`Database::connect`].
     pub(super) async fn connect(&self, config: Config) -> Result<Database> {
         let resolved = self.resolve(&Address::parse(&config.url, &config.variable)?).await;
         match resolved.failure {
@@ -49,7 +50,7 @@ impl Resolver {
         }
     }
 
-    /// Cancel safe.
+    /// Resolves all hosts of a connection string. Cancel safe.
     pub(super) async fn resolve(&self, config: &tokio_postgres::Config) -> Resolved {
         let mut resolved = Resolved { addresses: Vec::new(), failure: None, again_after: None };
         for (host, port) in Address::targets(config) {
@@ -78,19 +79,24 @@ impl Resolver {
             Ok(addresses) if !addresses.is_empty() => {
                 resolved.addresses.extend(addresses.into_iter().map(|at| Address::tcp(config, host, at.ip(), port)));
             }
-            Ok(_) => resolved.failure = Some(Error::not_sent(format!("the host {host} stands for no address"))),
+            Ok(_) => {
+                resolved.failure = Some(Error::not_sent(format!(
+                    "the host {host} has no address: correct the connection string or DNS"
+                )))
+            }
             Err(error) => {
-                let error = Error::not_sent(format!("the host {host} cannot be resolved")).with_source(error);
+                let error = Error::not_sent(format!("cannot resolve the host {host}")).with_source(error);
                 resolved.failure = Some(error);
             }
         }
     }
 }
 
+/// Resolves a name with the system's resolver.
 async fn ask_the_system(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     let found = timeout(RESOLVE_TIMEOUT, lookup_host((host, port)))
         .await
-        .map_err(|_| Error::not_sent("no answer in time"))?
+        .map_err(|_| Error::not_sent(format!("no answer within {RESOLVE_TIMEOUT:?}")))?
         .map_err(|error| Error::not_sent(error.to_string()))?;
     let mut addresses: Vec<_> = found.collect();
     addresses.sort_unstable();
@@ -98,4 +104,5 @@ async fn ask_the_system(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
+/// How long the system's resolver may take. Its own limit may be a minute.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

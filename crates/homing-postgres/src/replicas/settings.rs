@@ -1,3 +1,5 @@
+//! [`ReplicaSettings`], how replicas are used and watched.
+
 use std::time::Duration;
 
 use homing_rpc::{DnsConfig, Region};
@@ -6,40 +8,42 @@ use homing_rpc::{DnsConfig, Region};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReplicaSettings {
-    /// A replica that is behind by more than this is left out until it has caught up. `None`: however long. Default:
-    /// 30 s, far beyond the usual lag and still short enough that nobody takes yesterday's data for today's.
+    /// The longest time that a replica may be behind. A replica that is farther behind is left out until it has caught up.
+    /// `None` means no limit. Default: 30 s, which is far beyond the usual lag, and short enough that yesterday's data is
+    /// not read as today's.
     ///
-    /// It is judged by looks while the replicas are in use, by what the node has heard of the primary and by what the
-    /// replicas have received. A read is not held up for it, so the first one after a quiet time goes by what was known
-    /// before.
+    /// The lag is measured by probes while reads are made. It is measured against the newest position that the node knows,
+    /// from the primary or from a replica that has received it. So a node that only reads, and whose only replica is cut
+    /// off from the primary, does not notice the lag. No read waits for a probe: the first read after a quiet time goes by
+    /// the last known state.
     pub max_lag: Option<Duration>,
 
-    /// A replica that has more bytes of the log still to replay is left out until it has caught up. Default: `None`,
-    /// since how many are too many depends on what is written.
+    /// The most bytes of the log that a replica may still have to replay. A replica that has more is left out until it has
+    /// caught up. Default: `None`, which means no limit, because a good limit depends on what is written.
     pub max_lag_bytes: Option<u64>,
 
-    /// How often each replica is looked at while reads are made. Default: 500 ms, so that a replica that falls behind is
-    /// noticed far within [`max_lag`](Self::max_lag); a look takes a server about 10 µs. At least 10 ms. A replica that is
-    /// left out is looked at as often at first, then ever fewer.
-    pub look_interval: Duration,
+    /// The time between two probes of a replica while reads are made. Default: 500 ms, so that a replica that falls behind
+    /// is noticed well within [`max_lag`](Self::max_lag). A probe costs the server about 10 µs. At least 10 ms. A replica
+    /// that does not answer is probed less and less often.
+    pub probe_interval: Duration,
 
-    /// How often a host name is resolved again where nothing says how long the answer may be believed. Default: 10 s. At
-    /// least 1 s.
+    /// The time between two resolutions of a host name whose answer has no time to live. Default: 10 s. At least 1 s.
     pub resolve_interval: Duration,
 
-    /// Who is asked for host names. Default: `None`, the system, by its own rules (`/etc/hosts`, search lists), again
-    /// after [`resolve_interval`](Self::resolve_interval). With a name server: that one, again after the answer's time to
-    /// live, but at least 1 s and at most a minute later.
+    /// The name server for host names. Default: `None`, which means the system's resolver with its own rules
+    /// (`/etc/hosts`, search lists), and a new resolution after [`resolve_interval`](Self::resolve_interval). With a name
+    /// server, a name is resolved again after the answer's time to live, but at least 1 s and at most a minute later.
     pub dns: Option<DnsConfig>,
 
-    /// The connections to each replica that are opened at most, besides the tracker's one. Default: 16.
+    /// The most connections to each replica, besides the one of its tracker. Default: 16.
     pub pool_size: usize,
 
-    /// The interactive transactions that may be open on a replica, at most; see
+    /// The most interactive transactions that may be open on each replica, see
     /// [`Config::max_transactions`](crate::Config::max_transactions). Default: three quarters of `pool_size`.
     pub max_transactions: Option<usize>,
 
-    /// Where this node runs, to tell replicas of other regions from its own. Default: `None`, where nobody tells.
+    /// The region of this node, to tell replicas of other regions from its own. Default: `None`, which treats all replicas
+    /// as replicas of this region.
     pub region: Option<Region>,
 }
 
@@ -51,24 +55,24 @@ impl ReplicaSettings {
         self
     }
 
-    /// Sets how many bytes a replica may be behind.
+    /// Sets the most bytes that a replica may be behind.
     #[must_use]
     pub fn with_max_lag_bytes(mut self, max_lag_bytes: impl Into<Option<u64>>) -> Self {
         self.max_lag_bytes = max_lag_bytes.into();
         self
     }
 
-    /// Sets how often each replica is looked at while reads are made.
+    /// Sets the time between two probes of a replica while reads are made.
     #[must_use]
-    pub fn with_look_interval(mut self, look_interval: Duration) -> Self {
-        self.look_interval = look_interval.max(SHORTEST_LOOK_INTERVAL);
+    pub fn with_probe_interval(mut self, probe_interval: Duration) -> Self {
+        self.probe_interval = probe_interval.max(MIN_PROBE_INTERVAL);
         self
     }
 
-    /// Sets how often a host name is resolved again.
+    /// Sets the time between two resolutions of a host name.
     #[must_use]
     pub fn with_resolve_interval(mut self, resolve_interval: Duration) -> Self {
-        self.resolve_interval = resolve_interval.max(SHORTEST_RESOLVE_INTERVAL);
+        self.resolve_interval = resolve_interval.max(MIN_RESOLVE_INTERVAL);
         self
     }
 
@@ -79,14 +83,14 @@ impl ReplicaSettings {
         self
     }
 
-    /// Sets the number of connections to each replica; at least one.
+    /// Sets the most connections to each replica, at least one.
     #[must_use]
     pub fn with_pool_size(mut self, pool_size: usize) -> Self {
         self.pool_size = pool_size.max(1);
         self
     }
 
-    /// Sets where this node runs.
+    /// Sets the region of this node.
     #[must_use]
     pub fn with_region(mut self, region: Region) -> Self {
         self.region = Some(region);
@@ -99,7 +103,7 @@ impl Default for ReplicaSettings {
         Self {
             max_lag: Some(MAX_LAG),
             max_lag_bytes: None,
-            look_interval: LOOK_INTERVAL,
+            probe_interval: PROBE_INTERVAL,
             resolve_interval: RESOLVE_INTERVAL,
             dns: None,
             pool_size: crate::database::POOL_SIZE,
@@ -110,11 +114,11 @@ impl Default for ReplicaSettings {
 }
 
 const MAX_LAG: Duration = Duration::from_secs(30);
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A look around the world takes longer; more would only be load.
-const SHORTEST_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// A probe around the world takes longer, so a shorter interval would only be load.
+const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// As for a time to live.
-const SHORTEST_RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
+/// DNS answers are kept for at least as long, whatever their time to live.
+const MIN_RESOLVE_INTERVAL: Duration = Duration::from_secs(1);

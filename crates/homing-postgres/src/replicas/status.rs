@@ -1,4 +1,4 @@
-//! What is known of each replica at one moment.
+//! [`ReplicaStatus`], the last known state of one server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,46 +7,47 @@ use homing_rpc::Region;
 
 use crate::position::role::Role;
 
-/// What is known of one replica, or of the primary next to it.
+/// The last known state of a replica, or of the primary next to this node.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReplicaStatus {
-    /// Its name: that of its entry in the list, with the address where the entry stands for several.
+    /// Its name. It is the name of its entry in the list, followed by the address if the entry stands for several servers.
     pub name: Arc<str>,
 
-    /// Where it is, if that was said.
+    /// Its region, if the list names one.
     pub region: Option<Region>,
 
-    /// The address that its connections lead to.
+    /// The address of its connections.
     pub address: String,
 
-    /// What it was when it was last asked. `None` if it never answered.
+    /// Its role when it last answered. `None` if it has never answered.
     pub role: Option<Role>,
 
-    /// Whether it is read from.
+    /// Whether reads go to it.
     pub health: Health,
 
-    /// How long a question takes, smoothed. `None` before the first one.
+    /// The time of a round trip, averaged over the last few. `None` before the first one.
     pub round_trip: Option<Duration>,
 
-    /// How long it is behind, as far as is known.
+    /// How long it is behind. `None` if that is not known.
     pub lag: Option<Duration>,
 
-    /// How many bytes of the log it has still to replay, as far as is known.
+    /// How many bytes of the log it still has to replay. `None` if that is not known.
     pub lag_bytes: Option<u64>,
 }
 
-/// Whether a replica is read from.
+/// Whether reads go to a replica.
 ///
-/// Closed: there is nothing between.
+/// Closed: these are all the states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Health {
     /// It answers and is not too far behind.
     Up,
 
-    /// It answers, but is further behind than the settings allow: read from only by who asks for it by name.
+    /// It answers, but is farther behind than the settings allow. It is left out, except from reads that ask for it by name
+    /// or have no other server.
     TooFarBehind,
 
-    /// It does not answer.
+    /// It does not answer, and is left out.
     Down,
 }

@@ -1,8 +1,15 @@
-//! The task of a set of replicas.
+//! [`ReplicaTask`], the task of a replica set.
 //!
-//! Spawned by [`Replicas::start`](super::Replicas::start). Owns what is known of each server; resolves host names when
-//! it is time, adds and removes servers, looks at them while reads are being made, and publishes a snapshot after each
-//! change. Ends when the last [`Replicas`](super::Replicas) is dropped, and what it has begun with it.
+//! # Task
+//!
+//! `Replicas::start` spawns the task, and `Replicas` keeps its handle. It owns the entries, the members and their state.
+//! It resolves host names when it is time, adds and removes servers, probes them while reads are made, and publishes a
+//! snapshot after each change. It runs this work in a `JoinSet`, with at most one resolution for each entry, and one first
+//! query and one probe for each server, at a time.
+//!
+//! Its input is the list (`watch`), a bounded channel of failed reads, and [`Usage`]. Its output is a `watch` of snapshots.
+//! The task is aborted, together with its work, when the last `Replicas` is dropped. A panic is logged: the last snapshot
+//! stays, so reads go on, but no server comes back or is left out any more.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,20 +39,20 @@ use crate::error::function::with_causes;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
-/// What the handles tell the task.
+/// A message from the handles to the task.
 #[derive(Debug)]
 pub(super) enum Message {
     /// A server could not answer a read.
     Suspect(u64),
 }
 
-/// What has been done.
+/// The result of a piece of work.
 #[derive(Debug)]
 enum Done {
     Resolved(u64, Resolved),
     Introduced(u64, Result<(Server, Duration)>),
-    Looked(u64, Result<ServerState, String>),
-    /// The primary next to this node, by another address than before.
+    Probed(u64, Result<ServerState, String>),
+    /// The primary next to this node, at another address than before.
     Moved(u64, Result<Database>),
 }
 
@@ -63,12 +70,12 @@ pub(super) struct ReplicaTask {
     pub(super) servers: Vec<Watched>,
     pub(super) rng: SmallRng,
     pub(super) numbers: u64,
-    /// Told when all of the first list have been asked.
+    /// Signalled when all servers of the first list have been asked.
     pub(super) ready: Option<oneshot::Sender<()>>,
     jobs: JoinSet<Done>,
 }
 
-/// What a task begins with.
+/// The parts from which a task is made.
 pub(super) struct TaskParts {
     pub(super) list: watch::Receiver<Vec<Replica>>,
     pub(super) settings: ReplicaSettings,
@@ -106,9 +113,9 @@ impl ReplicaTask {
     }
 
     pub(super) async fn run(mut self) {
-        let _last_words = EndedOnDrop;
+        let _panic_log = PanicLog;
         loop {
-            let look_at = self.next_look();
+            let probe_at = self.next_probe();
             let resolve_at = self.entries.iter().filter_map(ListEntry::next_resolution).min();
             tokio::select! {
                 message = self.messages.recv() => match message {
@@ -121,20 +128,20 @@ impl ReplicaTask {
                 },
                 Some(done) = self.jobs.join_next() => self.on_done(done),
                 () = until(resolve_at) => self.resolve(),
-                () = until(look_at) => self.look(),
+                () = until(probe_at) => self.probe(),
                 () = self.usage.wanted() => {}
             }
         }
     }
 
-    /// When to look next; `None` while no reads are being made.
-    fn next_look(&self) -> Option<Instant> {
-        let linger = (self.settings.look_interval * 2).max(SHORTEST_LINGER);
+    /// Returns when to send the next probe, and `None` while no reads are made.
+    fn next_probe(&self) -> Option<Instant> {
+        let linger = (self.settings.probe_interval * 2).max(MIN_LINGER);
         if !self.usage.is_current(linger) {
             return None;
         }
-        let waiting = self.servers.iter().filter(|server| server.is_worth_a_look() && !server.is_looked_at);
-        waiting.map(|server| server.look_at).min()
+        let waiting = self.servers.iter().filter(|server| server.is_worth_probing() && !server.is_being_probed);
+        waiting.map(|server| server.probe_at).min()
     }
 
     fn on_message(&mut self, message: &Message) {
@@ -160,7 +167,7 @@ impl ReplicaTask {
         self.publish();
     }
 
-    /// What stays in the list keeps its connections.
+    /// Follows a change of the list. Entries that stay keep their connections.
     fn on_list(&mut self) {
         let now = Instant::now();
         let replicas = self.list.borrow_and_update().clone();
@@ -179,8 +186,8 @@ impl ReplicaTask {
         self.entries = entries;
         let kept: BTreeSet<_> = self.entries.iter().map(|entry| entry.number).collect();
         self.servers.retain(|server| kept.contains(&server.entry));
-        // The one whose server it was may just have gone.
-        for entry in self.entries.iter_mut().filter(|entry| entry.complained_of_duplicate) {
+        // The entry that used the same server may just have gone.
+        for entry in self.entries.iter_mut().filter(|entry| entry.has_warned_of_duplicate) {
             entry.resolve_again(now);
         }
         self.changed();
@@ -195,19 +202,19 @@ impl ReplicaTask {
         }
     }
 
-    fn look(&mut self) {
+    fn probe(&mut self) {
         let now = Instant::now();
         for server in &mut self.servers {
-            if server.is_worth_a_look() && !server.is_looked_at && server.look_at <= now {
-                server.is_looked_at = true;
-                let (id, tracker, limit) = (server.id, server.database.tracker().clone(), server.look_timeout());
+            if server.is_worth_probing() && !server.is_being_probed && server.probe_at <= now {
+                server.is_being_probed = true;
+                let (id, tracker, limit) = (server.id, server.database.tracker().clone(), server.probe_timeout());
                 self.jobs.spawn(async move {
                     let state = match time::timeout(limit, tracker.probe()).await {
                         Ok(Ok(state)) => Ok(state),
                         Ok(Err(error)) => Err(with_causes(&error)),
                         Err(_) => Err(format!("no answer within {limit:?}")),
                     };
-                    Done::Looked(id, state)
+                    Done::Probed(id, state)
                 });
             }
         }
@@ -217,7 +224,7 @@ impl ReplicaTask {
         match done {
             Ok(Done::Resolved(entry, resolved)) => self.on_resolved(entry, resolved),
             Ok(Done::Introduced(id, answer)) => self.on_introduced(id, answer),
-            Ok(Done::Looked(id, state)) => self.on_looked(id, state),
+            Ok(Done::Probed(id, state)) => self.on_probed(id, state),
             Ok(Done::Moved(entry, database)) => self.on_moved(entry, database),
             Err(error) => {
                 if let Ok(panic) = error.try_into_panic() {
@@ -245,7 +252,7 @@ impl ReplicaTask {
         self.changed();
     }
 
-    /// The name of the primary leads elsewhere now: so do we, once a primary answers there.
+    /// Connects to the new address of the primary, if its name leads to another one now.
     fn follow_primary(&mut self, number: u64, addresses: Vec<Address>, keys: &BTreeSet<String>) {
         let here = self.servers.iter().find(|server| server.entry == number);
         let entry = self.entries.iter_mut().find(|entry| entry.number == number);
@@ -264,7 +271,7 @@ impl ReplicaTask {
         let variable = entry.config.variable.clone();
         match database {
             Ok(database) => {
-                info!(variable, address = %database.pool().address(), "the primary has moved, and is followed");
+                info!(variable, address = %database.pool().address(), "following the primary to its new address");
                 self.servers.retain(|server| server.entry != number);
                 let (id, key) = (self.number(), database.pool().address().key());
                 let mut server = Watched::new(id, number, key, database, Origin::OwnPrimary, Instant::now());
@@ -274,7 +281,7 @@ impl ReplicaTask {
             }
             Err(error) => {
                 let error = with_causes(&error);
-                warn!(variable, error, "the primary's name leads elsewhere, where no primary answers");
+                warn!(variable, error, "no primary answers at the address to which the primary's name leads now");
             }
         }
     }
@@ -283,12 +290,12 @@ impl ReplicaTask {
         let key = address.key();
         if let Some(same) = self.servers.iter().find(|server| server.key == key) {
             if same.entry != number {
-                self.complain_of_duplicate(number, &address);
+                self.warn_of_duplicate(number, &address);
             }
             return;
         }
-        if self.servers.len() >= ReplicaList::MOST {
-            warn!(%address, most = ReplicaList::MOST, "too many replicas: this one is not used");
+        if self.servers.len() >= ReplicaList::MAX_REPLICAS {
+            warn!(%address, max = ReplicaList::MAX_REPLICAS, "too many replicas: not using this one");
             return;
         }
         let id = self.number();
@@ -304,10 +311,10 @@ impl ReplicaTask {
         });
     }
 
-    fn complain_of_duplicate(&mut self, number: u64, address: &Address) {
+    fn warn_of_duplicate(&mut self, number: u64, address: &Address) {
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.number == number) else { return };
-        if !std::mem::replace(&mut entry.complained_of_duplicate, true) {
-            warn!(replica = %entry.name, %address, "this server is already in use by another name: it is used once");
+        if !std::mem::replace(&mut entry.has_warned_of_duplicate, true) {
+            warn!(replica = %entry.name, %address, "this server is in the list by another name: using it once");
         }
     }
 
@@ -324,21 +331,22 @@ impl ReplicaTask {
         let address = watched.database.pool().address();
         match (server, error) {
             (Some(_), _) if is_alias => {
-                info!(%address, "this server is already in use by another address: it is used once");
+                info!(%address, "this server is known by another address: using it once");
             }
             (Some((Server { role: Role::Primary, .. }, _)), _) => {
-                warn!(%address, "one of the replicas is a primary: it is read from, and writes go to the primary region");
+                warn!(%address, "a server of the replica list is a primary: reads may go to it, writes go to the primary region");
             }
             (Some(_), _) => info!(%address, "connected to a replica"),
             (None, error) => {
                 let error = error.as_ref().map(|error| with_causes(error));
-                warn!(%address, error, "a replica does not answer: it is left out until it does");
+                warn!(%address, error, "a replica does not answer: leaving it out until it does");
             }
         }
         self.changed();
     }
 
-    /// A name may stand for two addresses of one server, as `localhost` does, and in the primary region for the primary.
+    /// Tells whether a server is already known by another address: a name may stand for two addresses of one server, as
+    /// `localhost` does, and in the primary region for the primary.
     fn is_there_already(&self, index: usize, server: Server) -> bool {
         let entry = self.servers[index].entry;
         let same = |(other, watched): (usize, &Watched)| match watched.origin {
@@ -348,10 +356,10 @@ impl ReplicaTask {
         server.started_at != 0 && self.servers.iter().enumerate().any(same)
     }
 
-    fn on_looked(&mut self, id: u64, state: Result<ServerState, String>) {
+    fn on_probed(&mut self, id: u64, state: Result<ServerState, String>) {
         let now = Instant::now();
         let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else { return };
-        server.is_looked_at = false;
+        server.is_being_probed = false;
         let change = match &state {
             Ok(state) => {
                 let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -366,7 +374,7 @@ impl ReplicaTask {
         self.publish();
     }
 
-    /// Publishes what is known, and says so when all of the first list have been asked.
+    /// Publishes a snapshot, and signals when all servers of the first list have been asked.
     fn changed(&mut self) {
         self.publish();
         let resolved = self.entries.iter().all(|entry| entry.replica.is_none() || entry.was_resolved);
@@ -374,7 +382,7 @@ impl ReplicaTask {
             && self.servers.iter().all(|server| server.is_known)
             && let Some(ready) = self.ready.take()
         {
-            // Who has gone in the meantime needs no answer.
+            // The caller may be gone.
             let _ = ready.send(());
         }
     }
@@ -400,18 +408,18 @@ fn report(server: &Watched, change: Change, error: Option<String>) {
     let address = server.database.pool().address();
     match change.to {
         Health::Up => info!(%address, before = ?change.from, "the replica is back"),
-        Health::TooFarBehind => warn!(%address, "the replica is too far behind: it is left out until it has caught up"),
-        Health::Down => warn!(%address, error, "the replica does not answer: it is left out until it does"),
+        Health::TooFarBehind => warn!(%address, "the replica is too far behind: leaving it out until it has caught up"),
+        Health::Down => warn!(%address, error, "the replica does not answer: leaving it out until it does"),
     }
 }
 
-/// What is known of the replicas stays as it was: reads go on, and nobody comes back or is left out any more.
-struct EndedOnDrop;
+/// Logs a panic of the task.
+struct PanicLog;
 
-impl Drop for EndedOnDrop {
+impl Drop for PanicLog {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!("the task of the replicas panicked: restart the node");
+            tracing::error!("the task of the replicas panicked, so their state is no longer updated: restart the node");
         }
     }
 }
@@ -423,5 +431,5 @@ async fn until(time: Option<Instant>) {
     }
 }
 
-/// How long looks go on after the last read, so that reads that come now and then find fresh knowledge.
-const SHORTEST_LINGER: Duration = Duration::from_secs(1);
+/// How long probes go on after the last read at least, so that occasional reads find a fresh state.
+const MIN_LINGER: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! [`Usage`], whether reads are being made: while they are not, no replica is asked anything.
+//! [`Usage`], whether reads are being made. While none are made, no replica is probed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Told by reads, which only store a number; asked by the task.
+/// Whether the replica set is in use. Reads store a number in it, and the task reads that.
 #[derive(Debug)]
 pub(super) struct Usage {
     began: Instant,
-    /// When a replica was last wanted, in milliseconds since the beginning and one more; zero: never.
+    /// When a read last chose a replica: milliseconds since `began`, plus one. Zero before the first read.
     last: AtomicU64,
-    /// How many follow the state of the replicas.
+    /// The number of callers that follow the state of the replicas.
     followers: AtomicUsize,
-    /// Whether the task waits to be woken.
+    /// Whether the task is waiting for the next read.
     resting: AtomicBool,
     wanted: Notify,
 }
@@ -30,21 +30,21 @@ impl Usage {
         }
     }
 
-    /// Somebody wants a replica.
+    /// Notes a read.
     pub(super) fn touch(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last.store(millis + 1, Ordering::SeqCst);
         self.wake();
     }
 
-    /// Keeps the replicas in use until it is dropped.
+    /// Keeps the replica set in use until the returned guard is dropped.
     pub(super) fn follow(&self) -> Follower<'_> {
         self.followers.fetch_add(1, Ordering::SeqCst);
         self.wake();
         Follower(self)
     }
 
-    /// Whether somebody wanted a replica lately. If not, the next one who does wakes the task.
+    /// Tells whether reads were made within `linger`. If not, the next read wakes the task.
     pub(super) fn is_current(&self, linger: Duration) -> bool {
         self.resting.store(true, Ordering::SeqCst);
         let is_current = self.is_within(linger);
@@ -54,7 +54,7 @@ impl Usage {
         is_current
     }
 
-    /// Returns when somebody came after [`is_current`](Self::is_current) said no.
+    /// Waits for the next read after [`is_current`](Self::is_current) returned false.
     ///
     /// Cancel safe: a wake-up that is not seen is kept.
     pub(super) async fn wanted(&self) {
@@ -96,7 +96,7 @@ mod tests {
     const LINGER: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn use_ends_some_time_after_the_last_read_and_the_next_one_wakes() {
+    async fn use_lingers_after_the_last_read() {
         let usage = Usage::new();
         assert!(!usage.is_current(LINGER));
         let mut wanted = Box::pin(usage.wanted());
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_follows_keeps_them_in_use() {
+    async fn followers_keep_replicas_in_use() {
         let usage = Usage::new();
         let follower = usage.follow();
         tokio::time::advance(LINGER * 100).await;

@@ -1,4 +1,4 @@
-//! [`Watched`], what the task of a set knows of one server, and when to look at it again. Pure: it is told the time.
+//! [`Watched`], the state of one server in the task, and the time of its next probe. Pure: the time is an argument.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,31 +15,31 @@ use crate::database::Database;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
-/// One server of a set.
+/// One server of a replica set, as its task knows it.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) id: u64,
     /// The number of its entry.
     pub(super) entry: u64,
-    /// The address and database that it is known by.
+    /// Its address and database, which tell it from other servers.
     pub(super) key: String,
     pub(super) database: Database,
     pub(super) origin: Origin,
-    /// What it said of itself when it was added; `None` if it did not answer, or has not yet.
+    /// Its answer to the first query; `None` if it has not answered.
     pub(super) introduced: Option<Server>,
-    /// Whether it has been asked at all.
+    /// Whether the first query has ended, with or without an answer.
     pub(super) is_known: bool,
-    /// The same server as another one of its entry, by another address.
+    /// Whether it is another address of a server that is already known.
     pub(super) is_alias: bool,
-    pub(super) is_looked_at: bool,
-    pub(super) look_at: Instant,
+    pub(super) is_being_probed: bool,
+    pub(super) probe_at: Instant,
     health: Health,
     round_trip: Option<Duration>,
     behind: Behind,
     caught_up_at: Option<Instant>,
-    /// Looks in a row at which it was too far behind.
+    /// Probes in a row that found it too far behind.
     over: u32,
-    /// Looks in a row that brought no answer.
+    /// Probes in a row without an answer.
     failures: u32,
 }
 
@@ -61,8 +61,8 @@ impl Watched {
             introduced: None,
             is_known: false,
             is_alias: false,
-            is_looked_at: false,
-            look_at: now,
+            is_being_probed: false,
+            probe_at: now,
             health: Health::Up,
             round_trip: None,
             behind: Behind::default(),
@@ -77,27 +77,27 @@ impl Watched {
         self.health
     }
 
-    /// Whether reads may know of it.
+    /// Tells whether it is a member that reads may choose.
     pub(super) fn is_visible(&self) -> bool {
         self.is_known && !self.is_alias
     }
 
-    /// Whether looks tell anything that matters. The primary next to this node is never left out: where it does not
-    /// answer, its callers are to be told.
-    pub(super) fn is_worth_a_look(&self) -> bool {
+    /// Tells whether to probe it. The primary next to this node is never left out, because its callers have to learn that
+    /// it does not answer. So probes are not needed.
+    pub(super) fn is_worth_probing(&self) -> bool {
         let is_own_primary = self.origin == Origin::OwnPrimary && self.database.role() == Some(Role::Primary);
         self.is_visible() && !is_own_primary
     }
 
-    /// It was asked for the first time.
+    /// Notes the result of the first query.
     pub(super) fn introduce(&mut self, answer: Option<(Server, Duration)>, now: Instant) {
         self.is_known = true;
-        self.look_at = now;
+        self.probe_at = now;
         match answer {
             Some((server, round_trip)) => {
                 self.introduced = Some(server);
                 self.round_trip = Some(round_trip);
-                if self.origin == Origin::Here && server.role == Role::Primary {
+                if self.origin == Origin::Local && server.role == Role::Primary {
                     self.origin = Origin::Elsewhere;
                 }
             }
@@ -105,19 +105,19 @@ impl Watched {
         }
     }
 
-    /// A read could not be answered: look whether it is down.
+    /// Schedules a probe at once, because a read could not be answered.
     pub(super) fn suspect(&mut self, now: Instant) {
         if self.health != Health::Down {
-            self.look_at = now;
+            self.probe_at = now;
         }
     }
 
-    /// How long a look may take: a connection and some questions, if there is none.
-    pub(super) fn look_timeout(&self) -> Duration {
-        self.round_trip.map_or(LOOK_TIMEOUT, |round_trip| LOOK_PATIENCE + round_trip * ROUND_TRIPS_OF_A_LOOK)
+    /// Returns the time limit of a probe, which may have to connect first.
+    pub(super) fn probe_timeout(&self) -> Duration {
+        self.round_trip.map_or(PROBE_TIMEOUT, |round_trip| PROBE_PATIENCE + round_trip * ROUND_TRIPS_OF_A_PROBE)
     }
 
-    /// A look brought an answer.
+    /// Notes the answer to a probe.
     pub(super) fn answered(
         &mut self,
         state: &ServerState,
@@ -135,13 +135,13 @@ impl Watched {
             self.caught_up_at = Some(now);
         }
         self.over = if is_over(self.behind, settings) { self.over.saturating_add(1) } else { 0 };
-        self.look_at = now + settings.look_interval;
-        // One look may fall between the arrival of a commit and its replay. Who was not in use is not given that.
+        self.probe_at = now + settings.probe_interval;
+        // One probe may fall between the arrival of a commit and its replay. A server that was left out gets no such benefit.
         let is_too_far = self.over > 1 || (self.over == 1 && (is_first || self.health != Health::Up));
         self.turn(if is_too_far { Health::TooFarBehind } else { Health::Up })
     }
 
-    /// A look brought none.
+    /// Notes that a probe had no answer.
     pub(super) fn did_not_answer(
         &mut self,
         settings: &ReplicaSettings,
@@ -152,9 +152,9 @@ impl Watched {
         self.caught_up_at = None;
         self.behind = Behind::default();
         let doubled = 2_u32.saturating_pow(self.failures - 1);
-        let longest = MAX_PROBE_INTERVAL.max(settings.look_interval);
-        let pause = settings.look_interval.saturating_mul(doubled).min(longest);
-        self.look_at = now + pause.mul_f64(rng.random_range(0.5..=1.0));
+        let longest = MAX_PROBE_PAUSE.max(settings.probe_interval);
+        let pause = settings.probe_interval.saturating_mul(doubled).min(longest);
+        self.probe_at = now + pause.mul_f64(rng.random_range(0.5..=1.0));
         self.turn(Health::Down)
     }
 
@@ -185,22 +185,22 @@ fn is_over(behind: Behind, settings: &ReplicaSettings) -> bool {
     too_long || too_much
 }
 
-/// The last few looks count: one slow look does not send reads around the world.
+/// Averages the last few round trips, so that one slow probe does not send reads around the world.
 fn smoothed(known: Option<Duration>, sample: Duration) -> Duration {
     known.map_or(sample, |known| (known * 3 + sample) / 4)
 }
 
-/// From one look at a server that does not answer to the next.
-const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// The longest pause between probes of a server that does not answer.
+const MAX_PROBE_PAUSE: Duration = Duration::from_secs(5);
 
-/// As long as the tracker itself gives a new connection and a question.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time limit of the first probe: as long as the tracker gives a new connection and a query.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server that hangs is to be left out soon; one that is busy is not.
-const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+/// The time limit of later probes, besides the round trips: a server that hangs is left out soon, a busy one is not.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Connecting, preparing and asking is about ten.
-const ROUND_TRIPS_OF_A_LOOK: u32 = 20;
+/// The round trips that a probe may take. Connecting, preparing and asking takes about ten.
+const ROUND_TRIPS_OF_A_PROBE: u32 = 20;
 
 #[cfg(test)]
 mod tests {
@@ -213,7 +213,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(500);
 
-    struct Looks {
+    struct Probes {
         watched: Watched,
         newest: Newest,
         settings: ReplicaSettings,
@@ -221,18 +221,19 @@ mod tests {
         rng: SmallRng,
     }
 
-    impl Looks {
+    impl Probes {
         async fn begin(settings: ReplicaSettings) -> Self {
             let url = "postgres://app@127.0.0.1/app";
             let address = Address::resolve(url, "V").await.unwrap().remove(0);
             let database = Database::at(address, crate::database::Config::new(url, Role::Replica));
             let now = Instant::now();
-            let watched = Watched::new(1, 1, "key".into(), database, Origin::Here, now);
+            let watched = Watched::new(1, 1, "key".into(), database, Origin::Local, now);
             Self { watched, newest: Newest::new(INTERVAL), settings, now, rng: SmallRng::seed_from_u64(7) }
         }
 
-        /// The replica has replayed this much of what there is, its last commit this long ago.
-        fn look(&mut self, replayed: u64, known: u64, age: u64) -> Health {
+        /// Probes a replica that has replayed up to `replayed`, while the log is known to reach `known`. Its last commit is
+        /// `age` seconds old.
+        fn probe(&mut self, replayed: u64, known: u64, age: u64) -> Health {
             self.now += INTERVAL;
             let position = |lsn: u64| Position { system_identifier: 7.into(), timeline: 1.into(), lsn: lsn.into() };
             self.newest.hear(position(known), self.now);
@@ -245,55 +246,55 @@ mod tests {
         fn fail(&mut self) -> Duration {
             self.watched.did_not_answer(&self.settings, &mut self.rng, self.now);
             assert_eq!(self.watched.health(), Health::Down);
-            self.watched.look_at - self.now
+            self.watched.probe_at - self.now
         }
     }
 
     #[tokio::test]
-    async fn who_is_too_far_behind_is_left_out_until_it_has_caught_up() {
+    async fn lagging_replica_is_left_out_until_caught_up() {
         let limit = Duration::from_secs(1);
-        let mut looks = Looks::begin(ReplicaSettings::default().with_max_lag(limit)).await;
-        assert_eq!(looks.look(100, 100, 900), Health::Up);
+        let mut probes = Probes::begin(ReplicaSettings::default().with_max_lag(limit)).await;
+        assert_eq!(probes.probe(100, 100, 900), Health::Up);
         for _ in 0..3 {
-            assert_eq!(looks.look(100, 200, 900), Health::Up, "it was seen with all, less than the limit ago");
+            assert_eq!(probes.probe(100, 200, 900), Health::Up, "it had caught up less than the limit ago");
         }
-        assert_eq!(looks.look(100, 200, 900), Health::TooFarBehind);
-        assert_eq!(looks.look(150, 200, 900), Health::TooFarBehind);
-        assert_eq!(looks.look(200, 200, 900), Health::Up);
+        assert_eq!(probes.probe(100, 200, 900), Health::TooFarBehind);
+        assert_eq!(probes.probe(150, 200, 900), Health::TooFarBehind);
+        assert_eq!(probes.probe(200, 200, 900), Health::Up);
     }
 
     #[tokio::test]
-    async fn bytes_count_as_time_does() {
-        let mut looks = Looks::begin(ReplicaSettings::default().with_max_lag(None).with_max_lag_bytes(100)).await;
-        assert_eq!(looks.look(1000, 1000, 0), Health::Up);
-        assert_eq!(looks.look(1000, 1100, 3600), Health::Up);
-        assert_eq!(looks.look(1000, 1101, 0), Health::Up, "one look may fall between arrival and replay");
-        assert_eq!(looks.look(1000, 1101, 0), Health::TooFarBehind);
-        assert_eq!(looks.look(1001, 1101, 0), Health::Up);
+    async fn bytes_count_like_time() {
+        let mut probes = Probes::begin(ReplicaSettings::default().with_max_lag(None).with_max_lag_bytes(100)).await;
+        assert_eq!(probes.probe(1000, 1000, 0), Health::Up);
+        assert_eq!(probes.probe(1000, 1100, 3600), Health::Up);
+        assert_eq!(probes.probe(1000, 1101, 0), Health::Up, "one probe may fall between arrival and replay");
+        assert_eq!(probes.probe(1000, 1101, 0), Health::TooFarBehind);
+        assert_eq!(probes.probe(1001, 1101, 0), Health::Up);
     }
 
     #[tokio::test]
-    async fn who_comes_back_far_behind_is_not_used_before_it_has_caught_up() {
-        let mut looks = Looks::begin(ReplicaSettings::default()).await;
-        assert_eq!(looks.look(100, 200, 31), Health::TooFarBehind, "nothing speaks for it");
-        assert_eq!(looks.look(200, 200, 31), Health::Up);
-        looks.fail();
-        assert_eq!(looks.look(200, 300, 31), Health::TooFarBehind);
+    async fn returning_replica_has_to_catch_up_first() {
+        let mut probes = Probes::begin(ReplicaSettings::default()).await;
+        assert_eq!(probes.probe(100, 200, 31), Health::TooFarBehind, "it has never caught up");
+        assert_eq!(probes.probe(200, 200, 31), Health::Up);
+        probes.fail();
+        assert_eq!(probes.probe(200, 300, 31), Health::TooFarBehind);
     }
 
     #[tokio::test]
-    async fn who_does_not_answer_is_asked_ever_less_often() {
-        let mut looks = Looks::begin(ReplicaSettings::default()).await;
+    async fn silent_server_is_probed_less_often() {
+        let mut probes = Probes::begin(ReplicaSettings::default()).await;
         for step in [500, 1000, 2000, 4000, 5000, 5000] {
-            let pause = looks.fail();
+            let pause = probes.fail();
             assert!(pause >= Duration::from_millis(step / 2) && pause <= Duration::from_millis(step), "{pause:?}");
         }
-        looks.look(1, 1, 0);
-        assert!(looks.fail() <= INTERVAL);
+        probes.probe(1, 1, 0);
+        assert!(probes.fail() <= INTERVAL);
     }
 
     #[test]
-    fn one_slow_look_weighs_little() {
+    fn one_slow_probe_weighs_little() {
         let millis = Duration::from_millis;
         assert_eq!(smoothed(None, millis(8)), millis(8));
         assert_eq!(smoothed(Some(millis(8)), millis(80)), millis(26));

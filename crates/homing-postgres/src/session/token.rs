@@ -1,4 +1,4 @@
-//! [`Token`], what a session has to see, on its way to another node.
+//! [`Token`], the positions of a session on their way to another node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,13 +14,15 @@ use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::scope::DatabaseName;
 
-/// What a session has to see, as a string that can travel: in a cookie, a header, a message to another service.
+/// The positions that a session has to see, as a string that can travel in a cookie, a header or a message.
 ///
-/// Made by [`Repo::token`](crate::Repo::token), used by [`Repo::with_token`](crate::Repo::with_token). It holds a
-/// position for each database of the session: 51 characters for one, of letters, digits, `-` and `_` only.
+/// [`Repo::token`](crate::Repo::token) makes a token, and [`Repo::with_token`](crate::Repo::with_token) uses it. It holds
+/// a position for each database of the session. With one database it has 51 characters, all of them letters, digits, `-`
+/// or `_`.
 ///
-/// It is authenticated (HMAC-SHA256, 128 bits, with a key derived from the node's secret), not encrypted: who holds it
-/// can read how far which cluster was, and cannot change it. Nodes without a secret take tokens of their own process only.
+/// A token is authenticated (HMAC-SHA256, 128 bits, with a key derived from the node's secret) but not encrypted. Its
+/// holder can read the positions in it, and cannot change them. A node without a secret accepts only tokens of its own
+/// process.
 ///
 /// ```no_run
 /// # async fn example(here: homing_postgres::Repo, there: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -33,16 +35,17 @@ use crate::scope::DatabaseName;
 /// # }
 /// ```
 ///
-/// Parsing looks at the form only. Whether it is genuine is seen where it is used, by the node that has the key.
+/// Parsing checks only the form. The node that uses the token checks whether it is genuine, because that takes the key.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Token(Arc<str>);
 
 impl Token {
-    /// The token as text.
+    /// Returns the token as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// Makes a token of these positions.
     pub(crate) fn seal(positions: &[(DatabaseName, Position)], key: &Key) -> Self {
         let mut bytes = vec![VERSION];
         for (database, position) in positions {
@@ -59,7 +62,7 @@ impl Token {
         Self(URL_SAFE_NO_PAD.encode(bytes).into())
     }
 
-    /// What the token says, if it was made with this key.
+    /// Returns the positions of a token that was made with this key.
     pub(crate) fn open(text: &str, key: &Key, has_secret: bool) -> Result<Vec<(DatabaseName, Position)>> {
         let bytes = decoded(text)?;
         let (message, tag) = bytes.split_at(bytes.len() - TAG_BYTES);
@@ -67,27 +70,28 @@ impl Token {
             return Err(Error::token_refused(if has_secret {
                 "the token was changed on its way, or made by a node with another HOMING_SECRET: go on without it"
             } else {
-                "the token was changed on its way, or made by another process: nodes without a HOMING_SECRET take their \
-                 own tokens only"
+                "the token was changed on its way, or made by another process: go on without it, or set HOMING_SECRET, \
+                 because a node without one accepts only its own tokens"
             }));
         }
-        positions(&message[1..]).ok_or_else(|| Error::token_refused("the token is none that this build can read"))
+        positions(&message[1..])
+            .ok_or_else(|| Error::token_refused("this build cannot read the positions in the token: go on without it"))
     }
 }
 
-/// The key of this node's tokens.
+/// Returns the key of this node's tokens.
 pub(crate) fn key(rpc: &Rpc) -> Key {
-    /// Without a secret there is nothing that nodes could have in common and strangers do not know.
+    /// For nodes without a secret: they share nothing that strangers do not know.
     static OF_THIS_PROCESS: LazyLock<Key> = LazyLock::new(Key::random);
     rpc.secret().map_or_else(|| OF_THIS_PROCESS.clone(), |secret| secret.key(LABEL))
 }
 
-/// A token of a cluster that is not this one.
+/// Returns the error for a token of another cluster.
 pub(crate) fn foreign(database: &str) -> Error {
     let database = if database.is_empty() { "the database" } else { database };
     Error::token_refused(format!(
-        "the token is of another database cluster than {database} is here: go on without it, or correct the connection \
-         strings if both nodes ought to have the same"
+        "the token is of another database cluster than {database} on this node: go on without it, or correct the \
+         connection strings if both nodes should use the same cluster"
     ))
 }
 
@@ -113,7 +117,7 @@ impl fmt::Display for Token {
 }
 
 impl fmt::Debug for Token {
-    /// Without what would let others use it.
+    /// Leaves out the text, which would let others use the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Token({} characters)", self.0.len())
     }
@@ -131,21 +135,22 @@ impl<'de> Deserialize<'de> for Token {
     }
 }
 
-/// The bytes of a token of this version: the version, what it says, the tag.
+/// Decodes a token of this version into its bytes: the version, the positions and the tag.
 fn decoded(text: &str) -> Result<Vec<u8>> {
     if text.len() > MAX_CHARACTERS {
         return Err(Error::token_refused(format!(
-            "a token has at most {MAX_CHARACTERS} characters, and this has {}",
+            "the token has {} characters, and the limit is {MAX_CHARACTERS}: go on without it",
             text.len()
         )));
     }
     let bytes = URL_SAFE_NO_PAD.decode(text);
-    let bytes = bytes.map_err(|_| Error::token_refused("this is no token: it is cut off, or has other characters"))?;
+    let bytes =
+        bytes.map_err(|_| Error::token_refused("this is not a token: it is cut off, or has invalid characters"))?;
     match bytes.first() {
         Some(&VERSION) if bytes.len() > TAG_BYTES => Ok(bytes),
-        Some(&VERSION) | None => Err(Error::token_refused("this is no token: it is cut off")),
+        Some(&VERSION) | None => Err(Error::token_refused("this is not a token: it is cut off")),
         Some(version) => Err(Error::token_refused(format!(
-            "the token is of version {version}, and this build knows {VERSION}: go on without it"
+            "the token has version {version}, and this build reads version {VERSION}: go on without it"
         ))),
     }
 }
@@ -171,15 +176,15 @@ fn positions(mut bytes: &[u8]) -> Option<Vec<(DatabaseName, Position)>> {
     Some(positions)
 }
 
-/// What follows is laid out as this build knows it.
+/// The version of the format, the first byte of a token.
 const VERSION: u8 = 1;
 
 const TAG_BYTES: usize = 16;
 
-/// The purpose of the key.
+/// The purpose of the key, from which it is derived.
 const LABEL: &str = "homing token 1";
 
-/// What fits into a cookie; enough for more than fifty databases.
+/// The most characters of a token. They fit into a cookie, and are enough for more than fifty databases.
 const MAX_CHARACTERS: usize = 4096;
 
 #[cfg(test)]
@@ -205,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_was_sealed() {
+    fn opened_token_holds_the_sealed_positions() {
         let databases =
             [vec![], vec![(DatabaseName::default(), at(7))], vec![(named("a"), at(1)), (named("b_2"), at(u64::MAX))]];
         for positions in databases {
@@ -217,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_small_enough_for_a_cookie() {
+    fn token_fits_into_a_cookie() {
         assert_eq!(Token::seal(&[(DatabaseName::default(), at(u64::MAX))], &ours()).as_str().len(), 51);
         assert_eq!(Token::seal(&[], &ours()).as_str().len(), 23);
         let longest = (0..50).map(|number| (named(&format!("{}{number:02}", "x".repeat(30))), at(1)));
@@ -227,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_another_version_and_other_text_are_refused() {
+    fn foreign_tokens_are_refused() {
         let token = Token::seal(&[(DatabaseName::default(), at(7))], &ours());
         let other_key = key("0123456789abcdef0123456789abcdeF");
         let mut other_version = URL_SAFE_NO_PAD.decode(token.as_str()).unwrap();
@@ -250,7 +255,7 @@ mod tests {
 
     /// Every change of one character, every cut, and ten thousand changes of several bytes.
     #[test]
-    fn whatever_was_changed_is_refused() {
+    fn changed_token_is_refused() {
         let positions = [(DatabaseName::default(), at(7)), (named("analytics"), at(9))];
         let token = Token::seal(&positions, &ours());
         let text = token.as_str();
@@ -286,9 +291,9 @@ mod tests {
         }
     }
 
-    /// Whoever has the key may still be of another build: what is signed is read with care too.
+    /// A signed token may come from another build, so its contents are not trusted either.
     #[test]
-    fn what_is_signed_and_no_list_of_positions_is_refused() {
+    fn signed_garbage_is_refused() {
         let mut random = Xorshift(0x2545_F491_4F6C_DD1D);
         for _ in 0..10_000 {
             let mut bytes = vec![VERSION];
@@ -303,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn it_does_not_show_in_debug() {
+    fn debug_hides_the_text() {
         let token = Token::seal(&[(DatabaseName::default(), at(7))], &ours());
         assert_eq!(format!("{token:?}"), "Token(51 characters)");
     }

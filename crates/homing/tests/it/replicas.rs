@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::fixture::{NewUser, PATIENCE, Reports, Servers, User, World, config, recorded, region, start};
 
 /// Looks are frequent, so that tests are quick.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 const MAX_LAG: Duration = Duration::from_millis(300);
 
@@ -52,7 +52,7 @@ impl Three {
 }
 
 fn settings() -> ReplicaSettings {
-    ReplicaSettings::default().with_look_interval(LOOK_INTERVAL)
+    ReplicaSettings::default().with_probe_interval(PROBE_INTERVAL)
 }
 
 fn replica(name: &str, url: &str) -> Replica {

@@ -10,11 +10,10 @@ use crate::statement::numeric;
 
 type EncodeResult = Result<IsNull, Box<dyn error::Error + Sync + Send>>;
 
-/// A value whose type is that of the Rust expression it came from, for a parameter whose type PostgreSQL has decided.
+/// A value with the type of a Rust expression, for a parameter whose type PostgreSQL has chosen.
 ///
-/// `Expr::col("id").eq(7)` is an `i32` where the column may be a `bigint`. So numbers are written as whatever number the
-/// parameter is, if they fit. What does not fit is an error and never cut; nor are the bytes of one type written as
-/// another one.
+/// `Expr::col("id").eq(7)` holds an `i32`, but the column may be a `bigint`. So a number is written with the parameter's
+/// type, if it fits. A number that does not fit is an error; it is not truncated. Values of other types are not converted.
 #[derive(Debug)]
 pub(super) struct BuiltParameter(pub(super) Value);
 
@@ -23,7 +22,7 @@ impl ToSql for BuiltParameter {
         write(&self.0, ty, out)
     }
 
-    /// The value decides, not its type.
+    /// Accepts every type, because the value decides.
     fn accepts(_: &Type) -> bool {
         true
     }
@@ -86,11 +85,12 @@ fn write(value: &Value, ty: &Type, out: &mut BytesMut) -> EncodeResult {
         Value::Decimal(value) => plain(value, ty, out),
         Value::Array(_, Some(values)) => array(values, ty, out),
         Value::Array(_, None) => Ok(IsNull::Yes),
-        _ => Err("Homing does not know this kind of value: pass it to query or execute as a parameter".into()),
+        _ => Err("Homing does not support this kind of value in sea-query: pass it to query or execute as a parameter"
+            .into()),
     }
 }
 
-/// A value that is written as one type only.
+/// Writes a value that has only one PostgreSQL type.
 fn plain<T: ToSql>(value: &Option<T>, ty: &Type, out: &mut BytesMut) -> EncodeResult {
     match value {
         Some(value) if T::accepts(base(ty)) => value.to_sql(base(ty), out),
@@ -109,18 +109,18 @@ fn integer(value: Option<i128>, ty: &Type, out: &mut BytesMut) -> EncodeResult {
         Type::FLOAT4 => (value as f32).to_sql(ty, out),
         Type::FLOAT8 => (value as f64).to_sql(ty, out),
         Type::NUMERIC => numeric::write(&value.to_string(), out),
-        // What sea-query makes of an empty list, `$1 = $2` with 1 and 2, are texts to PostgreSQL.
+        // For an empty list sea-query writes `$1 = $2` with 1 and 2, whose types PostgreSQL takes to be text.
         Type::TEXT => value.to_string().to_sql(ty, out),
         _ => Err(Box::new(WrongType::new::<i64>(ty.clone()))),
     }
 }
 
-/// Rounded to the nearest where the parameter has fewer digits, as PostgreSQL rounds.
+/// Writes a floating-point number, rounded to the nearest if the parameter has fewer digits, as PostgreSQL does.
 fn float(value: Option<f64>, ty: &Type, out: &mut BytesMut) -> EncodeResult {
     let Some(value) = value else { return Ok(IsNull::Yes) };
     match *base(ty) {
         Type::FLOAT4 if (value as f32).is_infinite() && value.is_finite() => {
-            Err(format!("{value} is out of the range of real").into())
+            Err(format!("{value} is out of range for real").into())
         }
         Type::FLOAT4 => (value as f32).to_sql(ty, out),
         Type::FLOAT8 => value.to_sql(ty, out),
@@ -137,7 +137,10 @@ fn text(value: Option<&str>, ty: &Type, out: &mut BytesMut) -> EncodeResult {
             out.extend_from_slice(value.as_bytes());
             Ok(IsNull::No)
         }
-        Kind::Enum(variants) => Err(format!("{value:?} is none of {}: {}", ty.name(), variants.join(", ")).into()),
+        Kind::Enum(variants) => {
+            Err(format!("{value:?} is not a value of the enum {}: use one of {}", ty.name(), variants.join(", "))
+                .into())
+        }
         _ => plain(&Some(value), ty, out),
     }
 }
@@ -150,7 +153,7 @@ fn array(values: &[Value], ty: &Type, out: &mut BytesMut) -> EncodeResult {
     }
 }
 
-/// The type that the values of a domain are written as.
+/// Returns the base type of a domain, as which its values are written.
 fn base(mut ty: &Type) -> &Type {
     while let Kind::Domain(under) = ty.kind() {
         ty = under;
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_the_number_that_the_parameter_is() {
+    fn numbers_take_the_type_of_the_parameter() {
         for (ty, expected) in [
             (Type::INT2, &[0, 7][..]),
             (Type::INT4, &[0, 0, 0, 7]),
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn values_that_do_not_fit_are_refused() {
         for (value, ty) in [
             (Value::Int(Some(40_000)), Type::INT2),
             (Value::BigInt(Some(i64::MAX)), Type::INT4),
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn domains_and_enums_take_what_is_in_them() {
+    fn domains_and_enums_take_their_values() {
         assert_eq!(written(Value::String(Some("a@b".into())), &email()).as_deref(), Some(&b"a@b"[..]));
         assert_eq!(written(Value::String(Some("happy".into())), &mood()).as_deref(), Some(&b"happy"[..]));
     }
