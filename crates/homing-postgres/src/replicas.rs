@@ -66,6 +66,7 @@ pub struct Replicas {
 struct ReplicaSet {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     usage: Arc<Usage>,
+    /// The newest known position of the primary. Locked for a few operations, by reads and by the task.
     newest: Arc<Mutex<Newest>>,
     /// `None` for a fixed set, which has no task. The task ends when this is dropped.
     messages: Option<mpsc::Sender<Message>>,

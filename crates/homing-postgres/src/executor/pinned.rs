@@ -16,7 +16,7 @@ use tokio_postgres::{CancelToken, Statement};
 use tracing::warn;
 
 use super::failure::Failure;
-use super::prepared::{Prepared, check};
+use super::prepared::Prepared;
 use super::probe::{PositionProbe, Probed};
 use super::run::{RequestRun, StatementFailure, is_fatal};
 use crate::connection::pool::Connection;
@@ -207,8 +207,7 @@ impl Pinned {
                 Ok(known) => known,
                 Err(error) => return self.failed(Some(index), &error),
             };
-            let fits = check(&known, &statement.references, &prepared);
-            match fits.and_then(|()| Prepared::extended(known, statement)) {
+            match Prepared::extended(known, statement, &prepared) {
                 Ok(statement) => prepared.push(statement),
                 Err(failure) => return not_executed(failure),
             }

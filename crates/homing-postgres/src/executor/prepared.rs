@@ -49,10 +49,7 @@ impl<'a> Prepared<'a> {
             }
             let sql = schema.map_or(Cow::Borrowed(&*statement.sql), |schema| schema.tagged(&statement.sql).into());
             match connection.statement(&sql).await {
-                Ok(known) => {
-                    check(&known, &statement.references, &prepared)?;
-                    prepared.push(Self::extended(known, statement)?);
-                }
+                Ok(known) => prepared.push(Self::extended(known, statement, &prepared)?),
                 Err(error) => return Ok(Err((index, error))),
             }
         }
@@ -73,7 +70,9 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    pub(super) fn extended(known: Statement, asked: &'a proto::Statement) -> Result<Self, Failure> {
+    /// Checks a prepared statement against the request, and adds its parameters. `earlier` are the statements before it.
+    pub(super) fn extended(known: Statement, asked: &'a proto::Statement, earlier: &[Self]) -> Result<Self, Failure> {
+        check(&known, &asked.references, earlier)?;
         if !known.params().iter().map(Type::oid).eq(asked.parameter_types.iter().copied()) {
             return Err(Failure::stale("the parameters of the statement have different types on the primary"));
         }
@@ -103,7 +102,7 @@ fn parameters(asked: &proto::Statement) -> Result<Vec<Option<Bytes>>, Failure> {
 }
 
 /// Checks that each reference names a column of an earlier statement, and that the column has the parameter's type.
-pub(super) fn check(
+fn check(
     statement: &tokio_postgres::Statement,
     references: &[proto::Reference],
     earlier: &[Prepared<'_>],

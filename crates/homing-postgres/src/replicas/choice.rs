@@ -27,8 +27,7 @@ pub enum Choose {
     /// that is often.
     Random,
 
-    /// The replica that is the least behind, as far as this node knows. Reads go to the primary only if there is no
-    /// replica.
+    /// The replica that is the least behind, as far as this node knows. Reads go to the primary only without a replica.
     ///
     /// Sessions may change replicas often, with the same cost as for [`Random`](Self::Random).
     LeastLag,

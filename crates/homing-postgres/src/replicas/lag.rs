@@ -112,6 +112,7 @@ const MARKS_WITHIN_THE_LIMIT: u32 = 32;
 /// Marks in all. Twice as many as within the limit: a replica that is farther behind is left out in any case.
 const MAX_MARKS: usize = 64;
 
+/// The bounds of the time between two marks: a short limit needs no finer marks, a long one no coarser ones.
 const MIN_SPACING: Duration = Duration::from_millis(10);
 const MAX_SPACING: Duration = Duration::from_secs(60);
 

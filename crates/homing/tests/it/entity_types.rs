@@ -352,7 +352,7 @@ async fn what_does_not_fit_is_refused_before_anything_is_sent_and_named() {
             assert!(error.to_string().contains("\"nick\""), "{error}");
         }
         let unknown = repo.get_by::<User>(&[("nick", &"Al")]).await.unwrap_err();
-        assert_eq!(parameter(&unknown), "users has no column \"nick\": it has id, name, age");
+        assert_eq!(parameter(&unknown), "users has no column \"nick\": its columns are id, name, age");
     }
 }
 
