@@ -74,7 +74,7 @@ pub(crate) fn health(seen: Seen) {
 fn call(here: &Region, report: &Report) {
     let label = |name: &'static str, value: &str| (name, value.to_owned());
     let (answered_by, region) = match &report.answered_by {
-        AnsweredBy::Here => ("here", here.as_str()),
+        AnsweredBy::Local => ("here", here.as_str()),
         AnsweredBy::Peer(peer) => ("peer", peer.region.as_str()),
         _ => ("nobody", ""),
     };

@@ -46,7 +46,7 @@ pub struct Report {
 #[non_exhaustive]
 pub enum AnsweredBy {
     /// A server that this node is connected to: one of its replicas, or the primary next to it.
-    Here,
+    Local,
 
     /// A node in the primary region.
     Peer(PeerName),
@@ -92,7 +92,7 @@ impl AnsweredBy {
     pub fn peer(&self) -> Option<&PeerName> {
         match self {
             Self::Peer(peer) => Some(peer),
-            Self::Here | Self::Unknown => None,
+            Self::Local | Self::Unknown => None,
         }
     }
 }
@@ -157,7 +157,7 @@ mod tests {
             let told = Arc::clone(&told);
             move |_: &Report| told.lock().unwrap().push(name)
         };
-        let report = Report::new("get", AnsweredBy::Here);
+        let report = Report::new("get", AnsweredBy::Local);
         let first = Observer::default().and(tell("first"));
         first.and(tell("second")).and(tell("third")).observe(&report);
         first.observe(&report);

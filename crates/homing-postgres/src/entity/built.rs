@@ -13,7 +13,7 @@ use super::Entity;
 
 /// A statement that was built with sea-query: a `SelectStatement`, `InsertStatement`, `UpdateStatement`,
 /// `DeleteStatement` or `WithQuery`. This trait is sealed.
-pub trait Built: private::Sealed {}
+pub trait Built: private::SealedStatement {}
 
 /// Starts sea-query statements about an entity, with its table and columns filled in.
 ///
@@ -96,7 +96,7 @@ impl Sql {
 
 mod private {
     #[expect(unnameable_types, reason = "a trait that others cannot name is sealed")]
-    pub trait Sealed {
+    pub trait SealedStatement {
         fn sql(&self) -> (String, sea_query::Values);
     }
 }
@@ -105,7 +105,7 @@ macro_rules! built {
     ($($statement:ident),*) => {$(
         impl Built for $statement {}
 
-        impl private::Sealed for $statement {
+        impl private::SealedStatement for $statement {
             fn sql(&self) -> (String, Values) {
                 self.build(PostgresQueryBuilder)
             }

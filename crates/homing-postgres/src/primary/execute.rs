@@ -75,7 +75,7 @@ impl PrimaryRequest for Execute {
         let response = database.executor().execute(self.request.clone(), schema, self.deadline).await;
         let response = response.map_err(|failure| failed(failure, &place))?;
         let execute = Duration::from_micros(response.execute_micros);
-        let trip = Trip { answered_by: AnsweredBy::Here, attempts: 0, forward: Duration::ZERO, execute };
+        let trip = Trip { answered_by: AnsweredBy::Local, attempts: 0, forward: Duration::ZERO, execute };
         Executed::of(response, trip, &place)
     }
 

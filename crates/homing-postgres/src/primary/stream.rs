@@ -88,7 +88,7 @@ impl Primary {
         let receiver = stream::poll_fn(move |context| receiver.poll_recv(context).map(|request| request.map(Ok)));
         let responses = database.executor().transact(first, receiver, opening.deadline, runs_on).await;
         let responses = Incoming::Local(responses.map_err(|failure| failed(failure, &place))?);
-        Ok(TransactionStream { requests, responses, place, answered_by: AnsweredBy::Here, attempts: 0, channel: None })
+        Ok(TransactionStream { requests, responses, place, answered_by: AnsweredBy::Local, attempts: 0, channel: None })
     }
 }
 

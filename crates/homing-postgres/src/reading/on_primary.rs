@@ -39,7 +39,7 @@ pub(crate) fn note_read_from_primary(
     descriptions: &[StatementDescription],
     seen: &[Seen],
 ) -> Result<Answered<Output>> {
-    let local = engine.replicas().local_primary().filter(|_| executed.trip.answered_by == AnsweredBy::Here);
+    let local = engine.replicas().local_primary().filter(|_| executed.trip.answered_by == AnsweredBy::Local);
     match (local, executed.position) {
         // Like any read that a database next to this node has answered.
         (Some(local), position) if executed.unchanged => note_read(engine, &local, position, seen),

@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
         let report = Report {
             replica: (!member.is_local_primary()).then(|| Arc::clone(member.name())),
             stages: Stages { execute: started.elapsed(), replay_wait, ..Stages::default() },
-            ..Report::new(operation, AnsweredBy::Here)
+            ..Report::new(operation, AnsweredBy::Local)
         };
         Ok(Answered::new(output, report))
     }

@@ -129,7 +129,7 @@ impl PrimaryRequest for StreamOpening<'_> {
         let opened = open_on(engine, member, statement.clone(), description, *deadline).await;
         let rows = opened.map_err(|broken| local_error(broken, member.database()))?;
         note_read(engine, member, None, &[]);
-        Ok(Opened { rows, answered_by: AnsweredBy::Here, attempts: 0, forward: Duration::ZERO })
+        Ok(Opened { rows, answered_by: AnsweredBy::Local, attempts: 0, forward: Duration::ZERO })
     }
 
     async fn forward(&self, primary: &Primary) -> Result<Opened> {

@@ -73,7 +73,7 @@ impl Repo {
             let called: Called<R> = called.map_err(|error| self.note_what_remains(error))?;
             let position = self.advance_to(&called.positions);
             let trip = Trip {
-                answered_by: called.peer.map_or(AnsweredBy::Here, AnsweredBy::Peer),
+                answered_by: called.peer.map_or(AnsweredBy::Local, AnsweredBy::Peer),
                 attempts: called.attempts,
                 forward: called.forward.saturating_sub(called.execute),
                 execute: called.execute,

@@ -228,7 +228,7 @@ mod tests {
         let (sender, reports) = std::sync::mpsc::channel();
         let back = there[1].with_observer(move |report| sender.send(report.answered_by.clone()).unwrap());
         assert_eq!(notes(&back).await, 1);
-        assert_eq!(reports.recv().unwrap(), AnsweredBy::Here);
+        assert_eq!(reports.recv().unwrap(), AnsweredBy::Local);
     }
 
     #[tokio::test]

@@ -327,7 +327,7 @@ fn trip(stream: &TransactionStream, started: Instant, execute_micros: u64) -> Tr
     let elapsed = started.elapsed();
     let execute = Duration::from_micros(execute_micros).min(elapsed);
     let forward = match stream.answered_by {
-        AnsweredBy::Here => Duration::ZERO,
+        AnsweredBy::Local => Duration::ZERO,
         AnsweredBy::Peer(_) | AnsweredBy::Unknown => elapsed - execute,
     };
     let answered_by = stream.answered_by.clone();

@@ -363,7 +363,7 @@ async fn a_chain_of_ten_thousand_steps_is_one_request() {
         let report = reports.last();
         println!("{name}: {} steps, {} attempts, {:?}", batch.len(), report.attempts, report.stages);
         match report.answered_by {
-            AnsweredBy::Here => assert_eq!(report.attempts, 0),
+            AnsweredBy::Local => assert_eq!(report.attempts, 0),
             _ => assert_eq!(report.attempts, 1),
         }
     }

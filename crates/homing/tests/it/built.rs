@@ -30,7 +30,7 @@ async fn entities_are_read_by_a_built_condition() {
         let (repo, reports) = recorded(&node.repo());
         let users: Vec<User> = repo.all_built(&older_than(40)).await.unwrap();
         assert_eq!(users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["Grace", "Edsger"]);
-        assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+        assert_eq!(reports.last().answered_by, AnsweredBy::Local);
         let either = Cond::any().add(Expr::col("name").eq("it's")).add(Expr::col("age").between(30, 40));
         let users: Vec<User> =
             repo.all_built(User::select().cond_where(either).order_by("id", Order::Asc)).await.unwrap();

@@ -63,7 +63,7 @@ async fn each_database_is_written_and_read_by_its_name() {
     let user = analytics.insert(&NewUser::named("Grace")).await.unwrap();
     let position = reports.last().position.unwrap();
     assert_eq!(analytics.get::<User>(user.id).await.unwrap(), Some(user));
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
     analytics.execute("update users set age = 1 where name = $1", &[&"Grace"]).await.unwrap();
     analytics.batch_execute("insert into users (name) values ('Edsger')").await.unwrap();
 

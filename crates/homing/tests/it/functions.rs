@@ -97,7 +97,7 @@ async fn in_the_primary_region_a_function_runs_in_place() {
     let iad = iad.start().await.unwrap();
     let (repo, reports) = crate::fixture::recorded(&iad.repo());
     assert_eq!(told::call(&repo).await.unwrap().0, "iad");
-    assert_eq!(reports.last().answered_by, homing::AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, homing::AnsweredBy::Local);
 }
 
 #[tokio::test]

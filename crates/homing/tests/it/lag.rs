@@ -31,7 +31,7 @@ async fn while_replay_is_paused_a_session_reads_from_the_primary_and_then_here_a
     servers.replica.resume_replay().await.unwrap();
     servers.replica.caught_up_with(&servers.primary).await.unwrap();
     assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn who_does_not_wait_returns_at_once_and_may_not_see() {
     let (never, reports) = recorded(&world.syd.repo().with_wait(Wait::Never));
     let user = never.insert(&NewUser::named("Ada")).await.unwrap();
     assert_eq!(never.get::<User>(user.id).await.unwrap(), None);
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 
     let later = world.syd.repo().with_wait(Wait::AtNextRead).with_replay_timeout(SHORT);
     let user = later.insert(&NewUser::named("Grace")).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_replica_that_is_down_is_replaced_by_the_primary_and_comes_back() {
     servers.replica.start_again().await.unwrap();
     servers.replica.caught_up_with(&servers.primary).await.unwrap();
     let back = async {
-        while reports.last().answered_by != AnsweredBy::Here {
+        while reports.last().answered_by != AnsweredBy::Local {
             assert_eq!(repo.get::<User>(grace.id).await.unwrap().as_ref(), Some(&grace));
         }
     };
@@ -111,7 +111,7 @@ async fn a_promoted_replica_answers_and_writes_by_itself() {
     servers.replica.promote().await.unwrap();
 
     let user = repo.insert(&NewUser::named("Grace")).await.unwrap();
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
     assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
     assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 2);
 }

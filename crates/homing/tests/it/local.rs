@@ -16,7 +16,7 @@ async fn a_node_without_regions_is_its_own_primary() {
     let (repo, reports) = recorded(&node.repo());
     let user = repo.insert(&NewUser::named("Ada")).await.unwrap();
     let report = reports.last();
-    assert_eq!((report.answered_by, report.attempts), (AnsweredBy::Here, 0));
+    assert_eq!((report.answered_by, report.attempts), (AnsweredBy::Local, 0));
     assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
     assert_eq!(import::call(&repo, vec!["Grace".into()]).await.unwrap(), 1);
     assert_eq!(repo.rpc_and_wait::<u64>("import", &["Edsger"]).await.unwrap(), 1);

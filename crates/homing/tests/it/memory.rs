@@ -126,7 +126,7 @@ fn process() {
                 assert_eq!(i64::from(row.unwrap().get::<_, i32>(0)), count);
             }
             assert_eq!(count, ROWS);
-            assert_eq!(reports.last().answered_by == AnsweredBy::Here, node.repo().database().is_some());
+            assert_eq!(reports.last().answered_by == AnsweredBy::Local, node.repo().database().is_some());
         }
         println!("memory: {idle} {}", memory("VmHWM"));
     });

@@ -105,7 +105,7 @@ impl Table {
                 self.compare(how, &rows[0], row)?;
             }
             if std::ptr::eq(repo, &self.syd) {
-                let is_here = self.reports.last().answered_by == AnsweredBy::Here;
+                let is_here = self.reports.last().answered_by == AnsweredBy::Local;
                 assert_eq!(is_here, std::ptr::eq(sql, &select), "{how}");
             }
             rows.extend(read);

@@ -25,7 +25,7 @@ async fn what_writes_is_forwarded_and_what_reads_is_not() {
     let here = ["select count(*) from users", "with a as (select 1) select * from a", "values (1)", "explain select 1"];
     for sql in here {
         repo.query(sql, &[]).await.unwrap();
-        assert_eq!(reports.last().answered_by, AnsweredBy::Here, "{sql}");
+        assert_eq!(reports.last().answered_by, AnsweredBy::Local, "{sql}");
     }
     let there = [
         "select nextval('tickets')",

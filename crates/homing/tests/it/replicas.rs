@@ -80,7 +80,7 @@ async fn wait_for(node: &Node, fits: impl FnMut(&[ReplicaStatus]) -> bool) -> Ve
 /// Who answered so far: names of replicas, or `primary`.
 fn answered(reports: &Reports) -> BTreeSet<String> {
     let who = |report: homing::Report| match (report.replica, report.answered_by) {
-        (Some(name), AnsweredBy::Here) => name.to_string(),
+        (Some(name), AnsweredBy::Local) => name.to_string(),
         (None, _) => "primary".to_owned(),
         (replica, by) => panic!("{replica:?} {by:?}"),
     };

@@ -51,7 +51,7 @@ async fn what_a_read_sees_while_the_replica_stands_still() {
         repo.insert(&NewUser::named(&name)).await.unwrap();
         assert_eq!(sees(&repo, &name).await, own, "{options:?}");
         assert_eq!(sees(&repo, "of somebody else").await, others, "{options:?}");
-        assert_eq!(reports.last().answered_by != AnsweredBy::Here, asks_primary, "{options:?}");
+        assert_eq!(reports.last().answered_by != AnsweredBy::Local, asks_primary, "{options:?}");
     }
 }
 
@@ -65,7 +65,7 @@ async fn an_eventual_read_never_waits_and_never_fails_because_of_lag() {
     let eventual = repo.with_consistency(Consistency::Eventual);
     assert_eq!(eventual.count::<User>("", &[]).await.unwrap(), 0);
     let report = reports.last();
-    assert_eq!(report.answered_by, AnsweredBy::Here);
+    assert_eq!(report.answered_by, AnsweredBy::Local);
     assert!(report.stages.replay_wait < SHORT);
 }
 
@@ -86,7 +86,7 @@ async fn a_global_read_is_one_call_and_binds_the_session() {
     servers.replica.resume_replay().await.unwrap();
     servers.replica.caught_up_with(&servers.primary).await.unwrap();
     assert_eq!(repo.get::<User>(ada.id).await.unwrap(), Some(ada));
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 }
 
 /// Raw SQL of which nobody has said whether it writes is answered by the primary too, and binds the session likewise,
@@ -110,7 +110,7 @@ async fn on_the_primary_every_read_is_global() {
         let name = format!("{consistency:?}");
         world.iad.repo().insert(&NewUser::named(&name)).await.unwrap();
         assert!(sees(&repo, &name).await);
-        assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+        assert_eq!(reports.last().answered_by, AnsweredBy::Local);
     }
 }
 

@@ -86,7 +86,7 @@ async fn the_rows_are_those_of_query_everywhere() {
         }
         let report = reports.last();
         assert_eq!(report.operation, "stream");
-        assert_eq!(report.answered_by == AnsweredBy::Here, name != "far");
+        assert_eq!(report.answered_by == AnsweredBy::Local, name != "far");
     }
 }
 
@@ -334,7 +334,7 @@ async fn while_the_replica_lags_a_session_streams_from_the_primary() {
     servers.replica.caught_up_with(&servers.primary).await.unwrap();
     let mut users = repo.stream_all::<User>("", &[]).await.unwrap();
     assert_eq!(users.next().await.unwrap().unwrap(), user);
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 }
 
 #[tokio::test]

@@ -127,10 +127,10 @@ async fn a_read_in_a_schema_stays_here() {
     let (repo, reports) = recorded(&tenants.of("tenant_7")[0]);
     for _ in 0..3 {
         repo.query("select * from orders", &[]).await.unwrap();
-        assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+        assert_eq!(reports.last().answered_by, AnsweredBy::Local);
     }
     repo.all::<Order>("", &[]).await.unwrap();
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 }
 
 #[tokio::test]

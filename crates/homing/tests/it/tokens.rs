@@ -56,7 +56,7 @@ async fn who_holds_the_token_sees_the_write_on_another_node_and_others_do_not() 
     assert_eq!(holder.get::<User>(user.id).await.unwrap().as_ref(), Some(&user));
     assert!(matches!(reports.last().answered_by, AnsweredBy::Peer(_)));
     assert_eq!(there.get::<User>(user.id).await.unwrap(), None, "a stranger");
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
     let strict = there.with_on_lag(OnLag::Fail).with_token(&token).unwrap();
     assert!(strict.get::<User>(user.id).await.unwrap_err().is_not_sent());
 
@@ -65,7 +65,7 @@ async fn who_holds_the_token_sees_the_write_on_another_node_and_others_do_not() 
     three.other.resume_replay().await.unwrap();
     let user = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
     assert_eq!(user.unwrap().name, "Ada");
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 }
 
 /// Nothing was written here: what was read must not be unread on the other node.
@@ -224,7 +224,7 @@ async fn a_token_survives_a_failover() {
     let grace = world.syd.repo().insert(&NewUser::named("Grace")).await.unwrap();
     let (repo, reports) = recorded(&world.syd.repo().with_token(&token).unwrap());
     assert_eq!(repo.get::<User>(ada.id).await.unwrap(), Some(ada));
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
     assert_eq!(repo.get::<User>(grace.id).await.unwrap().as_ref(), Some(&grace));
     let token = repo.token().await.unwrap();
     assert_eq!(world.syd.repo().with_token(&token).unwrap().get::<User>(grace.id).await.unwrap(), Some(grace));

@@ -49,7 +49,7 @@ async fn what_the_closure_does_is_committed_as_a_whole_and_visible_at_once() {
         assert!(!repo.in_transaction());
         assert_eq!(user.age, Some(8));
         assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
-        assert_eq!(reports.last().answered_by, AnsweredBy::Here, "the replica here has replayed it");
+        assert_eq!(reports.last().answered_by, AnsweredBy::Local, "the replica here has replayed it");
     }
     assert_eq!(world.users_on_replica().await, 202);
 }

@@ -14,13 +14,13 @@ async fn it_is_one_snapshot_of_the_replica_here() {
     let (sink, writer, id) = (reports.clone(), world.syd.repo(), ada.id);
     repo.transaction_with(TransactionOptions::read_only(), |tx| async move {
         assert!(tx.get::<User>(id).await?.is_some(), "it sees what its session wrote");
-        assert_eq!(sink.last().answered_by, AnsweredBy::Here);
+        assert_eq!(sink.last().answered_by, AnsweredBy::Local);
         // Its own write waits until the replica has replayed it.
         writer.insert(&NewUser::named("Grace")).await?;
         assert_eq!(writer.count::<User>("", &[]).await?, 2);
         assert_eq!(tx.count::<User>("", &[]).await?, 1, "the snapshot is older");
         assert_eq!(tx.query("select * from users", &[]).await?.len(), 1);
-        assert_eq!(sink.last().answered_by, AnsweredBy::Here);
+        assert_eq!(sink.last().answered_by, AnsweredBy::Local);
         Ok(())
     })
     .await

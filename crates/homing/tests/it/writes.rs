@@ -14,7 +14,7 @@ async fn a_row_written_in_a_replica_region_is_read_back_there_at_once() {
         assert!(matches!(report.answered_by, AnsweredBy::Peer(_)), "{report:?}");
         assert!(report.position.is_some() && report.attempts == 1, "{report:?}");
         assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
-        assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+        assert_eq!(reports.last().answered_by, AnsweredBy::Local);
     }
     assert_eq!(world.users_on_replica().await, 50);
 }
