@@ -21,8 +21,8 @@ use crate::scope::DatabaseName;
 /// # Limits
 ///
 /// - The primaries of all databases are in one region.
-/// - After a call of a named function, the next read in each other database of the node waits for its replica, whether or
-///   not the function wrote there.
+/// - After a call of a named function, the next read in each other database of the node waits for its replica, whether
+///   or not the function wrote there.
 #[derive(Clone, Default)]
 pub struct Databases(Arc<BTreeMap<DatabaseName, Replicas>>);
 
@@ -59,8 +59,8 @@ impl Databases {
 }
 
 impl Positions for Databases {
-    /// Returns a position for each database whose primary is here: nothing is committed on a replica. If a primary does not
-    /// answer, its position is empty, because commits on it are unknown.
+    /// Returns a position for each database whose primary is here: nothing is committed on a replica. If a primary does
+    /// not answer, its position is empty, because commits on it are unknown.
     fn current(&self) -> BoxFuture<'_, Vec<proto::Position>> {
         Box::pin(async move {
             let positions = self.0.iter().map(|(name, replicas)| async move {

@@ -31,8 +31,8 @@ pub trait Entity: Sized + Send + 'static {
     /// The columns of the key. Each is one of [`COLUMNS`](Self::COLUMNS).
     const KEY: &'static [&'static str];
 
-    /// The columns that the database computes. They are read with the others, and an update does not write them. Each is
-    /// one of [`COLUMNS`](Self::COLUMNS) and not one of [`KEY`](Self::KEY).
+    /// The columns that the database computes. They are read with the others, and an update does not write them. Each
+    /// is one of [`COLUMNS`](Self::COLUMNS) and not one of [`KEY`](Self::KEY).
     const READ_ONLY: &'static [&'static str] = &[];
 
     /// Reads a row whose columns are [`COLUMNS`](Self::COLUMNS).

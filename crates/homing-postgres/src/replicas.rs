@@ -46,8 +46,8 @@ pub use status::{Health, ReplicaStatus};
 ///
 /// This is a handle, cheap to clone, of a background task. The task follows a [`ReplicaList`] and the host names in it,
 /// connects to each server, and probes the servers while reads are made. A probe measures whether a server answers, how
-/// long it takes, and how far the server is behind. A replica that is down or too far behind is left out, and comes back
-/// by itself. While no reads are made, the task sends no probes. The task ends when the last handle is dropped.
+/// long it takes, and how far the server is behind. A replica that is down or too far behind is left out, and comes
+/// back by itself. While no reads are made, the task sends no probes. The task ends when the last handle is dropped.
 ///
 /// Each server has an address, a connection pool and a [`Tracker`](crate::Tracker) of its own.
 ///
@@ -56,8 +56,8 @@ pub use status::{Health, ReplicaStatus};
 /// - A replica that hangs without closing its connections costs time. A read on an open connection fails after
 ///   [`call_timeout`](crate::Options::call_timeout); later reads are answered by the primary after that time, until the
 ///   replica is left out.
-/// - Nothing fences an old primary. If the server next to this node says that it is a primary, this node writes there, whatever
-///   other regions say.
+/// - Nothing fences an old primary. If the server next to this node says that it is a primary, this node writes there,
+///   whatever other regions say.
 #[derive(Clone)]
 pub struct Replicas {
     inner: Arc<ReplicaSet>,
@@ -96,11 +96,11 @@ pub(crate) struct ReplicaRequest<'a> {
 impl Replicas {
     /// Connects to the replicas of the list, and follows the list from then on.
     ///
-    /// `primary` is the primary next to this node, if there is one. It has to answer. Its host name is followed too: if it
-    /// leads to another primary later, reads and writes go there.
+    /// `primary` is the primary next to this node, if there is one. It has to answer. Its host name is followed too: if
+    /// it leads to another primary later, reads and writes go there.
     ///
-    /// A replica that does not answer, or whose name cannot be resolved, is logged and does not affect the others. If no
-    /// replica answers, the primary answers the reads.
+    /// A replica that does not answer, or whose name cannot be resolved, is logged and does not affect the others. If
+    /// no replica answers, the primary answers the reads.
     ///
     /// # Errors
     ///

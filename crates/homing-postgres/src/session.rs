@@ -12,9 +12,9 @@ use crate::scope::DatabaseName;
 /// The positions that every read of a handle has to see. The clones of a handle share them. There is a floor for each
 /// database, and a `Session` is a view of one of them.
 ///
-/// A position is *imported* if it came from another node with a token and this node has not confirmed it yet. An imported
-/// position is *offered* if it came from a stranger: if it turns out to be of another cluster, it is left out. A server is
-/// *seen* if the session has read from it without asking how far it was.
+/// A position is *imported* if it came from another node with a token and this node has not confirmed it yet. An
+/// imported position is *offered* if it came from a stranger: if it turns out to be of another cluster, it is left out.
+/// A server is *seen* if the session has read from it without asking how far it was.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Session {
     floors: Arc<Mutex<Vec<Floor>>>,
@@ -39,9 +39,9 @@ pub(crate) struct RequiredPosition {
     pub(crate) behind: bool,
 }
 
-/// A server that answered reads, which may be gone by now, and their number. It is asked for its position only when that
-/// matters: when the next read goes to another server, or the session to another node. Asking at each read would cost a
-/// round trip.
+/// A server that answered reads, which may be gone by now, and their number. It is asked for its position only when
+/// that matters: when the next read goes to another server, or the session to another node. Asking at each read would
+/// cost a round trip.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     server: WeakDatabase,
@@ -137,8 +137,8 @@ impl Session {
         });
     }
 
-    /// Notes a read from this server, with the server's position after it if the answer contained one. `before` is the list
-    /// of seen servers when the read began. If other reads ended in between, the position does not cover them.
+    /// Notes a read from this server, with the server's position after it if the answer contained one. `before` is the
+    /// list of seen servers when the read began. If other reads ended in between, the position does not cover them.
     pub(crate) fn has_read(&self, server: &Database, position: Option<Position>, before: &[Seen]) {
         let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.reads);
         self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is(server)) {
@@ -177,8 +177,8 @@ impl Session {
         .unwrap_or_default()
     }
 
-    /// Moves the floor up to `position`, which covers the reads of a seen server. If there were more reads in between, the
-    /// server remains on the list.
+    /// Moves the floor up to `position`, which covers the reads of a seen server. If there were more reads in between,
+    /// the server remains on the list.
     pub(crate) fn settle(&self, asked: &Seen, position: Position) {
         self.change(|floor| {
             floor.seen.retain(|seen| !(seen.server.is_same(&asked.server) && seen.reads == asked.reads));

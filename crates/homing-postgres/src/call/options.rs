@@ -7,8 +7,8 @@ use crate::replicas::Choose;
 /// How the calls of a [`Repo`](crate::Repo) behave.
 ///
 /// [`Repo::with_options`](crate::Repo::with_options) returns a handle with these options.
-/// [`Repo::with_wait`](crate::Repo::with_wait) and its neighbours change one option. Handles are cheap, so a single call
-/// may have its own options: `repo.with_wait(Wait::AtNextRead).insert(..)`.
+/// [`Repo::with_wait`](crate::Repo::with_wait) and its neighbours change one option. Handles are cheap, so a single
+/// call may have its own options: `repo.with_wait(Wait::AtNextRead).insert(..)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
@@ -16,8 +16,8 @@ pub struct Options {
     pub wait: Wait,
 
     /// How long a call may take until it is executed. That includes finding a peer, forwarding, and the time in the
-    /// database. For a read on this node it is the time in the database only. Default: 5 s, enough for a round trip around
-    /// the world and a slow statement.
+    /// database. For a read on this node it is the time in the database only. Default: 5 s, enough for a round trip
+    /// around the world and a slow statement.
     pub call_timeout: Duration,
 
     /// How long the local replica may take to replay a committed write. Default: 5 s, far beyond the usual lag.
@@ -93,8 +93,8 @@ pub enum Wait {
     #[default]
     Now,
 
-    /// Before the next read through the same handle or a clone of it. The write returns as soon as it is committed, and later
-    /// reads see it nevertheless.
+    /// Before the next read through the same handle or a clone of it. The write returns as soon as it is committed, and
+    /// later reads see it nevertheless.
     AtNextRead,
 
     /// Not at all. A later read may not see the write yet. Use it for writes that this node does not read back.
@@ -126,24 +126,25 @@ pub enum OnLag {
 /// Closed: code that matches on it has to handle each case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Consistency {
-    /// The current state of the local replica, even if it is older than this handle's own writes or an earlier read. Such a
-    /// read never waits, and never goes to the primary because of lag. It goes there if the region has no replica.
+    /// The current state of the local replica, even if it is older than this handle's own writes or an earlier read.
+    /// Such a read never waits, and never goes to the primary because of lag. It goes there if the region has no
+    /// replica.
     Eventual,
 
     /// Every write that returned `Ok` through the session, except those with [`Wait::Never`], and nothing older than an
     /// earlier read. This also holds after a fallback to the primary, through another replica, and on another node that
     /// uses the session's [`token`](crate::Repo::token).
     ///
-    /// There is one exception. A replica that crashed may come back with less than it had replayed, and so be older than
-    /// an earlier read, unless the session has written since.
+    /// There is one exception. A replica that crashed may come back with less than it had replayed, and so be older
+    /// than an earlier read, unless the session has written since.
     #[default]
     Session,
 
     /// Everything that any client had committed on the primary before the read began. The primary answers such a read:
     /// asking it for its position would take a round trip as well, and then the replica would have to catch up.
     ///
-    /// To keep a heavy query away from the primary, read something small with `Global` first, and then run the query with
-    /// `Session` through the same handle. It runs on the local replica and sees as much.
+    /// To keep a heavy query away from the primary, read something small with `Global` first, and then run the query
+    /// with `Session` through the same handle. It runs on the local replica and sees as much.
     Global,
 }
 

@@ -16,19 +16,20 @@ use crate::position::Position;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
-    /// The name of the call, for example `insert`. In a transaction each call has a report of its own, and the commit has one
-    /// with the name `transaction`.
+    /// The name of the call, for example `insert`. In a transaction each call has a report of its own, and the commit
+    /// has one with the name `transaction`.
     pub operation: &'static str,
 
-    /// The fate of the call, if it failed. If it failed after it was answered, for example because its rows do not fit or
-    /// the replica lags, the other fields are set as well. Otherwise [`answered_by`](Self::answered_by) is
+    /// The fate of the call, if it failed. If it failed after it was answered, for example because its rows do not fit
+    /// or the replica lags, the other fields are set as well. Otherwise [`answered_by`](Self::answered_by) is
     /// [`Unknown`](AnsweredBy::Unknown), and the error names the place of the failure.
     pub fate: Option<Fate>,
 
     /// Which node or server answered it.
     pub answered_by: AnsweredBy,
 
-    /// The name of the replica that answered, or `None` if the primary did. See [`Repo::replica`](crate::Repo::replica).
+    /// The name of the replica that answered, or `None` if the primary did. See
+    /// [`Repo::replica`](crate::Repo::replica).
     pub replica: Option<Arc<str>>,
 
     /// The position of a committed write. `None` for a read, and if the primary could not be asked for the position.

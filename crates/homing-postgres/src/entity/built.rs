@@ -38,8 +38,8 @@ pub trait Built: private::SealedStatement {}
 /// );
 /// ```
 pub trait Begin: Entity {
-    /// Starts a SELECT of the entity's columns from its table. For [`Repo::all_built`](crate::Repo::all_built) and similar
-    /// calls.
+    /// Starts a SELECT of the entity's columns from its table. For [`Repo::all_built`](crate::Repo::all_built) and
+    /// similar calls.
     fn select() -> SelectStatement {
         let columns = Self::COLUMNS.iter().map(|column| match split(Self::TABLE) {
             (Some(schema), table) => (schema, table, *column).into_column_ref(),

@@ -77,8 +77,8 @@ impl Conflict {
     ///
     /// # Errors
     ///
-    /// [`is_misuse`](Error::is_misuse) if a column is unknown, is not written or occurs twice, if no column is given, or if
-    /// a row that stays unchanged cannot be found by its written columns.
+    /// [`is_misuse`](Error::is_misuse) if a column is unknown, is not written or occurs twice, if no column is given,
+    /// or if a row that stays unchanged cannot be found by its written columns.
     pub(crate) fn resolve<I: Insert>(&self) -> Result<Resolution<'_>> {
         self.check_target::<I>()?;
         let set = match &self.update {

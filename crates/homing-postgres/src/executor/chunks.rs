@@ -2,14 +2,14 @@
 //!
 //! # Task
 //!
-//! [`Executor::query`] spawns one task for each stream. [`Chunks`] keeps its handle. The task owns a pooled connection and
-//! one of the executor's permits for streams. It sends the rows through a channel of [`CHUNKS`] and reads on only when the
-//! reader has taken the chunk before. So a slow reader holds back PostgreSQL itself: the driver passes on a few messages
-//! and leaves the rest in the socket.
+//! [`Executor::query`] spawns one task for each stream. [`Chunks`] keeps its handle. The task owns a pooled connection
+//! and one of the executor's permits for streams. It sends the rows through a channel of [`MAX_CHUNKS`] and reads on only
+//! when the reader has taken the chunk before. So a slow reader holds back PostgreSQL itself: the driver passes on a
+//! few messages and leaves the rest in the socket.
 //!
-//! The task ends with the last row, with an error, when its [`Chunks`] are dropped, at a time limit ([`Pace`]), or after
-//! [`READER_TIMEOUT`] without a reader. If the statement is still running then, it is cancelled and its connection is
-//! closed. A panic continues in the reader.
+//! The task ends with the last row, with an error, when its [`Chunks`] are dropped, at a time limit ([`Pace`]), or
+//! after [`READER_TIMEOUT`] without a reader. If the statement is still running then, it is cancelled and its
+//! connection is closed. A panic continues in the reader.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -81,7 +81,8 @@ pub(crate) struct Chunks {
 }
 
 impl Executor {
-    /// Runs a statement in a read-only transaction. If it has to run on the primary, its first chunk carries the position.
+    /// Runs a statement in a read-only transaction. If it has to run on the primary, its first chunk carries the
+    /// position.
     pub(crate) fn query(
         &self,
         statement: proto::Statement,
@@ -89,7 +90,7 @@ impl Executor {
         pace: Pace,
         runs_on: RunsOn,
     ) -> Chunks {
-        let (sender, chunks) = mpsc::channel(CHUNKS);
+        let (sender, chunks) = mpsc::channel(MAX_CHUNKS);
         let reader = Reader { executor: self.clone(), statement, schema, pace, runs_on };
         Chunks { chunks, task: tokio::spawn(reader.run(sender).in_current_span()) }
     }
@@ -167,8 +168,8 @@ impl Reader {
             return Err(Failure::NotExecuted(
                 Reason::Overloaded,
                 format!(
-                    "streams use half of the connections to the database at {}, which is the limit: end some, or raise the \
-                     pool's size",
+                    "streams use half of the connections to the database at {}, which is the limit: end some, or raise \
+                     the pool's size",
                     pool.address()
                 ),
             ));
@@ -325,10 +326,10 @@ async fn send_last(sender: &mpsc::Sender<Result<Chunk, Broken>>, message: Result
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Chunks in the channel: while the reader handles one, the next is ready and a third is being filled.
-const CHUNKS: usize = 1;
+const MAX_CHUNKS: usize = 1;
 
-/// When a chunk is full. Large enough that a message costs little besides its rows, small enough that a thousand streams
-/// fit into memory. A larger row is a chunk of its own.
+/// When a chunk is full. Large enough that a message costs little besides its rows, small enough that a thousand
+/// streams fit into memory. A larger row is a chunk of its own.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The memory that a row takes besides its values, roughly.

@@ -4,8 +4,8 @@
 //!
 //! `Executor::execute` and `Executor::prepare` spawn a task and await it. It owns a pooled connection. If the call is
 //! dropped, or its deadline passes, the task cancels the running statement ([`Limit`]) and ends with it, at the latest
-//! some seconds later. It uses no channel other than the `oneshot` that closes when the caller is gone. A panic continues
-//! in the caller.
+//! some seconds later. It uses no channel other than the `oneshot` that closes when the caller is gone. A panic
+//! continues in the caller.
 
 use homing_proto::v1 as proto;
 use tokio::sync::oneshot;
@@ -136,17 +136,16 @@ impl Executor {
         request: &proto::ExecuteRequest,
     ) -> Result<RunOutcome, Failure> {
         let writes = writes(request);
-        match self.attempt(connection, schema, &request.statements, writes).await? {
-            RunOutcome::Rejected { error, .. } if error.is_stale_plan() => {
-                connection.forget_statements();
-                self.attempt(connection, schema, &request.statements, writes).await
-            }
-            RunOutcome::Rejected { error, .. }
-                if writes == Writes::Maybe && schema.is_none() && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
-            {
-                self.attempt(connection, schema, &request.statements, Writes::Yes).await
-            }
-            ended => Ok(ended),
+        let first = self.attempt(connection, schema, &request.statements, writes).await?;
+        let RunOutcome::Rejected { error, .. } = &first else { return Ok(first) };
+        let is_block_ours = writes == Writes::Maybe && schema.is_none();
+        if error.is_stale_plan() {
+            connection.forget_statements();
+            self.attempt(connection, schema, &request.statements, writes).await
+        } else if is_block_ours && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION {
+            self.attempt(connection, schema, &request.statements, Writes::Yes).await
+        } else {
+            Ok(first)
         }
     }
 

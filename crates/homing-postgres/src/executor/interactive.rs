@@ -2,12 +2,12 @@
 //!
 //! # Task
 //!
-//! [`Executor::transact`] spawns the task, detached, for a peer's stream and for a caller on this node alike. It owns the
-//! stream of requests, one of the executor's permits for transactions, and a pooled connection. Its answers go through a
-//! channel of [`RESPONSES`].
+//! [`Executor::transact`] spawns the task, detached, for a peer's stream and for a caller on this node alike. It owns
+//! the stream of requests, one of the executor's permits for transactions, and a pooled connection. Its answers go
+//! through a channel of [`MAX_RESPONSES`].
 //!
-//! The task ends after a commit, at the first invalid request, when its caller is gone (the requests end, or the caller no
-//! longer takes responses), after the idle timeout without a request, at its deadline, or when the connection to the
+//! The task ends after a commit, at the first invalid request, when its caller is gone (the requests end, or the caller
+//! no longer takes responses), after the idle timeout without a request, at its deadline, or when the connection to the
 //! database is lost. In every case an open transaction is rolled back, and the connection and the permit are given back
 //! before the caller gets the last response. After a panic the connection is closed and the permit given back, and the
 //! caller sees the responses end.
@@ -67,7 +67,7 @@ impl Executor {
                 ),
             )
         })?;
-        let (responses, receiver) = mpsc::channel(RESPONSES);
+        let (responses, receiver) = mpsc::channel(MAX_RESPONSES);
         let (opened, outcome) = oneshot::channel();
         let task = Interactive { executor: self.clone(), requests, runs_on, deadline, permit, responses };
         tokio::spawn(task.run(first, opened).instrument(debug_span!("transaction")));
@@ -237,8 +237,8 @@ where
         }
     }
 
-    /// Runs `work` with a limit that ends when the caller goes away. A request that arrives before the answer to the last
-    /// one counts as that, because it violates the protocol.
+    /// Runs `work` with a limit that ends when the caller goes away. A request that arrives before the answer to the
+    /// last one counts as that, because it violates the protocol.
     async fn limited<T, F>(&mut self, deadline: Instant, work: impl FnOnce(Limit) -> F) -> T
     where
         F: Future<Output = T>,
@@ -266,7 +266,7 @@ fn response(outcome: Outcome, started: Instant) -> proto::TransactResponse {
 }
 
 /// Responses in the channel: one for the request, and one that the task sends by itself.
-const RESPONSES: usize = 2;
+const MAX_RESPONSES: usize = 2;
 
 /// The longest idle timeout that a caller may set. An idle transaction holds locks, and keeps vacuum from cleaning up.
 pub(crate) const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -61,8 +61,8 @@ impl Limit {
         self.run_cancelling(ready(()), token, work).await
     }
 
-    /// Runs `work`, which begins transaction blocks on the connection. It is not cancelled while a BEGIN is under way: the
-    /// statement behind it would run outside of a block. A block that begins later finds the connection marked as
+    /// Runs `work`, which begins transaction blocks on the connection. It is not cancelled while a BEGIN is under way:
+    /// the statement behind it would run outside of a block. A block that begins later finds the connection marked as
     /// cancelled.
     pub(crate) async fn run_with_blocks<T>(
         &mut self,
@@ -94,9 +94,9 @@ impl Limit {
             output = &mut work => return Limited::Ended(output),
             () = may_cancel => {}
             // A server that does not answer BEGIN would not react to a cancel request either.
-            () = sleep(GRACE * CANCELLATIONS) => return Limited::Abandoned,
+            () = sleep(GRACE * MAX_CANCELLATIONS) => return Limited::Abandoned,
         }
-        for _ in 0..CANCELLATIONS {
+        for _ in 0..MAX_CANCELLATIONS {
             match timeout(GRACE, token.cancel_query(NoTls)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => warn!(%error, "cannot cancel a statement"),
@@ -124,7 +124,7 @@ impl Limit {
 const GRACE: Duration = Duration::from_millis(250);
 
 /// How often to send the cancel request. All of them together take up to 3 s; after that, the answer is of no use.
-const CANCELLATIONS: u32 = 6;
+const MAX_CANCELLATIONS: u32 = 6;
 
 #[cfg(test)]
 mod tests {

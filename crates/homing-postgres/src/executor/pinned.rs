@@ -31,7 +31,8 @@ use crate::statement::sql;
 #[derive(Debug)]
 pub(super) struct Pinned {
     connection: Option<Connection>,
-    /// Statements that were prepared within this transaction. Its locks keep them from going stale, which would abort it.
+    /// Statements that were prepared within this transaction. Its locks keep them from going stale, which would abort
+    /// it.
     prepared: HashMap<String, Statement>,
     max_rows_bytes: usize,
     /// The connection's current search path, or `None` if it is unknown because of a rollback.
@@ -82,8 +83,8 @@ pub(super) enum StepOutcome {
 impl Pinned {
     /// Begins a transaction, and returns the role of its server.
     ///
-    /// The role is asked for before BEGIN. No statement may come between BEGIN and the caller's first one, which may be a
-    /// LOCK TABLE that has to come before the snapshot.
+    /// The role is asked for before BEGIN. No statement may come between BEGIN and the caller's first one, which may be
+    /// a LOCK TABLE that has to come before the snapshot.
     pub(super) async fn begin(
         connection: Connection,
         begin: &proto::BeginTransaction,
@@ -269,7 +270,8 @@ impl Pinned {
         }
     }
 
-    /// Commits. An aborted transaction is rejected without a COMMIT, because PostgreSQL would roll back and report success.
+    /// Commits. An aborted transaction is rejected without a COMMIT, because PostgreSQL would roll back and report
+    /// success.
     async fn commit(&mut self) -> StepOutcome {
         if self.status == BlockStatus::Aborted {
             let error = proto::DatabaseError {
@@ -350,7 +352,8 @@ impl Drop for Pinned {
 }
 
 impl StepOutcome {
-    /// Returns the outcome after a cancel request. The transaction is over: a late request might hit its next statement.
+    /// Returns the outcome after a cancel request. The transaction is over: a late request might hit its next
+    /// statement.
     pub(super) fn after_cancellation(self) -> Self {
         match self {
             Self::Open(_) => {

@@ -70,7 +70,8 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// Checks a prepared statement against the request, and adds its parameters. `earlier` are the statements before it.
+    /// Checks a prepared statement against the request, and adds its parameters. `earlier` are the statements before
+    /// it.
     pub(super) fn extended(known: Statement, asked: &'a proto::Statement, earlier: &[Self]) -> Result<Self, Failure> {
         check(&known, &asked.references, earlier)?;
         if !known.params().iter().map(Type::oid).eq(asked.parameter_types.iter().copied()) {

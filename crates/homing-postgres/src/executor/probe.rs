@@ -16,15 +16,15 @@ use crate::statement::kind::Writes;
 /// Asks for a position that the commit before it is not after.
 ///
 /// That is the *flush* position, read *after* the commit. The insert position can lie past a page header, where replay
-/// stops before it. It also counts writes of other sessions that are not flushed yet: on a quiet primary, a replica takes
-/// seconds to reach it. A position read in the same message as the commit is from before the commit.
+/// stops before it. It also counts writes of other sessions that are not flushed yet: on a quiet primary, a replica
+/// takes seconds to reach it. A position read in the same message as the commit is from before the commit.
 #[derive(Debug)]
 pub(crate) struct PositionProbe<'a>(PreparedQuery<'a>);
 
 /// Asks whether the transaction has anything to commit.
 ///
-/// PostgreSQL gives a transaction an id when it first changes something in the database. A commit without an id leaves no
-/// trace for replicas. <https://www.postgresql.org/docs/current/transaction-id.html>
+/// PostgreSQL gives a transaction an id when it first changes something in the database. A commit without an id leaves
+/// no trace for replicas. <https://www.postgresql.org/docs/current/transaction-id.html>
 ///
 /// Effects outside of the database need no id: notifications, foreign tables, other servers.
 #[derive(Debug)]

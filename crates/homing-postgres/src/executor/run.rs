@@ -108,8 +108,8 @@ impl<'a> RequestRun<'a> {
     }
 
     /// Runs a statement that is a transaction by itself. The question for the position is sent right behind it, without
-    /// waiting. Each of the two messages ends with a Sync of its own, so the position is from after the commit, and costs
-    /// no further round trip.
+    /// waiting. Each of the two messages ends with a Sync of its own, so the position is from after the commit, and
+    /// costs no further round trip.
     async fn single(&mut self, statement: &Prepared<'_>) -> Result<RunOutcome, Failure> {
         let probe = PositionProbe::prepare(self.connection).await?;
         // The driver sends a message when its future is first polled, so they are sent in this order.
@@ -185,8 +185,8 @@ impl<'a> RequestRun<'a> {
         self.rows_dropped
     }
 
-    /// Keeps a row of the answer. Past the limit, rows are read and dropped: the transaction is committed nevertheless, and
-    /// the caller has to learn that.
+    /// Keeps a row of the answer. Past the limit, rows are read and dropped: the transaction is committed nevertheless,
+    /// and the caller has to learn that.
     fn keep(&mut self, row: &Row, rows: &mut Vec<Bytes>) {
         let list = values::of_row(row);
         let bytes = list.len() + ROW_OVERHEAD_BYTES;

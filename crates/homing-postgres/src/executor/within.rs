@@ -22,8 +22,8 @@ pub(super) enum Within<'a> {
 }
 
 impl<'a> Within<'a> {
-    /// Enters the schema, and a block if `writes` is `Maybe`. A script may end its transaction and go on after it, so it
-    /// gets the whole connection, which is closed after every script.
+    /// Enters the schema, and a block if `writes` is `Maybe`. A script may end its transaction and go on after it, so
+    /// it gets the whole connection, which is closed after every script.
     pub(super) async fn enter(
         connection: &'a Connection,
         schema: Option<&'a Schema>,

@@ -16,8 +16,8 @@ use crate::position::Position;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Choose {
-    /// The replica with the shortest measured round trip, or any of several that are about as near. In the primary region,
-    /// reads go to the primary itself, which is never behind.
+    /// The replica with the shortest measured round trip, or any of several that are about as near. In the primary
+    /// region, reads go to the primary itself, which is never behind.
     #[default]
     Nearest,
 

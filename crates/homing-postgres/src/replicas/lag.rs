@@ -10,7 +10,8 @@ use crate::position::lsn::Lsn;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
-/// The newest known position of the primary, from writes, from its answers, and from the log that replicas have received.
+/// The newest known position of the primary, from writes, from its answers, and from the log that replicas have
+/// received.
 ///
 /// The primary is not asked for it. So lag is measured against what this node knows: if a replica is cut off from the
 /// primary, and the node hears nothing of the primary either, the replica does not seem to be behind.
@@ -98,8 +99,8 @@ impl Newest {
         let bytes = same_history.then(|| u64::from(newest.lsn) - u64::from(replayed.lsn));
         let first_missing = self.marks.iter().find(|mark| !same_history || mark.lsn > replayed.lsn);
         let at_least = first_missing.map_or(Duration::ZERO, |mark| now.saturating_duration_since(mark.at));
-        // The age of the last replayed commit is at least the lag. After a quiet hour it is an hour, even if the replica had
-        // caught up a moment ago.
+        // The age of the last replayed commit is at least the lag. After a quiet hour it is an hour, even if the
+        // replica had caught up a moment ago.
         let since_caught_up = caught_up_at.map(|at| now.saturating_duration_since(at));
         let at_most = [state.lag, since_caught_up].into_iter().flatten().min();
         Behind { time: Some(at_most.unwrap_or(at_least).max(at_least)), bytes }

@@ -21,12 +21,13 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Creates an entry for a connection string. Its name is `host:port` unless [`with_name`](Self::with_name) sets another.
+    /// Creates an entry for a connection string. Its name is `host:port` unless [`with_name`](Self::with_name) sets
+    /// another.
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) if the connection string is not valid. The message does not contain
-    /// it, because it may hold a password.
+    /// [`is_configuration`](Error::is_configuration) if the connection string is not valid. The message does not
+    /// contain it, because it may hold a password.
     pub fn new(url: impl Into<String>) -> Result<Self> {
         let url = url.into();
         let config = Address::parse(&url, "the connection string of a replica")?;
@@ -40,8 +41,8 @@ impl Replica {
         self
     }
 
-    /// Sets the region of the replica. Reads treat a replica of another region like any other. If it is promoted, this node
-    /// does not send writes straight to it, but to the nodes next to it.
+    /// Sets the region of the replica. Reads treat a replica of another region like any other. If it is promoted, this
+    /// node does not send writes straight to it, but to the nodes next to it.
     #[must_use]
     pub fn with_region(mut self, region: Region) -> Self {
         self.region = Some(region);
@@ -112,14 +113,14 @@ impl ReplicaList {
 
     /// Parses connection strings, separated by commas, each with or without a name: `syd=postgres://…,postgres://…`.
     ///
-    /// A connection string with several hosts, `postgres://one,two/app`, is one entry. A comma elsewhere in a connection
-    /// string has to be written as `%2C`. `variable` is the setting that the text comes from.
+    /// A connection string with several hosts, `postgres://one,two/app`, is one entry. A comma elsewhere in a
+    /// connection string has to be written as `%2C`. `variable` is the setting that the text comes from.
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) if an entry is not a valid connection string, or for the reasons of
-    /// [`new`](Self::new). The message names `variable` and the number of the entry. It does not contain the entry, which
-    /// may hold a password.
+    /// [`is_configuration`](Error::is_configuration) if an entry is not a valid connection string, or for the reasons
+    /// of [`new`](Self::new). The message names `variable` and the number of the entry. It does not contain the entry,
+    /// which may hold a password.
     pub fn parse(text: &str, variable: &str) -> Result<Self> {
         let entries = entries(text);
         let single = entries.len() == 1;
@@ -141,14 +142,15 @@ impl ReplicaList {
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) if there are several regions and the template has no `{region}`, if a
-    /// result is not a valid connection string, or for the reasons of [`new`](Self::new). The message names `variable`.
+    /// [`is_configuration`](Error::is_configuration) if there are several regions and the template has no `{region}`,
+    /// if a result is not a valid connection string, or for the reasons of [`new`](Self::new). The message names
+    /// `variable`.
     pub fn for_regions(template: &str, regions: impl IntoIterator<Item = Region>, variable: &str) -> Result<Self> {
         let regions: Vec<_> = regions.into_iter().collect();
         if regions.len() > 1 && !template.contains(REGION) {
             return Err(Error::configuration(format!(
-                "{variable} has no {REGION}, so all regions would have the same replica: write {REGION} in place of the \
-                 region's name, as in postgres://app@{REGION}.db.internal/app"
+                "{variable} has no {REGION}, so all regions would have the same replica: write {REGION} in place of \
+                 the region's name, as in postgres://app@{REGION}.db.internal/app"
             )));
         }
         let replicas = regions.into_iter().map(|region| {
@@ -160,8 +162,8 @@ impl ReplicaList {
         Self::new(replicas).map_err(|error| Error::configuration(format!("{variable}: {error}")))
     }
 
-    /// Replaces the replicas of the list. Replicas that stay in it keep their connections. Replicas that leave it finish the
-    /// reads that are under way.
+    /// Replaces the replicas of the list. Replicas that stay in it keep their connections. Replicas that leave it
+    /// finish the reads that are under way.
     ///
     /// # Errors
     ///
@@ -205,8 +207,8 @@ impl ReplicaList {
         self.0.borrow().iter().map(|replica| replica.name.to_string()).collect()
     }
 
-    /// Sets the region of each replica that has the name of one of these regions. If the list has a single replica without
-    /// a name, it becomes the replica of the region `own`.
+    /// Sets the region of each replica that has the name of one of these regions. If the list has a single replica
+    /// without a name, it becomes the replica of the region `own`.
     #[must_use]
     pub fn in_regions(self, own: &Region, others: &[Region]) -> Self {
         self.0.send_modify(|replicas| {

@@ -8,42 +8,43 @@ use homing_rpc::{DnsConfig, Region};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReplicaSettings {
-    /// The longest time that a replica may be behind. A replica that is farther behind is left out until it has caught up.
-    /// `None` means no limit. Default: 30 s, which is far beyond the usual lag, and short enough that yesterday's data is
-    /// not read as today's.
+    /// The longest time that a replica may be behind. A replica that is farther behind is left out until it has caught
+    /// up. `None` means no limit. Default: 30 s, which is far beyond the usual lag, and short enough that yesterday's
+    /// data is not read as today's.
     ///
-    /// The lag is measured by probes while reads are made. It is measured against the newest position that the node knows,
-    /// from the primary or from a replica that has received it. So a node that only reads, and whose only replica is cut
-    /// off from the primary, does not notice the lag. No read waits for a probe: the first read after a quiet time goes by
-    /// the last known state.
+    /// The lag is measured by probes while reads are made. It is measured against the newest position that the node
+    /// knows, from the primary or from a replica that has received it. So a node that only reads, and whose only
+    /// replica is cut off from the primary, does not notice the lag. No read waits for a probe: the first read after a
+    /// quiet time goes by the last known state.
     pub max_lag: Option<Duration>,
 
-    /// The most bytes of the log that a replica may still have to replay. A replica that has more is left out until it has
-    /// caught up. Default: `None`, which means no limit, because a good limit depends on what is written.
+    /// The most bytes of the log that a replica may still have to replay. A replica that has more is left out until it
+    /// has caught up. Default: `None`, which means no limit, because a good limit depends on what is written.
     pub max_lag_bytes: Option<u64>,
 
-    /// The time between two probes of a replica while reads are made. Default: 500 ms, so that a replica that falls behind
-    /// is noticed well within [`max_lag`](Self::max_lag). A probe costs the server about 10 µs. At least 10 ms. A replica
-    /// that does not answer is probed less and less often.
+    /// The time between two probes of a replica while reads are made. Default: 500 ms, so that a replica that falls
+    /// behind is noticed well within [`max_lag`](Self::max_lag). A probe costs the server about 10 µs. At least 10 ms.
+    /// A replica that does not answer is probed less and less often.
     pub probe_interval: Duration,
 
     /// The time between two resolutions of a host name whose answer has no time to live. Default: 10 s. At least 1 s.
     pub resolve_interval: Duration,
 
     /// The name server for host names. Default: `None`, which means the system's resolver with its own rules
-    /// (`/etc/hosts`, search lists), and a new resolution after [`resolve_interval`](Self::resolve_interval). With a name
-    /// server, a name is resolved again after the answer's time to live, but at least 1 s and at most a minute later.
+    /// (`/etc/hosts`, search lists), and a new resolution after [`resolve_interval`](Self::resolve_interval). With a
+    /// name server, a name is resolved again after the answer's time to live, but at least 1 s and at most a minute
+    /// later.
     pub dns: Option<DnsConfig>,
 
     /// The most connections to each replica, besides the one of its tracker. Default: 16.
     pub pool_size: usize,
 
     /// The most interactive transactions that may be open on each replica, see
-    /// [`Config::max_transactions`](crate::Config::max_transactions). Default: three quarters of `pool_size`.
+    /// [`Config::max_transactions`](field@crate::Config::max_transactions). Default: three quarters of `pool_size`.
     pub max_transactions: Option<usize>,
 
-    /// The region of this node, to tell replicas of other regions from its own. Default: `None`, which treats all replicas
-    /// as replicas of this region.
+    /// The region of this node, to tell replicas of other regions from its own. Default: `None`, which treats all
+    /// replicas as replicas of this region.
     pub region: Option<Region>,
 }
 

@@ -11,7 +11,8 @@ use crate::position::role::Role;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReplicaStatus {
-    /// Its name. It is the name of its entry in the list, followed by the address if the entry stands for several servers.
+    /// Its name. It is the name of its entry in the list, followed by the address if the entry stands for several
+    /// servers.
     pub name: Arc<str>,
 
     /// Its region, if the list names one.
@@ -44,8 +45,8 @@ pub enum Health {
     /// It answers and is not too far behind.
     Up,
 
-    /// It answers, but is farther behind than the settings allow. It is left out, except from reads that ask for it by name
-    /// or have no other server.
+    /// It answers, but is farther behind than the settings allow. It is left out, except from reads that ask for it by
+    /// name or have no other server.
     TooFarBehind,
 
     /// It does not answer, and is left out.

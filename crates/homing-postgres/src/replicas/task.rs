@@ -2,14 +2,14 @@
 //!
 //! # Task
 //!
-//! `Replicas::start` spawns the task, and `Replicas` keeps its handle. It owns the entries, the members and their state.
-//! It resolves host names when it is time, adds and removes servers, probes them while reads are made, and publishes a
-//! snapshot after each change. It runs this work in a `JoinSet`, with at most one resolution for each entry, and one first
-//! query and one probe for each server, at a time.
+//! `Replicas::start` spawns the task, and `Replicas` keeps its handle. It owns the entries, the members and their
+//! state. It resolves host names when it is time, adds and removes servers, probes them while reads are made, and
+//! publishes a snapshot after each change. It runs this work in a `JoinSet`, with at most one resolution for each
+//! entry, and one first query and one probe for each server, at a time.
 //!
-//! Its input is the list (`watch`), a bounded channel of failed reads, and [`Usage`]. Its output is a `watch` of snapshots.
-//! The task is aborted, together with its work, when the last `Replicas` is dropped. A panic is logged: the last snapshot
-//! stays, so reads go on, but no server comes back or is left out any more.
+//! Its input is the list (`watch`), a bounded channel of failed reads, and [`Usage`]. Its output is a `watch` of
+//! snapshots. The task is aborted, together with its work, when the last `Replicas` is dropped. A panic is logged: the
+//! last snapshot stays, so reads go on, but no server comes back or is left out any more.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -334,7 +334,7 @@ impl ReplicaTask {
                 info!(%address, "this server is known by another address: using it once");
             }
             (Some((Server { role: Role::Primary, .. }, _)), _) => {
-                warn!(%address, "a server of the replica list is a primary: reads may go to it, writes go to the primary region");
+                warn!(%address, "a listed replica is a primary: reads may go to it, writes go to the primary region");
             }
             (Some(_), _) => info!(%address, "connected to a replica"),
             (None, error) => {

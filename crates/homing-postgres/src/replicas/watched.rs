@@ -82,8 +82,8 @@ impl Watched {
         self.is_known && !self.is_alias
     }
 
-    /// Tells whether to probe it. The primary next to this node is never left out, because its callers have to learn that
-    /// it does not answer. So probes are not needed.
+    /// Tells whether to probe it. The primary next to this node is never left out, because its callers have to learn
+    /// that it does not answer. So probes are not needed.
     pub(super) fn is_worth_probing(&self) -> bool {
         let is_own_primary = self.origin == Origin::OwnPrimary && self.database.role() == Some(Role::Primary);
         self.is_visible() && !is_own_primary
@@ -136,7 +136,8 @@ impl Watched {
         }
         self.over = if is_over(self.behind, settings) { self.over.saturating_add(1) } else { 0 };
         self.probe_at = now + settings.probe_interval;
-        // One probe may fall between the arrival of a commit and its replay. A server that was left out gets no such benefit.
+        // One probe may fall between the arrival of a commit and its replay. A server that was left out gets no such
+        // benefit.
         let is_too_far = self.over > 1 || (self.over == 1 && (is_first || self.health != Health::Up));
         self.turn(if is_too_far { Health::TooFarBehind } else { Health::Up })
     }
@@ -231,8 +232,8 @@ mod tests {
             Self { watched, newest: Newest::new(INTERVAL), settings, now, rng: SmallRng::seed_from_u64(7) }
         }
 
-        /// Probes a replica that has replayed up to `replayed`, while the log is known to reach `known`. Its last commit is
-        /// `age` seconds old.
+        /// Probes a replica that has replayed up to `replayed`, while the log is known to reach `known`. Its last
+        /// commit is `age` seconds old.
         fn probe(&mut self, replayed: u64, known: u64, age: u64) -> Health {
             self.now += INTERVAL;
             let position = |lsn: u64| Position { system_identifier: 7.into(), timeline: 1.into(), lsn: lsn.into() };

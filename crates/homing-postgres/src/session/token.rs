@@ -16,9 +16,9 @@ use crate::scope::DatabaseName;
 
 /// The positions that a session has to see, as a string that can travel in a cookie, a header or a message.
 ///
-/// [`Repo::token`](crate::Repo::token) makes a token, and [`Repo::with_token`](crate::Repo::with_token) uses it. It holds
-/// a position for each database of the session. With one database it has 51 characters, all of them letters, digits, `-`
-/// or `_`.
+/// [`Repo::token`](crate::Repo::token) makes a token, and [`Repo::with_token`](crate::Repo::with_token) uses it. It
+/// holds a position for each database of the session. With one database it has 51 characters, all of them letters,
+/// digits, `-` or `_`.
 ///
 /// A token is authenticated (HMAC-SHA256, 128 bits, with a key derived from the node's secret) but not encrypted. Its
 /// holder can read the positions in it, and cannot change them. A node without a secret accepts only tokens of its own

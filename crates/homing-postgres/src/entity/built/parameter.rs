@@ -12,8 +12,9 @@ type EncodeResult = Result<IsNull, Box<dyn error::Error + Sync + Send>>;
 
 /// A value with the type of a Rust expression, for a parameter whose type PostgreSQL has chosen.
 ///
-/// `Expr::col("id").eq(7)` holds an `i32`, but the column may be a `bigint`. So a number is written with the parameter's
-/// type, if it fits. A number that does not fit is an error; it is not truncated. Values of other types are not converted.
+/// `Expr::col("id").eq(7)` holds an `i32`, but the column may be a `bigint`. So a number is written with the
+/// parameter's type, if it fits. A number that does not fit is an error; it is not truncated. Values of other types are
+/// not converted.
 #[derive(Debug)]
 pub(super) struct BuiltParameter(pub(super) Value);
 
