@@ -119,8 +119,8 @@ impl ReplicaList {
     /// # Errors
     ///
     /// [`is_configuration`](Error::is_configuration) if an entry is not a valid connection string, or for the reasons
-    /// of [`new`](Self::new). The message names `variable` and the number of the entry. It does not contain the entry,
-    /// which may hold a password.
+    /// of [`new`](Self::new). The message names `variable`, and the number of the entry if there are several. It does not
+    /// contain the entry, which may hold a password.
     pub fn parse(text: &str, variable: &str) -> Result<Self> {
         let entries = entries(text);
         let single = entries.len() == 1;

@@ -104,5 +104,5 @@ async fn ask_the_system(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-/// How long the system's resolver may take. Its own limit may be a minute.
+/// How long the system's resolver may take. Its own limits may be longer.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
