@@ -10,7 +10,6 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use homing_rpc::Reason;
 use tokio_postgres::error::SqlState;
 
 use self::database::DatabaseError;
@@ -451,33 +450,6 @@ impl Error {
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
-    }
-}
-
-impl From<homing_rpc::Error> for Error {
-    fn from(error: homing_rpc::Error) -> Self {
-        let kind = if error.is_function_failed() {
-            ErrorKind::Function
-        } else if error.is_executed() {
-            ErrorKind::Decode
-        } else if error.is_outcome_unknown() {
-            ErrorKind::OutcomeUnknown
-        } else if error.is_misuse() || error.is_too_large() || error.is_bad_arguments() {
-            ErrorKind::Misuse
-        } else if error.is_not_primary() {
-            ErrorKind::NotPrimary
-        } else if error.reason() == Some(Reason::StaleStatement) {
-            ErrorKind::Stale
-        } else {
-            ErrorKind::NotSent
-        };
-        let mut wrapped = Self::new(kind, error.to_string());
-        if kind == ErrorKind::Decode {
-            // The function ran to its end. Only its result cannot be read.
-            wrapped.0.committed = Some(AfterCommit { position: None, value: Mutex::new(None) });
-        }
-        wrapped.0.database = error.details().and_then(DatabaseError::from_details);
-        wrapped.with_source(error)
     }
 }
 
