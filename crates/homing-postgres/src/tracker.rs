@@ -40,8 +40,8 @@ use crate::position::state::{ServerState, Verdict};
 ///
 /// # Privileges
 ///
-/// Any role that may connect can be used, but `GRANT pg_monitor TO …` if failovers happen. PostgreSQL shows members of
-/// `pg_monitor` the timeline of a replica as soon as it changes. Other roles can only derive it from the server's
+/// The connection may use any role. If failovers happen, run `GRANT pg_monitor TO …` for it: PostgreSQL shows members of
+/// `pg_monitor` the timeline of a replica as soon as it changes. For other roles the tracker reads it from the server's
 /// control file, which is updated at the replica's next restart point (`checkpoint_timeout`, five minutes by default).
 ///
 /// Until then, once the tracker has seen a sign of a timeline switch, it answers [`Verdict::OtherTimeline`] for every
@@ -56,7 +56,8 @@ use crate::position::state::{ServerState, Verdict};
 /// - Replay only moves forward while a server runs. A replica that crashed and came back with less than it had replayed
 ///   can be older than an earlier read. The tracker forgets its state when its connection is lost.
 /// - A commit with `synchronous_commit = off` returns before it is flushed, so a position read after it can lie before
-///   it. Homing's own connections turn this setting on; a function that turns it off again does so at its own risk.
+///   it. Homing sets `synchronous_commit` to `on` for its connections if it is `off`. Code that sets it to `off` again, such
+///   as a function of the database, loses this protection.
 #[derive(Clone)]
 pub struct Tracker {
     inner: Arc<TrackerInner>,
