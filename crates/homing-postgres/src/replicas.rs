@@ -31,6 +31,7 @@ use self::member::{Origin, Snapshot};
 use self::resolve::Resolver;
 use self::task::{Message, ReplicaTask, TaskParts};
 use self::usage::Usage;
+use self::watched::Watched;
 use crate::database::{Config, Database};
 use crate::error::Result;
 use crate::position::Position;
@@ -129,12 +130,12 @@ impl Replicas {
         let parts = TaskParts {
             list: list.subscribe(),
             settings,
-            resolver,
+            resolver: Arc::new(resolver),
             publish,
             messages,
             usage: Arc::clone(&usage),
             newest: Arc::clone(&newest),
-            ready,
+            ready: Some(ready),
         };
         let task = tokio::spawn(ReplicaTask::new(parts, primary).run());
         let inner = ReplicaSet { snapshot, usage, newest, messages: Some(sender), _publish: None, task: Some(task) };
@@ -283,7 +284,7 @@ impl From<Database> for Replicas {
 /// A fixed set of this database only, or a fixed empty set.
 impl From<Option<Database>> for Replicas {
     fn from(database: Option<Database>) -> Self {
-        let members = database.into_iter().map(|database| Arc::new(Member::alone(database)));
+        let members = database.into_iter().map(|database| Arc::new(Watched::alone(database)));
         let (publish, snapshot) = watch::channel(Arc::new(Snapshot(members.collect())));
         Self {
             inner: Arc::new(ReplicaSet {

@@ -4,8 +4,7 @@ pub(crate) mod token;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::database::Database;
-use crate::database::WeakDatabase;
+use crate::database::{Database, WeakDatabase};
 use crate::position::Position;
 use crate::scope::DatabaseName;
 
@@ -69,22 +68,12 @@ impl Session {
 
     /// Moves the floor up to this position.
     pub(crate) fn advance(&self, position: Position) {
-        self.change(|floor| {
-            if floor.position.is_none_or(|known| is_after(position, known)) {
-                floor.position = Some(position);
-                floor.imported = false;
-            }
-        });
+        self.raise(position, false);
     }
 
     /// Moves the floor to a position of another node, which may be of another cluster.
     pub(crate) fn import(&self, position: Position) {
-        self.change(|floor| {
-            if floor.position.is_none_or(|known| is_after(position, known)) {
-                floor.position = Some(position);
-                floor.imported = true;
-            }
-        });
+        self.raise(position, true);
     }
 
     /// Moves the floor to a position of a stranger. If it is of another cluster, [`decline`](Self::decline) removes it.
@@ -192,6 +181,15 @@ impl Session {
     /// Returns the databases that have a floor.
     pub(crate) fn databases(&self) -> Vec<DatabaseName> {
         self.lock().iter().map(|floor| floor.database.clone()).collect()
+    }
+
+    fn raise(&self, position: Position, imported: bool) {
+        self.change(|floor| {
+            if floor.position.is_none_or(|known| is_after(position, known)) {
+                floor.position = Some(position);
+                floor.imported = imported;
+            }
+        });
     }
 
     fn read<T>(&self, read: impl FnOnce(&Floor) -> Option<T>) -> Option<T> {

@@ -9,8 +9,7 @@ use tokio_postgres::{Statement, types::Type};
 use super::failure::Failure;
 use crate::connection::pool::Connection;
 use crate::scope::Schema;
-use crate::statement::types;
-use crate::statement::values;
+use crate::statement::{types, values};
 
 /// A statement that is ready to run.
 #[derive(Debug)]

@@ -22,8 +22,7 @@ use crate::connection::block::Block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::statement::kind::Writes;
-use crate::statement::values;
-use crate::statement::values::{Encoded, Raw};
+use crate::statement::values::{self, Encoded, Raw};
 
 /// The statements of one request on one connection, with or without a transaction block.
 #[derive(Debug)]

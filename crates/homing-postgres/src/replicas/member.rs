@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::status::{Health, ReplicaStatus};
+use super::status::ReplicaStatus;
 use crate::database::{Config, Database, check_role};
 use crate::error::{Error, Result};
 use crate::position::role::Role;
@@ -39,25 +39,6 @@ pub(super) enum Origin {
 }
 
 impl Member {
-    /// Creates the only member of a fixed set.
-    pub(super) fn alone(database: Database) -> Self {
-        let (name, origin) = match database.config().role {
-            Role::Primary => (PRIMARY.into(), Origin::OwnPrimary),
-            Role::Replica => (Arc::from(database.pool().address().authority()), Origin::Local),
-        };
-        let status = ReplicaStatus {
-            name: Arc::clone(&name),
-            region: None,
-            address: database.pool().address().to_string(),
-            role: database.role(),
-            health: Health::Up,
-            round_trip: None,
-            lag: None,
-            lag_bytes: None,
-        };
-        Self { id: 0, entry: name, status, database, origin }
-    }
-
     /// Returns its id, which differs even from that of an earlier member of the same name.
     pub(crate) fn id(&self) -> u64 {
         self.id

@@ -32,8 +32,7 @@ use super::usage::Usage;
 use super::watched::{Change, Watched};
 use crate::connection::address::Address;
 use crate::connection::pool::Server;
-use crate::database::CONNECT_TIMEOUT;
-use crate::database::Database;
+use crate::database::{CONNECT_TIMEOUT, Database};
 use crate::error::Result;
 use crate::error::function::with_causes;
 use crate::position::role::Role;
@@ -57,52 +56,38 @@ enum Done {
 }
 
 pub(super) struct ReplicaTask {
+    parts: TaskParts,
+    is_list_open: bool,
+    /// In the order of the list; the primary next to this node first.
+    entries: Vec<ListEntry>,
+    servers: Vec<Watched>,
+    rng: SmallRng,
+    numbers: u64,
+    jobs: JoinSet<Done>,
+}
+
+/// The parts of a task that come from its handle.
+pub(super) struct TaskParts {
     pub(super) list: watch::Receiver<Vec<Replica>>,
-    pub(super) is_list_open: bool,
     pub(super) settings: ReplicaSettings,
     pub(super) resolver: Arc<Resolver>,
     pub(super) publish: watch::Sender<Arc<Snapshot>>,
     pub(super) messages: mpsc::Receiver<Message>,
     pub(super) usage: Arc<Usage>,
     pub(super) newest: Arc<Mutex<Newest>>,
-    /// In the order of the list; the primary next to this node first.
-    pub(super) entries: Vec<ListEntry>,
-    pub(super) servers: Vec<Watched>,
-    pub(super) rng: SmallRng,
-    pub(super) numbers: u64,
     /// Signalled when all servers of the first list have been asked.
     pub(super) ready: Option<oneshot::Sender<()>>,
-    jobs: JoinSet<Done>,
-}
-
-/// The parts from which a task is made.
-pub(super) struct TaskParts {
-    pub(super) list: watch::Receiver<Vec<Replica>>,
-    pub(super) settings: ReplicaSettings,
-    pub(super) resolver: Resolver,
-    pub(super) publish: watch::Sender<Arc<Snapshot>>,
-    pub(super) messages: mpsc::Receiver<Message>,
-    pub(super) usage: Arc<Usage>,
-    pub(super) newest: Arc<Mutex<Newest>>,
-    pub(super) ready: oneshot::Sender<()>,
 }
 
 impl ReplicaTask {
     pub(super) fn new(parts: TaskParts, primary: Option<Database>) -> Self {
         let mut task = Self {
-            list: parts.list,
+            parts,
             is_list_open: true,
-            settings: parts.settings,
-            resolver: Arc::new(parts.resolver),
-            publish: parts.publish,
-            messages: parts.messages,
-            usage: parts.usage,
-            newest: parts.newest,
             entries: Vec::new(),
             servers: Vec::new(),
             rng: rand::make_rng(),
             numbers: 0,
-            ready: Some(parts.ready),
             jobs: JoinSet::new(),
         };
         if let Some(database) = primary {
@@ -118,26 +103,26 @@ impl ReplicaTask {
             let probe_at = self.next_probe();
             let resolve_at = self.entries.iter().filter_map(ListEntry::next_resolution).min();
             tokio::select! {
-                message = self.messages.recv() => match message {
+                message = self.parts.messages.recv() => match message {
                     Some(message) => self.on_message(&message),
                     None => return,
                 },
-                changed = self.list.changed(), if self.is_list_open => match changed {
+                changed = self.parts.list.changed(), if self.is_list_open => match changed {
                     Ok(()) => self.on_list(),
                     Err(_) => self.is_list_open = false,
                 },
                 Some(done) = self.jobs.join_next() => self.on_done(done),
                 () = until(resolve_at) => self.resolve(),
                 () = until(probe_at) => self.probe(),
-                () = self.usage.wanted() => {}
+                () = self.parts.usage.wanted() => {}
             }
         }
     }
 
     /// Returns when to send the next probe, and `None` while no reads are made.
     fn next_probe(&self) -> Option<Instant> {
-        let linger = (self.settings.probe_interval * 2).max(MIN_LINGER);
-        if !self.usage.is_current(linger) {
+        let linger = (self.parts.settings.probe_interval * 2).max(MIN_LINGER);
+        if !self.parts.usage.is_current(linger) {
             return None;
         }
         let waiting = self.servers.iter().filter(|server| server.is_worth_probing() && !server.is_being_probed);
@@ -170,7 +155,7 @@ impl ReplicaTask {
     /// Follows a change of the list. Entries that stay keep their connections.
     fn on_list(&mut self) {
         let now = Instant::now();
-        let replicas = self.list.borrow_and_update().clone();
+        let replicas = self.parts.list.borrow_and_update().clone();
         let mut known: Vec<_> = std::mem::take(&mut self.entries);
         let mut entries: Vec<_> = known.extract_if(.., |entry| entry.replica.is_none()).collect();
         for replica in replicas {
@@ -179,7 +164,7 @@ impl ReplicaTask {
                 Some(index) => entries.push(known.swap_remove(index)),
                 None => {
                     let number = self.number();
-                    entries.push(ListEntry::replica(number, replica, &self.settings, now));
+                    entries.push(ListEntry::replica(number, replica, &self.parts.settings, now));
                 }
             }
         }
@@ -197,7 +182,7 @@ impl ReplicaTask {
         let now = Instant::now();
         for entry in self.entries.iter_mut().filter(|entry| entry.next_resolution().is_some_and(|at| at <= now)) {
             entry.begin_resolution();
-            let (number, resolver, config) = (entry.number, Arc::clone(&self.resolver), entry.target.clone());
+            let (number, resolver, config) = (entry.number, Arc::clone(&self.parts.resolver), entry.target.clone());
             self.jobs.spawn(async move { Done::Resolved(number, resolver.resolve(&config).await) });
         }
     }
@@ -362,11 +347,11 @@ impl ReplicaTask {
         server.is_being_probed = false;
         let change = match &state {
             Ok(state) => {
-                let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut newest = self.parts.newest.lock().unwrap_or_else(PoisonError::into_inner);
                 newest.hear_of(state, now);
-                server.answered(state, &newest, &self.settings, now)
+                server.answered(state, &newest, &self.parts.settings, now)
             }
-            Err(_) => server.did_not_answer(&self.settings, &mut self.rng, now),
+            Err(_) => server.did_not_answer(&self.parts.settings, &mut self.rng, now),
         };
         if let Some(change) = change {
             report(server, change, state.err());
@@ -380,7 +365,7 @@ impl ReplicaTask {
         let resolved = self.entries.iter().all(|entry| entry.replica.is_none() || entry.was_resolved);
         if resolved
             && self.servers.iter().all(|server| server.is_known)
-            && let Some(ready) = self.ready.take()
+            && let Some(ready) = self.parts.ready.take()
         {
             // The caller may be gone.
             let _ = ready.send(());
@@ -400,7 +385,7 @@ impl ReplicaTask {
                 members.push(Arc::new(server.member(&entry.name, name, entry.region())));
             }
         }
-        self.publish.send_replace(Arc::new(Snapshot(members)));
+        self.parts.publish.send_replace(Arc::new(Snapshot(members)));
     }
 }
 

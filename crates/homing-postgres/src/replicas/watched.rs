@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
 use super::lag::{Behind, Newest};
-use super::member::{Member, Origin};
+use super::member::{Member, Origin, PRIMARY};
 use super::settings::ReplicaSettings;
 use super::status::{Health, ReplicaStatus};
 use crate::connection::pool::Server;
@@ -70,6 +70,15 @@ impl Watched {
             over: 0,
             failures: 0,
         }
+    }
+
+    /// Creates the only member of a fixed set.
+    pub(super) fn alone(database: Database) -> Member {
+        let (name, origin) = match database.config().role {
+            Role::Primary => (PRIMARY.into(), Origin::OwnPrimary),
+            Role::Replica => (Arc::from(database.pool().address().authority()), Origin::Local),
+        };
+        Self::new(0, 0, String::new(), database, origin, Instant::now()).member(&name, Arc::clone(&name), None)
     }
 
     #[cfg(test)]
