@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use futures_util::future::{FutureExt, join3};
+use futures_util::future::{FutureExt, OptionFuture, join3};
 use homing_proto::v1 as proto;
 use homing_rpc::Reason;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -258,12 +258,7 @@ impl Reader {
             RunsOn::Primary => Some(PositionProbe::prepare(connection).await.map_err(Broken::Failed)?),
             RunsOn::Any => None,
         };
-        let position = async {
-            match &probe {
-                Some(probe) => Some(probe.position().await),
-                None => None,
-            }
-        };
+        let position = OptionFuture::from(probe.as_ref().map(PositionProbe::position));
         let parameters: Vec<_> = parameters.into_iter().map(Encoded).collect();
         let begin = async {
             match self.schema {
