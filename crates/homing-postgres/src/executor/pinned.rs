@@ -244,7 +244,7 @@ impl Pinned {
             None => {}
         }
         if rows_dropped {
-            let message = "the rows of a statement are larger than the limit for a message: read fewer rows at a time";
+            let message = "the rows of a statement are larger than a message may be: read fewer rows at a time";
             return StepOutcome::Over(ended(Cause::RowsTooLarge, message));
         }
         StepOutcome::Open(Outcome::Results(proto::StatementResults { results, rows_dropped: false }))

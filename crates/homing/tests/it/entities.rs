@@ -142,28 +142,28 @@ async fn conflicts_that_cannot_be_meant_are_refused_before_anything_is_sent() {
     let none: [&str; 0] = [];
     let cases = [
         (Conflict::on(["nick"]), "users has no column \"nick\": it has id, name, age"),
-        (Conflict::on(none), "a conflict is on one column at least, and none is given"),
-        (Conflict::on(["name", "name"]), "a conflict is on the column \"name\" twice"),
-        (Conflict::on_constraint(""), "the name of a constraint is empty"),
+        (Conflict::on(none), "Conflict::on names no column: name at least one"),
+        (Conflict::on(["name", "name"]), "Conflict::on names the column \"name\" twice: name it once"),
+        (Conflict::on_constraint(""), "the constraint of a conflict has an empty name: name one"),
         (
             Conflict::on(["name"]).update(["id"]),
-            "the new row of users does not write the column \"id\", so there is no value to update it to: it writes \
-             name, age",
+            "the new row of users has no column \"id\", so there is no value to update it to: its columns are name, \
+             age",
         ),
-        (Conflict::on(["name"]).update(["age", "age"]), "update names the column \"age\" twice"),
+        (Conflict::on(["name"]).update(["age", "age"]), "update names the column \"age\" twice: name it once"),
         (
             Conflict::on(["name"]).update(none),
-            "update names no column: use update_nothing to leave the stored row as it is",
+            "update names no column: use update_nothing to leave the stored row unchanged",
         ),
         (
             Conflict::on_constraint("users_name_key").update_nothing(),
-            "without an update the stored row is found by the columns of the conflict, and a constraint does not name \
-             them here: use Conflict::on",
+            "without an update, the stored row is found by the columns of the conflict, and a constraint does not name \
+             them: use Conflict::on",
         ),
         (
             Conflict::on(["id"]).update_nothing(),
-            "without an update the stored row is found by the columns of the conflict, and the new row of users does \
-             not write \"id\": it writes name, age",
+            "without an update, the stored row is found by the columns of the conflict, and the new row of users has \
+             no column \"id\": its columns are name, age",
         ),
     ];
     for node in [&world.iad, &world.syd] {

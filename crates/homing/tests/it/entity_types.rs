@@ -177,7 +177,7 @@ async fn aggregates_are_read_as_their_types_say() {
         let sum = repo.aggregate::<Numbers, i64>(Aggregate::sum("big"), "", &[]).await.unwrap_err();
         assert!(sum.is_decode(), "{sum:?}");
         let mean = repo.aggregate::<Numbers, i64>(Aggregate::avg("integer"), "", &[]).await.unwrap_err();
-        assert_eq!(mean.to_string(), "2.5 is no whole number within the bounds of bigint: read it as f64");
+        assert_eq!(mean.to_string(), "2.5 is not a whole number in the range of bigint: read it as f64");
         let text = repo.aggregate::<Numbers, String>(Aggregate::sum("big"), "", &[]).await.unwrap_err();
         assert!(text.is_decode() && text.to_string().contains("numeric"), "{text:?}");
         let none = repo.aggregate::<Numbers, i64>(Aggregate::sum("big"), "where false", &[]).await.unwrap();
