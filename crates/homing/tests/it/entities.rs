@@ -141,7 +141,7 @@ async fn conflicts_that_cannot_be_meant_are_refused_before_anything_is_sent() {
     let world = World::shared().await;
     let none: [&str; 0] = [];
     let cases = [
-        (Conflict::on(["nick"]), "users has no column \"nick\": it has id, name, age"),
+        (Conflict::on(["nick"]), "users has no column \"nick\": its columns are id, name, age"),
         (Conflict::on(none), "Conflict::on names no column: name at least one"),
         (Conflict::on(["name", "name"]), "Conflict::on names the column \"name\" twice: name it once"),
         (Conflict::on_constraint(""), "the constraint of a conflict has an empty name: name one"),
