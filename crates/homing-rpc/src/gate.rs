@@ -135,7 +135,7 @@ impl http_body::Body for HeldBody {
     }
 }
 
-/// Our services: the rules for metadata are in `proto/homing/v1/rpc.proto`.
+/// Our services: the rules for metadata are in `rpc.proto` of homing-proto.
 const OURS: &str = "/homing.v1.";
 
 /// gRPC's own: health and reflection.
