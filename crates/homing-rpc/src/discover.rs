@@ -1,28 +1,19 @@
 //! Discovery: which addresses stand for a region, and which regions there are.
 
-mod dns;
-mod environment;
-mod fly;
-mod host;
-mod static_peers;
-mod template;
+pub(crate) mod dns;
+pub(crate) mod environment;
+pub(crate) mod fly;
+pub(crate) mod host;
+pub(crate) mod static_peers;
+pub(crate) mod template;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Duration;
 
-use crate::{Region, Result};
-
-pub use dns::DnsConfig;
-pub use environment::{discover_from_lookup, dns_from_lookup};
-pub use fly::FlyDns;
-pub use host::HostResolver;
-pub use static_peers::StaticPeers;
-pub use template::DnsTemplate;
-
-/// A boxed future, as traits return it that are used as `dyn`.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use crate::error::Result;
+use crate::region::Region;
+use crate::task::BoxFuture;
 
 /// Knows which addresses stand for a region, and which regions there are.
 ///

@@ -1,12 +1,16 @@
 //! The error of this crate.
 
+pub(crate) mod details;
+pub(crate) mod reason;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
 use homing_proto::v1::Position;
 
-use crate::{Details, Reason};
+use crate::error::details::Details;
+use crate::error::reason::Reason;
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -218,6 +222,16 @@ enum Kind {
     OutcomeUnknown,
     Refused { reason: Reason, retry_after: Option<Duration> },
     UnreadableResult,
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |&error| error.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        // Some types repeat their source.
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 #[cfg(test)]

@@ -63,62 +63,45 @@
 //!
 //! None.
 
-mod acceptor;
-mod admission;
-mod allowance;
-mod arguments;
-mod backoff;
-mod balance;
-mod call;
-mod caller;
-mod channel;
-mod codec;
-mod connection;
 mod discover;
-mod dispatch;
 mod error;
-mod fate;
 mod function;
-mod gate;
-mod key;
-mod limited_body;
-mod offer;
+mod metadata;
 mod peer;
-mod peer_name;
-mod peer_set;
-mod pick;
-mod reason;
 mod region;
-mod registry;
-mod retry;
 mod rpc;
 mod secret;
 mod server;
-mod service;
+mod task;
 mod topology;
-mod trace;
 
-pub use arguments::{Arguments, FromArguments, IntoArguments};
-pub use call::Called;
-pub use caller::Caller;
-pub use channel::PeerChannel;
-pub use discover::{
-    BoxFuture, Discover, DnsConfig, DnsTemplate, FlyDns, HostResolver, Resolution, StaticPeers, discover_from_lookup,
-    dns_from_lookup,
-};
-pub use dispatch::{Dispatch, Dispatched};
+pub use discover::dns::DnsConfig;
+pub use discover::environment::{discover_from_lookup, dns_from_lookup};
+pub use discover::fly::FlyDns;
+pub use discover::host::HostResolver;
+pub use discover::static_peers::StaticPeers;
+pub use discover::template::DnsTemplate;
+pub use discover::{Discover, Resolution};
+pub use error::details::Details;
+pub use error::reason::Reason;
 pub use error::{Error, Result};
-pub use function::{CallContext, Details, Function, FunctionError};
-pub use key::Key;
-pub use limited_body::DEFAULT_MAX_MESSAGE_BYTES;
-pub use offer::{Positions, States};
-pub use peer_name::PeerName;
-pub use reason::Reason;
+pub use function::Function;
+pub use function::arguments::{Arguments, FromArguments, IntoArguments};
+pub use function::context::CallContext;
+pub use function::error::FunctionError;
+pub use function::offer::{DEFAULT_MAX_MESSAGE_BYTES, Positions, States};
+pub use function::registry::Registry;
+pub use metadata::caller::Caller;
+pub use metadata::trace::TraceContext;
+pub use peer::channel::PeerChannel;
+pub use peer::name::PeerName;
 pub use region::Region;
-pub use registry::Registry;
-pub use retry::Retry;
+pub use rpc::call::Called;
+pub use rpc::dispatch::{Dispatch, Dispatched};
+pub use rpc::retry::Retry;
 pub use rpc::{Rpc, RpcBuilder};
 pub use secret::Secret;
+pub use secret::key::Key;
 pub use server::{Server, ServerBuilder, ServerHandle};
+pub use task::BoxFuture;
 pub use topology::Topology;
-pub use trace::TraceContext;

@@ -1,5 +1,9 @@
 //! The client: calls to any region.
 
+pub(crate) mod call;
+pub(crate) mod dispatch;
+pub(crate) mod retry;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +16,21 @@ use tokio::time::Instant;
 use tonic::{Response, Status};
 use tracing::Instrument;
 
-use crate::channel::{Identity, PeerChannel};
-use crate::dispatch::Attempts;
-use crate::offer::{self, Offer};
-use crate::peer_set::PeerSet;
-use crate::{
-    Discover, Dispatch, Dispatched, Error, Positions, Reason, Region, Registry, Result, Retry, Secret, States,
-    StaticPeers, Topology,
-};
+use crate::discover::Discover;
+use crate::discover::static_peers::StaticPeers;
+use crate::error::reason::Reason;
+use crate::error::{Error, Result};
+use crate::function::offer;
+use crate::function::offer::{Offer, Positions, States};
+use crate::function::registry::Registry;
+use crate::metadata::identity::Identity;
+use crate::peer::channel::PeerChannel;
+use crate::peer::set::PeerSet;
+use crate::region::Region;
+use crate::rpc::dispatch::{Attempts, Dispatch, Dispatched};
+use crate::rpc::retry::Retry;
+use crate::secret::Secret;
+use crate::topology::Topology;
 
 /// Calls functions in any region. Cheap to clone.
 ///

@@ -1,12 +1,15 @@
 //! The credential that nodes of one application share.
 
+pub(crate) mod key;
+
 use std::fmt;
 
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::{Error, Key, Result};
+use crate::error::{Error, Result};
+use crate::secret::key::Key;
 
 /// The credential that the nodes of one application share: at least 32 visible ASCII characters.
 ///

@@ -1,5 +1,11 @@
 //! The server: offers functions to other nodes.
 
+pub(crate) mod acceptor;
+pub(crate) mod admission;
+pub(crate) mod gate;
+pub(crate) mod limited_body;
+pub(crate) mod service;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,12 +25,15 @@ use tonic_health::server::HealthReporter;
 use tower::Service;
 use tracing::{info, warn};
 
-use crate::acceptor::Acceptor;
-use crate::admission::Admission;
-use crate::gate::Gate;
-use crate::offer::Offer;
-use crate::service::RpcService;
-use crate::{Error, Positions, Registry, Result, Secret, States, Topology};
+use crate::error::{Error, Result};
+use crate::function::offer::{Offer, Positions, States};
+use crate::function::registry::Registry;
+use crate::secret::Secret;
+use crate::server::acceptor::Acceptor;
+use crate::server::admission::Admission;
+use crate::server::gate::Gate;
+use crate::server::service::RpcService;
+use crate::topology::Topology;
 
 /// A gRPC server that offers a node's functions to the other nodes, and whatever services are added to it.
 ///

@@ -1,6 +1,7 @@
 //! Where this process runs and where the primary is.
 
-use crate::{Error, Region, Result};
+use crate::error::{Error, Result};
+use crate::region::Region;
 
 /// The region of this process, the region of the primary, and the name of the application.
 ///

@@ -15,7 +15,8 @@ use hickory_resolver::system_conf::read_system_conf;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::{Error, Resolution, Result};
+use crate::discover::Resolution;
+use crate::error::{Error, Result};
 
 /// Which name server is asked, and for how long.
 #[derive(Clone, Debug)]

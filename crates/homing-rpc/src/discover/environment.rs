@@ -3,8 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::topology::setting;
-use crate::{Discover, DnsConfig, DnsTemplate, Error, FlyDns, Region, Result, StaticPeers, Topology};
+use crate::discover::Discover;
+use crate::discover::dns::DnsConfig;
+use crate::discover::fly::FlyDns;
+use crate::discover::static_peers::StaticPeers;
+use crate::discover::template::DnsTemplate;
+use crate::error::{Error, Result};
+use crate::region::Region;
+use crate::topology::{Topology, setting};
 
 /// The discovery that these settings ask for; the first row whose variable is set counts.
 ///

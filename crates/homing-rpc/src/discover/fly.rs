@@ -3,8 +3,11 @@
 use hickory_resolver::proto::rr::Name;
 use tracing::debug;
 
-use super::dns::{Dns, resolution};
-use crate::{BoxFuture, Discover, DnsConfig, Error, Region, Resolution, Result};
+use crate::discover::dns::{Dns, DnsConfig, resolution};
+use crate::discover::{Discover, Resolution};
+use crate::error::{Error, Result};
+use crate::region::Region;
+use crate::task::BoxFuture;
 
 /// Discovery on Fly.io: a region's addresses are those of `<region>.<app>.internal`, and the regions are listed in the
 /// TXT record of `regions.<app>.internal`.

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use hickory_resolver::proto::rr::Name;
 
-use super::dns::{Dns, resolution};
-use crate::{DnsConfig, Error, Resolution, Result};
+use crate::discover::Resolution;
+use crate::discover::dns::{Dns, DnsConfig, resolution};
+use crate::error::{Error, Result};
 
 /// Asks a name server what a host name stands for, for those who follow a name that may move.
 ///

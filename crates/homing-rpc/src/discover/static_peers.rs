@@ -5,7 +5,10 @@ use std::future::ready;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use crate::{BoxFuture, Discover, Error, Region, Resolution, Result};
+use crate::discover::{Discover, Resolution};
+use crate::error::{Error, Result};
+use crate::region::Region;
+use crate::task::BoxFuture;
 
 /// Peers that are known beforehand.
 ///

@@ -8,8 +8,11 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::time::Instant;
 
-use super::dns::{Dns, Found, combine, found, ip_address, resolution, ttl};
-use crate::{BoxFuture, Discover, DnsConfig, Error, Region, Resolution, Result};
+use crate::discover::dns::{Dns, DnsConfig, Found, combine, found, ip_address, resolution, ttl};
+use crate::discover::{Discover, Resolution};
+use crate::error::{Error, Result};
+use crate::region::Region;
+use crate::task::BoxFuture;
 
 /// Discovery through DNS names of one's own, made from a template: `{region}` stands for the region, `{app}` for the
 /// name of the application.

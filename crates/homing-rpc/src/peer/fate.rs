@@ -11,7 +11,8 @@ use std::sync::Arc;
 use hyper::client::conn::TrySendError;
 use tonic::Status;
 
-use crate::{PeerName, Reason};
+use crate::error::reason::Reason;
+use crate::peer::name::PeerName;
 
 /// What is known of a request that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

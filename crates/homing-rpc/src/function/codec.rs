@@ -10,7 +10,7 @@ use ciborium::de;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// One value as one CBOR item.
 ///

@@ -13,8 +13,15 @@ use tokio::time::{self, Instant};
 use tonic::Status;
 use tracing::Instrument;
 
-use crate::reason::truncate;
-use crate::{Arguments, BoxFuture, CallContext, Caller, Function, FunctionError, Reason, Registry, Topology};
+use crate::error::reason::{Reason, truncate};
+use crate::function::Function;
+use crate::function::arguments::Arguments;
+use crate::function::context::CallContext;
+use crate::function::error::FunctionError;
+use crate::function::registry::Registry;
+use crate::metadata::caller::Caller;
+use crate::task::BoxFuture;
+use crate::topology::Topology;
 
 /// Asked after each function: positions that are not before any of its commits.
 pub trait Positions: fmt::Debug + Send + Sync + 'static {
@@ -52,7 +59,7 @@ impl Offer {
             functions: Arc::default(),
             positions: None,
             states: None,
-            max_message_bytes: crate::DEFAULT_MAX_MESSAGE_BYTES,
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             node: format!("{:032x}", rand::random::<u128>()),
             life: watch::Sender::new(()),
         }
@@ -212,6 +219,9 @@ pub(crate) fn fits(message: &impl Message, max_bytes: usize) -> Result<(), Strin
         "{bytes} bytes to send, and a message may have {max_bytes}; send less or raise the limit on both sides"
     ))
 }
+
+/// How many bytes a message may have where nothing else is set: 16 MiB.
+pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// In the message about an unknown function.
 const MAX_NAME_BYTES: usize = 128;

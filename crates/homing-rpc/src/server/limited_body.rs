@@ -10,7 +10,7 @@ use http_body::{Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::Reason;
+use crate::error::reason::Reason;
 
 /// A request's body that fails at the first message over the limit.
 #[derive(Debug)]
@@ -88,9 +88,6 @@ impl Prefixes {
         }
     }
 }
-
-/// How many bytes a message may have where nothing else is set: 16 MiB.
-pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 const PREFIX_BYTES: usize = 5;
 

@@ -2,9 +2,9 @@
 
 use tonic::Status;
 
-use crate::Reason;
-use crate::fate::{Fate, TransportError};
-use crate::pick::Patience;
+use crate::error::reason::Reason;
+use crate::peer::fate::{Fate, TransportError};
+use crate::peer::pick::Patience;
 
 /// After which failures a request is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,9 +19,11 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 use tracing::{Instrument, debug, debug_span};
 
-use crate::admission::{Admission, Kind, Permit};
-use crate::limited_body::LimitedBody;
-use crate::{Caller, Reason, Secret};
+use crate::error::reason::Reason;
+use crate::metadata::caller::Caller;
+use crate::secret::Secret;
+use crate::server::admission::{Admission, Kind, Permit};
+use crate::server::limited_body::LimitedBody;
 
 /// The services of a server behind their gate. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -20,8 +20,8 @@ use tokio::time;
 use tonic::body::Body;
 use tracing::{debug, warn};
 
-use crate::connection::chain;
-use crate::gate::Gate;
+use crate::error::chain;
+use crate::server::gate::Gate;
 
 /// What accepts connections.
 #[derive(Debug)]

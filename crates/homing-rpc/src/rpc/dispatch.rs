@@ -9,12 +9,16 @@ use tokio::time::{self, Instant};
 use tonic::{Response, Status};
 use tracing::{Span, debug};
 
-use crate::backoff::Backoff;
-use crate::channel::{Link, PeerChannel};
-use crate::fate::Fate;
-use crate::peer_set::PeerSet;
-use crate::pick::{Patience, Wish};
-use crate::{Error, PeerName, Reason, Result, Retry, TraceContext};
+use crate::error::reason::Reason;
+use crate::error::{Error, Result};
+use crate::metadata::trace::TraceContext;
+use crate::peer::backoff::Backoff;
+use crate::peer::channel::{Link, PeerChannel};
+use crate::peer::fate::Fate;
+use crate::peer::name::PeerName;
+use crate::peer::pick::{Patience, Wish};
+use crate::peer::set::PeerSet;
+use crate::rpc::retry::Retry;
 
 /// How a request is to be sent.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use homing_proto::v1::rpc_server::{Rpc, RpcServer};
 use homing_proto::v1::{CallRequest, CallResponse, DescribeRequest, DescribeResponse};
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::Caller;
-use crate::offer::Offer;
+use crate::function::offer::Offer;
+use crate::metadata::caller::Caller;
 
 /// Answers for a node's offer.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::error::chain;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
@@ -73,16 +74,6 @@ impl Connection {
         });
         Ok(Self { requests, driver })
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |&error| error.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        // Some types repeat their source.
-        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
-    })
 }
 
 /// Longer than any round trip on earth with a lost packet in it; shorter than the usual time limit of a call, so that

@@ -6,8 +6,10 @@ use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
-use crate::channel::{GRPC_TIMEOUT, HOMING_PROTOCOL, HOMING_REGION, TRACEPARENT, TRACESTATE};
-use crate::{Reason, Region, TraceContext, allowance};
+use crate::error::reason::Reason;
+use crate::metadata::trace::TraceContext;
+use crate::metadata::{GRPC_TIMEOUT, HOMING_PROTOCOL, HOMING_REGION, TRACEPARENT, TRACESTATE, timeout};
+use crate::region::Region;
 
 /// Who sent a request, and until when: what the metadata of every request say.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ impl Caller {
         let Some(region) = region else {
             return Err(Reason::ProtocolVersion.status("the metadata homing-region is missing or is no region"));
         };
-        let timeout = headers.get(GRPC_TIMEOUT).and_then(allowance::decode).unwrap_or(DEFAULT_TIME_LIMIT);
+        let timeout = headers.get(GRPC_TIMEOUT).and_then(timeout::decode).unwrap_or(DEFAULT_TIME_LIMIT);
         let trace = text(headers, &TRACEPARENT)
             .and_then(|parent| TraceContext::parse(parent, text(headers, &TRACESTATE)))
             .unwrap_or_else(TraceContext::root);

@@ -8,10 +8,14 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::Instant;
 
-use crate::balance::{self, Load};
-use crate::channel::Link;
-use crate::peer::{Down, PeerState};
-use crate::{Error, PeerName, Reason, Region};
+use crate::error::Error;
+use crate::error::reason::Reason;
+use crate::peer::channel::Link;
+use crate::peer::load;
+use crate::peer::load::Load;
+use crate::peer::monitor::{Down, PeerState};
+use crate::peer::name::PeerName;
+use crate::region::Region;
 
 /// The peers of a region at one moment.
 #[derive(Clone, Debug, Default)]
@@ -167,7 +171,7 @@ fn cheapest(members: &[&Member], passed_over: &[SocketAddr], now: Instant, rng: 
         ready.retain(|(_, member)| !passed_over.contains(&member.name.address));
     }
     let costs: Vec<f64> = ready.iter().map(|(_, member)| member.load.cost(now)).collect();
-    balance::choose(&costs, rng).map(|index| Arc::clone(ready[index].0))
+    load::choose(&costs, rng).map(|index| Arc::clone(ready[index].0))
 }
 
 impl Member {
@@ -186,7 +190,7 @@ fn is_recent(failed_at: Instant, wish: &Wish<'_>) -> bool {
 }
 
 /// A failure so short before is as good as one after: what it would be asked again is what it just said.
-const RECENT: Duration = crate::peer::SHORTEST_DELAY;
+const RECENT: Duration = crate::peer::monitor::SHORTEST_DELAY;
 
 /// In an error message.
 const MOST_LISTED: usize = 8;
@@ -198,7 +202,7 @@ mod tests {
     use tokio::time;
 
     use super::*;
-    use crate::channel::Identity;
+    use crate::metadata::identity::Identity;
 
     fn address(port: u16) -> SocketAddr {
         ([10, 0, 0, 1], port).into()

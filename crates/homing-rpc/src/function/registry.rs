@@ -8,8 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::codec;
-use crate::{Arguments, BoxFuture, CallContext, Error, FromArguments, Function, FunctionError, Result};
+use crate::error::{Error, Result};
+use crate::function::arguments::{Arguments, FromArguments};
+use crate::function::context::CallContext;
+use crate::function::error::FunctionError;
+use crate::function::{Function, codec};
+use crate::task::BoxFuture;
 
 /// The functions that a node offers, by name.
 ///
@@ -148,7 +152,9 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{IntoArguments, Region, TraceContext};
+    use crate::function::arguments::IntoArguments;
+    use crate::metadata::trace::TraceContext;
+    use crate::region::Region;
 
     fn registry() -> Registry {
         let mut registry = Registry::new();

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{self, CodecError};
-use crate::{FunctionError, Result};
+use crate::error::Result;
+use crate::function::codec;
+use crate::function::codec::CodecError;
+use crate::function::error::FunctionError;
 
 /// The encoded arguments of a call: one CBOR item each, in the order of the function's parameters.
 ///

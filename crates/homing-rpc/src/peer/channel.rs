@@ -6,17 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
+use http::header::HeaderValue;
 use http::{Request, Response, Uri};
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
-use crate::balance::Load;
-use crate::connection::Requests;
-use crate::fate::TransportError;
-use crate::{BoxFuture, PeerName, Region, Secret, TraceContext, allowance};
+use crate::metadata::identity::Identity;
+use crate::metadata::trace::TraceContext;
+use crate::metadata::{GRPC_TIMEOUT, TRACEPARENT, TRACESTATE, timeout};
+use crate::peer::connection::Requests;
+use crate::peer::fate::TransportError;
+use crate::peer::load::Load;
+use crate::peer::name::PeerName;
+use crate::task::BoxFuture;
 
 /// A gRPC channel to one peer: what the generated clients send a request through.
 ///
@@ -47,7 +51,7 @@ impl PeerChannel {
     /// do not travel as `grpc-timeout`.
     pub fn server_time(&self, deadline: Instant) -> Duration {
         let left = deadline.saturating_duration_since(Instant::now());
-        allowance::server_time(left, self.link.load.round_trip())
+        timeout::server_time(left, self.link.load.round_trip())
     }
 
     pub(crate) fn new(link: Arc<Link>, deadline: Option<Instant>, trace: Option<TraceContext>) -> Self {
@@ -75,7 +79,7 @@ impl PeerChannel {
         let headers = request.headers_mut();
         self.link.identity.add_to(headers);
         if let Some(deadline) = self.call.deadline {
-            headers.insert(GRPC_TIMEOUT, allowance::encode(self.server_time(deadline)));
+            headers.insert(GRPC_TIMEOUT, timeout::encode(self.server_time(deadline)));
         }
         if let Some(trace) = &self.call.trace {
             let parent = HeaderValue::try_from(trace.to_string()).expect("hexadecimal digits and hyphens");
@@ -127,33 +131,6 @@ impl Link {
     }
 }
 
-/// Who we are, as every request says it.
-#[derive(Debug)]
-pub(crate) struct Identity {
-    protocol: HeaderValue,
-    region: HeaderValue,
-    authorization: Option<HeaderValue>,
-}
-
-impl Identity {
-    pub(crate) fn new(region: &Region, secret: Option<&Secret>) -> Self {
-        Self {
-            protocol: HeaderValue::from(homing_proto::PROTOCOL_VERSION),
-            region: HeaderValue::from_str(region.as_str()).expect("a DNS label is a header value"),
-            authorization: secret.map(Secret::bearer),
-        }
-    }
-
-    fn add_to(&self, headers: &mut http::HeaderMap) {
-        headers.insert(HOMING_PROTOCOL, self.protocol.clone());
-        headers.insert(HOMING_REGION, self.region.clone());
-        headers.insert(USER_AGENT, HeaderValue::from_static(SOFTWARE));
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
-        }
-    }
-}
-
 /// Without the zone of an IPv6 address, which has no place in a URI.
 fn authority(address: SocketAddr) -> String {
     SocketAddr::new(address.ip(), address.port()).to_string()
@@ -165,11 +142,3 @@ struct Call {
     trace: Option<TraceContext>,
     sent: AtomicBool,
 }
-
-pub(crate) const HOMING_PROTOCOL: HeaderName = HeaderName::from_static("homing-protocol");
-pub(crate) const HOMING_REGION: HeaderName = HeaderName::from_static("homing-region");
-pub(crate) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-
-const SOFTWARE: &str = concat!("homing/", env!("CARGO_PKG_VERSION"));

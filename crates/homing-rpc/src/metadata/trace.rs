@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::BoxFuture;
+use crate::task::BoxFuture;
 
 /// A [W3C trace context](https://www.w3.org/TR/trace-context/): which trace a call belongs to, and which span is its
 /// parent.

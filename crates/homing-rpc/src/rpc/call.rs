@@ -12,9 +12,17 @@ use tokio::time::{self, Instant};
 use tonic::Status;
 use tracing::Instrument;
 
-use crate::{
-    Arguments, Caller, Details, Dispatch, Error, IntoArguments, PeerName, Reason, Region, Result, Retry, Rpc, codec,
-};
+use crate::error::details::Details;
+use crate::error::reason::Reason;
+use crate::error::{Error, Result};
+use crate::function::arguments::{Arguments, IntoArguments};
+use crate::function::codec;
+use crate::metadata::caller::Caller;
+use crate::peer::name::PeerName;
+use crate::region::Region;
+use crate::rpc::Rpc;
+use crate::rpc::dispatch::Dispatch;
+use crate::rpc::retry::Retry;
 
 /// What a function returned, and how it came about.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::Region;
+use crate::region::Region;
 
 /// A peer: a node of the same application, by its region and address. Prints as `iad/10.0.0.1:4750`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

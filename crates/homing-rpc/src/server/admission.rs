@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-use crate::Reason;
+use crate::error::reason::Reason;
 
 /// Lets requests in while there is room, and none of them while the server drains.
 #[derive(Debug)]

@@ -15,13 +15,17 @@ use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
 use tokio::time::{self, Instant};
 use tracing::{Instrument, info, warn};
 
-use crate::backoff::Backoff;
-use crate::balance::Load;
-use crate::channel::{Identity, Link};
-use crate::connection::chain;
-use crate::peer::{Peer, PeerState};
-use crate::pick::{Choice, Lookup, Member, Snapshot, Wish};
-use crate::{BoxFuture, Discover, Error, PeerName, Region, Resolution, Result};
+use crate::discover::{Discover, Resolution};
+use crate::error::{Error, Result, chain};
+use crate::metadata::identity::Identity;
+use crate::peer::backoff::Backoff;
+use crate::peer::channel::Link;
+use crate::peer::load::Load;
+use crate::peer::monitor::{Peer, PeerState};
+use crate::peer::name::PeerName;
+use crate::peer::pick::{Choice, Lookup, Member, Snapshot, Wish};
+use crate::region::Region;
+use crate::task::{BoxFuture, raise};
 
 /// The peers of one region. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -291,13 +295,6 @@ fn on_peer_ended(ended: Result<(), JoinError>) {
     }
 }
 
-/// A panic in a task is a bug that is not to go unnoticed.
-fn raise(error: JoinError) {
-    if error.is_panic() {
-        std::panic::resume_unwind(error.into_panic());
-    }
-}
-
 /// Reports wait in the peers' tasks when it is full, which costs nothing but time; one for each of a usual number of
 /// peers.
 const REPORTS: usize = 32;
@@ -312,15 +309,15 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
 const PASSED_OVER: Duration = Duration::from_secs(1);
 
 /// Between look-ups without an address: when somebody waits, at first, and at most.
-const SHORTEST_RETRY: Duration = crate::peer::SHORTEST_DELAY;
+const SHORTEST_RETRY: Duration = crate::peer::monitor::SHORTEST_DELAY;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::StaticPeers;
-    use crate::pick::Patience;
+    use crate::discover::static_peers::StaticPeers;
+    use crate::peer::pick::Patience;
 
     fn spawn(discover: impl Discover) -> PeerSet {
         let region = Region::local();

@@ -1,0 +1,138 @@
+//! The error that a function returns to its caller.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::details::Details;
+use crate::error::reason::Reason;
+
+/// The error that a function returns to its caller.
+///
+/// Any error becomes one with `?` through [`FunctionError::from_error`] or `map_err`; an application's own error type
+/// implements `From<ItsError> for FunctionError` to attach [`Details`].
+#[derive(Clone, Debug)]
+pub struct FunctionError(Arc<Inner>);
+
+impl FunctionError {
+    /// An error with a message for people.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self::of_kind(Kind::Failed, message.into(), None)
+    }
+
+    /// The same with details for programs.
+    pub fn with_details(message: impl Into<String>, details: Details) -> Self {
+        Self::of_kind(Kind::Failed, message.into(), Some(details))
+    }
+
+    /// An error with the messages of another one and its causes.
+    pub fn from_error(error: &(dyn std::error::Error + 'static)) -> Self {
+        let causes = std::iter::successors(error.source(), |&error| error.source());
+        Self::new(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+    }
+
+    /// The message for people.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The details for programs.
+    pub fn details(&self) -> Option<&Details> {
+        self.0.details.as_ref()
+    }
+
+    /// Whether the arguments did not decode, so that the function did nothing.
+    pub fn is_bad_arguments(&self) -> bool {
+        matches!(self.0.kind, Kind::BadArguments)
+    }
+
+    /// Nothing was done, for this reason: the caller goes on to another node where the reason allows that, and hears
+    /// that nothing was executed. Only for what is known before the function has done anything.
+    pub fn refused(reason: Reason, message: impl Into<String>) -> Self {
+        Self::of_kind(Kind::Refused(reason), message.into(), None)
+    }
+
+    pub(crate) fn refused_for(&self) -> Option<Reason> {
+        match self.0.kind {
+            Kind::Refused(reason) => Some(reason),
+            Kind::BadArguments | Kind::Failed => None,
+        }
+    }
+
+    /// The arguments do not decode.
+    pub(crate) fn bad_arguments(message: String) -> Self {
+        Self::of_kind(Kind::BadArguments, message, None)
+    }
+
+    fn of_kind(kind: Kind, message: String, details: Option<Details>) -> Self {
+        Self(Arc::new(Inner { kind, message, details }))
+    }
+}
+
+impl fmt::Display for FunctionError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.message())
+    }
+}
+
+impl std::error::Error for FunctionError {}
+
+impl From<&str> for FunctionError {
+    fn from(message: &str) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<String> for FunctionError {
+    fn from(message: String) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<Box<dyn std::error::Error + Send + Sync>> for FunctionError {
+    fn from(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        Self::from_error(&*error)
+    }
+}
+
+/// A call that the function made itself failed; what its function attached is passed on.
+impl From<Error> for FunctionError {
+    fn from(error: Error) -> Self {
+        match error.details().cloned() {
+            Some(details) => Self::with_details(error.to_string(), details),
+            None => Self::from_error(&error),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    message: String,
+    details: Option<Details>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    BadArguments,
+    Failed,
+    Refused(Reason),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_another_kind_is_told_with_its_causes() {
+        let error = Error::not_sent("no peer").with_source(std::io::Error::other("refused"));
+        assert_eq!(FunctionError::from(error).to_string(), "no peer: refused");
+    }
+
+    #[test]
+    fn details_of_a_function_called_by_a_function_are_passed_on() {
+        let details = Details::new("a.B", "bytes");
+        let error = Error::function_failed(Some(details.clone()), "broken");
+        assert_eq!(FunctionError::from(error).details(), Some(&details));
+    }
+}

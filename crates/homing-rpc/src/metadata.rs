@@ -1,0 +1,14 @@
+//! The metadata of a request: who sends it, until when, and to which trace it belongs.
+
+pub(crate) mod caller;
+pub(crate) mod identity;
+pub(crate) mod timeout;
+pub(crate) mod trace;
+
+use http::header::HeaderName;
+
+pub(crate) const HOMING_PROTOCOL: HeaderName = HeaderName::from_static("homing-protocol");
+pub(crate) const HOMING_REGION: HeaderName = HeaderName::from_static("homing-region");
+pub(crate) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
