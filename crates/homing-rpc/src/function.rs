@@ -1,10 +1,10 @@
 //! A named function: what is called, with which context, and how it fails.
 
 pub(crate) mod arguments;
+pub(crate) mod closure;
 pub(crate) mod codec;
 pub(crate) mod context;
 pub(crate) mod error;
-pub(crate) mod offer;
 pub(crate) mod registry;
 
 use bytes::Bytes;

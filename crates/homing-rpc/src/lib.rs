@@ -4,7 +4,7 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use homing_rpc::{FunctionError, Region, Registry, Rpc, Secret, Server, StaticPeers, Topology};
+//! use homing_rpc::{FunctionError, NodeConfig, Region, Registry, Rpc, Secret, Server, StaticPeers, Topology};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> homing_rpc::Result<()> {
@@ -16,16 +16,14 @@
 //! functions.register_fn("add", |_context, (a, b): (i64, i64)| async move {
 //!     a.checked_add(b).ok_or(FunctionError::new("too much"))
 //! })?;
-//! let server = Server::builder(Topology::new(iad.clone(), iad.clone()))
-//!     .listen(([127, 0, 0, 1], 0).into())
-//!     .secret(secret.clone())
-//!     .functions(Arc::new(functions))
-//!     .start()
-//!     .await?;
+//! let config = NodeConfig::new(Topology::new(iad.clone(), iad.clone()))
+//!     .with_secret(secret.clone())
+//!     .with_functions(Arc::new(functions));
+//! let server = Server::builder(config).listen(([127, 0, 0, 1], 0).into()).start().await?;
 //!
 //! // A node on the other side of the world.
 //! let peers = StaticPeers::none().with_region(iad.clone(), [server.local_addr()]);
-//! let rpc = Rpc::builder(Topology::new(syd, iad)).discover(Arc::new(peers)).secret(secret).build();
+//! let rpc = Rpc::new(NodeConfig::new(Topology::new(syd, iad)).with_secret(secret), Arc::new(peers));
 //! let called = rpc.call_primary::<i64>("add", (40, 2), Duration::from_secs(5)).await?;
 //! assert_eq!(called.value, 42);
 //! server.shutdown().await;
@@ -67,6 +65,7 @@ mod discover;
 mod error;
 mod function;
 mod metadata;
+mod node;
 mod peer;
 mod region;
 mod rpc;
@@ -87,19 +86,20 @@ pub use error::reason::Reason;
 pub use error::{Error, Result};
 pub use function::Function;
 pub use function::arguments::{Arguments, FromArguments, IntoArguments};
+pub use function::closure::Closure;
 pub use function::context::CallContext;
 pub use function::error::FunctionError;
-pub use function::offer::{DEFAULT_MAX_MESSAGE_BYTES, Positions, States};
 pub use function::registry::Registry;
 pub use metadata::caller::Caller;
 pub use metadata::trace::TraceContext;
+pub use node::config::{DEFAULT_MAX_MESSAGE_BYTES, NodeConfig, Positions, States};
 pub use peer::channel::PeerChannel;
 pub use peer::name::PeerName;
 pub use region::Region;
+pub use rpc::Rpc;
 pub use rpc::call::Called;
 pub use rpc::dispatch::{Dispatch, Dispatched};
 pub use rpc::retry::Retry;
-pub use rpc::{Rpc, RpcBuilder};
 pub use secret::Secret;
 pub use secret::key::Key;
 pub use server::{Server, ServerBuilder, ServerHandle};

@@ -17,13 +17,10 @@ use tonic::{Response, Status};
 use tracing::Instrument;
 
 use crate::discover::Discover;
-use crate::discover::static_peers::StaticPeers;
-use crate::error::reason::Reason;
 use crate::error::{Error, Result};
-use crate::function::offer;
-use crate::function::offer::{Offer, Positions, States};
-use crate::function::registry::Registry;
 use crate::metadata::identity::Identity;
+use crate::node::LocalNode;
+use crate::node::config::NodeConfig;
 use crate::peer::channel::PeerChannel;
 use crate::peer::set::PeerSet;
 use crate::region::Region;
@@ -39,24 +36,28 @@ use crate::topology::Topology;
 pub struct Rpc(Arc<Inner>);
 
 impl Rpc {
-    /// A client in the region of the topology.
-    pub fn builder(topology: Topology) -> RpcBuilder {
-        RpcBuilder { discover: None, secret: None, offer: Offer::new(topology) }
+    /// Returns a client of the node. `discover` finds the addresses of the peers; [`StaticPeers::none`] is for a node that
+    /// is alone.
+    ///
+    /// [`StaticPeers::none`]: crate::StaticPeers::none
+    pub fn new(config: NodeConfig, discover: Arc<dyn Discover>) -> Self {
+        let identity = Arc::new(Identity::new(config.topology.region(), config.secret.as_ref()));
+        Self(Arc::new(Inner { discover, identity, node: LocalNode::new(config), peers: Mutex::default() }))
     }
 
     /// Where this node runs.
     pub fn topology(&self) -> &Topology {
-        &self.0.offer.topology
+        &self.0.node.config.topology
     }
 
     /// The credential sent to peers.
     pub fn secret(&self) -> Option<&Secret> {
-        self.0.secret.as_ref()
+        self.0.node.config.secret.as_ref()
     }
 
     /// How many bytes a message may have.
     pub fn max_message_bytes(&self) -> usize {
-        self.0.offer.max_message_bytes
+        self.0.node.config.max_message_bytes
     }
 
     /// Whether a message may be sent: to be asked before [`dispatch`](Self::dispatch), so that one over the limit is
@@ -66,7 +67,7 @@ impl Rpc {
     ///
     /// Not sent, and too large ([`Error::is_too_large`]).
     pub fn check_size(&self, message: &impl Message) -> Result<()> {
-        offer::fits(message, self.max_message_bytes()).map_err(|text| Error::refused(Reason::TooLarge, None, text))
+        self.0.node.config.check_size(message)
     }
 
     /// Asks a node of a region who it is.
@@ -80,7 +81,7 @@ impl Rpc {
     /// Cancel safe.
     pub async fn describe(&self, region: &Region, timeout: Duration) -> Result<DescribeResponse> {
         if region == self.topology().region() {
-            return Ok(self.0.offer.describe());
+            return Ok(self.0.node.describe());
         }
         let dispatch = Dispatch::new(Instant::now() + timeout).with_retry(Retry::Always).with_operation("describe");
         let send = |channel| async { RpcClient::new(channel).describe(DescribeRequest {}).await };
@@ -134,8 +135,8 @@ impl Rpc {
         Attempts::new(&peers, &dispatch, trace).run(send).instrument(span).await
     }
 
-    pub(crate) fn offer(&self) -> &Offer {
-        &self.0.offer
+    pub(crate) fn node(&self) -> &LocalNode {
+        &self.0.node
     }
 
     pub(crate) fn discover(&self) -> &dyn Discover {
@@ -163,75 +164,15 @@ impl Rpc {
 
 impl fmt::Debug for Rpc {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { offer, discover, .. } = &*self.0;
-        formatter.debug_struct("Rpc").field("topology", &offer.topology).field("discover", discover).finish()
-    }
-}
-
-/// Settings of an [`Rpc`].
-#[derive(Debug)]
-#[must_use = "nothing exists before build"]
-pub struct RpcBuilder {
-    discover: Option<Arc<dyn Discover>>,
-    secret: Option<Secret>,
-    offer: Offer,
-}
-
-impl RpcBuilder {
-    /// How the addresses of a region's nodes are found. Default: there are none.
-    pub fn discover(self, discover: Arc<dyn Discover>) -> Self {
-        Self { discover: Some(discover), ..self }
-    }
-
-    /// The credential sent to peers. Default: none.
-    pub fn secret(self, secret: Secret) -> Self {
-        Self { secret: Some(secret), ..self }
-    }
-
-    /// The functions that are run in place when a call is for the own region. Default: none.
-    pub fn functions(mut self, functions: Arc<Registry>) -> Self {
-        self.offer.functions = functions;
-        self
-    }
-
-    /// Asked after each function that ran in place. Default: no positions.
-    pub fn positions(mut self, positions: Arc<dyn Positions>) -> Self {
-        self.offer.positions = Some(positions);
-        self
-    }
-
-    /// What [`Rpc::describe`] says of the own region's databases. Default: nothing.
-    pub fn states(mut self, states: Arc<dyn States>) -> Self {
-        self.offer.states = Some(states);
-        self
-    }
-
-    /// How many bytes a message may have. Default: [`DEFAULT_MAX_MESSAGE_BYTES`](crate::DEFAULT_MAX_MESSAGE_BYTES). The
-    /// servers of the application have to agree.
-    pub fn max_message_bytes(mut self, max_message_bytes: usize) -> Self {
-        self.offer.max_message_bytes = max_message_bytes;
-        self
-    }
-
-    /// The client.
-    pub fn build(self) -> Rpc {
-        let identity = Identity::new(self.offer.topology.region(), self.secret.as_ref());
-        let discover = self.discover.unwrap_or_else(|| Arc::new(StaticPeers::none()));
-        Rpc(Arc::new(Inner {
-            discover,
-            identity: Arc::new(identity),
-            secret: self.secret,
-            offer: self.offer,
-            peers: Mutex::default(),
-        }))
+        let Inner { node, discover, .. } = &*self.0;
+        formatter.debug_struct("Rpc").field("topology", &node.config.topology).field("discover", discover).finish()
     }
 }
 
 struct Inner {
     discover: Arc<dyn Discover>,
     identity: Arc<Identity>,
-    secret: Option<Secret>,
-    offer: Offer,
+    node: LocalNode,
     peers: Mutex<HashMap<Region, PeerSet>>,
 }
 

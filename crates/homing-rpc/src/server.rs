@@ -26,14 +26,13 @@ use tower::Service;
 use tracing::{info, warn};
 
 use crate::error::{Error, Result};
-use crate::function::offer::{Offer, Positions, States};
-use crate::function::registry::Registry;
-use crate::secret::Secret;
+use crate::node::LocalNode;
+use crate::node::config::NodeConfig;
 use crate::server::acceptor::Acceptor;
 use crate::server::admission::Admission;
 use crate::server::gate::Gate;
 use crate::server::service::RpcService;
-use crate::topology::Topology;
+use crate::task::resume_panic;
 
 /// A gRPC server that offers a node's functions to the other nodes, and whatever services are added to it.
 ///
@@ -43,12 +42,11 @@ use crate::topology::Topology;
 pub struct Server(());
 
 impl Server {
-    /// Settings of a server in the region of the topology.
-    pub fn builder(topology: Topology) -> ServerBuilder {
+    /// Returns the settings of a node's server.
+    pub fn builder(config: NodeConfig) -> ServerBuilder {
         ServerBuilder {
-            offer: Offer::new(topology),
+            config,
             listen: DEFAULT_LISTEN,
-            secret: None,
             routes: Routes::default(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
@@ -60,9 +58,8 @@ impl Server {
 #[derive(Debug)]
 #[must_use = "nothing is served before start"]
 pub struct ServerBuilder {
-    offer: Offer,
+    config: NodeConfig,
     listen: SocketAddr,
-    secret: Option<Secret>,
     routes: Routes,
     max_in_flight: u32,
     drain_timeout: Duration,
@@ -74,29 +71,6 @@ impl ServerBuilder {
         Self { listen, ..self }
     }
 
-    /// The credential that every request has to show. Default: none, and loopback addresses only.
-    pub fn secret(self, secret: Secret) -> Self {
-        Self { secret: Some(secret), ..self }
-    }
-
-    /// The functions that are offered. Default: none.
-    pub fn functions(mut self, functions: Arc<Registry>) -> Self {
-        self.offer.functions = functions;
-        self
-    }
-
-    /// Asked after each function. Default: no positions.
-    pub fn positions(mut self, positions: Arc<dyn Positions>) -> Self {
-        self.offer.positions = Some(positions);
-        self
-    }
-
-    /// What `Describe` says of the node's databases. Default: nothing.
-    pub fn states(mut self, states: Arc<dyn States>) -> Self {
-        self.offer.states = Some(states);
-        self
-    }
-
     /// Another gRPC service. Its handlers find out who asks by [`Caller::of`](crate::Caller::of) where it is one of
     /// `homing.v1`. The size of messages is limited here; raise the service's own limit out of the way.
     pub fn service<S>(mut self, service: S) -> Self
@@ -106,13 +80,6 @@ impl ServerBuilder {
         S::Future: Send + 'static,
     {
         self.routes = self.routes.add_service(service);
-        self
-    }
-
-    /// How many bytes a message may have. Default: [`DEFAULT_MAX_MESSAGE_BYTES`](crate::DEFAULT_MAX_MESSAGE_BYTES). The
-    /// clients of the application have to agree.
-    pub fn max_message_bytes(mut self, max_message_bytes: usize) -> Self {
-        self.offer.max_message_bytes = max_message_bytes;
         self
     }
 
@@ -146,14 +113,14 @@ impl ServerBuilder {
         })?;
         let health = HealthReporter::new();
         let admission = Arc::new(Admission::new(self.max_in_flight));
-        let max_message_bytes = self.offer.max_message_bytes;
-        let region = self.offer.topology.region().clone();
+        let (secret, max_message_bytes) = (self.config.secret.clone(), self.config.max_message_bytes);
+        let region = self.config.topology.region().clone();
         let routes = self
             .routes
-            .add_service(RpcService::new(self.offer).into_server())
+            .add_service(RpcService::new(LocalNode::new(self.config)).into_server())
             .add_service(health_service(&health))
             .add_service(reflection()?);
-        let gate = Gate::new(routes, self.secret, Arc::clone(&admission), max_message_bytes);
+        let gate = Gate::new(routes, secret, Arc::clone(&admission), max_message_bytes);
         let (closing, closed) = watch::channel(false);
         let most_streams = self.max_in_flight.saturating_add(STREAMS_ABOVE);
         let task = tokio::spawn(Acceptor::new(listener, gate, closed, most_streams).run());
@@ -162,7 +129,7 @@ impl ServerBuilder {
     }
 
     fn check(&self) -> Result<()> {
-        if self.secret.is_none() && !self.listen.ip().is_loopback() {
+        if self.config.secret.is_none() && !self.listen.ip().is_loopback() {
             return Err(Error::misuse(format!(
                 "without a secret anybody who reaches {} could run functions on this node, so it is not served; set \
                  HOMING_SECRET to at least 32 characters on all nodes, or listen on a loopback address such as 127.0.0.1",
@@ -209,10 +176,8 @@ impl ServerHandle {
         // Ends the health streams, without which no connection would become idle.
         self.health.clear_service_status(WHOLE_SERVER).await;
         self.closing.send_replace(true);
-        if let Ok(Err(error)) = time::timeout(CLOSE_TIMEOUT, &mut self.task).await
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
+        if let Ok(ended) = time::timeout(CLOSE_TIMEOUT, &mut self.task).await {
+            resume_panic(ended);
         }
     }
 }

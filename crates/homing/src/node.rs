@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use homing_postgres::{Databases, Error, Options, Repo, Report, Result};
-use homing_rpc::{Registry, Rpc, Server, ServerHandle};
+use homing_rpc::{NodeConfig, Registry, Rpc, Server, ServerHandle};
 use tracing::info;
 
 use crate::connected::Connected;
@@ -115,9 +115,9 @@ impl Builder {
         let config = self.config;
         let connected = Box::pin(Connected::connect(&config)).await?;
         let databases = connected.databases()?;
-        let registry = Arc::new(self.registry);
-        let rpc = rpc(&config, &registry, &databases);
-        let server = serve(&config, &registry, &databases).await?;
+        let node = node_config(&config, self.registry, &databases);
+        let rpc = Rpc::new(node.clone(), Arc::clone(&config.discover));
+        let server = serve(&config, node, &databases).await?;
         let mut repo = connected.repo(rpc, config.options)?;
         if let Some(Observe(observe)) = self.observed {
             repo = repo.with_observer(move |report| observe(report));
@@ -139,31 +139,25 @@ impl std::fmt::Debug for Observe {
     }
 }
 
-fn rpc(config: &Config, registry: &Arc<Registry>, databases: &Databases) -> Rpc {
-    let mut rpc =
-        Rpc::builder(config.topology.clone()).discover(Arc::clone(&config.discover)).functions(Arc::clone(registry));
+/// What the node's client and its server have in common.
+fn node_config(config: &Config, registry: Registry, databases: &Databases) -> NodeConfig {
+    let mut node = NodeConfig::new(config.topology.clone()).with_functions(Arc::new(registry));
     if let Some(secret) = &config.secret {
-        rpc = rpc.secret(secret.clone());
+        node = node.with_secret(secret.clone());
     }
     if !databases.is_empty() {
-        rpc = rpc.positions(Arc::new(databases.clone())).states(Arc::new(databases.clone()));
+        node = node.with_positions(Arc::new(databases.clone())).with_states(Arc::new(databases.clone()));
     }
-    rpc.build()
+    node
 }
 
-async fn serve(config: &Config, registry: &Arc<Registry>, databases: &Databases) -> Result<Option<ServerHandle>> {
+async fn serve(config: &Config, node: NodeConfig, databases: &Databases) -> Result<Option<ServerHandle>> {
     let Some(listen) = config.listen else {
         return Ok(None);
     };
-    let mut server = Server::builder(config.topology.clone()).listen(listen).functions(Arc::clone(registry));
-    if let Some(secret) = &config.secret {
-        server = server.secret(secret.clone());
-    }
+    let mut server = Server::builder(node).listen(listen);
     if !databases.is_empty() {
-        server = server
-            .positions(Arc::new(databases.clone()))
-            .states(Arc::new(databases.clone()))
-            .service(databases.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
+        server = server.service(databases.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
     }
     Ok(Some(server.start().await?))
 }

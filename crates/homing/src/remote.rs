@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use homing_postgres::{Repo, TransactionOptions, WeakRepo};
-use homing_rpc::{CallContext, FromArguments, FunctionError, IntoArguments, Reason, Registry};
+use homing_rpc::{CallContext, Closure, FromArguments, FunctionError, IntoArguments, Reason, Registry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -65,7 +65,8 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
             ran.map_err(FunctionError::from)
         }
     };
-    if T::IDEMPOTENT { registry.register_idempotent_fn(T::NAME, run) } else { registry.register_fn(T::NAME, run) }
+    let function = Closure::new(T::NAME, run);
+    registry.register(if T::IDEMPOTENT { function.idempotent() } else { function })
 }
 
 /// The function may take all of its caller's time, between two statements as well.

@@ -143,7 +143,7 @@ impl Repo {
 
 #[cfg(test)]
 mod tests {
-    use homing_rpc::{Region, Rpc, Server, ServerHandle, StaticPeers, Topology};
+    use homing_rpc::{NodeConfig, Region, Rpc, Server, ServerHandle, StaticPeers, Topology};
     use homing_testbed::Postgres;
 
     use std::time::Duration;
@@ -176,13 +176,14 @@ mod tests {
             let region = |name| Region::new(name).unwrap();
             let database = Database::connect(Config::new(primary.url(), Role::Primary)).await.unwrap();
             let databases = Databases::new().with("", database).unwrap();
-            let server = Server::builder(Topology::new(region("iad"), region("iad")))
+            let node = |name| NodeConfig::new(Topology::new(region(name), region("iad")));
+            let server = Server::builder(node("iad"))
                 .listen(([127, 0, 0, 1], 0).into())
                 .service(databases.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
             let server = server.start().await.unwrap();
             let peers = StaticPeers::none().with_region(region("iad"), [server.local_addr()]);
-            let rpc = Rpc::builder(Topology::new(region("syd"), region("iad"))).discover(std::sync::Arc::new(peers));
-            Self { primary, replicas, rpc: rpc.build(), _server: server }
+            let rpc = Rpc::new(node("syd"), std::sync::Arc::new(peers));
+            Self { primary, replicas, rpc, _server: server }
         }
 
         /// A handle for each replica; they share a session.

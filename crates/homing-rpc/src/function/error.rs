@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::Error;
 use crate::error::details::Details;
 use crate::error::reason::Reason;
+use crate::error::{Error, chain};
 
 /// The error that a function returns to its caller.
 ///
@@ -27,8 +27,7 @@ impl FunctionError {
 
     /// An error with the messages of another one and its causes.
     pub fn from_error(error: &(dyn std::error::Error + 'static)) -> Self {
-        let causes = std::iter::successors(error.source(), |&error| error.source());
-        Self::new(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+        Self::new(chain(error))
     }
 
     /// The message for people.

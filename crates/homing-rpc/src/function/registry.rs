@@ -2,18 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use serde::Serialize;
-
 use crate::error::{Error, Result};
-use crate::function::arguments::{Arguments, FromArguments};
+use crate::function::Function;
+use crate::function::closure::Closure;
 use crate::function::context::CallContext;
-use crate::function::error::FunctionError;
-use crate::function::{Function, codec};
-use crate::task::BoxFuture;
 
 /// The functions that a node offers, by name.
 ///
@@ -62,33 +56,12 @@ impl Registry {
     /// # Errors
     ///
     /// As [`register`](Self::register).
-    pub fn register_fn<F, Fut, A, R, E>(&mut self, name: impl Into<String>, function: F) -> Result<()>
+    pub fn register_fn<F, Fut, A>(&mut self, name: impl Into<String>, function: F) -> Result<()>
     where
-        F: Fn(CallContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        A: FromArguments + Send + 'static,
-        R: Serialize + Send + 'static,
-        E: Into<FunctionError> + Send + 'static,
+        F: Fn(CallContext, A) -> Fut,
+        Closure<F, A>: Function,
     {
-        let (name, idempotent) = (name.into(), false);
-        self.register(Closure { name, idempotent, function, parameters: PhantomData::<fn(A)> })
-    }
-
-    /// [`register_fn`](Self::register_fn) for a function that may be run twice, see [`Function::is_idempotent`].
-    ///
-    /// # Errors
-    ///
-    /// As [`register`](Self::register).
-    pub fn register_idempotent_fn<F, Fut, A, R, E>(&mut self, name: impl Into<String>, function: F) -> Result<()>
-    where
-        F: Fn(CallContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        A: FromArguments + Send + 'static,
-        R: Serialize + Send + 'static,
-        E: Into<FunctionError> + Send + 'static,
-    {
-        let (name, idempotent) = (name.into(), true);
-        self.register(Closure { name, idempotent, function, parameters: PhantomData::<fn(A)> })
+        self.register(Closure::new(name, function))
     }
 
     /// The function of a name.
@@ -108,42 +81,6 @@ impl fmt::Debug for Registry {
     }
 }
 
-struct Closure<F, A> {
-    name: String,
-    idempotent: bool,
-    function: F,
-    parameters: PhantomData<fn(A)>,
-}
-
-impl<F, Fut, A, R, E> Function for Closure<F, A>
-where
-    F: Fn(CallContext, A) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<R, E>> + Send + 'static,
-    A: FromArguments + Send + 'static,
-    R: Serialize + Send + 'static,
-    E: Into<FunctionError> + Send + 'static,
-{
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn is_idempotent(&self) -> bool {
-        self.idempotent
-    }
-
-    fn call(&self, context: CallContext, arguments: Arguments) -> BoxFuture<'static, Result<Bytes, FunctionError>> {
-        let arguments = match arguments.decode() {
-            Ok(arguments) => arguments,
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
-        };
-        let running = (self.function)(context, arguments);
-        Box::pin(async move {
-            let result = running.await.map_err(Into::into)?;
-            Ok(codec::encode(&result)?)
-        })
-    }
-}
-
 /// A name travels in every call and in error messages.
 const MAX_NAME_BYTES: usize = 255;
 
@@ -153,6 +90,8 @@ mod tests {
 
     use super::*;
     use crate::function::arguments::IntoArguments;
+    use crate::function::codec;
+    use crate::function::error::FunctionError;
     use crate::metadata::trace::TraceContext;
     use crate::region::Region;
 

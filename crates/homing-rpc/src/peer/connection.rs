@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::chain;
+use crate::task::resume_panic;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
@@ -46,11 +47,8 @@ impl Connection {
     ///
     /// Cancel safe, but not to be called again once it has completed.
     pub(crate) async fn ended(&mut self) -> String {
-        match (&mut self.driver).await {
-            Ok(reason) => reason,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => "the runtime is shutting down".to_owned(),
-        }
+        let ended = (&mut self.driver).await;
+        resume_panic(ended).unwrap_or_else(|| "the runtime is shutting down".to_owned())
     }
 
     async fn connect(address: SocketAddr) -> Result<Self, Box<dyn StdError + Send + Sync>> {
@@ -85,10 +83,10 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// HTTP/2's own 64 KiB would cost a round trip for each 64 KiB of an answer; this covers 200 ms at 160 Mbit/s.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// What a peer can make us hold at most for one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 
 /// A status with its details is sent in headers.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;

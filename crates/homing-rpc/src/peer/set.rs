@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{self, Instant};
 use tracing::{Instrument, info, warn};
 
@@ -25,7 +25,7 @@ use crate::peer::monitor::{Peer, PeerState};
 use crate::peer::name::PeerName;
 use crate::peer::pick::{Choice, Lookup, Member, Snapshot, Wish};
 use crate::region::Region;
-use crate::task::{BoxFuture, raise};
+use crate::task::{BoxFuture, resume_panic};
 
 /// The peers of one region. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -122,10 +122,8 @@ impl PeerSet {
     /// The task ends only with its last handle, or by a panic, which goes on here.
     async fn ended(&self) -> Error {
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
-            raise(error);
+        if let Some(task) = task {
+            resume_panic(task.await);
         }
         Error::not_sent(format!(
             "the peers of region {} are no longer watched: the runtime is shutting down",
@@ -174,7 +172,7 @@ impl PeerSetTask {
                 resolution = look_up(&mut self.looking_up) => self.on_resolution(resolution),
                 () = time::sleep_until(self.look_up_at), if self.looking_up.is_none() => self.start_look_up(),
                 () = self.wanted.notified() => self.on_wanted(),
-                Some(ended) = self.tasks.join_next() => on_peer_ended(ended),
+                Some(ended) = self.tasks.join_next() => { resume_panic(ended); },
             }
         }
     }
@@ -285,13 +283,6 @@ async fn look_up(looking_up: &mut Option<BoxFuture<'static, Result<Resolution>>>
     match looking_up {
         Some(future) => future.await,
         None => std::future::pending().await,
-    }
-}
-
-/// A peer's task runs until it is aborted.
-fn on_peer_ended(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        raise(error);
     }
 }
 

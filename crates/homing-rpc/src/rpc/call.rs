@@ -174,7 +174,7 @@ impl Rpc {
 
     /// Nodes of one application have the same functions, so the own registry knows what may be repeated.
     fn retry_of(&self, function: &str) -> Retry {
-        match self.offer().functions.function(function) {
+        match self.node().config.functions.function(function) {
             Some(function) if function.is_idempotent() => Retry::Always,
             _ => Retry::NotProcessed,
         }
@@ -214,7 +214,7 @@ impl Rpc {
         let caller = Caller::new(region.clone(), dispatch.deadline, dispatch.trace());
         let span =
             tracing::info_span!("homing.call", %region, %function, trace_id = %caller.trace.trace_id(), peer = "self");
-        match self.offer().call(request, caller).instrument(span).await {
+        match self.node().call(request, caller).instrument(span).await {
             Ok(response) => read(response, &function, "this node"),
             Err(status) => Err(failed_in_place(&function, &status)),
         }

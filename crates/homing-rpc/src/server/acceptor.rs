@@ -15,13 +15,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time;
 use tonic::body::Body;
 use tracing::{debug, warn};
 
 use crate::error::chain;
+use crate::peer::connection::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::server::gate::Gate;
+use crate::task::resume_panic;
 
 /// What accepts connections.
 #[derive(Debug)]
@@ -48,13 +50,13 @@ impl Acceptor {
                     Ok((stream, place)) => { connections.spawn(self.serve(stream, place)); }
                     Err(error) => pause(&error).await,
                 },
-                Some(ended) = connections.join_next() => raise(ended),
+                Some(ended) = connections.join_next() => { resume_panic(ended); }
                 _ = self.closing.changed() => break,
             }
         }
         drop(self.listener);
         while let Some(ended) = connections.join_next().await {
-            raise(ended);
+            resume_panic(ended);
         }
     }
 
@@ -122,15 +124,6 @@ fn builder(most_streams: u32) -> Builder<TokioExecutor> {
     builder
 }
 
-/// A connection's task does not panic, or that is a bug that is not to go unnoticed.
-fn raise(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        std::panic::resume_unwind(error.into_panic());
-    }
-}
-
 /// Each node that calls this one has one; more wait in the listener's queue.
 const MOST_CONNECTIONS: usize = 1024;
 
@@ -142,7 +135,3 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A caller that vanished without a word is found, and its functions are told, after at most the sum of these.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// As on the client's side.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;

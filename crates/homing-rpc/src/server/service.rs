@@ -4,18 +4,18 @@ use homing_proto::v1::rpc_server::{Rpc, RpcServer};
 use homing_proto::v1::{CallRequest, CallResponse, DescribeRequest, DescribeResponse};
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::function::offer::Offer;
 use crate::metadata::caller::Caller;
+use crate::node::LocalNode;
 
-/// Answers for a node's offer.
+/// Answers for this node.
 #[derive(Debug)]
 pub(crate) struct RpcService {
-    offer: Offer,
+    node: LocalNode,
 }
 
 impl RpcService {
-    pub(crate) fn new(offer: Offer) -> Self {
-        Self { offer }
+    pub(crate) fn new(node: LocalNode) -> Self {
+        Self { node }
     }
 
     /// Sizes are limited by the gate.
@@ -28,10 +28,10 @@ impl RpcService {
 impl Rpc for RpcService {
     async fn call(&self, request: Request<CallRequest>) -> Result<Response<CallResponse>, Status> {
         let caller = Caller::of(&request)?;
-        self.offer.call(request.into_inner(), caller).await.map(Response::new)
+        self.node.call(request.into_inner(), caller).await.map(Response::new)
     }
 
     async fn describe(&self, _request: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
-        Ok(Response::new(self.offer.describe()))
+        Ok(Response::new(self.node.describe()))
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_proto::v1::{DatabaseState, Position};
-use homing_rpc::{BoxFuture, FunctionError, Positions, Registry, States, TraceContext};
+use homing_rpc::{BoxFuture, FunctionError, NodeConfig, Positions, Registry, States, TraceContext};
 
-use crate::world::{Addresses, builder, client, region, secret, serve, server, soon, topology};
+use crate::world::{Addresses, client, client_with, config, offering, region, serve, server_of, soon, topology};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -102,7 +102,7 @@ async fn a_function_that_panics_fails_and_the_connection_stays() {
     let mut registry = Registry::new();
     let fall = |_, ()| async { Err::<(), FunctionError>(if true { panic!("down it goes") } else { "".into() }) };
     registry.register_fn("fall", fall).unwrap();
-    let iad = server("iad").functions(Arc::new(registry)).start().await.unwrap();
+    let iad = offering("iad", registry).start().await.unwrap();
     let rpc = client(&[iad.local_addr()]);
     for _ in 0..2 {
         let error = rpc.call_primary::<()>("fall", (), LIMIT).await.unwrap_err();
@@ -130,7 +130,7 @@ async fn every_region_is_called() {
     addresses.set("iad", Some(vec![iad.local_addr()]));
     addresses.set("ams", Some(vec![ams.local_addr()]));
     addresses.set("ord", Some(vec![]));
-    let rpc = builder(addresses).build();
+    let rpc = client_with(addresses);
     let all = rpc.call_all::<String>("place", (), LIMIT).await.unwrap();
     let all: Vec<(String, Option<String>)> =
         all.into_iter().map(|(region, called)| (region.to_string(), called.ok().map(|called| called.value))).collect();
@@ -163,12 +163,12 @@ async fn a_call_made_by_a_function_continues_its_trace() {
             }
         };
         registry.register_fn("outer", outer).unwrap();
-        server("ams").functions(Arc::new(registry)).start().await.unwrap()
+        offering("ams", registry).start().await.unwrap()
     });
     let addresses = Addresses::new();
     addresses.set("iad", Some(vec![iad.local_addr()]));
     addresses.set("ams", Some(vec![outer.local_addr()]));
-    let rpc = builder(addresses).build();
+    let rpc = client_with(addresses);
     let trace = TraceContext::root();
     let ams = region("ams");
     let call = rpc.call::<(String, String)>(&ams, "outer", (), LIMIT);
@@ -192,7 +192,10 @@ impl States for Database {
 
 #[tokio::test]
 async fn positions_and_states_come_along() {
-    let iad = server("iad").positions(Arc::new(Database)).states(Arc::new(Database)).start().await.unwrap();
+    let iad = server_of(config("iad").with_positions(Arc::new(Database)).with_states(Arc::new(Database)))
+        .start()
+        .await
+        .unwrap();
     let rpc = client(&[iad.local_addr()]);
     assert_eq!(rpc.call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap().positions[0].lsn, 42);
     let described = rpc.describe(&region("iad"), LIMIT).await.unwrap();
@@ -215,13 +218,7 @@ async fn a_large_message_goes_both_ways() {
 #[tokio::test]
 async fn without_a_secret_loopback_is_served() {
     let functions = Arc::new(crate::world::functions("iad"));
-    let iad = homing_rpc::Server::builder(topology("iad"))
-        .listen("127.0.0.1:0".parse().unwrap())
-        .functions(functions)
-        .start()
-        .await
-        .unwrap();
-    let peers = homing_rpc::StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
-    let rpc = homing_rpc::Rpc::builder(topology("syd")).discover(Arc::new(peers)).secret(secret()).build();
+    let iad = server_of(NodeConfig::new(topology("iad")).with_functions(functions)).start().await.unwrap();
+    let rpc = client(&[iad.local_addr()]);
     assert_eq!(rpc.call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap().value, 3);
 }

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_rpc::{FunctionError, Registry, Retry, Rpc, StaticPeers};
+use homing_rpc::{Closure, FunctionError, Registry, Retry, Rpc, StaticPeers};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use crate::world::{ANY_PORT, Addresses, Link, Relay, SOON, builder, client, functions, region, serve, server, soon};
+use crate::world::{
+    ANY_PORT, Addresses, Link, Relay, SOON, client, client_with, config, functions, offering, region, serve, soon,
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -28,7 +30,7 @@ async fn hanging() -> (homing_rpc::ServerHandle, mpsc::UnboundedReceiver<&'stati
         }
     };
     registry.register_fn("hang", hang).unwrap();
-    (server("iad").functions(Arc::new(registry)).start().await.unwrap(), told)
+    (offering("iad", registry).start().await.unwrap(), told)
 }
 
 struct Told(mpsc::UnboundedSender<&'static str>, &'static str);
@@ -54,7 +56,7 @@ async fn a_call_in_flight_when_its_peer_dies_has_an_unknown_outcome_and_the_next
     let relay = Relay::to(hang.local_addr()).await;
     let addresses = Addresses::new();
     addresses.set("iad", Some(vec![relay.address]));
-    let rpc = builder(addresses.clone()).build();
+    let rpc = client_with(addresses.clone());
     let call = tokio::spawn({
         let rpc = rpc.clone();
         async move { rpc.call_primary::<()>("hang", (), LIMIT).await }
@@ -86,7 +88,7 @@ async fn a_call_that_was_provably_not_processed_goes_to_another_peer_by_itself()
     let go_away = |last: u8| [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, last, 0, 0, 0, 0].to_vec();
     let addresses = Addresses::new();
     addresses.set("iad", Some(vec![relay.address]));
-    let rpc = builder(addresses.clone()).build();
+    let rpc = client_with(addresses.clone());
     add(&rpc).await.unwrap();
     addresses.set("iad", Some(vec![relay.address, second.local_addr()]));
     addresses.asked(2).await;
@@ -122,7 +124,7 @@ async fn a_region_without_addresses_is_said_to_have_none() {
         assert!(error.to_string().contains(name), "{error}");
     }
     let broken = Addresses::new();
-    let error = add(&builder(broken).build()).await.unwrap_err();
+    let error = add(&client_with(broken)).await.unwrap_err();
     assert!(error.is_not_sent() && error.to_string().contains("the name service is broken"), "{error}");
 }
 
@@ -131,7 +133,7 @@ async fn addresses_are_kept_while_discovery_knows_none() {
     let iad = serve("iad").await;
     let addresses = Addresses::new();
     addresses.set("iad", Some(vec![iad.local_addr()]));
-    let rpc = builder(addresses.clone()).build();
+    let rpc = client_with(addresses.clone());
     add(&rpc).await.unwrap();
     for answer in [None, Some(vec![])] {
         addresses.set("iad", answer);
@@ -146,7 +148,7 @@ async fn a_peer_that_discovery_no_longer_names_gets_no_calls_but_finishes_those_
     let other = serve("iad").await;
     let addresses = Addresses::new();
     addresses.set("iad", Some(vec![hang.local_addr()]));
-    let rpc = builder(addresses.clone()).build();
+    let rpc = client_with(addresses.clone());
     let call = tokio::spawn({
         let rpc = rpc.clone();
         async move { rpc.call_primary::<()>("hang", (), Duration::from_secs(3)).await }
@@ -245,7 +247,7 @@ async fn over_the_bound_the_answer_is_overloaded_at_once_with_a_hint() {
         std::future::pending::<Result<(), FunctionError>>()
     };
     registry.register_fn("hang", hang).unwrap();
-    let iad = server("iad").functions(Arc::new(registry)).max_in_flight(2).start().await.unwrap();
+    let iad = offering("iad", registry).max_in_flight(2).start().await.unwrap();
     let rpc = client(&[iad.local_addr()]);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..2 {
@@ -262,12 +264,10 @@ async fn over_the_bound_the_answer_is_overloaded_at_once_with_a_hint() {
 
 #[tokio::test]
 async fn an_overloaded_peer_is_passed_on_the_way_to_one_with_room() {
-    let full = server("iad").max_in_flight(1).functions(Arc::new({
-        let mut registry = Registry::new();
-        registry.register_fn("hang", |_, ()| std::future::pending::<Result<(), FunctionError>>()).unwrap();
-        registry
-    }));
-    let (full, other) = (full.start().await.unwrap(), serve("iad").await);
+    let mut registry = Registry::new();
+    registry.register_fn("hang", |_, ()| std::future::pending::<Result<(), FunctionError>>()).unwrap();
+    let full = offering("iad", registry).max_in_flight(1).start().await.unwrap();
+    let other = serve("iad").await;
     let alone = client(&[full.local_addr()]);
     let hang = tokio::spawn(async move { alone.call_primary::<()>("hang", (), LIMIT).await });
     let rpc = client(&[full.local_addr(), other.local_addr()]);
@@ -344,7 +344,7 @@ fn baseline() -> usize {
 async fn many_calls_at_once_are_spread_and_all_answered() {
     let (first, second) = (serve("iad").await, serve("iad").await);
     let peers = [first.local_addr(), second.local_addr()];
-    let rpc = builder(StaticPeers::none().with_region(region("iad"), peers)).build();
+    let rpc = client_with(StaticPeers::none().with_region(region("iad"), peers));
     let calls: Vec<_> = (0..500)
         .map(|n: i64| {
             let rpc = rpc.clone();
@@ -375,15 +375,15 @@ async fn a_call_of_an_idempotent_function_is_repeated_when_its_answer_was_lost()
             }
         };
         let mut registry = Registry::new();
-        registry.register_idempotent_fn("set", set).unwrap();
-        Arc::new(registry)
+        registry.register(Closure::new("set", set).idempotent()).unwrap();
+        registry
     };
-    let start = async |index| server("iad").functions(functions(index)).start().await.unwrap();
+    let start = async |index| offering("iad", functions(index)).start().await.unwrap();
     let servers = [start(0).await, start(1).await];
     let relays = [Relay::to(servers[0].local_addr()).await, Relay::to(servers[1].local_addr()).await];
     let addresses = Addresses::new();
     addresses.set("iad", Some(relays.each_ref().map(|relay| relay.address).to_vec()));
-    let rpc = builder(addresses).functions(functions(2)).build();
+    let rpc = Rpc::new(config("syd").with_functions(Arc::new(functions(2))), Arc::new(addresses));
 
     let call = tokio::spawn(async move { rpc.call_primary::<String>("set", (), LIMIT).await });
     let first = soon("the first run", run.recv()).await.unwrap();

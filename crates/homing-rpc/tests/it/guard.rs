@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_proto::v1::rpc_server::{Rpc, RpcServer};
+use homing_proto::v1::rpc_server::{self, RpcServer};
 use homing_proto::v1::{CallRequest, CallResponse, DescribeRequest, DescribeResponse};
-use homing_rpc::{Reason, Secret, Server, ServerHandle, StaticPeers};
+use homing_rpc::{NodeConfig, Reason, Rpc, Secret, Server, ServerHandle, StaticPeers};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncReadExt;
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use crate::world::{ANY_PORT, SOON, client, region, secret, serve, server, soon, topology};
+use crate::world::{ANY_PORT, SOON, client, config, region, serve, server, server_of, soon, topology};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const BEARER: (&str, &str) = ("authorization", "Bearer a-secret-that-is-long-enough-for-tests");
@@ -77,9 +77,10 @@ async fn another_protocol_is_turned_away() {
 async fn a_caller_with_a_wrong_or_no_secret_is_told_so_at_once() {
     let iad = serve("iad").await;
     let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
-    let builder = || homing_rpc::Rpc::builder(topology("syd")).discover(Arc::new(peers.clone()));
+    let node = || NodeConfig::new(topology("syd"));
     let wrong = Secret::new("another-secret-that-is-long-enough-too").unwrap();
-    for rpc in [builder().build(), builder().secret(wrong).build()] {
+    for config in [node(), node().with_secret(wrong)] {
+        let rpc = Rpc::new(config, Arc::new(peers.clone()));
         for _ in 0..2 {
             let began = Instant::now();
             let error = rpc.call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap_err();
@@ -93,13 +94,14 @@ async fn a_caller_with_a_wrong_or_no_secret_is_told_so_at_once() {
 
 #[tokio::test]
 async fn without_a_secret_only_loopback_is_served() {
+    let node = || NodeConfig::new(topology("iad"));
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-        let error = Server::builder(topology("iad")).listen(listen.parse().unwrap()).start().await.unwrap_err();
+        let error = Server::builder(node()).listen(listen.parse().unwrap()).start().await.unwrap_err();
         assert!(error.is_misuse(), "{error:?}");
         assert!(error.to_string().contains("HOMING_SECRET") && error.to_string().contains("127.0.0.1"), "{error}");
     }
-    Server::builder(topology("iad")).listen(ANY_PORT.parse().unwrap()).start().await.unwrap();
-    Server::builder(topology("iad")).listen("0.0.0.0:0".parse().unwrap()).secret(secret()).start().await.unwrap();
+    server_of(node()).start().await.unwrap();
+    Server::builder(config("iad")).listen("0.0.0.0:0".parse().unwrap()).start().await.unwrap();
 }
 
 #[tokio::test]
@@ -111,11 +113,11 @@ async fn an_address_that_is_taken_is_named() {
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_too_large_on_either_side() {
-    let iad = server("iad").max_message_bytes(1000).start().await.unwrap();
+    let iad = server_of(config("iad").with_max_message_bytes(1000)).start().await.unwrap();
     let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
     let text = "x".repeat(5000);
     for limit in [1000, 10_000] {
-        let rpc = crate::world::builder(peers.clone()).max_message_bytes(limit).build();
+        let rpc = Rpc::new(config("syd").with_max_message_bytes(limit), Arc::new(peers.clone()));
         let error = soon("error", rpc.call_primary::<String>("echo", &text, LIMIT)).await.unwrap_err();
         assert!(error.is_too_large() && error.is_not_sent(), "{error:?}");
         assert!(error.to_string().contains("1000"), "{error}");
@@ -125,7 +127,7 @@ async fn a_message_over_the_limit_is_too_large_on_either_side() {
 
 #[tokio::test]
 async fn a_result_over_the_limit_is_a_failure_of_a_function_that_was_executed() {
-    let iad = server("iad").max_message_bytes(10_000).start().await.unwrap();
+    let iad = server_of(config("iad").with_max_message_bytes(10_000)).start().await.unwrap();
     let rpc = client(&[iad.local_addr()]);
     let error = rpc.call_primary::<String>("long", &10_000, LIMIT).await.unwrap_err();
     assert!(error.is_function_failed(), "{error:?}");
@@ -137,7 +139,7 @@ async fn a_result_over_the_limit_is_a_failure_of_a_function_that_was_executed() 
 async fn a_very_large_message_is_turned_down_before_it_is_read() {
     let iad = serve("iad").await;
     let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
-    let rpc = crate::world::builder(peers).max_message_bytes(usize::MAX).build();
+    let rpc = Rpc::new(config("syd").with_max_message_bytes(usize::MAX), Arc::new(peers));
     let text = "x".repeat(40 * 1024 * 1024);
     let error = soon("error", rpc.call_primary::<String>("echo", &text, SOON)).await.unwrap_err();
     assert!(error.is_too_large() && error.is_not_sent(), "{error:?}");
@@ -157,7 +159,7 @@ async fn a_connection_that_shows_no_credential_is_closed() {
 struct Stranger(DescribeResponse);
 
 #[tonic::async_trait]
-impl Rpc for Stranger {
+impl rpc_server::Rpc for Stranger {
     async fn call(&self, _: Request<CallRequest>) -> Result<Response<CallResponse>, Status> {
         panic!("it must not be called");
     }

@@ -7,7 +7,7 @@ use homing_rpc::FunctionError;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::world::{Relay, client, functions, region, serve, server, soon};
+use crate::world::{Relay, client, functions, offering, region, serve, soon};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -28,7 +28,7 @@ async fn calls_in_flight_end_and_new_ones_go_to_another_node() {
         }
     };
     registry.register_fn("wait", wait).unwrap();
-    let leaving = server("iad").functions(Arc::new(registry)).start().await.unwrap();
+    let leaving = offering("iad", registry).start().await.unwrap();
     let address = leaving.local_addr();
     let rpc = client(&[address]);
     let call = tokio::spawn({
@@ -100,8 +100,7 @@ async fn a_call_that_does_not_end_holds_a_shutdown_up_no_longer_than_the_drain_t
         std::future::pending::<Result<(), FunctionError>>()
     };
     registry.register_fn("hang", hang).unwrap();
-    let iad =
-        server("iad").functions(Arc::new(registry)).drain_timeout(Duration::from_millis(50)).start().await.unwrap();
+    let iad = offering("iad", registry).drain_timeout(Duration::from_millis(50)).start().await.unwrap();
     let rpc = client(&[iad.local_addr()]);
     let call = tokio::spawn(async move { rpc.call_primary::<()>("hang", (), LIMIT).await });
     soon("begun", told.recv()).await.unwrap();

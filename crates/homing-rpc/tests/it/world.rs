@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homing_rpc::{
-    BoxFuture, CallContext, Discover, Error, FunctionError, Region, Registry, Resolution, Result, Rpc, RpcBuilder,
+    BoxFuture, CallContext, Discover, Error, FunctionError, NodeConfig, Region, Registry, Resolution, Result, Rpc,
     Secret, Server, ServerBuilder, ServerHandle, StaticPeers, Topology,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,16 +27,26 @@ pub(crate) fn secret() -> Secret {
     Secret::new("a-secret-that-is-long-enough-for-tests").unwrap()
 }
 
-/// A node of `name`, with `iad` as the primary region.
+/// A node in region `name`, with `iad` as the primary region.
 pub(crate) fn topology(name: &str) -> Topology {
     Topology::new(region(name), region("iad"))
 }
 
+pub(crate) fn config(name: &str) -> NodeConfig {
+    NodeConfig::new(topology(name)).with_secret(secret()).with_functions(Arc::new(functions(name)))
+}
+
 pub(crate) fn server(name: &str) -> ServerBuilder {
-    Server::builder(topology(name))
-        .listen(ANY_PORT.parse().unwrap())
-        .secret(secret())
-        .functions(Arc::new(functions(name)))
+    server_of(config(name))
+}
+
+/// A server that offers these functions.
+pub(crate) fn offering(name: &str, functions: Registry) -> ServerBuilder {
+    server_of(config(name).with_functions(Arc::new(functions)))
+}
+
+pub(crate) fn server_of(config: NodeConfig) -> ServerBuilder {
+    Server::builder(config).listen(ANY_PORT.parse().unwrap())
 }
 
 /// A server in the region.
@@ -46,11 +56,11 @@ pub(crate) async fn serve(name: &str) -> ServerHandle {
 
 /// A client in `syd`, which finds these addresses in `iad`.
 pub(crate) fn client(addresses: &[SocketAddr]) -> Rpc {
-    builder(StaticPeers::none().with_region(region("iad"), addresses.iter().copied())).build()
+    client_with(StaticPeers::none().with_region(region("iad"), addresses.iter().copied()))
 }
 
-pub(crate) fn builder(discover: impl Discover) -> RpcBuilder {
-    Rpc::builder(topology("syd")).discover(Arc::new(discover)).secret(secret()).functions(Arc::new(functions("syd")))
+pub(crate) fn client_with(discover: impl Discover) -> Rpc {
+    Rpc::new(config("syd"), Arc::new(discover))
 }
 
 /// What every node of these tests offers.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use homing::{Database, Repo, Role, Secret, Topology};
-use homing_rpc::{Server, ServerHandle, StaticPeers};
+use homing_rpc::{NodeConfig, Server, ServerHandle, StaticPeers};
 use http_body::Frame;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Bytes, Service, http};
@@ -80,13 +80,8 @@ async fn counted(database: &str) -> (homing::Node, ServerHandle, Arc<AtomicUsize
         service: homing_postgres::Databases::new().with("", primary.clone()).unwrap().service(usize::MAX),
         messages: Arc::clone(&messages),
     };
-    let iad = Server::builder(Topology::new(region("iad"), region("iad")))
-        .listen(([127, 0, 0, 1], 0).into())
-        .secret(Secret::new(SECRET).unwrap())
-        .service(service)
-        .start()
-        .await
-        .unwrap();
+    let config = NodeConfig::new(Topology::new(region("iad"), region("iad"))).with_secret(Secret::new(SECRET).unwrap());
+    let iad = Server::builder(config).listen(([127, 0, 0, 1], 0).into()).service(service).start().await.unwrap();
     let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
     (servers.replica_node(database, peers).await, iad, messages)
 }

@@ -1,11 +1,12 @@
-//! What a node offers to callers, near and far: its functions, and who it is.
+//! This node, as its callers see it: its functions, and who it is.
 
-use std::fmt;
+pub(crate) mod config;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_proto::v1::call_response::Outcome;
-use homing_proto::v1::{CallRequest, CallResponse, DatabaseState, DescribeResponse, FunctionFailure, Position};
+use homing_proto::v1::{CallRequest, CallResponse, DescribeResponse, FunctionFailure, Position};
 use prost::Message;
 use tokio::sync::watch;
 use tokio::task::JoinError;
@@ -18,51 +19,25 @@ use crate::function::Function;
 use crate::function::arguments::Arguments;
 use crate::function::context::CallContext;
 use crate::function::error::FunctionError;
-use crate::function::registry::Registry;
 use crate::metadata::caller::Caller;
-use crate::task::BoxFuture;
-use crate::topology::Topology;
+use crate::node::config::NodeConfig;
 
-/// Asked after each function: positions that are not before any of its commits.
-pub trait Positions: fmt::Debug + Send + Sync + 'static {
-    /// One position for each database of the node; a database that cannot be asked is left out.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped at the caller's deadline.
-    fn current(&self) -> BoxFuture<'_, Vec<Position>>;
-}
-
-/// Asked by `Describe`: what is known of each database of the node, without asking it.
-pub trait States: fmt::Debug + Send + Sync + 'static {
-    /// One state for each database of the node.
-    fn states(&self) -> Vec<DatabaseState>;
-}
-
-/// What a node offers.
+/// Runs this node's functions for callers in any region.
+///
+/// A function runs in a task of its own. [`call`](Self::call) spawns and awaits it; it owns the function's future. It ends
+/// with the function's result, at the caller's deadline, or when the `LocalNode` is dropped. A caller that goes away does
+/// not end it. If the function panics, the caller gets *function failed*. The number of these tasks is bounded by the
+/// server's admission; for calls of this node to itself it is not bounded.
 #[derive(Debug)]
-pub(crate) struct Offer {
-    pub(crate) topology: Topology,
-    pub(crate) functions: Arc<Registry>,
-    pub(crate) positions: Option<Arc<dyn Positions>>,
-    pub(crate) states: Option<Arc<dyn States>>,
-    pub(crate) max_message_bytes: usize,
-    node: String,
-    /// Closed with the offer: functions that nobody waits for any more do not outlive it.
+pub(crate) struct LocalNode {
+    pub(crate) config: NodeConfig,
+    /// Closed when the node is dropped, which ends the functions whose callers have gone away.
     life: watch::Sender<()>,
 }
 
-impl Offer {
-    pub(crate) fn new(topology: Topology) -> Self {
-        Self {
-            topology,
-            functions: Arc::default(),
-            positions: None,
-            states: None,
-            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
-            node: format!("{:032x}", rand::random::<u128>()),
-            life: watch::Sender::new(()),
-        }
+impl LocalNode {
+    pub(crate) fn new(config: NodeConfig) -> Self {
+        Self { config, life: watch::Sender::new(()) }
     }
 
     /// Runs a function. A status with a reason says that nothing was executed.
@@ -72,7 +47,7 @@ impl Offer {
     /// Dropping it tells the function through its context; its task ends at the deadline at the latest.
     pub(crate) async fn call(&self, request: CallRequest, caller: Caller) -> Result<CallResponse, Status> {
         let name = if request.scope.is_empty() { request.function } else { request.scoped_function };
-        let Some(function) = self.functions.function(&name) else {
+        let Some(function) = self.config.functions.function(&name) else {
             return Err(Reason::UnknownFunction.status(self.unknown(&name)));
         };
         let deadline = caller.deadline;
@@ -99,11 +74,11 @@ impl Offer {
     pub(crate) fn describe(&self) -> DescribeResponse {
         DescribeResponse {
             protocol_version: homing_proto::PROTOCOL_VERSION,
-            node: self.node.clone(),
-            region: self.topology.region().to_string(),
-            primary_region: self.topology.primary_region().to_string(),
-            functions: self.functions.names().map(ToOwned::to_owned).collect(),
-            databases: self.states.as_ref().map(|states| states.states()).unwrap_or_default(),
+            node: self.config.id.clone(),
+            region: self.config.topology.region().to_string(),
+            primary_region: self.config.topology.primary_region().to_string(),
+            functions: self.config.functions.names().map(ToOwned::to_owned).collect(),
+            databases: self.config.states.as_ref().map(|states| states.states()).unwrap_or_default(),
             software: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -136,7 +111,7 @@ impl Offer {
     }
 
     async fn positions(&self) -> Vec<Position> {
-        match &self.positions {
+        match &self.config.positions {
             Some(positions) => positions.current().await,
             None => Vec::new(),
         }
@@ -144,7 +119,7 @@ impl Offer {
 
     /// An answer that is too large would be lost, and with it that the function was executed.
     fn fitting(&self, name: &str, response: CallResponse) -> CallResponse {
-        let (bytes, limit) = (response.encoded_len(), self.max_message_bytes);
+        let (bytes, limit) = (response.encoded_len(), self.config.max_message_bytes);
         if bytes <= limit {
             return response;
         }
@@ -156,9 +131,9 @@ impl Offer {
     }
 
     fn unknown(&self, name: &str) -> String {
-        let (mut name, functions) = (name.to_owned(), &self.functions);
+        let (mut name, functions) = (name.to_owned(), &self.config.functions);
         truncate(&mut name, MAX_NAME_BYTES);
-        let region = self.topology.region();
+        let region = self.config.topology.region();
         if functions.names().len() == 0 {
             return format!("no function {name:?} in region {region}: the node has registered none");
         }
@@ -208,20 +183,6 @@ fn panicked(error: JoinError) -> Stop {
 fn too_late(name: &str) -> Status {
     Status::deadline_exceeded(format!("function {name:?} did not end within the time limit and was stopped"))
 }
-
-/// Whether a message is within the limit.
-pub(crate) fn fits(message: &impl Message, max_bytes: usize) -> Result<(), String> {
-    let bytes = message.encoded_len();
-    if bytes <= max_bytes {
-        return Ok(());
-    }
-    Err(format!(
-        "{bytes} bytes to send, and a message may have {max_bytes}; send less or raise the limit on both sides"
-    ))
-}
-
-/// How many bytes a message may have where nothing else is set: 16 MiB.
-pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// In the message about an unknown function.
 const MAX_NAME_BYTES: usize = 128;
