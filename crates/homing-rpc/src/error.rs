@@ -28,7 +28,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// `Display` says what went wrong here, where, and what to do next; the cause is reached through
 /// [`source`](StdError::source).
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
 impl Error {
     /// Nothing was executed: no peer was found or reached, or the peer turned the call down before it began.
@@ -37,28 +37,28 @@ impl Error {
     /// [`is_misuse`](Self::is_misuse), [`is_bad_arguments`](Self::is_bad_arguments) or
     /// [`is_unauthenticated`](Self::is_unauthenticated) is true as well.
     pub fn is_not_sent(&self) -> bool {
-        matches!(self.0.kind, Kind::Misuse | Kind::NotSent | Kind::Refused { .. })
+        matches!(self.0.kind, ErrorKind::Misuse | ErrorKind::NotSent | ErrorKind::Refused { .. })
     }
 
     /// The call was sent and its answer did not come back: it was executed, or it was not, or it still runs.
     pub fn is_outcome_unknown(&self) -> bool {
-        matches!(self.0.kind, Kind::OutcomeUnknown)
+        matches!(self.0.kind, ErrorKind::OutcomeUnknown)
     }
 
     /// The function was executed to its end; it failed, or what it returned cannot be read.
     pub fn is_executed(&self) -> bool {
-        matches!(self.0.kind, Kind::FunctionFailed(_) | Kind::UnreadableResult)
+        matches!(self.0.kind, ErrorKind::FunctionFailed(_) | ErrorKind::UnreadableResult)
     }
 
     /// The function was executed and returned an error. What it had done by then stays done.
     pub fn is_function_failed(&self) -> bool {
-        matches!(self.0.kind, Kind::FunctionFailed(_))
+        matches!(self.0.kind, ErrorKind::FunctionFailed(_))
     }
 
     /// What the function attached to its error.
     pub fn details(&self) -> Option<&Details> {
         match &self.0.kind {
-            Kind::FunctionFailed(details) => details.as_ref(),
+            ErrorKind::FunctionFailed(details) => details.as_ref(),
             _ => None,
         }
     }
@@ -71,7 +71,7 @@ impl Error {
 
     /// The configuration or the call itself is wrong: it fails the same way until the program or its settings change.
     pub fn is_misuse(&self) -> bool {
-        matches!(self.0.kind, Kind::Misuse)
+        matches!(self.0.kind, ErrorKind::Misuse)
     }
 
     /// The peer has no function of that name, as during a deploy when it runs an older build.
@@ -92,7 +92,7 @@ impl Error {
     /// When there may be room again, counted from the answer.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.0.kind {
-            Kind::Refused { retry_after, .. } => retry_after,
+            ErrorKind::Refused { retry_after, .. } => retry_after,
             _ => None,
         }
     }
@@ -120,7 +120,7 @@ impl Error {
     /// Why the call was turned down before anything was executed.
     pub fn reason(&self) -> Option<Reason> {
         match self.0.kind {
-            Kind::Refused { reason, .. } => Some(reason),
+            ErrorKind::Refused { reason, .. } => Some(reason),
             _ => None,
         }
     }
@@ -130,32 +130,32 @@ impl Error {
 impl Error {
     /// The configuration or the call itself is wrong.
     pub(crate) fn misuse(message: impl Into<String>) -> Self {
-        Self::new(Kind::Misuse, message)
+        Self::new(ErrorKind::Misuse, message)
     }
 
     /// No peer was found or reached.
     pub(crate) fn not_sent(message: impl Into<String>) -> Self {
-        Self::new(Kind::NotSent, message)
+        Self::new(ErrorKind::NotSent, message)
     }
 
     /// Turned down for a reason before anything was executed, by the peer or on this side.
     pub(crate) fn refused(reason: Reason, retry_after: Option<Duration>, message: impl Into<String>) -> Self {
-        Self::new(Kind::Refused { reason, retry_after }, message)
+        Self::new(ErrorKind::Refused { reason, retry_after }, message)
     }
 
     /// Sent, and no answer.
     pub(crate) fn outcome_unknown(message: impl Into<String>) -> Self {
-        Self::new(Kind::OutcomeUnknown, message)
+        Self::new(ErrorKind::OutcomeUnknown, message)
     }
 
     /// The function ran and returned an error.
     pub(crate) fn function_failed(details: Option<Details>, message: impl Into<String>) -> Self {
-        Self::new(Kind::FunctionFailed(details), message)
+        Self::new(ErrorKind::FunctionFailed(details), message)
     }
 
     /// The function ran, and its result is not what the caller expects.
     pub(crate) fn unreadable_result(message: impl Into<String>) -> Self {
-        Self::new(Kind::UnreadableResult, message)
+        Self::new(ErrorKind::UnreadableResult, message)
     }
 
     /// The same, with the place where it was found in front: the name of a variable, say.
@@ -176,14 +176,14 @@ impl Error {
         self
     }
 
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), positions: Vec::new(), source: None }))
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(ErrorInner { kind, message: message.into(), positions: Vec::new(), source: None }))
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, message, source, .. } = &*self.0;
+        let ErrorInner { kind, message, source, .. } = &*self.0;
         let mut error = formatter.debug_struct("Error");
         error.field("kind", kind).field("message", message);
         if let Some(source) = source {
@@ -206,8 +206,8 @@ impl StdError for Error {
     }
 }
 
-struct Inner {
-    kind: Kind,
+struct ErrorInner {
+    kind: ErrorKind,
     message: String,
     positions: Vec<Position>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -215,7 +215,7 @@ struct Inner {
 
 /// One for each fate; what sets errors of one fate apart is in the fields.
 #[derive(Debug)]
-enum Kind {
+enum ErrorKind {
     FunctionFailed(Option<Details>),
     Misuse,
     NotSent,

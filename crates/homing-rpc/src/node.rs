@@ -56,19 +56,21 @@ impl LocalNode {
         let execute = began.elapsed();
         let outcome = match result {
             Ok(result) => Outcome::Result(result),
-            Err(Stop::BadArguments(message)) => {
+            Err(CallFailure::BadArguments(message)) => {
                 return Err(Reason::BadArguments.status(format!("function {name:?}: {message}")));
             }
-            Err(Stop::Refused(reason, message)) => return Err(reason.status(format!("function {name:?}: {message}"))),
-            Err(Stop::TooLate) => return Err(too_late(&name)),
-            Err(Stop::Failed(failure)) => Outcome::Failure(failure),
+            Err(CallFailure::Refused(reason, message)) => {
+                return Err(reason.status(format!("function {name:?}: {message}")));
+            }
+            Err(CallFailure::TooLate) => return Err(too_late(&name)),
+            Err(CallFailure::Failed(failure)) => Outcome::Failure(failure),
         };
         let Ok(positions) = time::timeout_at(deadline, self.positions()).await else {
             return Err(too_late(&name));
         };
         let execute_micros = u64::try_from(execute.as_micros()).unwrap_or(u64::MAX);
         let response = CallResponse { positions, execute_micros, outcome: Some(outcome) };
-        Ok(self.fitting(&name, response))
+        Ok(self.limit_size(&name, response))
     }
 
     pub(crate) fn describe(&self) -> DescribeResponse {
@@ -90,7 +92,7 @@ impl LocalNode {
         arguments: Arguments,
         scope: String,
         caller: Caller,
-    ) -> Result<Bytes, Stop> {
+    ) -> Result<Bytes, CallFailure> {
         let Caller { region, deadline, trace } = caller;
         let (context, _awaiting) = CallContext::new(region, deadline, trace.clone());
         let context = context.with_scope(scope);
@@ -105,7 +107,7 @@ impl LocalNode {
         match tokio::spawn(task.in_current_span()).await {
             Ok(Some(Ok(result))) => Ok(result),
             Ok(Some(Err(error))) => Err(stopped(&error)),
-            Ok(None) => Err(Stop::TooLate),
+            Ok(None) => Err(CallFailure::TooLate),
             Err(error) => Err(panicked(error)),
         }
     }
@@ -118,7 +120,7 @@ impl LocalNode {
     }
 
     /// An answer that is too large would be lost, and with it that the function was executed.
-    fn fitting(&self, name: &str, response: CallResponse) -> CallResponse {
+    fn limit_size(&self, name: &str, response: CallResponse) -> CallResponse {
         let (bytes, limit) = (response.encoded_len(), self.config.max_message_bytes);
         if bytes <= limit {
             return response;
@@ -144,7 +146,7 @@ impl LocalNode {
 }
 
 /// Why a function brought no result.
-enum Stop {
+enum CallFailure {
     BadArguments(String),
     Failed(FunctionFailure),
     Refused(Reason, String),
@@ -156,27 +158,27 @@ async fn ended(mut life: watch::Receiver<()>) {
     while life.changed().await.is_ok() {}
 }
 
-fn stopped(error: &FunctionError) -> Stop {
+fn stopped(error: &FunctionError) -> CallFailure {
     let message = error.message().to_owned();
     if error.is_bad_arguments() {
-        return Stop::BadArguments(message);
+        return CallFailure::BadArguments(message);
     }
     if let Some(reason) = error.refused_for() {
-        return Stop::Refused(reason, message);
+        return CallFailure::Refused(reason, message);
     }
     let (details_type, details) = match error.details() {
         Some(details) => (details.type_name.clone(), details.bytes.clone()),
         None => Default::default(),
     };
-    Stop::Failed(FunctionFailure { message, details_type, details })
+    CallFailure::Failed(FunctionFailure { message, details_type, details })
 }
 
-fn panicked(error: JoinError) -> Stop {
-    let Ok(panic) = error.try_into_panic() else { return Stop::TooLate };
+fn panicked(error: JoinError) -> CallFailure {
+    let Ok(panic) = error.try_into_panic() else { return CallFailure::TooLate };
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     let mut message = format!("the function panicked: {}", text.unwrap_or("no message"));
     truncate(&mut message, MAX_PANIC_BYTES);
-    Stop::Failed(FunctionFailure { message, ..FunctionFailure::default() })
+    CallFailure::Failed(FunctionFailure { message, ..FunctionFailure::default() })
 }
 
 /// No reason: it was begun.

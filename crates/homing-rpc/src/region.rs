@@ -34,7 +34,7 @@ impl Region {
         match flaw(name) {
             None => Ok(Self(name.into())),
             Some(flaw) => Err(Error::misuse(format!(
-                "{name:?} is not a region: {flaw}; use 1 to {LABEL_LENGTH} of a-z, 0-9 and -"
+                "{name:?} is not a region: {flaw}; use 1 to {MAX_LABEL_BYTES} of a-z, 0-9 and -"
             ))),
         }
     }
@@ -81,7 +81,7 @@ fn flaw(name: &str) -> Option<&'static str> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() {
         Some("it is empty")
-    } else if name.len() > LABEL_LENGTH {
+    } else if name.len() > MAX_LABEL_BYTES {
         Some("it is too long")
     } else if !name.bytes().all(allowed) {
         Some("it has a character that a DNS label in lower case may not have")
@@ -93,7 +93,7 @@ fn flaw(name: &str) -> Option<&'static str> {
 }
 
 /// The longest label of a host name, RFC 1035, section 2.3.4.
-const LABEL_LENGTH: usize = 63;
+const MAX_LABEL_BYTES: usize = 63;
 
 #[cfg(test)]
 mod tests {

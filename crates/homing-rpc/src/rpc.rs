@@ -33,7 +33,7 @@ use crate::topology::Topology;
 ///
 /// Nothing is connected before a region's first use. What was started for it ends when the last clone is dropped.
 #[derive(Clone)]
-pub struct Rpc(Arc<Inner>);
+pub struct Rpc(Arc<RpcInner>);
 
 impl Rpc {
     /// Returns a client of the node. `discover` finds the addresses of the peers; [`StaticPeers::none`] is for a node that
@@ -42,7 +42,7 @@ impl Rpc {
     /// [`StaticPeers::none`]: crate::StaticPeers::none
     pub fn new(config: NodeConfig, discover: Arc<dyn Discover>) -> Self {
         let identity = Arc::new(Identity::new(config.topology.region(), config.secret.as_ref()));
-        Self(Arc::new(Inner { discover, identity, node: LocalNode::new(config), peers: Mutex::default() }))
+        Self(Arc::new(RpcInner { discover, identity, node: LocalNode::new(config), peers: Mutex::default() }))
     }
 
     /// Where this node runs.
@@ -149,9 +149,9 @@ impl Rpc {
         if let Some(peers) = sets.get(region) {
             return Ok(peers.clone());
         }
-        if sets.len() >= MOST_REGIONS {
+        if sets.len() >= MAX_REGIONS {
             return Err(Error::not_sent(format!(
-                "region {region} would be one more than the {MOST_REGIONS} regions that a node talks to; use fewer names"
+                "region {region} would be one more than the {MAX_REGIONS} regions that a node talks to; use fewer names"
             )));
         }
         let primary_region = self.topology().primary_region().clone();
@@ -164,12 +164,12 @@ impl Rpc {
 
 impl fmt::Debug for Rpc {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { node, discover, .. } = &*self.0;
+        let RpcInner { node, discover, .. } = &*self.0;
         formatter.debug_struct("Rpc").field("topology", &node.config.topology).field("discover", discover).finish()
     }
 }
 
-struct Inner {
+struct RpcInner {
     discover: Arc<dyn Discover>,
     identity: Arc<Identity>,
     node: LocalNode,
@@ -177,4 +177,4 @@ struct Inner {
 }
 
 /// Each has a task that looks its addresses up; more names than that come from input that nobody checked.
-const MOST_REGIONS: usize = 256;
+const MAX_REGIONS: usize = 256;

@@ -122,8 +122,8 @@ impl ServerBuilder {
             .add_service(reflection()?);
         let gate = Gate::new(routes, secret, Arc::clone(&admission), max_message_bytes);
         let (closing, closed) = watch::channel(false);
-        let most_streams = self.max_in_flight.saturating_add(STREAMS_ABOVE);
-        let task = tokio::spawn(Acceptor::new(listener, gate, closed, most_streams).run());
+        let max_streams = self.max_in_flight.saturating_add(EXTRA_STREAMS);
+        let task = tokio::spawn(Acceptor::new(listener, gate, closed, max_streams).run());
         info!(%local_addr, %region, "serving");
         Ok(ServerHandle { local_addr, health, admission, closing, drain_timeout: self.drain_timeout, task })
     }
@@ -136,8 +136,8 @@ impl ServerBuilder {
                 self.listen
             )));
         }
-        if self.max_in_flight == 0 || self.max_in_flight > MOST_IN_FLIGHT {
-            return Err(Error::misuse(format!("max_in_flight has to be 1 to {MOST_IN_FLIGHT}")));
+        if self.max_in_flight == 0 || self.max_in_flight > MAX_IN_FLIGHT {
+            return Err(Error::misuse(format!("max_in_flight has to be 1 to {MAX_IN_FLIGHT}")));
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 const DEFAULT_PORT: u16 = 4750;
 
 const DEFAULT_MAX_IN_FLIGHT: u32 = 1024;
-const MOST_IN_FLIGHT: u32 = 1 << 20;
+const MAX_IN_FLIGHT: u32 = 1 << 20;
 
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -226,4 +226,4 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// On one connection, for what is not a call.
-const STREAMS_ABOVE: u32 = 64;
+const EXTRA_STREAMS: u32 = 64;

@@ -66,7 +66,7 @@ pub(super) struct Dns {
 impl Dns {
     pub(super) fn new(config: &DnsConfig) -> Result<Self> {
         let (resolver_config, options) = match config.server {
-            Some(server) => (only(server), ResolverOpts::default()),
+            Some(server) => (single_server(server), ResolverOpts::default()),
             None => read_system_conf().map_err(no_system_configuration)?,
         };
         let servers = match config.server {
@@ -74,8 +74,8 @@ impl Dns {
             None => Servers::System(resolver_config.name_servers().iter().map(|server| server.ip).collect()),
         };
         let mut builder = TokioResolver::builder_with_config(resolver_config, TokioRuntimeProvider::default());
-        let timeout = config.timeout.min(LONGEST_TIMEOUT);
-        *builder.options_mut() = bounded(options, timeout);
+        let timeout = config.timeout.min(MAX_TIMEOUT);
+        *builder.options_mut() = with_our_limits(options, timeout);
         if config.server.is_some() {
             builder.options_mut().use_hosts_file = ResolveHosts::Never;
         }
@@ -204,7 +204,7 @@ fn text(data: &RData) -> Option<String> {
     Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned())
 }
 
-fn only(server: SocketAddr) -> ResolverConfig {
+fn single_server(server: SocketAddr) -> ResolverConfig {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
         connection.port = server.port();
         connection
@@ -213,7 +213,7 @@ fn only(server: SocketAddr) -> ResolverConfig {
 }
 
 /// The options with our limits in place of those of the system, which may be minutes.
-fn bounded(mut options: ResolverOpts, timeout: Duration) -> ResolverOpts {
+fn with_our_limits(mut options: ResolverOpts, timeout: Duration) -> ResolverOpts {
     // The deadline has room for one try more than there are: for the search list or a second question.
     options.timeout = timeout / (TRIES + 1);
     options.attempts = TRIES as usize - 1;
@@ -227,7 +227,7 @@ fn no_system_configuration(cause: NetError) -> Error {
 }
 
 /// Whoever asks for more means for ever, and a question that old is better asked anew.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Within a try a UDP question is repeated every third of a second, against lost packets. The second one is against a
 /// connection that broke, or a server that restarted.

@@ -64,7 +64,7 @@ impl DnsTemplate {
         };
         let answers = stream::iter(found(Some(&lookup), service))
             .map(|service| self.targets(service, &lookup, deadline))
-            .buffer_unordered(TARGETS_AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT_TARGETS)
             .collect::<Vec<_>>();
         combine(answers.await)
     }
@@ -178,7 +178,7 @@ const REGION: &str = "{region}";
 
 /// How many targets of SRV records are looked up at the same time. Each is two questions; with many more at once a name
 /// server that limits its clients, or a full buffer on the way, answers fewer of them.
-const TARGETS_AT_ONCE: usize = 8;
+const MAX_CONCURRENT_TARGETS: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -12,17 +12,17 @@ use crate::error::{Error, chain};
 /// Any error becomes one with `?` through [`FunctionError::from_error`] or `map_err`; an application's own error type
 /// implements `From<ItsError> for FunctionError` to attach [`Details`].
 #[derive(Clone, Debug)]
-pub struct FunctionError(Arc<Inner>);
+pub struct FunctionError(Arc<FunctionErrorInner>);
 
 impl FunctionError {
     /// An error with a message for people.
     pub fn new(message: impl Into<String>) -> Self {
-        Self::of_kind(Kind::Failed, message.into(), None)
+        Self::of_kind(FunctionErrorKind::Failed, message.into(), None)
     }
 
     /// The same with details for programs.
     pub fn with_details(message: impl Into<String>, details: Details) -> Self {
-        Self::of_kind(Kind::Failed, message.into(), Some(details))
+        Self::of_kind(FunctionErrorKind::Failed, message.into(), Some(details))
     }
 
     /// An error with the messages of another one and its causes.
@@ -42,29 +42,29 @@ impl FunctionError {
 
     /// Whether the arguments did not decode, so that the function did nothing.
     pub fn is_bad_arguments(&self) -> bool {
-        matches!(self.0.kind, Kind::BadArguments)
+        matches!(self.0.kind, FunctionErrorKind::BadArguments)
     }
 
     /// Nothing was done, for this reason: the caller goes on to another node where the reason allows that, and hears
     /// that nothing was executed. Only for what is known before the function has done anything.
     pub fn refused(reason: Reason, message: impl Into<String>) -> Self {
-        Self::of_kind(Kind::Refused(reason), message.into(), None)
+        Self::of_kind(FunctionErrorKind::Refused(reason), message.into(), None)
     }
 
     pub(crate) fn refused_for(&self) -> Option<Reason> {
         match self.0.kind {
-            Kind::Refused(reason) => Some(reason),
-            Kind::BadArguments | Kind::Failed => None,
+            FunctionErrorKind::Refused(reason) => Some(reason),
+            FunctionErrorKind::BadArguments | FunctionErrorKind::Failed => None,
         }
     }
 
     /// The arguments do not decode.
     pub(crate) fn bad_arguments(message: String) -> Self {
-        Self::of_kind(Kind::BadArguments, message, None)
+        Self::of_kind(FunctionErrorKind::BadArguments, message, None)
     }
 
-    fn of_kind(kind: Kind, message: String, details: Option<Details>) -> Self {
-        Self(Arc::new(Inner { kind, message, details }))
+    fn of_kind(kind: FunctionErrorKind, message: String, details: Option<Details>) -> Self {
+        Self(Arc::new(FunctionErrorInner { kind, message, details }))
     }
 }
 
@@ -105,14 +105,14 @@ impl From<Error> for FunctionError {
 }
 
 #[derive(Debug)]
-struct Inner {
-    kind: Kind,
+struct FunctionErrorInner {
+    kind: FunctionErrorKind,
     message: String,
     details: Option<Details>,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum FunctionErrorKind {
     BadArguments,
     Failed,
     Refused(Reason),

@@ -53,7 +53,7 @@ impl Caller {
         let trace = text(headers, &TRACEPARENT)
             .and_then(|parent| TraceContext::parse(parent, text(headers, &TRACESTATE)))
             .unwrap_or_else(TraceContext::root);
-        Ok(Self { region, deadline: now + timeout.min(LONGEST_TIME_LIMIT), trace })
+        Ok(Self { region, deadline: now + timeout.min(MAX_TIME_LIMIT), trace })
     }
 }
 
@@ -77,7 +77,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> 
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// A day: beyond it time stops being a limit, and clocks overflow.
-const LONGEST_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -118,7 +118,7 @@ mod tests {
         let caller = Caller::of_headers(&headers(&pairs), now).unwrap();
         assert_eq!(caller.deadline, now + DEFAULT_TIME_LIMIT);
         let pairs = [("homing-protocol", "1"), ("homing-region", "syd"), ("grpc-timeout", "99999999H")];
-        assert_eq!(Caller::of_headers(&headers(&pairs), now).unwrap().deadline, now + LONGEST_TIME_LIMIT);
+        assert_eq!(Caller::of_headers(&headers(&pairs), now).unwrap().deadline, now + MAX_TIME_LIMIT);
     }
 
     #[test]

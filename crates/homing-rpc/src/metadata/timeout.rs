@@ -9,16 +9,16 @@ use http::HeaderValue;
 /// before the caller gives up by itself.
 pub(crate) fn server_time(left: Duration, round_trip: Duration) -> Duration {
     let reserved = (round_trip + ANSWER_MARGIN).min(left / 2);
-    (left - reserved).max(SHORTEST)
+    (left - reserved).max(MIN_SERVER_TIME)
 }
 
 /// The value of `grpc-timeout`: at most eight digits and a unit.
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 pub(crate) fn encode(timeout: Duration) -> HeaderValue {
     let text = match (timeout.as_millis(), timeout.as_secs()) {
-        (millis @ 0..=MOST, _) => format!("{millis}m"),
-        (_, secs @ 0..=MOST_SECONDS) => format!("{secs}S"),
-        _ => format!("{MOST}H"),
+        (millis @ 0..=MAX_NUMBER, _) => format!("{millis}m"),
+        (_, secs @ 0..=MAX_SECONDS) => format!("{secs}S"),
+        _ => format!("{MAX_NUMBER}H"),
     };
     HeaderValue::try_from(text).expect("digits and a letter are a header value")
 }
@@ -46,11 +46,11 @@ pub(crate) fn decode(header: &HeaderValue) -> Option<Duration> {
 const ANSWER_MARGIN: Duration = Duration::from_millis(50);
 
 /// Less cannot be said in whole milliseconds.
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_SERVER_TIME: Duration = Duration::from_millis(1);
 
 /// Eight digits.
-const MOST: u128 = 99_999_999;
-const MOST_SECONDS: u64 = 99_999_999;
+const MAX_NUMBER: u128 = 99_999_999;
+const MAX_SECONDS: u64 = 99_999_999;
 
 #[cfg(test)]
 mod tests {

@@ -8,20 +8,20 @@ use rand::{Rng, RngExt};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     first: Duration,
-    longest: Duration,
+    max: Duration,
     attempts: u32,
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, attempts: 0 }
+    pub(crate) fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max, attempts: 0 }
     }
 
     /// The delay before the next attempt: between half of the step and all of it.
     pub(crate) fn next(&mut self, rng: &mut impl Rng) -> Duration {
         let factor = 2_u32.saturating_pow(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
-        jittered(self.first.saturating_mul(factor).min(self.longest), rng)
+        jittered(self.first.saturating_mul(factor).min(self.max), rng)
     }
 
     /// The attempt succeeded.

@@ -67,7 +67,7 @@ impl Peer {
     /// Runs until it is dropped.
     pub(crate) async fn run(self) {
         let mut task = PeerTask {
-            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
+            backoff: Backoff::new(FIRST_DELAY, MAX_DELAY),
             rng: rand::make_rng(),
             peer: self,
             up_since: None,
@@ -214,7 +214,7 @@ impl PeerTask {
 
 /// Not at once, so that callers who all want a peer do not make it a storm.
 async fn wanted(wanted: &Notify) {
-    time::sleep(SHORTEST_DELAY).await;
+    time::sleep(MIN_DELAY).await;
     wanted.notified().await;
 }
 
@@ -242,11 +242,11 @@ fn down(message: impl Into<Arc<str>>, refusal: Option<Reason>) -> Down {
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between attempts, whoever asks.
-pub(crate) const SHORTEST_DELAY: Duration = Duration::from_millis(100);
+pub(crate) const MIN_DELAY: Duration = Duration::from_millis(100);
 
 /// Between attempts when nobody asks: the first and the longest.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// Between attempts at a peer that turns us away: a person has to change something first.
 const REFUSED_DELAY: Duration = Duration::from_secs(10);

@@ -22,7 +22,7 @@ use crate::region::Region;
 pub(crate) struct Snapshot {
     pub(crate) members: Vec<Member>,
     /// How the last look-up of the region's addresses went; `None` before the first is done.
-    pub(crate) lookup: Option<Lookup>,
+    pub(crate) lookup: Option<LastLookup>,
 }
 
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Member {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Lookup {
+pub(crate) struct LastLookup {
     pub(crate) at: Instant,
     /// Why there is no address.
     pub(crate) failure: Option<Arc<str>>,
@@ -41,26 +41,26 @@ pub(crate) struct Lookup {
 
 /// What an attempt asks for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct PickRequest<'a> {
     /// Since when it is waiting.
     pub(crate) began: Instant,
     /// Peers that were tried before: not again while there are others.
     pub(crate) tried: &'a [SocketAddr],
     /// What to do when none of the others is up.
-    pub(crate) patience: Patience,
+    pub(crate) wait_for: WaitFor,
     /// Peers whose database said that it is not the primary a moment ago: the last choice.
     pub(crate) passed_over: &'a [SocketAddr],
 }
 
 /// What else an attempt may go to, and wait for, while no untried peer is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum WaitFor {
     /// Anything: also a peer that was tried before.
-    Any,
+    AnyPeer,
     /// Peers that were not tried yet and may come up.
-    Others,
+    UntriedPeer,
     /// Nothing.
-    None,
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -72,54 +72,54 @@ pub(crate) enum Choice {
     /// The same, and tell the peers that are down that somebody waits.
     WaitAndWake,
     /// There is none.
-    Nobody,
+    NoPeer,
 }
 
 impl Snapshot {
-    pub(crate) fn choose(&self, wish: &Wish<'_>, now: Instant, rng: &mut impl Rng) -> Choice {
-        let untried = |member: &&Member| !wish.tried.contains(&member.name.address);
+    pub(crate) fn choose(&self, request: &PickRequest<'_>, now: Instant, rng: &mut impl Rng) -> Choice {
+        let untried = |member: &&Member| !request.tried.contains(&member.name.address);
         let fresh: Vec<&Member> = self.members.iter().filter(untried).collect();
-        if let Some(link) = cheapest(&fresh, wish.passed_over, now, rng) {
+        if let Some(link) = cheapest(&fresh, request.passed_over, now, rng) {
             return Choice::Peer(link);
         }
-        if wish.patience == Patience::None {
-            return Choice::Nobody;
+        if request.wait_for == WaitFor::Nothing {
+            return Choice::NoPeer;
         }
-        if let Some(wait) = self.hope(&fresh, wish) {
+        if let Some(wait) = self.may_become_ready(&fresh, request) {
             return wait;
         }
-        if wish.patience == Patience::Others {
-            return Choice::Nobody;
+        if request.wait_for == WaitFor::UntriedPeer {
+            return Choice::NoPeer;
         }
         let all: Vec<&Member> = self.members.iter().collect();
-        match cheapest(&all, wish.passed_over, now, rng) {
+        match cheapest(&all, request.passed_over, now, rng) {
             Some(link) => Choice::Peer(link),
-            None => self.hope(&all, wish).unwrap_or(Choice::Nobody),
+            None => self.may_become_ready(&all, request).unwrap_or(Choice::NoPeer),
         }
     }
 
     /// Whether waiting may bring one of these members up.
-    fn hope(&self, members: &[&Member], wish: &Wish<'_>) -> Option<Choice> {
+    fn may_become_ready(&self, members: &[&Member], request: &PickRequest<'_>) -> Option<Choice> {
         if self.members.is_empty() {
             return match &self.lookup {
                 None => Some(Choice::Wait),
-                Some(lookup) => (!is_recent(lookup.at, wish)).then_some(Choice::WaitAndWake),
+                Some(lookup) => (!is_recent(lookup.at, request)).then_some(Choice::WaitAndWake),
             };
         }
-        let stale = |down: &Down| down.refusal.is_none() && !is_recent(down.at, wish);
-        let mut hope = None;
+        let stale = |down: &Down| down.refusal.is_none() && !is_recent(down.at, request);
+        let mut may_become_ready = None;
         for member in members {
             match &member.state {
                 PeerState::Down(down) if stale(down) => return Some(Choice::WaitAndWake),
                 PeerState::Down(_) => {}
-                PeerState::Connecting | PeerState::Ready(_) => hope = Some(Choice::Wait),
+                PeerState::Connecting | PeerState::Ready(_) => may_become_ready = Some(Choice::Wait),
             }
         }
-        hope
+        may_become_ready
     }
 
     /// What to tell a caller for whom there is nobody.
-    pub(crate) fn nobody(&self, region: &Region) -> Error {
+    pub(crate) fn no_peer(&self, region: &Region) -> Error {
         if self.members.is_empty() {
             let failure = self.lookup.as_ref().and_then(|lookup| lookup.failure.as_deref());
             let failure = failure.unwrap_or("the look-up is not done yet");
@@ -138,7 +138,7 @@ impl Snapshot {
     /// Each address and what is the matter with it.
     pub(crate) fn describe(&self) -> String {
         let mut text = String::new();
-        for (index, member) in self.members.iter().take(MOST_LISTED).enumerate() {
+        for (index, member) in self.members.iter().take(MAX_LISTED).enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             let matter = match &member.state {
                 PeerState::Connecting => "still connecting",
@@ -147,7 +147,7 @@ impl Snapshot {
             };
             let _ = write!(text, "{separator}{}: {matter}", member.name.address);
         }
-        if let Some(more @ 1..) = self.members.len().checked_sub(MOST_LISTED) {
+        if let Some(more @ 1..) = self.members.len().checked_sub(MAX_LISTED) {
             let _ = write!(text, "; and {more} more");
         }
         text
@@ -185,15 +185,15 @@ impl Member {
 }
 
 /// Whether a failure counts for somebody who waits.
-fn is_recent(failed_at: Instant, wish: &Wish<'_>) -> bool {
-    failed_at + RECENT >= wish.began
+fn is_recent(failed_at: Instant, request: &PickRequest<'_>) -> bool {
+    failed_at + RECENT >= request.began
 }
 
 /// A failure so short before is as good as one after: what it would be asked again is what it just said.
-const RECENT: Duration = crate::peer::monitor::SHORTEST_DELAY;
+const RECENT: Duration = crate::peer::monitor::MIN_DELAY;
 
 /// In an error message.
-const MOST_LISTED: usize = 8;
+const MAX_LISTED: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn snapshot(members: impl IntoIterator<Item = Member>) -> Snapshot {
-        let lookup = Some(Lookup { at: Instant::now(), failure: None });
+        let lookup = Some(LastLookup { at: Instant::now(), failure: None });
         Snapshot { members: members.into_iter().collect(), lookup }
     }
 
@@ -238,23 +238,23 @@ mod tests {
     }
 
     /// What is chosen: a port, or a word.
-    fn chosen(snapshot: &Snapshot, wish: &Wish<'_>) -> String {
-        match snapshot.choose(wish, Instant::now(), &mut SmallRng::seed_from_u64(7)) {
+    fn chosen(snapshot: &Snapshot, request: &PickRequest<'_>) -> String {
+        match snapshot.choose(request, Instant::now(), &mut SmallRng::seed_from_u64(7)) {
             Choice::Peer(link) => link.name.address.port().to_string(),
             Choice::Wait => "wait".into(),
             Choice::WaitAndWake => "wake".into(),
-            Choice::Nobody => "nobody".into(),
+            Choice::NoPeer => "nobody".into(),
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_addresses_it_waits_for_the_look_up_only() {
         let began = Instant::now();
-        let wish = Wish { began, ..wish() };
-        assert_eq!(chosen(&Snapshot::default(), &wish), "wait");
+        let request = PickRequest { began, ..request() };
+        assert_eq!(chosen(&Snapshot::default(), &request), "wait");
         time::advance(Duration::from_secs(1)).await;
-        assert_eq!(chosen(&snapshot([]), &wish), "nobody");
-        let late = Wish { began: Instant::now() + Duration::from_secs(1), ..wish };
+        assert_eq!(chosen(&snapshot([]), &request), "nobody");
+        let late = PickRequest { began: Instant::now() + Duration::from_secs(1), ..request };
         assert_eq!(chosen(&snapshot([]), &late), "wake");
     }
 
@@ -262,7 +262,7 @@ mod tests {
     async fn it_fails_once_every_peer_has_failed_since_it_began() {
         let old = Instant::now();
         time::advance(Duration::from_secs(1)).await;
-        let wish = wish();
+        let request = request();
         let new = Instant::now();
         let table = [
             (vec![PeerState::Connecting], "wait"),
@@ -275,7 +275,7 @@ mod tests {
         for (states, expected) in table {
             let members = states.into_iter().zip(1..).map(|(state, port)| member(port, state));
             let snapshot = snapshot(members);
-            assert_eq!(chosen(&snapshot, &wish), expected, "{snapshot:?}");
+            assert_eq!(chosen(&snapshot, &request), expected, "{snapshot:?}");
         }
     }
 
@@ -284,14 +284,16 @@ mod tests {
         let ((one, _one), (two, _two)) = (ready(1).await, ready(2).await);
         let both = snapshot([member(1, one.clone()), member(2, two)]);
         let (first, all) = ([address(1)], [address(1), address(2)]);
-        assert_eq!(chosen(&both, &Wish { tried: &first, ..wish() }), "2");
-        for (patience, expected) in [(Patience::None, "nobody"), (Patience::Others, "nobody")] {
-            assert_eq!(chosen(&both, &Wish { tried: &all, patience, ..wish() }), expected);
+        assert_eq!(chosen(&both, &PickRequest { tried: &first, ..request() }), "2");
+        for (wait_for, expected) in [(WaitFor::Nothing, "nobody"), (WaitFor::UntriedPeer, "nobody")] {
+            assert_eq!(chosen(&both, &PickRequest { tried: &all, wait_for, ..request() }), expected);
         }
-        assert!(chosen(&both, &Wish { tried: &all, ..wish() }).parse::<u16>().is_ok());
+        assert!(chosen(&both, &PickRequest { tried: &all, ..request() }).parse::<u16>().is_ok());
         let coming = snapshot([member(1, one), member(2, PeerState::Connecting)]);
-        for (patience, expected) in [(Patience::None, "nobody"), (Patience::Others, "wait"), (Patience::Any, "wait")] {
-            assert_eq!(chosen(&coming, &Wish { tried: &first, patience, ..wish() }), expected);
+        for (wait_for, expected) in
+            [(WaitFor::Nothing, "nobody"), (WaitFor::UntriedPeer, "wait"), (WaitFor::AnyPeer, "wait")]
+        {
+            assert_eq!(chosen(&coming, &PickRequest { tried: &first, wait_for, ..request() }), expected);
         }
     }
 
@@ -300,33 +302,33 @@ mod tests {
         let ((one, _one), (two, _two)) = (ready(1).await, ready(2).await);
         let both = snapshot([member(1, one), member(2, two)]);
         let passed_over = [address(1)];
-        let wish = Wish { passed_over: &passed_over, ..wish() };
-        assert_eq!(chosen(&both, &wish), "2");
+        let request = PickRequest { passed_over: &passed_over, ..request() };
+        assert_eq!(chosen(&both, &request), "2");
         let tried = [address(2)];
-        assert_eq!(chosen(&both, &Wish { tried: &tried, ..wish }), "1");
+        assert_eq!(chosen(&both, &PickRequest { tried: &tried, ..request }), "1");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_has_ended_is_not_chosen_before_the_news_arrive() {
         let (state, driver) = ready(1).await;
         let alone = snapshot([member(1, state)]);
-        assert_eq!(chosen(&alone, &wish()), "1");
+        assert_eq!(chosen(&alone, &request()), "1");
         drop(driver);
-        assert_eq!(chosen(&alone, &wish()), "wait");
+        assert_eq!(chosen(&alone, &request()), "wait");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_error_names_each_address_and_a_common_refusal() {
         let now = Instant::now();
         let members = (1..=10).map(|port| member(port, down(now, Some(Reason::Unauthenticated))));
-        let error = snapshot(members).nobody(&Region::local());
+        let error = snapshot(members).no_peer(&Region::local());
         assert!(error.is_not_sent() && error.is_unauthenticated());
         assert!(error.to_string().contains("10.0.0.1:8: broken; and 2 more"), "{error}");
         let mixed = snapshot([member(1, down(now, Some(Reason::Unauthenticated))), member(2, down(now, None))]);
-        assert_eq!(mixed.nobody(&Region::local()).reason(), None);
+        assert_eq!(mixed.no_peer(&Region::local()).reason(), None);
     }
 
-    fn wish() -> Wish<'static> {
-        Wish { began: Instant::now(), tried: &[], patience: Patience::Any, passed_over: &[] }
+    fn request() -> PickRequest<'static> {
+        PickRequest { began: Instant::now(), tried: &[], wait_for: WaitFor::AnyPeer, passed_over: &[] }
     }
 }

@@ -23,7 +23,7 @@ use crate::peer::channel::Link;
 use crate::peer::load::Load;
 use crate::peer::monitor::{Peer, PeerState};
 use crate::peer::name::PeerName;
-use crate::peer::pick::{Choice, Lookup, Member, Snapshot, Wish};
+use crate::peer::pick::{Choice, LastLookup, Member, PickRequest, Snapshot};
 use crate::region::Region;
 use crate::task::{BoxFuture, resume_panic};
 
@@ -46,7 +46,7 @@ impl PeerSet {
         identity: Arc<Identity>,
     ) -> Self {
         let (publish, snapshot) = watch::channel(Arc::default());
-        let (reporter, reports) = mpsc::channel(REPORTS);
+        let (reporter, reports) = mpsc::channel(REPORT_QUEUE_CAPACITY);
         let wanted = Arc::new(Notify::new());
         let task = PeerSetTask {
             region: region.clone(),
@@ -62,7 +62,7 @@ impl PeerSet {
             lookup: None,
             looking_up: None,
             look_up_at: Instant::now(),
-            backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
+            backoff: Backoff::new(FIRST_RETRY, MAX_RETRY),
             rng: rand::make_rng(),
             numbers: 0,
             complained: false,
@@ -74,7 +74,7 @@ impl PeerSet {
 
     /// The database of a peer is not the primary: others are asked before it for a while.
     pub(crate) fn pass_over(&self, address: SocketAddr) {
-        let until = Instant::now() + PASSED_OVER;
+        let until = Instant::now() + PASS_OVER_TIME;
         self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).insert(address, until);
     }
 
@@ -86,19 +86,19 @@ impl PeerSet {
         passed_over.keys().copied().collect()
     }
 
-    /// The peer for the next attempt. Waits for one to come up until all have failed since the wish began, or until the
+    /// The peer for the next attempt. Waits for one to come up until all have failed since the request began, or until the
     /// deadline.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub(crate) async fn pick(&self, wish: &Wish<'_>, deadline: Instant) -> Result<Arc<Link>> {
+    pub(crate) async fn pick(&self, request: &PickRequest<'_>, deadline: Instant) -> Result<Arc<Link>> {
         let mut snapshots = self.snapshot.clone();
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
-            match snapshot.choose(wish, Instant::now(), &mut rand::rng()) {
+            match snapshot.choose(request, Instant::now(), &mut rand::rng()) {
                 Choice::Peer(link) => return Ok(link),
-                Choice::Nobody => return Err(snapshot.nobody(&self.region)),
+                Choice::NoPeer => return Err(snapshot.no_peer(&self.region)),
                 Choice::WaitAndWake => self.wanted.notify_one(),
                 Choice::Wait => {}
             }
@@ -144,7 +144,7 @@ struct PeerSetTask {
     wanted: Arc<Notify>,
     entries: BTreeMap<SocketAddr, Entry>,
     tasks: JoinSet<()>,
-    lookup: Option<Lookup>,
+    lookup: Option<LastLookup>,
     looking_up: Option<BoxFuture<'static, Result<Resolution>>>,
     look_up_at: Instant,
     backoff: Backoff,
@@ -210,11 +210,11 @@ impl PeerSetTask {
         }
         self.backoff.reset();
         self.look_up_at = Instant::now() + resolution.ttl.clamp(Resolution::MIN_TTL, Resolution::MAX_TTL);
-        self.lookup = Some(Lookup { at: Instant::now(), failure: None });
-        if resolution.addresses.len() > MOST_PEERS {
-            warn!(region = %self.region, addresses = resolution.addresses.len(), MOST_PEERS, "too many peers, using the first");
+        self.lookup = Some(LastLookup { at: Instant::now(), failure: None });
+        if resolution.addresses.len() > MAX_PEERS {
+            warn!(region = %self.region, addresses = resolution.addresses.len(), MAX_PEERS, "too many peers, using the first");
         }
-        let addresses: BTreeSet<SocketAddr> = resolution.addresses.into_iter().take(MOST_PEERS).collect();
+        let addresses: BTreeSet<SocketAddr> = resolution.addresses.into_iter().take(MAX_PEERS).collect();
         self.entries.retain(|address, entry| {
             let stays = addresses.contains(address);
             if !stays {
@@ -234,7 +234,7 @@ impl PeerSetTask {
     fn on_no_address(&mut self, failure: &str) {
         let retry = self.backoff.next(&mut self.rng);
         self.look_up_at = Instant::now() + retry;
-        self.lookup = Some(Lookup { at: Instant::now(), failure: Some(failure.into()) });
+        self.lookup = Some(LastLookup { at: Instant::now(), failure: Some(failure.into()) });
         if !std::mem::replace(&mut self.complained, true) {
             warn!(region = %self.region, %failure, kept = self.entries.len(), "no peer addresses, keeping those that are known");
         }
@@ -263,7 +263,7 @@ impl PeerSetTask {
         down.for_each(|entry| entry.wanted.notify_one());
         if self.entries.is_empty() {
             let last = self.lookup.as_ref().map_or(Instant::now(), |lookup| lookup.at);
-            self.look_up_at = self.look_up_at.min(last + SHORTEST_RETRY);
+            self.look_up_at = self.look_up_at.min(last + MIN_RETRY);
         }
     }
 
@@ -288,27 +288,27 @@ async fn look_up(looking_up: &mut Option<BoxFuture<'static, Result<Resolution>>>
 
 /// Reports wait in the peers' tasks when it is full, which costs nothing but time; one for each of a usual number of
 /// peers.
-const REPORTS: usize = 32;
+const REPORT_QUEUE_CAPACITY: usize = 32;
 
 /// More addresses than that in one region are taken for a mistake.
-const MOST_PEERS: usize = 256;
+const MAX_PEERS: usize = 256;
 
 /// For one look-up, whatever the resolver's own limits are.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a peer is the last choice after it said that its database is not the primary: roles change.
-const PASSED_OVER: Duration = Duration::from_secs(1);
+const PASS_OVER_TIME: Duration = Duration::from_secs(1);
 
 /// Between look-ups without an address: when somebody waits, at first, and at most.
-const SHORTEST_RETRY: Duration = crate::peer::monitor::SHORTEST_DELAY;
+const MIN_RETRY: Duration = crate::peer::monitor::MIN_DELAY;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(15);
+const MAX_RETRY: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::discover::static_peers::StaticPeers;
-    use crate::peer::pick::Patience;
+    use crate::peer::pick::WaitFor;
 
     fn spawn(discover: impl Discover) -> PeerSet {
         let region = Region::local();
@@ -318,8 +318,8 @@ mod tests {
 
     async fn pick(peers: &PeerSet) -> Result<Arc<Link>> {
         let began = Instant::now();
-        let wish = Wish { began, tried: &[], patience: Patience::Any, passed_over: &[] };
-        peers.pick(&wish, began + Duration::from_secs(600)).await
+        let request = PickRequest { began, tried: &[], wait_for: WaitFor::AnyPeer, passed_over: &[] };
+        peers.pick(&request, began + Duration::from_secs(600)).await
     }
 
     #[tokio::test(start_paused = true)]

@@ -145,7 +145,7 @@ impl Rpc {
                 (region, called)
             }
         });
-        Ok(stream::iter(calls).buffered(CALLS_AT_ONCE).collect().await)
+        Ok(stream::iter(calls).buffered(MAX_CONCURRENT_CALLS).collect().await)
     }
 
     async fn call_encoded<R: DeserializeOwned>(
@@ -279,4 +279,4 @@ fn read<R: DeserializeOwned>(response: CallResponse, function: &str, place: &str
 }
 
 /// More regions wait until one of these has answered.
-const CALLS_AT_ONCE: usize = 64;
+const MAX_CONCURRENT_CALLS: usize = 64;

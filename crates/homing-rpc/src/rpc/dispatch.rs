@@ -16,7 +16,7 @@ use crate::peer::backoff::Backoff;
 use crate::peer::channel::{Link, PeerChannel};
 use crate::peer::fate::Fate;
 use crate::peer::name::PeerName;
-use crate::peer::pick::{Patience, Wish};
+use crate::peer::pick::{PickRequest, WaitFor};
 use crate::peer::set::PeerSet;
 use crate::rpc::retry::Retry;
 
@@ -112,12 +112,12 @@ pub(crate) struct Attempts<'a> {
 enum Outcome<T> {
     Answer(Response<T>),
     Final(Error),
-    Again(Error, Patience),
+    Again(Error, WaitFor),
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(peers: &'a PeerSet, dispatch: &'a Dispatch, trace: TraceContext) -> Self {
-        let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
         Self { peers, dispatch, trace, tried: Vec::new(), failure: None, unknown: None, backoff }
     }
 
@@ -127,9 +127,9 @@ impl<'a> Attempts<'a> {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let began = Instant::now();
-        let mut patience = Patience::Any;
-        for attempts in 1..=MOST_ATTEMPTS {
-            let link = match self.pick(patience).await {
+        let mut wait_for = WaitFor::AnyPeer;
+        for attempts in 1..=MAX_ATTEMPTS {
+            let link = match self.pick(wait_for).await {
                 Ok(link) => link,
                 Err(error) => {
                     let last = self.failure.take();
@@ -152,7 +152,7 @@ impl<'a> Attempts<'a> {
                 Outcome::Again(error, next) => {
                     debug!(peer = %link.name, %error, "attempt failed, trying again");
                     self.note(&link.name, error);
-                    patience = next;
+                    wait_for = next;
                 }
             }
         }
@@ -171,10 +171,10 @@ impl<'a> Attempts<'a> {
         self.unknown.unwrap_or(error)
     }
 
-    async fn pick(&mut self, patience: Patience) -> Result<Arc<Link>> {
+    async fn pick(&mut self, wait_for: WaitFor) -> Result<Arc<Link>> {
         let passed_over = self.peers.passed_over();
-        let wish = Wish { began: Instant::now(), tried: &self.tried, patience, passed_over: &passed_over };
-        let link = self.peers.pick(&wish, self.dispatch.deadline).await?;
+        let request = PickRequest { began: Instant::now(), tried: &self.tried, wait_for, passed_over: &passed_over };
+        let link = self.peers.pick(&request, self.dispatch.deadline).await?;
         let deadline = self.dispatch.deadline;
         if self.tried.contains(&link.name.address) {
             let pause = self.backoff.next(&mut rand::rng());
@@ -211,10 +211,10 @@ impl<'a> Attempts<'a> {
         if Reason::of(&status) == Some(Reason::NotPrimary) {
             self.peers.pass_over(peer.address);
         }
-        let patience = self.dispatch.retry.after(&status);
+        let wait_for = self.dispatch.retry.after(&status);
         let error = failure(&self.dispatch.operation, peer, status);
-        match patience {
-            Some(patience) if Instant::now() < self.dispatch.deadline => Outcome::Again(error, patience),
+        match wait_for {
+            Some(wait_for) if Instant::now() < self.dispatch.deadline => Outcome::Again(error, wait_for),
             _ => Outcome::Final(error),
         }
     }
@@ -257,8 +257,8 @@ pub(crate) fn failure(operation: &str, peer: &PeerName, status: Status) -> Error
 
 /// Each goes to another peer while there are others; a region with more peers of which none is usable has other
 /// troubles.
-const MOST_ATTEMPTS: u32 = 16;
+const MAX_ATTEMPTS: u32 = 16;
 
 /// Before a peer is tried a second time.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use tonic::Status;
 
 use crate::error::reason::Reason;
 use crate::peer::fate::{Fate, TransportError};
-use crate::peer::pick::Patience;
+use crate::peer::pick::WaitFor;
 
 /// After which failures a request is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Retry {
 
 impl Retry {
     /// What the next attempt may go to; nothing where there is to be none.
-    pub(crate) fn after(self, status: &Status) -> Option<Patience> {
+    pub(crate) fn after(self, status: &Status) -> Option<WaitFor> {
         let failure = match (Reason::of(status), Fate::of(status)) {
             (Some(reason), _) => Failure::Refused(reason),
             (None, Fate::NotExecuted) => Failure::NotExecuted,
@@ -28,12 +28,12 @@ impl Retry {
         self.after_failure(failure)
     }
 
-    fn after_failure(self, failure: Failure) -> Option<Patience> {
+    fn after_failure(self, failure: Failure) -> Option<WaitFor> {
         match failure {
             Failure::Refused(reason) => after_refusal(reason),
-            Failure::NotExecuted => Some(Patience::Any),
-            Failure::Lost if self == Self::Always => Some(Patience::Any),
-            Failure::Answered if self == Self::Always => Some(Patience::Others),
+            Failure::NotExecuted => Some(WaitFor::AnyPeer),
+            Failure::Lost if self == Self::Always => Some(WaitFor::AnyPeer),
+            Failure::Answered if self == Self::Always => Some(WaitFor::UntriedPeer),
             Failure::Lost | Failure::Answered => None,
         }
     }
@@ -52,18 +52,18 @@ enum Failure {
     Answered,
 }
 
-fn after_refusal(reason: Reason) -> Option<Patience> {
+fn after_refusal(reason: Reason) -> Option<WaitFor> {
     match reason {
         // The peer goes away, another one takes its place.
-        Reason::Draining => Some(Patience::Any),
+        Reason::Draining => Some(WaitFor::AnyPeer),
         // One of the others is as it should be.
         Reason::DatabaseUnavailable
         | Reason::NotPrimary
         | Reason::ProtocolVersion
         | Reason::Unauthenticated
-        | Reason::UnknownDatabase => Some(Patience::Others),
+        | Reason::UnknownDatabase => Some(WaitFor::UntriedPeer),
         // Perhaps another one that is up, but nothing to wait for.
-        Reason::Disabled | Reason::Overloaded | Reason::UnknownFunction => Some(Patience::None),
+        Reason::Disabled | Reason::Overloaded | Reason::UnknownFunction => Some(WaitFor::Nothing),
         // The same everywhere.
         Reason::BadArguments | Reason::StaleStatement | Reason::TooLarge => None,
     }
@@ -76,12 +76,12 @@ mod tests {
     #[test]
     fn what_may_have_been_executed_is_sent_again_only_if_always() {
         let table = [
-            (Failure::NotExecuted, Some(Patience::Any), Some(Patience::Any)),
-            (Failure::Lost, None, Some(Patience::Any)),
-            (Failure::Answered, None, Some(Patience::Others)),
-            (Failure::Refused(Reason::Draining), Some(Patience::Any), Some(Patience::Any)),
-            (Failure::Refused(Reason::NotPrimary), Some(Patience::Others), Some(Patience::Others)),
-            (Failure::Refused(Reason::Overloaded), Some(Patience::None), Some(Patience::None)),
+            (Failure::NotExecuted, Some(WaitFor::AnyPeer), Some(WaitFor::AnyPeer)),
+            (Failure::Lost, None, Some(WaitFor::AnyPeer)),
+            (Failure::Answered, None, Some(WaitFor::UntriedPeer)),
+            (Failure::Refused(Reason::Draining), Some(WaitFor::AnyPeer), Some(WaitFor::AnyPeer)),
+            (Failure::Refused(Reason::NotPrimary), Some(WaitFor::UntriedPeer), Some(WaitFor::UntriedPeer)),
+            (Failure::Refused(Reason::Overloaded), Some(WaitFor::Nothing), Some(WaitFor::Nothing)),
             (Failure::Refused(Reason::BadArguments), None, None),
             (Failure::Refused(Reason::StaleStatement), None, None),
         ];
@@ -94,6 +94,6 @@ mod tests {
     #[test]
     fn a_status_without_a_proof_may_have_been_executed() {
         assert_eq!(Retry::NotProcessed.after(&Status::unavailable("m")), None);
-        assert_eq!(Retry::NotProcessed.after(&Reason::Draining.status("m")), Some(Patience::Any));
+        assert_eq!(Retry::NotProcessed.after(&Reason::Draining.status("m")), Some(WaitFor::AnyPeer));
     }
 }

@@ -37,7 +37,7 @@ impl Key {
     /// Whether `tag` is the beginning of the message's tag, and at least 16 bytes of it. Takes the same time wherever
     /// the difference is.
     pub fn verify(&self, message: &[u8], tag: &[u8]) -> bool {
-        tag.len() >= LEAST_TAG_BYTES && self.0.clone().chain_update(message).verify_truncated_left(tag).is_ok()
+        tag.len() >= MIN_TAG_BYTES && self.0.clone().chain_update(message).verify_truncated_left(tag).is_ok()
     }
 
     /// For `label`, from what is secret.
@@ -57,7 +57,7 @@ impl fmt::Debug for Key {
 }
 
 /// Half of the whole tag, below which guessing becomes worth while (RFC 2104, section 5).
-const LEAST_TAG_BYTES: usize = 16;
+const MIN_TAG_BYTES: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -33,16 +33,16 @@ pub(crate) struct Acceptor {
     /// Changes when it is time to close.
     closing: watch::Receiver<bool>,
     /// How many requests one connection may have open; who may have how many is decided by the gate.
-    most_streams: u32,
+    max_streams: u32,
 }
 
 impl Acceptor {
-    pub(crate) fn new(listener: TcpListener, gate: Gate, closing: watch::Receiver<bool>, most_streams: u32) -> Self {
-        Self { listener, gate, closing, most_streams }
+    pub(crate) fn new(listener: TcpListener, gate: Gate, closing: watch::Receiver<bool>, max_streams: u32) -> Self {
+        Self { listener, gate, closing, max_streams }
     }
 
     pub(crate) async fn run(mut self) {
-        let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -62,7 +62,7 @@ impl Acceptor {
 
     /// One connection, until it ends.
     fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) -> impl Future<Output = ()> + Send + use<> {
-        let (gate, mut closing, most_streams) = (self.gate.clone(), self.closing.clone(), self.most_streams);
+        let (gate, mut closing, max_streams) = (self.gate.clone(), self.closing.clone(), self.max_streams);
         async move {
             let _place = place;
             let trusted = Arc::new(AtomicBool::new(false));
@@ -70,7 +70,7 @@ impl Acceptor {
                 let (gate, trusted) = (gate.clone(), Arc::clone(&trusted));
                 async move { Ok::<_, Infallible>(gate.handle(request.map(Body::new), &trusted).await) }
             });
-            let connection = builder(most_streams).serve_connection(TokioIo::new(stream), service);
+            let connection = builder(max_streams).serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
             let mut untrusted = std::pin::pin!(time::sleep(CREDENTIAL_TIMEOUT));
             let (mut open, mut checked) = (true, false);
@@ -112,7 +112,7 @@ async fn pause(error: &io::Error) {
     time::sleep(ACCEPT_PAUSE).await;
 }
 
-fn builder(most_streams: u32) -> Builder<TokioExecutor> {
+fn builder(max_streams: u32) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -120,12 +120,12 @@ fn builder(most_streams: u32) -> Builder<TokioExecutor> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .max_concurrent_streams(most_streams);
+        .max_concurrent_streams(max_streams);
     builder
 }
 
 /// Each node that calls this one has one; more wait in the listener's queue.
-const MOST_CONNECTIONS: usize = 1024;
+const MAX_CONNECTIONS: usize = 1024;
 
 /// A connection on which nothing trusted was said for so long is closed: strangers do not take the places of peers.
 const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(10);

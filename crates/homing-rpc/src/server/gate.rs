@@ -22,15 +22,15 @@ use tracing::{Instrument, debug, debug_span};
 use crate::error::reason::Reason;
 use crate::metadata::caller::Caller;
 use crate::secret::Secret;
-use crate::server::admission::{Admission, Kind, Permit};
+use crate::server::admission::{Admission, Permit, RequestKind};
 use crate::server::limited_body::LimitedBody;
 
 /// The services of a server behind their gate. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Gate(Arc<Inner>);
+pub(crate) struct Gate(Arc<GateInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct GateInner {
     routes: Routes,
     secret: Option<Secret>,
     admission: Arc<Admission>,
@@ -44,7 +44,7 @@ impl Gate {
         admission: Arc<Admission>,
         max_message_bytes: usize,
     ) -> Self {
-        Self(Arc::new(Inner { routes: routes.prepare(), secret, admission, max_message_bytes }))
+        Self(Arc::new(GateInner { routes: routes.prepare(), secret, admission, max_message_bytes }))
     }
 
     /// Answers a request. `trusted` is set when the connection has shown a credential.
@@ -62,7 +62,7 @@ impl Gate {
         let (headers, path) = (request.headers(), request.uri().path());
         self.check_credential(headers)?;
         trusted.store(true, Ordering::Release);
-        let caller = match path.starts_with(OURS) {
+        let caller = match path.starts_with(HOMING_SERVICES) {
             true => Some(Caller::of_headers(headers, Instant::now())?),
             false => None,
         };
@@ -101,8 +101,8 @@ impl Gate {
 }
 
 /// What a path is about.
-fn kind(path: &str) -> Kind {
-    if path.starts_with(GRPC_OWN) || path == DESCRIBE { Kind::Other } else { Kind::Call }
+fn kind(path: &str) -> RequestKind {
+    if path.starts_with(GRPC_SERVICES) || path == DESCRIBE { RequestKind::Other } else { RequestKind::Call }
 }
 
 fn span(path: &str, caller: Option<&Caller>) -> tracing::Span {
@@ -138,10 +138,10 @@ impl http_body::Body for HeldBody {
 }
 
 /// Our services: the rules for metadata are in `rpc.proto` of homing-proto.
-const OURS: &str = "/homing.v1.";
+const HOMING_SERVICES: &str = "/homing.v1.";
 
 /// gRPC's own: health and reflection.
-const GRPC_OWN: &str = "/grpc.";
+const GRPC_SERVICES: &str = "/grpc.";
 
 /// Part of how peers watch each other.
 const DESCRIBE: &str = "/homing.v1.Rpc/Describe";
@@ -156,12 +156,12 @@ mod tests {
     #[test]
     fn what_keeps_the_server_under_observation_is_not_work() {
         let table = [
-            ("/homing.v1.Rpc/Call", Kind::Call),
-            ("/homing.v1.Database/Execute", Kind::Call),
-            ("/example.Service/Method", Kind::Call),
-            ("/homing.v1.Rpc/Describe", Kind::Other),
-            ("/grpc.health.v1.Health/Watch", Kind::Other),
-            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Kind::Other),
+            ("/homing.v1.Rpc/Call", RequestKind::Call),
+            ("/homing.v1.Database/Execute", RequestKind::Call),
+            ("/example.Service/Method", RequestKind::Call),
+            ("/homing.v1.Rpc/Describe", RequestKind::Other),
+            ("/grpc.health.v1.Health/Watch", RequestKind::Other),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", RequestKind::Other),
         ];
         for (path, expected) in table {
             assert_eq!(kind(path), expected, "{path}");
