@@ -1,4 +1,4 @@
-//! Discovery: which addresses stand for a region, and which regions there are.
+//! Discovery: finds the addresses of a region's nodes, and the regions of the application.
 
 pub(crate) mod dns;
 pub(crate) mod environment;
@@ -15,27 +15,28 @@ use crate::error::Result;
 use crate::region::Region;
 use crate::task::BoxFuture;
 
-/// Knows which addresses stand for a region, and which regions there are.
+/// Finds the addresses of a region's nodes, and the regions of the application.
 ///
-/// An empty list is an answer: nobody is there, or the name service does not know the region. An error says that the
-/// question itself failed. Either way the peers known before are kept, so an implementation need not remember any.
+/// An empty list is an answer: the region has no nodes, or the name service does not know the region. An error says that
+/// the look-up itself failed. In both cases the peers that are already known stay, so an implementation does not have to
+/// remember earlier answers.
 pub trait Discover: Debug + Send + Sync + 'static {
-    /// The addresses of a region's nodes, at this moment.
+    /// Returns the current addresses of a region's nodes.
     ///
     /// # Errors
     ///
-    /// [`Error::is_not_sent`](crate::Error::is_not_sent), where whoever knows the addresses could not be asked.
+    /// [`Error::is_not_sent`](crate::Error::is_not_sent) if the name service cannot be asked.
     ///
     /// # Cancel safety
     ///
     /// The future may be dropped at any time: it changes nothing.
     fn resolve<'a>(&'a self, region: &'a Region) -> BoxFuture<'a, Result<Resolution>>;
 
-    /// All regions in which the application runs, sorted, each one once.
+    /// Returns all regions in which the application runs, sorted and without duplicates.
     ///
     /// # Errors
     ///
-    /// As [`resolve`](Self::resolve).
+    /// [`Error::is_not_sent`](crate::Error::is_not_sent) if the name service cannot be asked.
     ///
     /// # Cancel safety
     ///
@@ -43,24 +44,25 @@ pub trait Discover: Debug + Send + Sync + 'static {
     fn regions(&self) -> BoxFuture<'_, Result<Vec<Region>>>;
 }
 
-/// The addresses of a region's nodes, and for how long to believe that.
+/// The addresses of a region's nodes, and how long they are valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resolution {
-    /// Sorted, each address once, so that two answers can be compared.
+    /// Sorted and without duplicates, so that two answers can be compared.
     pub addresses: Vec<SocketAddr>,
-    /// When to ask again, between [`MIN_TTL`](Self::MIN_TTL) and [`MAX_TTL`](Self::MAX_TTL) from the answer.
+    /// How long to wait before the next look-up, between [`MIN_TTL`](Self::MIN_TTL) and [`MAX_TTL`](Self::MAX_TTL).
     pub ttl: Duration,
 }
 
 impl Resolution {
-    /// One second: records with a time to live of zero are common, and must not turn into questions without a pause.
+    /// One second. Records with a time to live of zero are common; without this limit they would be looked up without a
+    /// pause.
     pub const MIN_TTL: Duration = Duration::from_secs(1);
 
-    /// One minute: a zone's usual hour or day is far longer than an instance lives that autoscaling or a deploy moves.
+    /// One minute. Zones often use an hour or a day, but autoscaling and deployments replace instances much sooner.
     pub const MAX_TTL: Duration = Duration::from_secs(60);
 
-    /// These addresses, sorted and without duplicates, and the time to live brought within its bounds.
+    /// Returns these addresses sorted and without duplicates, with the time to live clamped to its bounds.
     pub fn new(addresses: impl IntoIterator<Item = SocketAddr>, ttl: Duration) -> Self {
         let mut addresses: Vec<_> = addresses.into_iter().collect();
         addresses.sort_unstable();

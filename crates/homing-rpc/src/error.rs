@@ -15,10 +15,10 @@ use crate::error::reason::Reason;
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call, a look-up or a configuration failed.
+/// The error of a call, a look-up or a configuration.
 ///
-/// The kind is private; ask one of the predicates for the decision at hand. For the fate of a call three answers cover
-/// every error, and exactly one of them is true:
+/// Its kind is private; a program decides by the predicates. For the fate of a call, exactly one of three predicates is
+/// true for every error:
 ///
 /// | predicate | was the function executed? |
 /// |---|---|
@@ -26,36 +26,35 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [`is_outcome_unknown`](Self::is_outcome_unknown) | perhaps |
 /// | [`is_executed`](Self::is_executed) | yes |
 ///
-/// `Display` says what went wrong here, where, and what to do next; the cause is reached through
-/// [`source`](StdError::source).
+/// `Display` says what failed, where, and what to do next. [`source`](StdError::source) returns the cause.
 pub struct Error(Box<ErrorInner>);
 
 impl Error {
-    /// Nothing was executed: no peer was found or reached, or the peer turned the call down before it began.
+    /// Returns whether nothing was executed: no peer was found or reached, or the call was refused before it began.
     ///
-    /// Calling again is safe. Whether it is of use is another matter: not where
-    /// [`is_misuse`](Self::is_misuse), [`is_bad_arguments`](Self::is_bad_arguments) or
-    /// [`is_unauthenticated`](Self::is_unauthenticated) is true as well.
+    /// Calling again is safe. It does not help if [`is_misuse`](Self::is_misuse),
+    /// [`is_bad_arguments`](Self::is_bad_arguments) or [`is_unauthenticated`](Self::is_unauthenticated) is true as well.
     pub fn is_not_sent(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Misuse | ErrorKind::NotSent | ErrorKind::Refused { .. })
     }
 
-    /// The call was sent and its answer did not come back: it was executed, or it was not, or it still runs.
+    /// Returns whether the call was sent and no usable answer came back. It may have been executed, not executed, or still
+    /// be running.
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self.0.kind, ErrorKind::OutcomeUnknown)
     }
 
-    /// The function was executed to its end; it failed, or what it returned cannot be read.
+    /// Returns whether the function was executed to its end. It returned an error, or its result cannot be read.
     pub fn is_executed(&self) -> bool {
         matches!(self.0.kind, ErrorKind::FunctionFailed(_) | ErrorKind::UnreadableResult)
     }
 
-    /// The function was executed and returned an error. What it had done by then stays done.
+    /// Returns whether the function was executed and returned an error. Its effects up to that point remain.
     pub fn is_function_failed(&self) -> bool {
         matches!(self.0.kind, ErrorKind::FunctionFailed(_))
     }
 
-    /// What the function attached to its error.
+    /// Returns the details that the function attached to its error.
     pub fn details(&self) -> Option<&Details> {
         match &self.0.kind {
             ErrorKind::FunctionFailed(details) => details.as_ref(),
@@ -63,33 +62,35 @@ impl Error {
         }
     }
 
-    /// Where an executed function left the databases of its node: not before any of its commits. Empty for an error of
-    /// another fate.
+    /// Returns a position for each database of the node that executed the function. No commit of the function is after its
+    /// database's position. Empty if [`is_executed`](Self::is_executed) is false.
     pub fn positions(&self) -> &[Position] {
         &self.0.positions
     }
 
-    /// The configuration or the call itself is wrong: it fails the same way until the program or its settings change.
+    /// Returns whether the configuration or the call itself is wrong. It fails in the same way until the program or its
+    /// settings change.
     pub fn is_misuse(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Misuse)
     }
 
-    /// The peer has no function of that name, as during a deploy when it runs an older build.
+    /// Returns whether the peer has no function of that name, for example because it runs an older build during a
+    /// deployment.
     pub fn is_unknown_function(&self) -> bool {
         self.reason() == Some(Reason::UnknownFunction)
     }
 
-    /// The arguments do not decode into what the function takes.
+    /// Returns whether the arguments cannot be decoded into the parameters of the function.
     pub fn is_bad_arguments(&self) -> bool {
         self.reason() == Some(Reason::BadArguments)
     }
 
-    /// The peer, or this client, has no room for another call at the moment; see [`retry_after`](Self::retry_after).
+    /// Returns whether the peer has no room for another call at the moment; see [`retry_after`](Self::retry_after).
     pub fn is_overloaded(&self) -> bool {
         self.reason() == Some(Reason::Overloaded)
     }
 
-    /// When there may be room again, counted from the answer.
+    /// Returns how long after the answer the peer may have room again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.0.kind {
             ErrorKind::Refused { retry_after, .. } => retry_after,
@@ -97,27 +98,27 @@ impl Error {
         }
     }
 
-    /// The peer did not accept this node's credential.
+    /// Returns whether the peer did not accept this node's credential.
     pub fn is_unauthenticated(&self) -> bool {
         self.reason() == Some(Reason::Unauthenticated)
     }
 
-    /// The peer speaks another version of the protocol.
+    /// Returns whether the peer speaks another version of the protocol.
     pub fn is_protocol_mismatch(&self) -> bool {
         self.reason() == Some(Reason::ProtocolVersion)
     }
 
-    /// The request is larger than a message may be.
+    /// Returns whether the request is larger than the limit for a message.
     pub fn is_too_large(&self) -> bool {
         self.reason() == Some(Reason::TooLarge)
     }
 
-    /// The peer's database is not the primary.
+    /// Returns whether the peer's database is not the primary.
     pub fn is_not_primary(&self) -> bool {
         self.reason() == Some(Reason::NotPrimary)
     }
 
-    /// Why the call was turned down before anything was executed.
+    /// Returns why the call was refused before anything was executed.
     pub fn reason(&self) -> Option<Reason> {
         match self.0.kind {
             ErrorKind::Refused { reason, .. } => Some(reason),
@@ -126,24 +127,25 @@ impl Error {
     }
 }
 
-/// Each takes the whole message: what, where and what to do next, lower case, no full stop, without the cause's words.
+/// Constructors. Each takes the whole message: what failed, where, and what to do next, in lower case, without a full stop
+/// and without the text of the cause.
 impl Error {
     /// The configuration or the call itself is wrong.
     pub(crate) fn misuse(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Misuse, message)
     }
 
-    /// No peer was found or reached.
+    /// No peer was found or reached in time.
     pub(crate) fn not_sent(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotSent, message)
     }
 
-    /// Turned down for a reason before anything was executed, by the peer or on this side.
+    /// The call was refused before anything was executed, by the peer or by this node.
     pub(crate) fn refused(reason: Reason, retry_after: Option<Duration>, message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Refused { reason, retry_after }, message)
     }
 
-    /// Sent, and no answer.
+    /// The call was sent, and no usable answer came back.
     pub(crate) fn outcome_unknown(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::OutcomeUnknown, message)
     }
@@ -153,24 +155,24 @@ impl Error {
         Self::new(ErrorKind::FunctionFailed(details), message)
     }
 
-    /// The function ran, and its result is not what the caller expects.
+    /// The function ran, but its result is not of the type that the caller expects.
     pub(crate) fn unreadable_result(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::UnreadableResult, message)
     }
 
-    /// The same, with the place where it was found in front: the name of a variable, say.
+    /// Puts the place of the error in front of the message, for example the name of a variable.
     pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
         self.0.message = format!("{place}: {}", self.0.message);
         self
     }
 
-    /// The same with the positions after the function.
+    /// Attaches the positions that came with the function's answer.
     pub(crate) fn with_positions(mut self, positions: Vec<Position>) -> Self {
         self.0.positions = positions;
         self
     }
 
-    /// The same with its cause.
+    /// Attaches the cause.
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
@@ -213,7 +215,7 @@ struct ErrorInner {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// One for each fate; what sets errors of one fate apart is in the fields.
+/// Variants differ in the fate of the call, or in who is at fault.
 #[derive(Debug)]
 enum ErrorKind {
     FunctionFailed(Option<Details>),
@@ -224,7 +226,7 @@ enum ErrorKind {
     UnreadableResult,
 }
 
-/// An error with its causes, in one line.
+/// Formats an error with its causes in one line.
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |&error| error.source());
     causes.fold(error.to_string(), |text, cause| {

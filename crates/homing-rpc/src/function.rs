@@ -1,4 +1,4 @@
-//! A named function: what is called, with which context, and how it fails.
+//! Named functions: their arguments, their context and their errors.
 
 pub(crate) mod arguments;
 pub(crate) mod closure;
@@ -16,22 +16,28 @@ use crate::task::BoxFuture;
 
 /// A function that other nodes call by its name.
 ///
-/// Most are made from a closure by [`Registry::register_fn`](crate::Registry::register_fn).
+/// Most functions are closures; see [`Registry::register_fn`](crate::Registry::register_fn) and
+/// [`Closure`](crate::Closure).
 pub trait Function: Send + Sync + 'static {
-    /// The name, unique within a registry.
+    /// Returns the name, which is unique within a registry.
     fn name(&self) -> &str;
 
-    /// Whether running it twice does no more than running it once. Then a caller that has registered a function of this
-    /// name repeats a call whose answer was lost, until its deadline. Default: no.
+    /// Returns whether running the function twice has the same effect as running it once. If so, a call whose answer was
+    /// lost is repeated until its deadline, by callers that have registered the function as idempotent too. Default: no.
     fn is_idempotent(&self) -> bool {
         false
     }
 
     /// Runs the function. The result is one CBOR item.
     ///
+    /// # Errors
+    ///
+    /// Any [`FunctionError`]; the caller gets it as an error with [`is_function_failed`](crate::Error::is_function_failed),
+    /// or with [`is_not_sent`](crate::Error::is_not_sent) if it is a [refusal](FunctionError::refused).
+    ///
     /// # Cancel safety
     ///
-    /// The future runs in a task of its own: it goes on when the caller goes away, which shows in
-    /// [`CallContext::cancelled`], and is dropped at the caller's deadline at the latest, or with the server.
+    /// The future runs in a task of its own. It continues when the caller goes away; [`CallContext::cancelled`] reports
+    /// that. It is dropped at the caller's deadline, or with the server.
     fn call(&self, context: CallContext, arguments: Arguments) -> BoxFuture<'static, Result<Bytes, FunctionError>>;
 }

@@ -1,4 +1,4 @@
-//! The metadata of a request: who sends it, until when, and to which trace it belongs.
+//! The metadata of a request: its sender, its deadline and its trace.
 
 pub(crate) mod caller;
 pub(crate) mod identity;

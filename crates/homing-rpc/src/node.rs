@@ -1,4 +1,4 @@
-//! This node, as its callers see it: its functions, and who it is.
+//! This node, as its callers see it: it runs functions and describes itself.
 
 pub(crate) mod config;
 
@@ -44,7 +44,7 @@ impl LocalNode {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it tells the function through its context; its task ends at the deadline at the latest.
+    /// If the future is dropped, the function's context reports it, and the function goes on until its deadline.
     pub(crate) async fn call(&self, request: CallRequest, caller: Caller) -> Result<CallResponse, Status> {
         let name = if request.scope.is_empty() { request.function } else { request.scoped_function };
         let Some(function) = self.config.functions.function(&name) else {
@@ -85,7 +85,7 @@ impl LocalNode {
         }
     }
 
-    /// In a task of its own: a handler that is dropped does not tear the function in the middle of what it does.
+    /// Runs the function in a task of its own, so that a handler that is dropped does not interrupt it.
     async fn run(
         &self,
         function: Arc<dyn Function>,
@@ -119,14 +119,15 @@ impl LocalNode {
         }
     }
 
-    /// An answer that is too large would be lost, and with it that the function was executed.
+    /// Replaces an answer that is too large by a failure. The caller could not receive it, and would not learn that the
+    /// function was executed.
     fn limit_size(&self, name: &str, response: CallResponse) -> CallResponse {
         let (bytes, limit) = (response.encoded_len(), self.config.max_message_bytes);
         if bytes <= limit {
             return response;
         }
         let message = format!(
-            "the answer of function {name:?} has {bytes} bytes and may have {limit}; the function was executed"
+            "the answer of function {name:?} has {bytes} bytes, over the limit of {limit}; the function was executed"
         );
         let failure = FunctionFailure { message, ..FunctionFailure::default() };
         CallResponse { outcome: Some(Outcome::Failure(failure)), ..response }
@@ -137,15 +138,15 @@ impl LocalNode {
         truncate(&mut name, MAX_NAME_BYTES);
         let region = self.config.topology.region();
         if functions.names().len() == 0 {
-            return format!("no function {name:?} in region {region}: the node has registered none");
+            return format!("no function {name:?} in region {region}: the node has no registered functions");
         }
         let mut names = functions.names().collect::<Vec<_>>().join(", ");
         truncate(&mut names, MAX_LIST_BYTES);
-        format!("no function {name:?} in region {region}; registered are: {names}")
+        format!("no function {name:?} in region {region}; its functions are: {names}")
     }
 }
 
-/// Why a function brought no result.
+/// The reason why a function has no result.
 enum CallFailure {
     BadArguments(String),
     Failed(FunctionFailure),
@@ -153,7 +154,7 @@ enum CallFailure {
     TooLate,
 }
 
-/// Completes when the sender is dropped.
+/// Waits until the sender is dropped.
 async fn ended(mut life: watch::Receiver<()>) {
     while life.changed().await.is_ok() {}
 }
@@ -181,13 +182,14 @@ fn panicked(error: JoinError) -> CallFailure {
     CallFailure::Failed(FunctionFailure { message, ..FunctionFailure::default() })
 }
 
-/// No reason: it was begun.
+/// Returns a status without a reason, because the function had begun.
 fn too_late(name: &str) -> Status {
     Status::deadline_exceeded(format!("function {name:?} did not end within the time limit and was stopped"))
 }
 
-/// In the message about an unknown function.
+/// Limits for a message about an unknown function; longer texts are truncated.
 const MAX_NAME_BYTES: usize = 128;
 const MAX_LIST_BYTES: usize = 640;
 
+/// The limit for the message of a panic; a longer one is truncated.
 const MAX_PANIC_BYTES: usize = 4096;

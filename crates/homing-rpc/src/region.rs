@@ -1,4 +1,4 @@
-//! A region: the unit in which instances are deployed, replicas placed and calls addressed.
+//! A region: nodes and replicas run in a region, and calls are addressed to one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 
 /// The name of a region, such as `iad` or `eu-central-1`.
 ///
-/// It is a DNS label, because discovery puts it into host names: 1 to 63 of `a` to `z`, `0` to `9` and `-`, neither
-/// beginning nor ending with `-` ([RFC 1123, section 2.1](https://www.rfc-editor.org/rfc/rfc1123#section-2.1)).
-/// Letters are lower case only, so that one region has one spelling.
+/// It is a DNS label, because discovery puts it into host names: 1 to 63 characters out of `a` to `z`, `0` to `9` and
+/// `-`, with no `-` at either end ([RFC 1123, section 2.1](https://www.rfc-editor.org/rfc/rfc1123#section-2.1)). Upper
+/// case is not allowed, so that each region has one spelling.
 ///
 /// ```
 /// use homing_rpc::Region;
@@ -24,27 +24,27 @@ use crate::error::{Error, Result};
 pub struct Region(Arc<str>);
 
 impl Region {
-    /// A region with this name.
+    /// Returns the region with this name.
     ///
     /// # Errors
     ///
-    /// Misuse ([`Error::is_misuse`]) where the name is not a DNS label in lower case.
+    /// [`Error::is_misuse`] if the name is not a DNS label in lower case.
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
         let name = name.as_ref();
         match flaw(name) {
             None => Ok(Self(name.into())),
             Some(flaw) => Err(Error::misuse(format!(
-                "{name:?} is not a region: {flaw}; use 1 to {MAX_LABEL_BYTES} of a-z, 0-9 and -"
+                "{name:?} is not a region name: {flaw}; use 1 to {MAX_LABEL_BYTES} of a-z, 0-9 and -"
             ))),
         }
     }
 
-    /// The region of a process that has no region settings: `local`.
+    /// Returns the region of a process without region settings: `local`.
     pub fn local() -> Self {
         Self("local".into())
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -76,7 +76,7 @@ impl FromStr for Region {
     }
 }
 
-/// What is wrong with a name.
+/// Returns why a name is not valid.
 fn flaw(name: &str) -> Option<&'static str> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() {
@@ -84,7 +84,7 @@ fn flaw(name: &str) -> Option<&'static str> {
     } else if name.len() > MAX_LABEL_BYTES {
         Some("it is too long")
     } else if !name.bytes().all(allowed) {
-        Some("it has a character that a DNS label in lower case may not have")
+        Some("it contains a character that is not allowed")
     } else if name.starts_with('-') || name.ends_with('-') {
         Some("it begins or ends with a hyphen")
     } else {
@@ -92,7 +92,7 @@ fn flaw(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The longest label of a host name, RFC 1035, section 2.3.4.
+/// The limit for a label of a host name, RFC 1035, section 2.3.4.
 const MAX_LABEL_BYTES: usize = 63;
 
 #[cfg(test)]

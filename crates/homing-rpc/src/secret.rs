@@ -1,4 +1,4 @@
-//! The credential that nodes of one application share.
+//! The credential that the nodes of an application share.
 
 pub(crate) mod key;
 
@@ -11,10 +11,10 @@ use subtle::ConstantTimeEq;
 use crate::error::{Error, Result};
 use crate::secret::key::Key;
 
-/// The credential that the nodes of one application share: at least 32 visible ASCII characters.
+/// The credential that the nodes of an application share: at least 32 visible ASCII characters.
 ///
-/// It is never printed: `Debug` hides it, it is marked as sensitive in headers and appears in no error. Comparing takes
-/// the same time wherever the difference is.
+/// It is never printed: `Debug` hides it, headers mark it as sensitive, and no error contains it. Digests are compared in
+/// constant time.
 ///
 /// ```
 /// use homing_rpc::Secret;
@@ -28,28 +28,28 @@ use crate::secret::key::Key;
 pub struct Secret {
     /// `Bearer <secret>`, as it is sent.
     bearer: HeaderValue,
-    /// Of the same, so that neither content nor length shows in the time a comparison takes.
+    /// SHA-256 of `bearer`. Comparing digests hides both content and length from measurements of time.
     digest: [u8; 32],
 }
 
 impl Secret {
-    /// A secret.
+    /// Returns the secret with this text.
     ///
     /// # Errors
     ///
-    /// Misuse where it is shorter than 32 bytes or has a character that cannot stand in a header.
+    /// [`Error::is_misuse`] if the text is shorter than 32 bytes, or contains a character other than visible ASCII.
     pub fn new(secret: impl AsRef<str>) -> Result<Self> {
         let secret = secret.as_ref();
         if secret.len() < MIN_BYTES {
             return Err(Error::misuse(format!(
-                "the secret has {} bytes and needs at least {MIN_BYTES}; make one with `openssl rand -hex 32`",
+                "the secret has {} bytes but needs at least {MIN_BYTES}; generate one with `openssl rand -hex 32`",
                 secret.len()
             )));
         }
         if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::misuse(
-                "the secret has a character that is not visible ASCII, perhaps a space or a line feed; make one with \
-                 `openssl rand -hex 32`",
+                "the secret contains a character that is not visible ASCII, perhaps a space or a line feed; generate one \
+                 with `openssl rand -hex 32`",
             ));
         }
         let text = format!("{SCHEME}{secret}");
@@ -59,17 +59,17 @@ impl Secret {
         Ok(Self { bearer, digest })
     }
 
-    /// A key for one purpose, the same on every node with this secret. The secret cannot be told from it.
+    /// Derives the key for one purpose. It is the same on every node with this secret, and does not reveal the secret.
     pub fn key(&self, label: &str) -> Key {
         Key::derive(self.bearer.as_bytes(), label)
     }
 
-    /// The value of the `authorization` header.
+    /// Returns the value of the `authorization` header.
     pub(crate) fn bearer(&self) -> HeaderValue {
         self.bearer.clone()
     }
 
-    /// Whether the value of an `authorization` header is this secret.
+    /// Returns whether the value of an `authorization` header is this secret.
     pub(crate) fn accepts(&self, authorization: &HeaderValue) -> bool {
         let digest: [u8; 32] = Sha256::digest(authorization.as_bytes()).into();
         self.digest.ct_eq(&digest).into()

@@ -1,14 +1,14 @@
-//! Futures and tasks: how they are boxed, and how a panic goes on.
+//! What futures and tasks share: a boxed future, and how a panic continues.
 
 use std::pin::Pin;
 
 use tokio::task::JoinError;
 
-/// A boxed future, as traits return it that are used as `dyn`.
+/// A boxed future. Methods of traits that are used as `dyn` return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Returns what a task returned, or `None` if it was aborted. A panic of the task goes on in its caller: it is a bug that
-/// must not go unnoticed.
+/// Returns the value of a task that has ended, or `None` if it was aborted. A panic of the task continues in the caller: it
+/// is a bug that must not go unnoticed.
 pub(crate) fn resume_panic<T>(ended: Result<T, JoinError>) -> Option<T> {
     match ended {
         Ok(value) => Some(value),

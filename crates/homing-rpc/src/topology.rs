@@ -1,4 +1,4 @@
-//! Where this process runs and where the primary is.
+//! The region of this process and the region of the primary.
 
 use crate::error::{Error, Result};
 use crate::region::Region;
@@ -26,33 +26,33 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// A process in `region` of an application whose primary is in `primary_region`.
+    /// Returns the topology of a process in `region`, with the primary in `primary_region`.
     pub fn new(region: Region, primary_region: Region) -> Self {
         Self { region, primary_region, app: None }
     }
 
-    /// A process that is alone: its region is [`Region::local`], and the primary is there.
+    /// Returns the topology of a process that runs alone: [`Region::local`] is its region and the primary region.
     pub fn local() -> Self {
         Self::new(Region::local(), Region::local())
     }
 
-    /// The same with the name of the application, which discovery puts into host names.
+    /// Sets the name of the application. Discovery puts it into host names.
     pub fn with_app(mut self, app: impl Into<String>) -> Self {
         self.app = Some(app.into());
         self
     }
 
-    /// What the environment of the process says; see [`from_lookup`](Self::from_lookup).
+    /// Reads the environment of the process; see [`from_lookup`](Self::from_lookup).
     ///
     /// # Errors
     ///
-    /// As [`from_lookup`](Self::from_lookup).
+    /// [`Error::is_misuse`] in the cases of [`from_lookup`](Self::from_lookup).
     pub fn from_env() -> Result<Self> {
-        // A value that is not Unicode must not count as unset: it is turned down, by name, where it is parsed.
+        // A value that is not Unicode must not count as unset. Parsing it fails, and that error names the variable.
         Self::from_lookup(&|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
-    /// What these settings say. Each is the first one of its row that is set; an empty one counts as not set.
+    /// Reads settings. For each row the first variable that is set counts; an empty variable counts as not set.
     ///
     /// | setting | names |
     /// |---|---|
@@ -60,13 +60,12 @@ impl Topology {
     /// | region of the primary | `HOMING_PRIMARY_REGION`, `PRIMARY_REGION` |
     /// | application | `HOMING_APP`, `FLY_APP_NAME` |
     ///
-    /// With neither region it is [`local`](Self::local).
+    /// If neither region is set, the topology is [`local`](Self::local).
     ///
     /// # Errors
     ///
-    /// Misuse ([`Error::is_misuse`]) that names the variable: a region that is not a DNS label, or one of the two
-    /// regions without the other. Taking the missing one for the same region would make every region its own
-    /// primary, so it is not guessed.
+    /// [`Error::is_misuse`] if a region is not a DNS label, or if only one of the two regions is set. The missing region is
+    /// not guessed: taking it for the other one would make every region its own primary. The message names the variable.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let region = first_region(lookup, REGION)?;
         let primary_region = first_region(lookup, PRIMARY_REGION)?;
@@ -80,36 +79,37 @@ impl Topology {
         Ok(Self { app, ..topology })
     }
 
-    /// Where this process runs.
+    /// Returns the region of this process.
     pub fn region(&self) -> &Region {
         &self.region
     }
 
-    /// Where writes go, as far as the settings know; the databases themselves have the last word.
+    /// Returns the region to which writes go according to the settings. A database that says it is the primary is used as
+    /// one, whatever the settings say.
     pub fn primary_region(&self) -> &Region {
         &self.primary_region
     }
 
-    /// The name of the application, where there is one.
+    /// Returns the name of the application, if it is set.
     pub fn app(&self) -> Option<&str> {
         self.app.as_deref()
     }
 
-    /// Whether this process runs in the primary's region.
+    /// Returns whether this process runs in the primary region.
     pub fn is_primary_region(&self) -> bool {
         self.region == self.primary_region
     }
 }
 
-/// A setting, without the white space around it; an empty one counts as not set, because deployment tools turn a
-/// variable of theirs that is missing into an empty one of ours.
+/// Reads a setting and trims it. An empty one counts as not set, because a deployment tool that copies one of its own
+/// variables produces an empty one if its own is missing.
 pub(crate) fn setting(lookup: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<String> {
     let value = lookup(name)?;
     let value = value.trim();
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-/// The first of these variables that is set, and what it says.
+/// Returns the first of these variables that is set, and its region.
 fn first_region(
     lookup: &dyn Fn(&str) -> Option<String>,
     names: [&'static str; 2],
@@ -123,26 +123,26 @@ fn first_region(
 
 fn no_primary_region(variable: &str, region: &Region) -> Error {
     Error::misuse(format!(
-        "{variable} is {region}, and nothing says which region has the primary; a guess would make every region its \
-         own primary: set {} to that region on every node (to {region} too, if it is there)",
+        "{variable} is {region}, but the primary region is not set, and guessing it would make every region its own \
+         primary; set {} on every node to the region of the primary (to {region} if the primary is there)",
         same_family(variable, PRIMARY_REGION)
     ))
 }
 
 fn no_region(variable: &str, primary_region: &Region) -> Error {
     Error::misuse(format!(
-        "{variable} is {primary_region}, and nothing says in which region this process runs; a guess would make it a \
-         primary: set {} on each node, or unset {variable} to run alone",
+        "{variable} is {primary_region}, but the region of this process is not set, and guessing it would make this \
+         process a primary; set {} on each node, or unset {variable} to run alone",
         REGION[0]
     ))
 }
 
-/// The name to set beside this one: Homing's beside Homing's, the platform's beside the platform's.
+/// Returns the variable to set together with `variable`: both are Homing's, or both are the platform's.
 fn same_family(variable: &str, names: [&'static str; 2]) -> &'static str {
     if variable.starts_with("HOMING_") { names[0] } else { names[1] }
 }
 
-/// Homing's own name first: it is set for Homing alone, so it is meant.
+/// Homing's own variables come first: they are set for Homing alone, so they are intended.
 const REGION: [&str; 2] = ["HOMING_REGION", "FLY_REGION"];
 const PRIMARY_REGION: [&str; 2] = ["HOMING_PRIMARY_REGION", "PRIMARY_REGION"];
 const APP: [&str; 2] = ["HOMING_APP", "FLY_APP_NAME"];

@@ -1,4 +1,4 @@
-//! Asking a name server: one question in, one answer out, within a time limit.
+//! Asks a name server one question, within a time limit.
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -18,31 +18,32 @@ use tracing::debug;
 use crate::discover::Resolution;
 use crate::error::{Error, Result};
 
-/// Which name server is asked, and for how long.
+/// The name server to ask, and the time limit.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DnsConfig {
-    /// Asked by UDP, and by TCP where an answer is too large for UDP. Default: those of the system's configuration
-    /// (`/etc/resolv.conf`), with its search list and the hosts file; none of these three with a server of one's own.
+    /// The server to ask, by UDP, and by TCP if an answer is too large for UDP. Default: the servers of the system's
+    /// configuration (`/etc/resolv.conf`), together with its search list and the hosts file. If a server is set, neither
+    /// the search list nor the hosts file applies.
     pub server: Option<SocketAddr>,
 
-    /// For one resolution in all: a second try, the search list, and the addresses of SRV targets included.
+    /// The time limit of a whole resolution. It covers a second try, the search list, and the addresses of SRV targets.
     /// Default: [`DEFAULT_TIMEOUT`](Self::DEFAULT_TIMEOUT); at most a minute.
     pub timeout: Duration,
 }
 
 impl DnsConfig {
-    /// Three seconds: shorter than a call's usual limit of five, so that the first call to a region can say that the
-    /// name server is silent, and not only that its time is over.
+    /// Three seconds: shorter than a call's usual limit of five seconds, so that the first call to a region can report
+    /// that the name server does not answer, and not just that the time is over.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 
-    /// The same with a name server of one's own.
+    /// Sets the name server to ask.
     pub fn with_server(mut self, server: SocketAddr) -> Self {
         self.server = Some(server);
         self
     }
 
-    /// The same with another time limit.
+    /// Sets the time limit of a resolution.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -55,7 +56,7 @@ impl Default for DnsConfig {
     }
 }
 
-/// A resolver without a cache: whoever asks keeps the answer for its time to live, and wants to know when asking again.
+/// A resolver without a cache: its callers keep an answer for its time to live and need a fresh one after that.
 #[derive(Debug)]
 pub(super) struct Dns {
     resolver: TokioResolver,
@@ -70,12 +71,12 @@ impl Dns {
             None => read_system_conf().map_err(no_system_configuration)?,
         };
         let servers = match config.server {
-            Some(server) => Servers::Own(server),
+            Some(server) => Servers::Configured(server),
             None => Servers::System(resolver_config.name_servers().iter().map(|server| server.ip).collect()),
         };
         let mut builder = TokioResolver::builder_with_config(resolver_config, TokioRuntimeProvider::default());
         let timeout = config.timeout.min(MAX_TIMEOUT);
-        *builder.options_mut() = with_our_limits(options, timeout);
+        *builder.options_mut() = with_limits(options, timeout);
         if config.server.is_some() {
             builder.options_mut().use_hosts_file = ResolveHosts::Never;
         }
@@ -83,25 +84,25 @@ impl Dns {
         Ok(Self { resolver, servers, timeout })
     }
 
-    /// When a resolution that starts now has to be over.
+    /// Returns the deadline of a resolution that starts now.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 
-    /// The AAAA and A records of a name; none where there is no such name.
+    /// Returns the AAAA and A records of a name. The list is empty if the name does not exist.
     pub(super) async fn addresses(&self, name: &Name, deadline: Instant) -> Result<Vec<Found<IpAddr>>> {
         let (v6, v4) =
             tokio::join!(self.records(name, RecordType::AAAA, deadline), self.records(name, RecordType::A, deadline));
         combine([v6, v4].map(|lookup| lookup.map(|lookup| found(lookup.as_ref(), ip_address))))
     }
 
-    /// The strings of a name's TXT records, each record's in one.
+    /// Returns the TXT records of a name. The strings of each record are concatenated.
     pub(super) async fn texts(&self, name: &Name, deadline: Instant) -> Result<Vec<String>> {
         let lookup = self.records(name, RecordType::TXT, deadline).await?;
         Ok(found(lookup.as_ref(), text).into_iter().map(|found| found.value).collect())
     }
 
-    /// The records of a type, and what the server sent along with them; `None` where it knows of none.
+    /// Returns the server's answer to a question, with its additional section, or `None` if there are no such records.
     pub(super) async fn records(&self, name: &Name, kind: RecordType, deadline: Instant) -> Result<Option<Lookup>> {
         match timeout_at(deadline, self.resolver.lookup(name.clone(), kind)).await {
             Ok(Ok(lookup)) => Ok(Some(lookup)),
@@ -113,18 +114,18 @@ impl Dns {
 
     fn failed(&self, name: &Name, kind: RecordType, cause: impl StdError + Send + Sync + 'static) -> Error {
         let advice = match self.servers {
-            Servers::Own(_) => "check that it runs there and serves this name",
-            Servers::System(_) => "check the system's DNS settings, or name a server in HOMING_DNS_SERVER",
+            Servers::Configured(_) => "check that it runs at this address and serves this name",
+            Servers::System(_) => "check the system's DNS settings, or set HOMING_DNS_SERVER",
         };
         Error::not_sent(format!(
-            "no usable answer to the question {kind} {name} from {}; {advice}",
+            "no usable answer to the DNS question {kind} {name} from {}; {advice}",
             self.servers.text()
         ))
         .with_source(cause)
     }
 }
 
-/// A value from a record, and how long it may be believed.
+/// A value from a record, and its time to live.
 #[derive(Clone, Debug)]
 pub(super) struct Found<T> {
     pub(super) value: T,
@@ -137,8 +138,8 @@ impl<T> Found<T> {
     }
 }
 
-/// The values of an answer. Each has the shortest time to live in the answer: an alias on the way may be the first to
-/// change (RFC 2181, section 10.1.1).
+/// Returns the values of an answer. Each gets the shortest time to live in the answer, because an alias on the way may be
+/// the first record to change (RFC 2181, section 10.1.1).
 pub(super) fn found<T>(lookup: Option<&Lookup>, value: impl Fn(&RData) -> Option<T>) -> Vec<Found<T>> {
     let answers = lookup.map_or(&[][..], Lookup::answers);
     let ttl = answers.iter().map(ttl).min().unwrap_or_default();
@@ -153,8 +154,8 @@ pub(super) fn ttl(record: &Record) -> Duration {
     Duration::from_secs(record.ttl.into())
 }
 
-/// Answers to questions that were asked side by side. What was found counts, even where another question failed; a
-/// failure counts where nothing was found, because then it may be all that stood in the way.
+/// Combines the answers to concurrent questions. If any of them found something, a failure of another is ignored. If
+/// nothing was found, a failure is returned, because it may be the reason.
 pub(super) fn combine<T>(answers: impl IntoIterator<Item = Result<Vec<T>>>) -> Result<Vec<T>> {
     let mut all = Vec::new();
     let mut failure = None;
@@ -167,30 +168,30 @@ pub(super) fn combine<T>(answers: impl IntoIterator<Item = Result<Vec<T>>>) -> R
     match failure {
         Some(error) if all.is_empty() => Err(error),
         Some(error) => {
-            debug!(error = &error as &dyn StdError, "one of several DNS questions failed, the others were answered");
+            debug!(error = &error as &dyn StdError, "one of several DNS questions failed; the others were answered");
             Ok(all)
         }
         None => Ok(all),
     }
 }
 
-/// What was found, for as long as its first part may be believed.
+/// Returns the addresses, with the shortest of their times to live.
 pub(super) fn resolution(found: Vec<Found<SocketAddr>>) -> Resolution {
     let ttl = found.iter().map(|found| found.ttl).min().unwrap_or(EMPTY_TTL);
     Resolution::new(found.into_iter().map(|found| found.value), ttl)
 }
 
-/// The servers that are asked, for messages.
+/// The servers that are asked, for error messages.
 #[derive(Debug)]
 enum Servers {
-    Own(SocketAddr),
+    Configured(SocketAddr),
     System(Vec<IpAddr>),
 }
 
 impl Servers {
     fn text(&self) -> String {
         match self {
-            Self::Own(server) => format!("name server {server}"),
+            Self::Configured(server) => format!("name server {server}"),
             Self::System(servers) => servers.iter().fold("the system's name servers".to_owned(), |mut text, server| {
                 write!(text, " {server}").expect("a String takes all that is written");
                 text
@@ -212,9 +213,9 @@ fn single_server(server: SocketAddr) -> ResolverConfig {
     ResolverConfig::from_name_servers(vec![NameServerConfig::new(server.ip(), true, connections.into())])
 }
 
-/// The options with our limits in place of those of the system, which may be minutes.
-fn with_our_limits(mut options: ResolverOpts, timeout: Duration) -> ResolverOpts {
-    // The deadline has room for one try more than there are: for the search list or a second question.
+/// Replaces the time limits of the system, which may be minutes.
+fn with_limits(mut options: ResolverOpts, timeout: Duration) -> ResolverOpts {
+    // The deadline leaves time for one more try: for the search list, or for a second question.
     options.timeout = timeout / (TRIES + 1);
     options.attempts = TRIES as usize - 1;
     options.cache_size = 0;
@@ -222,19 +223,18 @@ fn with_our_limits(mut options: ResolverOpts, timeout: Duration) -> ResolverOpts
 }
 
 fn no_system_configuration(cause: NetError) -> Error {
-    Error::misuse("the system's DNS settings cannot be read; correct them, or name a server in HOMING_DNS_SERVER")
-        .with_source(cause)
+    Error::misuse("the system's DNS settings cannot be read; correct them, or set HOMING_DNS_SERVER").with_source(cause)
 }
 
-/// Whoever asks for more means for ever, and a question that old is better asked anew.
+/// The limit for [`DnsConfig::timeout`]. After a minute without an answer a new question is better than waiting.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Within a try a UDP question is repeated every third of a second, against lost packets. The second one is against a
-/// connection that broke, or a server that restarted.
+/// Within a try, a UDP question is repeated every third of a second because packets get lost. The second try is for a
+/// connection that broke or a server that restarted.
 const TRIES: u32 = 2;
 
-/// For an answer without addresses: soon, because the first node of a region may be starting at this moment, and a
-/// name server does not mind one question in five seconds.
+/// The time to live of an answer without addresses. It is short because the first node of a region may be starting right
+/// now; one question in five seconds is no load for a name server.
 const EMPTY_TTL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -256,7 +256,7 @@ mod tests {
     fn the_servers_are_named() {
         let system = Servers::System(vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()]);
         assert_eq!(system.text(), "the system's name servers 10.0.0.1 fd00::1");
-        assert_eq!(Servers::Own("[fd00::1]:53".parse().unwrap()).text(), "name server [fd00::1]:53");
+        assert_eq!(Servers::Configured("[fd00::1]:53".parse().unwrap()).text(), "name server [fd00::1]:53");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which discovery the environment asks for.
+//! Chooses a discovery by the environment.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::region::Region;
 use crate::topology::{Topology, setting};
 
-/// The discovery that these settings ask for; the first row whose variable is set counts.
+/// Returns the discovery that these settings select. The first row whose variable is set counts.
 ///
 /// | variable | discovery |
 /// |---|---|
@@ -21,12 +21,12 @@ use crate::topology::{Topology, setting};
 /// | `FLY_APP_NAME` | [`FlyDns`] |
 /// | none | [`StaticPeers::none`] |
 ///
-/// `HOMING_DNS_SERVER` (`ip:port`, or an IP address for port 53) is asked in place of the system's name servers. An
-/// empty variable counts as not set. `port` is where the nodes listen; a static list and SRV records have their own.
+/// `HOMING_DNS_SERVER` (`ip:port`, or an IP address for port 53) replaces the system's name servers. An empty variable
+/// counts as not set. The nodes listen on `port`; a static list and SRV records contain their own ports.
 ///
 /// # Errors
 ///
-/// Misuse ([`Error::is_misuse`]) that names the variable and quotes what is wrong with it; also where both
+/// [`Error::is_misuse`] if a variable is malformed (the message names the variable and quotes the wrong part), or if both
 /// `HOMING_PEERS` and `HOMING_PEER_DNS` are set.
 pub fn discover_from_lookup(
     topology: &Topology,
@@ -54,24 +54,25 @@ pub fn discover_from_lookup(
 fn regions(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Region>> {
     let Some(list) = setting(lookup, REGIONS) else {
         return Err(Error::misuse(format!(
-            "{PEER_DNS} is set, and DNS names do not tell which regions there are; list them in {REGIONS}, as iad,syd"
+            "{PEER_DNS} is set, but DNS names do not list the regions; list them in {REGIONS}, for example iad,syd"
         )));
     };
     list.split(',').map(|name| Region::new(name.trim()).map_err(|error| error.at(REGIONS))).collect()
 }
 
-/// The name server that `HOMING_DNS_SERVER` names (`ip:port`, or an IP address for port 53), else the system's.
+/// Returns the name server in `HOMING_DNS_SERVER` (`ip:port`, or an IP address for port 53), or the system's name servers
+/// if it is not set.
 ///
 /// # Errors
 ///
-/// Misuse ([`Error::is_misuse`]) where it is not an address.
+/// [`Error::is_misuse`] if the value is not an address.
 pub fn dns_from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<DnsConfig> {
     let Some(text) = setting(lookup, DNS_SERVER) else { return Ok(DnsConfig::default()) };
     let server = text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, DNS_PORT).into()));
     match server {
         Ok(server) if server.port() != 0 => Ok(DnsConfig::default().with_server(server)),
         _ => Err(Error::misuse(format!(
-            "{DNS_SERVER}: {text:?} is not the address of a name server; the form is 10.0.0.2:53 or [fd00::2]:53"
+            "{DNS_SERVER}: {text:?} is not the address of a name server; write it as 10.0.0.2:53 or [fd00::2]:53"
         ))),
     }
 }

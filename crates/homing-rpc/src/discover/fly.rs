@@ -1,4 +1,4 @@
-//! Fly.io's own DNS, <https://fly.io/docs/networking/private-networking/>.
+//! Discovery by Fly.io's own DNS, <https://fly.io/docs/networking/private-networking/>.
 
 use hickory_resolver::proto::rr::Name;
 use tracing::debug;
@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::region::Region;
 use crate::task::BoxFuture;
 
-/// Discovery on Fly.io: a region's addresses are those of `<region>.<app>.internal`, and the regions are listed in the
-/// TXT record of `regions.<app>.internal`.
+/// Discovery on Fly.io. The addresses of a region are those of `<region>.<app>.internal`; the TXT record of
+/// `regions.<app>.internal` lists the regions.
 ///
-/// The addresses are of Fly's private network, usually IPv6; both families are asked for.
+/// The addresses belong to Fly's private network. They are usually IPv6; the name server is asked for both families.
 #[derive(Debug)]
 pub struct FlyDns {
     app: String,
@@ -21,23 +21,23 @@ pub struct FlyDns {
 }
 
 impl FlyDns {
-    /// For the nodes of `app`, which all listen on `port`.
+    /// Returns the discovery of the nodes of `app`, which all listen on `port`.
     ///
     /// # Errors
     ///
-    /// Misuse ([`Error::is_misuse`]) where the name of the app cannot be part of a host name, or the system's DNS
-    /// settings cannot be read.
+    /// [`Error::is_misuse`] if the name of the app cannot be part of a host name, or if the system's DNS settings cannot
+    /// be read.
     pub fn new(app: impl Into<String>, port: u16, dns: &DnsConfig) -> Result<Self> {
         let app = app.into();
-        // An app's name has the form of a region's: one label.
+        // The name of an app has the same form as a region: one DNS label.
         Region::new(&app).map_err(|_| {
-            Error::misuse(format!("{app:?} is not the name of an app on Fly; correct HOMING_APP or FLY_APP_NAME"))
+            Error::misuse(format!("{app:?} is not the name of an app on Fly.io; correct HOMING_APP or FLY_APP_NAME"))
         })?;
         Ok(Self { app, port, dns: Dns::new(dns)? })
     }
 
     fn name(&self, label: &str) -> Name {
-        // The dot at the end: this is the whole name, no search list is to be tried.
+        // The dot at the end makes the name absolute, so that no search list is tried.
         Name::from_ascii(format!("{label}.{}.internal.", self.app)).expect("labels of at most 63 bytes, three of them")
     }
 }
@@ -56,14 +56,14 @@ impl Discover for FlyDns {
             let texts = self.dns.texts(&name, self.dns.deadline()).await?;
             let (regions, skipped) = parse_regions(&texts);
             if !skipped.is_empty() {
-                debug!(%name, ?skipped, "skipped what is not a region in the list of regions");
+                debug!(%name, ?skipped, "the list of regions contains invalid names; they are skipped");
             }
             Ok(regions)
         })
     }
 }
 
-/// The regions in comma lists, sorted, each once, and what is not a region.
+/// Returns the regions in comma-separated lists, sorted and without duplicates, and the items that are not regions.
 fn parse_regions(texts: &[String]) -> (Vec<Region>, Vec<&str>) {
     let mut regions = Vec::new();
     let mut skipped = Vec::new();

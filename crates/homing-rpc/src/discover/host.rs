@@ -1,4 +1,4 @@
-//! One host name, whatever it stands for.
+//! Resolves one host name.
 
 use std::net::SocketAddr;
 
@@ -8,29 +8,30 @@ use crate::discover::Resolution;
 use crate::discover::dns::{Dns, DnsConfig, resolution};
 use crate::error::{Error, Result};
 
-/// Asks a name server what a host name stands for, for those who follow a name that may move.
+/// Resolves a host name, for callers that follow a name whose addresses may change.
 ///
-/// It keeps no answer: whoever asks keeps it for its time to live.
+/// It has no cache: the caller keeps an answer for its time to live.
 #[derive(Debug)]
 pub struct HostResolver {
     dns: Dns,
 }
 
 impl HostResolver {
-    /// Asks the server of these settings.
+    /// Returns a resolver with these settings.
     ///
     /// # Errors
     ///
-    /// Misuse ([`Error::is_misuse`]), where the system's DNS settings are asked for and cannot be read.
+    /// [`Error::is_misuse`] if the system's DNS settings are needed and cannot be read.
     pub fn new(dns: &DnsConfig) -> Result<Self> {
         Ok(Self { dns: Dns::new(dns)? })
     }
 
-    /// The AAAA and A records of a name, with this port; none where there is no such name.
+    /// Returns the addresses in the AAAA and A records of a name, with this port. The list is empty if the name does not
+    /// exist.
     ///
     /// # Errors
     ///
-    /// Misuse where it is not a host name; [`Error::is_not_sent`] where the name server could not be asked.
+    /// [`Error::is_misuse`] if `host` is not a host name; [`Error::is_not_sent`] if the name server cannot be asked.
     ///
     /// # Cancel safety
     ///

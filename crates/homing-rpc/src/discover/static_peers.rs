@@ -1,4 +1,4 @@
-//! A fixed list of peers, for plain machines, a laptop and tests.
+//! Discovery by a fixed list, for plain machines, a laptop and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::region::Region;
 use crate::task::BoxFuture;
 
-/// Peers that are known beforehand.
+/// A fixed list of peers.
 ///
-/// In text it is `region=address,address;region=address`, with socket addresses: an IP address and a port, IPv6 in
-/// brackets. Host names are not taken, because nobody would look them up again when they change; that is what
-/// [`DnsTemplate`](crate::DnsTemplate) is for.
+/// Its text form is `region=address,address;region=address`. An address is an IP address and a port, with IPv6 in
+/// brackets. Host names are not allowed, because a fixed list is not resolved again when a name changes; use
+/// [`DnsTemplate`](crate::DnsTemplate) for names.
 ///
 /// ```
 /// use homing_rpc::StaticPeers;
@@ -28,12 +28,12 @@ pub struct StaticPeers {
 }
 
 impl StaticPeers {
-    /// Nobody anywhere: for a process that is alone.
+    /// Returns an empty list, for a process that runs alone.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// The same with these addresses in a region, besides those it has there.
+    /// Adds addresses to a region.
     pub fn with_region(mut self, region: Region, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.regions.entry(region).or_default().extend(addresses);
         self
@@ -54,11 +54,12 @@ impl Discover for StaticPeers {
 impl FromStr for StaticPeers {
     type Err = Error;
 
-    /// Reads `region=address,address;region=address`. A region may come twice, a semicolon may stand at the end.
+    /// Parses `region=address,address;region=address`. A region may occur more than once, and the text may end with a
+    /// semicolon.
     ///
     /// # Errors
     ///
-    /// Misuse ([`Error::is_misuse`]) that quotes the part that is wrong.
+    /// [`Error::is_misuse`] if a part is malformed; the message quotes it.
     fn from_str(text: &str) -> Result<Self> {
         let groups = text.split(';').map(str::trim).filter(|group| !group.is_empty());
         groups.map(parse_group).try_fold(Self::none(), |peers, group| {
@@ -80,12 +81,12 @@ fn parse_group(group: &str) -> Result<(Region, Vec<SocketAddr>)> {
 
 fn parse_address(text: &str, group: &str) -> Result<SocketAddr> {
     let flaw = match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() == 0 => "has port 0, which nobody listens on",
-        Ok(address) if address.ip().is_unspecified() => "stands for every address, which nobody can call",
+        Ok(address) if address.port() == 0 => "has port 0, on which no node can listen",
+        Ok(address) if address.ip().is_unspecified() => "stands for every address, so it cannot be called",
         Ok(address) => return Ok(address),
-        Err(_) => "is not an IP address with a port (host names are for HOMING_PEER_DNS)",
+        Err(_) => "is not an IP address with a port (use HOMING_PEER_DNS for host names)",
     };
-    Err(Error::misuse(format!("in {group:?}: {text:?} {flaw}; the form is {EXAMPLE}")))
+    Err(Error::misuse(format!("in {group:?}: {text:?} {flaw}; write it as {EXAMPLE}")))
 }
 
 const EXAMPLE: &str = "iad=10.0.0.7:4750,[fd00::7]:4750";

@@ -1,4 +1,4 @@
-//! Any name server, through a template for host names.
+//! Discovery by any name server, with a template for host names.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,32 +14,33 @@ use crate::error::{Error, Result};
 use crate::region::Region;
 use crate::task::BoxFuture;
 
-/// Discovery through DNS names of one's own, made from a template: `{region}` stands for the region, `{app}` for the
-/// name of the application.
+/// Discovery by DNS names that are made from a template. `{region}` stands for the region, `{app}` for the name of the
+/// application.
 ///
-/// - `{region}.{app}.internal` asks for AAAA and A records; the port is the configured one.
-/// - `srv:_homing._tcp.{region}.{app}.internal` asks for SRV records, whose ports count, and for the addresses of
-///   their targets unless they come along in the additional section. Every record is a peer; priority and weight are
-///   not looked at, because peers are picked by load and latency. The name itself must not be an alias (CNAME).
+/// - `{region}.{app}.internal` asks for AAAA and A records, and uses the configured port.
+/// - `srv:_homing._tcp.{region}.{app}.internal` asks for SRV records and uses their ports. It also asks for the addresses
+///   of their targets, unless the additional section of the answer contains them. Every record is a peer. Priority and
+///   weight are ignored, because peers are chosen by load and latency. The name itself must not be an alias (CNAME).
 ///
-/// With the system's name servers its search list applies, as it would to any host name; a dot at the end of the
-/// template makes the name a whole one.
+/// With the system's name servers, the system's search list applies, as it does to any host name. A dot at the end of the
+/// template makes the name absolute.
 #[derive(Debug)]
 pub struct DnsTemplate {
     questions: Questions,
-    /// With `{app}` replaced and `{region}` not.
+    /// The template after `{app}` was replaced; it still contains `{region}`.
     host: String,
     regions: Vec<Region>,
     dns: Dns,
 }
 
 impl DnsTemplate {
-    /// For the nodes of `app` in these regions; they listen on `port` unless SRV records say otherwise.
+    /// Returns the discovery of the nodes of `app` in these regions. The nodes listen on `port`, unless SRV records contain
+    /// another one.
     ///
     /// # Errors
     ///
-    /// Misuse ([`Error::is_misuse`]) where the template has no `{region}`, has `{app}` and there is none, or does not
-    /// give host names; or where the system's DNS settings cannot be read.
+    /// [`Error::is_misuse`] if the template does not contain `{region}`, if it contains `{app}` and `app` is `None`, if it
+    /// does not produce host names, or if the system's DNS settings cannot be read.
     pub fn new(
         template: &str,
         app: Option<&str>,
@@ -69,7 +70,7 @@ impl DnsTemplate {
         combine(answers.await)
     }
 
-    /// The addresses of one service, from what was sent along or by asking for them.
+    /// Returns the addresses of one service: those in the additional section, or else those that the name server returns.
     async fn targets(
         &self,
         service: Found<Service>,
@@ -107,7 +108,7 @@ impl Discover for DnsTemplate {
     }
 }
 
-/// What is asked for a region.
+/// The DNS questions for a region.
 #[derive(Clone, Copy, Debug)]
 enum Questions {
     /// AAAA and A.
@@ -116,7 +117,7 @@ enum Questions {
     Services,
 }
 
-/// What an SRV record says.
+/// The content of an SRV record.
 #[derive(Debug)]
 struct Service {
     target: Name,
@@ -125,11 +126,11 @@ struct Service {
 
 fn service(data: &RData) -> Option<Service> {
     let RData::SRV(record) = data else { return None };
-    // A target of "." says that the service is decidedly not available there, RFC 2782.
+    // The target "." says that the domain does not offer the service, RFC 2782.
     (!record.target.is_root()).then(|| Service { target: record.target.clone(), port: record.port })
 }
 
-/// The addresses of a target in the additional section.
+/// Returns the addresses of a target in the additional section.
 fn sent_along(lookup: &Lookup, target: &Name) -> Vec<Found<IpAddr>> {
     let records = lookup.additionals().iter().filter(|record| record.name == *target);
     records.filter_map(|record| Some(Found { value: ip_address(&record.data)?, ttl: ttl(record) })).collect()
@@ -139,18 +140,18 @@ fn fill_app(template: &str, host: &str, app: Option<&str>) -> Result<String> {
     match app {
         Some(app) => Ok(host.replace(APP, app)),
         None if host.contains(APP) => Err(Error::misuse(format!(
-            "the template {template:?} has {APP}, and the application has no name; set HOMING_APP"
+            "the template {template:?} contains {APP}, but the application has no name; set HOMING_APP"
         ))),
         None => Ok(host.to_owned()),
     }
 }
 
-/// The host, if it gives a host name for a region.
+/// Checks that the host gives a host name for each region.
 fn check(template: &str, host: String) -> Result<String> {
     if !host.contains(REGION) {
         return Err(Error::misuse(format!(
-            "the template {template:?} has no {REGION}, so every region would have the same nodes; put it where the \
-             region's name belongs"
+            "the template {template:?} has no {REGION}, so every region would have the same nodes; write {REGION} in \
+             place of the region's name"
         )));
     }
     host_name(&host, &Region::local()).map_err(|error| error.at(format_args!("the template {template:?}")))?;
@@ -167,8 +168,8 @@ fn host_name(host: &str, region: &Region) -> Result<Name> {
     let name = labels.split('.').all(label).then(|| Name::from_ascii(&host).ok()).flatten();
     name.ok_or_else(|| {
         Error::misuse(format!(
-            "{host:?} is not a host name: labels of at most 63 letters, digits, - and _ with dots between them, and \
-             no port; correct HOMING_PEER_DNS or HOMING_APP"
+            "{host:?} is not a host name: it must consist of labels of 1 to 63 letters, digits, - and _, with dots between \
+             them and without a port; correct HOMING_PEER_DNS or HOMING_APP"
         ))
     })
 }
@@ -176,8 +177,8 @@ fn host_name(host: &str, region: &Region) -> Result<Name> {
 const APP: &str = "{app}";
 const REGION: &str = "{region}";
 
-/// How many targets of SRV records are looked up at the same time. Each is two questions; with many more at once a name
-/// server that limits its clients, or a full buffer on the way, answers fewer of them.
+/// How many targets of SRV records are looked up at the same time. Each takes two questions. With many more at a time, a
+/// name server that limits its clients, or a full buffer on the way, drops some of them. Further targets wait.
 const MAX_CONCURRENT_TARGETS: usize = 8;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What a function attaches to its error.
+//! The details of a function's error.
 
 use bytes::Bytes;
 
-/// What a function attaches to its error: a protobuf message.
+/// The details that a function attaches to its error: a protobuf message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Details {
@@ -13,7 +13,7 @@ pub struct Details {
 }
 
 impl Details {
-    /// The message `type_name` in binary form.
+    /// Returns the details with this type name and this message in binary form.
     pub fn new(type_name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         Self { type_name: type_name.into(), bytes: bytes.into() }
     }

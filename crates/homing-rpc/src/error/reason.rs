@@ -1,4 +1,4 @@
-//! Why a request was turned down before anything was executed.
+//! The reasons for which a node refuses a request.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,20 +7,39 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// Why a request was turned down before anything was executed.
+/// The reason for which a node refused a request before anything was executed.
 ///
 /// On the wire it is a [`google.rpc.ErrorInfo`](https://google.aip.dev/193) of the domain `homing.v1` in the details of
-/// the gRPC status. A status that carries one says that nothing was executed, so the request may be sent again.
+/// the gRPC status. A status with such a reason proves that nothing was executed, so the request may be sent again. A
+/// reason that this build does not know proves it too. A name on the wire is never reused with another meaning.
+///
+/// Which peer gets the request after a refusal, until the deadline:
+///
+/// | reason | gRPC code | the request is sent again to |
+/// |---|---|---|
+/// | `Draining` | `UNAVAILABLE` | any peer, waits for one |
+/// | `DatabaseUnavailable` | `UNAVAILABLE` | another peer, waits for one |
+/// | `NotPrimary`, `ProtocolVersion` | `FAILED_PRECONDITION` | another peer, waits for one |
+/// | `Unauthenticated` | `UNAUTHENTICATED` | another peer, waits for one |
+/// | `UnknownDatabase` | `NOT_FOUND` | another peer, waits for one |
+/// | `Disabled` | `PERMISSION_DENIED` | another peer that is up now |
+/// | `Overloaded` | `RESOURCE_EXHAUSTED` | another peer that is up now |
+/// | `UnknownFunction` | `NOT_FOUND` | another peer that is up now |
+/// | `BadArguments` | `INVALID_ARGUMENT` | no peer |
+/// | `StaleStatement` | `FAILED_PRECONDITION` | no peer |
+/// | `TooLarge` | `RESOURCE_EXHAUSTED` | no peer |
+///
+/// [`Retry`](crate::Retry) says what happens after failures without a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The arguments do not decode into the parameters of the function.
+    /// The arguments cannot be decoded into the parameters of the function.
     BadArguments,
     /// The node cannot reach its database.
     DatabaseUnavailable,
-    /// The node does not offer this, by its configuration.
+    /// The node's configuration disables this request.
     Disabled,
-    /// The node is shutting down and takes no new requests.
+    /// The node is shutting down and accepts no new requests.
     Draining,
     /// The node's database is not the primary.
     NotPrimary,
@@ -28,9 +47,9 @@ pub enum Reason {
     Overloaded,
     /// The node speaks another version of the protocol.
     ProtocolVersion,
-    /// The primary prepares the statement to other types than the sender assumed.
+    /// The primary prepares the statement with other types than the sender assumed.
     StaleStatement,
-    /// The request is larger than a message may be.
+    /// The request is larger than the limit for a message.
     TooLarge,
     /// The credential is missing or wrong.
     Unauthenticated,
@@ -41,17 +60,17 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// A status that carries this reason. A message of more than 1 KiB is cut, since it travels in a header.
+    /// Returns a status with this reason. A message of more than 1 KiB is truncated, because it travels in a header.
     pub fn status(self, message: impl Into<String>) -> Status {
         self.status_with(message.into(), ErrorDetails::new())
     }
 
-    /// The same with a hint when the request may succeed (`google.rpc.RetryInfo`).
+    /// Returns a status with this reason that also tells the caller when to try again (`google.rpc.RetryInfo`).
     pub fn status_retry_after(self, message: impl Into<String>, retry_after: Duration) -> Status {
         self.status_with(message.into(), ErrorDetails::with_retry_info(Some(retry_after)))
     }
 
-    /// The reason that a status carries.
+    /// Returns the reason in a status.
     pub fn of(status: &Status) -> Option<Self> {
         let info = status.get_details_error_info()?;
         if info.domain != DOMAIN {
@@ -60,12 +79,12 @@ impl Reason {
         ALL.into_iter().find(|reason| reason.name() == info.reason)
     }
 
-    /// Whether a status says that nothing was executed. True also for a reason that only a newer build knows.
+    /// Returns whether a status contains a reason, including one that only a newer build knows.
     pub(crate) fn is_in(status: &Status) -> bool {
         status.get_details_error_info().is_some_and(|info| info.domain == DOMAIN)
     }
 
-    /// The hint of a status when to try again.
+    /// Returns when to try again, according to the status.
     pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
         status.get_details_retry_info()?.retry_delay
     }
@@ -94,7 +113,7 @@ impl Reason {
         }
     }
 
-    /// For clients in other languages that look at codes only.
+    /// The gRPC code, for clients in other languages that do not read the details.
     fn code(self) -> Code {
         match self {
             Self::BadArguments => Code::InvalidArgument,
@@ -127,7 +146,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Cuts a text at a character boundary.
+/// Truncates a text at a character boundary.
 pub(crate) fn truncate(text: &mut String, max_bytes: usize) {
     if text.len() > max_bytes {
         let end = (0..=max_bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -138,8 +157,8 @@ pub(crate) fn truncate(text: &mut String, max_bytes: usize) {
 
 const DOMAIN: &str = "homing.v1";
 
-/// Message and details travel in headers, percent-encoded and in base64; together they stay below the 16 KiB that
-/// clients commonly accept.
+/// Limits the message of a refusal; a longer one is truncated. Message and details travel in headers, percent-encoded and
+/// in base64. Together they stay below the 16 KiB that clients usually accept.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
 const ALL: [Reason; 12] = [

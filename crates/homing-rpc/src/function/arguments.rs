@@ -1,4 +1,4 @@
-//! The arguments of a named function, encoded one by one.
+//! The arguments of a named function.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -9,41 +9,41 @@ use crate::function::codec;
 use crate::function::codec::CodecError;
 use crate::function::error::FunctionError;
 
-/// The encoded arguments of a call: one CBOR item each, in the order of the function's parameters.
+/// The encoded arguments of a call: one CBOR item for each, in the order of the function's parameters.
 ///
-/// Since each is an item of its own, a function may get another parameter at its end without breaking callers of an
-/// older build: a missing argument decodes from null, so `Option<T>` becomes `None`. An argument too many is accepted
-/// where it is null.
+/// A function may get another parameter at its end without breaking callers with an older build: a missing argument is
+/// decoded from null, so an `Option<T>` becomes `None`. An additional argument is accepted if it is null.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arguments(Vec<Bytes>);
 
 impl Arguments {
-    /// Arguments that are encoded already, one CBOR item each.
+    /// Returns arguments that are already encoded, one CBOR item for each.
     pub fn from_encoded(items: Vec<Bytes>) -> Self {
         Self(items)
     }
 
-    /// The encoded items.
+    /// Returns the encoded items.
     pub fn into_encoded(self) -> Vec<Bytes> {
         self.0
     }
 
-    /// Decodes them into a tuple of up to sixteen, for example `decode::<(i64, Option<String>)>()`.
+    /// Decodes the arguments into a tuple of up to sixteen values, for example `decode::<(i64, Option<String>)>()`.
     ///
     /// # Errors
     ///
-    /// A [`FunctionError`] that says which argument does not decode. Returned from [`Function::call`](crate::Function),
-    /// it tells the caller that nothing was executed; so decode before anything else.
+    /// [`FunctionError::is_bad_arguments`] if an argument cannot be decoded; the message says which one. If
+    /// [`Function::call`](crate::Function::call) returns this error, the caller concludes that nothing was executed, so a
+    /// function must decode its arguments before it does anything else.
     pub fn decode<A: FromArguments>(self) -> Result<A, FunctionError> {
         A::from_arguments(self)
     }
 }
 
-/// What can be sent as the arguments of a function: a tuple of up to sixteen values for as many arguments, or a reference
-/// to a value for one argument.
+/// A type that can be sent as the arguments of a function: a tuple with up to sixteen arguments, or a reference to a
+/// single argument.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as the arguments of a function",
-    label = "neither a reference to one serializable value nor a tuple of them",
+    label = "not a reference to a serializable value and not a tuple of serializable values",
     note = "for one argument pass a reference to it, such as `&names`, or a tuple, such as `(names,)`",
     note = "for several arguments pass a tuple, such as `(id, names)`; for none pass `()`"
 )]
@@ -52,7 +52,7 @@ pub trait IntoArguments {
     ///
     /// # Errors
     ///
-    /// Misuse where a value's own `Serialize` fails.
+    /// [`is_misuse`](crate::Error::is_misuse) if the `Serialize` implementation of a value fails.
     fn into_arguments(self) -> Result<Arguments>;
 }
 
@@ -68,7 +68,7 @@ impl IntoArguments for Arguments {
     }
 }
 
-/// What arguments decode into: a tuple of up to sixteen.
+/// A type into which arguments can be decoded: a tuple of up to sixteen values.
 #[diagnostic::on_unimplemented(
     message = "the arguments of a function cannot be decoded into `{Self}`",
     label = "not a tuple of deserializable values",
@@ -79,11 +79,11 @@ pub trait FromArguments: Sized {
     ///
     /// # Errors
     ///
-    /// As [`Arguments::decode`].
+    /// [`FunctionError::is_bad_arguments`] if an argument cannot be decoded.
     fn from_arguments(arguments: Arguments) -> Result<Self, FunctionError>;
 }
 
-/// The items that are not decoded yet.
+/// The items that have not been decoded yet.
 struct Items {
     items: std::vec::IntoIter<Bytes>,
     number: usize,
@@ -108,7 +108,7 @@ impl Items {
         match excess {
             0 => Ok(()),
             _ => Err(FunctionError::bad_arguments(format!(
-                "{excess} more than the {} that the function takes",
+                "{excess} more arguments than the {} that the function takes",
                 self.number
             ))),
         }
@@ -161,7 +161,7 @@ tuples! {
     (A B C D E F G H I J K L M N O P)
 }
 
-/// Null: what a missing argument decodes from.
+/// A missing argument is decoded from null.
 const MISSING: &[u8] = &[0xf6];
 
 #[cfg(test)]
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(encoded(("Ada", None::<u8>)).decode::<(String,)>().unwrap().0, "Ada");
         let error = encoded(("Ada", Some(36))).decode::<(String,)>().unwrap_err();
         assert!(error.is_bad_arguments());
-        assert_eq!(error.to_string(), "1 more than the 1 that the function takes");
+        assert_eq!(error.to_string(), "1 more arguments than the 1 that the function takes");
     }
 
     #[test]

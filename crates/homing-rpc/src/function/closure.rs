@@ -1,4 +1,4 @@
-//! An async closure as a function.
+//! Async closures as functions.
 
 use std::fmt;
 use std::marker::PhantomData;

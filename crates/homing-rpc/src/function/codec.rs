@@ -1,7 +1,7 @@
 //! The codec of arguments and results: CBOR (RFC 8949).
 //!
-//! It describes itself, so two builds of an application understand each other during a deploy: fields are found by
-//! name, unknown ones are skipped, absent ones may have a default.
+//! CBOR describes itself, so two builds of an application understand each other during a deployment: fields are found by
+//! name, unknown fields are skipped, and missing fields may have a default.
 
 use std::fmt;
 
@@ -12,35 +12,35 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// One value as one CBOR item.
+/// Encodes a value as one CBOR item.
 ///
 /// # Errors
 ///
-/// Misuse where the value's own `Serialize` fails.
+/// [`Error::is_misuse`] if the value's `Serialize` implementation fails.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
     let mut buffer = Vec::new();
     match ciborium::into_writer(value, &mut buffer) {
         Ok(()) => Ok(buffer.into()),
         Err(error) => Err(Error::misuse(format!(
-            "a value of the type {} cannot be encoded as CBOR; see its Serialize implementation",
+            "a value of type {} cannot be encoded as CBOR; check its Serialize implementation",
             std::any::type_name::<T>()
         ))
         .with_source(CodecError(error.to_string()))),
     }
 }
 
-/// The value of one CBOR item, which has to be all of the bytes.
+/// Decodes one CBOR item, which must be all of the bytes.
 pub(crate) fn decode<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, CodecError> {
     let value = ciborium::from_reader(&mut bytes).map_err(CodecError::from)?;
     if bytes.is_empty() { Ok(value) } else { Err(CodecError(format!("{} bytes follow the value", bytes.len()))) }
 }
 
-/// Whether the bytes are one of the items that stand for nothing.
+/// Returns whether the bytes are null or undefined.
 pub(crate) fn is_null(bytes: &[u8]) -> bool {
     matches!(bytes, [NULL | UNDEFINED])
 }
 
-/// Why bytes are not the expected value.
+/// The reason why bytes cannot be decoded or a value cannot be encoded.
 #[derive(Debug)]
 pub(crate) struct CodecError(String);
 

@@ -1,4 +1,4 @@
-//! Who calls a function, and until when.
+//! The context of a call, as its function sees it.
 
 use std::sync::Arc;
 
@@ -8,40 +8,40 @@ use tokio::time::Instant;
 use crate::metadata::trace::TraceContext;
 use crate::region::Region;
 
-/// Who calls a function, and until when.
+/// The context of a call: its caller, its deadline, its trace and its scope.
 #[derive(Clone, Debug)]
 pub struct CallContext {
     caller: Region,
     deadline: Instant,
     trace: TraceContext,
     scope: Arc<str>,
-    /// Closed when nobody waits for the answer any more.
+    /// Closed when the caller no longer waits for the answer.
     awaited: watch::Receiver<()>,
 }
 
 impl CallContext {
-    /// The region of the caller.
+    /// Returns the region of the caller.
     pub fn caller(&self) -> &Region {
         &self.caller
     }
 
-    /// When the caller gives up. The function's future is dropped then.
+    /// Returns the time at which the caller gives up. The function's future is dropped at that time.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// The trace that the call belongs to.
+    /// Returns the trace to which the call belongs.
     pub fn trace(&self) -> &TraceContext {
         &self.trace
     }
 
-    /// What the caller wants the function to be about, in words that this crate does not know; empty for nothing in
-    /// particular. See [`Rpc::call_in`](crate::Rpc::call_in).
+    /// Returns the scope of the call, a text on which the application's nodes agree and which this crate does not
+    /// interpret. Empty if the call has no scope. See [`Rpc::call_in`](crate::Rpc::call_in).
     pub fn scope(&self) -> &str {
         &self.scope
     }
 
-    /// Completes when the caller has gone away, or has its answer: what is done from then on is for nobody.
+    /// Waits until the caller has gone away, or has its answer. Work after that point has no recipient.
     ///
     /// # Cancel safety
     ///
@@ -51,12 +51,12 @@ impl CallContext {
         while awaited.changed().await.is_ok() {}
     }
 
-    /// Whether [`cancelled`](Self::cancelled) would complete at once.
+    /// Returns whether [`cancelled`](Self::cancelled) would complete at once.
     pub fn is_cancelled(&self) -> bool {
         self.awaited.has_changed().is_err()
     }
 
-    /// A context and what keeps it from being cancelled.
+    /// Returns a context, and the guard that keeps it from being cancelled.
     pub(crate) fn new(caller: Region, deadline: Instant, trace: TraceContext) -> (Self, Awaiting) {
         let (awaiting, awaited) = watch::channel(());
         (Self { caller, deadline, trace, scope: "".into(), awaited }, Awaiting { _sender: awaiting })
@@ -67,7 +67,7 @@ impl CallContext {
     }
 }
 
-/// Held by whoever waits for the answer.
+/// Held while the caller waits for the answer; dropping it cancels the context.
 #[derive(Debug)]
 pub(crate) struct Awaiting {
     _sender: watch::Sender<()>,

@@ -9,44 +9,45 @@ use crate::error::{Error, chain};
 
 /// The error that a function returns to its caller.
 ///
-/// Any error becomes one with `?` through [`FunctionError::from_error`] or `map_err`; an application's own error type
-/// implements `From<ItsError> for FunctionError` to attach [`Details`].
+/// Texts, boxed errors and [`Error`] become a `FunctionError` with `?`, any other error with `map_err` and
+/// [`FunctionError::from_error`]. An application can implement `From` for its own error type, for example to attach
+/// [`Details`].
 #[derive(Clone, Debug)]
 pub struct FunctionError(Arc<FunctionErrorInner>);
 
 impl FunctionError {
-    /// An error with a message for people.
+    /// Returns an error with a message for people.
     pub fn new(message: impl Into<String>) -> Self {
         Self::of_kind(FunctionErrorKind::Failed, message.into(), None)
     }
 
-    /// The same with details for programs.
+    /// Returns an error with a message for people and details for programs.
     pub fn with_details(message: impl Into<String>, details: Details) -> Self {
         Self::of_kind(FunctionErrorKind::Failed, message.into(), Some(details))
     }
 
-    /// An error with the messages of another one and its causes.
+    /// Returns an error with the messages of another error and its causes.
     pub fn from_error(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::new(chain(error))
     }
 
-    /// The message for people.
+    /// Returns the message for people.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The details for programs.
+    /// Returns the details for programs.
     pub fn details(&self) -> Option<&Details> {
         self.0.details.as_ref()
     }
 
-    /// Whether the arguments did not decode, so that the function did nothing.
+    /// Returns whether the arguments could not be decoded, so that the function did nothing.
     pub fn is_bad_arguments(&self) -> bool {
         matches!(self.0.kind, FunctionErrorKind::BadArguments)
     }
 
-    /// Nothing was done, for this reason: the caller goes on to another node where the reason allows that, and hears
-    /// that nothing was executed. Only for what is known before the function has done anything.
+    /// Returns a refusal: the caller tries another node if the reason allows that; otherwise its error says that nothing
+    /// was executed. A function may refuse a call only before it has done anything.
     pub fn refused(reason: Reason, message: impl Into<String>) -> Self {
         Self::of_kind(FunctionErrorKind::Refused(reason), message.into(), None)
     }
@@ -58,7 +59,7 @@ impl FunctionError {
         }
     }
 
-    /// The arguments do not decode.
+    /// The arguments cannot be decoded.
     pub(crate) fn bad_arguments(message: String) -> Self {
         Self::of_kind(FunctionErrorKind::BadArguments, message, None)
     }
@@ -94,7 +95,7 @@ impl From<Box<dyn std::error::Error + Send + Sync>> for FunctionError {
     }
 }
 
-/// A call that the function made itself failed; what its function attached is passed on.
+/// A call that the function made failed. The details of that error are passed on.
 impl From<Error> for FunctionError {
     fn from(error: Error) -> Self {
         match error.details().cloned() {

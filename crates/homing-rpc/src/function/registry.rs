@@ -25,7 +25,7 @@ use crate::function::context::CallContext;
 pub struct Registry(BTreeMap<String, Arc<dyn Function>>);
 
 impl Registry {
-    /// No functions.
+    /// Returns an empty registry.
     pub fn new() -> Self {
         Self::default()
     }
@@ -34,18 +34,14 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// Misuse where the name is empty, longer than 255 bytes or taken.
+    /// [`Error::is_misuse`] if the name is empty, longer than 255 bytes, or already registered.
     pub fn register(&mut self, function: impl Function) -> Result<()> {
         let name = function.name().to_owned();
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
-            return Err(Error::misuse(format!(
-                "{name:?} cannot be the name of a function; use 1 to {MAX_NAME_BYTES} bytes"
-            )));
+            return Err(Error::misuse(format!("invalid function name {name:?}; use 1 to {MAX_NAME_BYTES} bytes")));
         }
         if self.0.contains_key(&name) {
-            return Err(Error::misuse(format!(
-                "a function {name:?} is registered already; give one of the two another name"
-            )));
+            return Err(Error::misuse(format!("a function {name:?} is already registered; rename one of the two")));
         }
         self.0.insert(name, Arc::new(function));
         Ok(())
@@ -55,7 +51,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// As [`register`](Self::register).
+    /// [`Error::is_misuse`] in the cases of [`register`](Self::register).
     pub fn register_fn<F, Fut, A>(&mut self, name: impl Into<String>, function: F) -> Result<()>
     where
         F: Fn(CallContext, A) -> Fut,
@@ -64,12 +60,12 @@ impl Registry {
         self.register(Closure::new(name, function))
     }
 
-    /// The function of a name.
+    /// Returns the function of this name.
     pub fn function(&self, name: &str) -> Option<Arc<dyn Function>> {
         self.0.get(name).cloned()
     }
 
-    /// The names, sorted.
+    /// Returns the names, sorted.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
@@ -81,7 +77,7 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// A name travels in every call and in error messages.
+/// A function's name travels in every call and in error messages. A longer one is misuse.
 const MAX_NAME_BYTES: usize = 255;
 
 #[cfg(test)]

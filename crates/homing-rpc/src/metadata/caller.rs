@@ -1,4 +1,4 @@
-//! Who sent a request, and until when.
+//! The sender of a request, and its deadline.
 
 use std::time::Duration;
 
@@ -11,43 +11,43 @@ use crate::metadata::trace::TraceContext;
 use crate::metadata::{GRPC_TIMEOUT, HOMING_PROTOCOL, HOMING_REGION, TRACEPARENT, TRACESTATE, timeout};
 use crate::region::Region;
 
-/// Who sent a request, and until when: what the metadata of every request say.
+/// The sender of a request, its deadline and its trace, as the metadata of the request say.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Caller {
-    /// Where the request comes from.
+    /// The region of the sender.
     pub region: Region,
-    /// When its answer has to be on its way. The server drops a handler a little later.
+    /// The time by which the answer must have been sent. The server drops the handler two seconds later.
     pub deadline: Instant,
-    /// The trace that it belongs to; a new one where the request has none.
+    /// The trace to which the request belongs; a new one if the request contains none.
     pub trace: TraceContext,
 }
 
 impl Caller {
-    /// Who sent a request to a service of a [`Server`](crate::Server).
+    /// Returns the sender of a request to a service of a [`Server`](crate::Server).
     ///
     /// # Errors
     ///
-    /// An internal error where the request came in by another way.
+    /// A status with the code `INTERNAL` if the service does not run in a [`Server`](crate::Server).
     pub fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let caller = request.extensions().get::<Self>().cloned();
-        caller.ok_or_else(|| Status::internal("the service is not behind a homing_rpc::Server"))
+        caller.ok_or_else(|| Status::internal("the service does not run in a homing_rpc::Server"))
     }
 
     pub(crate) fn new(region: Region, deadline: Instant, trace: TraceContext) -> Self {
         Self { region, deadline, trace }
     }
 
-    /// Reads the metadata of a request of ours.
+    /// Reads the metadata of a request to a `homing.v1` service.
     ///
     /// # Errors
     ///
-    /// The request speaks another protocol.
+    /// A status with [`Reason::ProtocolVersion`] if the request uses another protocol.
     pub(crate) fn of_headers(headers: &HeaderMap, now: Instant) -> Result<Self, Status> {
         check_protocol(headers)?;
         let region = text(headers, &HOMING_REGION).and_then(|region| Region::new(region).ok());
         let Some(region) = region else {
-            return Err(Reason::ProtocolVersion.status("the metadata homing-region is missing or is no region"));
+            return Err(Reason::ProtocolVersion.status("the metadata homing-region is missing or is not a region"));
         };
         let timeout = headers.get(GRPC_TIMEOUT).and_then(timeout::decode).unwrap_or(DEFAULT_TIME_LIMIT);
         let trace = text(headers, &TRACEPARENT)
@@ -62,7 +62,7 @@ fn check_protocol(headers: &HeaderMap) -> Result<(), Status> {
     match text(headers, &HOMING_PROTOCOL) {
         Some(theirs) if theirs.parse() == Ok(ours) => Ok(()),
         Some(theirs) => Err(Reason::ProtocolVersion.status(format!(
-            "this node speaks protocol {ours} and the caller {theirs:?}; run builds of one protocol on both"
+            "this node speaks protocol {ours}, the caller {theirs:?}; run builds with the same protocol on both"
         ))),
         None => Err(Reason::ProtocolVersion
             .status(format!("the metadata homing-protocol is missing; this node speaks protocol {ours}"))),
@@ -73,10 +73,10 @@ fn text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> 
     headers.get(name)?.to_str().ok()
 }
 
-/// For a request without a time limit, from a client that is not ours.
+/// The time limit of a request that has none. Homing's own clients always send one.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// A day: beyond it time stops being a limit, and clocks overflow.
+/// A day. A longer time limit of a caller is shortened to it, so that adding it to the clock does not overflow.
 const MAX_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]

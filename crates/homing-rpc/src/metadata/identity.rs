@@ -1,4 +1,4 @@
-//! Who this node is, as every request says it.
+//! The identity of this node, as its requests show it.
 
 use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 
@@ -6,7 +6,7 @@ use crate::metadata::{HOMING_PROTOCOL, HOMING_REGION};
 use crate::region::Region;
 use crate::secret::Secret;
 
-/// Who we are, as every request says it.
+/// The identity of this node in the metadata of each request: protocol version, region and credential.
 #[derive(Debug)]
 pub(crate) struct Identity {
     protocol: HeaderValue,

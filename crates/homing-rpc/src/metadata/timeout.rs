@@ -1,18 +1,18 @@
-//! How a caller's deadline travels: as `grpc-timeout`, less what the answer needs to come home.
+//! `grpc-timeout`: a caller's deadline on the wire, reduced by the time that the answer needs to travel back.
 
 use std::time::Duration;
 
 use http::HeaderValue;
 
-/// How long the server may take, of what is left until the caller's deadline. The rest is for the way there and back,
-/// and for the server to tell that it gave up: its own answer, which knows whether anything was executed, arrives
-/// before the caller gives up by itself.
+/// Returns how long the server may take if the caller's deadline is `left` away. The rest is for the round trip, and for
+/// the server to answer that it gave up. The server knows whether anything was executed, so its answer should arrive before
+/// the caller gives up.
 pub(crate) fn server_time(left: Duration, round_trip: Duration) -> Duration {
     let reserved = (round_trip + ANSWER_MARGIN).min(left / 2);
     (left - reserved).max(MIN_SERVER_TIME)
 }
 
-/// The value of `grpc-timeout`: at most eight digits and a unit.
+/// Returns the value of `grpc-timeout`: at most eight digits and a unit.
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 pub(crate) fn encode(timeout: Duration) -> HeaderValue {
     let text = match (timeout.as_millis(), timeout.as_secs()) {
@@ -23,7 +23,7 @@ pub(crate) fn encode(timeout: Duration) -> HeaderValue {
     HeaderValue::try_from(text).expect("digits and a letter are a header value")
 }
 
-/// Reads a `grpc-timeout`. A malformed one counts as none, as tonic does it.
+/// Parses a `grpc-timeout`. A malformed one is ignored, as in tonic.
 pub(crate) fn decode(header: &HeaderValue) -> Option<Duration> {
     let text = header.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -42,13 +42,13 @@ pub(crate) fn decode(header: &HeaderValue) -> Option<Duration> {
     })
 }
 
-/// For the server to cancel what it does and to answer.
+/// The time in which the server cancels its work and answers.
 const ANSWER_MARGIN: Duration = Duration::from_millis(50);
 
-/// Less cannot be said in whole milliseconds.
+/// The wire format has whole milliseconds; this is the shortest time that is not zero.
 const MIN_SERVER_TIME: Duration = Duration::from_millis(1);
 
-/// Eight digits.
+/// The limit for the number in a `grpc-timeout`: eight digits.
 const MAX_NUMBER: u128 = 99_999_999;
 const MAX_SECONDS: u64 = 99_999_999;
 

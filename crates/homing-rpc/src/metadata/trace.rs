@@ -1,15 +1,14 @@
-//! W3C trace context: what ties the work of several nodes for one request together.
+//! W3C trace context, which connects the spans of several nodes for one request.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::task::BoxFuture;
 
-/// A [W3C trace context](https://www.w3.org/TR/trace-context/): which trace a call belongs to, and which span is its
-/// parent.
+/// A [W3C trace context](https://www.w3.org/TR/trace-context/): the trace of a call, and its parent span.
 ///
-/// It travels with every call. A function's calls to other regions continue its trace by themselves; to continue the
-/// trace of an incoming HTTP request, parse its headers and put the work into [`scope`](Self::scope).
+/// It travels with every call. Calls that a function makes continue the function's trace automatically. To continue the
+/// trace of an incoming HTTP request, parse its headers and run the work in [`scope`](Self::scope).
 ///
 /// ```
 /// use homing_rpc::TraceContext;
@@ -28,14 +27,14 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// A new trace with random ids, not sampled and without state.
+    /// Returns a new trace with random ids, not sampled and without state.
     pub fn root() -> Self {
-        // Zero is not an id.
+        // Zero is not a valid id.
         Self { trace_id: rand::random::<u128>() | 1, parent_id: rand::random::<u64>() | 1, flags: 0, state: None }
     }
 
-    /// Reads the headers `traceparent` and `tracestate`. Returns nothing where the first is malformed; a malformed
-    /// second one is dropped.
+    /// Parses the headers `traceparent` and `tracestate`. Returns `None` if `traceparent` is malformed; ignores a malformed
+    /// `tracestate`.
     pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
         let bytes = traceparent.as_bytes();
         let version = hex(bytes.get(0..2)?)?;
@@ -55,7 +54,7 @@ impl TraceContext {
         Some(Self { trace_id, parent_id, flags, state })
     }
 
-    /// The context of the running function or [`scope`](Self::scope).
+    /// Returns the context of the running function or [`scope`](Self::scope).
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
@@ -64,7 +63,7 @@ impl TraceContext {
     ///
     /// # Cancel safety
     ///
-    /// As cancel safe as the future.
+    /// Cancel safe if `future` is.
     pub fn scope<'a, T>(self, future: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T>
     where
         T: 'a,
@@ -72,34 +71,34 @@ impl TraceContext {
         Box::pin(CURRENT.scope(self, future))
     }
 
-    /// The same trace with a new span as the parent.
+    /// Returns the context with a new parent span in the same trace.
     #[must_use]
     pub fn child(&self) -> Self {
         Self { parent_id: rand::random::<u64>() | 1, ..self.clone() }
     }
 
-    /// The id of the trace, 32 hexadecimal digits.
+    /// Returns the id of the trace, 32 hexadecimal digits.
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace_id)
     }
 
-    /// The id of the parent span, 16 hexadecimal digits.
+    /// Returns the id of the parent span, 16 hexadecimal digits.
     pub fn parent_id(&self) -> String {
         format!("{:016x}", self.parent_id)
     }
 
-    /// Whether the caller records this trace.
+    /// Returns whether the caller records this trace.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// The value of `tracestate`.
+    /// Returns the value of `tracestate`.
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
     }
 }
 
-/// The value of `traceparent`.
+/// Formats the value of `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.parent_id, self.flags)
@@ -110,7 +109,7 @@ tokio::task_local! {
     static CURRENT: TraceContext;
 }
 
-/// Lower-case digits only, as the specification says.
+/// Parses lower-case hexadecimal digits; the specification does not allow upper case.
 fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0_u128, |number, digit| {
         let value = match digit {
@@ -122,16 +121,16 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// Whether a `tracestate` may be passed on. Its members are nobody's business but their vendors'.
+/// Returns whether a `tracestate` may be passed on. Its members are not examined: only their vendors know their format.
 fn is_state(state: &str) -> bool {
     !state.is_empty() && state.len() <= MAX_STATE_BYTES && state.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// Of version 00.
+/// The length of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 const SAMPLED: u8 = 1;
 
-/// What has to be propagated at least; <https://www.w3.org/TR/trace-context/#tracestate-limits>
+/// The specification requires that at least this much is propagated; a longer one is dropped. <https://www.w3.org/TR/trace-context/#tracestate-limits>
 const MAX_STATE_BYTES: usize = 512;
 
 #[cfg(test)]

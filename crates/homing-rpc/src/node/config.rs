@@ -1,4 +1,4 @@
-//! What a node's client and its server have in common.
+//! The settings that a node's client and its server share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::secret::Secret;
 use crate::task::BoxFuture;
 use crate::topology::Topology;
 
-/// What the [`Rpc`](crate::Rpc) and the [`Server`](crate::Server) of a node have in common: where the node runs, its
+/// The settings that the [`Rpc`](crate::Rpc) and the [`Server`](crate::Server) of a node share: its regions, its
 /// credential, its functions and its databases.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -30,7 +30,7 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    /// Returns the settings of a node in the region of the topology, without credential, functions and databases.
+    /// Returns the settings of a node without credential, functions and databases.
     pub fn new(topology: Topology) -> Self {
         Self {
             topology,
@@ -43,23 +43,23 @@ impl NodeConfig {
         }
     }
 
-    /// Sets the credential that is sent to peers and that every request has to show. Default: none; then a server takes
-    /// requests on loopback addresses only.
+    /// Sets the credential. The client sends it to peers, and the server requires it in every request. Default: none; a
+    /// server without a credential listens on loopback addresses only.
     pub fn with_secret(self, secret: Secret) -> Self {
         Self { secret: Some(secret), ..self }
     }
 
-    /// Sets the functions that the node runs, for its peers and for its own calls to its region. Default: none.
+    /// Sets the functions that the node runs, for its peers and for its own calls to its own region. Default: none.
     pub fn with_functions(self, functions: Arc<Registry>) -> Self {
         Self { functions, ..self }
     }
 
-    /// Sets the source of the positions that accompany each function's result. Default: no positions.
+    /// Sets the source of the positions that are read after each function. Default: no positions.
     pub fn with_positions(self, positions: Arc<dyn Positions>) -> Self {
         Self { positions: Some(positions), ..self }
     }
 
-    /// Sets the source of what `Describe` says about the node's databases. Default: nothing.
+    /// Sets the source of the database states in the answer to `Describe`. Default: no states.
     pub fn with_states(self, states: Arc<dyn States>) -> Self {
         Self { states: Some(states), ..self }
     }
@@ -80,27 +80,29 @@ impl NodeConfig {
             Reason::TooLarge,
             None,
             format!(
-                "{bytes} bytes to send, and a message may have {limit}; send less or raise the limit on both sides"
+                "a message of {bytes} bytes is over the limit of {limit} bytes; send less, or raise the limit on all nodes"
             ),
         ))
     }
 }
 
-/// Asked after each function: positions that are not before any of its commits.
+/// Reads the positions of the node's databases after each function.
 pub trait Positions: fmt::Debug + Send + Sync + 'static {
-    /// One position for each database of the node; a database that cannot be asked is left out.
+    /// Returns a position for each database of the node. No commit that was made before the call is after its database's
+    /// position. A database that cannot be asked is left out.
     ///
     /// # Cancel safety
     ///
-    /// Dropped at the caller's deadline.
+    /// The future is dropped at the deadline of the function's caller.
     fn current(&self) -> BoxFuture<'_, Vec<Position>>;
 }
 
-/// Asked by `Describe`: what is known of each database of the node, without asking it.
+/// Returns the states of the node's databases for `Describe`.
 pub trait States: fmt::Debug + Send + Sync + 'static {
-    /// One state for each database of the node.
+    /// Returns the last known state of each database of the node, without asking the database.
     fn states(&self) -> Vec<DatabaseState>;
 }
 
-/// How many bytes a message may have where nothing else is set: 16 MiB.
+/// The default limit for a message: 16 MiB. A larger message is refused with [`Reason::TooLarge`], before it is sent or
+/// when it arrives.
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;

@@ -1,14 +1,15 @@
-//! Keys that only nodes with the same secret have.
+//! Keys that are derived from a secret.
 
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// A key for one purpose, derived from a [`Secret`](crate::Secret): what one node of an application has signed, the
-/// others can verify, and nobody else can make.
+/// A key for one purpose, derived from a [`Secret`](crate::Secret). The nodes of an application can verify each other's
+/// signatures, and only they can make them.
 ///
-/// HMAC-SHA256. Keys of different labels have nothing to do with each other, nor with the credential that travels.
+/// The algorithm is HMAC-SHA256. Keys with different labels are independent of each other and of the credential in the
+/// requests.
 ///
 /// ```
 /// use homing_rpc::Secret;
@@ -24,29 +25,28 @@ use sha2::Sha256;
 pub struct Key(Hmac<Sha256>);
 
 impl Key {
-    /// A key that nobody else has, and that is gone with the process.
+    /// Returns a random key, which only this process has.
     pub fn random() -> Self {
         Self::new(&rand::random::<[u8; 32]>())
     }
 
-    /// The tag of a message. The first 16 bytes or more of it will do, where space is dear.
+    /// Returns the tag of a message. If space is scarce, its first 16 bytes are enough.
     pub fn sign(&self, message: &[u8]) -> [u8; 32] {
         self.0.clone().chain_update(message).finalize().into_bytes().into()
     }
 
-    /// Whether `tag` is the beginning of the message's tag, and at least 16 bytes of it. Takes the same time wherever
-    /// the difference is.
+    /// Returns whether `tag` consists of the first 16 or more bytes of the message's tag. Compares in constant time.
     pub fn verify(&self, message: &[u8], tag: &[u8]) -> bool {
         tag.len() >= MIN_TAG_BYTES && self.0.clone().chain_update(message).verify_truncated_left(tag).is_ok()
     }
 
-    /// For `label`, from what is secret.
+    /// Derives the key for `label` from `secret`.
     pub(crate) fn derive(secret: &[u8], label: &str) -> Self {
         Self::new(&Self::new(secret).sign(label.as_bytes()))
     }
 
     fn new(key: &[u8]) -> Self {
-        Self(Hmac::new_from_slice(key).expect("a key of any length will do"))
+        Self(Hmac::new_from_slice(key).expect("HMAC takes keys of any length"))
     }
 }
 
@@ -56,7 +56,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Half of the whole tag, below which guessing becomes worth while (RFC 2104, section 5).
+/// Half of the tag, the least that RFC 2104 recommends in section 5.
 const MIN_TAG_BYTES: usize = 16;
 
 #[cfg(test)]
