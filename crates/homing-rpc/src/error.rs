@@ -85,7 +85,7 @@ impl Error {
         self.reason() == Some(Reason::BadArguments)
     }
 
-    /// Returns whether the peer has no room for another call at the moment; see [`retry_after`](Self::retry_after).
+    /// Returns whether the node that was asked has no room for another call; see [`retry_after`](Self::retry_after).
     pub fn is_overloaded(&self) -> bool {
         self.reason() == Some(Reason::Overloaded)
     }

@@ -1,4 +1,4 @@
-//! The peers: which addresses are connected, which of them gets the next request, and what became of it.
+//! The peers of a region: their connections, the choice of a peer for a request, and the fate of that request.
 
 pub(crate) mod backoff;
 pub(crate) mod channel;

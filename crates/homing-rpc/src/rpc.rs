@@ -1,4 +1,4 @@
-//! The client: calls to any region.
+//! The client: it calls functions in any region.
 
 pub(crate) mod call;
 pub(crate) mod dispatch;
@@ -31,7 +31,8 @@ use crate::topology::Topology;
 
 /// Calls functions in any region. Cheap to clone.
 ///
-/// Nothing is connected before a region's first use. What was started for it ends when the last clone is dropped.
+/// It connects to a region at the region's first use. Its tasks end when the last clone is dropped, and when calls under
+/// way have ended. A region stays connected, with a connection to each of its peers, until then.
 #[derive(Clone)]
 pub struct Rpc(Arc<RpcInner>);
 
@@ -45,36 +46,37 @@ impl Rpc {
         Self(Arc::new(RpcInner { discover, identity, node: LocalNode::new(config), peers: Mutex::default() }))
     }
 
-    /// Where this node runs.
+    /// Returns the regions of this node and of the primary.
     pub fn topology(&self) -> &Topology {
         &self.0.node.config.topology
     }
 
-    /// The credential sent to peers.
+    /// Returns the credential that is sent to peers.
     pub fn secret(&self) -> Option<&Secret> {
         self.0.node.config.secret.as_ref()
     }
 
-    /// How many bytes a message may have.
+    /// Returns how many bytes a message may have.
     pub fn max_message_bytes(&self) -> usize {
         self.0.node.config.max_message_bytes
     }
 
-    /// Whether a message may be sent: to be asked before [`dispatch`](Self::dispatch), so that one over the limit is
-    /// provably not sent.
+    /// Checks the size of a message. Called before [`dispatch`](Self::dispatch), it makes sure that a message over the limit
+    /// is not sent.
     ///
     /// # Errors
     ///
-    /// Not sent, and too large ([`Error::is_too_large`]).
+    /// [`Error::is_not_sent`] and [`Error::is_too_large`] if the message is over the limit.
     pub fn check_size(&self, message: &impl Message) -> Result<()> {
         self.0.node.config.check_size(message)
     }
 
-    /// Asks a node of a region who it is.
+    /// Asks a node of a region to describe itself. In the own region this node describes itself.
     ///
     /// # Errors
     ///
-    /// As [`dispatch`](Self::dispatch).
+    /// - [`Error::is_not_sent`] if no peer can be asked;
+    /// - [`Error::is_outcome_unknown`] if no answer arrived in time.
     ///
     /// # Cancel safety
     ///
@@ -88,11 +90,10 @@ impl Rpc {
         Ok(self.dispatch(region, dispatch, send).await?.response)
     }
 
-    /// Sends a request to one of the peers of a region; to another one while it was provably not executed, or always,
-    /// as the dispatch says. Peers are chosen by their load; each is asked once while there are others.
+    /// Sends a request to one of the peers of a region. If an attempt fails, [`Dispatch::retry`] decides whether the request
+    /// is sent again. Peers are chosen by their load; a peer is asked twice only if there are no others.
     ///
-    /// `send` is called with the channel for each attempt. It is to pass the channel to a generated client and to send
-    /// one request.
+    /// `send` is called for each attempt. It must pass the channel to a generated client and send one request.
     ///
     /// ```no_run
     /// # use homing_rpc::*;
@@ -111,12 +112,12 @@ impl Rpc {
     ///
     /// # Errors
     ///
-    /// - not sent: no peer is known, none is up, or all that are turned it down (see [`Error::reason`]);
-    /// - outcome unknown: it was sent, and the answer was lost or did not arrive before the deadline.
+    /// - [`Error::is_not_sent`] if no peer is known or up, or if the peers refused the request (see [`Error::reason`]);
+    /// - [`Error::is_outcome_unknown`] if the request was sent, and the answer was lost or did not arrive before the deadline.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it tells the peer that the caller has gone away; what was executed by then stays executed.
+    /// If the future is dropped, the peer learns that the caller has gone away. Effects up to that point remain.
     pub async fn dispatch<T, F, Fut>(&self, region: &Region, dispatch: Dispatch, send: F) -> Result<Dispatched<T>>
     where
         F: Fn(PeerChannel) -> Fut,
@@ -143,7 +144,7 @@ impl Rpc {
         &*self.0.discover
     }
 
-    /// The peers of a region, watched from its first use on.
+    /// Returns the peers of a region. Its first use spawns the task that watches them.
     fn peers(&self, region: &Region) -> Result<PeerSet> {
         let mut sets = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(peers) = sets.get(region) {
@@ -151,7 +152,7 @@ impl Rpc {
         }
         if sets.len() >= MAX_REGIONS {
             return Err(Error::not_sent(format!(
-                "region {region} would be one more than the {MAX_REGIONS} regions that a node talks to; use fewer names"
+                "cannot connect to region {region}: this node already uses {MAX_REGIONS} regions, the limit; use fewer regions"
             )));
         }
         let primary_region = self.topology().primary_region().clone();
@@ -173,8 +174,10 @@ struct RpcInner {
     discover: Arc<dyn Discover>,
     identity: Arc<Identity>,
     node: LocalNode,
+    /// The lock is held for one operation on the map.
     peers: Mutex<HashMap<Region, PeerSet>>,
 }
 
-/// Each has a task that looks its addresses up; more names than that come from input that nobody checked.
+/// How many regions an `Rpc` may use; calls to further ones are not sent. Each region has a task. More names than this
+/// probably come from input that was not checked.
 const MAX_REGIONS: usize = 256;

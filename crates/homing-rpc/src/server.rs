@@ -1,4 +1,4 @@
-//! The server: offers functions to other nodes.
+//! The server: it offers this node's functions to other nodes.
 
 pub(crate) mod acceptor;
 pub(crate) mod admission;
@@ -34,10 +34,10 @@ use crate::server::gate::Gate;
 use crate::server::service::RpcService;
 use crate::task::resume_panic;
 
-/// A gRPC server that offers a node's functions to the other nodes, and whatever services are added to it.
+/// A gRPC server that offers a node's functions, health, reflection and added services to other nodes.
 ///
-/// Every request has to show the secret, from the first byte on, also for health and reflection. Without a secret only
-/// loopback addresses are served.
+/// Every request must show the secret, also for health and reflection. Without a secret the server listens on loopback
+/// addresses only.
 #[derive(Debug)]
 pub struct Server(());
 
@@ -66,13 +66,14 @@ pub struct ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// The address to listen on; port 0 takes a free one. Default: 127.0.0.1:4750.
+    /// Sets the address to listen on; port 0 selects a free port. Default: 127.0.0.1:4750.
     pub fn listen(self, listen: SocketAddr) -> Self {
         Self { listen, ..self }
     }
 
-    /// Another gRPC service. Its handlers find out who asks by [`Caller::of`](crate::Caller::of) where it is one of
-    /// `homing.v1`. The size of messages is limited here; raise the service's own limit out of the way.
+    /// Adds a gRPC service. If its package is `homing.v1`, its handlers get the sender of a request from
+    /// [`Caller::of`](crate::Caller::of). The server limits the size of messages, so the service's own limit should be raised
+    /// to the same value or above.
     pub fn service<S>(mut self, service: S) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -83,13 +84,14 @@ impl ServerBuilder {
         self
     }
 
-    /// How many calls are served at a time; the next one is answered with *overloaded* at once. Default: 1024, which is
-    /// more than a database can do at a time, and less than what fills a small machine's memory.
+    /// Sets how many calls are served at the same time. Further calls are refused with
+    /// [`Reason::Overloaded`](crate::Reason::Overloaded). Default: 1024, which is more than a database can process at the
+    /// same time, and less than what fills the memory of a small machine.
     pub fn max_in_flight(self, max_in_flight: u32) -> Self {
         Self { max_in_flight, ..self }
     }
 
-    /// How long a shutdown waits for the calls in flight. Default: 10 s.
+    /// Sets how long a shutdown waits for calls in flight. Default: 10 s.
     pub fn drain_timeout(self, drain_timeout: Duration) -> Self {
         Self { drain_timeout, ..self }
     }
@@ -98,12 +100,12 @@ impl ServerBuilder {
     ///
     /// # Errors
     ///
-    /// Misuse: the address is not a loopback address and there is no secret, or it cannot be listened on, or no call
-    /// would be let in.
+    /// [`Error::is_misuse`] if the address is not a loopback address and no secret is set, if the address is in use or not
+    /// available, or if `max_in_flight` is out of range.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: nothing is left listening.
+    /// Cancel safe: nothing keeps listening.
     pub async fn start(self) -> Result<ServerHandle> {
         self.check()?;
         let listener = TcpListener::bind(self.listen).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -131,20 +133,23 @@ impl ServerBuilder {
     fn check(&self) -> Result<()> {
         if self.config.secret.is_none() && !self.listen.ip().is_loopback() {
             return Err(Error::misuse(format!(
-                "without a secret anybody who reaches {} could run functions on this node, so it is not served; set \
+                "cannot listen on {} without a secret, because everyone who reaches it could run functions on this node; set \
                  HOMING_SECRET to at least 32 characters on all nodes, or listen on a loopback address such as 127.0.0.1",
                 self.listen
             )));
         }
         if self.max_in_flight == 0 || self.max_in_flight > MAX_IN_FLIGHT {
-            return Err(Error::misuse(format!("max_in_flight has to be 1 to {MAX_IN_FLIGHT}")));
+            return Err(Error::misuse(format!(
+                "max_in_flight is {}; set it to 1 to {MAX_IN_FLIGHT}",
+                self.max_in_flight
+            )));
         }
         Ok(())
     }
 }
 
-/// A running server. Dropped, it stops at once: calls in flight are torn, and their callers do not know their fate. Shut
-/// it down to let them end.
+/// A running server. If the handle is dropped, the server stops at once: calls in flight are interrupted, and their callers
+/// do not learn their fate. [`shutdown`](Self::shutdown) lets them finish.
 pub struct ServerHandle {
     local_addr: SocketAddr,
     health: HealthReporter,
@@ -155,25 +160,25 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// The address it listens on.
+    /// Returns the address on which the server listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Ends it in order: tells its peers that it is not serving, turns down new calls so that they go to another node,
-    /// waits for the calls in flight as long as the drain timeout, and closes.
+    /// Shuts the server down: tells peers that it is not serving, refuses new calls so that they go to another node, waits
+    /// for calls in flight up to the drain timeout, and closes the connections.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it stops at once.
+    /// If the future is dropped, the server stops at once.
     pub async fn shutdown(mut self) {
         info!(local_addr = %self.local_addr, in_flight = self.admission.in_flight(), "shutting down");
         self.health.set_service_status(WHOLE_SERVER, ServingStatus::NotServing).await;
         self.admission.drain();
         if time::timeout(self.drain_timeout, self.admission.idle()).await.is_err() {
-            warn!(in_flight = self.admission.in_flight(), "calls are still in flight, closing nevertheless");
+            warn!(in_flight = self.admission.in_flight(), "the drain timeout is over; closing with calls in flight");
         }
-        // Ends the health streams, without which no connection would become idle.
+        // This ends the health streams; with them no connection would become idle.
         self.health.clear_service_status(WHOLE_SERVER).await;
         self.closing.send_replace(true);
         if let Ok(ended) = time::timeout(CLOSE_TIMEOUT, &mut self.task).await {
@@ -207,13 +212,15 @@ fn reflection()
         .register_encoded_file_descriptor_set(homing_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
-        .map_err(|error| Error::misuse("the descriptors of the services cannot be read").with_source(error))
+        .map_err(|error| {
+            Error::misuse("the descriptors of the services cannot be read; rebuild the program").with_source(error)
+        })
 }
 
-/// The name under which health knows the server as a whole.
+/// The name of the whole server in gRPC's health protocol.
 const WHOLE_SERVER: &str = "";
 
-/// Without a secret.
+/// A loopback address, because the default has no secret.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), DEFAULT_PORT);
 const DEFAULT_PORT: u16 = 4750;
 
@@ -222,8 +229,9 @@ const MAX_IN_FLIGHT: u32 = 1 << 20;
 
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For the connections to say goodbye once the calls have ended.
+/// How long connections may take to close after the calls have ended; then they are aborted.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// On one connection, for what is not a call.
+/// The streams that one connection may have in addition to calls, for health, reflection and `Describe`. Further requests
+/// wait at their sender.
 const EXTRA_STREAMS: u32 = 64;

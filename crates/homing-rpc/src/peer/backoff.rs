@@ -1,10 +1,10 @@
-//! How long to wait before the next attempt.
+//! The delay before the next attempt.
 
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-/// Delays that double from one attempt to the next, with jitter so that many nodes do not come back in one beat.
+/// Delays that double from one attempt to the next. Jitter spreads the attempts of many nodes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     first: Duration,
@@ -17,20 +17,20 @@ impl Backoff {
         Self { first, max, attempts: 0 }
     }
 
-    /// The delay before the next attempt: between half of the step and all of it.
+    /// Returns the delay before the next attempt: between half of the step and the whole step.
     pub(crate) fn next(&mut self, rng: &mut impl Rng) -> Duration {
         let factor = 2_u32.saturating_pow(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         jittered(self.first.saturating_mul(factor).min(self.max), rng)
     }
 
-    /// The attempt succeeded.
+    /// Starts again with the first delay, because an attempt has succeeded.
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }
 }
 
-/// Between half of the duration and all of it.
+/// Returns a random duration between half of `duration` and the whole.
 pub(crate) fn jittered(duration: Duration, rng: &mut impl Rng) -> Duration {
     duration.mul_f64(rng.random_range(0.5..=1.0))
 }

@@ -1,4 +1,4 @@
-//! A gRPC channel to one peer, for the generated clients.
+//! A gRPC channel to one peer, for generated clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,14 +22,15 @@ use crate::peer::load::Load;
 use crate::peer::name::PeerName;
 use crate::task::BoxFuture;
 
-/// A gRPC channel to one peer: what the generated clients send a request through.
+/// A gRPC channel to one peer, for generated clients.
 ///
-/// It adds to each request who we are (`authorization`, `homing-protocol`, `homing-region`), what is left of the
-/// caller's time (`grpc-timeout`, less what the answer needs to come home) and the trace (`traceparent`, `tracestate`).
+/// It adds metadata to each request: the identity of this node (`authorization`, `homing-protocol`, `homing-region`), the
+/// time that is left (`grpc-timeout`, reduced by the time that the answer needs to travel back) and the trace
+/// (`traceparent`, `tracestate`).
 ///
-/// It belongs to one attempt of one dispatch and to one connection: it does not reconnect, wait or retry; that is what
-/// [`Rpc::dispatch`](crate::Rpc::dispatch) does. Dropping a response future resets its stream, which the peer sees as
-/// the caller having gone away.
+/// A channel belongs to one attempt of one dispatch and to one connection. It does not reconnect, wait or retry;
+/// [`Rpc::dispatch`](crate::Rpc::dispatch) does. If a response future is dropped, its stream is reset, and the peer learns
+/// that the caller has gone away.
 #[derive(Clone, Debug)]
 pub struct PeerChannel {
     link: Arc<Link>,
@@ -37,18 +38,18 @@ pub struct PeerChannel {
 }
 
 impl PeerChannel {
-    /// The peer at the other end.
+    /// Returns the peer at the other end.
     pub fn peer(&self) -> &PeerName {
         &self.link.name
     }
 
-    /// When the caller gives up.
+    /// Returns the time at which the caller gives up.
     pub fn deadline(&self) -> Option<Instant> {
         self.call.deadline
     }
 
-    /// How long the peer may take if its answer is to be here at that time: for the messages of a stream, whose limits
-    /// do not travel as `grpc-timeout`.
+    /// Returns how long the peer may take so that its answer arrives by `deadline`. For messages within a stream, because
+    /// their time limits do not travel as `grpc-timeout`.
     pub fn server_time(&self, deadline: Instant) -> Duration {
         let left = deadline.saturating_duration_since(Instant::now());
         timeout::server_time(left, self.link.load.round_trip())
@@ -58,7 +59,7 @@ impl PeerChannel {
         Self { link, call: Arc::new(Call { deadline, trace, sent: AtomicBool::new(false) }) }
     }
 
-    /// Whether a request has left through this channel or a clone of it.
+    /// Returns whether a request was sent through this channel or a clone of it.
     pub(crate) fn has_sent(&self) -> bool {
         self.call.sent.load(Ordering::Acquire)
     }
@@ -96,7 +97,7 @@ impl Service<Request<Body>> for PeerChannel {
     type Error = Status;
     type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
 
-    /// Always ready: a closed connection shows in the answer, where its meaning is known.
+    /// Returns ready always. If the connection is closed, the answer says so, and its fate is known.
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
@@ -125,13 +126,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Whether the connection has ended; what is sent now would come back.
+    /// Returns whether the connection has ended, so that requests would be handed back.
     pub(crate) fn is_closed(&self) -> bool {
         self.requests.is_closed()
     }
 }
 
-/// Without the zone of an IPv6 address, which has no place in a URI.
+/// Returns the address without the zone of an IPv6 address, which is not allowed in a URI.
 fn authority(address: SocketAddr) -> String {
     SocketAddr::new(address.ip(), address.port()).to_string()
 }

@@ -1,7 +1,12 @@
 //! One HTTP/2 connection to one address.
 //!
-//! It is made once and never again: when it breaks, its owner knows and decides. [`Connection::open`] spawns the task
-//! that drives it, which ends when the connection does, or with the last request sender.
+//! A connection does not reconnect. If it breaks, its owner learns of it and decides.
+//!
+//! [`Connection::open`] spawns the task that drives the connection:
+//!
+//! - **Owns** the socket. hyper spawns further tasks for requests, which end with the connection.
+//! - **Ends** with the connection, or with the last [`Requests`]. Calls in flight keep it after its peer was removed.
+//! - **Panics** continue in the peer's task, which awaits [`Connection::ended`].
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;
@@ -16,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time;
 use tonic::body::Body;
 
-/// What sends requests over a connection. Cheap to clone.
+/// Sends requests over a connection. Cheap to clone.
 pub(crate) type Requests = SendRequest<Body>;
 
 /// An open connection.
@@ -27,7 +32,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects. The error says why not.
+    /// Connects. The error says why that failed.
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, String> {
         match time::timeout(CONNECT_TIMEOUT, Self::connect(address)).await {
             Ok(Ok(connection)) => Ok(connection),
@@ -36,16 +41,16 @@ impl Connection {
         }
     }
 
-    /// What sends requests over it.
+    /// Returns the sender for requests.
     pub(crate) fn requests(&self) -> Requests {
         self.requests.clone()
     }
 
-    /// Completes with the reason when the connection has ended.
+    /// Waits until the connection has ended. Returns the reason.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe, but not to be called again once it has completed.
+    /// Cancel safe. It must not be called again after it has completed.
     pub(crate) async fn ended(&mut self) -> String {
         let ended = (&mut self.driver).await;
         resume_panic(ended).unwrap_or_else(|| "the runtime is shutting down".to_owned())
@@ -74,19 +79,20 @@ impl Connection {
     }
 }
 
-/// Longer than any round trip on earth with a lost packet in it; shorter than the usual time limit of a call, so that
-/// the caller is told which address does not answer.
+/// The time limit for connecting. It is longer than any round trip on earth with a lost packet, and shorter than the usual
+/// time limit of a call, so that the error of the call says which address does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A peer that vanished without a word (a cut link, a lost machine) is found after at most the sum of these.
+/// A peer that vanished without closing the connection (a cut link, a lost machine) is detected within the sum of these.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// HTTP/2's own 64 KiB would cost a round trip for each 64 KiB of an answer; this covers 200 ms at 160 Mbit/s.
+/// How much a stream may have in flight. HTTP/2's default of 64 KiB would cost a round trip for each 64 KiB of an answer;
+/// this covers a round trip of 200 ms at 160 Mbit/s. Beyond it the sender waits.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// What a peer can make us hold at most for one connection.
+/// How much memory the data of one connection may take on this node. Beyond it the sender waits.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 
-/// A status with its details is sent in headers.
+/// The limit for the headers of an answer, which contain a status with its details.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;

@@ -1,8 +1,10 @@
-//! Whether a request that failed was executed.
+//! The fate of a request that failed: was it executed?
 //!
-//! The rule: *not executed* needs a proof, everything else is *unknown*. The proofs are a connection that was never
-//! made, a request that never left this process, HTTP/2's own word that a stream was not processed, and a status with a
-//! reason of ours.
+//! The rule: *not executed* needs a proof; everything else is *unknown*. These are the proofs:
+//!
+//! - there was no connection, or hyper handed the whole request back, or dropped it before it gave it to the connection;
+//! - the peer reset the stream with REFUSED_STREAM, or sent GOAWAY with NO_ERROR and a last stream below this one;
+//! - the status contains an `ErrorInfo` of the domain `homing.v1`, also if its reason is unknown to this build.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,17 +16,17 @@ use tonic::Status;
 use crate::error::reason::Reason;
 use crate::peer::name::PeerName;
 
-/// What is known of a request that failed.
+/// The fate of a request that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// Provably not executed; it may be sent again.
     NotExecuted,
-    /// It left this process, and what became of it is not known.
+    /// It was sent, and there is no proof that it was not executed.
     Unknown,
 }
 
 impl Fate {
-    /// The fate of a request that failed with a status.
+    /// Returns the fate of a request that failed with this status.
     pub(crate) fn of(status: &Status) -> Self {
         if Reason::is_in(status) {
             return Self::NotExecuted;
@@ -33,7 +35,7 @@ impl Fate {
     }
 }
 
-/// The transport failed; it travels through tonic as the source of a [`Status`].
+/// A failure of the transport. It passes through tonic as the source of a [`Status`].
 #[derive(Debug)]
 pub(crate) struct TransportError {
     fate: Fate,
@@ -42,20 +44,20 @@ pub(crate) struct TransportError {
 }
 
 impl TransportError {
-    /// What hyper said in place of a response.
+    /// Returns the error for a request that got no response from hyper.
     pub(crate) fn new<B>(peer: PeerName, error: TrySendError<B>) -> Self {
         let fate = fate(&Symptoms::of(&error));
         Self { fate, peer, cause: error.into_error() }
     }
 
-    /// The status that carries it.
+    /// Returns a status with this error as its source.
     pub(crate) fn into_status(self) -> Status {
         let mut status = Status::unavailable(self.to_string());
         status.set_source(Arc::new(self));
         status
     }
 
-    /// Whether a status tells that the transport failed, and not what the peer answered.
+    /// Returns whether a status stands for a failure of the transport, and not for an answer of the peer.
     pub(crate) fn is_in(status: &Status) -> bool {
         Self::in_status(status).is_some()
     }
@@ -78,7 +80,7 @@ impl StdError for TransportError {
     }
 }
 
-/// What hyper and h2 tell of a request that got no response.
+/// The evidence of hyper and h2 about a request that got no response.
 #[derive(Clone, Copy, Debug, Default)]
 struct Symptoms {
     /// The whole request was handed back: it was never written.
@@ -87,7 +89,7 @@ struct Symptoms {
     canceled: bool,
     /// The peer reset the stream.
     reset: Option<h2::Reason>,
-    /// The peer is going away, and the stream is above the last one that it processes.
+    /// The peer is going away, and the stream is above the last one that it will process.
     go_away: Option<h2::Reason>,
 }
 
@@ -106,9 +108,9 @@ impl Symptoms {
     }
 }
 
-/// REFUSED_STREAM: <https://www.rfc-editor.org/rfc/rfc9113#section-8.7>. GOAWAY: h2 ends only the streams above the last
-/// processed one with it, <https://www.rfc-editor.org/rfc/rfc9113#section-6.8>; with an error code the peer may be in a
-/// state in which we do not want to rely on that.
+/// REFUSED_STREAM: <https://www.rfc-editor.org/rfc/rfc9113#section-8.7>. GOAWAY: h2 ends with it only the streams above
+/// the last processed one, <https://www.rfc-editor.org/rfc/rfc9113#section-6.8>. If GOAWAY contains an error code, the
+/// state of the peer is uncertain, so it is not a proof.
 fn fate(symptoms: &Symptoms) -> Fate {
     let proven = symptoms.handed_back
         || symptoms.canceled

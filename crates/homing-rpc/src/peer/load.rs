@@ -1,4 +1,4 @@
-//! Which of several peers gets the next call.
+//! The load of peers, and the choice of the less busy one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,9 +7,9 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
-/// Power of two choices: of two random candidates the one with the lower cost, either where there is little between them.
-/// It spreads load nearly as evenly as asking all of them, and does not send everybody to the one that looks best at the
-/// moment. <https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf>
+/// Chooses by the power of two choices: the cheaper one of two random candidates, or either of them if their costs are
+/// similar. This spreads load almost as evenly as comparing all candidates, and does not send all callers to the one that
+/// looks best at the moment. <https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf>
 pub(crate) fn choose(costs: &[f64], rng: &mut impl Rng) -> Option<usize> {
     match costs.len() {
         0 => None,
@@ -22,10 +22,11 @@ pub(crate) fn choose(costs: &[f64], rng: &mut impl Rng) -> Option<usize> {
     }
 }
 
-/// How busy one peer is, as seen from here.
+/// How busy a peer is, as this node sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     in_flight: AtomicUsize,
+    /// The lock is held for one operation on the average.
     latency: Mutex<Latency>,
 }
 
@@ -36,17 +37,17 @@ impl Load {
         InFlight(Arc::clone(self))
     }
 
-    /// An answer arrived after this time.
+    /// Records that an answer arrived after this time.
     pub(crate) fn observe(&self, now: Instant, latency: Duration) {
         self.latency().observe(now, latency);
     }
 
-    /// The shortest time in which the peer ever answered: the network's part of it.
+    /// Returns the shortest time in which the peer has answered, which is the time of the network.
     pub(crate) fn round_trip(&self) -> Duration {
         self.latency().floor.map_or(Duration::ZERO, Duration::from_secs_f64)
     }
 
-    /// What another call costs: the expected time times the calls that share the peer.
+    /// Returns the cost of another call: the expected latency, times the number of calls that would share the peer.
     pub(crate) fn cost(&self, now: Instant) -> f64 {
         let in_flight = self.in_flight.load(Ordering::Relaxed) as f64;
         (self.latency().expected(now) + NOISE) * (in_flight + 1.0)
@@ -67,8 +68,8 @@ impl Drop for InFlight {
     }
 }
 
-/// A moving average that jumps up to a slow answer and sinks with time, so that a peer that was slow once gets calls
-/// again. In seconds.
+/// A moving average of latencies, in seconds. It jumps up to a slow answer and decays with time, so that a peer that was
+/// slow once gets calls again.
 #[derive(Debug, Default)]
 struct Latency {
     average: f64,
@@ -85,23 +86,23 @@ impl Latency {
         self.at = Some(now);
     }
 
-    /// The average, on its way down to nothing: not to the fastest answer, which may have been a slow one too.
+    /// Returns the average, decayed towards zero. It does not stop at the fastest answer, because that may have been slow too.
     fn expected(&self, now: Instant) -> f64 {
         let elapsed = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         self.average * (-elapsed / DECAY_SECONDS).exp()
     }
 }
 
-/// How much a fast answer pulls the average down.
+/// The weight of a fast answer in the average.
 const WEIGHT: f64 = 0.2;
 
-/// After this many seconds a slow answer counts for a third.
+/// After this many seconds the weight of a slow answer is about a third.
 const DECAY_SECONDS: f64 = 10.0;
 
-/// Added to every latency: differences far below say nothing. In seconds.
+/// Added to every latency, because much smaller differences are noise. In seconds.
 const NOISE: f64 = 0.001;
 
-/// Costs that differ by less than this factor are as good as equal.
+/// Costs that differ by less than this factor count as equal.
 const NEAR: f64 = 1.2;
 
 #[cfg(test)]

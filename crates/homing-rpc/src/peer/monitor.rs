@@ -1,8 +1,10 @@
-//! One peer: connects, greets, watches its health, and tries again.
+//! The task of one peer: it connects, greets the peer, watches its health, and connects again.
 //!
-//! The [peer set](crate::peer::set) runs it in a task that it keeps, and ends by aborting it, when
-//! discovery no longer names the address, or when the set itself ends. The task owns the connection; calls in flight
-//! hold the connection open beyond it.
+//! - **Spawned** by the [peer set](crate::peer::set), which keeps it in a `JoinSet`.
+//! - **Owns** the connection and the health stream. Calls in flight keep the connection open after the task has ended.
+//! - **Channels:** out, the queue of reports of the peer set; in, a `Notify` of the peer set.
+//! - **Ends** when the peer set aborts it: discovery no longer returns the address, or the set ends.
+//! - **Panics** continue in the task of the peer set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,29 +30,29 @@ use crate::peer::load::Load;
 use crate::peer::name::PeerName;
 use crate::region::Region;
 
-/// What a peer's task needs to know.
+/// The input of a peer's task.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) name: PeerName,
     pub(crate) identity: Arc<Identity>,
-    /// The primary region as this node sees it.
+    /// The primary region in this node's settings.
     pub(crate) primary_region: Region,
     pub(crate) load: Arc<Load>,
-    /// Somebody waits for a peer: do not sit out the delay.
+    /// Notified if a call waits for a peer, which ends the delay before the next attempt.
     pub(crate) wanted: Arc<Notify>,
-    /// Where changes of state are told, with the number by which the set knows the task.
+    /// The queue for changes of state; each carries `number`, by which the set identifies the task.
     pub(crate) reports: mpsc::Sender<(u64, PeerState)>,
     pub(crate) number: u64,
 }
 
-/// What calls may expect of a peer.
+/// The state of a peer, as calls see it.
 #[derive(Clone, Debug)]
 pub(crate) enum PeerState {
-    /// Being connected, for the first time or after it was up.
+    /// The connection is being made, for the first time or after the peer was up.
     Connecting,
-    /// Takes calls.
+    /// The peer takes calls.
     Ready(Arc<Link>),
-    /// Does not take calls.
+    /// The peer does not take calls.
     Down(Down),
 }
 
@@ -59,12 +61,12 @@ pub(crate) enum PeerState {
 pub(crate) struct Down {
     pub(crate) at: Instant,
     pub(crate) message: Arc<str>,
-    /// Present where the peer itself turned us away: it is the same the next moment, and nobody need wait for it.
+    /// Present if the peer itself refused this node. It will refuse the next attempt too, so calls do not wait for it.
     pub(crate) refusal: Option<Reason>,
 }
 
 impl Peer {
-    /// Runs until it is dropped.
+    /// Runs until the task is aborted.
     pub(crate) async fn run(self) {
         let mut task = PeerTask {
             backoff: Backoff::new(FIRST_DELAY, MAX_DELAY),
@@ -84,14 +86,14 @@ struct PeerTask {
     peer: Peer,
     backoff: Backoff,
     rng: SmallRng,
-    /// Since when this connection takes calls.
+    /// When this connection began to take calls.
     up_since: Option<Instant>,
-    /// The last failure that was logged, so that one is logged once however often it is met.
+    /// The last failure that was logged, so that a repeated failure is logged once.
     logged: Option<Arc<str>>,
 }
 
 impl PeerTask {
-    /// One connection from its beginning to its end. Returns why it ended.
+    /// Makes a connection and waits until it ends. Returns why it ended.
     async fn serve(&mut self) -> Down {
         let mut connection = match Connection::open(self.peer.name.address).await {
             Ok(connection) => connection,
@@ -113,7 +115,7 @@ impl PeerTask {
         }
     }
 
-    /// Asks who is there, and begins to watch its health, in one round trip.
+    /// Asks the peer to describe itself, and begins to watch its health, in one round trip.
     async fn greet(&self, link: &Arc<Link>) -> Result<Streaming<HealthCheckResponse>, Down> {
         let deadline = Instant::now() + GREETING_TIMEOUT;
         let channel = PeerChannel::new(Arc::clone(link), Some(deadline), None);
@@ -134,20 +136,20 @@ impl PeerTask {
                 Ok(health.into_inner())
             }
             Ok(Err(status)) => Err(turned_away(&status)),
-            Err(_) => Err(down(format!("connected, and no answer within {GREETING_TIMEOUT:?}"), None)),
+            Err(_) => Err(down(format!("connected, but no answer within {GREETING_TIMEOUT:?}"), None)),
         }
     }
 
-    /// Whether the peer is who discovery says it is.
+    /// Checks that the peer is the node that discovery promised.
     fn check(&self, peer: &DescribeResponse) -> Result<(), Down> {
         let ours = homing_proto::PROTOCOL_VERSION;
         if peer.protocol_version != ours {
-            let message = format!("it speaks protocol {}, this node {ours}", peer.protocol_version);
+            let message = format!("it speaks protocol {}, but this node speaks {ours}", peer.protocol_version);
             return Err(down(message, Some(Reason::ProtocolVersion)));
         }
         let name = &self.peer.name;
         if peer.region != name.region.as_str() {
-            let message = format!("a node of region {} answers there; correct the addresses", peer.region);
+            let message = format!("the node at this address is in region {}; correct the addresses", peer.region);
             return Err(down(message, None));
         }
         debug!(peer = %name, node = peer.node, software = peer.software, databases = ?peer.databases, "peer is known");
@@ -175,7 +177,7 @@ impl PeerTask {
         }
     }
 
-    /// Waits before the next attempt: not at all after a connection that held, else longer each time.
+    /// Waits before the next attempt. After a stable connection there is no delay; after others the delay grows each time.
     async fn pause(&mut self, down: Down) {
         if self.up_since.take().is_some_and(|since| since.elapsed() >= STABLE_AFTER) {
             self.backoff.reset();
@@ -206,13 +208,13 @@ impl PeerTask {
         self.report(PeerState::Down(down)).await;
     }
 
-    /// Where nobody listens any more, the set is gone and this task is about to be aborted.
+    /// Reports a change of state. If the queue is closed, the set has ended and is about to abort this task.
     async fn report(&self, state: PeerState) {
         let _ = self.peer.reports.send((self.peer.number, state)).await;
     }
 }
 
-/// Not at once, so that callers who all want a peer do not make it a storm.
+/// Waits until a call needs a peer, but at least [`MIN_DELAY`], so that many waiting calls do not cause many attempts.
 async fn wanted(wanted: &Notify) {
     time::sleep(MIN_DELAY).await;
     wanted.notified().await;
@@ -221,7 +223,7 @@ async fn wanted(wanted: &Notify) {
 fn turned_away(status: &Status) -> Down {
     match Reason::of(status) {
         Some(reason @ (Reason::Unauthenticated | Reason::ProtocolVersion)) => {
-            down(format!("it turned this node away: {}", status.message()), Some(reason))
+            down(format!("it refused this node: {}", status.message()), Some(reason))
         }
         _ => down(format!("the greeting failed: {}", text(status)), None),
     }
@@ -238,18 +240,18 @@ fn down(message: impl Into<Arc<str>>, refusal: Option<Reason>) -> Down {
     Down { at: Instant::now(), message: message.into(), refusal }
 }
 
-/// For `Describe`, over a fresh connection.
+/// The time limit of the greeting on a new connection.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between attempts, whoever asks.
+/// The shortest delay between attempts, also while calls wait.
 pub(crate) const MIN_DELAY: Duration = Duration::from_millis(100);
 
-/// Between attempts when nobody asks: the first and the longest.
+/// The delays between attempts while no call waits: the first and the longest.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// Between attempts at a peer that turns us away: a person has to change something first.
+/// The delay between attempts at a peer that refuses this node: an operator has to correct a setting first.
 const REFUSED_DELAY: Duration = Duration::from_secs(10);
 
-/// A connection that held for this long was a good one: the next attempt is made at once.
+/// A connection that lasted for this long was stable, so the next attempt is made at once.
 const STABLE_AFTER: Duration = Duration::from_secs(1);

@@ -1,17 +1,17 @@
-//! What a peer is called in errors, spans and logs.
+//! The name of a peer in errors, spans and logs.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use crate::region::Region;
 
-/// A peer: a node of the same application, by its region and address. Prints as `iad/10.0.0.1:4750`.
+/// The region and address of a peer, a node of the same application. `Display` prints `iad/10.0.0.1:4750`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct PeerName {
-    /// Where it runs.
+    /// The region of the peer.
     pub region: Region,
-    /// Where it listens.
+    /// The address on which the peer listens.
     pub address: SocketAddr,
 }
 

@@ -1,4 +1,4 @@
-//! Which peer of a region the next attempt goes to, or why none.
+//! Chooses the peer for an attempt, or explains why there is none.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::region::Region;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) members: Vec<Member>,
-    /// How the last look-up of the region's addresses went; `None` before the first is done.
+    /// The result of the last look-up of the region's addresses; `None` before the first result.
     pub(crate) lookup: Option<LastLookup>,
 }
 
@@ -35,43 +35,43 @@ pub(crate) struct Member {
 #[derive(Clone, Debug)]
 pub(crate) struct LastLookup {
     pub(crate) at: Instant,
-    /// Why there is no address.
+    /// Why the look-up returned no address.
     pub(crate) failure: Option<Arc<str>>,
 }
 
-/// What an attempt asks for.
+/// What an attempt needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PickRequest<'a> {
-    /// Since when it is waiting.
+    /// When it began to wait.
     pub(crate) began: Instant,
-    /// Peers that were tried before: not again while there are others.
+    /// Peers that earlier attempts have tried; others are preferred.
     pub(crate) tried: &'a [SocketAddr],
-    /// What to do when none of the others is up.
+    /// What to wait for if no untried peer is up.
     pub(crate) wait_for: WaitFor,
-    /// Peers whose database said that it is not the primary a moment ago: the last choice.
+    /// Peers that said a moment ago that their database is not the primary; others are preferred.
     pub(crate) passed_over: &'a [SocketAddr],
 }
 
-/// What else an attempt may go to, and wait for, while no untried peer is up.
+/// What an attempt waits for if no untried peer is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitFor {
-    /// Anything: also a peer that was tried before.
+    /// An untried peer that may come up; if there is none, any peer.
     AnyPeer,
-    /// Peers that were not tried yet and may come up.
+    /// An untried peer that may come up.
     UntriedPeer,
-    /// Nothing.
+    /// Nothing: the request fails.
     Nothing,
 }
 
 #[derive(Debug)]
 pub(crate) enum Choice {
-    /// This one.
+    /// Use this connection.
     Peer(Arc<Link>),
-    /// Ask again when something has changed.
+    /// Choose again after the next change.
     Wait,
-    /// The same, and tell the peers that are down that somebody waits.
+    /// Wake the peers that are down, and choose again after the next change.
     WaitAndWake,
-    /// There is none.
+    /// No peer can take the request.
     NoPeer,
 }
 
@@ -98,7 +98,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether waiting may bring one of these members up.
+    /// Returns how to wait if one of these members may become ready.
     fn may_become_ready(&self, members: &[&Member], request: &PickRequest<'_>) -> Option<Choice> {
         if self.members.is_empty() {
             return match &self.lookup {
@@ -107,25 +107,25 @@ impl Snapshot {
             };
         }
         let stale = |down: &Down| down.refusal.is_none() && !is_recent(down.at, request);
-        let mut may_become_ready = None;
+        let mut choice = None;
         for member in members {
             match &member.state {
                 PeerState::Down(down) if stale(down) => return Some(Choice::WaitAndWake),
                 PeerState::Down(_) => {}
-                PeerState::Connecting | PeerState::Ready(_) => may_become_ready = Some(Choice::Wait),
+                PeerState::Connecting | PeerState::Ready(_) => choice = Some(Choice::Wait),
             }
         }
-        may_become_ready
+        choice
     }
 
-    /// What to tell a caller for whom there is nobody.
+    /// Returns the error for a request that no peer can take.
     pub(crate) fn no_peer(&self, region: &Region) -> Error {
         if self.members.is_empty() {
             let failure = self.lookup.as_ref().and_then(|lookup| lookup.failure.as_deref());
-            let failure = failure.unwrap_or("the look-up is not done yet");
+            let failure = failure.unwrap_or("its addresses are still being looked up");
             return Error::not_sent(format!(
-                "no peer is known in region {region}: {failure}; check the name of the region and where its addresses \
-                 come from"
+                "no peer is known in region {region}: {failure}; check the name of the region and the discovery of its \
+                 addresses"
             ));
         }
         let message = format!("no peer in region {region} can take the call: {}", self.describe());
@@ -135,17 +135,17 @@ impl Snapshot {
         }
     }
 
-    /// Each address and what is the matter with it.
+    /// Lists each address and its state.
     pub(crate) fn describe(&self) -> String {
         let mut text = String::new();
         for (index, member) in self.members.iter().take(MAX_LISTED).enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            let matter = match &member.state {
+            let state = match &member.state {
                 PeerState::Connecting => "still connecting",
                 PeerState::Ready(_) => "up",
                 PeerState::Down(down) => &down.message,
             };
-            let _ = write!(text, "{separator}{}: {matter}", member.name.address);
+            let _ = write!(text, "{separator}{}: {state}", member.name.address);
         }
         if let Some(more @ 1..) = self.members.len().checked_sub(MAX_LISTED) {
             let _ = write!(text, "; and {more} more");
@@ -153,7 +153,7 @@ impl Snapshot {
         text
     }
 
-    /// The reason for which all of them turn this node away.
+    /// Returns the reason for which all peers refuse this node, if it is the same.
     fn common_refusal(&self) -> Option<Reason> {
         let mut refusals = self.members.iter().map(|member| match &member.state {
             PeerState::Down(down) => down.refusal,
@@ -175,7 +175,7 @@ fn cheapest(members: &[&Member], passed_over: &[SocketAddr], now: Instant, rng: 
 }
 
 impl Member {
-    /// The connection, unless it has ended and the news is still on its way.
+    /// Returns the connection, unless it has ended and the report of that is still on its way.
     fn link(&self) -> Option<&Arc<Link>> {
         match &self.state {
             PeerState::Ready(link) if !link.is_closed() => Some(link),
@@ -184,15 +184,15 @@ impl Member {
     }
 }
 
-/// Whether a failure counts for somebody who waits.
+/// Returns whether a failure counts for this request.
 fn is_recent(failed_at: Instant, request: &PickRequest<'_>) -> bool {
     failed_at + RECENT >= request.began
 }
 
-/// A failure so short before is as good as one after: what it would be asked again is what it just said.
+/// Failures from shortly before the request began count too: another attempt now would fail in the same way.
 const RECENT: Duration = crate::peer::monitor::MIN_DELAY;
 
-/// In an error message.
+/// How many peers an error message lists; the others are counted.
 const MAX_LISTED: usize = 8;
 
 #[cfg(test)]
@@ -225,19 +225,19 @@ mod tests {
         PeerState::Down(Down { at, message: "broken".into(), refusal })
     }
 
-    /// A connection of which the other end never says anything.
+    /// A connection whose other end never sends anything.
     async fn ready(port: u16) -> (PeerState, impl Sized) {
-        let (here, there) = tokio::io::duplex(1024);
+        let (local, remote) = tokio::io::duplex(1024);
         let (requests, driver) = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
-            .handshake(hyper_util::rt::TokioIo::new(here))
+            .handshake(hyper_util::rt::TokioIo::new(local))
             .await
             .unwrap();
         let identity = Arc::new(Identity::new(&Region::local(), None));
         let link = Link { name: name(port), requests, identity, load: Arc::default() };
-        (PeerState::Ready(Arc::new(link)), (there, driver))
+        (PeerState::Ready(Arc::new(link)), (remote, driver))
     }
 
-    /// What is chosen: a port, or a word.
+    /// The choice as text: a port, or a word.
     fn chosen(snapshot: &Snapshot, request: &PickRequest<'_>) -> String {
         match snapshot.choose(request, Instant::now(), &mut SmallRng::seed_from_u64(7)) {
             Choice::Peer(link) => link.name.address.port().to_string(),

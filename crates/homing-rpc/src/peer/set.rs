@@ -1,8 +1,13 @@
-//! The peers of one region.
+//! The peers of one region, and the task that watches them.
 //!
-//! [`PeerSet::spawn`] is called by [`Rpc`](crate::Rpc) at the first use of a region. The task owns the list of peers and
-//! their tasks; it looks the addresses up again when their time to live is over, adds and removes peers, and publishes
-//! a [`Snapshot`] after each change. It ends, and its peers' tasks with it, when the last [`PeerSet`] is dropped.
+//! - **Spawned** by [`PeerSet::spawn`], which [`Rpc`](crate::Rpc) calls at the first use of a region. All clones of the
+//!   [`PeerSet`] share the task's handle.
+//! - **Owns** the list of addresses, the look-up under way, and the task of each peer. It looks the addresses up again
+//!   when their time to live is over, adds and removes peers, and publishes a [`Snapshot`] after each change.
+//! - **Channels:** in, the states of the peers ([`REPORT_QUEUE_CAPACITY`]) and a `Notify` of calls that wait for a peer;
+//!   out, a `watch` of snapshots.
+//! - **Ends** with the last [`PeerSet`]: that of the `Rpc`, and those of calls under way. Its peers' tasks end with it.
+//! - **Panics** continue in one of the calls that wait for the region. The task is not restarted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -33,8 +38,10 @@ pub(crate) struct PeerSet {
     region: Region,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     wanted: Arc<Notify>,
-    /// Peers whose database was not primary, and until when they are the last choice.
+    /// Peers whose database was not the primary, and until when others are preferred. The lock is held for one operation
+    /// on the map.
     passed_over: Arc<Mutex<HashMap<SocketAddr, Instant>>>,
+    /// Taken by the call that finds that the task has ended, which passes on its panic.
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -72,13 +79,13 @@ impl PeerSet {
         Self { region, snapshot, wanted, passed_over: Arc::default(), task: Arc::new(Mutex::new(Some(task))) }
     }
 
-    /// The database of a peer is not the primary: others are asked before it for a while.
+    /// Prefers other peers for [`PASS_OVER_TIME`], because the database of this one is not the primary.
     pub(crate) fn pass_over(&self, address: SocketAddr) {
         let until = Instant::now() + PASS_OVER_TIME;
         self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).insert(address, until);
     }
 
-    /// The peers that are passed over at the moment.
+    /// Returns the peers that are passed over at the moment.
     pub(crate) fn passed_over(&self) -> Vec<SocketAddr> {
         let mut passed_over = self.passed_over.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -86,8 +93,8 @@ impl PeerSet {
         passed_over.keys().copied().collect()
     }
 
-    /// The peer for the next attempt. Waits for one to come up until all have failed since the request began, or until the
-    /// deadline.
+    /// Returns the connection for the next attempt. Waits for a peer to come up until all peers have failed since the request
+    /// began, or until the deadline.
     ///
     /// # Cancel safety
     ///
@@ -116,17 +123,17 @@ impl PeerSet {
             true => "its addresses are still being looked up".to_owned(),
             false => snapshot.describe(),
         };
-        Error::not_sent(format!("no peer in region {region} was up before the time limit: {state}"))
+        Error::not_sent(format!("no peer in region {region} came up within the time limit: {state}"))
     }
 
-    /// The task ends only with its last handle, or by a panic, which goes on here.
+    /// Passes on the panic that ended the task. Without a panic the task ends only after its last handle.
     async fn ended(&self) -> Error {
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
             resume_panic(task.await);
         }
         Error::not_sent(format!(
-            "the peers of region {} are no longer watched: the runtime is shutting down",
+            "the peers of region {} are no longer watched, because the runtime is shutting down",
             self.region
         ))
     }
@@ -138,7 +145,7 @@ struct PeerSetTask {
     discover: Arc<dyn Discover>,
     identity: Arc<Identity>,
     publish: watch::Sender<Arc<Snapshot>>,
-    /// Given to each peer.
+    /// A clone is given to each peer.
     reporter: mpsc::Sender<(u64, PeerState)>,
     reports: mpsc::Receiver<(u64, PeerState)>,
     wanted: Arc<Notify>,
@@ -149,7 +156,8 @@ struct PeerSetTask {
     look_up_at: Instant,
     backoff: Backoff,
     rng: SmallRng,
-    /// The number of the youngest peer. An address that goes and comes back is another peer.
+    /// The number of the newest peer. An address that is removed and added again gets another number, so that reports of its
+    /// former task are ignored.
     numbers: u64,
     /// Whether the failure of the look-up has been logged.
     complained: bool,
@@ -230,13 +238,13 @@ impl PeerSetTask {
         }
     }
 
-    /// Keeps the list as it is.
+    /// Keeps the list of peers.
     fn on_no_address(&mut self, failure: &str) {
         let retry = self.backoff.next(&mut self.rng);
         self.look_up_at = Instant::now() + retry;
         self.lookup = Some(LastLookup { at: Instant::now(), failure: Some(failure.into()) });
         if !std::mem::replace(&mut self.complained, true) {
-            warn!(region = %self.region, %failure, kept = self.entries.len(), "no peer addresses, keeping those that are known");
+            warn!(region = %self.region, %failure, kept = self.entries.len(), "no peer addresses found; keeping the known ones");
         }
     }
 
@@ -257,7 +265,7 @@ impl PeerSetTask {
         self.entries.insert(address, entry);
     }
 
-    /// Somebody waits for a peer.
+    /// Ends the delays of peers that are down, because a call waits for a peer.
     fn on_wanted(&mut self) {
         let down = self.entries.values().filter(|entry| matches!(entry.state, PeerState::Down(_)));
         down.for_each(|entry| entry.wanted.notify_one());
@@ -278,7 +286,7 @@ impl PeerSetTask {
     }
 }
 
-/// Never completes while no look-up is under way.
+/// Waits for the look-up under way; without one, for ever.
 async fn look_up(looking_up: &mut Option<BoxFuture<'static, Result<Resolution>>>) -> Result<Resolution> {
     match looking_up {
         Some(future) => future.await,
@@ -286,20 +294,20 @@ async fn look_up(looking_up: &mut Option<BoxFuture<'static, Result<Resolution>>>
     }
 }
 
-/// Reports wait in the peers' tasks when it is full, which costs nothing but time; one for each of a usual number of
-/// peers.
+/// The capacity of the queue of reports: one for each peer of a region of usual size. If it is full, the peers' tasks wait.
 const REPORT_QUEUE_CAPACITY: usize = 32;
 
-/// More addresses than that in one region are taken for a mistake.
+/// How many peers a region may have. Further addresses are ignored with a warning; so many are probably a mistake.
 const MAX_PEERS: usize = 256;
 
-/// For one look-up, whatever the resolver's own limits are.
+/// The time limit of a look-up, in addition to those of the resolver.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a peer is the last choice after it said that its database is not the primary: roles change.
+/// How long other peers are preferred after a peer said that its database is not the primary. It is short because roles
+/// change.
 const PASS_OVER_TIME: Duration = Duration::from_secs(1);
 
-/// Between look-ups without an address: when somebody waits, at first, and at most.
+/// The delays between look-ups that return no address: the shortest while a call waits, the first, and the longest.
 const MIN_RETRY: Duration = crate::peer::monitor::MIN_DELAY;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(15);
@@ -327,7 +335,7 @@ mod tests {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let peers = spawn(StaticPeers::none().with_region(Region::local(), [nobody]));
         pick(&peers).await.unwrap_err();
-        // Each failed attempt is told; by then the delays are seconds.
+        // Each failed attempt is reported; after ten of them the delays are seconds long.
         let mut snapshots = peers.snapshot.clone();
         for _ in 0..10 {
             snapshots.changed().await.unwrap();

@@ -1,4 +1,4 @@
-//! Calling a function by its name.
+//! Calls of named functions.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,32 +24,32 @@ use crate::rpc::Rpc;
 use crate::rpc::dispatch::Dispatch;
 use crate::rpc::retry::Retry;
 
-/// What a function returned, and how it came about.
+/// The result of a function, and how the call went.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Called<R> {
-    /// The result.
+    /// The result of the function.
     pub value: R,
-    /// For each database of the node that ran it, a position that is not before any commit of the function.
+    /// A position for each database of the node that ran the function. No commit of the function is after it.
     pub positions: Vec<Position>,
-    /// Who ran it; nobody else where it ran in place.
+    /// The peer that ran the function; `None` if it ran on this node.
     pub peer: Option<PeerName>,
-    /// How many peers were asked; none where it ran in place.
+    /// How many attempts were made; 0 if the function ran on this node.
     pub attempts: u32,
-    /// The stage before the call left for the last time.
+    /// The stage before the last attempt was sent.
     pub route: Duration,
-    /// The stage from then to the answer; the function's own time is part of it.
+    /// The stage from then to the answer. It includes the time of the function.
     pub forward: Duration,
     /// How long the function ran.
     pub execute: Duration,
 }
 
 impl Rpc {
-    /// Runs a function in a region and returns its result. In the own region it is run in place, without network, but
-    /// through the same encoding.
+    /// Runs a function in a region and returns its result. In the own region the function runs on this node, without
+    /// network; arguments and result are encoded in the same way.
     ///
-    /// The call is sent again to another peer only while it was provably not executed; that of a function which this
-    /// node has registered as idempotent also when its answer was lost.
+    /// The call is sent again only if it was provably not executed. If this node has registered the function as idempotent,
+    /// the call is also sent again if its answer was lost.
     ///
     /// ```no_run
     /// # use homing_rpc::*;
@@ -62,14 +62,15 @@ impl Rpc {
     ///
     /// # Errors
     ///
-    /// - not sent: nothing was executed; see [`Error::reason`] for the cases in which a peer said why;
-    /// - outcome unknown: it was sent, and the answer was lost or did not arrive in time;
-    /// - executed: the function returned an error ([`Error::is_function_failed`]), or its result is no `R`.
+    /// - [`Error::is_not_sent`] if nothing was executed; if a peer refused the call, [`Error::reason`] says why;
+    /// - [`Error::is_outcome_unknown`] if the call was sent, and the answer was lost or did not arrive in time;
+    /// - [`Error::is_executed`] if the function returned an error ([`Error::is_function_failed`]), or if its result cannot be
+    ///   decoded into `R`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it tells the function that nobody waits ([`CallContext::cancelled`](crate::CallContext::cancelled));
-    /// what it has done by then stays done.
+    /// If the future is dropped, [`CallContext::cancelled`](crate::CallContext::cancelled) tells the function. Effects up to
+    /// that point remain.
     pub async fn call<R: DeserializeOwned>(
         &self,
         region: &Region,
@@ -80,16 +81,16 @@ impl Rpc {
         self.call_in(region, "", function, arguments, timeout).await
     }
 
-    /// [`call`](Self::call) with a scope, which the function finds in [`CallContext::scope`](crate::CallContext::scope).
-    /// A node of a build that knows no scopes does not run it.
+    /// Calls a function with a scope, which [`CallContext::scope`](crate::CallContext::scope) returns to the function. A
+    /// node with a build that does not support scopes refuses the call.
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call).
+    /// [`Error::is_not_sent`], [`Error::is_outcome_unknown`] or [`Error::is_executed`]; see [`call`](Self::call).
     ///
     /// # Cancel safety
     ///
-    /// As [`call`](Self::call).
+    /// See [`call`](Self::call).
     pub async fn call_in<R: DeserializeOwned>(
         &self,
         region: &Region,
@@ -102,15 +103,15 @@ impl Rpc {
         self.call_encoded(region, scope, function, arguments, Instant::now() + timeout).await
     }
 
-    /// [`call`](Self::call) in the primary region.
+    /// Calls a function in the primary region.
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call).
+    /// [`Error::is_not_sent`], [`Error::is_outcome_unknown`] or [`Error::is_executed`]; see [`call`](Self::call).
     ///
     /// # Cancel safety
     ///
-    /// As [`call`](Self::call).
+    /// See [`call`](Self::call).
     pub async fn call_primary<R: DeserializeOwned>(
         &self,
         function: &str,
@@ -120,16 +121,16 @@ impl Rpc {
         self.call(self.topology().primary_region(), function, arguments, timeout).await
     }
 
-    /// [`call`](Self::call) in every region at once: those that discovery knows, the own one and the primary one. Each
-    /// has its own result, in the order of the regions' names.
+    /// Calls a function in all regions at the same time: those that discovery returns, the own region and the primary
+    /// region. Returns the result of each region, in the order of the regions' names.
     ///
     /// # Errors
     ///
-    /// Where the regions are not known, nothing is sent.
+    /// [`Error::is_not_sent`] if the regions cannot be found; then nothing is sent.
     ///
     /// # Cancel safety
     ///
-    /// As [`call`](Self::call).
+    /// See [`call`](Self::call).
     pub async fn call_all<R: DeserializeOwned>(
         &self,
         function: &str,
@@ -172,7 +173,7 @@ impl Rpc {
         }
     }
 
-    /// Nodes of one application have the same functions, so the own registry knows what may be repeated.
+    /// The nodes of an application have the same functions, so the own registry knows which calls may be repeated.
     fn retry_of(&self, function: &str) -> Retry {
         match self.node().config.functions.function(function) {
             Some(function) if function.is_idempotent() => Retry::Always,
@@ -208,7 +209,7 @@ impl Rpc {
     async fn call_in_place<R: DeserializeOwned>(&self, request: CallRequest, dispatch: &Dispatch) -> Result<Called<R>> {
         let function = dispatch.operation.clone();
         if dispatch.deadline <= Instant::now() {
-            return Err(Error::not_sent(format!("{function}: the time limit was over before it was run")));
+            return Err(Error::not_sent(format!("{function}: the time limit was over before the function ran")));
         }
         let region = self.topology().region();
         let caller = Caller::new(region.clone(), dispatch.deadline, dispatch.trace());
@@ -236,7 +237,7 @@ fn failed_in_place(function: &str, status: &Status) -> Error {
     match Reason::of(status) {
         Some(reason) => Error::refused(reason, None, status.message()),
         None => Error::outcome_unknown(format!(
-            "{function}: {}; what it had done by then stays done, so look before calling it again",
+            "{function}: {}; its effects up to that point remain, so check them before calling it again",
             status.message()
         )),
     }
@@ -249,8 +250,8 @@ fn read<R: DeserializeOwned>(response: CallResponse, function: &str, place: &str
             Ok(value) => value,
             Err(error) => {
                 let message = format!(
-                    "{function}: executed by {place}, but its result is no {}; compare the function's type there and \
-                     here",
+                    "{function}: executed by {place}, but its result is not of type {}; compare the types of the function on \
+                     both nodes",
                     std::any::type_name::<R>()
                 );
                 return Err(Error::unreadable_result(message).with_positions(response.positions).with_source(error));
@@ -263,7 +264,8 @@ fn read<R: DeserializeOwned>(response: CallResponse, function: &str, place: &str
             return Err(Error::function_failed(details, message).with_positions(response.positions));
         }
         None => {
-            let message = format!("{function}: executed by {place}, whose answer has neither result nor error");
+            let message =
+                format!("{function}: executed by {place}, but the answer contains neither a result nor an error");
             return Err(Error::unreadable_result(message).with_positions(response.positions));
         }
     };
@@ -278,5 +280,5 @@ fn read<R: DeserializeOwned>(response: CallResponse, function: &str, place: &str
     })
 }
 
-/// More regions wait until one of these has answered.
+/// How many regions `call_all` calls at the same time. Further ones wait until one of these has answered.
 const MAX_CONCURRENT_CALLS: usize = 64;

@@ -1,4 +1,4 @@
-//! One request to one region, over as many peers as it takes.
+//! Sends one request to a region, to as many of its peers as necessary.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -20,25 +20,25 @@ use crate::peer::pick::{PickRequest, WaitFor};
 use crate::peer::set::PeerSet;
 use crate::rpc::retry::Retry;
 
-/// How a request is to be sent.
+/// How to send a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Dispatch {
-    /// When the caller gives up.
+    /// The time at which the caller gives up.
     pub deadline: Instant,
-    /// After which failures it is sent again. Default: [`Retry::NotProcessed`].
+    /// After which failures the request is sent again. Default: [`Retry::NotProcessed`].
     pub retry: Retry,
-    /// The trace that it belongs to. Default: that of the running function or scope, else a new one.
+    /// The trace to which the request belongs. Default: the trace of the running function or scope, or else a new one.
     pub trace: Option<TraceContext>,
-    /// What it is called in the span and in errors. Default: `request`.
+    /// The name of the request in spans and errors. Default: `request`.
     pub operation: Cow<'static, str>,
-    /// Where the answer is a stream: until when the peer may take part in it. The peer is told this time in place of the
-    /// deadline, which is only that of the stream's beginning. Default: none, the answer is complete when it comes.
+    /// If the answer is a stream: the deadline of the whole stream, which is sent to the peer. `deadline` is then the deadline
+    /// of the stream's beginning. Default: none, for an answer that is a single message.
     pub stream_deadline: Option<Instant>,
 }
 
 impl Dispatch {
-    /// A request that is given up at the deadline.
+    /// Returns the settings of a request with this deadline.
     pub fn new(deadline: Instant) -> Self {
         Self {
             deadline,
@@ -49,25 +49,25 @@ impl Dispatch {
         }
     }
 
-    /// After which failures it is sent again.
+    /// Sets after which failures the request is sent again.
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
         Self { retry, ..self }
     }
 
-    /// The trace that it belongs to.
+    /// Sets the trace to which the request belongs.
     #[must_use]
     pub fn with_trace(self, trace: TraceContext) -> Self {
         Self { trace: Some(trace), ..self }
     }
 
-    /// What it is called in the span and in errors.
+    /// Sets the name of the request in spans and errors.
     #[must_use]
     pub fn with_operation(self, operation: impl Into<Cow<'static, str>>) -> Self {
         Self { operation: operation.into(), ..self }
     }
 
-    /// The answer is a stream that may go on until then.
+    /// Says that the answer is a stream, and sets the deadline of the whole stream.
     #[must_use]
     pub fn with_stream_deadline(self, deadline: Instant) -> Self {
         Self { stream_deadline: Some(deadline), ..self }
@@ -79,17 +79,17 @@ impl Dispatch {
     }
 }
 
-/// An answer, and how it came about.
+/// The answer to a request, and how the request went.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Dispatched<T> {
     /// The answer.
     pub response: T,
-    /// Who gave it.
+    /// The peer that answered.
     pub peer: PeerName,
-    /// How many peers were asked, this one included.
+    /// How many attempts were made, including the last one.
     pub attempts: u32,
-    /// The stage before the request left for the last time: choosing a peer, and earlier attempts.
+    /// The stage before the last attempt was sent: choosing a peer, and earlier attempts.
     pub route: Duration,
     /// The stage from then to the answer.
     pub forward: Duration,
@@ -101,14 +101,14 @@ pub(crate) struct Attempts<'a> {
     dispatch: &'a Dispatch,
     trace: TraceContext,
     tried: Vec<SocketAddr>,
-    /// Of the last attempt.
+    /// The error of the last attempt whose fate is known.
     failure: Option<Error>,
-    /// Of the last attempt whose fate is unknown.
+    /// The error of the last attempt whose fate is unknown.
     unknown: Option<Error>,
     backoff: Backoff,
 }
 
-/// What became of one attempt.
+/// The outcome of one attempt.
 enum Outcome<T> {
     Answer(Response<T>),
     Final(Error),
@@ -166,7 +166,7 @@ impl<'a> Attempts<'a> {
         *last = Some(error);
     }
 
-    /// Once an attempt's fate is unknown, that of the whole is, however the later ones fail.
+    /// Returns the error of the whole request. If the fate of any attempt is unknown, so is that of the request.
     fn fate(self, error: Error) -> Error {
         self.unknown.unwrap_or(error)
     }
@@ -200,7 +200,7 @@ impl<'a> Attempts<'a> {
             }
             Ok(Err(status)) => self.failed(&link.name, status),
             Err(_) => {
-                // At least that slow.
+                // The peer is at least this slow.
                 link.load.observe(Instant::now(), began.elapsed());
                 Outcome::Final(self.too_late(&link.name, &channel))
             }
@@ -223,7 +223,7 @@ impl<'a> Attempts<'a> {
         let operation = &self.dispatch.operation;
         if channel.has_sent() {
             Error::outcome_unknown(format!(
-                "{operation}: no answer from {peer} within the time limit; it may have been executed, so look before \
+                "{operation}: no answer from {peer} within the time limit; it may have been executed, so check that before \
                  sending it again"
             ))
         } else {
@@ -237,10 +237,10 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// The error for a status that ended a request.
+/// Returns the error for a status that ended a request.
 pub(crate) fn failure(operation: &str, peer: &PeerName, status: Status) -> Error {
     if let Some(reason) = Reason::of(&status) {
-        let message = format!("{operation}: {peer} turned it down, {reason}: {}", status.message());
+        let message = format!("{operation}: {peer} refused it, {reason}: {}", status.message());
         return Error::refused(reason, Reason::retry_after(&status), message);
     }
     match Fate::of(&status) {
@@ -248,17 +248,17 @@ pub(crate) fn failure(operation: &str, peer: &PeerName, status: Status) -> Error
             Error::not_sent(format!("{operation}: {peer} did not take it: {}", status.message())).with_source(status)
         }
         Fate::Unknown => Error::outcome_unknown(format!(
-            "{operation}: no usable answer from {peer}: {}; it may have been executed, so look before sending it again",
+            "{operation}: no usable answer from {peer}: {}; it may have been executed, so check that before sending it again",
             status.message()
         ))
         .with_source(status),
     }
 }
 
-/// Each goes to another peer while there are others; a region with more peers of which none is usable has other
-/// troubles.
+/// How many attempts a request may take; then it fails with its last error. Each attempt goes to another peer if there is
+/// one, and a region in which so many peers fail has other problems.
 const MAX_ATTEMPTS: u32 = 16;
 
-/// Before a peer is tried a second time.
+/// The delays before a peer is tried again: the first and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_secs(1);

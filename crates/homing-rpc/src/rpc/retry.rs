@@ -1,4 +1,4 @@
-//! Whether a failed attempt is followed by another one, and what that one may go to.
+//! Decides whether a failed attempt is followed by another one.
 
 use tonic::Status;
 
@@ -6,18 +6,25 @@ use crate::error::reason::Reason;
 use crate::peer::fate::{Fate, TransportError};
 use crate::peer::pick::WaitFor;
 
-/// After which failures a request is sent again.
+/// After which failures a request is sent again, until its deadline.
+///
+/// | failure | `NotProcessed` | `Always` |
+/// |---|---|---|
+/// | provably not executed, by the transport | any peer | any peer |
+/// | the connection broke | no | any peer |
+/// | a status without a [reason](crate::Reason) | no | another peer |
+/// | a refusal with a reason | depends on the [reason](crate::Reason) | the same peers |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
-    /// Only where it was provably not executed: for everything that writes.
+    /// Only if it was provably not executed: for requests that write.
     NotProcessed,
-    /// Also where its fate is unknown: for what may be executed twice.
+    /// Also if its fate is unknown: for requests that may be executed twice.
     Always,
 }
 
 impl Retry {
-    /// What the next attempt may go to; nothing where there is to be none.
+    /// Returns what the next attempt waits for, or `None` if there is no next attempt.
     pub(crate) fn after(self, status: &Status) -> Option<WaitFor> {
         let failure = match (Reason::of(status), Fate::of(status)) {
             (Some(reason), _) => Failure::Refused(reason),
@@ -42,29 +49,29 @@ impl Retry {
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug)]
 enum Failure {
-    /// With a reason.
+    /// The peer refused it with a reason.
     Refused(Reason),
-    /// Provably not executed.
+    /// The transport proves that it was not executed.
     NotExecuted,
-    /// The connection broke under it.
+    /// The connection broke.
     Lost,
-    /// With a status that has no reason.
+    /// The peer answered with a status without a reason.
     Answered,
 }
 
 fn after_refusal(reason: Reason) -> Option<WaitFor> {
     match reason {
-        // The peer goes away, another one takes its place.
+        // The peer is shutting down; another one will take its place.
         Reason::Draining => Some(WaitFor::AnyPeer),
-        // One of the others is as it should be.
+        // Another peer may be able to take it, now or soon.
         Reason::DatabaseUnavailable
         | Reason::NotPrimary
         | Reason::ProtocolVersion
         | Reason::Unauthenticated
         | Reason::UnknownDatabase => Some(WaitFor::UntriedPeer),
-        // Perhaps another one that is up, but nothing to wait for.
+        // Another peer that is up may take it, but waiting does not help.
         Reason::Disabled | Reason::Overloaded | Reason::UnknownFunction => Some(WaitFor::Nothing),
-        // The same everywhere.
+        // Every peer would refuse it.
         Reason::BadArguments | Reason::StaleStatement | Reason::TooLarge => None,
     }
 }

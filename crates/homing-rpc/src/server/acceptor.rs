@@ -1,8 +1,23 @@
 //! Accepts connections and serves them.
 //!
-//! [`Acceptor::run`] is spawned by [`Server`](crate::ServerBuilder::start) and kept by its handle. It owns the listener
-//! and a task for each connection. When told to close it stops listening, lets the connections end (HTTP/2 GOAWAY) and
-//! returns; aborted, it takes the connections down with it.
+//! The acceptor:
+//!
+//! - **Spawned** by [`ServerBuilder::start`](crate::ServerBuilder::start) and kept by the `ServerHandle`.
+//! - **Owns** the listener, and the task of each connection in a `JoinSet`.
+//! - **Channels:** in, a `watch` that tells it to close. Then it stops listening, sends GOAWAY and lets connections end.
+//! - **Ends** when the connections have ended after that. `shutdown` aborts it after `CLOSE_TIMEOUT`; dropping the handle
+//!   aborts it at once. Its connections end with it.
+//! - **Panics** stop the listening, and continue in `shutdown`.
+//!
+//! The task of a connection:
+//!
+//! - **Spawned** by the acceptor.
+//! - **Owns** the socket and one of the [`MAX_CONNECTIONS`] places.
+//! - **Ends** when the peer closes, does not answer a PING in time, shows no credential within [`CREDENTIAL_TIMEOUT`], or when
+//!   the acceptor closes or is aborted.
+//! - **Panics** continue in the acceptor.
+//!
+//! hyper spawns a detached task for each request, which runs [`Gate::handle`]: see there.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,14 +40,14 @@ use crate::peer::connection::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::server::gate::Gate;
 use crate::task::resume_panic;
 
-/// What accepts connections.
+/// Accepts connections until it is told to close.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     listener: TcpListener,
     gate: Gate,
-    /// Changes when it is time to close.
+    /// Changes if the server shuts down.
     closing: watch::Receiver<bool>,
-    /// How many requests one connection may have open; who may have how many is decided by the gate.
+    /// How many requests one connection may have open. The gate decides how many are served.
     max_streams: u32,
 }
 
@@ -60,7 +75,7 @@ impl Acceptor {
         }
     }
 
-    /// One connection, until it ends.
+    /// Serves one connection until it ends.
     fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) -> impl Future<Output = ()> + Send + use<> {
         let (gate, mut closing, max_streams) = (self.gate.clone(), self.closing.clone(), self.max_streams);
         async move {
@@ -89,7 +104,7 @@ impl Acceptor {
                     () = untrusted.as_mut(), if !checked => {
                         checked = true;
                         if !trusted.load(Ordering::Acquire) {
-                            debug!("no credential in time, closing the connection");
+                            debug!("closing a connection without credential");
                             return;
                         }
                     }
@@ -106,7 +121,7 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(Tc
     Ok((stream, place))
 }
 
-/// As with no file descriptor left: accepting at once again would only burn time.
+/// Waits after a failure, for example if no file descriptor is left. Accepting again at once would fail again.
 async fn pause(error: &io::Error) {
     warn!(%error, "connection not accepted");
     time::sleep(ACCEPT_PAUSE).await;
@@ -124,14 +139,17 @@ fn builder(max_streams: u32) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Each node that calls this one has one; more wait in the listener's queue.
+/// How many connections a server may have; each node that calls this one has one. Further ones wait in the listener's
+/// queue.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// A connection on which nothing trusted was said for so long is closed: strangers do not take the places of peers.
+/// A connection without a request that shows the credential is closed after this time, so that strangers do not take the
+/// places of peers.
 const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A caller that vanished without a word is found, and its functions are told, after at most the sum of these.
+/// A caller that vanished without closing the connection is detected within the sum of these; then its functions are
+/// cancelled.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);

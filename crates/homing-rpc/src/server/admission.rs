@@ -1,4 +1,4 @@
-//! How many requests are served at a time.
+//! Limits how many requests are served at the same time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,23 +9,23 @@ use tonic::Status;
 
 use crate::error::reason::Reason;
 
-/// Lets requests in while there is room, and none of them while the server drains.
+/// Admits requests while there is room. While the server drains, it admits no calls.
 #[derive(Debug)]
 pub(crate) struct Admission {
     calls: Arc<Semaphore>,
     max_calls: u32,
-    /// What keeps the server under observation (health, reflection, `Describe`) has room of its own: it works also
-    /// when there is no room for calls.
+    /// Requests that observe the server (health, reflection, `Describe`) have separate room, so that they work on a server
+    /// that is full of calls.
     others: Arc<Semaphore>,
     draining: AtomicBool,
 }
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestKind {
-    /// Work.
+    /// Work: a call of a function or of an added service.
     Call,
-    /// About the server itself.
+    /// An observation of the server itself.
     Other,
 }
 
@@ -42,50 +42,54 @@ impl Admission {
         }
     }
 
-    /// Lets a request in, or says at once why not.
+    /// Admits a request, or returns at once the status with the reason why not.
     pub(crate) fn enter(&self, kind: RequestKind) -> Result<Permit, Status> {
         let room = match kind {
             RequestKind::Call => &self.calls,
             RequestKind::Other => &self.others,
         };
         let permit = Arc::clone(room).try_acquire_owned();
-        // After the permit, so that a request which is in when draining begins is waited for; before its absence, since
-        // waiting for all to leave takes the places of those who left.
+        // Checked after taking the permit, so that `idle` waits for a request that is admitted while draining begins. Checked
+        // before reporting a missing permit, because `idle` takes the permits of requests that have ended.
         if kind == RequestKind::Call && self.draining.load(Ordering::SeqCst) {
-            return Err(Reason::Draining.status("this node is shutting down; ask another one"));
+            return Err(Reason::Draining.status("this node is shutting down; call another one"));
         }
         permit.map_err(|_| self.full(kind))
     }
 
-    /// From now on no call is let in.
+    /// Refuses all calls from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Completes when no call is in. To be asked after [`drain`](Self::drain).
+    /// Waits until no call is in flight. To be used after [`drain`](Self::drain).
     pub(crate) async fn idle(&self) {
-        // An error means that the semaphore is closed, which it never is.
+        // An error would mean that the semaphore is closed, which never happens.
         let _ = self.calls.acquire_many(self.max_calls).await;
     }
 
-    /// How many calls are in.
+    /// Returns how many calls are in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.max_calls as usize - self.calls.available_permits()
     }
 
     fn full(&self, kind: RequestKind) -> Status {
-        let most = match kind {
+        let limit = match kind {
             RequestKind::Call => self.max_calls as usize,
             RequestKind::Other => MAX_OTHERS,
         };
-        Reason::Overloaded.status_retry_after(format!("all {most} places are taken; try again later"), RETRY_AFTER)
+        Reason::Overloaded.status_retry_after(
+            format!("this node already serves {limit} requests, its limit; try again later"),
+            RETRY_AFTER,
+        )
     }
 }
 
-/// Each peer that talks to this node keeps one open.
+/// How many requests for health, reflection and `Describe` are served at the same time; further ones are refused with
+/// [`Reason::Overloaded`]. Each peer keeps one open.
 const MAX_OTHERS: usize = 4096;
 
-/// What a caller is told: about the time in which some of the calls in flight end.
+/// The hint for callers when to try again: about the time in which some of the calls in flight end.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
-//! What a request has to pass before a service sees it.
+//! Checks a request before a service gets it.
 //!
-//! In this order: a credential, the protocol version, room. Nothing of a request's body is read before.
+//! The checks, in this order: the credential, the protocol version, admission. The body is not read before.
+//!
+//! hyper runs [`Gate::handle`] in a detached task for each request. The task owns the request and one place of the
+//! [`Admission`]. It ends with the answer, when the stream is reset or the connection ends, or, for `homing.v1` services,
+//! [`ANSWER_TIMEOUT`] after the caller's deadline. If it panics, the stream is reset, and the caller gets *outcome unknown*.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,12 +51,12 @@ impl Gate {
         Self(Arc::new(GateInner { routes: routes.prepare(), secret, admission, max_message_bytes }))
     }
 
-    /// Answers a request. `trusted` is set when the connection has shown a credential.
+    /// Answers a request. Sets `trusted` if the request shows the credential.
     pub(crate) async fn handle(&self, request: Request<Body>, trusted: &AtomicBool) -> Response<Body> {
         match self.admit(&request, trusted) {
             Ok((permit, caller)) => self.serve(request, permit, caller).await,
             Err(status) => {
-                debug!(path = request.uri().path(), status = status.message(), "request is turned down");
+                debug!(path = request.uri().path(), status = status.message(), "request is refused");
                 status.into_http()
             }
         }
@@ -74,7 +78,7 @@ impl Gate {
         let Some(secret) = &self.0.secret else { return Ok(()) };
         let message = match headers.get(AUTHORIZATION) {
             Some(authorization) if secret.accepts(authorization) => return Ok(()),
-            Some(_) => "the credential is not the one of this node; set the same HOMING_SECRET on all nodes",
+            Some(_) => "the credential differs from that of this node; set the same HOMING_SECRET on all nodes",
             None => "the credential is missing; set the same HOMING_SECRET on all nodes",
         };
         Err(Reason::Unauthenticated.status(message))
@@ -91,7 +95,7 @@ impl Gate {
         let response = match last {
             Some(last) => match time::timeout_at(last, answer).await {
                 Ok(response) => response,
-                Err(_) => return Status::deadline_exceeded("the service gave no answer in time").into_http(),
+                Err(_) => return Status::deadline_exceeded("the service did not answer in time").into_http(),
             },
             None => answer.await,
         };
@@ -100,7 +104,7 @@ impl Gate {
     }
 }
 
-/// What a path is about.
+/// Returns the kind of a request by its path.
 fn kind(path: &str) -> RequestKind {
     if path.starts_with(GRPC_SERVICES) || path == DESCRIBE { RequestKind::Other } else { RequestKind::Call }
 }
@@ -113,7 +117,7 @@ fn span(path: &str, caller: Option<&Caller>) -> tracing::Span {
     span
 }
 
-/// The body of an answer: the request is being served until it has been handed over.
+/// The body of an answer. The request counts as in flight until its answer has been sent.
 #[derive(Debug)]
 struct HeldBody {
     inner: Body,
@@ -137,16 +141,16 @@ impl http_body::Body for HeldBody {
     }
 }
 
-/// Our services: the rules for metadata are in `rpc.proto` of homing-proto.
+/// Homing's services. `rpc.proto` in `homing-proto` says which metadata their requests carry.
 const HOMING_SERVICES: &str = "/homing.v1.";
 
-/// gRPC's own: health and reflection.
+/// gRPC's own services: health and reflection.
 const GRPC_SERVICES: &str = "/grpc.";
 
-/// Part of how peers watch each other.
+/// Peers call this to watch each other.
 const DESCRIBE: &str = "/homing.v1.Rpc/Describe";
 
-/// A service ends its work at the deadline and then says so; one that does not is dropped after this time.
+/// A service should stop at the deadline and then answer. If it does not, it is dropped after this time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

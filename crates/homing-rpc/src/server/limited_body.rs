@@ -1,6 +1,6 @@
-//! The body of a request, whose messages may not be larger than a limit.
+//! The body of a request, with a limit for its messages.
 //!
-//! tonic has such a limit too, but its answer does not say that nothing was executed.
+//! tonic has such a limit too, but its status does not prove that nothing was executed.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -28,7 +28,7 @@ impl LimitedBody {
     fn too_large(&self, bytes: usize) -> Status {
         let limit = self.max_message_bytes;
         Reason::TooLarge.status(format!(
-            "a message of {bytes} bytes, and this node takes {limit}; send less or raise the limit on both sides"
+            "a message of {bytes} bytes is over this node's limit of {limit} bytes; send less, or raise the limit on all nodes"
         ))
     }
 }
@@ -61,14 +61,14 @@ impl http_body::Body for LimitedBody {
 #[derive(Debug, Default)]
 struct Prefixes {
     prefix: [u8; PREFIX_BYTES],
-    /// How much of the prefix has arrived.
+    /// How many bytes of the prefix have arrived.
     filled: usize,
-    /// How much of the message is still to come.
+    /// How many bytes of the message have not arrived yet.
     rest: usize,
 }
 
 impl Prefixes {
-    /// The length of the largest message that begins within the data.
+    /// Returns the length of the largest message whose prefix ends within the data.
     fn largest(&mut self, mut data: &[u8]) -> Option<usize> {
         let mut largest = None;
         loop {

@@ -18,7 +18,7 @@ impl RpcService {
         Self { node }
     }
 
-    /// Sizes are limited by the gate.
+    /// Returns the gRPC server, without a limit of its own for messages: the gate limits them.
     pub(crate) fn into_server(self) -> RpcServer<Self> {
         RpcServer::new(self).max_decoding_message_size(usize::MAX)
     }
