@@ -1,4 +1,4 @@
-//! Generates code from `proto/` with protox, so that nobody has to install protoc.
+//! Generates code from `proto/` with protox, so that protoc is not needed.
 
 use std::env;
 use std::error::Error;

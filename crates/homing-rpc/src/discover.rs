@@ -17,9 +17,9 @@ use crate::task::BoxFuture;
 
 /// Finds the addresses of a region's nodes, and the regions of the application.
 ///
-/// An empty list is an answer: the region has no nodes, or the name service does not know the region. An error says that
-/// the look-up itself failed. In both cases the peers that are already known stay, so an implementation does not have to
-/// remember earlier answers.
+/// An empty list is an answer: the region has no nodes, or the name service does not know the region. An error says
+/// that the look-up itself failed. In both cases the peers that are already known stay, so an implementation does not
+/// have to remember earlier answers.
 pub trait Discover: Debug + Send + Sync + 'static {
     /// Returns the current addresses of a region's nodes.
     ///

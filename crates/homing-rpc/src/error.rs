@@ -33,13 +33,14 @@ impl Error {
     /// Returns whether nothing was executed: no peer was found or reached, or the call was refused before it began.
     ///
     /// Calling again is safe. It does not help if [`is_misuse`](Self::is_misuse),
-    /// [`is_bad_arguments`](Self::is_bad_arguments) or [`is_unauthenticated`](Self::is_unauthenticated) is true as well.
+    /// [`is_bad_arguments`](Self::is_bad_arguments) or [`is_unauthenticated`](Self::is_unauthenticated) is true as
+    /// well.
     pub fn is_not_sent(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Misuse | ErrorKind::NotSent | ErrorKind::Refused { .. })
     }
 
-    /// Returns whether the call was sent and no usable answer came back. It may have been executed, not executed, or still
-    /// be running.
+    /// Returns whether the call was sent and no usable answer came back. It may have been executed, not executed, or
+    /// still be running.
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self.0.kind, ErrorKind::OutcomeUnknown)
     }
@@ -62,8 +63,8 @@ impl Error {
         }
     }
 
-    /// Returns a position for each database of the node that executed the function. No commit of the function is after its
-    /// database's position. Empty if [`is_executed`](Self::is_executed) is false.
+    /// Returns a position for each database of the node that executed the function. No commit of the function is after
+    /// its database's position. Empty if [`is_executed`](Self::is_executed) is false.
     pub fn positions(&self) -> &[Position] {
         &self.0.positions
     }
@@ -127,8 +128,8 @@ impl Error {
     }
 }
 
-/// Constructors. Each takes the whole message: what failed, where, and what to do next, in lower case, without a full stop
-/// and without the text of the cause.
+/// Constructors. Each takes the whole message: what failed, where, and what to do next, in lower case, without a full
+/// stop and without the text of the cause.
 impl Error {
     /// The configuration or the call itself is wrong.
     pub(crate) fn misuse(message: impl Into<String>) -> Self {

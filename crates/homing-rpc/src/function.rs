@@ -22,8 +22,9 @@ pub trait Function: Send + Sync + 'static {
     /// Returns the name, which is unique within a registry.
     fn name(&self) -> &str;
 
-    /// Returns whether running the function twice has the same effect as running it once. If so, a call whose answer was
-    /// lost is repeated until its deadline, by callers that have registered the function as idempotent too. Default: no.
+    /// Returns whether running the function twice has the same effect as running it once. If so, a call whose answer
+    /// was lost is repeated until its deadline, by callers that have registered the function as idempotent too.
+    /// Default: no.
     fn is_idempotent(&self) -> bool {
         false
     }
@@ -32,8 +33,9 @@ pub trait Function: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Any [`FunctionError`]; the caller gets it as an error with [`is_function_failed`](crate::Error::is_function_failed),
-    /// or with [`is_not_sent`](crate::Error::is_not_sent) if it is a [refusal](FunctionError::refused).
+    /// Any [`FunctionError`]; the caller gets it as an error with
+    /// [`is_function_failed`](crate::Error::is_function_failed), or with [`is_not_sent`](crate::Error::is_not_sent) if
+    /// it is a [refusal](FunctionError::refused).
     ///
     /// # Cancel safety
     ///

@@ -1,61 +1,70 @@
-//! Regions, discovery, peers and named functions: call a function in any region; knows no SQL.
-//!
-//! ```
-//! use std::sync::Arc;
-//! use std::time::Duration;
-//!
-//! use homing_rpc::{FunctionError, NodeConfig, Region, Registry, Rpc, Secret, Server, StaticPeers, Topology};
-//!
-//! # #[tokio::main]
-//! # async fn main() -> homing_rpc::Result<()> {
-//! let (iad, syd) = (Region::new("iad")?, Region::new("syd")?);
-//! let secret = Secret::new("the-same-on-all-nodes-and-not-in-the-source")?;
-//!
-//! // A node in the primary region.
-//! let mut functions = Registry::new();
-//! functions.register_fn("add", |_context, (a, b): (i64, i64)| async move {
-//!     a.checked_add(b).ok_or(FunctionError::new("too much"))
-//! })?;
-//! let config = NodeConfig::new(Topology::new(iad.clone(), iad.clone()))
-//!     .with_secret(secret.clone())
-//!     .with_functions(Arc::new(functions));
-//! let server = Server::builder(config).listen(([127, 0, 0, 1], 0).into()).start().await?;
-//!
-//! // A node on the other side of the world.
-//! let peers = StaticPeers::none().with_region(iad.clone(), [server.local_addr()]);
-//! let rpc = Rpc::new(NodeConfig::new(Topology::new(syd, iad)).with_secret(secret), Arc::new(peers));
-//! let called = rpc.call_primary::<i64>("add", (40, 2), Duration::from_secs(5)).await?;
-//! assert_eq!(called.value, 42);
-//! server.shutdown().await;
-//! # Ok(())
-//! # }
-//! ```
-//!
+#![doc = include_str!("../README.md")]
 //! # Structure
 //!
-//! - [`Topology`] says in which [`Region`] a node runs and which one is primary; [`Discover`] finds the addresses of a
-//!   region's nodes ([`FlyDns`], [`DnsTemplate`], [`StaticPeers`]).
-//! - [`Registry`] holds the named functions of a node, and [`Server`] offers them, with whatever gRPC services are added.
-//! - [`Rpc`] calls them. For each region in use one task keeps the list of peers; for each peer one task keeps its
-//!   connection and watches its health. A call goes to the less busy of two random peers that are up.
-//! - [`Rpc::dispatch`] is what a call is made of, for other services than that of named functions.
+//! - **Where nodes are:** [`Topology`] says in which [`Region`] this node runs and which region is primary. A
+//!   [`Discover`] finds the addresses of a region's nodes: [`FlyDns`], [`DnsTemplate`] or [`StaticPeers`].
+//! - **What a node is:** [`NodeConfig`] holds its topology, its [`Secret`], its functions and its databases. The node's
+//!   [`Rpc`] and [`Server`] share it.
+//! - **Functions:** a [`Registry`] holds the functions of a node. A [`Server`] offers them to other nodes, together
+//!   with added gRPC services.
+//! - **Calls:** [`Rpc::call`] calls a function. [`Rpc::dispatch`] sends a request to any other gRPC service, with a
+//!   [`Dispatch`] that says how.
+//! - **Peers:** for each region in use, one task keeps the list of peers. For each peer, one task keeps the connection
+//!   and watches the peer's health. A call goes to the less busy of two random peers that are up.
 //!
 //! # Guarantees
 //!
-//! - **Known fate.** Every error is one of *not sent*, *outcome unknown* and *executed*: see [`Error`]. *Not sent* needs a
-//!   proof: no connection, HTTP/2's word that the stream was not processed, or the peer's own that it turned the call down.
-//! - **At most once.** A call is sent again only while it was provably not executed, unless it is dispatched with
-//!   [`Retry::Always`].
-//! - **Time limits hold.** A call ends by its deadline. The server is given less time than the caller has, so that its
-//!   own answer, which says what became of the call, arrives before the caller gives up.
-//! - **Cancelling travels.** A dropped call tells the function ([`CallContext::cancelled`]), which ends at the deadline at
-//!   the latest.
-//! - **Everything is bounded:** messages, calls in flight, connections, attempts, addresses. Over the bound the answer is an
-//!   error at once.
-//! - **Nobody else.** Every request shows the [`Secret`]; without one a server serves loopback only.
-//! - **Nothing stays.** What an [`Rpc`] or a [`ServerHandle`] has started ends when its last handle is dropped.
+//! - **Known fate.** For every error exactly one of *not sent*, *outcome unknown* and *executed* is true; see
+//!   [`Error`]. *Not sent* needs a proof: there was no connection, or HTTP/2 says that the stream was not processed, or
+//!   the peer refused the call with a [`Reason`].
+//! - **At most once.** A call is sent again only if it was provably not executed, unless it is dispatched with
+//!   [`Retry::Always`] or its function is registered as [idempotent](Closure::idempotent).
+//! - **Time limits hold.** A call ends by its deadline. The server gets less time than the caller has, by the round
+//!   trip and 50 ms, so that its answer, which knows the fate of the call, arrives before the caller gives up.
+//! - **Cancellation travels.** If a call is dropped, [`CallContext::cancelled`] tells the function, which ends at the
+//!   deadline at the latest.
+//! - **Everything is bounded:** messages, calls in flight, connections, attempts, addresses. A call beyond a bound
+//!   fails at once or waits until its deadline.
+//! - **No strangers.** Every request shows the [`Secret`]. A server without a secret listens on loopback addresses
+//!   only.
+//! - **Nothing is left.** The tasks of an [`Rpc`] or a [`ServerHandle`] end when its last handle is dropped.
 //!
-//! Calls are not ordered: two that are made at the same time may arrive in either order, at different nodes.
+//! Calls are not ordered: two calls at the same time may arrive in either order, at different nodes.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | region | where nodes run; a DNS label |
+//! | primary region | the region whose nodes are asked to write, according to the settings |
+//! | node | one process of the application |
+//! | peer | another node, by its region and address |
+//! | named function | a function of the application that peers call by its name |
+//! | scope | a text that a call passes to its function, for example the name of a database |
+//! | deadline | the time at which the caller gives up; it travels as `grpc-timeout` |
+//! | attempt | one request to one peer |
+//! | fate | whether a failed call was executed |
+//! | reason | why a node refused a request before anything was executed |
+//! | route, forward, execute | stages of a call: until the last attempt, until the answer, the function's own time |
+//! | drain | let calls in flight finish, and refuse new ones |
+//!
+//! # Third-party types
+//!
+//! These types of other crates are part of the public interface. A new major version of one of them is a new major
+//! version of this crate.
+//!
+//! - `tonic::{Request, Response, Status}`, `tonic::body::Body` and `tonic::server::NamedService`, in [`Rpc::dispatch`],
+//!   [`PeerChannel`], [`ServerBuilder::service`], [`Caller::of`], [`Reason::of`] and [`Reason::status`]: generated gRPC
+//!   clients and services are defined by them.
+//! - `tower::Service` and `http::{Request, Response}`, in [`PeerChannel`] and [`ServerBuilder::service`], for the same
+//!   reason.
+//! - `prost::Message`, in [`Rpc::check_size`]: generated messages implement it.
+//! - `serde::Serialize` and `serde::de::DeserializeOwned`, for arguments and results of functions: applications derive
+//!   them.
+//! - `bytes::Bytes`, in [`Function`], [`Arguments`] and [`Details`]: encoded values are passed on without a copy.
+//! - `tokio::time::Instant`, for deadlines: tests can pause tokio's clock.
+//!
+//! `Position`, `DatabaseState` and `DescribeResponse` come from `homing-proto`, which has the same version.
 //!
 //! # Features
 //!

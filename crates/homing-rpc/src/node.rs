@@ -24,10 +24,10 @@ use crate::node::config::NodeConfig;
 
 /// Runs this node's functions for callers in any region.
 ///
-/// A function runs in a task of its own. [`call`](Self::call) spawns and awaits it; it owns the function's future. It ends
-/// with the function's result, at the caller's deadline, or when the `LocalNode` is dropped. A caller that goes away does
-/// not end it. If the function panics, the caller gets *function failed*. The number of these tasks is bounded by the
-/// server's admission; for calls of this node to itself it is not bounded.
+/// A function runs in a task of its own. [`call`](Self::call) spawns and awaits it; it owns the function's future. It
+/// ends with the function's result, at the caller's deadline, or when the `LocalNode` is dropped. A caller that goes
+/// away does not end it. If the function panics, the caller gets *function failed*. The number of these tasks is
+/// bounded by the server's admission; for calls of this node to itself it is not bounded.
 #[derive(Debug)]
 pub(crate) struct LocalNode {
     pub(crate) config: NodeConfig,

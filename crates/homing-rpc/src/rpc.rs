@@ -31,14 +31,14 @@ use crate::topology::Topology;
 
 /// Calls functions in any region. Cheap to clone.
 ///
-/// It connects to a region at the region's first use. Its tasks end when the last clone is dropped, and when calls under
-/// way have ended. A region stays connected, with a connection to each of its peers, until then.
+/// It connects to a region at the region's first use. Its tasks end when the last clone is dropped, and when calls
+/// under way have ended. A region stays connected, with a connection to each of its peers, until then.
 #[derive(Clone)]
 pub struct Rpc(Arc<RpcInner>);
 
 impl Rpc {
-    /// Returns a client of the node. `discover` finds the addresses of the peers; [`StaticPeers::none`] is for a node that
-    /// is alone.
+    /// Returns a client of the node. `discover` finds the addresses of the peers; [`StaticPeers::none`] is for a node
+    /// that is alone.
     ///
     /// [`StaticPeers::none`]: crate::StaticPeers::none
     pub fn new(config: NodeConfig, discover: Arc<dyn Discover>) -> Self {
@@ -61,8 +61,8 @@ impl Rpc {
         self.0.node.config.max_message_bytes
     }
 
-    /// Checks the size of a message. Called before [`dispatch`](Self::dispatch), it makes sure that a message over the limit
-    /// is not sent.
+    /// Checks the size of a message. Called before [`dispatch`](Self::dispatch), it makes sure that a message over the
+    /// limit is not sent.
     ///
     /// # Errors
     ///
@@ -90,8 +90,8 @@ impl Rpc {
         Ok(self.dispatch(region, dispatch, send).await?.response)
     }
 
-    /// Sends a request to one of the peers of a region. If an attempt fails, [`Dispatch::retry`] decides whether the request
-    /// is sent again. Peers are chosen by their load; a peer is asked twice only if there are no others.
+    /// Sends a request to one of the peers of a region. If an attempt fails, [`Dispatch::retry`] decides whether the
+    /// request is sent again. Peers are chosen by their load; a peer is asked twice only if all peers have been asked.
     ///
     /// `send` is called for each attempt. It must pass the channel to a generated client and send one request.
     ///
@@ -113,7 +113,8 @@ impl Rpc {
     /// # Errors
     ///
     /// - [`Error::is_not_sent`] if no peer is known or up, or if the peers refused the request (see [`Error::reason`]);
-    /// - [`Error::is_outcome_unknown`] if the request was sent, and the answer was lost or did not arrive before the deadline.
+    /// - [`Error::is_outcome_unknown`] if the request was sent, and the answer was lost or did not arrive before the
+    ///   deadline.
     ///
     /// # Cancel safety
     ///
@@ -152,7 +153,7 @@ impl Rpc {
         }
         if sets.len() >= MAX_REGIONS {
             return Err(Error::not_sent(format!(
-                "cannot connect to region {region}: this node already uses {MAX_REGIONS} regions, the limit; use fewer regions"
+                "cannot connect to region {region}: this node already uses {MAX_REGIONS} regions, the limit; use fewer"
             )));
         }
         let primary_region = self.topology().primary_region().clone();

@@ -13,8 +13,8 @@ use crate::secret::key::Key;
 
 /// The credential that the nodes of an application share: at least 32 visible ASCII characters.
 ///
-/// It is never printed: `Debug` hides it, headers mark it as sensitive, and no error contains it. Digests are compared in
-/// constant time.
+/// It is never printed: `Debug` hides it, headers mark it as sensitive, and no error contains it. Digests are compared
+/// in constant time.
 ///
 /// ```
 /// use homing_rpc::Secret;
@@ -48,8 +48,8 @@ impl Secret {
         }
         if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::misuse(
-                "the secret contains a character that is not visible ASCII, perhaps a space or a line feed; generate one \
-                 with `openssl rand -hex 32`",
+                "the secret contains a character that is not visible ASCII, perhaps a space or a line feed; generate \
+                 one with `openssl rand -hex 32`",
             ));
         }
         let text = format!("{SCHEME}{secret}");

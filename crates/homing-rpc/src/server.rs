@@ -72,8 +72,8 @@ impl ServerBuilder {
     }
 
     /// Adds a gRPC service. If its package is `homing.v1`, its handlers get the sender of a request from
-    /// [`Caller::of`](crate::Caller::of). The server limits the size of messages, so the service's own limit should be raised
-    /// to the same value or above.
+    /// [`Caller::of`](crate::Caller::of). The server limits the size of messages, so the service's own limit should be
+    /// raised to the same value or above.
     pub fn service<S>(mut self, service: S) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -85,8 +85,8 @@ impl ServerBuilder {
     }
 
     /// Sets how many calls are served at the same time. Further calls are refused with
-    /// [`Reason::Overloaded`](crate::Reason::Overloaded). Default: 1024, which is more than a database can process at the
-    /// same time, and less than what fills the memory of a small machine.
+    /// [`Reason::Overloaded`](crate::Reason::Overloaded). Default: 1024, which is more than a database can process at
+    /// the same time, and less than what fills the memory of a small machine.
     pub fn max_in_flight(self, max_in_flight: u32) -> Self {
         Self { max_in_flight, ..self }
     }
@@ -100,8 +100,8 @@ impl ServerBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::is_misuse`] if the address is not a loopback address and no secret is set, if the address is in use or not
-    /// available, or if `max_in_flight` is out of range.
+    /// [`Error::is_misuse`] if the address is not a loopback address and no secret is set, if the address is in use or
+    /// not available, or if `max_in_flight` is out of range.
     ///
     /// # Cancel safety
     ///
@@ -133,8 +133,9 @@ impl ServerBuilder {
     fn check(&self) -> Result<()> {
         if self.config.secret.is_none() && !self.listen.ip().is_loopback() {
             return Err(Error::misuse(format!(
-                "cannot listen on {} without a secret, because everyone who reaches it could run functions on this node; set \
-                 HOMING_SECRET to at least 32 characters on all nodes, or listen on a loopback address such as 127.0.0.1",
+                "cannot listen on {} without a secret, because everyone who reaches it could run functions on this \
+                 node; set HOMING_SECRET to at least 32 characters on all nodes, or listen on a loopback address such as \
+                 127.0.0.1",
                 self.listen
             )));
         }
@@ -148,8 +149,8 @@ impl ServerBuilder {
     }
 }
 
-/// A running server. If the handle is dropped, the server stops at once: calls in flight are interrupted, and their callers
-/// do not learn their fate. [`shutdown`](Self::shutdown) lets them finish.
+/// A running server. If the handle is dropped, the server stops at once: calls in flight are interrupted, and their
+/// callers do not learn their fate. [`shutdown`](Self::shutdown) lets them finish.
 pub struct ServerHandle {
     local_addr: SocketAddr,
     health: HealthReporter,
@@ -165,8 +166,8 @@ impl ServerHandle {
         self.local_addr
     }
 
-    /// Shuts the server down: tells peers that it is not serving, refuses new calls so that they go to another node, waits
-    /// for calls in flight up to the drain timeout, and closes the connections.
+    /// Shuts the server down: tells peers that it is not serving, refuses new calls so that they go to another node,
+    /// waits for calls in flight up to the drain timeout, and closes the connections.
     ///
     /// # Cancel safety
     ///
@@ -232,6 +233,6 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connections may take to close after the calls have ended; then they are aborted.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The streams that one connection may have in addition to calls, for health, reflection and `Describe`. Further requests
-/// wait at their sender.
+/// The streams that one connection may have in addition to calls, for health, reflection and `Describe`. Further
+/// requests wait at their sender.
 const EXTRA_STREAMS: u32 = 64;

@@ -64,8 +64,9 @@ impl Topology {
     ///
     /// # Errors
     ///
-    /// [`Error::is_misuse`] if a region is not a DNS label, or if only one of the two regions is set. The missing region is
-    /// not guessed: taking it for the other one would make every region its own primary. The message names the variable.
+    /// [`Error::is_misuse`] if a region is not a DNS label, or if only one of the two regions is set. The missing
+    /// region is not guessed: taking it for the other one would make every region its own primary. The message names
+    /// the variable.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let region = first_region(lookup, REGION)?;
         let primary_region = first_region(lookup, PRIMARY_REGION)?;
@@ -84,8 +85,8 @@ impl Topology {
         &self.region
     }
 
-    /// Returns the region to which writes go according to the settings. A database that says it is the primary is used as
-    /// one, whatever the settings say.
+    /// Returns the region to which writes go according to the settings. A database that says it is the primary is used
+    /// as one, whatever the settings say.
     pub fn primary_region(&self) -> &Region {
         &self.primary_region
     }

@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 #[non_exhaustive]
 pub struct DnsConfig {
     /// The server to ask, by UDP, and by TCP if an answer is too large for UDP. Default: the servers of the system's
-    /// configuration (`/etc/resolv.conf`), together with its search list and the hosts file. If a server is set, neither
-    /// the search list nor the hosts file applies.
+    /// configuration (`/etc/resolv.conf`), together with its search list and the hosts file. If a server is set,
+    /// neither the search list nor the hosts file applies.
     pub server: Option<SocketAddr>,
 
     /// The time limit of a whole resolution. It covers a second try, the search list, and the addresses of SRV targets.
@@ -102,7 +102,7 @@ impl Dns {
         Ok(found(lookup.as_ref(), text).into_iter().map(|found| found.value).collect())
     }
 
-    /// Returns the server's answer to a question, with its additional section, or `None` if there are no such records.
+    /// Returns the server's answer to a question, with its additional section, or `None` if it found no such records.
     pub(super) async fn records(&self, name: &Name, kind: RecordType, deadline: Instant) -> Result<Option<Lookup>> {
         match timeout_at(deadline, self.resolver.lookup(name.clone(), kind)).await {
             Ok(Ok(lookup)) => Ok(Some(lookup)),
@@ -138,8 +138,8 @@ impl<T> Found<T> {
     }
 }
 
-/// Returns the values of an answer. Each gets the shortest time to live in the answer, because an alias on the way may be
-/// the first record to change (RFC 2181, section 10.1.1).
+/// Returns the values of an answer. Each gets the shortest time to live in the answer, because an alias on the way may
+/// be the first record to change (RFC 2181, section 10.1.1).
 pub(super) fn found<T>(lookup: Option<&Lookup>, value: impl Fn(&RData) -> Option<T>) -> Vec<Found<T>> {
     let answers = lookup.map_or(&[][..], Lookup::answers);
     let ttl = answers.iter().map(ttl).min().unwrap_or_default();
@@ -233,8 +233,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// connection that broke or a server that restarted.
 const TRIES: u32 = 2;
 
-/// The time to live of an answer without addresses. It is short because the first node of a region may be starting right
-/// now; one question in five seconds is no load for a name server.
+/// The time to live of an answer without addresses. It is short because the first node of a region may be starting
+/// right now; one question in five seconds is no load for a name server.
 const EMPTY_TTL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

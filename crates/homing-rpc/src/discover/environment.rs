@@ -26,8 +26,8 @@ use crate::topology::{Topology, setting};
 ///
 /// # Errors
 ///
-/// [`Error::is_misuse`] if a variable is malformed (the message names the variable and quotes the wrong part), or if both
-/// `HOMING_PEERS` and `HOMING_PEER_DNS` are set.
+/// [`Error::is_misuse`] if a variable is malformed (the message names the variable and quotes the wrong part), or if
+/// both `HOMING_PEERS` and `HOMING_PEER_DNS` are set.
 pub fn discover_from_lookup(
     topology: &Topology,
     port: u16,
@@ -60,8 +60,8 @@ fn regions(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Region>> {
     list.split(',').map(|name| Region::new(name.trim()).map_err(|error| error.at(REGIONS))).collect()
 }
 
-/// Returns the name server in `HOMING_DNS_SERVER` (`ip:port`, or an IP address for port 53), or the system's name servers
-/// if it is not set.
+/// Returns the name server in `HOMING_DNS_SERVER` (`ip:port`, or an IP address for port 53), or the system's name
+/// servers if it is not set.
 ///
 /// # Errors
 ///

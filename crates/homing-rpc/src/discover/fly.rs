@@ -25,8 +25,8 @@ impl FlyDns {
     ///
     /// # Errors
     ///
-    /// [`Error::is_misuse`] if the name of the app cannot be part of a host name, or if the system's DNS settings cannot
-    /// be read.
+    /// [`Error::is_misuse`] if the name of the app cannot be part of a host name, or if the system's DNS settings
+    /// cannot be read.
     pub fn new(app: impl Into<String>, port: u16, dns: &DnsConfig) -> Result<Self> {
         let app = app.into();
         // The name of an app has the same form as a region: one DNS label.

@@ -26,8 +26,8 @@ impl HostResolver {
         Ok(Self { dns: Dns::new(dns)? })
     }
 
-    /// Returns the addresses in the AAAA and A records of a name, with this port. The list is empty if the name does not
-    /// exist.
+    /// Returns the addresses in the AAAA and A records of a name, with this port. The list is empty if the name does
+    /// not exist.
     ///
     /// # Errors
     ///

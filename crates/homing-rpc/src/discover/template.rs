@@ -18,12 +18,13 @@ use crate::task::BoxFuture;
 /// application.
 ///
 /// - `{region}.{app}.internal` asks for AAAA and A records, and uses the configured port.
-/// - `srv:_homing._tcp.{region}.{app}.internal` asks for SRV records and uses their ports. It also asks for the addresses
-///   of their targets, unless the additional section of the answer contains them. Every record is a peer. Priority and
-///   weight are ignored, because peers are chosen by load and latency. The name itself must not be an alias (CNAME).
+/// - `srv:_homing._tcp.{region}.{app}.internal` asks for SRV records and uses their ports. It also asks for the
+///   addresses of their targets, unless the additional section of the answer contains them. Every record is a peer.
+///   Priority and weight are ignored, because peers are chosen by load and latency. The name itself must not be an
+///   alias (CNAME).
 ///
-/// With the system's name servers, the system's search list applies, as it does to any host name. A dot at the end of the
-/// template makes the name absolute.
+/// With the system's name servers, the system's search list applies, as it does to any host name. A dot at the end of
+/// the template makes the name absolute.
 #[derive(Debug)]
 pub struct DnsTemplate {
     questions: Questions,
@@ -34,13 +35,13 @@ pub struct DnsTemplate {
 }
 
 impl DnsTemplate {
-    /// Returns the discovery of the nodes of `app` in these regions. The nodes listen on `port`, unless SRV records contain
-    /// another one.
+    /// Returns the discovery of the nodes of `app` in these regions. The nodes listen on `port`, unless SRV records
+    /// contain another one.
     ///
     /// # Errors
     ///
-    /// [`Error::is_misuse`] if the template does not contain `{region}`, if it contains `{app}` and `app` is `None`, if it
-    /// does not produce host names, or if the system's DNS settings cannot be read.
+    /// [`Error::is_misuse`] if the template does not contain `{region}`, if it contains `{app}` and `app` is `None`, if
+    /// it does not produce host names, or if the system's DNS settings cannot be read.
     pub fn new(
         template: &str,
         app: Option<&str>,
@@ -70,7 +71,8 @@ impl DnsTemplate {
         combine(answers.await)
     }
 
-    /// Returns the addresses of one service: those in the additional section, or else those that the name server returns.
+    /// Returns the addresses of one service: those in the additional section, or else those that the name server
+    /// returns.
     async fn targets(
         &self,
         service: Found<Service>,
@@ -168,8 +170,8 @@ fn host_name(host: &str, region: &Region) -> Result<Name> {
     let name = labels.split('.').all(label).then(|| Name::from_ascii(&host).ok()).flatten();
     name.ok_or_else(|| {
         Error::misuse(format!(
-            "{host:?} is not a host name: it must consist of labels of 1 to 63 letters, digits, - and _, with dots between \
-             them and without a port; correct HOMING_PEER_DNS or HOMING_APP"
+            "{host:?} is not a host name: it must consist of labels of 1 to 63 letters, digits, - and _, with dots \
+             between them and without a port; correct HOMING_PEER_DNS or HOMING_APP"
         ))
     })
 }
@@ -177,8 +179,8 @@ fn host_name(host: &str, region: &Region) -> Result<Name> {
 const APP: &str = "{app}";
 const REGION: &str = "{region}";
 
-/// How many targets of SRV records are looked up at the same time. Each takes two questions. With many more at a time, a
-/// name server that limits its clients, or a full buffer on the way, drops some of them. Further targets wait.
+/// How many targets of SRV records are looked up at the same time. Each takes two questions. With many more at a time,
+/// a name server that limits its clients, or a full buffer on the way, drops some of them. Further targets wait.
 const MAX_CONCURRENT_TARGETS: usize = 8;
 
 #[cfg(test)]

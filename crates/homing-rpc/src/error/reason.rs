@@ -157,8 +157,8 @@ pub(crate) fn truncate(text: &mut String, max_bytes: usize) {
 
 const DOMAIN: &str = "homing.v1";
 
-/// Limits the message of a refusal; a longer one is truncated. Message and details travel in headers, percent-encoded and
-/// in base64. Together they stay below the 16 KiB that clients usually accept.
+/// Limits the message of a refusal; a longer one is truncated. Message and details travel in headers, percent-encoded
+/// and in base64. Together they stay below the 16 KiB that clients usually accept.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
 const ALL: [Reason; 12] = [

@@ -32,8 +32,8 @@ impl Arguments {
     /// # Errors
     ///
     /// [`FunctionError::is_bad_arguments`] if an argument cannot be decoded; the message says which one. If
-    /// [`Function::call`](crate::Function::call) returns this error, the caller concludes that nothing was executed, so a
-    /// function must decode its arguments before it does anything else.
+    /// [`Function::call`](crate::Function::call) returns this error, the caller concludes that nothing was executed, so
+    /// a function must decode its arguments before it does anything else.
     pub fn decode<A: FromArguments>(self) -> Result<A, FunctionError> {
         A::from_arguments(self)
     }

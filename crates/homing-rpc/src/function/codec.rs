@@ -1,7 +1,7 @@
 //! The codec of arguments and results: CBOR (RFC 8949).
 //!
-//! CBOR describes itself, so two builds of an application understand each other during a deployment: fields are found by
-//! name, unknown fields are skipped, and missing fields may have a default.
+//! CBOR describes itself, so two builds of an application understand each other during a deployment: fields are found
+//! by name, unknown fields are skipped, and missing fields may have a default.
 
 use std::fmt;
 

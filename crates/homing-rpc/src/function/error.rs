@@ -46,8 +46,8 @@ impl FunctionError {
         matches!(self.0.kind, FunctionErrorKind::BadArguments)
     }
 
-    /// Returns a refusal: the caller tries another node if the reason allows that; otherwise its error says that nothing
-    /// was executed. A function may refuse a call only before it has done anything.
+    /// Returns a refusal: the caller tries another node if the reason allows that; otherwise its error says that
+    /// nothing was executed. A function may refuse a call only before it has done anything.
     pub fn refused(reason: Reason, message: impl Into<String>) -> Self {
         Self::of_kind(FunctionErrorKind::Refused(reason), message.into(), None)
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-/// Returns how long the server may take if the caller's deadline is `left` away. The rest is for the round trip, and for
-/// the server to answer that it gave up. The server knows whether anything was executed, so its answer should arrive before
-/// the caller gives up.
+/// Returns how long the server may take if the caller's deadline is `left` away. The rest is for the round trip, and
+/// for the server to answer that it gave up. The server knows whether anything was executed, so its answer should
+/// arrive before the caller gives up.
 pub(crate) fn server_time(left: Duration, round_trip: Duration) -> Duration {
     let reserved = (round_trip + ANSWER_MARGIN).min(left / 2);
     (left - reserved).max(MIN_SERVER_TIME)

@@ -33,8 +33,8 @@ impl TraceContext {
         Self { trace_id: rand::random::<u128>() | 1, parent_id: rand::random::<u64>() | 1, flags: 0, state: None }
     }
 
-    /// Parses the headers `traceparent` and `tracestate`. Returns `None` if `traceparent` is malformed; ignores a malformed
-    /// `tracestate`.
+    /// Parses the headers `traceparent` and `tracestate`. Returns `None` if `traceparent` is malformed; ignores a
+    /// malformed `tracestate`.
     pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
         let bytes = traceparent.as_bytes();
         let version = hex(bytes.get(0..2)?)?;
@@ -130,7 +130,8 @@ fn is_state(state: &str) -> bool {
 const LENGTH: usize = 55;
 const SAMPLED: u8 = 1;
 
-/// The specification requires that at least this much is propagated; a longer one is dropped. <https://www.w3.org/TR/trace-context/#tracestate-limits>
+/// The specification requires that at least this much is propagated; a longer one is dropped.
+/// <https://www.w3.org/TR/trace-context/#tracestate-limits>
 const MAX_STATE_BYTES: usize = 512;
 
 #[cfg(test)]

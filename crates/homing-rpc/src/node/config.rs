@@ -64,8 +64,8 @@ impl NodeConfig {
         Self { states: Some(states), ..self }
     }
 
-    /// Sets how many bytes a message may have. Default: [`DEFAULT_MAX_MESSAGE_BYTES`]. All nodes of the application need
-    /// the same limit.
+    /// Sets how many bytes a message may have. Default: [`DEFAULT_MAX_MESSAGE_BYTES`]. All nodes of the application
+    /// need the same limit.
     pub fn with_max_message_bytes(self, max_message_bytes: usize) -> Self {
         Self { max_message_bytes, ..self }
     }
@@ -80,7 +80,8 @@ impl NodeConfig {
             Reason::TooLarge,
             None,
             format!(
-                "a message of {bytes} bytes is over the limit of {limit} bytes; send less, or raise the limit on all nodes"
+                "a message of {bytes} bytes is over the limit of {limit} bytes; send less, or raise the limit on all \
+                 nodes"
             ),
         ))
     }
@@ -88,8 +89,8 @@ impl NodeConfig {
 
 /// Reads the positions of the node's databases after each function.
 pub trait Positions: fmt::Debug + Send + Sync + 'static {
-    /// Returns a position for each database of the node. No commit that was made before the call is after its database's
-    /// position. A database that cannot be asked is left out.
+    /// Returns a position for each database of the node. No commit that was made before the call is after its
+    /// database's position. A database that cannot be asked is left out.
     ///
     /// # Cancel safety
     ///

@@ -24,13 +24,13 @@ use crate::task::BoxFuture;
 
 /// A gRPC channel to one peer, for generated clients.
 ///
-/// It adds metadata to each request: the identity of this node (`authorization`, `homing-protocol`, `homing-region`), the
-/// time that is left (`grpc-timeout`, reduced by the time that the answer needs to travel back) and the trace
+/// It adds metadata to each request: the identity of this node (`authorization`, `homing-protocol`, `homing-region`),
+/// the time that is left (`grpc-timeout`, reduced by the time that the answer needs to travel back) and the trace
 /// (`traceparent`, `tracestate`).
 ///
 /// A channel belongs to one attempt of one dispatch and to one connection. It does not reconnect, wait or retry;
-/// [`Rpc::dispatch`](crate::Rpc::dispatch) does. If a response future is dropped, its stream is reset, and the peer learns
-/// that the caller has gone away.
+/// [`Rpc::dispatch`](crate::Rpc::dispatch) does. If a response future is dropped, its stream is reset, and the peer
+/// learns that the caller has gone away.
 #[derive(Clone, Debug)]
 pub struct PeerChannel {
     link: Arc<Link>,
@@ -48,8 +48,8 @@ impl PeerChannel {
         self.call.deadline
     }
 
-    /// Returns how long the peer may take so that its answer arrives by `deadline`. For messages within a stream, because
-    /// their time limits do not travel as `grpc-timeout`.
+    /// Returns how long the peer may take so that its answer arrives by `deadline`. For messages within a stream,
+    /// because their time limits do not travel as `grpc-timeout`.
     pub fn server_time(&self, deadline: Instant) -> Duration {
         let left = deadline.saturating_duration_since(Instant::now());
         timeout::server_time(left, self.link.load.round_trip())

@@ -79,16 +79,17 @@ impl Connection {
     }
 }
 
-/// The time limit for connecting. It is longer than any round trip on earth with a lost packet, and shorter than the usual
-/// time limit of a call, so that the error of the call says which address does not answer.
+/// The time limit for connecting. It is longer than any round trip on earth with a lost packet, and shorter than the
+/// usual time limit of a call, so that the error of the call says which address does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A peer that vanished without closing the connection (a cut link, a lost machine) is detected within the sum of these.
+/// A peer that vanished without closing the connection (a cut link, a lost machine) is detected within the sum of
+/// these.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How much a stream may have in flight. HTTP/2's default of 64 KiB would cost a round trip for each 64 KiB of an answer;
-/// this covers a round trip of 200 ms at 160 Mbit/s. Beyond it the sender waits.
+/// How much a stream may have in flight. HTTP/2's default of 64 KiB would cost a round trip for each 64 KiB of an
+/// answer; this covers a round trip of 200 ms at 160 Mbit/s. Beyond it the sender waits.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// How much memory the data of one connection may take on this node. Beyond it the sender waits.

@@ -2,7 +2,7 @@
 //!
 //! The rule: *not executed* needs a proof; everything else is *unknown*. These are the proofs:
 //!
-//! - there was no connection, or hyper handed the whole request back, or dropped it before it gave it to the connection;
+//! - no connection was made, or hyper handed the whole request back, or dropped it before it gave it to the connection;
 //! - the peer reset the stream with REFUSED_STREAM, or sent GOAWAY with NO_ERROR and a last stream below this one;
 //! - the status contains an `ErrorInfo` of the domain `homing.v1`, also if its reason is unknown to this build.
 
@@ -21,7 +21,7 @@ use crate::peer::name::PeerName;
 pub(crate) enum Fate {
     /// Provably not executed; it may be sent again.
     NotExecuted,
-    /// It was sent, and there is no proof that it was not executed.
+    /// It was sent, and nothing proves that it was not executed.
     Unknown,
 }
 

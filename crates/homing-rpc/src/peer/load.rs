@@ -8,8 +8,8 @@ use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
 /// Chooses by the power of two choices: the cheaper one of two random candidates, or either of them if their costs are
-/// similar. This spreads load almost as evenly as comparing all candidates, and does not send all callers to the one that
-/// looks best at the moment. <https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf>
+/// similar. This spreads load almost as evenly as comparing all candidates, and does not send all callers to the one
+/// that looks best at the moment. <https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf>
 pub(crate) fn choose(costs: &[f64], rng: &mut impl Rng) -> Option<usize> {
     match costs.len() {
         0 => None,
@@ -68,8 +68,8 @@ impl Drop for InFlight {
     }
 }
 
-/// A moving average of latencies, in seconds. It jumps up to a slow answer and decays with time, so that a peer that was
-/// slow once gets calls again.
+/// A moving average of latencies, in seconds. It jumps up to a slow answer and decays with time, so that a peer that
+/// was slow once gets calls again.
 #[derive(Debug, Default)]
 struct Latency {
     average: f64,
@@ -86,7 +86,8 @@ impl Latency {
         self.at = Some(now);
     }
 
-    /// Returns the average, decayed towards zero. It does not stop at the fastest answer, because that may have been slow too.
+    /// Returns the average, decayed towards zero. It does not stop at the fastest answer, because that may have been
+    /// slow too.
     fn expected(&self, now: Instant) -> f64 {
         let elapsed = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         self.average * (-elapsed / DECAY_SECONDS).exp()

@@ -177,7 +177,8 @@ impl PeerTask {
         }
     }
 
-    /// Waits before the next attempt. After a stable connection there is no delay; after others the delay grows each time.
+    /// Waits before the next attempt. After a stable connection it does not wait; after others the delay grows each
+    /// time.
     async fn pause(&mut self, down: Down) {
         if self.up_since.take().is_some_and(|since| since.elapsed() >= STABLE_AFTER) {
             self.backoff.reset();

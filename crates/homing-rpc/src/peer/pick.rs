@@ -1,4 +1,4 @@
-//! Chooses the peer for an attempt, or explains why there is none.
+//! Chooses the peer for an attempt, or explains why no peer can take it.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ pub(crate) struct LastLookup {
     pub(crate) failure: Option<Arc<str>>,
 }
 
-/// What an attempt needs.
+/// The needs of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PickRequest<'a> {
     /// When it began to wait.
@@ -55,7 +55,7 @@ pub(crate) struct PickRequest<'a> {
 /// What an attempt waits for if no untried peer is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitFor {
-    /// An untried peer that may come up; if there is none, any peer.
+    /// An untried peer that may come up, or else any peer.
     AnyPeer,
     /// An untried peer that may come up.
     UntriedPeer,

@@ -4,8 +4,8 @@
 //!   [`PeerSet`] share the task's handle.
 //! - **Owns** the list of addresses, the look-up under way, and the task of each peer. It looks the addresses up again
 //!   when their time to live is over, adds and removes peers, and publishes a [`Snapshot`] after each change.
-//! - **Channels:** in, the states of the peers ([`REPORT_QUEUE_CAPACITY`]) and a `Notify` of calls that wait for a peer;
-//!   out, a `watch` of snapshots.
+//! - **Channels:** in, the states of the peers ([`REPORT_QUEUE_CAPACITY`]) and a `Notify` of calls that wait for a
+//!   peer; out, a `watch` of snapshots.
 //! - **Ends** with the last [`PeerSet`]: that of the `Rpc`, and those of calls under way. Its peers' tasks end with it.
 //! - **Panics** continue in one of the calls that wait for the region. The task is not restarted.
 
@@ -38,8 +38,8 @@ pub(crate) struct PeerSet {
     region: Region,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     wanted: Arc<Notify>,
-    /// Peers whose database was not the primary, and until when others are preferred. The lock is held for one operation
-    /// on the map.
+    /// Peers whose database was not the primary, and until when others are preferred. The lock is held for one
+    /// operation on the map.
     passed_over: Arc<Mutex<HashMap<SocketAddr, Instant>>>,
     /// Taken by the call that finds that the task has ended, which passes on its panic.
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -93,8 +93,8 @@ impl PeerSet {
         passed_over.keys().copied().collect()
     }
 
-    /// Returns the connection for the next attempt. Waits for a peer to come up until all peers have failed since the request
-    /// began, or until the deadline.
+    /// Returns the connection for the next attempt. Waits for a peer to come up until all peers have failed since the
+    /// request began, or until the deadline.
     ///
     /// # Cancel safety
     ///
@@ -156,8 +156,8 @@ struct PeerSetTask {
     look_up_at: Instant,
     backoff: Backoff,
     rng: SmallRng,
-    /// The number of the newest peer. An address that is removed and added again gets another number, so that reports of its
-    /// former task are ignored.
+    /// The number of the newest peer. An address that is removed and added again gets another number, so that reports
+    /// of its former task are ignored.
     numbers: u64,
     /// Whether the failure of the look-up has been logged.
     complained: bool,
@@ -220,7 +220,8 @@ impl PeerSetTask {
         self.look_up_at = Instant::now() + resolution.ttl.clamp(Resolution::MIN_TTL, Resolution::MAX_TTL);
         self.lookup = Some(LastLookup { at: Instant::now(), failure: None });
         if resolution.addresses.len() > MAX_PEERS {
-            warn!(region = %self.region, addresses = resolution.addresses.len(), MAX_PEERS, "too many peers, using the first");
+            let addresses = resolution.addresses.len();
+            warn!(region = %self.region, addresses, MAX_PEERS, "too many peers; using the first");
         }
         let addresses: BTreeSet<SocketAddr> = resolution.addresses.into_iter().take(MAX_PEERS).collect();
         self.entries.retain(|address, entry| {
@@ -244,7 +245,8 @@ impl PeerSetTask {
         self.look_up_at = Instant::now() + retry;
         self.lookup = Some(LastLookup { at: Instant::now(), failure: Some(failure.into()) });
         if !std::mem::replace(&mut self.complained, true) {
-            warn!(region = %self.region, %failure, kept = self.entries.len(), "no peer addresses found; keeping the known ones");
+            let kept = self.entries.len();
+            warn!(region = %self.region, %failure, kept, "no peer addresses found; keeping the known ones");
         }
     }
 
@@ -294,7 +296,8 @@ async fn look_up(looking_up: &mut Option<BoxFuture<'static, Result<Resolution>>>
     }
 }
 
-/// The capacity of the queue of reports: one for each peer of a region of usual size. If it is full, the peers' tasks wait.
+/// The capacity of the queue of reports: one for each peer of a region of usual size. If it is full, the peers' tasks
+/// wait.
 const REPORT_QUEUE_CAPACITY: usize = 32;
 
 /// How many peers a region may have. Further addresses are ignored with a warning; so many are probably a mistake.

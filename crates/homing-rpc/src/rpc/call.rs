@@ -48,8 +48,8 @@ impl Rpc {
     /// Runs a function in a region and returns its result. In the own region the function runs on this node, without
     /// network; arguments and result are encoded in the same way.
     ///
-    /// The call is sent again only if it was provably not executed. If this node has registered the function as idempotent,
-    /// the call is also sent again if its answer was lost.
+    /// The call is sent again only if it was provably not executed. If this node has registered the function as
+    /// idempotent, the call is also sent again if its answer was lost.
     ///
     /// ```no_run
     /// # use homing_rpc::*;
@@ -64,13 +64,13 @@ impl Rpc {
     ///
     /// - [`Error::is_not_sent`] if nothing was executed; if a peer refused the call, [`Error::reason`] says why;
     /// - [`Error::is_outcome_unknown`] if the call was sent, and the answer was lost or did not arrive in time;
-    /// - [`Error::is_executed`] if the function returned an error ([`Error::is_function_failed`]), or if its result cannot be
-    ///   decoded into `R`.
+    /// - [`Error::is_executed`] if the function returned an error ([`Error::is_function_failed`]), or if its result
+    ///   cannot be decoded into `R`.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, [`CallContext::cancelled`](crate::CallContext::cancelled) tells the function. Effects up to
-    /// that point remain.
+    /// If the future is dropped, [`CallContext::cancelled`](crate::CallContext::cancelled) tells the function. Effects
+    /// up to that point remain.
     pub async fn call<R: DeserializeOwned>(
         &self,
         region: &Region,
@@ -81,8 +81,8 @@ impl Rpc {
         self.call_in(region, "", function, arguments, timeout).await
     }
 
-    /// Calls a function with a scope, which [`CallContext::scope`](crate::CallContext::scope) returns to the function. A
-    /// node with a build that does not support scopes refuses the call.
+    /// Calls a function with a scope, which [`CallContext::scope`](crate::CallContext::scope) returns to the function.
+    /// A node with a build that does not support scopes refuses the call.
     ///
     /// # Errors
     ///
@@ -250,7 +250,7 @@ fn read<R: DeserializeOwned>(response: CallResponse, function: &str, place: &str
             Ok(value) => value,
             Err(error) => {
                 let message = format!(
-                    "{function}: executed by {place}, but its result is not of type {}; compare the types of the function on \
+                    "{function}: executed by {place}, but its result is not of type {}; compare the function's types on \
                      both nodes",
                     std::any::type_name::<R>()
                 );

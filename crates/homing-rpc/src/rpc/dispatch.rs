@@ -32,8 +32,8 @@ pub struct Dispatch {
     pub trace: Option<TraceContext>,
     /// The name of the request in spans and errors. Default: `request`.
     pub operation: Cow<'static, str>,
-    /// If the answer is a stream: the deadline of the whole stream, which is sent to the peer. `deadline` is then the deadline
-    /// of the stream's beginning. Default: none, for an answer that is a single message.
+    /// If the answer is a stream: the deadline of the whole stream, which is sent to the peer. `deadline` is then the
+    /// deadline of the stream's beginning. Default: none, for an answer that is a single message.
     pub stream_deadline: Option<Instant>,
 }
 
@@ -223,7 +223,7 @@ impl<'a> Attempts<'a> {
         let operation = &self.dispatch.operation;
         if channel.has_sent() {
             Error::outcome_unknown(format!(
-                "{operation}: no answer from {peer} within the time limit; it may have been executed, so check that before \
+                "{operation}: no answer from {peer} within the time limit; it may have been executed, so check before \
                  sending it again"
             ))
         } else {
@@ -248,15 +248,16 @@ pub(crate) fn failure(operation: &str, peer: &PeerName, status: Status) -> Error
             Error::not_sent(format!("{operation}: {peer} did not take it: {}", status.message())).with_source(status)
         }
         Fate::Unknown => Error::outcome_unknown(format!(
-            "{operation}: no usable answer from {peer}: {}; it may have been executed, so check that before sending it again",
+            "{operation}: no usable answer from {peer}: {}; it may have been executed, so check before sending \
+             it again",
             status.message()
         ))
         .with_source(status),
     }
 }
 
-/// How many attempts a request may take; then it fails with its last error. Each attempt goes to another peer if there is
-/// one, and a region in which so many peers fail has other problems.
+/// How many attempts a request may take; then it fails with its last error. Each attempt goes to another peer if there
+/// is one, and a region in which so many peers fail has other problems.
 const MAX_ATTEMPTS: u32 = 16;
 
 /// The delays before a peer is tried again: the first and the longest.

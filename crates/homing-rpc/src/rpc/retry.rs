@@ -24,7 +24,7 @@ pub enum Retry {
 }
 
 impl Retry {
-    /// Returns what the next attempt waits for, or `None` if there is no next attempt.
+    /// Returns what the next attempt waits for, or `None` if the request fails.
     pub(crate) fn after(self, status: &Status) -> Option<WaitFor> {
         let failure = match (Reason::of(status), Fate::of(status)) {
             (Some(reason), _) => Failure::Refused(reason),

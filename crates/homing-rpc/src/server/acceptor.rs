@@ -4,17 +4,18 @@
 //!
 //! - **Spawned** by [`ServerBuilder::start`](crate::ServerBuilder::start) and kept by the `ServerHandle`.
 //! - **Owns** the listener, and the task of each connection in a `JoinSet`.
-//! - **Channels:** in, a `watch` that tells it to close. Then it stops listening, sends GOAWAY and lets connections end.
-//! - **Ends** when the connections have ended after that. `shutdown` aborts it after `CLOSE_TIMEOUT`; dropping the handle
-//!   aborts it at once. Its connections end with it.
+//! - **Channels:** in, a `watch` that tells it to close. Then it stops listening, sends GOAWAY and lets connections
+//!   end.
+//! - **Ends** when the connections have ended after that. `shutdown` aborts it after `CLOSE_TIMEOUT`; dropping the
+//!   handle aborts it at once. Its connections end with it.
 //! - **Panics** stop the listening, and continue in `shutdown`.
 //!
 //! The task of a connection:
 //!
 //! - **Spawned** by the acceptor.
 //! - **Owns** the socket and one of the [`MAX_CONNECTIONS`] places.
-//! - **Ends** when the peer closes, does not answer a PING in time, shows no credential within [`CREDENTIAL_TIMEOUT`], or when
-//!   the acceptor closes or is aborted.
+//! - **Ends** when the peer closes, does not answer a PING in time, shows no credential within [`CREDENTIAL_TIMEOUT`],
+//!   or when the acceptor closes or is aborted.
 //! - **Panics** continue in the acceptor.
 //!
 //! hyper spawns a detached task for each request, which runs [`Gate::handle`]: see there.
@@ -40,7 +41,7 @@ use crate::peer::connection::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::server::gate::Gate;
 use crate::task::resume_panic;
 
-/// Accepts connections until it is told to close.
+/// Accepts connections until the server closes.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     listener: TcpListener,
@@ -143,8 +144,8 @@ fn builder(max_streams: u32) -> Builder<TokioExecutor> {
 /// queue.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// A connection without a request that shows the credential is closed after this time, so that strangers do not take the
-/// places of peers.
+/// A connection without a request that shows the credential is closed after this time, so that strangers do not take
+/// the places of peers.
 const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -14,8 +14,8 @@ use crate::error::reason::Reason;
 pub(crate) struct Admission {
     calls: Arc<Semaphore>,
     max_calls: u32,
-    /// Requests that observe the server (health, reflection, `Describe`) have separate room, so that they work on a server
-    /// that is full of calls.
+    /// Requests that observe the server (health, reflection, `Describe`) have separate room, so that they work on a
+    /// server that is full of calls.
     others: Arc<Semaphore>,
     draining: AtomicBool,
 }
@@ -49,8 +49,8 @@ impl Admission {
             RequestKind::Other => &self.others,
         };
         let permit = Arc::clone(room).try_acquire_owned();
-        // Checked after taking the permit, so that `idle` waits for a request that is admitted while draining begins. Checked
-        // before reporting a missing permit, because `idle` takes the permits of requests that have ended.
+        // Checked after taking the permit, so that `idle` waits for a request that is admitted while draining begins.
+        // Checked before reporting a missing permit, because `idle` takes the permits of requests that have ended.
         if kind == RequestKind::Call && self.draining.load(Ordering::SeqCst) {
             return Err(Reason::Draining.status("this node is shutting down; call another one"));
         }

@@ -3,8 +3,9 @@
 //! The checks, in this order: the credential, the protocol version, admission. The body is not read before.
 //!
 //! hyper runs [`Gate::handle`] in a detached task for each request. The task owns the request and one place of the
-//! [`Admission`]. It ends with the answer, when the stream is reset or the connection ends, or, for `homing.v1` services,
-//! [`ANSWER_TIMEOUT`] after the caller's deadline. If it panics, the stream is reset, and the caller gets *outcome unknown*.
+//! [`Admission`]. It ends with the answer, when the stream is reset or the connection ends, or, for `homing.v1`
+//! services, [`ANSWER_TIMEOUT`] after the caller's deadline. If it panics, the stream is reset, and the caller gets
+//! *outcome unknown*.
 
 use std::pin::Pin;
 use std::sync::Arc;

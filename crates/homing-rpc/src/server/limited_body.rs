@@ -28,7 +28,8 @@ impl LimitedBody {
     fn too_large(&self, bytes: usize) -> Status {
         let limit = self.max_message_bytes;
         Reason::TooLarge.status(format!(
-            "a message of {bytes} bytes is over this node's limit of {limit} bytes; send less, or raise the limit on all nodes"
+            "a message of {bytes} bytes is over this node's limit of {limit} bytes; send less, or raise the limit on \
+             all nodes"
         ))
     }
 }
