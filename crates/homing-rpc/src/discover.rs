@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_live_stays_within_its_bounds() {
+    fn time_to_live_is_clamped() {
         let table = [
             (Duration::ZERO, Resolution::MIN_TTL),
             (Duration::from_secs(7), Duration::from_secs(7)),

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_answers_to_its_own_predicate_only() {
+    fn each_reason_has_one_predicate() {
         let table = [
             (Reason::UnknownFunction, "is_unknown_function"),
             (Reason::BadArguments, "is_bad_arguments"),
@@ -288,21 +288,21 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_is_reached_through_source_and_not_repeated() {
+    fn source_returns_the_cause() {
         let error = Error::not_sent("no peer in region syd").with_source(std::io::Error::other("broken"));
         assert_eq!(error.to_string(), "no peer in region syd");
         assert_eq!(error.source().unwrap().to_string(), "broken");
     }
 
     #[test]
-    fn an_overloaded_peer_says_when_to_come_back() {
+    fn overloaded_peer_has_a_hint() {
         let hint = Some(Duration::from_millis(250));
         assert_eq!(Error::refused(Reason::Overloaded, hint, "m").retry_after(), hint);
         assert_eq!(Error::not_sent("m").retry_after(), None);
     }
 
     #[test]
-    fn it_is_as_small_as_a_pointer_and_crosses_threads() {
+    fn error_is_pointer_sized_and_send() {
         fn crosses<T: Send + Sync + 'static>() {}
         crosses::<Error>();
         assert_eq!(size_of::<Error>(), size_of::<usize>());

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_misuse_that_quotes_the_name() {
+    fn invalid_name_is_quoted() {
         let too_long = "a".repeat(64);
         for name in ["", "-", "-iad", "iad-", "IAD", "i.ad", "i ad", "iad\n", "zürich", "i_ad", "{app}", &too_long] {
             let error = Region::new(name).unwrap_err();
@@ -118,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn it_prints_as_its_name_and_pads() {
+    fn region_prints_as_its_name() {
         let region = Region::new("syd").unwrap();
         assert_eq!(format!("{region}|{region:<5}|{region:?}"), "syd|syd  |Region(syd)");
         assert_eq!("syd".parse::<Region>().unwrap(), region);
     }
 
     #[test]
-    fn local_is_a_region_like_any_other() {
+    fn local_is_a_valid_region() {
         assert_eq!(Region::new("local").unwrap(), Region::local());
     }
 }

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weak_or_unsendable_one_is_misuse_that_does_not_quote_it() {
+    fn invalid_secret_is_misuse_without_quote() {
         let spaced = TEXT.replace('0', " ");
         let line = format!("{TEXT}\n");
         let accented = TEXT.replace('0', "é");

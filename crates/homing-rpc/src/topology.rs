@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn homing_wins_over_fly_and_fly_over_local() {
+    fn homing_variables_come_before_fly() {
         let homing = [("HOMING_REGION", "syd"), ("HOMING_PRIMARY_REGION", "iad"), ("HOMING_APP", "shop")];
         let fly = [("FLY_REGION", "ams"), ("PRIMARY_REGION", "fra"), ("FLY_APP_NAME", "flown")];
         let both = [homing, fly].concat();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contradiction_names_what_is_set_and_what_to_set() {
+    fn error_names_the_missing_setting() {
         let table = [
             ([("HOMING_REGION", "syd")], ["HOMING_REGION is syd", "set HOMING_PRIMARY_REGION"]),
             ([("FLY_REGION", "syd")], ["FLY_REGION is syd", "set PRIMARY_REGION"]),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_primary_region_is_where_both_regions_are_the_same() {
+    fn equal_regions_are_the_primary_region() {
         assert!(Topology::local().is_primary_region());
         assert!(topology("iad", "iad", None).is_primary_region());
         assert!(!topology("syd", "iad", None).is_primary_region());

@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_found_counts_and_a_failure_counts_where_nothing_was() {
+    fn failure_counts_if_nothing_was_found() {
         let failure = || Err(Error::not_sent("m"));
         assert_eq!(combine([Ok(vec![1]), Ok(vec![2])]).unwrap(), [1, 2]);
         assert_eq!(combine([failure(), Ok(vec![2])]).unwrap(), [2]);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_time_to_live_is_that_of_the_whole() {
+    fn resolution_has_the_shortest_ttl() {
         let found = [("10.0.0.1:1", 30), ("10.0.0.2:1", 7), ("10.0.0.3:1", 60)]
             .map(|(address, ttl)| Found { value: address.parse().unwrap(), ttl: Duration::from_secs(ttl) });
         assert_eq!(resolution(found.into()).ttl, Duration::from_secs(7));

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_variable_that_is_set_counts() {
+    fn first_set_variable_counts() {
         let fly = ("FLY_APP_NAME", "shop");
         let server = ("HOMING_DNS_SERVER", "127.0.0.1:5300");
         let table = [
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_quoted_with_its_variable() {
+    fn error_names_variable_and_value() {
         let template = ("HOMING_PEER_DNS", "{region}.x");
         let regions = ("HOMING_REGIONS", "iad");
         let table = [

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regions_are_read_from_comma_lists_and_the_rest_is_skipped() {
+    fn invalid_regions_are_skipped() {
         let table = [
             (vec!["iad,syd"], vec!["iad", "syd"], vec![]),
             (vec!["syd, iad ,syd"], vec!["iad", "syd"], vec![]),

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_region_by_region() {
+    fn list_is_read_by_region() {
         let one = StaticPeers::none().with_region(region("iad"), addresses(&["127.0.0.1:4750"]));
         let both = one.clone().with_region(region("syd"), addresses(&["[::1]:4750"]));
         let table = [

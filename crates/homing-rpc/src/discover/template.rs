@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_gives_no_host_names_is_misuse() {
+    fn template_without_host_names_is_misuse() {
         let table = [
             ("", Some("shop"), "has no {region}"),
             ("{app}.internal", Some("shop"), "has no {region}"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_becomes_too_long_is_misuse_when_it_is_asked_for() {
+    fn too_long_name_is_misuse() {
         let longest = Region::new("a".repeat(63)).unwrap();
         assert!(host_name("{region}.internal", &longest).is_ok());
         assert!(host_name("db-{region}.internal", &longest).unwrap_err().is_misuse());

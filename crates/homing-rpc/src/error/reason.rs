@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_comes_back_from_its_status() {
+    fn reasons_survive_their_status() {
         for reason in ALL {
             let status = reason.status("a message");
             assert_eq!(Reason::of(&status), Some(reason));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_without_details_or_of_another_domain_has_no_reason() {
+    fn foreign_status_has_no_reason() {
         let plain = Status::unavailable("DRAINING");
         let info = ErrorDetails::with_error_info("DRAINING", "example.com", HashMap::new());
         let foreign = Status::with_error_details(Code::Unavailable, "m", info);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_of_a_newer_build_still_says_that_nothing_was_executed() {
+    fn unknown_reason_means_not_executed() {
         let info = ErrorDetails::with_error_info("FROM_THE_FUTURE", DOMAIN, HashMap::new());
         let status = Status::with_error_details(Code::Unavailable, "m", info);
         assert_eq!(Reason::of(&status), None);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_cut_between_characters() {
+    fn long_message_is_truncated() {
         let status = Reason::UnknownFunction.status("é".repeat(5000));
         assert!(status.message().len() < 1100);
         assert!(status.message().ends_with("é…"));

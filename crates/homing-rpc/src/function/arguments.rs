@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::needless_borrows_for_generic_args, reason = "a tuple and a reference to one differ in meaning")]
-    fn a_reference_is_one_argument_whatever_it_refers_to() {
+    fn reference_is_one_argument() {
         assert_eq!(encoded("Ada").decode::<(String,)>().unwrap().0, "Ada");
         assert_eq!(encoded(&vec![1, 2]).decode::<(Vec<u8>,)>().unwrap().0, [1, 2]);
         let pair = (1, 2);
@@ -197,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn an_old_caller_reaches_a_function_with_a_new_optional_parameter() {
+    fn missing_argument_decodes_as_none() {
         let (name, age): (String, Option<u8>) = encoded(("Ada",)).decode().unwrap();
         assert_eq!((name.as_str(), age), ("Ada", None));
     }
 
     #[test]
-    fn a_new_caller_reaches_an_old_function_while_the_new_argument_is_nothing() {
+    fn additional_argument_may_be_null() {
         assert_eq!(encoded(("Ada", None::<u8>)).decode::<(String,)>().unwrap().0, "Ada");
         let error = encoded(("Ada", Some(36))).decode::<(String,)>().unwrap_err();
         assert!(error.is_bad_arguments());

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_call_is_cancelled_when_nobody_waits_any_more() {
+    async fn call_is_cancelled_with_its_caller() {
         let (context, awaiting) = CallContext::new(Region::local(), Instant::now(), TraceContext::root());
         assert!(!context.is_cancelled());
         drop(awaiting);

@@ -124,13 +124,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_another_kind_is_told_with_its_causes() {
+    fn other_errors_keep_their_causes() {
         let error = Error::not_sent("no peer").with_source(std::io::Error::other("refused"));
         assert_eq!(FunctionError::from(error).to_string(), "no peer: refused");
     }
 
     #[test]
-    fn details_of_a_function_called_by_a_function_are_passed_on() {
+    fn details_of_inner_call_are_passed_on() {
         let details = Details::new("a.B", "bytes");
         let error = Error::function_failed(Some(details.clone()), "broken");
         assert_eq!(FunctionError::from(error).details(), Some(&details));

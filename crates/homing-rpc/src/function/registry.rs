@@ -109,14 +109,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn arguments_that_do_not_decode_never_reach_the_closure() {
+    async fn invalid_arguments_never_reach_the_closure() {
         let function = registry().function("double").unwrap();
         let error = function.call(context(), ("x",).into_arguments().unwrap()).await.unwrap_err();
         assert!(error.is_bad_arguments());
     }
 
     #[test]
-    fn a_name_that_is_taken_or_no_name_is_misuse() {
+    fn taken_or_invalid_name_is_misuse() {
         let mut registry = registry();
         for name in ["double", "", &"x".repeat(256)] {
             let error = registry.register_fn(name, |_, ()| async { Ok::<_, FunctionError>(()) }).unwrap_err();

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_malformed_time_limit_or_trace_is_replaced() {
+    async fn malformed_metadata_have_defaults() {
         let now = Instant::now();
         let pairs =
             [("homing-protocol", "1"), ("homing-region", "syd"), ("grpc-timeout", "soon"), ("traceparent", "x")];

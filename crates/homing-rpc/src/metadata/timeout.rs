@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_home_is_reserved_but_never_more_than_half() {
+    fn server_time_reserves_the_way_back() {
         let table = [(5000, 200, 4750), (5000, 0, 4950), (300, 200, 150), (60, 0, 30), (1, 0, 1), (0, 0, 1)];
         for (left, round_trip, expected) in table {
             assert_eq!(server_time(ms(left), ms(round_trip)), ms(expected), "{left} {round_trip}");

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_proof_makes_a_request_not_executed() {
+    fn only_proof_means_not_executed() {
         let none = Symptoms::default();
         let reset = |reason| Symptoms { reset: Some(reason), ..none };
         let go_away = |reason| Symptoms { go_away: Some(reason), ..none };
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_proves_it_and_no_code_does() {
+    fn reason_is_a_proof_but_no_code() {
         assert_eq!(Fate::of(&Reason::NotPrimary.status("m")), Fate::NotExecuted);
         for code in 1..=16 {
             assert_eq!(Fate::of(&Status::new(code.into(), "m")), Fate::Unknown, "{code}");

@@ -125,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn of_none_none_and_of_one_that_one() {
+    fn single_candidate_is_chosen() {
         let mut rng = SmallRng::seed_from_u64(7);
         assert_eq!(choose(&[], &mut rng), None);
         assert_eq!(choose(&[1.0], &mut rng), Some(0));
     }
 
     #[test]
-    fn of_two_always_the_cheaper_and_of_equals_either() {
+    fn cheaper_of_two_is_chosen() {
         assert_eq!(shares(&[2.0, 1.0]), [0, 10_000]);
         for near in [[1.0, 1.0], [1.0, 1.1], [1.1, 1.0]] {
             let shares = shares(&near);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_the_dearest_never_and_the_cheapest_not_always() {
+    fn dearest_of_many_is_never_chosen() {
         let shares = shares(&[1.0, 2.0, 3.0, 4.0]);
         assert_eq!(shares[3], 0);
         assert!(shares[0] > shares[1] && shares[1] > shares[2] && shares[2] > 0, "{shares:?}");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_answer_counts_at_once_and_is_forgiven_with_time() {
+    async fn slow_answer_decays_with_time() {
         let start = Instant::now();
         let mut latency = Latency::default();
         latency.observe(start, 10 * MS);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_round_trip_is_the_fastest_answer() {
+    async fn round_trip_is_fastest_answer() {
         let load = Load::default();
         assert_eq!(load.round_trip(), Duration::ZERO);
         for latency in [30 * MS, 20 * MS, 900 * MS] {

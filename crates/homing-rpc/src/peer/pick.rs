@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_addresses_it_waits_for_the_look_up_only() {
+    async fn empty_snapshot_awaits_the_look_up() {
         let began = Instant::now();
         let request = PickRequest { began, ..request() };
         assert_eq!(chosen(&Snapshot::default(), &request), "wait");
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_fails_once_every_peer_has_failed_since_it_began() {
+    async fn request_fails_after_all_peers_failed() {
         let old = Instant::now();
         time::advance(Duration::from_secs(1)).await;
         let request = request();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_is_tried_again_only_when_no_other_is_left_and_it_is_allowed() {
+    async fn tried_peers_are_the_last_choice() {
         let ((one, _one), (two, _two)) = (ready(1).await, ready(2).await);
         let both = snapshot([member(1, one.clone()), member(2, two)]);
         let (first, all) = ([address(1)], [address(1), address(2)]);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_is_passed_over_is_the_last_choice_but_a_choice() {
+    async fn passed_over_peer_is_still_chosen_last() {
         let ((one, _one), (two, _two)) = (ready(1).await, ready(2).await);
         let both = snapshot([member(1, one), member(2, two)]);
         let passed_over = [address(1)];
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_has_ended_is_not_chosen_before_the_news_arrive() {
+    async fn ended_connection_is_not_chosen() {
         let (state, driver) = ready(1).await;
         let alone = snapshot([member(1, state)]);
         assert_eq!(chosen(&alone, &request()), "1");
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_error_names_each_address_and_a_common_refusal() {
+    async fn error_names_addresses_and_common_refusal() {
         let now = Instant::now();
         let members = (1..=10).map(|port| member(port, down(now, Some(Reason::Unauthenticated))));
         let error = snapshot(members).no_peer(&Region::local());

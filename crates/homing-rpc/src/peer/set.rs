@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_does_not_sit_out_the_delay_of_a_peer_that_has_long_been_down() {
+    async fn waiting_call_ends_a_peers_delay() {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let peers = spawn(StaticPeers::none().with_region(Region::local(), [nobody]));
         pick(&peers).await.unwrap_err();
@@ -365,7 +365,7 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "a bug in the look-up")]
-    async fn a_panic_in_the_task_goes_on_in_the_caller() {
+    async fn panic_continues_in_the_caller() {
         let _ = pick(&spawn(Panics)).await;
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_have_been_executed_is_sent_again_only_if_always() {
+    fn only_always_repeats_unknown_fate() {
         let table = [
             (Failure::NotExecuted, Some(WaitFor::AnyPeer), Some(WaitFor::AnyPeer)),
             (Failure::Lost, None, Some(WaitFor::AnyPeer)),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_without_a_proof_may_have_been_executed() {
+    fn status_without_proof_is_not_retried() {
         assert_eq!(Retry::NotProcessed.after(&Status::unavailable("m")), None);
         assert_eq!(Retry::NotProcessed.after(&Reason::Draining.status("m")), Some(WaitFor::AnyPeer));
     }

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_or_long_tag_is_no_tag() {
+    fn short_or_long_tag_is_invalid() {
         let key = Key::random();
         let tag = key.sign(b"message");
         for length in 16..=32 {

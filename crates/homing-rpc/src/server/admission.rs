@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn over_the_bound_the_answer_is_overloaded_at_once_with_a_hint() {
+    fn full_admission_answers_overloaded() {
         let admission = Admission::new(2);
         let permits = [admission.enter(RequestKind::Call).unwrap(), admission.enter(RequestKind::Call).unwrap()];
         let status = admission.enter(RequestKind::Call).unwrap_err();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn while_it_drains_no_call_is_let_in_and_those_inside_are_waited_for() {
+    fn draining_waits_and_admits_no_calls() {
         let admission = Admission::new(2);
         let permit = admission.enter(RequestKind::Call).unwrap();
         admission.drain();

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_keeps_the_server_under_observation_is_not_work() {
+    fn observing_requests_are_not_calls() {
         let table = [
             ("/homing.v1.Rpc/Call", RequestKind::Call),
             ("/homing.v1.Database/Execute", RequestKind::Call),

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_found_however_the_data_are_cut() {
+    fn lengths_are_found_in_any_pieces() {
         let data = [message(3), message(0), message(300)].concat();
         for piece in [1, 2, 3, 5, 7, 64, data.len()] {
             let mut prefixes = Prefixes::default();
@@ -115,14 +115,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_limit_is_that_of_a_message_and_not_of_all_together() {
+    async fn limit_is_for_each_message() {
         let messages: Vec<u8> = (0..50).flat_map(|_| message(100)).collect();
         let body = LimitedBody::new(Body::new(Full::new(Bytes::from(messages))), 100);
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), 50 * 105);
     }
 
     #[tokio::test]
-    async fn a_message_over_the_limit_is_too_large() {
+    async fn too_large_message_is_refused() {
         let body = |bytes| LimitedBody::new(Body::new(Full::new(Bytes::from(message(bytes)))), 100);
         assert_eq!(body(100).collect().await.unwrap().to_bytes().len(), 105);
         let status = body(101).collect().await.unwrap_err();

@@ -11,7 +11,7 @@ use crate::world::{Addresses, client, client_with, config, offering, region, ser
 const LIMIT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn a_function_in_another_region_returns_its_result() {
+async fn remote_function_returns_its_result() {
     let iad = serve("iad").await;
     let rpc = client(&[iad.local_addr()]);
     let called = rpc.call::<i64>(&region("iad"), "add", (40, 2), LIMIT).await.unwrap();
@@ -23,14 +23,14 @@ async fn a_function_in_another_region_returns_its_result() {
 }
 
 #[tokio::test]
-async fn a_function_in_the_own_region_runs_in_place() {
+async fn function_in_own_region_runs_locally() {
     let rpc = client(&[]);
     let called = rpc.call::<i64>(&region("syd"), "add", (40, 2), LIMIT).await.unwrap();
     assert_eq!((called.value, called.attempts, called.peer), (42, 0, None));
 }
 
 #[tokio::test]
-async fn a_scope_reaches_the_function_and_nobody_else() {
+async fn scope_reaches_only_the_function() {
     let iad = serve("iad").await;
     let rpc = client(&[iad.local_addr()]);
     for place in [region("iad"), region("syd")] {
@@ -45,7 +45,7 @@ async fn a_scope_reaches_the_function_and_nobody_else() {
 
 /// A function can tell before it does anything that another node has to run it.
 #[tokio::test]
-async fn what_a_function_refuses_is_not_executed() {
+async fn refused_call_is_not_executed() {
     let iad = serve("iad").await;
     let rpc = client(&[iad.local_addr()]);
     for place in [region("iad"), region("syd")] {
@@ -58,7 +58,7 @@ async fn what_a_function_refuses_is_not_executed() {
 
 /// As a build that knows no scopes would: it looks at the other field.
 #[tokio::test]
-async fn a_call_with_a_scope_names_no_function_to_older_builds() {
+async fn older_builds_refuse_scoped_calls() {
     use homing_proto::v1::{CallRequest, rpc_client::RpcClient};
     let iad = serve("iad").await;
     let rpc = client(&[iad.local_addr()]);
@@ -73,7 +73,7 @@ async fn a_call_with_a_scope_names_no_function_to_older_builds() {
 }
 
 #[tokio::test]
-async fn errors_are_of_the_same_class_here_and_there() {
+async fn local_and_remote_errors_are_alike() {
     let iad = serve("iad").await;
     let rpc = client(&[iad.local_addr()]);
     for place in [region("iad"), region("syd")] {
@@ -98,7 +98,7 @@ async fn errors_are_of_the_same_class_here_and_there() {
 }
 
 #[tokio::test]
-async fn a_function_that_panics_fails_and_the_connection_stays() {
+async fn panicking_function_keeps_the_connection() {
     let mut registry = Registry::new();
     let fall = |_, ()| async { Err::<(), FunctionError>(if true { panic!("down it goes") } else { "".into() }) };
     registry.register_fn("fall", fall).unwrap();
@@ -112,7 +112,7 @@ async fn a_function_that_panics_fails_and_the_connection_stays() {
 }
 
 #[tokio::test]
-async fn a_new_optional_parameter_does_not_break_old_callers() {
+async fn optional_parameter_may_be_added() {
     let iad = serve("iad").await;
     let rpc = client(&[iad.local_addr()]);
     let old = rpc.call_primary::<String>("greet", &"Ada", LIMIT).await.unwrap();
@@ -140,7 +140,7 @@ async fn every_region_is_called() {
 }
 
 #[tokio::test]
-async fn the_trace_and_the_caller_travel_along() {
+async fn trace_and_caller_travel() {
     let iad = serve("iad").await;
     let rpc = client(&[iad.local_addr()]);
     let trace = TraceContext::root();
@@ -152,7 +152,7 @@ async fn the_trace_and_the_caller_travel_along() {
 }
 
 #[tokio::test]
-async fn a_call_made_by_a_function_continues_its_trace() {
+async fn inner_call_continues_the_trace() {
     let (iad, outer) = (serve("iad").await, {
         let mut registry = Registry::new();
         let inner = client(&[]);

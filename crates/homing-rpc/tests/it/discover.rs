@@ -17,7 +17,7 @@ const IAD: &str = "iad.shop.internal";
 const PORT: u16 = 4750;
 
 #[tokio::test]
-async fn fly_has_the_addresses_of_both_families() {
+async fn fly_resolves_both_families() {
     let server = DnsServer::start().await;
     server.set_addresses(IAD, 30, &["fdaa::2", "10.0.0.1", "fdaa::1", "10.0.0.1"]);
     let resolution = resolve(&fly(&server), "iad").await.unwrap();
@@ -25,7 +25,7 @@ async fn fly_has_the_addresses_of_both_families() {
 }
 
 #[tokio::test]
-async fn fly_lists_the_regions_and_skips_what_is_none() {
+async fn fly_skips_invalid_regions() {
     let server = DnsServer::start().await;
     // The strings of one record are one text (a string has 255 bytes at most), two records are two texts.
     server.set_texts("regions.shop.internal", &[&["syd,iad,,BAD,a b,lh", "r"], &["fra, ams,syd"]]);
@@ -34,13 +34,13 @@ async fn fly_lists_the_regions_and_skips_what_is_none() {
 }
 
 #[tokio::test]
-async fn fly_without_a_list_of_regions_has_none() {
+async fn fly_without_list_has_no_regions() {
     let server = DnsServer::start().await;
     assert_eq!(guarded(fly(&server).regions()).await.unwrap(), []);
 }
 
 #[tokio::test]
-async fn a_list_of_regions_that_cannot_be_had_is_an_error() {
+async fn failed_list_of_regions_is_an_error() {
     let server = DnsServer::start().await;
     server.set_code("regions.shop.internal", RecordType::TXT, ResponseCode::Refused);
     let error = guarded(fly(&server).regions()).await.unwrap_err();
@@ -49,7 +49,7 @@ async fn a_list_of_regions_that_cannot_be_had_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_template_asks_for_the_name_it_gives() {
+async fn template_asks_for_its_name() {
     let server = DnsServer::start().await;
     server.set_addresses("db-syd.shop.example", 7, &["10.0.0.9"]);
     let template = template(&server, "db-{region}.{app}.example");
@@ -58,7 +58,7 @@ async fn a_template_asks_for_the_name_it_gives() {
 }
 
 #[tokio::test]
-async fn srv_gives_ports_and_addresses_sent_along_are_not_asked_for() {
+async fn srv_uses_additional_addresses() {
     let server = DnsServer::start().await;
     let services = [(4751, "a.shop.example"), (4752, "b.shop.example")];
     let along = [("a.shop.example", "10.0.0.1"), ("a.shop.example", "fdaa::1"), ("c.shop.example", "10.9.9.9")];
@@ -71,7 +71,7 @@ async fn srv_gives_ports_and_addresses_sent_along_are_not_asked_for() {
 }
 
 #[tokio::test]
-async fn srv_keeps_two_ports_of_one_host_apart() {
+async fn srv_keeps_ports_of_a_host() {
     let server = DnsServer::start().await;
     let services = [(4752, "a.shop.example"), (4751, "a.shop.example"), (4751, "a.shop.example")];
     server.set_services("_homing._tcp.iad.shop.example", 5, &services, &[]);
@@ -81,7 +81,7 @@ async fn srv_keeps_two_ports_of_one_host_apart() {
 }
 
 #[tokio::test]
-async fn srv_with_more_targets_than_are_looked_up_at_once_has_them_all() {
+async fn srv_looks_up_many_targets() {
     let server = DnsServer::start().await;
     let names: Vec<_> = (0..40).map(|i| format!("n{i}.shop.example")).collect();
     let services: Vec<_> = names.iter().map(|name| (PORT, name.as_str())).collect();
@@ -93,7 +93,7 @@ async fn srv_with_more_targets_than_are_looked_up_at_once_has_them_all() {
 }
 
 #[tokio::test]
-async fn srv_passes_over_a_target_that_cannot_be_looked_up() {
+async fn srv_skips_a_failed_target() {
     let server = DnsServer::start().await;
     let services = [(1, "good.shop.example"), (2, "broken.shop.example"), (3, "missing.shop.example"), (4, ".")];
     server.set_services("_homing._tcp.iad.shop.example", 5, &services, &[]);
@@ -106,7 +106,7 @@ async fn srv_passes_over_a_target_that_cannot_be_looked_up() {
 }
 
 #[tokio::test]
-async fn srv_whose_targets_all_fail_is_an_error() {
+async fn srv_without_usable_target_is_an_error() {
     let server = DnsServer::start().await;
     let services = [(1, "broken.shop.example"), (2, "missing.shop.example")];
     server.set_services("_homing._tcp.iad.shop.example", 5, &services, &[]);
@@ -118,7 +118,7 @@ async fn srv_whose_targets_all_fail_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_exist_is_an_empty_list_whoever_is_asked() {
+async fn unknown_name_is_an_empty_list() {
     let server = DnsServer::start().await;
     let empty = Resolution::new([], Duration::from_secs(5));
     assert_eq!(resolve(&fly(&server), "lhr").await.unwrap(), empty);
@@ -128,14 +128,14 @@ async fn a_name_that_does_not_exist_is_an_empty_list_whoever_is_asked() {
 }
 
 #[tokio::test]
-async fn a_name_without_addresses_is_an_empty_list() {
+async fn name_without_addresses_is_empty_list() {
     let server = DnsServer::start().await;
     server.set_addresses(IAD, 30, &[]);
     assert_eq!(resolve(&fly(&server), "iad").await.unwrap(), Resolution::new([], Duration::from_secs(5)));
 }
 
 #[tokio::test]
-async fn a_server_failure_is_an_error_that_names_question_and_server() {
+async fn server_failure_names_question_and_server() {
     let server = DnsServer::start().await;
     for kind in [RecordType::A, RecordType::AAAA] {
         server.set_code(IAD, kind, ResponseCode::ServFail);
@@ -147,7 +147,7 @@ async fn a_server_failure_is_an_error_that_names_question_and_server() {
 }
 
 #[tokio::test]
-async fn one_family_that_fails_does_not_hide_the_other() {
+async fn failed_family_does_not_hide_other() {
     for (fails, has, address) in
         [(RecordType::AAAA, "10.0.0.1", "10.0.0.1:4750"), (RecordType::A, "fdaa::1", "[fdaa::1]:4750")]
     {
@@ -159,7 +159,7 @@ async fn one_family_that_fails_does_not_hide_the_other() {
 }
 
 #[tokio::test]
-async fn one_family_that_fails_while_the_other_is_empty_is_an_error() {
+async fn failure_beside_empty_family_is_an_error() {
     let server = DnsServer::start().await;
     server.set_addresses(IAD, 30, &[]);
     server.set_code(IAD, RecordType::AAAA, ResponseCode::ServFail);
@@ -169,7 +169,7 @@ async fn one_family_that_fails_while_the_other_is_empty_is_an_error() {
 
 // With the clock paused, time passes at once when nothing else is left to wait for: the limits are the real ones.
 #[tokio::test(start_paused = true)]
-async fn a_silent_server_is_given_up_within_the_time_limit() {
+async fn silent_server_meets_time_limit() {
     let server = DnsServer::start().await;
     for kind in [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::TXT] {
         server.set_silent(IAD, kind);
@@ -191,7 +191,7 @@ async fn a_silent_server_is_given_up_within_the_time_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_question_does_not_double_the_time_limit() {
+async fn second_question_shares_the_time_limit() {
     let server = DnsServer::start().await;
     let name = "_homing._tcp.iad.shop.example";
     server.set_services(name, 5, &[(1, "a.shop.example")], &[]);
@@ -223,7 +223,7 @@ async fn a_lost_packet_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_an_error_in_good_time() {
+async fn missing_server_is_an_error() {
     let server = DnsServer::start().await;
     let address = server.address();
     drop(server);
@@ -235,7 +235,7 @@ async fn a_server_that_is_not_there_is_an_error_in_good_time() {
 }
 
 #[tokio::test]
-async fn a_silent_family_does_not_hide_the_other() {
+async fn silent_family_does_not_hide_other() {
     let server = DnsServer::start().await;
     server.set_addresses(IAD, 30, &["10.0.0.1"]);
     server.set_silent(IAD, RecordType::AAAA);
@@ -245,7 +245,7 @@ async fn a_silent_family_does_not_hide_the_other() {
 }
 
 #[tokio::test]
-async fn the_time_to_live_is_the_shortest_within_its_bounds() {
+async fn shortest_time_to_live_counts() {
     let server = DnsServer::start().await;
     for (ttl, expected) in [(0, 1), (1, 1), (17, 17), (60, 60), (86_400, 60)] {
         server.set_addresses(IAD, ttl, &["10.0.0.1", "fdaa::1"]);
@@ -254,14 +254,14 @@ async fn the_time_to_live_is_the_shortest_within_its_bounds() {
 }
 
 #[tokio::test]
-async fn an_alias_may_be_the_first_to_change() {
+async fn alias_limits_the_time_to_live() {
     let server = DnsServer::start().await;
     server.set_alias(IAD, 9, "node.shop.internal", 50, "10.0.0.4".parse().unwrap());
     assert_eq!(resolve(&fly(&server), "iad").await.unwrap(), expected(&["10.0.0.4:4750"], 9));
 }
 
 #[tokio::test]
-async fn asking_again_shows_every_change_however_long_the_old_answer_was_to_live() {
+async fn answers_are_not_cached() {
     let server = DnsServer::start().await;
     let fly = fly(&server);
     assert_eq!(resolve(&fly, "iad").await.unwrap().addresses, []);
@@ -274,7 +274,7 @@ async fn asking_again_shows_every_change_however_long_the_old_answer_was_to_live
 }
 
 #[tokio::test]
-async fn an_answer_too_large_for_udp_comes_by_tcp() {
+async fn large_answer_comes_by_tcp() {
     let server = DnsServer::start().await;
     let addresses: Vec<_> = (1..=200).map(|i| Ipv6Addr::new(0xfdaa, 0, 0, 0, 0, 0, 0, i).to_string()).collect();
     let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
@@ -283,7 +283,7 @@ async fn an_answer_too_large_for_udp_comes_by_tcp() {
 }
 
 #[tokio::test]
-async fn the_environment_leads_to_the_name_server() {
+async fn environment_names_the_server() {
     let server = DnsServer::start().await;
     server.set_addresses(IAD, 30, &["fdaa::1"]);
     server.set_services("_homing._tcp.iad.shop.internal", 30, &[(9, IAD)], &[]);
@@ -342,7 +342,7 @@ async fn resolve(discover: &dyn Discover, name: &str) -> homing_rpc::Result<Reso
 /// Timers fire at the next whole millisecond.
 const TIMER_GRAIN: Duration = Duration::from_millis(2);
 
-/// What a test waits for comes within seconds, or never.
+/// A test waits for seconds at most.
 async fn guarded<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), future).await.expect("it takes far too long")
 }

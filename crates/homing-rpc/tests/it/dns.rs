@@ -15,7 +15,7 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::net::{TcpListener, UdpSocket};
 
-/// Listens on UDP and TCP until it is dropped. A name it was told nothing about does not exist.
+/// Listens on UDP and TCP until it is dropped. A name without records does not exist.
 pub(crate) struct DnsServer {
     address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
@@ -99,7 +99,7 @@ impl DnsServer {
 async fn sockets() -> (UdpSocket, TcpListener) {
     loop {
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        // Somebody else may have the port for TCP; the next one will do as well.
+        // Another program may use the port for TCP; then the next one is tried.
         if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
             return (udp, tcp);
         }

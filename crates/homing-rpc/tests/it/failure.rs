@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_rpc::{Closure, FunctionError, Registry, Retry, Rpc, StaticPeers};
+use homing_testbed::wait_until;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -51,7 +52,7 @@ async fn add(rpc: &Rpc) -> homing_rpc::Result<homing_rpc::Called<i64>> {
 }
 
 #[tokio::test]
-async fn a_call_in_flight_when_its_peer_dies_has_an_unknown_outcome_and_the_next_goes_to_another() {
+async fn dead_peer_leaves_outcome_unknown() {
     let (hang, mut told) = hanging().await;
     let relay = Relay::to(hang.local_addr()).await;
     let addresses = Addresses::new();
@@ -79,12 +80,12 @@ async fn a_call_in_flight_when_its_peer_dies_has_an_unknown_outcome_and_the_next
 }
 
 #[tokio::test]
-async fn a_call_that_was_provably_not_processed_goes_to_another_peer_by_itself() {
+async fn unprocessed_call_goes_to_another_peer() {
     let (first, second) = (serve("iad").await, serve("iad").await);
     let relay = Relay::to(first.local_addr()).await;
     let rpc = client(&[relay.address]);
     add(&rpc).await.unwrap();
-    // Streams 1, 3 and 5 were used; of what comes now the peer says that it did not process it.
+    // Streams 1, 3 and 5 were used. The peer says that it did not process later ones.
     let go_away = |last: u8| [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, last, 0, 0, 0, 0].to_vec();
     let addresses = Addresses::new();
     addresses.set("iad", Some(vec![relay.address]));
@@ -100,7 +101,7 @@ async fn a_call_that_was_provably_not_processed_goes_to_another_peer_by_itself()
 }
 
 #[tokio::test]
-async fn where_all_peers_are_dead_nothing_is_sent_and_the_addresses_are_named_at_once() {
+async fn error_names_all_dead_peers() {
     let addresses = [nobody().await, nobody().await];
     let rpc = client(&addresses);
     for _ in 0..3 {
@@ -116,7 +117,7 @@ async fn where_all_peers_are_dead_nothing_is_sent_and_the_addresses_are_named_at
 }
 
 #[tokio::test]
-async fn a_region_without_addresses_is_said_to_have_none() {
+async fn region_without_addresses_is_named() {
     let rpc = client(&[]);
     for name in ["iad", "nowhere"] {
         let error = soon("error", rpc.call::<()>(&region(name), "add", (), LIMIT)).await.unwrap_err();
@@ -129,7 +130,7 @@ async fn a_region_without_addresses_is_said_to_have_none() {
 }
 
 #[tokio::test]
-async fn addresses_are_kept_while_discovery_knows_none() {
+async fn addresses_outlive_empty_discovery() {
     let iad = serve("iad").await;
     let addresses = Addresses::new();
     addresses.set("iad", Some(vec![iad.local_addr()]));
@@ -143,7 +144,7 @@ async fn addresses_are_kept_while_discovery_knows_none() {
 }
 
 #[tokio::test]
-async fn a_peer_that_discovery_no_longer_names_gets_no_calls_but_finishes_those_it_has() {
+async fn removed_peer_finishes_its_calls() {
     let (hang, mut told) = hanging().await;
     let other = serve("iad").await;
     let addresses = Addresses::new();
@@ -162,7 +163,7 @@ async fn a_peer_that_discovery_no_longer_names_gets_no_calls_but_finishes_those_
 }
 
 #[tokio::test]
-async fn a_peer_that_comes_back_gets_calls_again() {
+async fn returning_peer_gets_calls_again() {
     let iad = serve("iad").await;
     let relay = Relay::to(iad.local_addr()).await;
     let rpc = client(&[relay.address]);
@@ -172,12 +173,11 @@ async fn a_peer_that_comes_back_gets_calls_again() {
     let error = add(&rpc).await.unwrap_err();
     assert!(error.is_not_sent(), "{error:?}");
     relay.set(Link::Open);
-    let back = async { while add(&rpc).await.is_err() {} };
-    soon("back", back).await;
+    wait_until("the peer is back", async || add(&rpc).await.is_ok()).await;
 }
 
 #[tokio::test]
-async fn a_function_that_takes_too_long_is_stopped_and_its_fate_is_unknown() {
+async fn slow_function_is_stopped_at_deadline() {
     let (iad, mut told) = hanging().await;
     let rpc = client(&[iad.local_addr()]);
     add(&rpc).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_function_that_takes_too_long_is_stopped_and_its_fate_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_time_limit_holds_where_nobody_answers() {
+async fn silent_peer_meets_time_limit() {
     // Accepts, and says nothing.
     let silent = TcpListener::bind(ANY_PORT).await.unwrap();
     let rpc = client(&[silent.local_addr().unwrap()]);
@@ -206,7 +206,7 @@ async fn a_time_limit_holds_where_nobody_answers() {
 }
 
 #[tokio::test]
-async fn a_peer_that_vanishes_without_a_word_is_found() {
+async fn vanished_peer_is_detected() {
     let (hang, mut told) = hanging().await;
     let relay = Relay::to(hang.local_addr()).await;
     let rpc = client(&[relay.address]);
@@ -218,7 +218,7 @@ async fn a_peer_that_vanishes_without_a_word_is_found() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_cancels_the_function() {
+async fn dropped_call_cancels_the_function() {
     let (iad, mut told) = hanging().await;
     let rpc = client(&[iad.local_addr()]);
     let call = tokio::spawn(async move { rpc.call_primary::<()>("hang", (), Duration::from_secs(600)).await });
@@ -228,7 +228,7 @@ async fn a_caller_that_goes_away_cancels_the_function() {
 }
 
 #[tokio::test]
-async fn a_function_does_not_outlive_its_server() {
+async fn function_ends_with_its_server() {
     let (iad, mut told) = hanging().await;
     let rpc = client(&[iad.local_addr()]);
     let call = tokio::spawn(async move { rpc.call_primary::<()>("hang", (), Duration::from_secs(600)).await });
@@ -239,7 +239,7 @@ async fn a_function_does_not_outlive_its_server() {
 }
 
 #[tokio::test]
-async fn over_the_bound_the_answer_is_overloaded_at_once_with_a_hint() {
+async fn full_server_answers_overloaded() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let mut registry = functions("iad");
     let hang = move |_, ()| {
@@ -259,11 +259,11 @@ async fn over_the_bound_the_answer_is_overloaded_at_once_with_a_hint() {
     assert!(error.is_overloaded() && error.is_not_sent(), "{error:?}");
     assert!(error.retry_after().unwrap() > Duration::ZERO);
     calls.shutdown().await;
-    soon("room again", async { while add(&rpc).await.is_err() {} }).await;
+    wait_until("there is room again", async || add(&rpc).await.is_ok()).await;
 }
 
 #[tokio::test]
-async fn an_overloaded_peer_is_passed_on_the_way_to_one_with_room() {
+async fn full_peer_is_passed_over() {
     let mut registry = Registry::new();
     registry.register_fn("hang", |_, ()| std::future::pending::<Result<(), FunctionError>>()).unwrap();
     let full = offering("iad", registry).max_in_flight(1).start().await.unwrap();
@@ -271,8 +271,8 @@ async fn an_overloaded_peer_is_passed_on_the_way_to_one_with_room() {
     let alone = client(&[full.local_addr()]);
     let hang = tokio::spawn(async move { alone.call_primary::<()>("hang", (), LIMIT).await });
     let rpc = client(&[full.local_addr(), other.local_addr()]);
-    soon("full", async {
-        while add(&client(&[full.local_addr()])).await.is_err_and(|error| !error.is_overloaded()) {}
+    wait_until("the server is full", async || {
+        !add(&client(&[full.local_addr()])).await.is_err_and(|error| !error.is_overloaded())
     })
     .await;
     for _ in 0..20 {
@@ -282,7 +282,7 @@ async fn an_overloaded_peer_is_passed_on_the_way_to_one_with_room() {
 }
 
 #[tokio::test]
-async fn a_read_is_sent_again_also_when_its_fate_is_unknown() {
+async fn retry_always_repeats_unknown_fate() {
     let (first, second) = (serve("iad").await, serve("iad").await);
     let relays = [Relay::to(first.local_addr()).await, Relay::to(second.local_addr()).await];
     let rpc = client(&[relays[0].address, relays[1].address]);
@@ -305,11 +305,11 @@ async fn a_read_is_sent_again_also_when_its_fate_is_unknown() {
         relay.set(Link::Open);
         described.attempts > 1
     };
-    soon("a second attempt", async { while !broken().await {} }).await;
+    wait_until("a second attempt was made", broken).await;
 }
 
 #[tokio::test]
-async fn what_was_started_ends_with_the_last_handle() {
+async fn tasks_end_with_the_last_handle() {
     let iad = serve("iad").await;
     let relay = Relay::to(iad.local_addr()).await;
     let rpc = client(&[relay.address]);
@@ -320,28 +320,14 @@ async fn what_was_started_ends_with_the_last_handle() {
     add(&clone).await.unwrap();
     drop(clone);
     relay.connections(0).await;
-    soon("tasks", async {
-        while tokio::runtime::Handle::current().metrics().num_alive_tasks() > baseline() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    wait_until("only the tasks of the relay and the server's acceptor are left", async || alive() <= 2).await;
     drop((relay, iad));
-    soon("no task", async {
-        while tokio::runtime::Handle::current().metrics().num_alive_tasks() > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
-/// The server's acceptor and the relay.
-fn baseline() -> usize {
-    2
+    wait_until("no task is left", async || alive() == 0).await;
 }
 
 #[tokio::test]
-async fn many_calls_at_once_are_spread_and_all_answered() {
+async fn concurrent_calls_are_spread() {
     let (first, second) = (serve("iad").await, serve("iad").await);
     let peers = [first.local_addr(), second.local_addr()];
     let rpc = client_with(StaticPeers::none().with_region(region("iad"), peers));
@@ -361,7 +347,7 @@ async fn many_calls_at_once_are_spread_and_all_answered() {
 }
 
 #[tokio::test]
-async fn a_call_of_an_idempotent_function_is_repeated_when_its_answer_was_lost() {
+async fn idempotent_call_is_repeated() {
     let (runs, mut run) = mpsc::unbounded_channel();
     let answers = Arc::new(Semaphore::new(0));
     let functions = |server: usize| {

@@ -1,4 +1,4 @@
-//! Who is let in, and with what.
+//! The checks of requests and messages.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const BEARER: (&str, &str) = ("authorization", "Bearer a-secret-that-is-long-enough-for-tests");
 const CALL: &str = "/homing.v1.Rpc/Call";
 
-/// What a server answers to a request with these headers.
+/// Returns the answer of a server to a request with these headers.
 async fn ask(server: &ServerHandle, path: &str, headers: &[(&str, &str)]) -> Status {
     let stream = TcpStream::connect(server.local_addr()).await.unwrap();
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
@@ -74,7 +74,7 @@ async fn another_protocol_is_turned_away() {
 }
 
 #[tokio::test]
-async fn a_caller_with_a_wrong_or_no_secret_is_told_so_at_once() {
+async fn wrong_secret_fails_at_once() {
     let iad = serve("iad").await;
     let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
     let node = || NodeConfig::new(topology("syd"));
@@ -93,7 +93,7 @@ async fn a_caller_with_a_wrong_or_no_secret_is_told_so_at_once() {
 }
 
 #[tokio::test]
-async fn without_a_secret_only_loopback_is_served() {
+async fn without_secret_only_loopback_is_served() {
     let node = || NodeConfig::new(topology("iad"));
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         let error = Server::builder(node()).listen(listen.parse().unwrap()).start().await.unwrap_err();
@@ -105,14 +105,14 @@ async fn without_a_secret_only_loopback_is_served() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named() {
+async fn taken_address_is_named() {
     let iad = serve("iad").await;
     let error = server("iad").listen(iad.local_addr()).start().await.unwrap_err();
     assert!(error.is_misuse() && error.to_string().contains(&iad.local_addr().to_string()), "{error}");
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_is_too_large_on_either_side() {
+async fn both_sides_limit_messages() {
     let iad = server_of(config("iad").with_max_message_bytes(1000)).start().await.unwrap();
     let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
     let text = "x".repeat(5000);
@@ -126,7 +126,7 @@ async fn a_message_over_the_limit_is_too_large_on_either_side() {
 }
 
 #[tokio::test]
-async fn a_result_over_the_limit_is_a_failure_of_a_function_that_was_executed() {
+async fn too_large_result_counts_as_executed() {
     let iad = server_of(config("iad").with_max_message_bytes(10_000)).start().await.unwrap();
     let rpc = client(&[iad.local_addr()]);
     let error = rpc.call_primary::<String>("long", &10_000, LIMIT).await.unwrap_err();
@@ -136,7 +136,7 @@ async fn a_result_over_the_limit_is_a_failure_of_a_function_that_was_executed() 
 }
 
 #[tokio::test]
-async fn a_very_large_message_is_turned_down_before_it_is_read() {
+async fn huge_message_is_refused_unread() {
     let iad = serve("iad").await;
     let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
     let rpc = Rpc::new(config("syd").with_max_message_bytes(usize::MAX), Arc::new(peers));
@@ -146,7 +146,7 @@ async fn a_very_large_message_is_turned_down_before_it_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_shows_no_credential_is_closed() {
+async fn connection_without_credential_is_closed() {
     let iad = serve("iad").await;
     let mut stream = TcpStream::connect(iad.local_addr()).await.unwrap();
     let began = Instant::now();
@@ -180,7 +180,7 @@ async fn stranger(described: DescribeResponse) -> (SocketAddr, JoinHandle<()>) {
 }
 
 #[tokio::test]
-async fn a_peer_of_another_protocol_or_region_is_not_called() {
+async fn foreign_peer_is_not_called() {
     let iad = |protocol_version, region: &str| DescribeResponse {
         protocol_version,
         region: region.into(),

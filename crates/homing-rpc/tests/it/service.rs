@@ -12,6 +12,7 @@ use homing_proto::v1::{
     TransactResponse,
 };
 use homing_rpc::{Caller, Dispatch, Dispatched, Reason, Retry, Rpc, ServerHandle};
+use homing_testbed::wait_until;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -71,7 +72,7 @@ fn done(_: &Caller) -> Result<ExecuteResponse, Status> {
 }
 
 #[tokio::test]
-async fn a_service_knows_its_caller_and_the_time_that_is_left() {
+async fn service_knows_caller_and_deadline() {
     let (iad, _) = fake(|caller| {
         let left = caller.deadline - Instant::now();
         assert_eq!(caller.region.as_str(), "syd");
@@ -84,7 +85,7 @@ async fn a_service_knows_its_caller_and_the_time_that_is_left() {
 }
 
 #[tokio::test]
-async fn a_peer_whose_database_is_not_primary_is_passed_over() {
+async fn not_primary_peer_is_passed_over() {
     let (replica, asked) = fake(|_| Err(Reason::NotPrimary.status("it is a replica"))).await;
     let (primary, _) = fake(done).await;
     let rpc = client(&[replica.local_addr(), primary.local_addr()]);
@@ -97,7 +98,7 @@ async fn a_peer_whose_database_is_not_primary_is_passed_over() {
 }
 
 #[tokio::test]
-async fn where_no_database_is_primary_each_peer_is_asked_once() {
+async fn without_primary_each_peer_is_asked_once() {
     let (one, asked_one) = fake(|_| Err(Reason::NotPrimary.status("it is a replica"))).await;
     let (two, asked_two) = fake(|_| Err(Reason::NotPrimary.status("it is a replica"))).await;
     let rpc = client(&[one.local_addr(), two.local_addr()]);
@@ -108,7 +109,7 @@ async fn where_no_database_is_primary_each_peer_is_asked_once() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_reason_is_an_unknown_outcome_and_not_sent_again() {
+async fn status_without_reason_is_not_retried() {
     let (iad, asked) = fake(|_| Err(Status::unavailable("something went wrong after the commit"))).await;
     let rpc = client(&[iad.local_addr()]);
     let error = execute(&rpc, Retry::NotProcessed).await.unwrap_err();
@@ -118,7 +119,7 @@ async fn an_answer_without_a_reason_is_an_unknown_outcome_and_not_sent_again() {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_stays_unknown_however_later_attempts_fail() {
+async fn unknown_outcome_survives_later_attempts() {
     let (one, _) = fake(|_| Err(Status::unavailable("something went wrong after the commit"))).await;
     let (two, _) = fake(|_| Err(Reason::Overloaded.status("no room"))).await;
     let rpc = client(&[one.local_addr(), two.local_addr()]);
@@ -130,7 +131,7 @@ async fn an_unknown_outcome_stays_unknown_however_later_attempts_fail() {
 }
 
 #[tokio::test]
-async fn a_time_limit_that_is_over_sends_nothing() {
+async fn past_deadline_sends_nothing() {
     let (iad, asked) = fake(done).await;
     let rpc = client(&[iad.local_addr()]);
     execute(&rpc, Retry::NotProcessed).await.unwrap();
@@ -143,7 +144,7 @@ async fn a_time_limit_that_is_over_sends_nothing() {
 }
 
 #[tokio::test]
-async fn what_would_fail_everywhere_is_not_sent_again() {
+async fn hopeless_request_is_not_repeated() {
     let (one, _) = fake(|_| Err(Reason::StaleStatement.status("other types"))).await;
     let (two, _) = fake(|_| Err(Reason::StaleStatement.status("other types"))).await;
     let error = execute(&client(&[one.local_addr(), two.local_addr()]), Retry::Always).await.unwrap_err();
@@ -151,7 +152,7 @@ async fn what_would_fail_everywhere_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_never_sent_is_not_of_unknown_outcome() {
+async fn unsent_request_is_not_unknown() {
     let (iad, asked) = fake(done).await;
     let rpc = client(&[iad.local_addr()]);
     execute(&rpc, Retry::NotProcessed).await.unwrap();
@@ -163,7 +164,7 @@ async fn a_request_that_was_never_sent_is_not_of_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn a_streaming_answer_is_in_flight_as_long_as_it_lives_and_may_outlive_the_deadline() {
+async fn stream_is_in_flight_past_deadline() {
     let service = DatabaseServer::new(Fake { answer: done, asked: Arc::default() });
     let iad = server("iad").service(service).max_in_flight(1).start().await.unwrap();
     let rpc = client(&[iad.local_addr()]);
@@ -180,6 +181,5 @@ async fn a_streaming_answer_is_in_flight_as_long_as_it_lives_and_may_outlive_the
     assert!(error.is_overloaded(), "{error:?}");
 
     drop(parts);
-    let freed = async { while execute(&rpc, Retry::NotProcessed).await.is_err() {} };
-    soon("the place of a stream that was dropped", freed).await;
+    wait_until("the dropped stream has left", async || execute(&rpc, Retry::NotProcessed).await.is_ok()).await;
 }

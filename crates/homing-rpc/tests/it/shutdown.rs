@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_rpc::FunctionError;
+use homing_testbed::wait_until;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::world::{Relay, client, functions, offering, region, serve, soon};
 const LIMIT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn calls_in_flight_end_and_new_ones_go_to_another_node() {
+async fn shutdown_finishes_calls_in_flight() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let go_on = Arc::new(Notify::new());
     let mut registry = functions("iad");
@@ -58,7 +59,7 @@ async fn calls_in_flight_end_and_new_ones_go_to_another_node() {
 }
 
 #[tokio::test]
-async fn nobody_notices_that_a_node_of_two_leaves() {
+async fn callers_do_not_notice_a_shutdown() {
     let (leaving, staying) = (serve("iad").await, serve("iad").await);
     let rpc = client(&[leaving.local_addr(), staying.local_addr()]);
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -75,11 +76,9 @@ async fn nobody_notices_that_a_node_of_two_leaves() {
             })
         })
         .collect();
-    let both = async {
-        let seen = |address| async move { while rpc_peer(&client(&[address])).await != address {} };
-        tokio::join!(seen(leaving.local_addr()), seen(staying.local_addr()))
-    };
-    soon("both are up", both).await;
+    for address in [leaving.local_addr(), staying.local_addr()] {
+        wait_until("the node is up", async || rpc_peer(&client(&[address])).await == address).await;
+    }
     soon("shutdown", leaving.shutdown()).await;
     stop.send_replace(true);
     for caller in callers {
@@ -92,7 +91,7 @@ async fn rpc_peer(rpc: &homing_rpc::Rpc) -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn a_call_that_does_not_end_holds_a_shutdown_up_no_longer_than_the_drain_timeout() {
+async fn endless_call_ends_with_drain_timeout() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let mut registry = functions("iad");
     let hang = move |_, ()| {
@@ -110,7 +109,7 @@ async fn a_call_that_does_not_end_holds_a_shutdown_up_no_longer_than_the_drain_t
 }
 
 #[tokio::test]
-async fn with_nothing_in_flight_it_does_not_wait_although_peers_are_connected() {
+async fn idle_connections_do_not_delay_shutdown() {
     let iad = serve("iad").await;
     let rpc = client(&[iad.local_addr()]);
     rpc.describe(&region("iad"), LIMIT).await.unwrap();

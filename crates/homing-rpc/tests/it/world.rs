@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// For what is to happen soon: long enough for a busy machine, and no test waits it out.
+/// The time limit for things that should happen soon: long enough for a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) const ANY_PORT: &str = "127.0.0.1:0";
@@ -63,7 +63,7 @@ pub(crate) fn client_with(discover: impl Discover) -> Rpc {
     Rpc::new(config("syd"), Arc::new(discover))
 }
 
-/// What every node of these tests offers.
+/// The functions that every node of these tests offers.
 pub(crate) fn functions(region: &str) -> Registry {
     let region = region.to_owned();
     let mut registry = Registry::new();
@@ -81,7 +81,7 @@ pub(crate) fn functions(region: &str) -> Registry {
     registry
 }
 
-/// What the call is about; of one that is elsewhere nothing is done.
+/// Returns the scope of the call; refuses the scope "elsewhere".
 async fn scope(context: CallContext, (): ()) -> Result<String, FunctionError> {
     match context.scope() {
         "elsewhere" => Err(FunctionError::refused(homing_rpc::Reason::UnknownDatabase, "not here")),
@@ -101,7 +101,7 @@ async fn trace(context: CallContext, (): ()) -> Result<(String, String), Functio
     Ok((context.trace().trace_id(), context.caller().to_string()))
 }
 
-/// Completes soon, or the test fails.
+/// Waits for a future that should complete soon.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(SOON, future).await {
         Ok(value) => value,
@@ -124,12 +124,12 @@ impl Addresses {
         Self(Arc::new(State { answers: Mutex::default(), asked: watch::Sender::new(0) }))
     }
 
-    /// What is answered from now on; an error for `None`.
+    /// Sets the answer from now on; `None` is an error.
     pub(crate) fn set(&self, name: &str, answer: Option<Vec<SocketAddr>>) {
         self.0.answers.lock().unwrap().insert(region(name), answer);
     }
 
-    /// Completes when it has been asked so many times more.
+    /// Waits until discovery was asked this many more times.
     pub(crate) async fn asked(&self, more: usize) {
         let target = *self.0.asked.borrow() + more;
         soon("look-up", self.0.asked.subscribe().wait_for(|asked| *asked >= target)).await.unwrap();
@@ -165,15 +165,15 @@ pub(crate) struct Relay {
     _tasks: JoinSet<()>,
 }
 
-/// What a relay does.
+/// The behaviour of a relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     Open,
     /// Connections are reset, and new ones closed at once.
     Cut,
-    /// Of what the client sends from now on nothing arrives; it gets these bytes in place of an answer.
+    /// Nothing that the client sends arrives; it gets these bytes as an answer.
     Answer(Vec<u8>),
-    /// Nothing arrives, and nobody says so.
+    /// Nothing arrives, and neither end is told.
     Hole,
 }
 
@@ -200,7 +200,7 @@ impl Relay {
         self.control.send_replace(link);
     }
 
-    /// Completes when so many connections are open.
+    /// Waits until this many connections are open.
     pub(crate) async fn connections(&self, count: usize) {
         let mut connections = self.connections.clone();
         soon("connections", connections.wait_for(|open| *open == count)).await.unwrap();
@@ -236,7 +236,7 @@ async fn relay(mut client: TcpStream, target: SocketAddr, link: watch::Receiver<
     count.send_modify(|count| *count -= 1);
 }
 
-/// Both ends are left in the dark for as long as it is one.
+/// Waits until the link is no longer a hole.
 async fn hole(mut link: watch::Receiver<Link>) {
     let _ = link.wait_for(|link| *link != Link::Hole).await;
 }
