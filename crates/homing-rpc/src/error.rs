@@ -63,8 +63,8 @@ impl Error {
         }
     }
 
-    /// Returns a position for each database of the node that executed the function. No commit of the function is after
-    /// its database's position. Empty if [`is_executed`](Self::is_executed) is false.
+    /// Returns a position for each database of the node that executed the function, if the database could be asked. No
+    /// commit of the function is after its database's position. Empty if [`is_executed`](Self::is_executed) is false.
     pub fn positions(&self) -> &[Position] {
         &self.0.positions
     }

@@ -31,8 +31,8 @@ use crate::topology::Topology;
 
 /// Calls functions in any region. Cheap to clone.
 ///
-/// It connects to a region at the region's first use. Its tasks end when the last clone is dropped, and when calls
-/// under way have ended. A region stays connected, with a connection to each of its peers, until then.
+/// It connects to the peers of a region at the region's first use, and stays connected. Its tasks and connections end
+/// after the last clone was dropped and the calls under way have ended.
 #[derive(Clone)]
 pub struct Rpc(Arc<RpcInner>);
 

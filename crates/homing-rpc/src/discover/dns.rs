@@ -234,7 +234,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 const TRIES: u32 = 2;
 
 /// The time to live of an answer without addresses. It is short because the first node of a region may be starting
-/// right now; one question in five seconds is no load for a name server.
+/// right now; a name server can easily answer a question every five seconds.
 const EMPTY_TTL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -243,7 +243,7 @@ mod tests {
             Choice::Peer(link) => link.name.address.port().to_string(),
             Choice::Wait => "wait".into(),
             Choice::WaitAndWake => "wake".into(),
-            Choice::NoPeer => "nobody".into(),
+            Choice::NoPeer => "no peer".into(),
         }
     }
 
@@ -253,7 +253,7 @@ mod tests {
         let request = PickRequest { began, ..request() };
         assert_eq!(chosen(&Snapshot::default(), &request), "wait");
         time::advance(Duration::from_secs(1)).await;
-        assert_eq!(chosen(&snapshot([]), &request), "nobody");
+        assert_eq!(chosen(&snapshot([]), &request), "no peer");
         let late = PickRequest { began: Instant::now() + Duration::from_secs(1), ..request };
         assert_eq!(chosen(&snapshot([]), &late), "wake");
     }
@@ -268,9 +268,9 @@ mod tests {
             (vec![PeerState::Connecting], "wait"),
             (vec![down(new, None), PeerState::Connecting], "wait"),
             (vec![down(new, None), down(old, None)], "wake"),
-            (vec![down(new, None), down(new, None)], "nobody"),
-            (vec![down(old, Some(Reason::Unauthenticated))], "nobody"),
-            (vec![down(new - RECENT, None)], "nobody"),
+            (vec![down(new, None), down(new, None)], "no peer"),
+            (vec![down(old, Some(Reason::Unauthenticated))], "no peer"),
+            (vec![down(new - RECENT, None)], "no peer"),
         ];
         for (states, expected) in table {
             let members = states.into_iter().zip(1..).map(|(state, port)| member(port, state));
@@ -285,13 +285,13 @@ mod tests {
         let both = snapshot([member(1, one.clone()), member(2, two)]);
         let (first, all) = ([address(1)], [address(1), address(2)]);
         assert_eq!(chosen(&both, &PickRequest { tried: &first, ..request() }), "2");
-        for (wait_for, expected) in [(WaitFor::Nothing, "nobody"), (WaitFor::UntriedPeer, "nobody")] {
+        for (wait_for, expected) in [(WaitFor::Nothing, "no peer"), (WaitFor::UntriedPeer, "no peer")] {
             assert_eq!(chosen(&both, &PickRequest { tried: &all, wait_for, ..request() }), expected);
         }
         assert!(chosen(&both, &PickRequest { tried: &all, ..request() }).parse::<u16>().is_ok());
         let coming = snapshot([member(1, one), member(2, PeerState::Connecting)]);
         for (wait_for, expected) in
-            [(WaitFor::Nothing, "nobody"), (WaitFor::UntriedPeer, "wait"), (WaitFor::AnyPeer, "wait")]
+            [(WaitFor::Nothing, "no peer"), (WaitFor::UntriedPeer, "wait"), (WaitFor::AnyPeer, "wait")]
         {
             assert_eq!(chosen(&coming, &PickRequest { tried: &first, wait_for, ..request() }), expected);
         }

@@ -335,8 +335,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_call_ends_a_peers_delay() {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let peers = spawn(StaticPeers::none().with_region(Region::local(), [nobody]));
+        let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let peers = spawn(StaticPeers::none().with_region(Region::local(), [closed_port]));
         pick(&peers).await.unwrap_err();
         // Each failed attempt is reported; after ten of them the delays are seconds long.
         let mut snapshots = peers.snapshot.clone();

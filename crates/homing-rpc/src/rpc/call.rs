@@ -30,7 +30,8 @@ use crate::rpc::retry::Retry;
 pub struct Called<R> {
     /// The result of the function.
     pub value: R,
-    /// A position for each database of the node that ran the function. No commit of the function is after it.
+    /// A position for each database of the node that ran the function, if the database could be asked. No commit of the
+    /// function is after it.
     pub positions: Vec<Position>,
     /// The peer that ran the function; `None` if it ran on this node.
     pub peer: Option<PeerName>,
@@ -62,6 +63,7 @@ impl Rpc {
     ///
     /// # Errors
     ///
+    /// - [`Error::is_misuse`] if an argument cannot be encoded;
     /// - [`Error::is_not_sent`] if nothing was executed; if a peer refused the call, [`Error::reason`] says why;
     /// - [`Error::is_outcome_unknown`] if the call was sent, and the answer was lost or did not arrive in time;
     /// - [`Error::is_executed`] if the function returned an error ([`Error::is_function_failed`]), or if its result
@@ -126,7 +128,8 @@ impl Rpc {
     ///
     /// # Errors
     ///
-    /// [`Error::is_not_sent`] if the regions cannot be found; then nothing is sent.
+    /// [`Error::is_not_sent`] if the regions cannot be found, and [`Error::is_misuse`] if an argument cannot be encoded.
+    /// Nothing is sent then.
     ///
     /// # Cancel safety
     ///

@@ -43,7 +43,7 @@ impl Drop for Told {
 }
 
 /// An address at which nothing listens.
-async fn nobody() -> SocketAddr {
+async fn closed_port() -> SocketAddr {
     TcpListener::bind(ANY_PORT).await.unwrap().local_addr().unwrap()
 }
 
@@ -102,7 +102,7 @@ async fn unprocessed_call_goes_to_another_peer() {
 
 #[tokio::test]
 async fn error_names_all_dead_peers() {
-    let addresses = [nobody().await, nobody().await];
+    let addresses = [closed_port().await, closed_port().await];
     let rpc = client(&addresses);
     for _ in 0..3 {
         let began = Instant::now();

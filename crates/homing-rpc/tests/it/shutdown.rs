@@ -39,7 +39,7 @@ async fn shutdown_finishes_calls_in_flight() {
     soon("begun", told.recv()).await.unwrap();
 
     let shutdown = tokio::spawn(leaving.shutdown());
-    let turned_down = async {
+    let refused = async {
         loop {
             match rpc.call_primary::<i64>("add", (1, 2), LIMIT).await {
                 Ok(_) => {}
@@ -47,7 +47,7 @@ async fn shutdown_finishes_calls_in_flight() {
             }
         }
     };
-    let error = soon("turned down", turned_down).await;
+    let error = soon("refused", refused).await;
     assert!(error.is_not_sent(), "{error:?}");
     assert!(error.to_string().contains("draining") || error.to_string().contains("shutting down"), "{error}");
     assert!(!call.is_finished());
