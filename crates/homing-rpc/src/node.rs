@@ -1,4 +1,15 @@
 //! This node, as its callers see it: it runs functions and describes itself.
+//!
+//! The task of a named function:
+//!
+//! - **Spawned** by [`LocalNode::call`], which awaits it.
+//! - **Owns** the function's future.
+//! - **Channels:** in, a `watch` that closes with the [`LocalNode`]; to the function, a `watch` that closes when the
+//!   caller goes away.
+//! - **Ends** with the function's result, at the caller's deadline, or with the [`LocalNode`]: that of the server, or
+//!   that of the `Rpc`. A caller that goes away does not end it. From then on it does not count as in flight.
+//! - **Bounded** by the server's admission. Calls of this node to itself are not bounded.
+//! - **Panics** are caught: the caller gets *function failed*.
 
 pub(crate) mod config;
 
@@ -23,11 +34,6 @@ use crate::metadata::caller::Caller;
 use crate::node::config::NodeConfig;
 
 /// Runs this node's functions for callers in any region.
-///
-/// A function runs in a task of its own. [`call`](Self::call) spawns and awaits it; it owns the function's future. It
-/// ends with the function's result, at the caller's deadline, or when the `LocalNode` is dropped. A caller that goes
-/// away does not end it. If the function panics, the caller gets *function failed*. The number of these tasks is
-/// bounded by the server's admission; for calls of this node to itself it is not bounded.
 #[derive(Debug)]
 pub(crate) struct LocalNode {
     pub(crate) config: NodeConfig,

@@ -134,8 +134,8 @@ impl ServerBuilder {
         if self.config.secret.is_none() && !self.listen.ip().is_loopback() {
             return Err(Error::misuse(format!(
                 "cannot listen on {} without a secret, because everyone who reaches it could run functions on this \
-                 node; set HOMING_SECRET to at least 32 characters on all nodes, or listen on a loopback address such as \
-                 127.0.0.1",
+                 node; set HOMING_SECRET to at least 32 characters on all nodes, or listen on a loopback address such \
+                 as 127.0.0.1",
                 self.listen
             )));
         }

@@ -128,8 +128,8 @@ impl Rpc {
     ///
     /// # Errors
     ///
-    /// [`Error::is_not_sent`] if the regions cannot be found, and [`Error::is_misuse`] if an argument cannot be encoded.
-    /// Nothing is sent then.
+    /// [`Error::is_not_sent`] if the regions cannot be found, and [`Error::is_misuse`] if an argument cannot be
+    /// encoded. Nothing is sent then.
     ///
     /// # Cancel safety
     ///
@@ -253,8 +253,8 @@ fn read<R: DeserializeOwned>(response: CallResponse, function: &str, place: &str
             Ok(value) => value,
             Err(error) => {
                 let message = format!(
-                    "{function}: executed by {place}, but its result is not of type {}; compare the function's types on \
-                     both nodes",
+                    "{function}: executed by {place}, but its result is not of type {}; compare the function's types \
+                     on both nodes",
                     std::any::type_name::<R>()
                 );
                 return Err(Error::unreadable_result(message).with_positions(response.positions).with_source(error));
