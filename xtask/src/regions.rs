@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use homing::{Config, Measure, Node, ReadTable};
+use homing::replicas::{Measure, ReadTable};
+use homing::{Config, Node};
 use homing_testbed::{Binaries, PostgresOptions, Relay, World};
 
 use crate::demo::{Interrupt, interrupted};

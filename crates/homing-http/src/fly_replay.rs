@@ -1,6 +1,8 @@
 //! [`FlyReplay`], answers that ask Fly.io's proxy to send the whole request to the primary region.
 
-use homing::{Error, Repo, Role, SqlState};
+use homing::database::Role;
+use homing::error::SqlState;
+use homing::{Error, Repo};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, request};
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use homing::{Position, Region, Repo, Role};
+use homing::database::Role;
+use homing::position::Position;
+use homing::{Region, Repo};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde::{Serialize, Serializer};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use homing::{AnsweredBy, Fate, Region, Repo, Report};
+use homing::report::{AnsweredBy, Report};
+use homing::{Fate, Region, Repo};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::TokenState;

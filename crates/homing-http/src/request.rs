@@ -3,7 +3,8 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use homing::{Fate, Region, Repo, Report};
+use homing::report::Report;
+use homing::{Fate, Region, Repo};
 
 /// The database, with the session of this request: it sees what the same browser wrote in earlier requests, on
 /// whatever node, and what it writes is seen by later ones.

@@ -1,6 +1,7 @@
 //! The status that tells a client what became of a call.
 
-use homing::{Error, Fate, SqlState};
+use homing::error::SqlState;
+use homing::{Error, Fate};
 use http::StatusCode;
 
 /// The status of a response to a request one of whose calls failed, for an application that has no better idea.

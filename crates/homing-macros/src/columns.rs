@@ -40,7 +40,7 @@ impl Column {
 
 /// `reference` as a parameter of a statement, at `place`.
 pub(crate) fn as_parameter(reference: &TokenStream, place: Span) -> TokenStream {
-    quote_spanned! {place=> #reference as &(dyn ::homing::ToSql + ::core::marker::Sync) }
+    quote_spanned! {place=> #reference as &(dyn ::homing::types::ToSql + ::core::marker::Sync) }
 }
 
 /// The fields of a struct with named fields, or without any; else an error that names `derive`.

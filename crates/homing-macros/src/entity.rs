@@ -68,7 +68,7 @@ impl Entity {
 
                 #key_parameters
 
-                fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+                fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::types::ToSql + ::core::marker::Sync)> {
                     ::std::vec![#(#values),*]
                 }
             }
@@ -124,7 +124,7 @@ impl Entity {
         quote! {
             fn key_values(
                 __key: &Self::Key,
-            ) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+            ) -> ::std::vec::Vec<&(dyn ::homing::types::ToSql + ::core::marker::Sync)> {
                 ::std::vec![#(#values),*]
             }
         }
@@ -276,14 +276,14 @@ mod tests {
 
                     fn key_values(
                         __key: &Self::Key,
-                    ) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
-                        ::std::vec![__key as &(dyn ::homing::ToSql + ::core::marker::Sync)]
+                    ) -> ::std::vec::Vec<&(dyn ::homing::types::ToSql + ::core::marker::Sync)> {
+                        ::std::vec![__key as &(dyn ::homing::types::ToSql + ::core::marker::Sync)]
                     }
 
-                    fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+                    fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::types::ToSql + ::core::marker::Sync)> {
                         ::std::vec![
-                            &self.id as &(dyn ::homing::ToSql + ::core::marker::Sync),
-                            &self.r#type as &(dyn ::homing::ToSql + ::core::marker::Sync)
+                            &self.id as &(dyn ::homing::types::ToSql + ::core::marker::Sync),
+                            &self.r#type as &(dyn ::homing::types::ToSql + ::core::marker::Sync)
                         ]
                     }
                 }
@@ -310,10 +310,10 @@ mod tests {
             &quote! {
                 fn key_values(
                     __key: &Self::Key,
-                ) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+                ) -> ::std::vec::Vec<&(dyn ::homing::types::ToSql + ::core::marker::Sync)> {
                     ::std::vec![
-                        &__key.0 as &(dyn ::homing::ToSql + ::core::marker::Sync),
-                        &__key.1 as &(dyn ::homing::ToSql + ::core::marker::Sync)
+                        &__key.0 as &(dyn ::homing::types::ToSql + ::core::marker::Sync),
+                        &__key.1 as &(dyn ::homing::types::ToSql + ::core::marker::Sync)
                     ]
                 }
             },

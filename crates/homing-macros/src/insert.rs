@@ -50,7 +50,7 @@ impl Insert {
                 type Entity = #entity;
                 const COLUMNS: &'static [&'static ::core::primitive::str] = &[#(#names),*];
 
-                fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+                fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::types::ToSql + ::core::marker::Sync)> {
                     ::std::vec![#(#values),*]
                 }
             }
@@ -95,7 +95,10 @@ fn with_bounds(mut generics: Generics, columns: &[Column]) -> Generics {
     for Column { ty, .. } in columns {
         let is_parameter = |token: &TokenTree| matches!(token, TokenTree::Ident(ident) if parameters.contains(ident));
         if types::find(ty, &is_parameter).is_some() {
-            generics.make_where_clause().predicates.push(parse_quote! { #ty: ::homing::ToSql + ::core::marker::Sync });
+            generics
+                .make_where_clause()
+                .predicates
+                .push(parse_quote! { #ty: ::homing::types::ToSql + ::core::marker::Sync });
         }
     }
     generics
@@ -126,10 +129,10 @@ mod tests {
                     type Entity = models::User;
                     const COLUMNS: &'static [&'static ::core::primitive::str] = &["name", "Age"];
 
-                    fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::ToSql + ::core::marker::Sync)> {
+                    fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::types::ToSql + ::core::marker::Sync)> {
                         ::std::vec![
-                            &self.name as &(dyn ::homing::ToSql + ::core::marker::Sync),
-                            &self.r#type as &(dyn ::homing::ToSql + ::core::marker::Sync)
+                            &self.name as &(dyn ::homing::types::ToSql + ::core::marker::Sync),
+                            &self.r#type as &(dyn ::homing::types::ToSql + ::core::marker::Sync)
                         ]
                     }
                 }
@@ -151,8 +154,8 @@ mod tests {
                 impl<T: Copy, const N: usize> New<T, N>
                 where
                     T: Clone,
-                    T: ::homing::ToSql + ::core::marker::Sync,
-                    Json<Vec<T> >: ::homing::ToSql + ::core::marker::Sync
+                    T: ::homing::types::ToSql + ::core::marker::Sync,
+                    Json<Vec<T> >: ::homing::types::ToSql + ::core::marker::Sync
             },
         );
     }

@@ -1,93 +1,129 @@
-//! One application in many regions against one PostgreSQL primary and its replicas.
-//!
-//! Reads are answered by the replica next door. Writes are forwarded to an instance of the same application in the
-//! primary region, and the call returns when the replica here has replayed them. Code stays what it would be with a
-//! single database:
-//!
-//! ```no_run
-//! use homing::{Context, Entity, Insert, Node};
-//!
-//! #[derive(Debug, Entity)]
-//! #[entity(table = "users")]
-//! struct User {
-//!     #[entity(key)]
-//!     id: i64,
-//!     name: String,
-//!     age: i32,
-//! }
-//!
-//! #[derive(Debug, Insert)] // the columns to write; the stored row comes back
-//! #[insert(into = User)]
-//! struct NewUser {
-//!     name: String,
-//!     age: i32,
-//! }
-//!
-//! #[homing::remote] // a named function, runs in the primary region
-//! async fn import(context: Context, names: Vec<String>) -> homing::Result<u64> {
-//!     let users: Vec<_> = names.into_iter().map(|name| NewUser { name, age: 0 }).collect();
-//!     Ok(context.repo().insert_all(&users).await?.len() as u64)
-//! }
-//!
-//! #[tokio::main]
-//! async fn main() -> homing::Result<()> {
-//!     let node = Node::from_env()?.register(import).start().await?;
-//!     let repo = node.repo();
-//!
-//!     let ada = repo.insert(&NewUser { name: "Ada".into(), age: 36 }).await?; // any region; returns a User
-//!     let same = repo.get::<User>(ada.id).await?; // local replica; sees Ada
-//!     let adults = repo.query("select id, name from users where age > $1", &[&18]).await?;
-//!
-//!     let names = vec!["Grace".to_owned(), "Edsger".to_owned()];
-//!     let imported: u64 = repo.rpc_and_wait("import", &names).await?; // by name
-//!     let imported = import::call(&repo, names).await?; // the same, typed
-//!     node.shutdown().await;
-//!     Ok(())
-//! }
-//! ```
-//!
-//! With no region settings at all (a laptop, a unit test) the node is its own primary: nothing is forwarded, nothing
-//! waits, no server is needed. The same program then runs on Fly.io, on Kubernetes, on plain machines.
-//!
-//! # Structure
-//!
-//! - [`Node`] is this process: its place among the regions, its database, its server for peers. [`Config`] lists all
-//!   settings and the environment variables they come from.
-//! - [`Repo`] is the handle that an application uses: entity calls, raw SQL, transactions, calls of named functions.
-//! - [`Entity`], [`Insert`] and [`remote`] are the macros.
+#![doc = include_str!("../README.md")]
 //!
 //! # Guarantees
 //!
-//! - **Read your writes.** When a write returns `Ok` it is committed on the primary, and every later read through that
-//!   handle sees it, or is answered by the primary: never a stale row, never a silent skip.
-//! - **Known fate.** Every failed write says which it is: not sent, rejected, outcome unknown, or committed but not yet
-//!   visible here. A timeout never hides a commit. See [`Error`].
-//! - **No lost history.** A position of one timeline is never taken as reached on another because the numbers say so.
-//! - **Idle is free.** No waiter, no query.
-//! - **Nobody else.** No call is accepted without the credential, and a node without one serves loopback only.
+//! - **Read your writes.** When a write returns `Ok`, it is committed on the primary, and every later read in the same
+//!   session sees it. If the local replica is too far behind, the primary answers the read.
+//! - **Known fate.** Every failed write says which of four things happened: *not sent*, *rejected*, *outcome unknown*,
+//!   or *committed* but not visible here yet. No time limit hides a commit. See [`Error`].
+//! - **No lost history.** A position of one timeline never counts as reached on another one because the numbers say so.
+//! - **Idle is free.** If no call waits for a replica, Homing sends that replica no query.
+//! - **Nobody else.** A node rejects every call without the credential. A node without a credential serves loopback
+//!   addresses only.
 //!
 //! # Types
 //!
-//! A parameter is what implements [`ToSql`], a column what implements [`FromSql`]: the traits of `postgres-types`, whose
-//! documentation lists the types. `Option` is a value that may be NULL, `Vec` an array. Enums, composites and domains
-//! of the application's own derive both traits. The derive macros name the crate that they come from, so that one
-//! has to be a dependency of the application: `postgres-types = { version = "0.2", features = ["derive"] }`.
+//! A parameter is a value that implements [`ToSql`](types::ToSql), a column one that implements
+//! [`FromSql`](types::FromSql). These are the traits of `postgres-types`, whose documentation lists the types. `Option`
+//! stands for a value that may be NULL, `Vec` for an array. For enums, composites and domains of your own, derive both
+//! traits. The derive macros refer to the crate `postgres-types`, so your application needs it as a dependency:
+//! `postgres-types = { version = "0.2", features = ["derive"] }`.
 //!
 //! # Features
 //!
-//! None is on by default. Each adds to what there is and changes nothing of it.
+//! No feature is on by default. A feature only adds to the interface.
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `chrono` | `date`, `time`, `timestamp` and `timestamptz` as the types of chrono 0.4 |
 //! | `jiff` | the same as the types of jiff 0.2 |
 //! | `rust_decimal` | `numeric` as `rust_decimal::Decimal` 1 |
-//! | `sea-query` | [`Repo`]'s calls with statements that sea-query 1 built, and the crate itself as `homing::sea_query` |
-//! | `serde_json` | `json` and `jsonb` as `serde_json::Value` 1, or as any type of serde's in `postgres_types::Json` |
+//! | `sea-query` | calls of [`Repo`] that take statements built by sea-query 1, the module `built`, and the crate itself as `homing::sea_query` |
+//! | `serde_json` | `json` and `jsonb` as `serde_json::Value` 1, or as any serde type in `postgres_types::Json` |
 //! | `time` | the same as `chrono`, as the types of time 0.3 |
 //! | `uuid` | `uuid` as `uuid::Uuid` 1 |
 //!
-//! Together with `sea-query`, the values of the others may be in its statements.
+//! Statements of `sea-query` may hold values of the types that the other features add.
+//!
+//! # Known limits
+//!
+//! **Security**
+//!
+//! - There is no TLS, neither to PostgreSQL (`sslmode=require` is an error, any other mode means no TLS) nor between
+//!   nodes. The secret and the data travel in clear text: use a private network.
+//! - A peer that has the secret may run any SQL that the node's database role may run. Give the role no more than it
+//!   needs.
+//!
+//! **Writes**
+//!
+//! - A forwarded write is sent at most once, not exactly once: the application has to resolve *outcome unknown*. If an
+//!   answer is lost, only functions marked `idempotent` are called again.
+//! - A write whose future is dropped is reported to no observer, whatever its outcome.
+//! - A script or procedure with transaction commands of its own can be *rejected* after parts of it were committed.
+//! - Code that sets `synchronous_commit = off` by itself (a database function, a script) commits before the flush: the
+//!   position that Homing reads may be older than its commit.
+//! - If raw SQL has an effect without a transaction id (notifications, foreign tables, other servers), Homing takes it for
+//!   a read. If its result cannot be delivered, the error says *rejected*.
+//! - If SQL of your own reads entities next to the primary and calls a function that writes, the session does not wait
+//!   for that write elsewhere. Use raw SQL for it.
+//! - In a schema ([`Repo::with_schema`]), statements that PostgreSQL refuses inside a transaction fail (`VACUUM`,
+//!   procedures that commit).
+//! - The statements of a batch run one after the other on the primary: 10,000 steps take some seconds.
+//! - A function whose caller has gone may run on until its deadline.
+//!
+//! **Transactions**
+//!
+//! - If a node in the primary region hangs without closing its connections, its interactive transactions stay open. As
+//!   a second guard, set `idle_in_transaction_session_timeout` for the role.
+//! - Interactive transactions and streams count for the choice of a peer only while they are being opened.
+//!
+//! **Reads**
+//!
+//! - Homing measures lag against the newest position that it knows. A node that only reads, and whose only replica is
+//!   cut off from the primary, does not notice that the replica falls behind. The first read after a quiet time uses
+//!   what was known before it.
+//! - A replica that crashed and came back with less than it had replayed can be older than an earlier read.
+//! - With [`Choose::Random`](replicas::Choose::Random) or [`Choose::LeastLag`](replicas::Choose::LeastLag), a session
+//!   that changes from one replica to another asks the former one for its position, at each change.
+//! - A replica that hangs without closing its connections costs time limits: a read on an open connection fails after
+//!   [`Options::call_timeout`], and later reads wait that long before the primary answers them.
+//! - After a named function, the next read in each other database of the node waits for the replica, whether or not the
+//!   function wrote there.
+//!
+//! **Servers**
+//!
+//! - The primaries of all databases of a node are in one region.
+//! - Connect nodes to PostgreSQL directly. A transaction pooler or a load balancer, which spreads connections over
+//!   several servers or sessions, breaks the positions.
+//! - There is no fencing. A node whose own database is a primary writes there, whatever the other regions say.
+//! - A node learns the role of a server when it opens a connection, while it follows replay, and when no node of the
+//!   primary region answers. Until then it routes statements by the old role of a promoted server.
+//! - A role without `pg_monitor` learns of a timeline switch late, and if nothing else shows it (a cascading replica
+//!   whose upstream is promoted), not before the next restart point.
+//! - A type that is altered in place (`alter type … add value`) keeps its OID. Connections use the old definition until
+//!   a statement turns out to be stale or the node restarts.
+//! - Homing recognizes statements by their words, not by their meaning. If a function or a `do` block changes the state
+//!   of its session, the pooled connection keeps that state.
+//! - A region that was called once is watched, with a connection to each of its peers, until the node shuts down.
+//!
+//! # Glossary
+//!
+//! | term | meaning |
+//! |---|---|
+//! | region | where nodes run and replicas are; its name is a DNS label |
+//! | primary region | the region that writes are forwarded to, as the settings say; the databases have the last word |
+//! | primary, replica | a server that takes writes; a server in recovery, which replays them (`pg_is_in_recovery()`) |
+//! | cluster | what one `initdb` made, and its copies; the system identifier names it |
+//! | node | one process of the application with Homing in it |
+//! | peer | another node, by region and address |
+//! | local, forwarded | run on a database next to this node; sent to a peer in the primary region |
+//! | named function | a function of the application that peers call by name; [`#[homing::remote]`](macro@remote) makes one |
+//! | deadline | when the caller gives up; it travels as `grpc-timeout` |
+//! | attempt | one request sent to one peer |
+//! | fate | what became of a call that failed: not sent, rejected, outcome unknown, committed, or a function failed |
+//! | report, observer | how a call went; the closure that receives the report |
+//! | interactive transaction | several calls in one transaction, on one connection of the primary |
+//! | batch, step, reference | statements of one transaction in one request; one of them; a parameter that takes a column of an earlier step's first row |
+//! | conflict | what makes a new row the same as a stored one, and what happens to the stored one |
+//! | replica set, entry, member | the servers that a node reads from; one connection string of its list; one server of the set |
+//! | left out | not read from, because it is down or too far behind |
+//! | LSN | log sequence number, a place in one write-ahead log |
+//! | timeline | one history of a cluster; a promotion begins the next one |
+//! | position | cluster, timeline and LSN |
+//! | flush, replay | written to disk on the primary; applied on the replica |
+//! | session | a handle and its clones, with the position that their reads have to see |
+//! | token | the positions of a session, for another node to continue it |
+//! | route, forward, execute, `replay_wait` | the four stages of a write |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -105,15 +141,101 @@ pub use config::Config;
 pub use context::Context;
 pub use database_config::DatabaseConfig;
 pub use homing_macros::{Entity, Insert, remote};
+#[cfg(feature = "sea-query")]
+pub use homing_postgres::sea_query;
 pub use homing_postgres::{
-    Access, Aggregate, AnsweredBy, Batch, BatchResults, Choose, Column, Conflict, Consistency, Database, DatabaseError,
-    Entity, EntityStream, Error, Fate, FromSql, Health, Insert, Isolation, Lsn, Measure, OnLag, Options, Parameter,
-    Position, ReadFigures, ReadRow, ReadTable, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas, Repo,
-    Report, Result, Role, Row, RowIndex, RowStream, SqlState, Stages, Step, ToSql, Token, TransactionOptions, Type,
+    Aggregate, Batch, Conflict, Consistency, Entity, Error, Fate, Insert, OnLag, Options, Repo, Result, Row, Token,
     Wait, WeakRepo, params,
 };
-#[cfg(feature = "sea-query")]
-pub use homing_postgres::{Begin, Built, sea_query};
-pub use homing_rpc::{PeerName, Region, Rpc, Secret, Topology, TraceContext};
-pub use node::{Builder, Node};
+pub use homing_rpc::{Region, Secret, Topology};
+pub use node::{Node, NodeBuilder};
 pub use remote::Remote;
+
+pub mod batch {
+    //! The parts of a [`Batch`](crate::Batch): its steps, their parameters and their results.
+
+    pub use homing_postgres::{BatchResults, Parameter, Step};
+}
+
+#[cfg(feature = "sea-query")]
+pub mod built {
+    //! Statements that [`sea_query`](crate::sea_query) builds: which ones [`Repo`](crate::Repo) runs, and how to begin
+    //! one for an entity.
+
+    pub use homing_postgres::{Begin, Built};
+}
+
+pub mod database {
+    //! The database next to a node: its role, and how far it has replayed.
+
+    pub use homing_postgres::{Ancestor, Database, Role, ServerState, Tracker, Unavailable, Verdict, WaitError};
+}
+
+pub mod discover {
+    //! How a node finds the peers of a region: a static list, DNS, or an implementation of your own. See
+    //! [`Config::discover`](crate::Config::discover).
+
+    pub use homing_rpc::{BoxFuture, Discover, DnsConfig, DnsTemplate, FlyDns, HostResolver, Resolution, StaticPeers};
+}
+
+pub mod error {
+    //! PostgreSQL's own errors, which an [`Error`](crate::Error) holds.
+
+    pub use homing_postgres::{DatabaseError, SqlState};
+}
+
+pub mod position {
+    //! Positions in the write-ahead log: where a write is committed, and what a read has to see.
+
+    pub use homing_postgres::{Lsn, ParseLsnError, Position, SystemIdentifier, Timeline};
+}
+
+pub mod prelude {
+    //! The names that most files of an application need, for `use homing::prelude::*`.
+
+    #[doc(no_inline)]
+    #[cfg(feature = "sea-query")]
+    pub use crate::built::Begin;
+    #[doc(no_inline)]
+    pub use crate::{Batch, Context, Entity, Insert, Node, Repo, params, remote};
+}
+
+pub mod replicas {
+    //! The replicas that a node reads from: their list, the choice among them, their state, and what a read costs.
+
+    pub use homing_postgres::{
+        Choose, Health, Measure, ReadFigures, ReadRow, ReadTable, Replica, ReplicaList, ReplicaSettings, ReplicaStatus,
+        Replicas,
+    };
+}
+
+pub mod report {
+    //! How a call went: which server answered it, and how long each stage took. See
+    //! [`Repo::with_observer`](crate::Repo::with_observer).
+
+    pub use homing_postgres::{AnsweredBy, Report, Stages};
+}
+
+pub mod row {
+    //! What a [`Row`](crate::Row) consists of, and streams of any number of rows.
+
+    pub use homing_postgres::{Column, EntityStream, RowIndex, RowStream};
+}
+
+pub mod rpc {
+    //! Calls of named functions in any region, below [`Repo`](crate::Repo): the client, its errors, its peers and traces.
+
+    pub use homing_rpc::{Error, FromArguments, IntoArguments, PeerName, Result, Rpc, TraceContext};
+}
+
+pub mod transaction {
+    //! The settings of an interactive transaction. See [`Repo::transaction_with`](crate::Repo::transaction_with).
+
+    pub use homing_postgres::{Access, Isolation, TransactionOptions};
+}
+
+pub mod types {
+    //! How values of Rust become parameters and columns of PostgreSQL.
+
+    pub use homing_postgres::{FromSql, ToSql, Type};
+}

@@ -4,72 +4,71 @@ use homing_postgres::{Databases, Error, Options, Repo, Report, Result};
 use homing_rpc::{NodeConfig, Registry, Rpc, Server, ServerHandle};
 use tracing::info;
 
+use crate::config::Config;
 use crate::connected::Connected;
-use crate::remote::{self, Slot};
-use crate::{Config, Remote};
+use crate::remote::{self, Remote, Slot};
 
 /// This process: its place among the regions, its database, its server for peers.
 ///
-/// Dropped, it stops serving at once; [`shutdown`](Self::shutdown) lets calls that are under way finish.
+/// A node that is dropped stops at once, and tears the calls in flight. [`shutdown`](Self::shutdown) lets them finish.
 #[derive(Debug)]
 pub struct Node {
     repo: Repo,
     server: Option<ServerHandle>,
 }
 
-/// A node that has not started yet.
+/// A node that has not started yet; [`Node::from_env`] and [`Node::with_config`] make one.
 #[derive(Debug)]
 #[must_use = "a node does nothing before it is started"]
-pub struct Builder {
+pub struct NodeBuilder {
     config: Config,
     registry: Registry,
     slot: Slot,
-    observed: Option<Observe>,
-    refused: Option<Error>,
+    observe: Option<Observe>,
+    error: Option<Error>,
 }
 
 struct Observe(Arc<dyn Fn(&Report) + Send + Sync>);
 
 impl Node {
-    /// A node with the settings of the environment; see [`Config`].
+    /// Prepares a node with the settings of the environment; [`Config`] lists the variables.
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration), naming the variable that is wrong or missing.
-    pub fn from_env() -> Result<Builder> {
+    /// [`is_configuration`](Error::is_configuration) if a variable is wrong or missing. The message names the variable.
+    pub fn from_env() -> Result<NodeBuilder> {
         Ok(Self::with_config(Config::from_env()?))
     }
 
-    /// A node with these settings.
-    pub fn with_config(config: Config) -> Builder {
-        Builder { config, registry: Registry::new(), slot: Slot::default(), observed: None, refused: None }
+    /// Prepares a node with these settings.
+    pub fn with_config(config: Config) -> NodeBuilder {
+        NodeBuilder { config, registry: Registry::new(), slot: Slot::default(), observe: None, error: None }
     }
 
-    /// The handle to the database. Each call returns one with a session of its own; clones share it.
+    /// Returns a handle to the database, with a session of its own. Clones of the handle share its session.
     pub fn repo(&self) -> Repo {
         self.repo.session()
     }
 
-    /// The handle to one of the node's named databases; see [`Config::with_database`]. The same as
-    /// [`Repo::with_database`] on [`repo`](Self::repo).
+    /// Returns a handle to one of the databases that [`Config::with_database`] added, with a session of its own.
     ///
     /// # Errors
     ///
-    /// Misuse: the node has no database of that name.
+    /// [`is_misuse`](Error::is_misuse) if the node has no database of this name.
     pub fn repo_of(&self, database: &str) -> Result<Repo> {
         self.repo().with_database(database)
     }
 
-    /// Where peers reach this node; `None` if it serves nobody.
+    /// Returns the address that this node listens on for its peers; `None` if it does not listen.
     pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
         self.server.as_ref().map(ServerHandle::local_addr)
     }
 
-    /// Stops taking calls from peers, waits for those under way within a limit, and closes the connections.
+    /// Stops taking calls from peers, waits up to 10 s for the calls in flight, and closes the connections.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it stops at once.
+    /// If the future is dropped, the node stops at once.
     pub async fn shutdown(self) {
         if let Some(server) = self.server {
             server.shutdown().await;
@@ -77,39 +76,41 @@ impl Node {
     }
 }
 
-impl Builder {
-    /// Offers a function to all regions. A name that is taken is reported by [`start`](Self::start).
+impl NodeBuilder {
+    /// Offers a function to the callers of all regions. [`start`](Self::start) fails if its name is already taken.
     pub fn register<T: Remote>(mut self, _: T) -> Self {
         if let Err(error) = remote::register::<T>(&mut self.registry, &self.slot) {
-            self.refused.get_or_insert(error.into());
+            self.error.get_or_insert(error.into());
         }
         self
     }
 
-    /// How the node's [`Repo`] makes its calls.
+    /// Sets the options of the node's handles ([`Node::repo`]).
     pub fn with_options(mut self, options: Options) -> Self {
         self.config.options = options;
         self
     }
 
-    /// Reports each call of the node's [`Repo`]; see [`Repo::with_observer`].
+    /// Calls `observe` after each call of the node's handles; see [`Repo::with_observer`].
     pub fn with_observer(mut self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
-        self.observed = Some(Observe(Arc::new(observe)));
+        self.observe = Some(Observe(Arc::new(observe)));
         self
     }
 
-    /// Connects to the database, asks it what it is, and begins to serve peers.
+    /// Connects to the databases, asks each for its role, and starts to serve peers.
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) or misuse: no database where there has to be one, a primary where
-    /// a replica is expected or the reverse, two functions of one name, an address that cannot be served.
+    /// - [`is_configuration`](Error::is_configuration) if the primary region has no database, the primary does not
+    ///   answer, a server is a primary where a replica is expected or the reverse, or a connection string is not valid.
+    /// - [`is_misuse`](Error::is_misuse) if two functions or two databases have the same name, the name of a database is
+    ///   not allowed, or the node cannot listen on its address.
     ///
     /// # Cancel safety
     ///
-    /// What was started is stopped.
+    /// If the future is dropped, everything that it started stops.
     pub async fn start(self) -> Result<Node> {
-        if let Some(error) = self.refused {
+        if let Some(error) = self.error {
             return Err(error);
         }
         let config = self.config;
@@ -119,7 +120,7 @@ impl Builder {
         let rpc = Rpc::new(node.clone(), Arc::clone(&config.discover));
         let server = serve(&config, node, &databases).await?;
         let mut repo = connected.repo(rpc, config.options)?;
-        if let Some(Observe(observe)) = self.observed {
+        if let Some(Observe(observe)) = self.observe {
             repo = repo.with_observer(move |report| observe(report));
         }
         self.slot.set(repo.downgrade()).expect("a builder starts one node");

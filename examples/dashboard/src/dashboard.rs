@@ -7,7 +7,8 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::{get, post};
-use homing::{Repo, Report, Topology};
+use homing::report::Report;
+use homing::{Repo, Topology};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 

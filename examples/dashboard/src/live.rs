@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::response::sse;
-use homing::{Report, Topology};
+use homing::Topology;
+use homing::report::Report;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_stream::wrappers::BroadcastStream;

@@ -1,4 +1,5 @@
-use homing::{Context, Error, OnLag, Repo, Role};
+use homing::database::Role;
+use homing::{Context, Error, OnLag, Repo};
 use serde::{Deserialize, Serialize};
 
 /// How the database of one region is.

@@ -6,10 +6,13 @@
 
 use std::time::Duration;
 
+use homing::built::Begin;
+use homing::replicas::Measure;
 use homing::sea_query::{Expr, ExprTrait, Order};
+use homing::transaction::TransactionOptions;
 use homing::{
-    Aggregate, Batch, Begin, Builder, Conflict, Consistency, Context, Entity, Error, Insert, Measure, OnLag, Repo,
-    Result, TransactionOptions, Wait, params,
+    Aggregate, Batch, Conflict, Consistency, Context, Entity, Error, Insert, NodeBuilder, OnLag, Repo, Result, Wait,
+    params,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -70,7 +73,7 @@ async fn richest(ctx: Context, above: i64, prefix: Option<String>) -> Result<Vec
 }
 
 /// The functions that the tour calls.
-pub fn register(node: Builder) -> Builder {
+pub fn register(node: NodeBuilder) -> NodeBuilder {
     node.register(pay_interest).register(richest)
 }
 

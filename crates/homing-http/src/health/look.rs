@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use homing::{Health as ReplicaHealth, Position, Repo, Role};
+use homing::Repo;
+use homing::database::Role;
+use homing::position::Position;
+use homing::replicas::Health as ReplicaHealth;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::Router;
-use homing::{Node, Repo, Role};
+use homing::database::Role;
+use homing::{Node, Repo};
 use homing_http::{Health, HealthReport, Status};
 use homing_testbed::{Cut, Fsync, Postgres, Relay};
 use tokio::time::timeout;

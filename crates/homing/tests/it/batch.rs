@@ -1,6 +1,9 @@
 //! Batches: named steps, one transaction, one round trip.
 
-use homing::{AnsweredBy, Batch, Entity, Error, Insert, Repo, SqlState, Step, params};
+use homing::batch::Step;
+use homing::error::SqlState;
+use homing::report::AnsweredBy;
+use homing::{Batch, Entity, Error, Insert, Repo, params};
 use homing_rpc::StaticPeers;
 use tokio::time::timeout;
 

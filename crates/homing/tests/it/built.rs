@@ -1,9 +1,12 @@
 //! Statements built with sea-query, in both regions.
 
+use homing::built::Begin;
+use homing::error::SqlState;
+use homing::report::AnsweredBy;
 use homing::sea_query::{
     Alias, Asterisk, Cond, Expr, ExprTrait, Func, OnConflict, Order, Query, SelectStatement, SimpleExpr,
 };
-use homing::{AnsweredBy, Begin, Entity, Insert, SqlState};
+use homing::{Entity, Insert};
 
 use crate::fixture::{NewUser, User, World, recorded};
 

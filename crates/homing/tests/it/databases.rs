@@ -1,6 +1,7 @@
 //! Several databases in one node: each by its name, each with its own primary, replica and positions.
 
-use homing::{AnsweredBy, Config, Context, DatabaseConfig, Node, OnLag, Repo};
+use homing::report::AnsweredBy;
+use homing::{Config, Context, DatabaseConfig, Node, OnLag, Repo};
 use homing_rpc::StaticPeers;
 use tokio::sync::OnceCell;
 

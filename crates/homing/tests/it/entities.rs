@@ -1,6 +1,8 @@
 //! The calls with entities, in both regions.
 
-use homing::{Aggregate, Conflict, Entity, Error, Insert, Repo, Report, SqlState};
+use homing::error::SqlState;
+use homing::report::Report;
+use homing::{Aggregate, Conflict, Entity, Error, Insert, Repo};
 
 use crate::fixture::{NewUser, User, World, recorded};
 

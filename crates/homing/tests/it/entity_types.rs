@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use homing::{Aggregate, Conflict, Entity, Error, Insert, SqlState, ToSql};
+use homing::error::SqlState;
+use homing::types::ToSql;
+use homing::{Aggregate, Conflict, Entity, Error, Insert};
 use postgres_types::{FromSql as DeriveFromSql, ToSql as DeriveToSql};
 use rust_decimal::Decimal;
 use serde_json::{Value as Json, json};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use homing::{Node, Repo, SqlState};
+use homing::error::SqlState;
+use homing::{Node, Repo};
 use tokio::time::timeout;
 
 use crate::fixture::{NewUser, PATIENCE, User, World, duplicate, half};
@@ -88,7 +89,7 @@ async fn wrong_parameters_are_refused_here() {
     let insert = "insert into users (name, age) values ($1, $2)";
     for (_, node) in both(&world) {
         let repo = node.repo();
-        for parameters in [&[&"a" as &(dyn homing::ToSql + Sync)][..], &[&"a", &"b"], &[&"a", &1_i64]] {
+        for parameters in [&[&"a" as &(dyn homing::types::ToSql + Sync)][..], &[&"a", &"b"], &[&"a", &1_i64]] {
             let error = repo.execute(insert, parameters).await.unwrap_err();
             assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
         }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use homing::{Config, Context, Entity, Error, Insert, Node, Region, Repo, Report, Secret, Topology};
+use homing::report::Report;
+use homing::{Config, Context, Entity, Error, Insert, Node, Region, Repo, Secret, Topology};
 use homing_rpc::StaticPeers;
 use homing_testbed::Postgres;
 use tokio::sync::OnceCell;

@@ -56,7 +56,7 @@ async fn sixteen(
     Ok(([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o].into_iter().map(u32::from).sum(), p))
 }
 
-async fn node_with(world: &World, register: impl FnOnce(homing::Builder) -> homing::Builder) -> (Node, Repo) {
+async fn node_with(world: &World, register: impl FnOnce(homing::NodeBuilder) -> homing::NodeBuilder) -> (Node, Repo) {
     let servers = Servers::shared().await;
     let iad = Node::with_config(servers.primary_config(&world.database));
     let iad = register(iad).start().await.unwrap();
@@ -85,7 +85,7 @@ async fn two_builds_of_which_one_has_a_new_optional_argument_understand_each_oth
 async fn a_function_knows_its_caller_and_trace_and_is_next_to_the_primary() {
     let world = World::shared().await;
     let (_iad, repo) = node_with(&world, |iad| iad.register(told)).await;
-    let trace = homing::TraceContext::root();
+    let trace = homing::rpc::TraceContext::root();
     let seen = trace.clone().scope(told::call(&repo)).await.unwrap();
     assert_eq!(seen, ("syd".to_owned(), trace.trace_id(), false));
 }
@@ -97,7 +97,7 @@ async fn in_the_primary_region_a_function_runs_in_place() {
     let iad = iad.start().await.unwrap();
     let (repo, reports) = crate::fixture::recorded(&iad.repo());
     assert_eq!(told::call(&repo).await.unwrap().0, "iad");
-    assert_eq!(reports.last().answered_by, homing::AnsweredBy::Local);
+    assert_eq!(reports.last().answered_by, homing::report::AnsweredBy::Local);
 }
 
 #[tokio::test]
@@ -131,6 +131,6 @@ async fn a_transactional_function_is_committed_as_a_whole_or_not_at_all() {
     assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 2);
     // The second one conflicts with the first: nothing of it is stored, and PostgreSQL's own word comes back.
     let failed = both_or_none::call(&repo, false).await.unwrap_err();
-    assert_eq!(failed.code(), Some(&homing::SqlState::UNIQUE_VIOLATION), "{failed}");
+    assert_eq!(failed.code(), Some(&homing::error::SqlState::UNIQUE_VIOLATION), "{failed}");
     assert_eq!(world.users_on_primary().await, 2);
 }

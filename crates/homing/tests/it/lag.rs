@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use homing::{AnsweredBy, OnLag, Wait};
+use homing::report::AnsweredBy;
+use homing::{OnLag, Wait};
 use tokio::time::timeout;
 
 use crate::fixture::{NewUser, PATIENCE, Servers, User, recorded};

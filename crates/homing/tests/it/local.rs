@@ -1,6 +1,7 @@
 //! A node with no region settings: its own primary, no server, no wait.
 
-use homing::{AnsweredBy, Config, Node};
+use homing::report::AnsweredBy;
+use homing::{Config, Node};
 
 use crate::fixture::{NewUser, Servers, User, World, import, recorded};
 

@@ -6,7 +6,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use homing::{AnsweredBy, Node};
+use homing::Node;
+use homing::report::AnsweredBy;
 
 use crate::fixture::{PATIENCE, SECRET, Servers, recorded};
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing::{AnsweredBy, Node, Repo, Secret, Topology};
+use homing::report::AnsweredBy;
+use homing::{Node, Repo, Secret, Topology};
 use homing_rpc::StaticPeers;
 use homing_testbed::{Cut, Relay};
 use tokio::time::timeout;

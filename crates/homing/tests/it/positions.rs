@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use homing::{Lsn, OnLag, Position};
+use homing::OnLag;
+use homing::position::{Lsn, Position};
 use homing_rpc::StaticPeers;
 use tokio_postgres::Client;
 

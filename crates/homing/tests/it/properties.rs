@@ -6,7 +6,9 @@
 mod cell;
 mod kinds;
 
-use homing::{AnsweredBy, Repo, Row, ToSql};
+use homing::report::AnsweredBy;
+use homing::types::ToSql;
+use homing::{Repo, Row};
 use proptest::strategy::{BoxedStrategy, Strategy};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tokio::runtime::Handle;

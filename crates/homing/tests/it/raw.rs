@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use homing::{AnsweredBy, SqlState};
+use homing::error::SqlState;
+use homing::report::AnsweredBy;
 use homing_rpc::StaticPeers;
 
 use crate::fixture::{NewUser, Servers, World, recorded, region, start};
@@ -57,7 +58,7 @@ async fn rows_and_counts_are_those_of_the_statement() {
         let row = repo.query_one(sql, &[&name, &Option::<i32>::None]).await.unwrap();
         assert_eq!(row.get::<_, &str>("name"), name);
         assert_eq!(row.get::<_, Option<i32>>(2), None);
-        assert_eq!(row.columns().iter().map(homing::Column::name).collect::<Vec<_>>(), ["id", "name", "age"]);
+        assert_eq!(row.columns().iter().map(homing::row::Column::name).collect::<Vec<_>>(), ["id", "name", "age"]);
         assert_eq!(repo.execute("update users set age = 3 where name = $1", &[&name]).await.unwrap(), 1);
         assert_eq!(repo.execute("select * from users where name = $1", &[&name]).await.unwrap(), 1);
         let found = repo.query_opt("select age from users where name = $1", &[&name]).await.unwrap().unwrap();

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing::{AnsweredBy, Choose, Config, Health, Measure, Node, Replica, ReplicaList, ReplicaSettings, ReplicaStatus};
+use homing::replicas::{Choose, Health, Measure, Replica, ReplicaList, ReplicaSettings, ReplicaStatus};
+use homing::report::AnsweredBy;
+use homing::{Config, Node};
 use homing_rpc::{DnsConfig, StaticPeers};
 use homing_testbed::{DnsView, Postgres};
 use tokio::net::{TcpListener, TcpStream};
@@ -79,7 +81,7 @@ async fn wait_for(node: &Node, fits: impl FnMut(&[ReplicaStatus]) -> bool) -> Ve
 
 /// Who answered so far: names of replicas, or `primary`.
 fn answered(reports: &Reports) -> BTreeSet<String> {
-    let who = |report: homing::Report| match (report.replica, report.answered_by) {
+    let who = |report: homing::report::Report| match (report.replica, report.answered_by) {
         (Some(name), AnsweredBy::Local) => name.to_string(),
         (None, _) => "primary".to_owned(),
         (replica, by) => panic!("{replica:?} {by:?}"),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use homing::{AnsweredBy, Fate, OnLag, Report, SqlState};
+use homing::error::SqlState;
+use homing::report::{AnsweredBy, Report};
+use homing::{Fate, OnLag};
 use homing_rpc::StaticPeers;
 
 use crate::fixture::{NewUser, Reports, Servers, User, World, recorded};

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use homing::{AnsweredBy, Consistency, Database, OnLag, Options, Repo, Role, Wait};
+use homing::database::{Database, Role};
+use homing::report::AnsweredBy;
+use homing::{Consistency, OnLag, Options, Repo, Wait};
 use homing_rpc::StaticPeers;
 
 use crate::fixture::{NewUser, PATIENCE, Servers, User, World, recorded, region, start};

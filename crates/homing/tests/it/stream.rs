@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use homing::{AnsweredBy, Node, OnLag, Repo, RowStream, SqlState};
+use homing::error::SqlState;
+use homing::report::AnsweredBy;
+use homing::row::RowStream;
+use homing::{Node, OnLag, Repo};
 use homing_rpc::StaticPeers;
 use homing_testbed::{Cut, Relay};
 use tokio::time::timeout;
@@ -74,7 +77,7 @@ async fn the_rows_are_those_of_query_everywhere() {
         for count in [0_i32, 1, 20_000] {
             let expected = repo.query(sql, &[&count]).await.unwrap();
             let mut rows = repo.stream(sql, &[&count]).await.unwrap();
-            assert_eq!(rows.columns().iter().map(homing::Column::name).collect::<Vec<_>>(), ["n", "text", "list"]);
+            assert_eq!(rows.columns().iter().map(homing::row::Column::name).collect::<Vec<_>>(), ["n", "text", "list"]);
             for expected in expected {
                 let row = next(&mut rows).await.unwrap().unwrap();
                 assert_eq!(row.get::<_, i32>("n"), expected.get::<_, i32>("n"), "{name}");

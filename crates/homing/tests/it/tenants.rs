@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use homing::{AnsweredBy, Config, Context, Entity, Error, Insert, Node, Repo, SqlState};
+use homing::error::SqlState;
+use homing::report::AnsweredBy;
+use homing::{Config, Context, Entity, Error, Insert, Node, Repo};
 use homing_rpc::StaticPeers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use homing::{AnsweredBy, DatabaseConfig, Error, Node, OnLag, Secret, Token};
+use homing::report::AnsweredBy;
+use homing::{DatabaseConfig, Error, Node, OnLag, Secret, Token};
 use homing_rpc::StaticPeers;
 use homing_testbed::Postgres;
 use tokio::time::timeout;

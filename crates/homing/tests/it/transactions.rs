@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use homing::{AnsweredBy, Error, Isolation, Node, Repo, SqlState, TransactionOptions};
+use homing::error::SqlState;
+use homing::report::AnsweredBy;
+use homing::transaction::{Isolation, TransactionOptions};
+use homing::{Error, Node, Repo};
 use tokio::sync::oneshot;
 
 use crate::fixture::{NewUser, User, World, recorded};

@@ -1,6 +1,8 @@
 //! Calls of every kind belong to the transaction of their handle: batches, streams, calls in a schema.
 
-use homing::{Batch, Node, Repo, SqlState, TransactionOptions};
+use homing::error::SqlState;
+use homing::transaction::TransactionOptions;
+use homing::{Batch, Node, Repo};
 
 use crate::fixture::{NewUser, Servers, User, World};
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
-use homing::{Error, Node, Repo, Topology, TransactionOptions};
+use homing::transaction::TransactionOptions;
+use homing::{Error, Node, Repo, Topology};
 use homing_rpc::StaticPeers;
 use homing_testbed::{Cut, Relay};
 use tokio::sync::{Barrier, oneshot};

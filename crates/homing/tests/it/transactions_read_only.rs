@@ -1,6 +1,8 @@
 //! Transactions that only read: one snapshot, here.
 
-use homing::{AnsweredBy, Isolation, SqlState, TransactionOptions};
+use homing::error::SqlState;
+use homing::report::AnsweredBy;
+use homing::transaction::{Isolation, TransactionOptions};
 use homing_rpc::StaticPeers;
 
 use crate::fixture::{NewUser, Servers, User, World, config, recorded, region, start};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use homing::{Database, Repo, Role, Secret, Topology};
+use homing::database::{Database, Role};
+use homing::{Repo, Secret, Topology};
 use homing_rpc::{NodeConfig, Server, ServerHandle, StaticPeers};
 use http_body::Frame;
 use tonic::body::Body;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
-use homing::{FromSql, Repo, ToSql};
+use homing::Repo;
+use homing::types::{FromSql, ToSql};
 use postgres_types::{FromSql as DeriveFromSql, ToSql as DeriveToSql};
 
 use crate::fixture::World;

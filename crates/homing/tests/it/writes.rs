@@ -1,6 +1,7 @@
 //! Entity calls and functions, in both regions.
 
-use homing::{AnsweredBy, Wait};
+use homing::Wait;
+use homing::report::AnsweredBy;
 
 use crate::fixture::{NewUser, User, World, import, recorded};
 

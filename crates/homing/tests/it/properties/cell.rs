@@ -5,7 +5,8 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use homing::{FromSql, Row, ToSql, Type};
+use homing::Row;
+use homing::types::{FromSql, ToSql, Type};
 use postgres_types::{IsNull, to_sql_checked};
 
 /// A value of a column.

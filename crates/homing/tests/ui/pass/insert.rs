@@ -1,4 +1,5 @@
-use homing::{Entity, Insert, ToSql};
+use homing::{Entity, Insert};
+use homing::types::ToSql;
 
 #[derive(Entity)]
 #[entity(table = "users")]
