@@ -1,17 +1,20 @@
-//! What the macros expand to, besides the public items. Not part of the public interface.
+//! The items that the macros use besides the public ones. Not part of the public interface.
 
-use crate::{Context, Remote, Repo, Result};
+use homing_postgres::{Repo, Result};
 
-/// `Result`, whatever the name stands for where the macro is used.
+use crate::context::Context;
+use crate::remote::Remote;
+
+/// [`Result`], under a name that no item of the application shadows.
 pub type EntityResult<T> = Result<T>;
 
-/// What the first parameter of a remote function may be.
+/// The types that the first parameter of a remote function may have.
 #[diagnostic::on_unimplemented(
     message = "the first parameter of a remote function is its context",
     label = "write `homing::Context` here"
 )]
 pub trait FromContext {
-    /// The parameter's value.
+    /// Returns the value of the parameter.
     fn from_context(context: Context) -> Self;
 }
 

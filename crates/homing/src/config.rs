@@ -7,84 +7,91 @@ use std::sync::Arc;
 use homing_postgres::{Error, Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{Discover, Region, Secret, StaticPeers, Topology, discover_from_lookup};
 
-use crate::database_config::{self, DatabaseConfig, POOL_SIZE};
+use crate::database_config::{self, DEFAULT_POOL_SIZE, DatabaseConfig};
 
 /// The settings of a node.
+///
+/// [`from_env`](Self::from_env) reads these variables:
 ///
 /// | variable | meaning | default |
 /// |---|---|---|
 /// | `HOMING_REGION`, else `FLY_REGION` | the region of this node | none: the node is its own primary |
-/// | `HOMING_PRIMARY_REGION`, else `PRIMARY_REGION` | where the primary is | |
+/// | `HOMING_PRIMARY_REGION`, else `PRIMARY_REGION` | the region of the primary | |
 /// | `HOMING_APP`, else `FLY_APP_NAME` | the name of the application, for discovery | |
-/// | `HOMING_DATABASE_URL`, else `DATABASE_URL` | the primary's database, in the primary region | |
-/// | `HOMING_REPLICA_URL` | the replicas to read from: one connection string or several, with or without names: `syd=postgres://…,postgres://…`; may hold `{region}` | reads go to the primary |
-/// | `HOMING_REPLICA_REGIONS` | the regions that `{region}` there stands for: `syd,ams`, one replica each | this region |
+/// | `HOMING_DATABASE_URL`, else `DATABASE_URL` | the connection string of the primary; used in the primary region only | |
+/// | `HOMING_REPLICA_URL` | the replicas to read from: one connection string or several, with or without names: `syd=postgres://…,postgres://…`; may contain `{region}` | reads go to the primary |
+/// | `HOMING_REPLICA_REGIONS` | the regions that replace `{region}` in `HOMING_REPLICA_URL`, one replica each: `syd,ams` | this region |
 /// | `HOMING_REPLICA_CHOOSE` | which replica a read goes to: `nearest`, `random`, `least-lag` | `nearest` |
-/// | `HOMING_REPLICA_MAX_LAG` | a replica further behind is left out: seconds, or `none` | `30` |
-/// | `HOMING_REPLICA_MAX_LAG_BYTES` | the same, in bytes of the log | `none` |
+/// | `HOMING_REPLICA_MAX_LAG` | how many seconds a replica may be behind before it is left out, or `none` | `30` |
+/// | `HOMING_REPLICA_MAX_LAG_BYTES` | how many bytes of the log a replica may be behind before it is left out, or `none` | `none` |
 /// | `HOMING_DATABASES` | the names of further databases: `analytics,billing` | |
-/// | `HOMING_ANALYTICS_DATABASE_URL`, `HOMING_ANALYTICS_REPLICA_URL` | for each of these the same two, with its name in capitals | |
+/// | `HOMING_ANALYTICS_DATABASE_URL`, `HOMING_ANALYTICS_REPLICA_URL` | the connection strings of the database `analytics`; likewise for each further one | |
 /// | `HOMING_SECRET` | the credential between nodes, at least 32 bytes | |
-/// | `HOMING_LISTEN` | where peers reach this node | `[::]:4750`; `127.0.0.1:4750` without a secret |
-/// | `HOMING_PEERS` | the nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
-/// | `HOMING_PEER_DNS` | a name to look up: `{region}.{app}.internal`, or `srv:_homing._tcp.{region}.{app}.internal` | on Fly.io its names |
-/// | `HOMING_REGIONS` | the regions of `HOMING_PEER_DNS`: `iad,syd` | |
-/// | `HOMING_DNS_SERVER` | the DNS server to ask for peers and replicas, `address:port` | the system's |
+/// | `HOMING_LISTEN` | the address to listen on for peers | `[::]:4750`; `127.0.0.1:4750` without a secret |
+/// | `HOMING_PEERS` | the addresses of all nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
+/// | `HOMING_PEER_DNS` | the DNS name of the nodes of a region: `{region}.{app}.internal`, or `srv:_homing._tcp.{region}.{app}.internal` | on Fly.io, Fly's own names |
+/// | `HOMING_REGIONS` | the regions that replace `{region}` in `HOMING_PEER_DNS`: `iad,syd` | |
+/// | `HOMING_DNS_SERVER` | the DNS server that resolves peers and replicas, `address:port` | the system's |
 ///
-/// With none of the region settings the node is its own primary: it serves nobody unless `HOMING_LISTEN` says so.
+/// Without any region setting the node is its own primary, and listens only if `HOMING_LISTEN` is set.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Which region this is, and which one has the primary.
+    /// The region of this node, the region of the primary, and the name of the application.
     pub topology: Topology,
 
-    /// The connection string of the primary's database. Used in the primary region only.
+    /// The connection string of the primary. Used in the primary region only, and required there.
     pub database_url: Option<String>,
 
-    /// The connection strings of the replicas to read from, as [`ReplicaList::parse`] takes them: one, or several with
-    /// commas between. A single one without a name is named after the region. In the primary region reads go to the
-    /// primary all the same, unless [`Options::choose`] spreads them.
+    /// The connection strings of the replicas to read from, separated by commas, in the syntax of
+    /// [`ReplicaList::parse`]. Default: `None`, so that reads go to the primary.
+    ///
+    /// A single replica without a name is named after its region. In the primary region reads go to the primary even if
+    /// there are replicas, unless [`Options::choose`] spreads them.
     pub replica_url: Option<String>,
 
-    /// The replicas to read from, as a list that the application can change; wins over
-    /// [`replica_url`](Self::replica_url).
+    /// The replicas to read from, as a list that the application can change while the node runs. If set,
+    /// [`replica_url`](Self::replica_url) is ignored.
     pub replicas: Option<ReplicaList>,
 
-    /// Which names of replicas are names of other regions. The primary region is one in any case.
+    /// The other regions that have replicas: a replica whose name is one of them is in that region. The primary region
+    /// always counts as one.
     pub replica_regions: Vec<Region>,
 
-    /// How the replicas are used and watched. Their region and [`pool_size`](Self::pool_size) are those of the node.
+    /// How the node uses and watches its replicas. The node sets `region`, `pool_size` and `max_transactions` of these
+    /// settings itself.
     pub replica_settings: ReplicaSettings,
 
-    /// Where peers reach this node; `None` serves nobody.
+    /// The address to listen on for peers. Default: `None`, no server.
     pub listen: Option<SocketAddr>,
 
-    /// The credential between nodes.
+    /// The credential between nodes. Without one the node can listen on a loopback address only.
     pub secret: Option<Secret>,
 
-    /// How the nodes of a region are found.
+    /// How the node finds its peers. Default: no peers. The module [`discover`](crate::discover) has implementations.
     pub discover: Arc<dyn Discover>,
 
-    /// Further databases of the node, by name.
+    /// Further databases of the node, by name; [`with_database`](Self::with_database) adds one.
     pub databases: Vec<(String, DatabaseConfig)>,
 
-    /// How the node's [`Repo`](crate::Repo) makes its calls.
+    /// The options of the node's handles ([`Node::repo`](crate::Node::repo)).
     pub options: Options,
 
-    /// The connections to the database, at most. Default: 16.
+    /// The largest number of connections to each server. Default: 16.
     pub pool_size: usize,
 
-    /// How many interactive transactions may be open on the database at a time. Default: three quarters of `pool_size`.
+    /// The largest number of interactive transactions that may be open on each server. Default: three quarters of
+    /// [`pool_size`](Self::pool_size).
     pub max_transactions: Option<usize>,
 }
 
 impl Config {
-    /// A node that is its own primary.
+    /// Returns the settings of a node that is its own primary.
     pub fn local(database_url: impl Into<String>) -> Self {
         Self { database_url: Some(database_url.into()), ..Self::new(Topology::local()) }
     }
 
-    /// A node of this topology, with no database and no peers yet.
+    /// Returns the settings of a node of this topology, without databases and peers.
     pub fn new(topology: Topology) -> Self {
         Self {
             topology,
@@ -98,36 +105,38 @@ impl Config {
             discover: Arc::new(StaticPeers::none()),
             databases: Vec::new(),
             options: Options::default(),
-            pool_size: POOL_SIZE,
+            pool_size: DEFAULT_POOL_SIZE,
             max_transactions: None,
         }
     }
 
-    /// Adds a database, reached by [`Node::repo_of`](crate::Node::repo_of) and
-    /// [`Repo::with_database`](crate::Repo::with_database). A name is 1 to 32 lower-case letters, digits and underscores,
-    /// the first one a letter; a wrong one, or one that is taken, is reported when the node starts. All nodes of an
-    /// application ought to have the same databases, with their primaries in one region.
+    /// Adds a database. [`Node::repo_of`](crate::Node::repo_of) and
+    /// [`Repo::with_database`](crate::Repo::with_database) return handles to it.
+    ///
+    /// A name consists of 1 to 32 lower-case letters, digits and underscores, and starts with a letter. If the name is not
+    /// valid or is already taken, the node does not start. All nodes of an application should have the same databases,
+    /// with their primaries in one region.
     #[must_use]
     pub fn with_database(mut self, name: impl Into<String>, database: DatabaseConfig) -> Self {
         self.databases.push((name.into(), database));
         self
     }
 
-    /// Reads the environment.
+    /// Reads the settings from the environment.
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration), naming the variable that is wrong or missing.
+    /// [`is_configuration`](Error::is_configuration) if a variable is wrong or missing. The message names the variable.
     pub fn from_env() -> Result<Self> {
-        // What is no Unicode is kept, with marks in it, so that whoever reads the variable refuses it.
+        // A value that is not Unicode keeps replacement characters, so that its parser rejects it.
         Self::from_lookup(&|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
     }
 
-    /// Reads the settings from anything that holds them by the names of the variables. An empty value counts as none.
+    /// Reads the settings with `lookup`, which returns the value of a variable. An empty value counts as not set.
     ///
     /// # Errors
     ///
-    /// As [`from_env`](Self::from_env).
+    /// [`is_configuration`](Error::is_configuration) if a variable is wrong or missing. The message names the variable.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let topology = Topology::from_lookup(&lookup).map_err(wrong)?;
@@ -153,7 +162,7 @@ impl Config {
 }
 
 impl fmt::Debug for Config {
-    /// Without the connection strings, which may hold passwords.
+    /// Leaves out the connection strings, which may contain passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("topology", &self.topology)
@@ -175,7 +184,9 @@ fn listen(
 ) -> Result<Option<SocketAddr>> {
     if let Some(listen) = lookup("HOMING_LISTEN") {
         let address = listen.parse().map_err(|_| {
-            Error::configuration(format!("HOMING_LISTEN is {listen:?}: write an address and a port, as in [::]:4750"))
+            Error::configuration(format!(
+                "HOMING_LISTEN is {listen:?}, which is not an address and a port: write for example [::]:4750"
+            ))
         })?;
         return Ok(Some(address));
     }
@@ -189,7 +200,7 @@ fn listen(
     }))
 }
 
-/// Whether no region was set.
+/// Returns whether no region is set.
 fn is_local(topology: &Topology) -> bool {
     *topology.region() == homing_rpc::Region::local() && topology.is_primary_region()
 }
@@ -202,7 +213,7 @@ fn at(variable: &str, error: homing_rpc::Error) -> Error {
     Error::configuration(format!("{variable}: {error}")).with_cause(error)
 }
 
-/// Where peers expect a node that says nothing else.
+/// The port that peers connect to by default.
 const DEFAULT_PORT: u16 = 4750;
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! The databases next to a node that is about to start.
+//! The databases of a node that is about to start.
 
 use homing_postgres::{Databases, Error, Options, ReplicaList, Replicas, Repo, Result, Role};
 use homing_rpc::Rpc;
 use tracing::warn;
 
-use crate::Config;
+use crate::config::Config;
 use crate::database_config::variable;
 
-/// The databases next to the node, those that it has no server of included.
+/// The databases of the node. One that has neither a primary nor a replica here is included.
 #[derive(Debug)]
 pub(crate) struct Connected {
     unnamed: Replicas,
@@ -43,20 +43,20 @@ impl Connected {
         Ok(Self { unnamed, named })
     }
 
-    /// What peers may use.
+    /// Returns the databases that peers may use.
     pub(crate) fn databases(&self) -> Result<Databases> {
         let databases = Databases::new().with("", self.unnamed.clone())?;
         self.named.iter().try_fold(databases, |databases, (name, replicas)| databases.with(name, replicas.clone()))
     }
 
-    /// The handle of the application.
+    /// Returns the handle of the application.
     pub(crate) fn repo(self, rpc: Rpc, options: Options) -> Result<Repo> {
         let repo = Repo::new(rpc, self.unnamed, options);
         self.named.into_iter().try_fold(repo, |repo, (name, replicas)| repo.and_database(&name, replicas))
     }
 }
 
-/// Where a database ought to be.
+/// The settings of one database, and the variables that they come from.
 struct Place<'a> {
     database_url: &'a Option<String>,
     database_variable: String,
@@ -68,7 +68,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// What the node reads from, and in the primary region writes to.
+    /// Connects to the servers that the node reads from, and in the primary region to the primary.
     async fn connect(self, config: &Config) -> Result<Replicas> {
         let topology = &config.topology;
         let primary = if topology.is_primary_region() { Some(self.primary()?) } else { None };
@@ -83,7 +83,7 @@ impl Place<'_> {
         };
         if primary.is_none() && self.replicas.is_none() && self.replica_url.is_none() {
             let (region, variable) = (topology.region(), &self.replica_variable);
-            warn!(%region, variable, "no replica here: reads go to the primary region; set the variable to read here");
+            warn!(%region, variable, "no replica in this region: reads go to the primary region; set the variable to read here");
         }
         let mut settings = config.replica_settings.clone().with_pool_size(self.pool_size);
         settings.max_transactions = self.max_transactions;
@@ -93,7 +93,7 @@ impl Place<'_> {
     fn primary(&self) -> Result<homing_postgres::Config> {
         let Some(url) = self.database_url else {
             return Err(Error::configuration(format!(
-                "there is no database: set {} to the connection string of the primary, as in \
+                "the primary region has no database: set {} to the connection string of the primary, as in \
                  postgres://user:password@host:5432/database",
                 self.database_variable
             )));

@@ -2,7 +2,7 @@ use homing_postgres::Repo;
 use homing_rpc::{CallContext, Region, TraceContext};
 use tokio::time::Instant;
 
-/// What a remote function knows besides its arguments.
+/// The call that a remote function runs for: its database, its caller, its deadline.
 #[derive(Clone, Debug)]
 pub struct Context {
     repo: Repo,
@@ -14,28 +14,28 @@ impl Context {
         Self { repo, call }
     }
 
-    /// The database, next to this function: the one of the caller's handle, and its schema. The node's others are
-    /// reached by [`Repo::with_database`].
+    /// Returns a handle to the database and the schema that the caller's handle is for. [`Repo::with_database`] leads to
+    /// the other databases of the node.
     pub fn repo(&self) -> &Repo {
         &self.repo
     }
 
-    /// The region of the caller.
+    /// Returns the region of the caller.
     pub fn caller(&self) -> &Region {
         self.call.caller()
     }
 
-    /// When the caller gives up; the function is dropped then.
+    /// Returns the time at which the caller gives up. The function is dropped then.
     pub fn deadline(&self) -> Instant {
         self.call.deadline()
     }
 
-    /// The W3C trace that the call belongs to. Calls that the function makes continue it.
+    /// Returns the W3C trace context of the call. Calls that the function makes continue the trace.
     pub fn trace(&self) -> &TraceContext {
         self.call.trace()
     }
 
-    /// Completes when the caller has gone away.
+    /// Waits until the caller has gone away.
     ///
     /// # Cancel safety
     ///

@@ -6,53 +6,61 @@ use homing_rpc::Region;
 
 use crate::config::replicas;
 
-/// One of a node's named databases. See [`Config::with_database`](crate::Config::with_database).
+/// The settings of one of a node's named databases. See [`Config::with_database`](crate::Config::with_database).
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DatabaseConfig {
-    /// The connection string of the primary's database. Used in the primary region only.
+    /// The connection string of the primary. Used in the primary region only, and required there.
     pub database_url: Option<String>,
 
-    /// The connection strings of the replicas to read from, as in [`Config::replica_url`](crate::Config::replica_url);
-    /// without one reads go to the primary.
+    /// The connection strings of the replicas to read from, as in [`Config::replica_url`](crate::Config::replica_url).
+    /// Default: `None`, so that reads go to the primary.
     pub replica_url: Option<String>,
 
-    /// The replicas to read from, as a list that the application can change; wins over
-    /// [`replica_url`](Self::replica_url).
+    /// The replicas to read from, as a list that the application can change while the node runs. If set,
+    /// [`replica_url`](Self::replica_url) is ignored.
     pub replicas: Option<ReplicaList>,
 
-    /// The connections to the database, at most. Default: 16.
+    /// The largest number of connections to each server. Default: 16.
     pub pool_size: usize,
 
-    /// The interactive transactions that may be open on this node, at most. Default: three quarters of `pool_size`.
+    /// The largest number of interactive transactions that may be open on each server. Default: three quarters of
+    /// [`pool_size`](Self::pool_size).
     pub max_transactions: Option<usize>,
 }
 
 impl DatabaseConfig {
-    /// A database without any connection string yet.
+    /// Returns the settings of a database without connection strings.
     pub fn new() -> Self {
-        Self { database_url: None, replica_url: None, replicas: None, pool_size: POOL_SIZE, max_transactions: None }
+        Self {
+            database_url: None,
+            replica_url: None,
+            replicas: None,
+            pool_size: DEFAULT_POOL_SIZE,
+            max_transactions: None,
+        }
     }
 
-    /// Sets the connection string that is used in the primary region.
+    /// Sets the connection string of the primary.
     #[must_use]
     pub fn with_database_url(self, url: impl Into<String>) -> Self {
         Self { database_url: Some(url.into()), ..self }
     }
 
-    /// Sets the connection string that is used in other regions.
+    /// Sets the connection strings of the replicas.
     #[must_use]
     pub fn with_replica_url(self, url: impl Into<String>) -> Self {
         Self { replica_url: Some(url.into()), ..self }
     }
 
-    /// Sets how many interactive transactions may be open; at least one, and no more than there are connections.
+    /// Sets how many interactive transactions may be open on each server: at least one, and no more than there are
+    /// connections.
     #[must_use]
     pub fn with_max_transactions(self, max_transactions: usize) -> Self {
         Self { max_transactions: Some(max_transactions), ..self }
     }
 
-    /// Sets the number of connections; at least one.
+    /// Sets the largest number of connections to each server; zero counts as one.
     #[must_use]
     pub fn with_pool_size(self, pool_size: usize) -> Self {
         Self { pool_size: pool_size.max(1), ..self }
@@ -66,13 +74,13 @@ impl Default for DatabaseConfig {
 }
 
 impl fmt::Debug for DatabaseConfig {
-    /// Without the connection strings, which may hold passwords.
+    /// Leaves out the connection strings, which may contain passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseConfig").field("pool_size", &self.pool_size).finish_non_exhaustive()
     }
 }
 
-/// The databases that `HOMING_DATABASES` lists.
+/// Reads the databases that `HOMING_DATABASES` lists.
 pub(crate) fn from_lookup(
     region: &Region,
     replica_regions: &[Region],
@@ -88,7 +96,7 @@ pub(crate) fn from_lookup(
             Error::configuration(format!("{LIST}: {error}; separate the names with commas")).with_cause(error)
         })?;
         if !seen.insert(name) {
-            return Err(Error::configuration(format!("{LIST} names {name:?} twice: name each database once")));
+            return Err(Error::configuration(format!("{LIST} contains {name:?} twice: list each database once")));
         }
         let database_url = lookup(&variable(name, "DATABASE_URL"));
         let url = variable(name, "REPLICA_URL");
@@ -102,11 +110,11 @@ pub(crate) fn from_lookup(
     Ok(databases)
 }
 
-/// Where a connection string of a named database comes from.
+/// Returns the variable that holds a connection string of a named database.
 pub(crate) fn variable(name: &str, what: &str) -> String {
     format!("HOMING_{}_{what}", name.to_ascii_uppercase())
 }
 
 const LIST: &str = "HOMING_DATABASES";
 
-pub(crate) const POOL_SIZE: usize = 16;
+pub(crate) const DEFAULT_POOL_SIZE: usize = 16;

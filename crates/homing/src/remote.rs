@@ -1,51 +1,53 @@
 use std::sync::{Arc, OnceLock};
 
-use homing_postgres::{Repo, TransactionOptions, WeakRepo};
+use homing_postgres::{Repo, Result, TransactionOptions, WeakRepo};
 use homing_rpc::{CallContext, Closure, FromArguments, FunctionError, IntoArguments, Reason, Registry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::{Context, Result};
+use crate::context::Context;
 
-/// A named function that runs in the primary region. Implemented by [`#[homing::remote]`](macro@crate::remote).
+/// A named function that runs in the primary region. [`#[homing::remote]`](macro@crate::remote) implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a remote function",
     label = "not a remote function",
     note = "write `#[homing::remote]` above the function, and name it here without calling it"
 )]
 pub trait Remote: Send + Sync + 'static {
-    /// The name on the wire.
+    /// The name of the function on the wire.
     const NAME: &'static str;
 
-    /// Whether running it twice does no more than running it once: then a call whose answer was lost is repeated.
+    /// Whether running the function twice has the same effect as running it once. If so, a call is repeated when its
+    /// answer is lost.
     const IDEMPOTENT: bool = false;
 
-    /// Whether it runs inside one transaction, which its context's `Repo` stands for.
+    /// Whether the function runs inside one transaction, whose handle is [`Context::repo`].
     const TRANSACTIONAL: bool = false;
 
     /// The parameters after the context, as a tuple.
     type Arguments: FromArguments + IntoArguments + Send + 'static;
 
-    /// What it returns.
+    /// The type of the result.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Runs it.
+    /// Runs the function.
     ///
     /// # Errors
     ///
-    /// Those of the function.
+    /// The error that the function returns. Its caller gets it as
+    /// [`is_function_failed`](homing_postgres::Error::is_function_failed).
     ///
     /// # Cancel safety
     ///
-    /// Dropped at the caller's deadline.
+    /// The future is dropped at the caller's deadline.
     fn run(context: Context, arguments: Self::Arguments) -> impl Future<Output = Result<Self::Output>> + Send;
 }
 
-/// The repository of a node that is about to start. Weak: the node's functions must not keep the node alive.
+/// The handle that the node's functions use; set when the node starts. Weak: the functions must not keep the node alive.
 pub(crate) type Slot = Arc<OnceLock<WeakRepo>>;
 
-/// Adds a function to what the node offers.
+/// Adds a function to the registry of the node.
 pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homing_rpc::Result<()> {
     let slot = Arc::clone(slot);
     let run = move |call: CallContext, arguments: T::Arguments| {
@@ -54,7 +56,7 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
             let Some(repo) = repo else {
                 return Err(FunctionError::new("the node is not running"));
             };
-            // Another node at home may know the caller's database, during a deployment that adds it.
+            // During a deployment that adds a database, another node of this region may know it already.
             let repo = repo.in_scope(call.scope());
             let repo = repo.map_err(|error| FunctionError::refused(Reason::UnknownDatabase, error.to_string()))?;
             let ran = if T::TRANSACTIONAL {
@@ -69,7 +71,7 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
     registry.register(if T::IDEMPOTENT { function.idempotent() } else { function })
 }
 
-/// The function may take all of its caller's time, between two statements as well.
+/// Runs the function in a transaction, which may take all the time until the caller's deadline, idle time included.
 async fn run_in_transaction<T: Remote>(repo: &Repo, call: CallContext, arguments: T::Arguments) -> Result<T::Output> {
     let left = call.deadline().saturating_duration_since(Instant::now());
     let options = TransactionOptions::default().with_time_limit(left).with_idle_timeout(left);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use homing_postgres::{Choose, Error, Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{Region, dns_from_lookup};
 
-/// What the environment says of replicas.
+/// The settings that the environment has for replicas.
 pub(super) struct Settings {
     pub(super) url: Option<String>,
     pub(super) regions: Vec<Region>,
@@ -17,7 +17,9 @@ pub(super) fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>, own: &Region)
     let regions = regions(lookup)?;
     let url = lookup(URL).map(|url| expand(&url, URL, &regions, own)).transpose()?;
     if url.is_none() && !regions.is_empty() {
-        return Err(Error::configuration(format!("{REGIONS} is set, and {URL}, to which it belongs, is not")));
+        return Err(Error::configuration(format!(
+            "{REGIONS} is set without {URL}: set {URL} to a connection string with {{region}}, or unset {REGIONS}"
+        )));
     }
     if let Some(url) = &url {
         ReplicaList::parse(url, URL)?;
@@ -29,14 +31,14 @@ pub(super) fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>, own: &Region)
     Ok(Settings { url, regions, settings: settings(lookup)?, options })
 }
 
-/// One connection string for each region, or the one that there is with this region in it.
+/// Returns one connection string for each region, or without a list of regions the one for this region.
 pub(crate) fn expand(url: &str, variable: &str, regions: &[Region], own: &Region) -> Result<String> {
     if regions.is_empty() {
         return Ok(url.replace(REGION, own.as_str()));
     }
     if !url.contains(REGION) {
         return Err(Error::configuration(format!(
-            "{REGIONS} is set, and {variable} has no {REGION} for them: put it where the region's name belongs, as in \
+            "{REGIONS} is set, but {variable} does not contain {REGION}: write it where the region's name belongs, as in \
              postgres://app@{REGION}.db.internal/app"
         )));
     }
@@ -54,7 +56,9 @@ fn choose(name: &str) -> Result<Choose> {
         "nearest" => Ok(Choose::Nearest),
         "random" => Ok(Choose::Random),
         "least-lag" => Ok(Choose::LeastLag),
-        other => Err(Error::configuration(format!("{CHOOSE} is {other:?}: write nearest, random or least-lag"))),
+        other => Err(Error::configuration(format!(
+            "{CHOOSE} is {other:?}, which is not a way to choose: write nearest, random or least-lag"
+        ))),
     }
 }
 
@@ -65,12 +69,18 @@ fn settings(lookup: &dyn Fn(&str) -> Option<String>) -> Result<ReplicaSettings> 
         settings.max_lag = match seconds {
             Some(None) => None,
             Some(Some(Ok(max_lag))) => Some(max_lag),
-            _ => return Err(Error::configuration(format!("{MAX_LAG} is {text:?}: write seconds, as in 30, or none"))),
+            _ => {
+                return Err(Error::configuration(format!(
+                    "{MAX_LAG} is {text:?}, which is not a number of seconds: write for example 30, or none"
+                )));
+            }
         };
     }
     if let Some(text) = lookup(MAX_LAG_BYTES) {
         settings.max_lag_bytes = number(&text, str::parse::<u64>).ok_or_else(|| {
-            Error::configuration(format!("{MAX_LAG_BYTES} is {text:?}: write a number, as in 16777216, or none"))
+            Error::configuration(format!(
+                "{MAX_LAG_BYTES} is {text:?}, which is not a number of bytes: write for example 16777216, or none"
+            ))
         })?;
     }
     if lookup(DNS_SERVER).is_some() {
@@ -79,7 +89,7 @@ fn settings(lookup: &dyn Fn(&str) -> Option<String>) -> Result<ReplicaSettings> 
     Ok(settings)
 }
 
-/// A number or none; `None` if it is neither.
+/// Parses a number or the word `none`; returns `None` if the text is neither.
 fn number<T, E>(text: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<Option<T>> {
     match text.trim() {
         "none" => Some(None),
