@@ -1,5 +1,9 @@
 //! What a read has to see: whatever is here, what the session has seen, or everything.
 
+mod lag;
+mod positions;
+mod tokens;
+
 use std::time::Duration;
 
 use homing::database::{Database, Role};

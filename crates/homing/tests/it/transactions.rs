@@ -1,5 +1,10 @@
 //! Interactive transactions are the same next to the database and in Sydney.
 
+mod calls;
+mod lost;
+mod read_only;
+mod round_trips;
+
 use std::time::Duration;
 
 use homing::error::SqlState;

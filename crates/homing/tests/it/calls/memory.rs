@@ -54,7 +54,7 @@ struct Process {
 impl Process {
     fn start(region: &str, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "memory::process", "--ignored", "--nocapture"])
+            .args(["--exact", "calls::memory::process", "--ignored", "--nocapture"])
             .envs([("HOMING_REGION", region), ("HOMING_PRIMARY_REGION", "iad")])
             .envs([("HOMING_SECRET", SECRET), ("HOMING_LISTEN", "127.0.0.1:0"), (MARK, "1")])
             .envs(environment.iter().copied())

@@ -1,0 +1,15 @@
+//! What the calls of a handle do, in the primary region and in another one.
+
+mod batch;
+mod built;
+mod entities;
+mod entity_types;
+mod errors;
+mod memory;
+mod properties;
+mod raw;
+mod reports;
+mod stream;
+mod tenants;
+mod types;
+mod writes;

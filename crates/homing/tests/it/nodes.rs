@@ -1,0 +1,9 @@
+//! How nodes start, find databases and peers, and lose them.
+
+mod configuration;
+mod databases;
+mod functions;
+mod local;
+mod peers;
+mod replicas;
+mod wire;
