@@ -1,13 +1,14 @@
 //! A primary region and a replica region, each with a node of this process.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use homing::discover::StaticPeers;
 use homing::report::Report;
 use homing::{Config, Context, Entity, Error, Insert, Node, Region, Repo, Secret, Topology};
-use homing_rpc::StaticPeers;
-use homing_testbed::Postgres;
+use homing_testbed::{Postgres, wait_until};
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 
@@ -107,8 +108,7 @@ impl Servers {
         self.replica.caught_up_with(&self.primary).await.unwrap();
         let replica = self.replica.connect_to(&database).await.unwrap();
         let iad = self.primary_node(&database).await;
-        let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr().unwrap()]);
-        let syd = self.replica_node(&database, peers).await;
+        let syd = self.replica_node(&database, in_iad(iad.local_addr())).await;
         World { iad, syd, database, primary, replica }
     }
 
@@ -118,6 +118,15 @@ impl Servers {
 
     pub(crate) async fn replica_node(&self, database: &str, peers: StaticPeers) -> Node {
         start(self.replica_config(database, peers)).await.unwrap()
+    }
+
+    /// A node in `iad` whose own server is a replica: as after a failover to `ams` that the other nodes do not know of.
+    pub(crate) async fn demoted_node(&self, database: &str) -> Node {
+        let mut config = config("iad");
+        config.topology = Topology::new(region("iad"), region("ams"));
+        config.replica_url = Some(self.replica.database_url(database));
+        config.listen = Some(([127, 0, 0, 1], 0).into());
+        start(config).await.unwrap()
     }
 
     pub(crate) fn primary_config(&self, database: &str) -> Config {
@@ -140,6 +149,23 @@ impl World {
         Servers::shared().await.world().await
     }
 
+    /// Both nodes, with the names of their regions.
+    pub(crate) fn both(&self) -> [(&'static str, &Node); 2] {
+        [("iad", &self.iad), ("syd", &self.syd)]
+    }
+
+    /// The node in `iad`, as the one peer of other nodes.
+    pub(crate) fn peers(&self) -> StaticPeers {
+        in_iad(self.iad.local_addr())
+    }
+
+    /// A node in `syd` that has no replica.
+    pub(crate) async fn node_without_replica(&self, peers: StaticPeers) -> Node {
+        let mut config = Servers::shared().await.replica_config(&self.database, peers);
+        config.replica_url = None;
+        start(config).await.unwrap()
+    }
+
     /// How many users a new connection to the replica sees.
     pub(crate) async fn users_on_replica(&self) -> i64 {
         self.replica.query_one("select count(*) from users", &[]).await.unwrap().get(0)
@@ -154,6 +180,11 @@ pub(crate) fn region(name: &str) -> Region {
     Region::new(name).unwrap()
 }
 
+/// Peers in `iad` with these addresses.
+pub(crate) fn in_iad(addresses: impl IntoIterator<Item = SocketAddr>) -> StaticPeers {
+    StaticPeers::none().with_region(region("iad"), addresses)
+}
+
 /// A node of that region, with the primary in `iad`; no database yet.
 pub(crate) fn config(name: &str) -> Config {
     let mut config = Config::new(Topology::new(region(name), region("iad")));
@@ -164,6 +195,23 @@ pub(crate) fn config(name: &str) -> Config {
 
 pub(crate) async fn start(config: Config) -> homing::Result<Node> {
     Node::with_config(config).register(import).register(half).register(duplicate).start().await
+}
+
+pub(crate) async fn count_users(repo: &Repo) -> i64 {
+    repo.count::<User>("", &[]).await.unwrap()
+}
+
+/// Waits until the query, which selects a boolean, selects true.
+pub(crate) async fn wait_until_true(client: &Client, query: &str) {
+    wait_until(query, async || client.query_one(query, &[]).await.unwrap().get(0)).await;
+}
+
+/// Waits until `count` statements like the pattern run on the server, in the database of the client.
+pub(crate) async fn wait_until_running(client: &Client, pattern: &str, count: i64) {
+    let sql = "select count(*) from pg_stat_activity
+               where state = 'active' and query like $1 and datname = current_database() and pid <> pg_backend_pid()";
+    let what = format!("{count} statements like {pattern} run");
+    wait_until(&what, async || client.query_one(sql, &[&pattern]).await.unwrap().get::<_, i64>(0) == count).await;
 }
 
 /// The handle, and what it reports.

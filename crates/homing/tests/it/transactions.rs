@@ -10,14 +10,10 @@ use std::time::Duration;
 use homing::error::SqlState;
 use homing::report::AnsweredBy;
 use homing::transaction::{Isolation, TransactionOptions};
-use homing::{Error, Node, Repo};
+use homing::{Error, Repo};
 use tokio::sync::oneshot;
 
-use crate::fixture::{NewUser, User, World, recorded};
-
-fn both(world: &World) -> [(&'static str, &Node); 2] {
-    [("iad", &world.iad), ("syd", &world.syd)]
-}
+use crate::fixture::{NewUser, PATIENCE, User, World, recorded};
 
 fn named(region: &str, name: &str) -> NewUser {
     NewUser::named(&format!("{name} of {region}"))
@@ -34,7 +30,7 @@ async fn add(repo: &Repo, name: &str) -> homing::Result<User> {
 #[tokio::test]
 async fn what_the_closure_does_is_committed_as_a_whole_and_visible_at_once() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let (repo, reports) = recorded(&node.repo());
         let outside = node.repo();
         let user = repo
@@ -65,7 +61,7 @@ async fn what_the_closure_does_is_committed_as_a_whole_and_visible_at_once() {
 #[tokio::test]
 async fn a_closure_without_statements_sends_nothing() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let (repo, reports) = recorded(&node.repo());
         assert_eq!(repo.transaction(|_| async { Ok(7) }).await.unwrap(), 7);
         assert_eq!(reports.count(), 0);
@@ -87,7 +83,7 @@ impl From<Error> for Refusal {
 #[tokio::test]
 async fn an_error_of_the_closure_rolls_back_and_comes_back_as_it_is() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let repo = node.repo();
         let refused = repo
             .try_transaction(TransactionOptions::default(), |tx| async move {
@@ -116,7 +112,7 @@ async fn an_error_of_the_closure_rolls_back_and_comes_back_as_it_is() {
 #[tokio::test]
 async fn a_statement_that_fails_aborts_it_and_the_next_errors_name_it() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let error = node
             .repo()
             .transaction(|tx| async move {
@@ -139,7 +135,7 @@ async fn a_statement_that_fails_aborts_it_and_the_next_errors_name_it() {
 #[tokio::test]
 async fn what_is_not_found_or_does_not_fit_aborts_nothing() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         node.repo()
             .transaction(|tx| async move {
                 let user = tx.insert(&named(region, "Ada")).await?;
@@ -162,7 +158,7 @@ async fn what_is_not_found_or_does_not_fit_aborts_nothing() {
 #[tokio::test]
 async fn a_nested_transaction_is_a_savepoint() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         node.repo()
             .transaction(|tx| async move {
                 tx.insert(&named(region, "kept")).await?;
@@ -205,7 +201,7 @@ async fn a_nested_transaction_is_a_savepoint() {
 #[tokio::test]
 async fn isolation_is_as_asked_for() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let repo = node.repo();
         for (isolation, sees) in [(Isolation::ReadCommitted, 1), (Isolation::RepeatableRead, 0)] {
             let (other, name) = (&world.primary, format!("{isolation:?} {region}"));
@@ -226,7 +222,7 @@ async fn isolation_is_as_asked_for() {
 #[tokio::test]
 async fn a_serialization_failure_at_the_commit_is_rejected_with_its_code() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let (repo, other) = (node.repo(), world.iad.repo());
         let options = TransactionOptions::default().with_isolation(Isolation::Serializable);
         let error = repo
@@ -258,7 +254,7 @@ async fn a_deferred_constraint_is_told_at_the_commit() {
         .batch_execute("create table pets (owner bigint references users deferrable initially deferred)")
         .await
         .unwrap();
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let error = node
             .repo()
             .transaction(|tx| async move { tx.execute("insert into pets values (999999)", &[]).await })
@@ -272,7 +268,7 @@ async fn a_deferred_constraint_is_told_at_the_commit() {
 #[tokio::test]
 async fn what_it_has_created_or_altered_is_known_to_it_at_once() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let repo = node.repo();
         repo.query("select * from users", &[]).await.unwrap();
         let error = repo
@@ -311,7 +307,7 @@ async fn what_it_has_created_or_altered_is_known_to_it_at_once() {
 #[tokio::test]
 async fn settings_and_cursors_of_the_transaction_work_and_those_of_a_session_do_not() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let repo = node.repo();
         repo.transaction(|tx| async move {
             tx.execute("set local lock_timeout = '1234ms'", &[]).await?;
@@ -337,7 +333,7 @@ async fn settings_and_cursors_of_the_transaction_work_and_those_of_a_session_do_
 #[tokio::test]
 async fn calls_at_the_same_time_run_in_order_and_get_their_own_answers() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         node.repo()
             .transaction(|tx| async move {
                 tx.execute("create table numbers (id serial, value int)", &[]).await?;
@@ -363,7 +359,7 @@ async fn calls_at_the_same_time_run_in_order_and_get_their_own_answers() {
 #[tokio::test]
 async fn while_a_nested_one_is_open_the_outer_handle_is_misused() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         node.repo()
             .transaction(|tx| async move {
                 let outer = tx.clone();
@@ -391,7 +387,7 @@ async fn while_a_nested_one_is_open_the_outer_handle_is_misused() {
 #[tokio::test]
 async fn a_handle_that_outlives_its_transaction_is_misused() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let repo = node.repo();
         let kept = repo
             .transaction(|tx| async move {
@@ -412,7 +408,7 @@ async fn a_handle_that_outlives_its_transaction_is_misused() {
 #[tokio::test]
 async fn named_functions_are_refused_before_anything_is_sent() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         node.repo()
             .transaction(|tx| async move {
                 let names = vec!["Ada".to_owned()];
@@ -431,7 +427,7 @@ async fn named_functions_are_refused_before_anything_is_sent() {
 #[tokio::test]
 async fn calls_of_the_outer_handle_do_not_belong_to_it() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let repo = node.repo();
         let outer = repo.clone();
         let failed: Result<(), _> = repo
@@ -452,7 +448,7 @@ async fn calls_of_the_outer_handle_do_not_belong_to_it() {
 #[tokio::test]
 async fn over_the_bound_it_is_overloaded_at_once_and_single_writes_get_through() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let mut open = Vec::new();
         let (begun, mut all) = tokio::sync::mpsc::channel(8);
         // The pool has four connections.
@@ -490,7 +486,7 @@ async fn over_the_bound_it_is_overloaded_at_once_and_single_writes_get_through()
 #[tokio::test]
 async fn rows_over_the_limit_are_an_error_and_roll_back() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let error = node
             .repo()
             .transaction(|tx| async move {
@@ -507,8 +503,8 @@ async fn rows_over_the_limit_are_an_error_and_roll_back() {
 #[tokio::test]
 async fn its_size_is_limited_by_statement_and_not_as_a_whole() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
-        let repo = node.repo().with_call_timeout(crate::fixture::PATIENCE);
+    for (region, node) in world.both() {
+        let repo = node.repo().with_call_timeout(PATIENCE);
         let megabyte = "x".repeat(1_000_000);
         let length: i64 = repo
             .transaction(|tx| async move {
@@ -540,8 +536,8 @@ impl From<Error> for Left {
 #[tokio::test]
 async fn what_the_closure_leaves_behind_cannot_go_on() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
-        let repo = node.repo().with_call_timeout(crate::fixture::PATIENCE);
+    for (region, node) in world.both() {
+        let repo = node.repo().with_call_timeout(PATIENCE);
         let (started, wait) = oneshot::channel();
         let failed = repo.try_transaction(TransactionOptions::default(), |tx| async move {
             tx.insert(&named(region, "Ada")).await?;
@@ -553,7 +549,7 @@ async fn what_the_closure_leaves_behind_cannot_go_on() {
             Err::<(), _>(Left::Behind(behind))
         });
         let Err(Left::Behind(behind)) = failed.await else { panic!("it was to fail") };
-        let error = tokio::time::timeout(crate::fixture::PATIENCE, behind).await.unwrap().unwrap().unwrap_err();
+        let error = tokio::time::timeout(PATIENCE, behind).await.unwrap().unwrap().unwrap_err();
         assert!(error.is_misuse() && error.to_string().contains("ended"), "{error}");
         assert_eq!(world.users_on_primary().await, 0);
     }
@@ -562,7 +558,7 @@ async fn what_the_closure_leaves_behind_cannot_go_on() {
 #[tokio::test]
 async fn past_its_time_limit_a_running_statement_is_cancelled() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let options = TransactionOptions::default().with_time_limit(Duration::from_secs(2));
         let error = node
             .repo()

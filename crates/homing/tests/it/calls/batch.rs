@@ -4,10 +4,9 @@ use homing::batch::Step;
 use homing::error::SqlState;
 use homing::report::AnsweredBy;
 use homing::{Batch, Entity, Error, Insert, Repo, params};
-use homing_rpc::StaticPeers;
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, Servers, User, World, recorded, region, start};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World, recorded, start, wait_until_running};
 
 #[derive(Debug, PartialEq, Entity)]
 #[entity(table = "books")]
@@ -42,7 +41,7 @@ async fn world() -> World {
 }
 
 fn both(world: &World) -> [(&'static str, Repo); 2] {
-    [("iad", world.iad.repo()), ("syd", world.syd.repo())]
+    world.both().map(|(name, node)| (name, node.repo()))
 }
 
 async fn rows_on_primary(world: &World) -> i64 {
@@ -411,10 +410,7 @@ async fn a_step_that_takes_too_long_is_named_and_all_is_rolled_back() {
 #[tokio::test]
 async fn without_a_replica_the_types_are_asked_of_the_primary() {
     let world = world().await;
-    let peers = StaticPeers::none().with_region(region("iad"), world.iad.local_addr());
-    let mut config = Servers::shared().await.replica_config(&world.database, peers);
-    config.replica_url = None;
-    let node = start(config).await.unwrap();
+    let node = world.node_without_replica(world.peers()).await;
     let mut batch = Batch::new();
     let user = batch.insert("user", NewUser::named("Ada")).unwrap();
     batch.insert_with("book", NewBook { title: "T".into() }, [("author_id", user.column("id"))]).unwrap();
@@ -460,20 +456,9 @@ async fn a_batch_that_is_dropped_half_way_leaves_nothing() {
             batch.query("sleep", "select pg_sleep(59), $1::bigint", params![user.column("id")]).unwrap();
             repo.with_call_timeout(PATIENCE * 2).batch(&batch).await.map(drop)
         });
-        let sleeping = |expected: i64| {
-            let sql = "select count(*) from pg_stat_activity where query like '%pg_sleep(59)%' and state = 'active'
-                       and datname = current_database() and pid <> pg_backend_pid()";
-            let world = &world;
-            let reached = async move {
-                while world.primary.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) != expected {
-                    tokio::task::yield_now().await;
-                }
-            };
-            timeout(PATIENCE, reached)
-        };
-        sleeping(1).await.unwrap();
+        wait_until_running(&world.primary, "%pg_sleep(59)%", 1).await;
         task.abort();
-        sleeping(0).await.unwrap();
+        wait_until_running(&world.primary, "%pg_sleep(59)%", 0).await;
         assert_eq!(world.users_on_primary().await, 0, "{name}");
     }
 }

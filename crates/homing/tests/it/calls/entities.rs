@@ -4,7 +4,7 @@ use homing::error::SqlState;
 use homing::report::Report;
 use homing::{Aggregate, Conflict, Entity, Error, Insert, Repo};
 
-use crate::fixture::{NewUser, User, World, recorded};
+use crate::fixture::{NewUser, PATIENCE, User, World, recorded};
 
 fn user(name: &str, age: i32) -> NewUser {
     NewUser { name: name.into(), age: Some(age) }
@@ -75,7 +75,7 @@ async fn where_nothing_is_updated_no_trigger_runs() {
 async fn many_are_stored_or_updated_in_one_round_trip_and_come_back_in_order() {
     let world = World::shared().await;
     for (node, first) in [(&world.iad, 0), (&world.syd, 20_000)] {
-        let (repo, reports) = recorded(&node.repo().with_call_timeout(crate::fixture::PATIENCE));
+        let (repo, reports) = recorded(&node.repo().with_call_timeout(PATIENCE));
         let names = |range: std::ops::Range<i32>, age| {
             range.map(|number| user(&format!("user {}", first + number), age)).collect::<Vec<_>>()
         };

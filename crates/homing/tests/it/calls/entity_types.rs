@@ -10,16 +10,8 @@ use rust_decimal::Decimal;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::fixture::{NewUser, User, World};
-
-#[derive(Debug, Clone, PartialEq, DeriveToSql, DeriveFromSql)]
-#[postgres(name = "mood")]
-enum Mood {
-    #[postgres(name = "sad")]
-    Sad,
-    #[postgres(name = "happy")]
-    Happy,
-}
+use super::types::Mood;
+use crate::fixture::{NewUser, PATIENCE, User, World};
 
 #[derive(Debug, Clone, PartialEq, DeriveToSql, DeriveFromSql)]
 #[postgres(name = "address")]
@@ -365,7 +357,7 @@ async fn more_parameters_than_postgresql_can_count_are_refused_before_anything_i
     let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
     let list = |count: usize| (1..=count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
     for node in [&world.iad, &world.syd] {
-        let repo = node.repo().with_call_timeout(crate::fixture::PATIENCE);
+        let repo = node.repo().with_call_timeout(PATIENCE);
         let suffix = format!("where age in ({})", list(65_536));
         for error in [
             repo.all::<User>(&suffix, &parameters).await.unwrap_err(),
@@ -384,7 +376,7 @@ async fn more_parameters_than_postgresql_can_count_are_refused_before_anything_i
         assert_eq!(repo.count::<User>("where age = any ($1)", &[&Vec::<i32>::new()]).await.unwrap(), 0);
     }
     // PostgreSQL takes seconds for so many, so it is asked once.
-    let repo = world.syd.repo().with_call_timeout(crate::fixture::PATIENCE);
+    let repo = world.syd.repo().with_call_timeout(PATIENCE);
     let suffix = format!("where age in ({})", list(65_535));
     assert_eq!(repo.delete_all::<User>(&suffix, &parameters[..65_535]).await.unwrap(), 0);
 }

@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
+use homing::Repo;
 use homing::error::SqlState;
-use homing::{Node, Repo};
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, User, World, duplicate, half};
-
-fn both(world: &World) -> [(&'static str, &Node); 2] {
-    [("iad", &world.iad), ("syd", &world.syd)]
-}
+use crate::fixture::{NewUser, PATIENCE, User, World, duplicate, half, wait_until_running};
 
 #[tokio::test]
 async fn errors_of_every_class_come_home_whole() {
@@ -42,7 +38,7 @@ async fn errors_of_every_class_come_home_whole() {
         ("select 'x'::int", SqlState::INVALID_TEXT_REPRESENTATION),
         ("insert into users (name, age) values ('x', 3000000000)", SqlState::NUMERIC_VALUE_OUT_OF_RANGE),
     ];
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         for (sql, code) in &cases {
             let error = node.repo().execute(sql, &[]).await.unwrap_err();
             assert_eq!(error.code(), Some(code), "{sql} in {region}: {error}");
@@ -58,7 +54,7 @@ async fn errors_of_every_class_come_home_whole() {
 #[tokio::test]
 async fn the_fields_of_an_error_are_those_of_postgresql() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let repo = node.repo();
         let _ = repo.insert(&NewUser::named("Ada")).await;
         let error = repo.insert(&NewUser::named("Ada")).await.unwrap_err();
@@ -87,7 +83,7 @@ async fn an_error_in_the_middle_of_a_transaction_is_the_one_that_is_told() {
 async fn wrong_parameters_are_refused_here() {
     let world = World::shared().await;
     let insert = "insert into users (name, age) values ($1, $2)";
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let repo = node.repo();
         for parameters in [&[&"a" as &(dyn homing::types::ToSql + Sync)][..], &[&"a", &"b"], &[&"a", &1_i64]] {
             let error = repo.execute(insert, parameters).await.unwrap_err();
@@ -102,7 +98,7 @@ async fn wrong_parameters_are_refused_here() {
 #[tokio::test]
 async fn functions_fail_with_their_own_words_and_postgresqls() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let repo = node.repo();
         let error = half::call(&repo, format!("half {region}"), "no more".into()).await.unwrap_err();
         assert!(error.is_function_failed() && error.to_string().contains("no more"), "{error}");
@@ -127,13 +123,13 @@ async fn functions_fail_with_their_own_words_and_postgresqls() {
 #[tokio::test]
 async fn a_statement_past_its_deadline_is_cancelled_and_leaves_nothing() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let repo = node.repo().with_call_timeout(Duration::from_millis(500));
         let sql = "with a as (insert into users (name) values ('late')) select pg_sleep(60)";
         let error = timeout(PATIENCE, repo.execute(sql, &[])).await.unwrap().unwrap_err();
         assert!(error.is_rejected(), "{region}: {error:?}");
         assert!(error.to_string().contains("in time"), "{error}");
-        assert_nobody_sleeps(&world).await;
+        wait_until_running(&world.primary, "%pg_sleep(6%", 0).await;
     }
     assert_eq!(world.users_on_primary().await, 0);
 }
@@ -141,34 +137,18 @@ async fn a_statement_past_its_deadline_is_cancelled_and_leaves_nothing() {
 #[tokio::test]
 async fn a_caller_that_goes_away_cancels_its_statement() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let repo = node.repo();
         let call = tokio::spawn(async move { sleeping(&repo).await });
-        wait_until(&world, "select count(*) > 0 from pg_stat_activity where query like '%pg_sleep(61)%' and datname = current_database() and pid <> pg_backend_pid()").await;
+        wait_until_running(&world.primary, "%pg_sleep(61)%", 1).await;
         call.abort();
-        assert_nobody_sleeps(&world).await;
+        wait_until_running(&world.primary, "%pg_sleep(6%", 0).await;
     }
     assert_eq!(world.users_on_primary().await, 0);
 }
 
 async fn sleeping(repo: &Repo) -> homing::Result<u64> {
     repo.execute("with a as (insert into users (name) values ('late')) select pg_sleep(61)", &[]).await
-}
-
-async fn assert_nobody_sleeps(world: &World) {
-    let sql = "select count(*) = 0 from pg_stat_activity
-               where state = 'active' and query like '%pg_sleep(6%' and datname = current_database() and pid <> pg_backend_pid()";
-    wait_until(world, sql).await;
-}
-
-/// Asks again and again: what the server does to others is not told to us.
-async fn wait_until(world: &World, sql: &str) {
-    let condition = async {
-        while !world.primary.query_one(sql, &[]).await.unwrap().get::<_, bool>(0) {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, condition).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use homing::error::SqlState;
 use homing::report::AnsweredBy;
-use homing_rpc::StaticPeers;
+use homing_testbed::wait_until;
 
-use crate::fixture::{NewUser, Servers, World, recorded, region, start};
+use crate::fixture::{NewUser, World, recorded};
 
 #[tokio::test]
 async fn what_writes_is_forwarded_and_what_reads_is_not() {
@@ -78,10 +78,7 @@ async fn of_what_the_primary_runs_postgresql_says_whether_it_wrote() {
         create procedure hire_two() language plpgsql as
         $$ begin perform hire('Bob'); commit; perform hire('Alice'); end $$;";
     world.primary.batch_execute(hire).await.unwrap();
-    let peers = StaticPeers::none().with_region(region("iad"), world.iad.local_addr());
-    let mut config = Servers::shared().await.replica_config(&world.database, peers);
-    config.replica_url = None;
-    let far = start(config).await.unwrap();
+    let far = world.node_without_replica(world.peers()).await;
     for (repo, name) in [(world.iad.repo(), "iad"), (far.repo(), "far")] {
         for repo in [repo.clone(), repo.with_schema("public").unwrap()] {
             let (repo, reports) = recorded(&repo.session());
@@ -148,7 +145,7 @@ async fn what_waits_for_a_lock_while_it_is_prepared_is_cancelled_at_its_limit() 
         let end = "select pg_terminate_backend(pid) from pg_stat_activity
             where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()";
         world.primary.batch_execute(end).await.unwrap();
-        while repo.query("select 1", &[]).await.is_err() {}
+        wait_until("the node connects again", async || repo.query("select 1", &[]).await.is_ok()).await;
         world.primary.batch_execute("begin; lock table users in access exclusive mode").await.unwrap();
 
         let error = repo.with_call_timeout(Duration::from_millis(300)).query(sql, &[]).await.unwrap_err();
@@ -190,10 +187,7 @@ async fn a_committed_write_whose_rows_do_not_fit_says_that_it_is_committed() {
 #[tokio::test]
 async fn without_a_replica_a_committed_write_whose_result_cannot_be_given_is_still_committed() {
     let world = World::shared().await;
-    let peers = StaticPeers::none().with_region(region("iad"), world.iad.local_addr());
-    let mut config = Servers::shared().await.replica_config(&world.database, peers);
-    config.replica_url = None;
-    let node = start(config).await.unwrap();
+    let node = world.node_without_replica(world.peers()).await;
     let sql = "insert into users (name) values ('a'), ('b') returning id";
     let error = node.repo().query_one(sql, &[]).await.unwrap_err();
     assert!(error.is_too_many_rows() && error.is_committed() && !error.is_rejected(), "{error:?}");

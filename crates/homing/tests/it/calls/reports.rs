@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use homing::discover::StaticPeers;
 use homing::error::SqlState;
 use homing::report::{AnsweredBy, Report};
 use homing::{Fate, OnLag};
-use homing_rpc::StaticPeers;
 
 use crate::fixture::{NewUser, Reports, Servers, User, World, recorded};
 

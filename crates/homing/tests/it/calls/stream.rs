@@ -6,12 +6,11 @@ use homing::error::SqlState;
 use homing::report::AnsweredBy;
 use homing::row::RowStream;
 use homing::{Node, OnLag, Repo};
-use homing_rpc::StaticPeers;
-use homing_testbed::{Cut, Relay};
+use homing_testbed::{Cut, Relay, wait_until};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use crate::fixture::{NewUser, PATIENCE, Servers, User, World, recorded, region, start};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World, in_iad, recorded, wait_until_true};
 
 /// More than all buffers on the way hold. As a function in FROM, PostgreSQL would store all numbers before the first.
 const ENDLESS: &str = "select generate_series(1, 10000000) as n, repeat('x', 1000) as filler";
@@ -27,7 +26,7 @@ impl Streams {
     async fn start() -> Self {
         let world = World::shared().await;
         let relay = Relay::start(world.iad.local_addr().unwrap()).unwrap();
-        let far = far(&world, &relay).await;
+        let far = world.node_without_replica(in_iad([relay.address()])).await;
         Self { world, relay, far }
     }
 
@@ -41,13 +40,6 @@ impl Streams {
     }
 }
 
-async fn far(world: &World, relay: &Relay) -> Node {
-    let peers = StaticPeers::none().with_region(region("iad"), [relay.address()]);
-    let mut config = Servers::shared().await.replica_config(&world.database, peers);
-    config.replica_url = None;
-    start(config).await.unwrap()
-}
-
 async fn next(rows: &mut RowStream) -> Option<homing::Result<homing::Row>> {
     timeout(PATIENCE, rows.next()).await.unwrap()
 }
@@ -55,16 +47,11 @@ async fn next(rows: &mut RowStream) -> Option<homing::Result<homing::Row>> {
 /// Waits until the backends of this database that run `ENDLESS` are as many as that, and in that state.
 async fn backends(client: &Client, condition: &str, expected: i64) {
     let sql = format!(
-        "select count(*) from pg_stat_activity
+        "select count(*) = {expected} from pg_stat_activity
          where datname = current_database() and pid <> pg_backend_pid() and query like '%generate_series%'
          and state <> 'idle' and {condition}"
     );
-    let reached = async {
-        while client.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0) != expected {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("never {expected} backends with {condition}"));
+    wait_until_true(client, &sql).await;
 }
 
 #[tokio::test]
@@ -388,16 +375,13 @@ async fn a_node_that_shuts_down_lets_a_stream_end() {
     let world = servers.world().await;
     let second = servers.primary_node(&world.database).await;
     let relay = Relay::start(second.local_addr().unwrap()).unwrap();
-    let far = far(&world, &relay).await;
+    let far = world.node_without_replica(in_iad([relay.address()])).await;
     let sql = "select generate_series(1, 200000) as n, repeat('x', 1000)";
     let mut rows = far.repo().stream(sql, &[]).await.unwrap();
     next(&mut rows).await.unwrap().unwrap();
     let shutdown = tokio::spawn(second.shutdown());
-    // Whatever is asked now is asked in vain: it is on its way down.
-    let refused = async {
-        while far.repo().with_call_timeout(Duration::from_millis(200)).stream("select 1", &[]).await.is_ok() {}
-    };
-    timeout(PATIENCE, refused).await.unwrap();
+    let impatient = far.repo().with_call_timeout(Duration::from_millis(200));
+    wait_until("the node takes no new calls", async || impatient.stream("select 1", &[]).await.is_err()).await;
     let mut count = 1;
     while let Some(row) = next(&mut rows).await {
         row.unwrap();

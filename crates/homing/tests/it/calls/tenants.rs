@@ -6,13 +6,12 @@ use std::time::Duration;
 use homing::error::SqlState;
 use homing::report::AnsweredBy;
 use homing::{Config, Context, Entity, Error, Insert, Node, Repo};
-use homing_rpc::StaticPeers;
+use homing_testbed::wait_until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
-use crate::fixture::{PATIENCE, Servers, World, recorded, region};
+use crate::fixture::{PATIENCE, Servers, World, in_iad, recorded};
 
 #[derive(Debug, PartialEq, Entity)]
 #[entity(table = "orders")]
@@ -56,7 +55,7 @@ impl Tenants {
             Node::with_config(config).register(buy).register(where_am_i).start()
         };
         let iad = one(servers.primary_config(&world.database)).await.unwrap();
-        let peers = StaticPeers::none().with_region(region("iad"), iad.local_addr());
+        let peers = in_iad(iad.local_addr());
         let syd = one(servers.replica_config(&world.database, peers)).await.unwrap();
         Self { world, iad, syd }
     }
@@ -378,12 +377,7 @@ async fn nothing_is_waited_for_between_the_beginning_and_the_commit() {
         let repo = repo.clone();
         async move { repo.execute(sql, &[&"third"]).await }
     });
-    let committed = async {
-        while tenants.items("a").await.len() < 3 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, committed).await.unwrap();
+    wait_until("the third order is committed", async || tenants.items("a").await.len() == 3).await;
     assert!(!writing.is_finished());
     hold.send_replace(false);
     writing.await.unwrap().unwrap();
@@ -393,12 +387,8 @@ async fn nothing_is_waited_for_between_the_beginning_and_the_commit() {
     assert!(tenants.world.primary.query(last, &[]).await.unwrap().is_empty(), "the position was asked for last");
     hold.send_replace(true);
     let reading = tokio::spawn(async move { repo.all::<Order>("", &[]).await });
-    let ended = async {
-        while tenants.world.primary.query(last, &[]).await.unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, ended).await.unwrap();
+    let ended = async || !tenants.world.primary.query(last, &[]).await.unwrap().is_empty();
+    wait_until("the read has ended its transaction", ended).await;
     assert!(!reading.is_finished());
     hold.send_replace(false);
     assert_eq!(reading.await.unwrap().unwrap().len(), 3);

@@ -12,7 +12,7 @@ use crate::fixture::World;
 
 #[derive(Debug, Clone, PartialEq, DeriveToSql, DeriveFromSql)]
 #[postgres(name = "mood")]
-enum Mood {
+pub(super) enum Mood {
     #[postgres(name = "sad")]
     Sad,
     #[postgres(name = "happy")]
@@ -123,12 +123,7 @@ async fn a_region_without_a_replica_knows_the_applications_types_too() {
         )
         .await
         .unwrap();
-    let servers = crate::fixture::Servers::shared().await;
-    let peers =
-        homing_rpc::StaticPeers::none().with_region(crate::fixture::region("iad"), [world.iad.local_addr().unwrap()]);
-    let mut config = servers.replica_config(&world.database, peers);
-    config.replica_url = None;
-    let node = crate::fixture::start(config).await.unwrap();
+    let node = world.node_without_replica(world.peers()).await;
     let address = Address { street: "Main".into(), number: Some(7), moods: vec![Mood::Happy] };
     check(&node.repo(), "mood", Mood::Sad).await;
     check(&node.repo(), "address", address).await;

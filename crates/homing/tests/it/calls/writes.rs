@@ -119,12 +119,7 @@ async fn writes_of_many_at_once_are_all_seen() {
 #[tokio::test]
 async fn a_region_without_a_replica_reads_from_the_primary() {
     let world = World::shared().await;
-    let servers = crate::fixture::Servers::shared().await;
-    let peers =
-        homing_rpc::StaticPeers::none().with_region(crate::fixture::region("iad"), [world.iad.local_addr().unwrap()]);
-    let mut config = servers.replica_config(&world.database, peers);
-    config.replica_url = None;
-    let node = crate::fixture::start(config).await.unwrap();
+    let node = world.node_without_replica(world.peers()).await;
     let repo = node.repo();
     let user = repo.insert(&NewUser::named("Ada")).await.unwrap();
     assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));

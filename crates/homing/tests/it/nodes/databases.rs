@@ -2,10 +2,9 @@
 
 use homing::report::AnsweredBy;
 use homing::{Config, Context, DatabaseConfig, Node, OnLag, Repo};
-use homing_rpc::StaticPeers;
 use tokio::sync::OnceCell;
 
-use crate::fixture::{NewUser, Servers, User, World, config, import, recorded, region, start};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World, config, import, in_iad, recorded, region, start};
 
 /// Other servers than those of the unnamed database, for tests that do not pause replay.
 static OTHERS: OnceCell<Servers> = OnceCell::const_new();
@@ -23,7 +22,7 @@ impl Two {
         let (first, second) = (servers.world().await, others.world().await);
         let home = DatabaseConfig::new().with_database_url(others.primary.database_url(&second.database));
         let iad = node(servers.primary_config(&first.database).with_database("analytics", home)).await;
-        let peers = StaticPeers::none().with_region(region("iad"), iad.local_addr());
+        let peers = in_iad(iad.local_addr());
         let away = DatabaseConfig::new().with_replica_url(others.replica.database_url(&second.database));
         let syd = node(servers.replica_config(&first.database, peers).with_database("analytics", away)).await;
         Self { first, second, iad, syd }
@@ -129,7 +128,7 @@ async fn a_database_that_is_not_there_is_named() {
 
     // A node whose peers at home do not know the database, as during a deployment.
     let servers = Servers::shared().await;
-    let peers = StaticPeers::none().with_region(region("iad"), two.first.iad.local_addr());
+    let peers = in_iad(two.first.iad.local_addr());
     let config = servers.replica_config(&two.first.database, peers);
     let ahead = node(config.with_database("billing", DatabaseConfig::new())).await;
     let billing = ahead.repo_of("billing").unwrap().with_call_timeout(std::time::Duration::from_millis(500));
@@ -143,7 +142,7 @@ async fn a_database_that_is_not_there_is_named() {
 #[tokio::test]
 async fn without_a_replica_a_named_database_is_read_from_the_primary() {
     let two = Two::shared().await;
-    let peers = StaticPeers::none().with_region(region("iad"), two.iad.local_addr());
+    let peers = in_iad(two.iad.local_addr());
     let config = Servers::shared().await.replica_config(&two.first.database, peers);
     let node = node(config.with_database("analytics", DatabaseConfig::new())).await;
     let (repo, reports) = recorded(&node.repo_of("analytics").unwrap());
@@ -157,7 +156,7 @@ async fn without_a_replica_a_named_database_is_read_from_the_primary() {
 async fn describe_tells_of_all_databases() {
     let two = Two::shared().await;
     let rpc = two.syd.repo().rpc_client().clone();
-    let described = rpc.describe(&region("iad"), crate::fixture::PATIENCE).await.unwrap();
+    let described = rpc.describe(&region("iad"), PATIENCE).await.unwrap();
     let names: Vec<_> = described.databases.iter().map(|state| (state.database.as_str(), state.role)).collect();
     assert_eq!(names, [("", 1), ("analytics", 1)]);
 }

@@ -1,9 +1,8 @@
 //! Named functions: two builds, what a function knows, where it runs.
 
 use homing::{Context, Node, Repo};
-use homing_rpc::StaticPeers;
 
-use crate::fixture::{NewUser, Servers, User, World, region};
+use crate::fixture::{NewUser, Servers, User, World, in_iad};
 
 /// What one build of an application calls `greet`.
 mod old {
@@ -60,7 +59,7 @@ async fn node_with(world: &World, register: impl FnOnce(homing::NodeBuilder) -> 
     let servers = Servers::shared().await;
     let iad = Node::with_config(servers.primary_config(&world.database));
     let iad = register(iad).start().await.unwrap();
-    let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr().unwrap()]);
+    let peers = in_iad([iad.local_addr().unwrap()]);
     let syd = servers.replica_node(&world.database, peers).await;
     (iad, syd.repo())
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use homing::discover::StaticPeers;
 use homing::report::AnsweredBy;
-use homing::{Node, Repo, Secret, Topology};
-use homing_rpc::StaticPeers;
-use homing_testbed::{Cut, Relay};
+use homing::{Node, Repo, Secret};
+use homing_testbed::{Cut, Relay, wait_until};
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, Reports, Servers, User, World, config, recorded, region, start};
+use crate::fixture::{NewUser, PATIENCE, Reports, Servers, User, World, in_iad, recorded, start, wait_until_running};
 
 /// A world whose node in `syd` reaches two nodes in `iad`, each through a relay that can be cut.
 struct TwoPeers {
@@ -25,7 +25,7 @@ impl TwoPeers {
         let world = servers.world().await;
         let second = servers.primary_node(&world.database).await;
         let relays = [&world.iad, &second].map(|node| Relay::start(node.local_addr().unwrap()).unwrap());
-        let peers = StaticPeers::none().with_region(region("iad"), relays.each_ref().map(Relay::address));
+        let peers = in_iad(relays.each_ref().map(Relay::address));
         let syd = servers.replica_node(&world.database, peers).await;
         Self { world, syd, relays, _second: second }
     }
@@ -52,14 +52,7 @@ async fn when_a_peer_dies_calls_in_flight_are_unknown_and_later_ones_go_to_the_o
             tokio::spawn(async move { repo.execute(sql, &[&format!("in flight {number}")]).await })
         })
         .collect();
-    let sleeping = "select count(*) from pg_stat_activity where query like '%pg_sleep(61)%' and state = 'active'
-                    and datname = current_database() and pid <> pg_backend_pid()";
-    let all_sleep = async {
-        while two.world.primary.query_one(sleeping, &[]).await.unwrap().get::<_, i64>(0) < 4 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, all_sleep).await.unwrap();
+    wait_until_running(&two.world.primary, "%pg_sleep(61)%", 4).await;
 
     two.relays[0].cut(Cut::Reset).await;
     let user = timeout(PATIENCE, repo.insert(&NewUser::named("Ada"))).await.unwrap().unwrap();
@@ -76,12 +69,7 @@ async fn when_a_peer_dies_calls_in_flight_are_unknown_and_later_ones_go_to_the_o
     assert!(error.is_not_sent(), "{error:?}");
 
     two.relays[0].heal().await.unwrap();
-    let back = async {
-        while repo.insert(&NewUser::named("Edsger")).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, back).await.unwrap();
+    wait_until("a peer is back", async || repo.insert(&NewUser::named("Edsger")).await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -109,19 +97,14 @@ async fn calls_one_after_the_other_hardly_notice_that_a_peer_dies() {
 async fn a_peer_whose_database_is_a_replica_is_passed_over() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
-    // As after a failover that this node has not heard of: `iad` has a replica, and the node there knows it.
-    let mut config = config("iad");
-    config.topology = Topology::new(region("iad"), region("ams"));
-    config.replica_url = Some(servers.replica.database_url(&world.database));
-    config.listen = Some(([127, 0, 0, 1], 0).into());
-    let demoted = start(config).await.unwrap();
+    let demoted = servers.demoted_node(&world.database).await;
     let addresses = [demoted.local_addr().unwrap(), world.iad.local_addr().unwrap()];
-    let syd = servers.replica_node(&world.database, StaticPeers::none().with_region(region("iad"), addresses)).await;
+    let syd = servers.replica_node(&world.database, in_iad(addresses)).await;
     for number in 0..20 {
         syd.repo().insert(&NewUser::named(&format!("user {number}"))).await.unwrap();
     }
 
-    let only = StaticPeers::none().with_region(region("iad"), [demoted.local_addr().unwrap()]);
+    let only = in_iad([demoted.local_addr().unwrap()]);
     let syd = servers.replica_node(&world.database, only).await;
     let error = syd.repo().insert(&NewUser::named("Ada")).await.unwrap_err();
     assert!(error.is_not_sent() && error.is_not_primary(), "{error:?}");
@@ -133,10 +116,9 @@ async fn without_a_peer_the_error_says_where_nobody_was_found() {
     let world = servers.world().await;
     let free = Relay::start(([127, 0, 0, 1], 1).into()).unwrap();
     free.cut(Cut::Reset).await;
-    for (peers, expected) in [
-        (StaticPeers::none(), "iad".to_owned()),
-        (StaticPeers::none().with_region(region("iad"), [free.address()]), free.address().to_string()),
-    ] {
+    for (peers, expected) in
+        [(StaticPeers::none(), "iad".to_owned()), (in_iad([free.address()]), free.address().to_string())]
+    {
         let syd = servers.replica_node(&world.database, peers).await;
         let repo = syd.repo();
         let error = timeout(PATIENCE, repo.insert(&NewUser::named("Ada"))).await.unwrap().unwrap_err();
@@ -153,7 +135,7 @@ async fn a_wrong_or_missing_secret_is_refused() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     for secret in [Some("another-secret-that-is-long-enough"), None] {
-        let peers = StaticPeers::none().with_region(region("iad"), world.iad.local_addr());
+        let peers = world.peers();
         let mut config = servers.replica_config(&world.database, peers);
         config.secret = secret.map(|secret| Secret::new(secret).unwrap());
         let syd = start(config).await.unwrap();
@@ -182,21 +164,14 @@ async fn a_node_that_shuts_down_finishes_what_is_under_way() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let second = servers.primary_node(&world.database).await;
-    let peers = StaticPeers::none().with_region(region("iad"), second.local_addr());
+    let peers = in_iad(second.local_addr());
     let syd = Arc::new(servers.replica_node(&world.database, peers).await);
     let call = {
         let repo = syd.repo();
         let sql = "insert into users (name) select 'Ada' from pg_sleep(0.5)";
         tokio::spawn(async move { repo.execute(sql, &[]).await })
     };
-    let running = "select count(*) = 1 from pg_stat_activity where query like '%pg_sleep(0.5)%' and state = 'active'
-                   and datname = current_database() and pid <> pg_backend_pid()";
-    let runs = async {
-        while !world.primary.query_one(running, &[]).await.unwrap().get::<_, bool>(0) {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, runs).await.unwrap();
+    wait_until_running(&world.primary, "%pg_sleep(0.5)%", 1).await;
     timeout(PATIENCE, second.shutdown()).await.unwrap();
     assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap().unwrap(), 1);
     let error = syd.repo().insert(&NewUser::named("Grace")).await.unwrap_err();

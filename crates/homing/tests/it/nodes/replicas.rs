@@ -5,17 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use homing::discover::DnsConfig;
 use homing::replicas::{Choose, Health, Measure, Replica, ReplicaList, ReplicaSettings, ReplicaStatus};
 use homing::report::AnsweredBy;
 use homing::{Config, Node};
-use homing_rpc::{DnsConfig, StaticPeers};
 use homing_testbed::{DnsView, Postgres};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, Reports, Servers, User, World, config, recorded, region, start};
+use crate::fixture::{NewUser, PATIENCE, Reports, Servers, User, World, config, recorded, start};
 
 /// Looks are frequent, so that tests are quick.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
@@ -66,7 +66,7 @@ fn away(world: &World, list: &ReplicaList, settings: ReplicaSettings) -> Config 
     let mut config = config("syd");
     config.replicas = Some(list.clone());
     config.replica_settings = settings;
-    let peers = StaticPeers::none().with_region(region("iad"), [world.iad.local_addr().unwrap()]);
+    let peers = world.peers();
     config.discover = Arc::new(peers);
     config
 }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use homing::OnLag;
 use homing::position::{Lsn, Position};
-use homing_rpc::StaticPeers;
 use tokio_postgres::Client;
 
-use crate::fixture::{NewUser, Servers, recorded, region};
+use crate::fixture::{NewUser, Servers, in_iad, recorded};
 
 /// Trap: on a quiet primary the insert position after a commit that fills its page lies past the header of the next
 /// one, where replay does not get until somebody else writes.
@@ -42,7 +41,7 @@ async fn a_commit_is_waited_for_although_the_database_does_not_flush_it() {
     let database = &world.database;
     world.primary.batch_execute(&format!("alter database {database} set synchronous_commit = off")).await.unwrap();
     let iad = servers.primary_node(database).await;
-    let syd = servers.replica_node(database, StaticPeers::none().with_region(region("iad"), iad.local_addr())).await;
+    let syd = servers.replica_node(database, in_iad(iad.local_addr())).await;
     let repo = syd.repo();
     for number in 1..=20 {
         repo.insert(&NewUser::named(&format!("user {number}"))).await.unwrap();
@@ -76,7 +75,7 @@ async fn a_replica_of_another_cluster_is_named_and_the_write_is_not_lost() {
     let world = servers.world().await;
     let others = Servers::start(&[]).await;
     others.primary.create_database(&world.database).await.unwrap();
-    let peers = StaticPeers::none().with_region(region("iad"), world.iad.local_addr());
+    let peers = world.peers();
     others.replica.caught_up_with(&others.primary).await.unwrap();
     let node = others.replica_node(&world.database, peers).await;
     let mut error = node.repo().insert(&NewUser::named("Ada")).await.unwrap_err();

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use homing::report::AnsweredBy;
 use homing::{DatabaseConfig, Error, Node, OnLag, Secret, Token};
-use homing_rpc::StaticPeers;
 use homing_testbed::Postgres;
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, Servers, User, World, config, recorded, region, start};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World, config, in_iad, recorded, start};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -29,14 +28,10 @@ impl Three {
         other.caught_up_with(&servers.primary).await.unwrap();
         let mut config = config("ams");
         config.replica_url = Some(other.database_url(&world.database));
-        config.discover = std::sync::Arc::new(home(&world));
+        config.discover = std::sync::Arc::new(world.peers());
         let ams = start(config).await.unwrap();
         Self { servers, world, other, ams }
     }
-}
-
-fn home(world: &World) -> StaticPeers {
-    StaticPeers::none().with_region(region("iad"), world.iad.local_addr())
 }
 
 fn is_refused(error: &Error) -> bool {
@@ -110,7 +105,7 @@ async fn a_token_that_is_not_genuine_is_refused_at_once() {
         assert!(error.to_string().len() < 400);
     }
 
-    let mut other = Servers::shared().await.replica_config(&world.database, home(&world));
+    let mut other = Servers::shared().await.replica_config(&world.database, world.peers());
     other.secret = Some(Secret::new("another-secret-of-the-tests-as-long").unwrap());
     let other = start(other).await.unwrap();
     let error = other.repo().with_token(&token).unwrap_err();
@@ -148,7 +143,7 @@ async fn a_token_of_another_cluster_is_refused_at_the_earliest_moment() {
         assert!(is_refused(&error) && error.to_string().contains("cluster"), "{error}");
     }
     // A node that has no replica, and one whose replica has never answered, learn of the cluster by reading.
-    let mut without = Servers::shared().await.replica_config(&world.database, home(&world));
+    let mut without = Servers::shared().await.replica_config(&world.database, world.peers());
     without.replica_url = None;
     let mut down = without.clone();
     down.replica_url = Some("postgres://127.0.0.1:1/app".into());
@@ -170,7 +165,7 @@ async fn a_token_carries_all_databases_and_is_refused_where_one_is_missing() {
         let analytics = DatabaseConfig::new().with_database_url(servers.primary.database_url(&second.database));
         nodes.push(start(servers.primary_config(&world.database).with_database("analytics", analytics)).await.unwrap());
     }
-    let peers = StaticPeers::none().with_region(region("iad"), nodes[0].local_addr());
+    let peers = in_iad(nodes[0].local_addr());
     let analytics = DatabaseConfig::new().with_replica_url(servers.replica.database_url(&second.database));
     let away = servers.replica_config(&world.database, peers).with_database("analytics", analytics);
     let away = start(away).await.unwrap();

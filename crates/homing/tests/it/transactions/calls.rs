@@ -1,26 +1,18 @@
 //! Calls of every kind belong to the transaction of their handle: batches, streams, calls in a schema.
 
+use homing::Batch;
 use homing::error::SqlState;
 use homing::transaction::TransactionOptions;
-use homing::{Batch, Node, Repo};
 
-use crate::fixture::{NewUser, Servers, User, World};
-
-fn both(world: &World) -> [(&'static str, &Node); 2] {
-    [("iad", &world.iad), ("syd", &world.syd)]
-}
-
-async fn count(repo: &Repo) -> i64 {
-    repo.count::<User>("", &[]).await.unwrap()
-}
+use crate::fixture::{NewUser, Servers, User, World, count_users};
 
 #[tokio::test]
 async fn a_batch_is_part_of_its_transaction() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let repo = node.repo();
         let outside = &repo.session();
-        let before = count(outside).await;
+        let before = count_users(outside).await;
         let name = format!("Ada of {region}");
         let rolled_back: homing::Result<()> = repo
             .transaction(|tx| async move {
@@ -35,19 +27,19 @@ async fn a_batch_is_part_of_its_transaction() {
                 let mut done = tx.batch(&batch).await?;
                 let ada: User = done.take(&ada);
                 assert_eq!(tx.reload(&ada).await?.age, Some(37));
-                assert_eq!(count(outside).await, before, "nobody else sees it yet");
+                assert_eq!(count_users(outside).await, before, "nobody else sees it yet");
                 Err(homing::Error::failed("on second thoughts"))
             })
             .await;
         assert!(rolled_back.unwrap_err().is_function_failed());
-        assert_eq!(count(outside).await, before);
+        assert_eq!(count_users(outside).await, before);
     }
 }
 
 #[tokio::test]
 async fn a_batch_that_fails_leaves_nothing_and_the_transaction_goes_on() {
     let world = World::shared().await;
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let repo = node.repo();
         let kept = repo
             .transaction(|tx| async move {
@@ -72,7 +64,7 @@ async fn a_batch_that_fails_leaves_nothing_and_the_transaction_goes_on() {
 #[tokio::test]
 async fn a_batch_in_a_transaction_that_only_reads_is_misuse() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let new = NewUser::named("Ada");
         let mut batch = Batch::new();
         batch.insert("ada", &new).unwrap();
@@ -89,7 +81,7 @@ async fn a_batch_in_a_transaction_that_only_reads_is_misuse() {
 #[tokio::test]
 async fn a_stream_sees_what_its_transaction_wrote_and_lets_other_calls_come_in_between() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let repo = node.repo();
         let read = repo.transaction(|tx| async move {
             let names: Vec<_> = (0..1000).map(|number| NewUser::named(&format!("{number:04}"))).collect();
@@ -117,7 +109,7 @@ async fn a_stream_sees_what_its_transaction_wrote_and_lets_other_calls_come_in_b
 #[tokio::test]
 async fn a_stream_ends_with_its_transaction() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let repo = node.repo();
         let rows = repo.transaction(|tx| async move { tx.stream("select generate_series(1, 9999)", &[]).await });
         let mut rows = rows.await.unwrap();
@@ -133,10 +125,10 @@ async fn calls_in_a_schema_stay_in_it_and_others_out_of_it() {
     world.primary.batch_execute(tenant).await.unwrap();
     let servers = Servers::shared().await;
     servers.replica.caught_up_with(&servers.primary).await.unwrap();
-    for (region, node) in both(&world) {
+    for (region, node) in world.both() {
         let repo = node.repo();
         let tenant = repo.with_schema("tenant").unwrap();
-        let (public_before, tenant_before) = (count(&repo).await, count(&tenant).await);
+        let (public_before, tenant_before) = (count_users(&repo).await, count_users(&tenant).await);
         repo.transaction(|tx| async move {
             let within = tx.with_schema("tenant")?;
             for number in 0..3 {
@@ -151,14 +143,14 @@ async fn calls_in_a_schema_stay_in_it_and_others_out_of_it() {
                 })
                 .await;
             undone.unwrap_err();
-            assert_eq!(count(&tx).await, public_before + 3);
-            assert_eq!(count(&within).await, tenant_before + 3);
+            assert_eq!(count_users(&tx).await, public_before + 3);
+            assert_eq!(count_users(&within).await, tenant_before + 3);
             Ok(())
         })
         .await
         .unwrap();
-        assert_eq!((count(&repo).await, count(&tenant).await), (public_before + 3, tenant_before + 3));
-        let begun_within = tenant.transaction(|tx| async move { Ok(count(&tx).await) });
+        assert_eq!((count_users(&repo).await, count_users(&tenant).await), (public_before + 3, tenant_before + 3));
+        let begun_within = tenant.transaction(|tx| async move { Ok(count_users(&tx).await) });
         assert_eq!(begun_within.await.unwrap(), tenant_before + 3);
     }
 }
@@ -166,7 +158,7 @@ async fn calls_in_a_schema_stay_in_it_and_others_out_of_it() {
 #[tokio::test]
 async fn an_unknown_schema_aborts_only_the_level_that_asked_for_it() {
     let world = World::shared().await;
-    for (_, node) in both(&world) {
+    for (_, node) in world.both() {
         let repo = node.repo();
         repo.transaction(|tx| async move {
             let nested =

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
+use homing::discover::StaticPeers;
 use homing::transaction::TransactionOptions;
-use homing::{Error, Node, Repo, Topology};
-use homing_rpc::StaticPeers;
-use homing_testbed::{Cut, Relay};
+use homing::{Error, Node, Repo};
+use homing_testbed::{Cut, Relay, wait_until};
 use tokio::sync::{Barrier, oneshot};
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, Servers, World, config, recorded, region, start};
+use crate::fixture::{NewUser, PATIENCE, Servers, World, in_iad, recorded, wait_until_running, wait_until_true};
 
 /// A world whose node in `syd` reaches the one in `iad` through a relay that can be cut.
 struct Linked {
@@ -26,7 +26,7 @@ impl Linked {
         let servers = Servers::shared().await;
         let world = servers.world().await;
         let relay = Relay::start(world.iad.local_addr().unwrap()).unwrap();
-        let peers = StaticPeers::none().with_region(region("iad"), [relay.address()]);
+        let peers = in_iad([relay.address()]);
         let syd = servers.replica_node(&world.database, peers).await;
         Self { world, syd, relay }
     }
@@ -44,14 +44,9 @@ async fn assert_nothing_is_open(world: &World) {
     let locks = "select count(*) = 0 from pg_locks
                  where database = (select oid from pg_database where datname = current_database())
                        and pid <> pg_backend_pid()";
-    let condition = async {
-        for sql in [sql, locks] {
-            while !world.primary.query_one(sql, &[]).await.unwrap().get::<_, bool>(0) {
-                tokio::task::yield_now().await;
-            }
-        }
-    };
-    timeout(PATIENCE, condition).await.expect("a transaction stays open");
+    for sql in [sql, locks] {
+        wait_until_true(&world.primary, sql).await;
+    }
 }
 
 /// All connections of the pool of the primary's node can be used at the same time, and all places for transactions.
@@ -77,17 +72,6 @@ async fn assert_the_pool_is_whole(world: &World) {
     pids.sort_unstable();
     pids.dedup();
     assert_eq!(pids.len(), 4, "the pool has four connections");
-}
-
-async fn until_running(world: &World, query: &str) {
-    let sql = "select count(*) > 0 from pg_stat_activity
-               where state = 'active' and query like $1 and datname = current_database() and pid <> pg_backend_pid()";
-    let condition = async {
-        while !world.primary.query_one(sql, &[&query]).await.unwrap().get::<_, bool>(0) {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, condition).await.unwrap();
 }
 
 #[tokio::test]
@@ -141,7 +125,7 @@ async fn a_dropped_call_while_a_statement_runs_cancels_it() {
             })
             .await
         });
-        until_running(&world, &format!("%{sleep}%")).await;
+        wait_until_running(&world.primary, &format!("%{sleep}%"), 1).await;
         call.abort();
         assert_nothing_is_open(&world).await;
     }
@@ -152,7 +136,7 @@ async fn a_dropped_call_while_a_statement_runs_cancels_it() {
 async fn drop_while_running(world: &World, tx: &Repo, sql: &str) {
     tokio::select! {
         ended = tx.execute(sql, &[]) => panic!("it was to run for longer: {ended:?}"),
-        () = until_running(world, sql) => {}
+        () = wait_until_running(&world.primary, sql, 1) => {}
     }
 }
 
@@ -216,8 +200,7 @@ async fn when_the_peer_disconnects_it_is_rolled_back_and_not_sent() {
         .unwrap_err();
     assert!(!error.is_outcome_unknown() && !error.is_committed(), "{error:?}");
     assert_eq!(world.users_on_primary().await, 0);
-    let back = async { while add(&linked.syd.repo(), "back").await.is_err() {} };
-    timeout(PATIENCE, back).await.unwrap();
+    wait_until("the peer is back", async || add(&linked.syd.repo(), "back").await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -231,7 +214,7 @@ async fn a_statement_whose_peer_dies_under_it_is_told_at_once() {
         })
         .await
     });
-    until_running(&linked.world, "%pg_sleep(73)%").await;
+    wait_until_running(&linked.world.primary, "%pg_sleep(73)%", 1).await;
     linked.relay.cut(Cut::Reset).await;
     let error = timeout(PATIENCE, call).await.unwrap().unwrap().unwrap_err();
     assert!(error.is_not_sent() && !error.is_misuse(), "{error:?}");
@@ -285,7 +268,7 @@ async fn when_the_peer_dies_during_the_commit_the_outcome_is_unknown() {
         .unwrap();
     let repo = linked.syd.repo().with_call_timeout(PATIENCE * 2);
     let call = tokio::spawn(async move { repo.transaction(|tx| async move { add(&tx, "Ada").await }).await });
-    until_running(&linked.world, "COMMIT").await;
+    wait_until_running(&linked.world.primary, "COMMIT", 1).await;
     linked.relay.cut(Cut::Reset).await;
     let error = timeout(PATIENCE, call).await.unwrap().unwrap().unwrap_err();
     assert!(error.is_outcome_unknown() && !error.is_not_sent(), "{error:?}");
@@ -351,7 +334,7 @@ async fn a_node_that_shuts_down_lets_it_end() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let second = servers.primary_node(&world.database).await;
-    let peers = StaticPeers::none().with_region(region("iad"), second.local_addr());
+    let peers = in_iad(second.local_addr());
     let syd = servers.replica_node(&world.database, peers).await;
     let (begun, wait) = oneshot::channel::<()>();
     let (repo, reports) = recorded(&syd.repo());
@@ -376,7 +359,7 @@ async fn a_node_that_is_gone_at_once_leaves_nothing() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let second = servers.primary_node(&world.database).await;
-    let peers = StaticPeers::none().with_region(region("iad"), second.local_addr());
+    let peers = in_iad(second.local_addr());
     let syd = servers.replica_node(&world.database, peers).await;
     let world_ref = &world;
     let error = syd
@@ -397,18 +380,14 @@ async fn a_node_that_is_gone_at_once_leaves_nothing() {
 async fn a_peer_whose_database_is_a_replica_does_not_begin_one() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
-    let mut settings = config("iad");
-    settings.topology = Topology::new(region("iad"), region("ams"));
-    settings.replica_url = Some(servers.replica.database_url(&world.database));
-    settings.listen = Some(([127, 0, 0, 1], 0).into());
-    let replica = start(settings).await.unwrap();
+    let replica = servers.demoted_node(&world.database).await;
     let both = [replica.local_addr().unwrap(), world.iad.local_addr().unwrap()];
-    let syd = servers.replica_node(&world.database, StaticPeers::none().with_region(region("iad"), both)).await;
+    let syd = servers.replica_node(&world.database, in_iad(both)).await;
     for number in 0..10 {
         let name = format!("user {number}");
         syd.repo().transaction(|tx| async move { add(&tx, &name).await }).await.unwrap();
     }
-    let only = StaticPeers::none().with_region(region("iad"), replica.local_addr());
+    let only = in_iad(replica.local_addr());
     let syd = servers.replica_node(&world.database, only).await;
     let error = syd.repo().transaction(|tx| async move { add(&tx, "nobody at home").await }).await.unwrap_err();
     assert!(error.is_not_primary() && error.is_not_sent(), "{error:?}");

@@ -3,9 +3,8 @@
 use homing::error::SqlState;
 use homing::report::AnsweredBy;
 use homing::transaction::{Isolation, TransactionOptions};
-use homing_rpc::StaticPeers;
 
-use crate::fixture::{NewUser, Servers, User, World, config, recorded, region, start};
+use crate::fixture::{NewUser, Servers, User, World, config, recorded, start};
 
 #[tokio::test]
 async fn it_is_one_snapshot_of_the_replica_here() {
@@ -75,7 +74,7 @@ async fn a_write_is_refused_before_anything_is_sent() {
 #[tokio::test]
 async fn where_there_is_no_replica_or_it_cannot_it_runs_on_the_primary() {
     let world = World::shared().await;
-    let peers = StaticPeers::none().with_region(region("iad"), [world.iad.local_addr().unwrap()]);
+    let peers = world.peers();
     let mut settings = config("ams");
     settings.discover = std::sync::Arc::new(peers);
     let ams = start(settings).await.unwrap();

@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 
 use homing::database::{Database, Role};
 use homing::{Repo, Secret, Topology};
-use homing_rpc::{NodeConfig, Server, ServerHandle, StaticPeers};
+use homing_rpc::{NodeConfig, Server, ServerHandle};
 use http_body::Frame;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Bytes, Service, http};
 use tonic::server::NamedService;
 
-use crate::fixture::{NewUser, SECRET, Servers, User, region};
+use crate::fixture::{NewUser, SECRET, Servers, User, in_iad, region};
 
 /// A service that counts the messages which it is sent. Each of ours is answered before the next one comes, so these are
 /// the round trips.
@@ -83,7 +83,7 @@ async fn counted(database: &str) -> (homing::Node, ServerHandle, Arc<AtomicUsize
     };
     let config = NodeConfig::new(Topology::new(region("iad"), region("iad"))).with_secret(Secret::new(SECRET).unwrap());
     let iad = Server::builder(config).listen(([127, 0, 0, 1], 0).into()).service(service).start().await.unwrap();
-    let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
+    let peers = in_iad([iad.local_addr()]);
     (servers.replica_node(database, peers).await, iad, messages)
 }
 
