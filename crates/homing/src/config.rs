@@ -227,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_region_the_node_is_its_own_primary() {
+    fn no_region_means_own_primary() {
         let config = config(&[("DATABASE_URL", "postgres://127.0.0.1/app")]).unwrap();
         assert!(config.topology.is_primary_region());
         assert_eq!(config.listen, None);
     }
 
     #[test]
-    fn the_network_is_only_served_with_a_secret() {
+    fn network_is_served_with_secret_only() {
         let regions = [("HOMING_REGION", "syd"), ("HOMING_PRIMARY_REGION", "iad")];
         let listen = |settings: &[(&str, &str)]| config(&[&regions, settings].concat()).unwrap().listen.unwrap();
         assert_eq!(listen(&[]).to_string(), "127.0.0.1:4750");
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_replica_of_the_region_is_found_by_its_name() {
+    fn region_replaces_placeholder_in_replica_url() {
         let config = config(&[
             ("HOMING_REGION", "syd"),
             ("HOMING_PRIMARY_REGION", "iad"),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn further_databases_have_variables_of_their_own() {
+    fn further_databases_have_own_variables() {
         let config = config(&[
             ("HOMING_REGION", "syd"),
             ("HOMING_PRIMARY_REGION", "iad"),

@@ -4,7 +4,7 @@
 //! who will be shown it.
 
 #[test]
-fn macros_accept_good_items_and_explain_bad_ones() {
+fn macros_explain_what_they_reject() {
     let cases = trybuild::TestCases::new();
     cases.pass("tests/ui/pass/*.rs");
     // In the words of the macros.

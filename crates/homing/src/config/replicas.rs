@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_stands_for_this_region_or_for_those_of_the_list() {
+    fn template_expands_to_listed_regions() {
         let template = (URL, "postgres://app@{region}.db.internal/app");
         assert_eq!(read(&[template]).unwrap().url.unwrap(), "postgres://app@syd.db.internal/app");
         let settings = read(&[template, (REGIONS, "syd, ams")]).unwrap();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_choice_have_defaults_and_may_be_switched_off() {
+    fn limits_and_choice_have_defaults() {
         let settings = read(&[]).unwrap();
         assert_eq!(settings.settings.max_lag, Some(Duration::from_secs(30)));
         assert_eq!((settings.settings.max_lag_bytes, settings.options.choose), (None, Choose::Nearest));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_variable_and_hide_passwords() {
+    fn mistakes_name_variable_hide_password() {
         let url = (URL, "postgres://app:geheim@one/app");
         for (variables, parts) in [
             (vec![(REGIONS, "syd")], [REGIONS, URL]),

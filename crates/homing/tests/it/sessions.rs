@@ -35,7 +35,7 @@ async fn sees(repo: &Repo, name: &str) -> bool {
 /// Each line: the options, whether a session sees its own write and what somebody else has committed, and whether the
 /// primary is asked for that.
 #[tokio::test]
-async fn what_a_read_sees_while_the_replica_stands_still() {
+async fn consistency_decides_what_reads_see() {
     use Consistency::{Eventual, Global, Session};
     let (_servers, world) = paused().await;
     world.iad.repo().insert(&NewUser::named("of somebody else")).await.unwrap();
@@ -62,7 +62,7 @@ async fn what_a_read_sees_while_the_replica_stands_still() {
 }
 
 #[tokio::test]
-async fn an_eventual_read_never_waits_and_never_fails_because_of_lag() {
+async fn eventual_read_ignores_lag() {
     let (_servers, world) = paused().await;
     let strict = world.syd.repo().with_on_lag(OnLag::Fail).with_wait(Wait::AtNextRead).with_replay_timeout(SHORT);
     let (repo, reports) = recorded(&strict);
@@ -76,7 +76,7 @@ async fn an_eventual_read_never_waits_and_never_fails_because_of_lag() {
 }
 
 #[tokio::test]
-async fn a_global_read_is_one_call_and_binds_the_session() {
+async fn global_read_binds_session() {
     let (servers, world) = paused().await;
     let (repo, reports) = recorded(&world.syd.repo().with_replay_timeout(SHORT));
     assert!(!sees(&repo, "Ada").await);
@@ -98,7 +98,7 @@ async fn a_global_read_is_one_call_and_binds_the_session() {
 /// Raw SQL of which nobody has said whether it writes is answered by the primary too, and binds the session likewise,
 /// whatever the handle says of its writes.
 #[tokio::test]
-async fn raw_sql_that_the_primary_answered_binds_the_session() {
+async fn raw_read_of_primary_binds_session() {
     let (_servers, world) = paused().await;
     world.iad.repo().insert(&NewUser::named("Ada")).await.unwrap();
     let repo = world.syd.repo().with_wait(Wait::Never).with_replay_timeout(SHORT);
@@ -109,7 +109,7 @@ async fn raw_sql_that_the_primary_answered_binds_the_session() {
 }
 
 #[tokio::test]
-async fn on_the_primary_every_read_is_global() {
+async fn primary_reads_are_global() {
     let world = World::shared().await;
     for consistency in [Consistency::Eventual, Consistency::Session, Consistency::Global] {
         let (repo, reports) = recorded(&world.iad.repo().with_consistency(consistency));
@@ -121,7 +121,7 @@ async fn on_the_primary_every_read_is_global() {
 }
 
 #[tokio::test]
-async fn the_options_of_the_node_are_those_of_its_handles_until_they_say_otherwise() {
+async fn handles_inherit_options_of_node() {
     let (servers, world) = paused().await;
     world.iad.repo().insert(&NewUser::named("Ada")).await.unwrap();
     let peers = world.peers();
@@ -135,7 +135,7 @@ async fn the_options_of_the_node_are_those_of_its_handles_until_they_say_otherwi
 
 /// Where the session has read, nobody asks how far that was, until somebody has to know.
 #[tokio::test]
-async fn reads_ask_nothing_of_the_tracker() {
+async fn reads_do_not_ask_tracker() {
     let world = World::shared().await;
     // Not the node's own: where several replicas are to be chosen from, they are looked at while reads are made.
     let url = Servers::shared().await.replica.database_url(&world.database);

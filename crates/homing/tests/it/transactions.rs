@@ -28,7 +28,7 @@ async fn add(repo: &Repo, name: &str) -> homing::Result<User> {
 }
 
 #[tokio::test]
-async fn what_the_closure_does_is_committed_as_a_whole_and_visible_at_once() {
+async fn commit_is_whole_and_visible() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let (repo, reports) = recorded(&node.repo());
@@ -59,7 +59,7 @@ async fn what_the_closure_does_is_committed_as_a_whole_and_visible_at_once() {
 }
 
 #[tokio::test]
-async fn a_closure_without_statements_sends_nothing() {
+async fn closure_without_statements_sends_nothing() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         let (repo, reports) = recorded(&node.repo());
@@ -81,7 +81,7 @@ impl From<Error> for Refusal {
 }
 
 #[tokio::test]
-async fn an_error_of_the_closure_rolls_back_and_comes_back_as_it_is() {
+async fn closure_error_rolls_back() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         let repo = node.repo();
@@ -110,7 +110,7 @@ async fn an_error_of_the_closure_rolls_back_and_comes_back_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_statement_that_fails_aborts_it_and_the_next_errors_name_it() {
+async fn failed_statement_aborts_transaction() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let error = node
@@ -133,7 +133,7 @@ async fn a_statement_that_fails_aborts_it_and_the_next_errors_name_it() {
 }
 
 #[tokio::test]
-async fn what_is_not_found_or_does_not_fit_aborts_nothing() {
+async fn unfit_results_abort_nothing() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         node.repo()
@@ -156,7 +156,7 @@ async fn what_is_not_found_or_does_not_fit_aborts_nothing() {
 }
 
 #[tokio::test]
-async fn a_nested_transaction_is_a_savepoint() {
+async fn nested_transaction_is_savepoint() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         node.repo()
@@ -199,7 +199,7 @@ async fn a_nested_transaction_is_a_savepoint() {
 }
 
 #[tokio::test]
-async fn isolation_is_as_asked_for() {
+async fn isolation_is_as_requested() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let repo = node.repo();
@@ -220,7 +220,7 @@ async fn isolation_is_as_asked_for() {
 
 /// Each of two sees that the other has not written, and writes: one after the other that cannot be.
 #[tokio::test]
-async fn a_serialization_failure_at_the_commit_is_rejected_with_its_code() {
+async fn serialization_failure_is_rejected() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let (repo, other) = (node.repo(), world.iad.repo());
@@ -247,7 +247,7 @@ async fn a_serialization_failure_at_the_commit_is_rejected_with_its_code() {
 }
 
 #[tokio::test]
-async fn a_deferred_constraint_is_told_at_the_commit() {
+async fn deferred_constraint_fails_commit() {
     let world = World::shared().await;
     world
         .primary
@@ -266,7 +266,7 @@ async fn a_deferred_constraint_is_told_at_the_commit() {
 }
 
 #[tokio::test]
-async fn what_it_has_created_or_altered_is_known_to_it_at_once() {
+async fn transaction_knows_its_schema_changes() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let repo = node.repo();
@@ -305,7 +305,7 @@ async fn what_it_has_created_or_altered_is_known_to_it_at_once() {
 }
 
 #[tokio::test]
-async fn settings_and_cursors_of_the_transaction_work_and_those_of_a_session_do_not() {
+async fn local_settings_work_session_ones_fail() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         let repo = node.repo();
@@ -331,7 +331,7 @@ async fn settings_and_cursors_of_the_transaction_work_and_those_of_a_session_do_
 }
 
 #[tokio::test]
-async fn calls_at_the_same_time_run_in_order_and_get_their_own_answers() {
+async fn concurrent_calls_run_in_order() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         node.repo()
@@ -357,7 +357,7 @@ async fn calls_at_the_same_time_run_in_order_and_get_their_own_answers() {
 }
 
 #[tokio::test]
-async fn while_a_nested_one_is_open_the_outer_handle_is_misused() {
+async fn outer_handle_fails_while_nested() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         node.repo()
@@ -385,7 +385,7 @@ async fn while_a_nested_one_is_open_the_outer_handle_is_misused() {
 }
 
 #[tokio::test]
-async fn a_handle_that_outlives_its_transaction_is_misused() {
+async fn handle_fails_after_its_transaction() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         let repo = node.repo();
@@ -406,7 +406,7 @@ async fn a_handle_that_outlives_its_transaction_is_misused() {
 }
 
 #[tokio::test]
-async fn named_functions_are_refused_before_anything_is_sent() {
+async fn named_functions_fail_before_sending() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         node.repo()
@@ -425,7 +425,7 @@ async fn named_functions_are_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn calls_of_the_outer_handle_do_not_belong_to_it() {
+async fn outer_calls_are_not_part() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let repo = node.repo();
@@ -446,7 +446,7 @@ async fn calls_of_the_outer_handle_do_not_belong_to_it() {
 }
 
 #[tokio::test]
-async fn over_the_bound_it_is_overloaded_at_once_and_single_writes_get_through() {
+async fn transaction_limit_spares_single_writes() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let mut open = Vec::new();
@@ -484,7 +484,7 @@ async fn over_the_bound_it_is_overloaded_at_once_and_single_writes_get_through()
 }
 
 #[tokio::test]
-async fn rows_over_the_limit_are_an_error_and_roll_back() {
+async fn oversized_rows_roll_back() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let error = node
@@ -501,7 +501,7 @@ async fn rows_over_the_limit_are_an_error_and_roll_back() {
 }
 
 #[tokio::test]
-async fn its_size_is_limited_by_statement_and_not_as_a_whole() {
+async fn size_is_limited_per_statement() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let repo = node.repo().with_call_timeout(PATIENCE);
@@ -534,7 +534,7 @@ impl From<Error> for Left {
 
 /// Tasks that the closure leaves behind neither keep it open nor write into it later.
 #[tokio::test]
-async fn what_the_closure_leaves_behind_cannot_go_on() {
+async fn task_left_behind_cannot_continue() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let repo = node.repo().with_call_timeout(PATIENCE);
@@ -556,7 +556,7 @@ async fn what_the_closure_leaves_behind_cannot_go_on() {
 }
 
 #[tokio::test]
-async fn past_its_time_limit_a_running_statement_is_cancelled() {
+async fn time_limit_cancels_running_statement() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let options = TransactionOptions::default().with_time_limit(Duration::from_secs(2));

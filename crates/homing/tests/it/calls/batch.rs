@@ -57,7 +57,7 @@ fn assert_refused(error: &Error, step: &str, expected: &str) {
 }
 
 #[tokio::test]
-async fn steps_use_columns_of_earlier_ones_and_results_are_typed() {
+async fn steps_use_columns_of_earlier_steps() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let (repo, reports) = recorded(&repo);
@@ -89,7 +89,7 @@ async fn steps_use_columns_of_earlier_ones_and_results_are_typed() {
 }
 
 #[tokio::test]
-async fn entities_are_inserted_updated_and_deleted() {
+async fn steps_insert_update_delete_entities() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let old = repo.insert(&NewUser::named(&format!("{name} old"))).await.unwrap();
@@ -116,7 +116,7 @@ async fn entities_are_inserted_updated_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_step_that_fails_is_named_and_leaves_nothing_of_the_others() {
+async fn failed_step_is_named_rolls_back() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let before = rows_on_primary(&world).await;
@@ -133,7 +133,7 @@ async fn a_step_that_fails_is_named_and_leaves_nothing_of_the_others() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_is_no_step() {
+async fn failed_commit_names_no_step() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let mut batch = Batch::new();
@@ -150,7 +150,7 @@ async fn a_commit_that_fails_is_no_step() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_missing_rolls_all_back() {
+async fn missing_row_rolls_back_batch() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let missing = User { id: -1, name: "nobody".into(), age: None };
@@ -192,7 +192,7 @@ async fn a_row_that_is_missing_rolls_all_back() {
 }
 
 #[tokio::test]
-async fn another_number_of_rows_than_expected_rolls_back_also_a_single_step() {
+async fn unexpected_row_count_rolls_back() {
     let world = world().await;
     for (name, repo) in both(&world) {
         for (expected, too_many) in [(1, true), (3, false)] {
@@ -210,7 +210,7 @@ async fn another_number_of_rows_than_expected_rolls_back_also_a_single_step() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_when_the_step_is_added() {
+async fn wrong_steps_fail_when_added() {
     let user = User { id: 1, name: "Ada".into(), age: None };
     let mut other = Batch::new();
     let stranger = other.insert("author", NewUser::named("Ada")).unwrap();
@@ -242,7 +242,7 @@ async fn what_is_wrong_is_told_when_the_step_is_added() {
 }
 
 #[tokio::test]
-async fn what_only_the_types_tell_is_told_before_anything_is_sent() {
+async fn wrong_types_fail_before_sending() {
     let world = world().await;
     for (_, repo) in both(&world) {
         let (repo, reports) = recorded(&repo);
@@ -289,7 +289,7 @@ async fn what_only_the_types_tell_is_told_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn text_and_varchar_and_domains_pass_from_step_to_step() {
+async fn text_types_pass_between_steps() {
     let world = world().await;
     world
         .primary
@@ -313,7 +313,7 @@ async fn text_and_varchar_and_domains_pass_from_step_to_step() {
 }
 
 #[tokio::test]
-async fn null_passes_from_step_to_step() {
+async fn null_passes_between_steps() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let mut batch = Batch::new();
@@ -326,7 +326,7 @@ async fn null_passes_from_step_to_step() {
 }
 
 #[tokio::test]
-async fn an_empty_batch_succeeds_without_a_round_trip() {
+async fn empty_batch_needs_no_round_trip() {
     let node = start(crate::fixture::config("syd")).await.unwrap();
     let mut batch = Batch::new();
     node.repo().batch(&batch).await.unwrap();
@@ -337,7 +337,7 @@ async fn an_empty_batch_succeeds_without_a_round_trip() {
 }
 
 #[tokio::test]
-async fn a_batch_may_be_run_again() {
+async fn batch_may_run_again() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let mut batch = Batch::new();
@@ -350,7 +350,7 @@ async fn a_batch_may_be_run_again() {
 }
 
 #[tokio::test]
-async fn a_chain_of_ten_thousand_steps_is_one_request() {
+async fn ten_thousand_steps_are_one_request() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let (repo, reports) = recorded(&repo.with_call_timeout(PATIENCE));
@@ -372,7 +372,7 @@ async fn a_chain_of_ten_thousand_steps_is_one_request() {
 }
 
 #[tokio::test]
-async fn too_many_statements_and_too_many_bytes_are_refused_before_anything_is_sent() {
+async fn oversized_batch_fails_before_sending() {
     let world = world().await;
     let mut batch = Batch::new();
     for number in 0..16_384 {
@@ -394,7 +394,7 @@ async fn too_many_statements_and_too_many_bytes_are_refused_before_anything_is_s
 }
 
 #[tokio::test]
-async fn a_step_that_takes_too_long_is_named_and_all_is_rolled_back() {
+async fn slow_step_is_named_rolls_back() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let mut batch = Batch::new();
@@ -408,7 +408,7 @@ async fn a_step_that_takes_too_long_is_named_and_all_is_rolled_back() {
 }
 
 #[tokio::test]
-async fn without_a_replica_the_types_are_asked_of_the_primary() {
+async fn primary_describes_steps_without_replica() {
     let world = world().await;
     let node = world.node_without_replica(world.peers()).await;
     let mut batch = Batch::new();
@@ -419,7 +419,7 @@ async fn without_a_replica_the_types_are_asked_of_the_primary() {
 }
 
 #[tokio::test]
-async fn steps_survive_a_change_of_the_schema() {
+async fn steps_survive_schema_change() {
     let world = world().await;
     let repo = world.syd.repo();
     let mut batch = Batch::new();
@@ -438,7 +438,7 @@ async fn steps_survive_a_change_of_the_schema() {
 
 #[tokio::test]
 #[should_panic(expected = "these results have none of step \"a\"")]
-async fn a_step_of_another_batch_has_no_result() {
+async fn step_of_other_batch_panics() {
     let mut batch = Batch::new();
     let step = batch.insert_all("a", Vec::<NewUser>::new()).unwrap();
     let node = start(crate::fixture::config("syd")).await.unwrap();
@@ -447,7 +447,7 @@ async fn a_step_of_another_batch_has_no_result() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_dropped_half_way_leaves_nothing() {
+async fn dropped_batch_leaves_nothing() {
     let world = world().await;
     for (name, repo) in both(&world) {
         let task = tokio::spawn(async move {
@@ -464,7 +464,7 @@ async fn a_batch_that_is_dropped_half_way_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn two_batches_at_once_do_not_mix() {
+async fn concurrent_batches_do_not_mix() {
     let world = world().await;
     let mut tasks = Vec::new();
     for number in 0..20 {

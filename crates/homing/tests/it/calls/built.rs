@@ -27,7 +27,7 @@ fn older_than(age: i64) -> SelectStatement {
 }
 
 #[tokio::test]
-async fn entities_are_read_by_a_built_condition() {
+async fn built_condition_reads_entities() {
     let world = world().await;
     for node in [&world.iad, &world.syd] {
         let (repo, reports) = recorded(&node.repo());
@@ -52,7 +52,7 @@ async fn entities_are_read_by_a_built_condition() {
 }
 
 #[tokio::test]
-async fn many_rows_are_changed_and_deleted_by_a_built_condition() {
+async fn built_condition_updates_and_deletes() {
     let world = world().await;
     for (node, left) in [(&world.iad, 3), (&world.syd, 2)] {
         let (repo, reports) = recorded(&node.repo());
@@ -104,7 +104,7 @@ async fn raw_calls_take_built_statements() {
 }
 
 #[tokio::test]
-async fn empty_lists_and_values_that_do_not_fit_are_no_surprise() {
+async fn empty_list_and_wrong_values() {
     let world = world().await;
     for node in [&world.iad, &world.syd] {
         let repo = node.repo();

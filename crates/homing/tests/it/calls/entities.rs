@@ -17,7 +17,7 @@ fn misuse(error: &Error) -> String {
 }
 
 #[tokio::test]
-async fn insert_or_update_returns_the_row_as_it_is_stored_then() {
+async fn upsert_returns_stored_row() {
     let world = World::shared().await;
     let conflict = Conflict::on(["name"]);
     for (node, name) in [(&world.iad, "Ada"), (&world.syd, "Grace")] {
@@ -54,7 +54,7 @@ struct NewVisit {
 }
 
 #[tokio::test]
-async fn where_nothing_is_updated_no_trigger_runs() {
+async fn update_nothing_runs_no_trigger() {
     let world = World::shared().await;
     let script = "create table visits (name text primary key, changes int not null default 0);
         create function count_changes() returns trigger language plpgsql as
@@ -72,7 +72,7 @@ async fn where_nothing_is_updated_no_trigger_runs() {
 }
 
 #[tokio::test]
-async fn many_are_stored_or_updated_in_one_round_trip_and_come_back_in_order() {
+async fn bulk_upsert_keeps_order() {
     let world = World::shared().await;
     for (node, first) in [(&world.iad, 0), (&world.syd, 20_000)] {
         let (repo, reports) = recorded(&node.repo().with_call_timeout(PATIENCE));
@@ -98,7 +98,7 @@ async fn many_are_stored_or_updated_in_one_round_trip_and_come_back_in_order() {
 }
 
 #[tokio::test]
-async fn new_rows_that_conflict_with_each_other_are_rejected_and_none_is_stored() {
+async fn rows_conflicting_among_themselves_are_rejected() {
     let world = World::shared().await;
     let twins = [user("Ada", 1), user("Ada", 2)];
     for node in [&world.iad, &world.syd] {
@@ -113,7 +113,7 @@ async fn new_rows_that_conflict_with_each_other_are_rejected_and_none_is_stored(
 }
 
 #[tokio::test]
-async fn writers_of_the_same_row_at_the_same_time_all_get_the_stored_one() {
+async fn concurrent_upserts_return_stored_row() {
     let world = World::shared().await;
     for conflict in [Conflict::on(["name"]), Conflict::on(["name"]).update_nothing()] {
         let name = format!("{conflict:?}");
@@ -139,7 +139,7 @@ async fn writers_of_the_same_row_at_the_same_time_all_get_the_stored_one() {
 struct Unnamed {}
 
 #[tokio::test]
-async fn conflicts_that_cannot_be_meant_are_refused_before_anything_is_sent() {
+async fn invalid_conflicts_fail_before_sending() {
     let world = World::shared().await;
     let none: [&str; 0] = [];
     let cases = [
@@ -187,7 +187,7 @@ async fn conflicts_that_cannot_be_meant_are_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn many_rows_are_changed_and_deleted_by_a_condition() {
+async fn condition_updates_and_deletes() {
     let world = World::shared().await;
     for (node, at) in [(&world.iad, "iad"), (&world.syd, "syd")] {
         let repo = node.repo();
@@ -222,7 +222,7 @@ async fn with_suffix(repo: &Repo, suffix: &str) -> Vec<Result<i64, Error>> {
 }
 
 #[tokio::test]
-async fn a_comment_at_the_end_of_raw_sql_takes_nothing_with_it() {
+async fn trailing_comment_hides_no_sql() {
     let world = World::shared().await;
     for (node, name) in [(&world.iad, "Ada"), (&world.syd, "Grace")] {
         let repo = node.repo();
@@ -235,7 +235,7 @@ async fn a_comment_at_the_end_of_raw_sql_takes_nothing_with_it() {
 }
 
 #[tokio::test]
-async fn a_second_statement_in_raw_sql_is_refused_by_postgresql() {
+async fn second_statement_is_rejected() {
     let world = World::shared().await;
     world.syd.repo().insert(&user("Ada", 1)).await.unwrap();
     let suffixes =
@@ -257,7 +257,7 @@ async fn a_second_statement_in_raw_sql_is_refused_by_postgresql() {
 }
 
 #[tokio::test]
-async fn reload_reads_the_row_as_it_is_now() {
+async fn reload_reads_current_row() {
     let world = World::shared().await;
     for node in [&world.iad, &world.syd] {
         let repo = node.repo();

@@ -85,7 +85,7 @@ fn person(id: u128) -> NewPerson {
 }
 
 #[tokio::test]
-async fn a_column_of_each_kind_is_stored_and_read_back() {
+async fn columns_of_each_type_round_trip() {
     let world = World::shared().await;
     world.iad.repo().batch_execute(PEOPLE).await.unwrap();
     for (node, id) in [(&world.iad, 1), (&world.syd, 2)] {
@@ -134,7 +134,7 @@ struct Numbers {
 }
 
 #[tokio::test]
-async fn aggregates_are_read_as_their_types_say() {
+async fn aggregates_have_typed_results() {
     let world = World::shared().await;
     let script = "create table numbers (id bigserial primary key, small smallint, integer int, big bigint, real real,
             double double precision, exact numeric, day date, name text);
@@ -208,7 +208,7 @@ struct NewPair {
 }
 
 #[tokio::test]
-async fn a_table_may_have_nothing_besides_its_key_and_what_the_database_computes() {
+async fn table_of_key_and_computed_columns() {
     let world = World::shared().await;
     let script = "create table pairs (\"left\" int, \"right\" text, primary key (\"left\", \"right\"),
         \"both\" text generated always as (\"left\"::text || \"right\") stored)";
@@ -244,7 +244,7 @@ struct NewReserved {
 }
 
 #[tokio::test]
-async fn reserved_words_and_odd_characters_in_names_are_only_names() {
+async fn odd_names_are_quoted() {
     let world = World::shared().await;
     let script = "create schema \"order\"; create table \"order\".\"select \u{1F49A}\"
         (\"where\" bigserial primary key, \"it's; --\" text not null unique)";
@@ -292,7 +292,7 @@ struct Unknown {
 }
 
 #[tokio::test]
-async fn null_where_there_is_no_option_names_the_column() {
+async fn unexpected_null_names_column() {
     let world = World::shared().await;
     for (node, name) in [(&world.iad, "Ada"), (&world.syd, "Grace")] {
         let repo = node.repo();
@@ -313,7 +313,7 @@ async fn null_where_there_is_no_option_names_the_column() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused_before_anything_is_sent_and_named() {
+async fn wrong_value_fails_before_sending() {
     let world = World::shared().await;
     let parameter = |error: &Error| {
         assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
@@ -351,7 +351,7 @@ async fn what_does_not_fit_is_refused_before_anything_is_sent_and_named() {
 }
 
 #[tokio::test]
-async fn more_parameters_than_postgresql_can_count_are_refused_before_anything_is_sent() {
+async fn too_many_parameters_fail_before_sending() {
     let world = World::shared().await;
     let values: Vec<i32> = (0..65_536).collect();
     let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();

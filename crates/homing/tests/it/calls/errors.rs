@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::fixture::{NewUser, PATIENCE, User, World, duplicate, half, wait_until_running};
 
 #[tokio::test]
-async fn errors_of_every_class_come_home_whole() {
+async fn forwarded_errors_keep_all_fields() {
     let world = World::shared().await;
     world
         .primary
@@ -52,7 +52,7 @@ async fn errors_of_every_class_come_home_whole() {
 }
 
 #[tokio::test]
-async fn the_fields_of_an_error_are_those_of_postgresql() {
+async fn error_has_fields_of_postgresql() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         let repo = node.repo();
@@ -69,7 +69,7 @@ async fn the_fields_of_an_error_are_those_of_postgresql() {
 
 /// The real error comes first, not the one of asking an aborted transaction for its position (25P02).
 #[tokio::test]
-async fn an_error_in_the_middle_of_a_transaction_is_the_one_that_is_told() {
+async fn first_error_of_transaction_is_returned() {
     let world = World::shared().await;
     let repo = world.syd.repo();
     let mut new: Vec<_> = (0..1500).map(|number| NewUser::named(&format!("user {number}"))).collect();
@@ -80,7 +80,7 @@ async fn an_error_in_the_middle_of_a_transaction_is_the_one_that_is_told() {
 }
 
 #[tokio::test]
-async fn wrong_parameters_are_refused_here() {
+async fn wrong_parameters_fail_locally() {
     let world = World::shared().await;
     let insert = "insert into users (name, age) values ($1, $2)";
     for (_, node) in world.both() {
@@ -96,7 +96,7 @@ async fn wrong_parameters_are_refused_here() {
 }
 
 #[tokio::test]
-async fn functions_fail_with_their_own_words_and_postgresqls() {
+async fn functions_return_their_own_errors() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let repo = node.repo();
@@ -121,7 +121,7 @@ async fn functions_fail_with_their_own_words_and_postgresqls() {
 }
 
 #[tokio::test]
-async fn a_statement_past_its_deadline_is_cancelled_and_leaves_nothing() {
+async fn statement_past_deadline_is_cancelled() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let repo = node.repo().with_call_timeout(Duration::from_millis(500));
@@ -135,7 +135,7 @@ async fn a_statement_past_its_deadline_is_cancelled_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_cancels_its_statement() {
+async fn dropped_call_cancels_its_statement() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         let repo = node.repo();
@@ -152,7 +152,7 @@ async fn sleeping(repo: &Repo) -> homing::Result<u64> {
 }
 
 #[tokio::test]
-async fn a_value_over_the_size_limit_is_refused_here() {
+async fn oversized_value_fails_locally() {
     let world = World::shared().await;
     let huge = "x".repeat(17 * 1024 * 1024);
     let error = world.syd.repo().insert(&NewUser::named(&huge)).await.unwrap_err();

@@ -23,7 +23,7 @@ const SQL: &str = "select n, repeat('x', 80) as filler from (select generate_ser
 const MARK: &str = "HOMING_TEST_PROCESS";
 
 #[tokio::test]
-async fn a_million_rows_take_little_memory_here_and_on_both_sides_of_a_link() {
+async fn million_rows_take_little_memory() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let (primary, replica) =

@@ -27,7 +27,7 @@ struct Table {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_are_the_same_bits_here_and_forwarded() {
+async fn forwarded_values_have_same_bits() {
     let world = World::shared().await;
     let table = Table::create(&world, kinds::all()).await;
     let cells: Vec<BoxedStrategy<Cell>> = table.kinds.iter().map(|kind| kind.values.clone()).collect();

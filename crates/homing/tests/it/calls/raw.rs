@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use homing::Wait;
 use homing::error::SqlState;
 use homing::report::AnsweredBy;
 use homing_testbed::wait_until;
 
-use crate::fixture::{NewUser, World, recorded};
+use crate::fixture::{NewUser, Servers, World, recorded};
 
 #[tokio::test]
-async fn what_writes_is_forwarded_and_what_reads_is_not() {
+async fn only_writes_are_forwarded() {
     let world = World::shared().await;
     world
         .primary
@@ -50,7 +51,7 @@ async fn what_writes_is_forwarded_and_what_reads_is_not() {
 }
 
 #[tokio::test]
-async fn rows_and_counts_are_those_of_the_statement() {
+async fn calls_return_rows_and_counts() {
     let world = World::shared().await;
     for (node, name) in [(&world.iad, "iad"), (&world.syd, "syd")] {
         let repo = node.repo();
@@ -71,7 +72,7 @@ async fn rows_and_counts_are_those_of_the_statement() {
 }
 
 #[tokio::test]
-async fn of_what_the_primary_runs_postgresql_says_whether_it_wrote() {
+async fn postgresql_says_whether_statement_wrote() {
     let world = World::shared().await;
     let hire = "create function hire(new_name text) returns bigint language sql as
         $$ insert into users (name) values (new_name) returning id $$;
@@ -122,7 +123,7 @@ async fn of_what_the_primary_runs_postgresql_says_whether_it_wrote() {
 
 /// As functions of some extensions do. This one refuses every other time; what it has counted is not rolled back.
 #[tokio::test]
-async fn a_function_that_refuses_to_run_in_a_block_is_run_without_one() {
+async fn statement_refusing_block_runs_alone() {
     let world = World::shared().await;
     let picky = "create sequence attempts; create function picky() returns bigint language plpgsql as $$ begin
         if nextval('attempts') % 2 = 1 then raise 'not in a block' using errcode = '25001'; end if;
@@ -137,7 +138,7 @@ async fn a_function_that_refuses_to_run_in_a_block_is_run_without_one() {
 
 /// On a connection that has not prepared it, a statement waits for a lock before it runs.
 #[tokio::test]
-async fn what_waits_for_a_lock_while_it_is_prepared_is_cancelled_at_its_limit() {
+async fn prepare_behind_lock_is_cancelled() {
     let world = World::shared().await;
     for repo in [world.iad.repo(), world.iad.repo().with_schema("public").unwrap()] {
         let sql = "select count(*) from users";
@@ -159,7 +160,7 @@ async fn what_waits_for_a_lock_while_it_is_prepared_is_cancelled_at_its_limit() 
 }
 
 #[tokio::test]
-async fn what_is_deferred_to_the_commit_of_a_read_that_writes_is_told() {
+async fn deferred_error_of_read_is_returned() {
     let world = World::shared().await;
     let tables = "create table parents (id int primary key);
         create table children (parent int references parents deferrable initially deferred);
@@ -174,7 +175,7 @@ async fn what_is_deferred_to_the_commit_of_a_read_that_writes_is_told() {
 }
 
 #[tokio::test]
-async fn a_committed_write_whose_rows_do_not_fit_says_that_it_is_committed() {
+async fn unfit_rows_of_write_are_committed() {
     let world = World::shared().await;
     let repo = world.syd.repo();
     let sql = "insert into users (name) values ('a'), ('b') returning id";
@@ -185,7 +186,7 @@ async fn a_committed_write_whose_rows_do_not_fit_says_that_it_is_committed() {
 }
 
 #[tokio::test]
-async fn without_a_replica_a_committed_write_whose_result_cannot_be_given_is_still_committed() {
+async fn unfit_rows_without_replica_are_committed() {
     let world = World::shared().await;
     let node = world.node_without_replica(world.peers()).await;
     let sql = "insert into users (name) values ('a'), ('b') returning id";
@@ -195,7 +196,7 @@ async fn without_a_replica_a_committed_write_whose_result_cannot_be_given_is_sti
 }
 
 #[tokio::test]
-async fn statements_that_need_a_session_are_refused_before_anything_is_sent() {
+async fn session_statements_fail_before_sending() {
     let world = World::shared().await;
     let repo = world.syd.repo();
     for sql in
@@ -210,18 +211,28 @@ async fn statements_that_need_a_session_are_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_schema_that_the_replica_does_not_know_yet_is_asked_of_the_primary() {
-    let world = World::shared().await;
-    let repo = world.syd.repo().with_wait(homing::Wait::Never);
+async fn primary_answers_for_unreplayed_schema() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let (repo, reports) = recorded(&world.syd.repo().with_wait(Wait::Never));
+    servers.replica.pause_replay().await.unwrap();
     for round in 0..20 {
         let table = format!("fresh_{round}");
         repo.execute(&format!("create table {table} (id int)"), &[]).await.unwrap();
-        repo.execute(&format!("insert into {table} values ($1)"), &[&round]).await.unwrap();
+        assert_eq!(repo.execute(&format!("insert into {table} values ($1)"), &[&round]).await.unwrap(), 1);
+        let rows = repo.query(&format!("select id from {table}"), &[]).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [round]);
+        let peer = reports.last().answered_by.peer().map(|peer| peer.address);
+        assert_eq!(peer, world.iad.local_addr(), "{table}");
     }
+    servers.replica.resume_replay().await.unwrap();
+    servers.replica.caught_up_with(&servers.primary).await.unwrap();
+    assert_eq!(repo.query("select id from fresh_7", &[]).await.unwrap()[0].get::<_, i32>(0), 7);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
 }
 
 #[tokio::test]
-async fn statements_survive_a_change_of_the_schema() {
+async fn statements_survive_schema_change() {
     let world = World::shared().await;
     let repo = world.syd.repo();
     let select = "select * from users";
@@ -236,7 +247,7 @@ async fn statements_survive_a_change_of_the_schema() {
 }
 
 #[tokio::test]
-async fn a_script_that_fails_after_a_commit_of_its_own_is_not_run_twice() {
+async fn script_with_commit_runs_once() {
     let world = World::shared().await;
     let raise = "do $$ begin raise exception 'unsupported' using errcode = '0A000'; end $$";
     let script = format!("begin; insert into users (name) values ('once'); commit; {raise}");
@@ -246,7 +257,7 @@ async fn a_script_that_fails_after_a_commit_of_its_own_is_not_run_twice() {
 }
 
 #[tokio::test]
-async fn a_script_that_does_not_end_its_transaction_says_so() {
+async fn unfinished_script_is_rejected() {
     let world = World::shared().await;
     for (_, node) in [("iad", &world.iad), ("syd", &world.syd)] {
         let script = "begin; insert into users (name) values ('lost')";
@@ -261,7 +272,7 @@ async fn a_script_that_does_not_end_its_transaction_says_so() {
 }
 
 #[tokio::test]
-async fn a_script_is_one_transaction() {
+async fn script_is_one_transaction() {
     let world = World::shared().await;
     let repo = world.syd.repo();
     repo.batch_execute("create table a (id int); insert into a values (1); create table b (id int)").await.unwrap();

@@ -16,7 +16,7 @@ fn told(reports: &Reports) -> Vec<Told> {
 }
 
 #[tokio::test]
-async fn each_call_is_reported_once_with_its_fate() {
+async fn each_call_is_reported_once() {
     let world = World::shared().await;
     for node in [&world.iad, &world.syd] {
         let (repo, reports) = recorded(&node.repo());
@@ -56,7 +56,7 @@ async fn each_call_is_reported_once_with_its_fate() {
 }
 
 #[tokio::test]
-async fn in_a_transaction_the_statement_that_failed_is_told_and_the_commit_that_was_not_to_be() {
+async fn transaction_reports_statement_and_commit() {
     let world = World::shared().await;
     let (repo, reports) = recorded(&world.syd.repo());
     let failed = repo.transaction(|tx| async move {
@@ -85,7 +85,7 @@ async fn in_a_transaction_the_statement_that_failed_is_told_and_the_commit_that_
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_answers_is_reported_as_not_sent() {
+async fn unanswered_call_is_reported_not_sent() {
     let world = World::shared().await;
     let alone = Servers::shared().await.replica_node(&world.database, StaticPeers::none()).await;
     let (repo, reports) = recorded(&alone.repo().with_call_timeout(Duration::from_millis(100)));
@@ -95,7 +95,7 @@ async fn a_call_that_nobody_answers_is_reported_as_not_sent() {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_not_seen_here_is_reported_with_its_way() {
+async fn unseen_commit_is_reported_in_full() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let patience = Duration::from_millis(200);

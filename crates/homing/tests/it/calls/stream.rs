@@ -55,7 +55,7 @@ async fn backends(client: &Client, condition: &str, expected: i64) {
 }
 
 #[tokio::test]
-async fn the_rows_are_those_of_query_everywhere() {
+async fn stream_has_rows_of_query() {
     let streams = Streams::start().await;
     let sql = "select n, case when n % 7 = 0 then null else repeat('é', n % 50) end as text, array[n, null] as list
                from generate_series(1, $1) as n order by n";
@@ -81,7 +81,7 @@ async fn the_rows_are_those_of_query_everywhere() {
 }
 
 #[tokio::test]
-async fn entities_are_streamed_and_follow_what_the_session_wrote() {
+async fn streamed_entities_follow_session() {
     let streams = Streams::start().await;
     for (name, repo, _) in streams.ways() {
         let user = repo.insert(&NewUser::named(name)).await.unwrap();
@@ -92,7 +92,7 @@ async fn entities_are_streamed_and_follow_what_the_session_wrote() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_holds_back_the_database() {
+async fn slow_reader_holds_back_database() {
     let streams = Streams::start().await;
     for (name, repo, server) in streams.ways() {
         let mut rows = repo.stream(ENDLESS, &[]).await.unwrap();
@@ -107,7 +107,7 @@ async fn a_slow_reader_holds_back_the_database() {
 }
 
 #[tokio::test]
-async fn dropped_streams_give_their_connections_back() {
+async fn dropped_streams_free_their_connections() {
     let streams = Streams::start().await;
     for (name, repo, server) in streams.ways() {
         for round in 0..10 {
@@ -120,7 +120,7 @@ async fn dropped_streams_give_their_connections_back() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_dropped_before_it_begins_leaves_nothing() {
+async fn stream_dropped_early_leaves_nothing() {
     let streams = Streams::start().await;
     for (_, repo, server) in streams.ways() {
         let sql = "select pg_sleep(60) from generate_series(1, 2)";
@@ -133,7 +133,7 @@ async fn a_stream_that_is_dropped_before_it_begins_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn streams_leave_half_of_the_pool_to_others() {
+async fn streams_take_half_the_pool() {
     let streams = Streams::start().await;
     for (name, repo, _) in streams.ways() {
         let mut held = Vec::new();
@@ -149,7 +149,7 @@ async fn streams_leave_half_of_the_pool_to_others() {
 }
 
 #[tokio::test]
-async fn a_statement_that_writes_is_refused_and_writes_nothing() {
+async fn streamed_write_is_rejected() {
     let streams = Streams::start().await;
     streams.world.primary.batch_execute("create sequence numbers").await.unwrap();
     Servers::shared().await.replica.caught_up_with(&Servers::shared().await.primary).await.unwrap();
@@ -170,7 +170,7 @@ async fn a_statement_that_writes_is_refused_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_failure_after_rows_is_an_error_and_the_end() {
+async fn failure_ends_stream_with_error() {
     let streams = Streams::start().await;
     for (name, repo, server) in streams.ways() {
         let mut rows = repo.stream("select 100 / (50000 - n) from generate_series(1, 60000) as n", &[]).await.unwrap();
@@ -192,7 +192,7 @@ async fn a_failure_after_rows_is_an_error_and_the_end() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_lost_in_the_middle_is_an_error() {
+async fn lost_connection_is_an_error() {
     let streams = Streams::start().await;
     for (name, repo, server) in streams.ways() {
         let mut rows = repo.stream(ENDLESS, &[]).await.unwrap();
@@ -212,7 +212,7 @@ async fn a_connection_that_is_lost_in_the_middle_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_link_that_is_cut_in_the_middle_is_an_error_and_the_server_notices() {
+async fn cut_link_frees_server() {
     for cut in [Cut::Reset, Cut::Blackhole] {
         let streams = Streams::start().await;
         let repo = streams.far.repo().with_call_timeout(PATIENCE);
@@ -240,7 +240,7 @@ async fn end(rows: &mut RowStream) -> homing::Error {
 }
 
 #[tokio::test]
-async fn the_time_limit_is_for_the_first_rows_and_then_for_each_further_wait() {
+async fn time_limit_applies_to_each_wait() {
     let streams = Streams::start().await;
     let limit = Duration::from_secs(1);
     for (name, repo, server) in streams.ways() {
@@ -268,7 +268,7 @@ async fn the_time_limit_is_for_the_first_rows_and_then_for_each_further_wait() {
 }
 
 #[tokio::test]
-async fn rows_are_given_as_they_come_and_not_when_a_chunk_is_full() {
+async fn rows_arrive_before_chunk_is_full() {
     let streams = Streams::start().await;
     for (name, repo, _) in streams.ways() {
         // PostgreSQL itself sends what fills its own buffer of 8 KiB.
@@ -279,7 +279,7 @@ async fn rows_are_given_as_they_come_and_not_when_a_chunk_is_full() {
 }
 
 #[tokio::test]
-async fn a_row_that_fits_into_no_message_is_an_error_where_it_has_to_travel() {
+async fn forwarded_row_must_fit_message() {
     let streams = Streams::start().await;
     let sql = "select n, repeat('x', case when n = 2 then 17000000 else 1 end) from generate_series(1, 3) as n";
     for (name, repo, _) in streams.ways() {
@@ -301,7 +301,7 @@ async fn a_row_that_fits_into_no_message_is_an_error_where_it_has_to_travel() {
 }
 
 #[tokio::test]
-async fn while_the_replica_lags_a_session_streams_from_the_primary() {
+async fn lagging_session_streams_from_primary() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let (repo, reports) = recorded(&world.syd.repo().with_replay_timeout(Duration::from_millis(200)));
@@ -328,7 +328,7 @@ async fn while_the_replica_lags_a_session_streams_from_the_primary() {
 }
 
 #[tokio::test]
-async fn a_replica_that_is_down_is_replaced_before_the_first_row_and_not_after() {
+async fn primary_replaces_replica_before_rows() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let (repo, reports) = recorded(&world.syd.repo());
@@ -342,7 +342,7 @@ async fn a_replica_that_is_down_is_replaced_before_the_first_row_and_not_after()
 }
 
 #[tokio::test]
-async fn a_pooled_connection_that_was_lost_before_is_replaced() {
+async fn lost_pooled_connection_is_replaced() {
     let streams = Streams::start().await;
     for (name, repo, server) in streams.ways() {
         repo.stream("select 'pooled'", &[]).await.unwrap().next().await.unwrap().unwrap();
@@ -355,7 +355,7 @@ async fn a_pooled_connection_that_was_lost_before_is_replaced() {
 }
 
 #[tokio::test]
-async fn statements_survive_a_change_of_the_schema_under_a_stream() {
+async fn streams_survive_schema_change() {
     let streams = Streams::start().await;
     let repo = streams.world.syd.repo();
     repo.insert(&NewUser::named("Ada")).await.unwrap();
@@ -370,7 +370,7 @@ async fn statements_survive_a_change_of_the_schema_under_a_stream() {
 }
 
 #[tokio::test]
-async fn a_node_that_shuts_down_lets_a_stream_end() {
+async fn shutdown_lets_stream_end() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let second = servers.primary_node(&world.database).await;

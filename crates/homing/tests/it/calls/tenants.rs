@@ -89,7 +89,7 @@ async fn search_path(repo: &Repo) -> String {
 }
 
 #[tokio::test]
-async fn every_call_runs_in_its_schema_here_and_at_home() {
+async fn every_call_runs_in_its_schema() {
     let tenants = Tenants::start(&["tenant_7", "tenant_8"]).await;
     for [seven, eight] in [0, 1].map(|place| ["tenant_7", "tenant_8"].map(|name| tenants.of(name)[place].clone())) {
         let place = seven.region().to_string();
@@ -123,7 +123,7 @@ async fn every_call_runs_in_its_schema_here_and_at_home() {
 }
 
 #[tokio::test]
-async fn a_read_in_a_schema_stays_here() {
+async fn read_in_schema_stays_local() {
     let tenants = Tenants::start(&["tenant_7"]).await;
     let (repo, reports) = recorded(&tenants.of("tenant_7")[0]);
     for _ in 0..3 {
@@ -135,7 +135,7 @@ async fn a_read_in_a_schema_stays_here() {
 }
 
 #[tokio::test]
-async fn names_with_quotes_are_names() {
+async fn quotes_in_names_are_escaped() {
     let names = [
         "a\"b",
         "a'b",
@@ -162,7 +162,7 @@ async fn names_with_quotes_are_names() {
 }
 
 #[tokio::test]
-async fn names_that_can_be_none_are_refused_at_once() {
+async fn invalid_schema_names_are_rejected() {
     let tenants = Tenants::start(&[]).await;
     for name in ["", "$user", "pg_catalog", "pg_temp", "a\0b", &"x".repeat(64)] {
         let error = tenants.syd.repo().with_schema(name).unwrap_err();
@@ -171,7 +171,7 @@ async fn names_that_can_be_none_are_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_schema_that_does_not_exist_is_said_before_anything_runs() {
+async fn unknown_schema_fails_before_running() {
     let tenants = Tenants::start(&["tenant_7"]).await;
     let is_unknown = |error: &Error| {
         assert_eq!(error.code(), Some(&SqlState::INVALID_SCHEMA_NAME), "{error:?}");
@@ -212,7 +212,7 @@ async fn a_schema_that_does_not_exist_is_said_before_anything_runs() {
 
 /// The same statement, whose tables have other columns and other types in each schema.
 #[tokio::test]
-async fn tables_of_two_tenants_may_differ() {
+async fn tables_of_tenants_may_differ() {
     let tenants = Tenants::start(&["a", "b"]).await;
     let alter = "alter table b.orders alter item type int using 7, add extra text default 'more'";
     tenants.world.primary.batch_execute(alter).await.unwrap();
@@ -236,7 +236,7 @@ async fn tables_of_two_tenants_may_differ() {
 
 /// What was prepared in a schema is prepared again when its tables change, and its own types are found there.
 #[tokio::test]
-async fn a_table_of_one_tenant_may_change() {
+async fn table_of_one_tenant_may_change() {
     let tenants = Tenants::start(&["a", "b"]).await;
     let servers = Servers::shared().await;
     let all = |repo: Repo| async move { repo.query("select * from orders", &[]).await.unwrap().remove(0) };
@@ -267,7 +267,7 @@ async fn a_table_of_one_tenant_may_change() {
 /// A thousand calls of all kinds, with one connection on each server: no tenant sees what is another's, also after errors
 /// and after calls that were given up at any moment.
 #[tokio::test]
-async fn a_thousand_calls_through_one_connection_never_mix() {
+async fn calls_on_one_connection_never_mix() {
     let tenants = Tenants::start(&["a", "b"]).await;
     let primary = &tenants.world.primary;
     primary.batch_execute("create table public.orders (id bigserial primary key, item text unique)").await.unwrap();
@@ -327,7 +327,7 @@ async fn give_up_after<T>(polls: usize, call: impl Future<Output = T>) {
 
 /// A role whose own search_path leads elsewhere, and a time limit in the middle of a statement.
 #[tokio::test]
-async fn a_statement_that_ran_out_of_time_leaves_the_connection_as_it_was() {
+async fn timed_out_statement_resets_connection() {
     let tenants = Tenants::start(&["a"]).await;
     for repo in tenants.of("a") {
         let hasty = repo.with_call_timeout(Duration::from_millis(100));
@@ -341,7 +341,7 @@ async fn a_statement_that_ran_out_of_time_leaves_the_connection_as_it_was() {
 
 /// A deferred constraint speaks at the commit, which is sent along with the statement.
 #[tokio::test]
-async fn a_commit_that_fails_is_a_rejection() {
+async fn failed_commit_is_rejected() {
     let tenants = Tenants::start(&["a"]).await;
     let sql = "create table a.parts (of bigint references a.orders deferrable initially deferred)";
     tenants.world.primary.batch_execute(sql).await.unwrap();
@@ -356,7 +356,7 @@ async fn a_commit_that_fails_is_a_rejection() {
 
 /// The schema costs no round trip: the beginning, the statement and the end are on their way before any answer is there.
 #[tokio::test]
-async fn nothing_is_waited_for_between_the_beginning_and_the_commit() {
+async fn schema_costs_no_round_trip() {
     let tenants = Tenants::start(&["a"]).await;
     let servers = Servers::shared().await;
     let (proxy, hold) = one_way(servers.primary.address()).await;

@@ -47,7 +47,7 @@ where
 }
 
 #[tokio::test]
-async fn values_of_postgresqls_own_types_travel() {
+async fn built_in_types_round_trip() {
     let world = World::shared().await;
     let repo = world.syd.repo();
     check(&repo, "bool", true).await;
@@ -86,7 +86,7 @@ async fn values_of_postgresqls_own_types_travel() {
 }
 
 #[tokio::test]
-async fn values_of_the_applications_own_types_travel() {
+async fn application_types_round_trip() {
     let world = World::shared().await;
     world
         .primary
@@ -114,7 +114,7 @@ async fn values_of_the_applications_own_types_travel() {
 }
 
 #[tokio::test]
-async fn a_region_without_a_replica_knows_the_applications_types_too() {
+async fn application_types_need_no_replica() {
     let world = World::shared().await;
     world
         .primary

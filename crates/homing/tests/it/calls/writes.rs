@@ -6,7 +6,7 @@ use homing::report::AnsweredBy;
 use crate::fixture::{NewUser, User, World, import, recorded};
 
 #[tokio::test]
-async fn a_row_written_in_a_replica_region_is_read_back_there_at_once() {
+async fn written_row_is_read_back_locally() {
     let world = World::shared().await;
     let (repo, reports) = recorded(&world.syd.repo());
     for number in 0..50 {
@@ -21,7 +21,7 @@ async fn a_row_written_in_a_replica_region_is_read_back_there_at_once() {
 }
 
 #[tokio::test]
-async fn entity_calls_do_the_same_in_both_regions() {
+async fn entity_calls_agree_in_both_regions() {
     let world = World::shared().await;
     for (node, age) in [(&world.iad, 10), (&world.syd, 20)] {
         let repo = node.repo();
@@ -48,7 +48,7 @@ async fn entity_calls_do_the_same_in_both_regions() {
 }
 
 #[tokio::test]
-async fn many_rows_are_stored_in_one_transaction_and_one_round_trip() {
+async fn bulk_insert_is_one_round_trip() {
     let world = World::shared().await;
     let (repo, reports) = recorded(&world.syd.repo());
     let new: Vec<_> = (0..3000).map(|number| NewUser::named(&format!("user {number}"))).collect();
@@ -66,7 +66,7 @@ async fn many_rows_are_stored_in_one_transaction_and_one_round_trip() {
 }
 
 #[tokio::test]
-async fn a_function_runs_in_the_primary_region_and_its_writes_are_seen_here() {
+async fn writes_of_function_are_seen() {
     let world = World::shared().await;
     let (repo, reports) = recorded(&world.syd.repo());
     let names: Vec<_> = (0..20).map(|number| format!("user {number}")).collect();
@@ -86,7 +86,7 @@ async fn a_function_runs_in_the_primary_region_and_its_writes_are_seen_here() {
 }
 
 #[tokio::test]
-async fn a_write_that_did_not_wait_is_seen_by_the_next_read() {
+async fn next_read_waits_for_write() {
     let world = World::shared().await;
     let repo = world.syd.repo().with_wait(Wait::AtNextRead);
     for number in 0..100 {
@@ -96,7 +96,7 @@ async fn a_write_that_did_not_wait_is_seen_by_the_next_read() {
 }
 
 #[tokio::test]
-async fn writes_of_many_at_once_are_all_seen() {
+async fn concurrent_writes_are_all_seen() {
     let world = World::shared().await;
     let repo = world.syd.repo();
     let writers: Vec<_> = (0..64)
@@ -117,7 +117,7 @@ async fn writes_of_many_at_once_are_all_seen() {
 }
 
 #[tokio::test]
-async fn a_region_without_a_replica_reads_from_the_primary() {
+async fn primary_answers_without_replica() {
     let world = World::shared().await;
     let node = world.node_without_replica(world.peers()).await;
     let repo = node.repo();

@@ -10,14 +10,14 @@ async fn refused(config: Config) -> Error {
 }
 
 #[tokio::test]
-async fn there_has_to_be_a_database_in_the_primary_region() {
+async fn primary_region_needs_database() {
     let error = refused(config("iad")).await;
     assert!(error.is_configuration());
     assert!(error.to_string().contains("set DATABASE_URL"), "{error}");
 }
 
 #[tokio::test]
-async fn a_primary_that_does_not_answer_is_named() {
+async fn unreachable_primary_is_named() {
     let mut config = config("iad");
     config.database_url = Some("postgres://app:geheim@127.0.0.1:1/app".into());
     let error = refused(config).await;
@@ -28,7 +28,7 @@ async fn a_primary_that_does_not_answer_is_named() {
 }
 
 #[tokio::test]
-async fn what_postgresql_says_to_a_connection_is_told() {
+async fn start_reports_error_of_postgresql() {
     let servers = Servers::shared().await;
     for database in ["no_such_database", "no such database"] {
         let mut config = config("iad");
@@ -39,7 +39,7 @@ async fn what_postgresql_says_to_a_connection_is_told() {
 }
 
 #[tokio::test]
-async fn the_two_urls_are_not_mixed_up() {
+async fn swapped_urls_are_detected() {
     let servers = Servers::shared().await;
     let mut home = config("iad");
     home.database_url = Some(servers.replica.url());
@@ -57,7 +57,7 @@ async fn the_two_urls_are_not_mixed_up() {
 }
 
 #[tokio::test]
-async fn a_replica_that_is_down_does_not_stop_the_node() {
+async fn node_starts_without_its_replica() {
     let mut config = config("syd");
     config.replica_url = Some("postgres://127.0.0.1:1/app".into());
     let node = timeout(PATIENCE, start(config)).await.unwrap().unwrap();
@@ -65,7 +65,7 @@ async fn a_replica_that_is_down_does_not_stop_the_node() {
 }
 
 #[tokio::test]
-async fn two_functions_of_one_name_are_refused() {
+async fn duplicate_function_fails_at_start() {
     let mut config = config("iad");
     config.database_url = Some(Servers::shared().await.primary.url());
     let error = Node::with_config(config).register(import).register(import).start().await.unwrap_err();
@@ -73,7 +73,7 @@ async fn two_functions_of_one_name_are_refused() {
 }
 
 #[tokio::test]
-async fn the_network_is_not_served_without_a_secret() {
+async fn network_needs_secret() {
     let mut config = config("iad");
     config.database_url = Some(Servers::shared().await.primary.url());
     config.secret = None;

@@ -52,7 +52,7 @@ async fn names(repo: &Repo) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_database_is_written_and_read_by_its_name() {
+async fn named_databases_are_separate() {
     let two = Two::shared().await;
     let (repo, reports) = recorded(&two.syd.repo());
     let analytics = repo.with_database("analytics").unwrap();
@@ -78,7 +78,7 @@ async fn each_database_is_written_and_read_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_function_runs_on_the_database_of_its_caller_and_reaches_the_others() {
+async fn function_runs_on_database_of_caller() {
     let two = Two::shared().await;
     for node in [&two.syd, &two.iad] {
         let repo = node.repo();
@@ -99,7 +99,7 @@ async fn a_function_runs_on_the_database_of_its_caller_and_reaches_the_others() 
 
 /// The function was called through the unnamed database, and its answer waited for there.
 #[tokio::test]
-async fn what_a_function_wrote_to_another_database_is_seen_there() {
+async fn caller_sees_writes_to_other_database() {
     let (servers, others) = (Servers::shared().await, Servers::start(&[]).await);
     let two = Two::start(servers, &others).await;
     let repo = two.syd.repo().with_on_lag(OnLag::Fail);
@@ -117,7 +117,7 @@ async fn what_a_function_wrote_to_another_database_is_seen_there() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_is_named() {
+async fn unknown_database_is_named() {
     let two = Two::shared().await;
     for name in ["billing", "Analytics", "analytics/x", "\0"] {
         let error = two.syd.repo_of(name).unwrap_err();
@@ -140,7 +140,7 @@ async fn a_database_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn without_a_replica_a_named_database_is_read_from_the_primary() {
+async fn primary_answers_without_named_replica() {
     let two = Two::shared().await;
     let peers = in_iad(two.iad.local_addr());
     let config = Servers::shared().await.replica_config(&two.first.database, peers);
@@ -153,7 +153,7 @@ async fn without_a_replica_a_named_database_is_read_from_the_primary() {
 }
 
 #[tokio::test]
-async fn describe_tells_of_all_databases() {
+async fn describe_lists_all_databases() {
     let two = Two::shared().await;
     let rpc = two.syd.repo().rpc_client().clone();
     let described = rpc.describe(&region("iad"), PATIENCE).await.unwrap();
@@ -162,7 +162,7 @@ async fn describe_tells_of_all_databases() {
 }
 
 #[tokio::test]
-async fn settings_that_are_wrong_name_the_variable() {
+async fn wrong_settings_name_variable() {
     let servers = Servers::shared().await;
     let mut home = config("iad");
     home.database_url = Some(servers.primary.url());

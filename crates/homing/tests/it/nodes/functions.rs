@@ -65,7 +65,7 @@ async fn node_with(world: &World, register: impl FnOnce(homing::NodeBuilder) -> 
 }
 
 #[tokio::test]
-async fn two_builds_of_which_one_has_a_new_optional_argument_understand_each_other() {
+async fn builds_agree_on_optional_argument() {
     let world = World::shared().await;
     let name = || "Ada".to_owned();
 
@@ -81,7 +81,7 @@ async fn two_builds_of_which_one_has_a_new_optional_argument_understand_each_oth
 }
 
 #[tokio::test]
-async fn a_function_knows_its_caller_and_trace_and_is_next_to_the_primary() {
+async fn function_knows_caller_and_trace() {
     let world = World::shared().await;
     let (_iad, repo) = node_with(&world, |iad| iad.register(told)).await;
     let trace = homing::rpc::TraceContext::root();
@@ -90,7 +90,7 @@ async fn a_function_knows_its_caller_and_trace_and_is_next_to_the_primary() {
 }
 
 #[tokio::test]
-async fn in_the_primary_region_a_function_runs_in_place() {
+async fn function_runs_in_place_at_primary() {
     let world = World::shared().await;
     let iad = Node::with_config(Servers::shared().await.primary_config(&world.database)).register(told);
     let iad = iad.start().await.unwrap();
@@ -120,7 +120,7 @@ async fn both_or_none(context: Context, fail: bool) -> homing::Result<()> {
 }
 
 #[tokio::test]
-async fn a_transactional_function_is_committed_as_a_whole_or_not_at_all() {
+async fn transactional_function_is_atomic() {
     let world = World::shared().await;
     let (_iad, repo) = node_with(&world, |iad| iad.register(both_or_none)).await;
     let failed = both_or_none::call(&repo, true).await.unwrap_err();

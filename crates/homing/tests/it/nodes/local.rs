@@ -6,7 +6,7 @@ use homing::{Config, Node};
 use crate::fixture::{NewUser, Servers, User, World, import, recorded};
 
 #[tokio::test]
-async fn a_node_without_regions_is_its_own_primary() {
+async fn node_without_regions_is_primary() {
     let world = World::shared().await;
     let url = Servers::shared().await.primary.database_url(&world.database);
     let lookup = |name: &str| (name == "DATABASE_URL").then(|| url.clone());

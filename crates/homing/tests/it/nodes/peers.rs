@@ -42,7 +42,7 @@ impl TwoPeers {
 }
 
 #[tokio::test]
-async fn when_a_peer_dies_calls_in_flight_are_unknown_and_later_ones_go_to_the_other() {
+async fn calls_move_from_dead_peer() {
     let two = TwoPeers::start().await;
     let (repo, reports) = two.repo();
     let calls: Vec<_> = (0..4)
@@ -73,7 +73,7 @@ async fn when_a_peer_dies_calls_in_flight_are_unknown_and_later_ones_go_to_the_o
 }
 
 #[tokio::test]
-async fn calls_one_after_the_other_hardly_notice_that_a_peer_dies() {
+async fn at_most_one_call_notices_death() {
     let two = TwoPeers::start().await;
     let (repo, reports) = two.repo();
     let mut unknown = Vec::new();
@@ -94,7 +94,7 @@ async fn calls_one_after_the_other_hardly_notice_that_a_peer_dies() {
 }
 
 #[tokio::test]
-async fn a_peer_whose_database_is_a_replica_is_passed_over() {
+async fn peer_without_primary_is_skipped() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let demoted = servers.demoted_node(&world.database).await;
@@ -111,7 +111,7 @@ async fn a_peer_whose_database_is_a_replica_is_passed_over() {
 }
 
 #[tokio::test]
-async fn without_a_peer_the_error_says_where_nobody_was_found() {
+async fn error_says_where_no_peer_was() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let free = Relay::start(([127, 0, 0, 1], 1).into()).unwrap();
@@ -131,7 +131,7 @@ async fn without_a_peer_the_error_says_where_nobody_was_found() {
 }
 
 #[tokio::test]
-async fn a_wrong_or_missing_secret_is_refused() {
+async fn wrong_secret_is_rejected() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     for secret in [Some("another-secret-that-is-long-enough"), None] {
@@ -147,7 +147,7 @@ async fn a_wrong_or_missing_secret_is_refused() {
 }
 
 #[tokio::test]
-async fn a_link_that_goes_silent_ends_within_the_limit_and_the_outcome_is_unknown() {
+async fn silent_link_leaves_outcome_unknown() {
     let two = TwoPeers::start().await;
     let (repo, _) = two.repo();
     repo.insert(&NewUser::named("Ada")).await.unwrap();
@@ -160,7 +160,7 @@ async fn a_link_that_goes_silent_ends_within_the_limit_and_the_outcome_is_unknow
 }
 
 #[tokio::test]
-async fn a_node_that_shuts_down_finishes_what_is_under_way() {
+async fn shutdown_finishes_calls_in_flight() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let second = servers.primary_node(&world.database).await;

@@ -100,7 +100,7 @@ fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn a_replica_that_dies_is_replaced_by_the_other_and_comes_back() {
+async fn other_replica_replaces_dead_one() {
     let three = Three::start().await;
     let (repo, reports) = recorded(&three.syd.repo().with_choose(Choose::Random));
     read(&repo, 50).await;
@@ -120,7 +120,7 @@ async fn a_replica_that_dies_is_replaced_by_the_other_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_replica_that_is_too_far_behind_is_left_out_until_it_has_caught_up() {
+async fn lagging_replica_is_left_out() {
     let three = Three::start_with(settings().with_max_lag(MAX_LAG)).await;
     let (repo, reports) = recorded(&three.syd.repo().with_choose(Choose::Random));
     three.servers.replica.pause_replay().await.unwrap();
@@ -148,7 +148,7 @@ async fn a_replica_that_is_too_far_behind_is_left_out_until_it_has_caught_up() {
 }
 
 #[tokio::test]
-async fn bytes_count_as_time_does() {
+async fn bytes_limit_lag_too() {
     let three = Three::start_with(settings().with_max_lag(None).with_max_lag_bytes(1024 * 1024)).await;
     three.servers.replica.pause_replay().await.unwrap();
     let sql = "select pg_logical_emit_message(false, 'p', repeat('x', 2 * 1024 * 1024))";
@@ -159,7 +159,7 @@ async fn bytes_count_as_time_does() {
 }
 
 #[tokio::test]
-async fn when_the_primary_is_gone_too_a_replica_that_is_behind_answers() {
+async fn lagging_replica_answers_without_primary() {
     let three = Three::start_with(settings().with_max_lag(MAX_LAG)).await;
     three.list.remove("b");
     three.servers.replica.pause_replay().await.unwrap();
@@ -176,7 +176,7 @@ async fn when_the_primary_is_gone_too_a_replica_that_is_behind_answers() {
 }
 
 #[tokio::test]
-async fn a_session_reads_from_the_replica_that_has_seen_its_write() {
+async fn session_reads_from_current_replica() {
     let three = Three::start_with(settings().with_max_lag(None)).await;
     three.servers.replica.pause_replay().await.unwrap();
     let repo = three.syd.repo().with_choose(Choose::Random).with_replay_timeout(Duration::from_millis(500));
@@ -192,7 +192,7 @@ async fn a_session_reads_from_the_replica_that_has_seen_its_write() {
 }
 
 #[tokio::test]
-async fn the_list_changes_while_ten_thousand_reads_are_made_and_none_fails() {
+async fn list_changes_fail_no_read() {
     let three = Three::start().await;
     let urls = [&three.servers.replica, &three.second].map(|server| server.database_url(&three.world.database));
     let lists = [vec![0], vec![0, 1], vec![1], vec![], vec![1, 0]];
@@ -222,7 +222,7 @@ async fn the_list_changes_while_ten_thousand_reads_are_made_and_none_fails() {
 }
 
 #[tokio::test]
-async fn a_replica_is_had_by_its_name_or_there_is_a_clear_error() {
+async fn replica_is_chosen_by_name() {
     let three = Three::start().await;
     let (repo, reports) = recorded(&three.syd.repo());
     for name in ["a", "b"] {
@@ -241,7 +241,7 @@ async fn a_replica_is_had_by_its_name_or_there_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn without_a_replica_the_primary_answers_until_there_is_one() {
+async fn primary_answers_until_replica_is_added() {
     let world = World::shared().await;
     let list = ReplicaList::none();
     let syd = start(away(&world, &list, settings())).await.unwrap();
@@ -255,7 +255,7 @@ async fn without_a_replica_the_primary_answers_until_there_is_one() {
 }
 
 #[tokio::test]
-async fn one_replica_that_cannot_be_reached_does_not_stop_the_others() {
+async fn unreachable_replica_stops_no_other() {
     let world = World::shared().await;
     let url = Servers::shared().await.replica.database_url(&world.database);
     let list = format!("a={url},b=postgres://app:geheim@127.0.0.1:1/app,c=postgres://app@no-such-host.invalid/app");
@@ -270,7 +270,7 @@ async fn one_replica_that_cannot_be_reached_does_not_stop_the_others() {
 }
 
 #[tokio::test]
-async fn in_the_primary_region_reads_go_to_the_primary_unless_they_are_to_be_spread() {
+async fn primary_region_reads_from_primary() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let mut config = servers.primary_config(&world.database);
@@ -293,7 +293,7 @@ async fn in_the_primary_region_reads_go_to_the_primary_unless_they_are_to_be_spr
 }
 
 #[tokio::test]
-async fn a_list_that_is_wrong_is_refused_at_the_start() {
+async fn wrong_list_fails_at_start() {
     for (list, part) in [
         ("a=postgres://app:geheim@one/app,a=postgres://two/app", "two replicas are named a"),
         ("postgres://one/app,geheim", "entry 2"),
@@ -310,7 +310,7 @@ async fn a_list_that_is_wrong_is_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn the_table_of_reads_has_a_row_for_each_place() {
+async fn measured_reads_have_row_per_server() {
     let three = Three::start().await;
     three.second.kill().await.unwrap();
     three.wait_for("b", Health::Down).await;
@@ -388,7 +388,7 @@ fn addresses(status: &[ReplicaStatus]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_name_stands_for_all_its_servers_and_is_followed_when_it_moves() {
+async fn host_name_of_replicas_is_followed() {
     let servers = Servers::start(&[]).await;
     let options = Postgres::options().with_name("second").with_max_connections(300);
     let second = options.start_replica_of(&servers.primary).await.unwrap();
@@ -427,7 +427,7 @@ async fn a_name_stands_for_all_its_servers_and_is_followed_when_it_moves() {
 }
 
 #[tokio::test]
-async fn the_name_of_the_primary_is_followed_after_a_failover() {
+async fn host_name_of_primary_is_followed() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let named = Named::start(&servers.primary, &servers.replica).await;

@@ -41,7 +41,7 @@ impl<S: tracing::Subscriber> Layer<S> for Served {
 }
 
 #[tokio::test]
-async fn a_batch_is_one_request_however_many_steps_it_has() {
+async fn batch_is_one_request() {
     let served = Served::default();
     let subscriber = tracing::Dispatch::new(tracing_subscriber::registry().with(served.clone()));
     // While there is one subscriber only, tracing asks whatever thread comes first whether spans are of interest, and
@@ -83,7 +83,7 @@ fn statement(sql: &str, parameter_types: &[u32], column_types: &[u32]) -> proto:
 }
 
 #[tokio::test]
-async fn references_that_lead_nowhere_are_refused_before_anything_runs() {
+async fn dangling_references_fail_before_running() {
     let world = World::shared().await;
     let insert = statement("insert into users (name) values ('Ada') returning id, name", &[], &[INT8, TEXT]);
     let reference = |parameter, statement, column| proto::Reference { parameter, statement, column };

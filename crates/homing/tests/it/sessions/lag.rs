@@ -11,7 +11,7 @@ use crate::fixture::{NewUser, PATIENCE, Servers, User, recorded};
 const SHORT: Duration = Duration::from_millis(200);
 
 #[tokio::test]
-async fn while_replay_is_paused_a_session_reads_from_the_primary_and_then_here_again() {
+async fn lagging_session_reads_from_primary() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let (repo, reports) = recorded(&world.syd.repo().with_replay_timeout(SHORT));
@@ -36,7 +36,7 @@ async fn while_replay_is_paused_a_session_reads_from_the_primary_and_then_here_a
 }
 
 #[tokio::test]
-async fn the_error_of_a_lagging_replica_carries_what_was_committed() {
+async fn lag_error_carries_committed_value() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let repo = world.syd.repo().with_replay_timeout(SHORT).with_on_lag(OnLag::Fail);
@@ -62,7 +62,7 @@ async fn the_error_of_a_lagging_replica_carries_what_was_committed() {
 }
 
 #[tokio::test]
-async fn who_does_not_wait_returns_at_once_and_may_not_see() {
+async fn wait_never_returns_at_once() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     servers.replica.pause_replay().await.unwrap();
@@ -78,7 +78,7 @@ async fn who_does_not_wait_returns_at_once_and_may_not_see() {
 }
 
 #[tokio::test]
-async fn a_replica_that_is_down_is_replaced_by_the_primary_and_comes_back() {
+async fn primary_replaces_stopped_replica() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let (repo, reports) = recorded(&world.syd.repo().with_replay_timeout(SHORT));
@@ -102,7 +102,7 @@ async fn a_replica_that_is_down_is_replaced_by_the_primary_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_promoted_replica_answers_and_writes_by_itself() {
+async fn promoted_replica_takes_writes() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let (repo, reports) = recorded(&world.syd.repo());

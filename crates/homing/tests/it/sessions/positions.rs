@@ -11,7 +11,7 @@ use crate::fixture::{NewUser, Servers, in_iad, recorded};
 /// Trap: on a quiet primary the insert position after a commit that fills its page lies past the header of the next
 /// one, where replay does not get until somebody else writes.
 #[tokio::test]
-async fn a_commit_that_fills_its_page_is_not_waited_for_in_vain() {
+async fn commit_at_page_end_is_reached() {
     let servers = Servers::start(&[("autovacuum", "off"), ("checkpoint_timeout", "1h")]).await;
     let world = servers.world().await;
     let (repo, reports) =
@@ -35,7 +35,7 @@ async fn a_commit_that_fills_its_page_is_not_waited_for_in_vain() {
 
 /// Trap: with `synchronous_commit = off` a commit is not flushed when it returns, and the flush position lies before it.
 #[tokio::test]
-async fn a_commit_is_waited_for_although_the_database_does_not_flush_it() {
+async fn unflushed_commit_is_waited_for() {
     let servers = Servers::start(&[("wal_writer_delay", "10s")]).await;
     let world = servers.world().await;
     let database = &world.database;
@@ -53,7 +53,7 @@ async fn a_commit_is_waited_for_although_the_database_does_not_flush_it() {
 
 /// Trap: read in the same message as the statement, the position is the one before the commit.
 #[tokio::test]
-async fn the_position_of_a_write_is_not_before_its_commit() {
+async fn position_is_not_before_commit() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let (repo, reports) = recorded(&world.syd.repo());
@@ -70,7 +70,7 @@ async fn the_position_of_a_write_is_not_before_its_commit() {
 }
 
 #[tokio::test]
-async fn a_replica_of_another_cluster_is_named_and_the_write_is_not_lost() {
+async fn replica_of_other_cluster_is_named() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let others = Servers::start(&[]).await;

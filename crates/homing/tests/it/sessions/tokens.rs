@@ -39,7 +39,7 @@ fn is_refused(error: &Error) -> bool {
 }
 
 #[tokio::test]
-async fn who_holds_the_token_sees_the_write_on_another_node_and_others_do_not() {
+async fn token_shows_write_on_other_node() {
     let three = Three::start().await;
     three.other.pause_replay().await.unwrap();
     let writer = three.world.syd.repo();
@@ -66,7 +66,7 @@ async fn who_holds_the_token_sees_the_write_on_another_node_and_others_do_not() 
 
 /// Nothing was written here: what was read must not be unread on the other node.
 #[tokio::test]
-async fn what_was_read_here_is_seen_on_another_node() {
+async fn token_carries_what_was_read() {
     let three = Three::start().await;
     three.other.pause_replay().await.unwrap();
     let user = three.world.iad.repo().insert(&NewUser::named("Ada")).await.unwrap();
@@ -89,7 +89,7 @@ async fn what_was_read_here_is_seen_on_another_node() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_genuine_is_refused_at_once() {
+async fn forged_token_is_refused() {
     let world = World::shared().await;
     let repo = world.syd.repo();
     repo.insert(&NewUser::named("Ada")).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_token_that_is_not_genuine_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn nodes_without_a_secret_take_tokens_of_their_own_process_only() {
+async fn without_secret_tokens_stay_local() {
     let world = World::shared().await;
     let mut nodes = Vec::new();
     for _ in 0..2 {
@@ -131,7 +131,7 @@ async fn nodes_without_a_secret_take_tokens_of_their_own_process_only() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_cluster_is_refused_at_the_earliest_moment() {
+async fn token_of_other_cluster_is_refused() {
     let (world, others) = (World::shared().await, Servers::start(&[]).await);
     let foreign = others.world().await;
     let repo = foreign.syd.repo();
@@ -157,7 +157,7 @@ async fn a_token_of_another_cluster_is_refused_at_the_earliest_moment() {
 }
 
 #[tokio::test]
-async fn a_token_carries_all_databases_and_is_refused_where_one_is_missing() {
+async fn token_needs_all_its_databases() {
     let servers = Servers::shared().await;
     let (world, second) = (servers.world().await, servers.world().await);
     let mut nodes = Vec::new();
@@ -184,7 +184,7 @@ async fn a_token_carries_all_databases_and_is_refused_where_one_is_missing() {
 }
 
 #[tokio::test]
-async fn an_import_keeps_the_later_position_and_leaves_the_other_handle_alone() {
+async fn import_keeps_later_position() {
     let three = Three::start().await;
     let writer = three.world.syd.repo();
     let old = writer.token().await.unwrap();
@@ -207,7 +207,7 @@ async fn an_import_keeps_the_later_position_and_leaves_the_other_handle_alone() 
 
 /// The token is of the timeline before the failover.
 #[tokio::test]
-async fn a_token_survives_a_failover() {
+async fn token_survives_failover() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let repo = world.syd.repo();

@@ -7,7 +7,7 @@ use homing::transaction::TransactionOptions;
 use crate::fixture::{NewUser, Servers, User, World, count_users};
 
 #[tokio::test]
-async fn a_batch_is_part_of_its_transaction() {
+async fn batch_is_part_of_transaction() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let repo = node.repo();
@@ -37,7 +37,7 @@ async fn a_batch_is_part_of_its_transaction() {
 }
 
 #[tokio::test]
-async fn a_batch_that_fails_leaves_nothing_and_the_transaction_goes_on() {
+async fn failed_batch_spares_transaction() {
     let world = World::shared().await;
     for (region, node) in world.both() {
         let repo = node.repo();
@@ -62,7 +62,7 @@ async fn a_batch_that_fails_leaves_nothing_and_the_transaction_goes_on() {
 }
 
 #[tokio::test]
-async fn a_batch_in_a_transaction_that_only_reads_is_misuse() {
+async fn batch_in_read_only_is_misuse() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         let new = NewUser::named("Ada");
@@ -79,7 +79,7 @@ async fn a_batch_in_a_transaction_that_only_reads_is_misuse() {
 }
 
 #[tokio::test]
-async fn a_stream_sees_what_its_transaction_wrote_and_lets_other_calls_come_in_between() {
+async fn stream_sees_writes_allows_calls() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         let repo = node.repo();
@@ -107,7 +107,7 @@ async fn a_stream_sees_what_its_transaction_wrote_and_lets_other_calls_come_in_b
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_its_transaction() {
+async fn stream_ends_with_transaction() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         let repo = node.repo();
@@ -119,13 +119,13 @@ async fn a_stream_ends_with_its_transaction() {
 }
 
 #[tokio::test]
-async fn calls_in_a_schema_stay_in_it_and_others_out_of_it() {
+async fn schema_applies_to_its_handle() {
     let world = World::shared().await;
     let tenant = "create schema tenant; create table tenant.users (like public.users including all)";
     world.primary.batch_execute(tenant).await.unwrap();
     let servers = Servers::shared().await;
-    servers.replica.caught_up_with(&servers.primary).await.unwrap();
     for (region, node) in world.both() {
+        servers.replica.caught_up_with(&servers.primary).await.unwrap();
         let repo = node.repo();
         let tenant = repo.with_schema("tenant").unwrap();
         let (public_before, tenant_before) = (count_users(&repo).await, count_users(&tenant).await);
@@ -156,7 +156,7 @@ async fn calls_in_a_schema_stay_in_it_and_others_out_of_it() {
 }
 
 #[tokio::test]
-async fn an_unknown_schema_aborts_only_the_level_that_asked_for_it() {
+async fn unknown_schema_aborts_its_savepoint() {
     let world = World::shared().await;
     for (_, node) in world.both() {
         let repo = node.repo();
@@ -174,7 +174,7 @@ async fn an_unknown_schema_aborts_only_the_level_that_asked_for_it() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_of_one_database() {
+async fn transaction_has_one_database() {
     let world = World::shared().await;
     let repo = world.syd.repo();
     let other = repo.transaction(|tx| async move {

@@ -75,7 +75,7 @@ async fn assert_the_pool_is_whole(world: &World) {
 }
 
 #[tokio::test]
-async fn a_dropped_or_panicking_closure_rolls_back() {
+async fn dropped_or_panicked_closure_rolls_back() {
     let world = World::shared().await;
     for node in [&world.iad, &world.syd] {
         let repo = node.repo();
@@ -114,7 +114,7 @@ async fn a_dropped_or_panicking_closure_rolls_back() {
 }
 
 #[tokio::test]
-async fn a_dropped_call_while_a_statement_runs_cancels_it() {
+async fn dropped_call_cancels_running_statement() {
     let world = World::shared().await;
     for (node, sleep) in [(&world.iad, "pg_sleep(71)"), (&world.syd, "pg_sleep(72)")] {
         let repo = node.repo().with_call_timeout(PATIENCE * 2);
@@ -142,7 +142,7 @@ async fn drop_while_running(world: &World, tx: &Repo, sql: &str) {
 
 /// The answer of the dropped one is not taken for that of the next.
 #[tokio::test]
-async fn a_call_that_is_dropped_within_aborts_its_level_only() {
+async fn call_dropped_inside_aborts_savepoint() {
     let world = World::shared().await;
     for node in [&world.iad, &world.syd] {
         let world = &world;
@@ -179,7 +179,7 @@ async fn a_call_that_is_dropped_within_aborts_its_level_only() {
 }
 
 #[tokio::test]
-async fn when_the_peer_disconnects_it_is_rolled_back_and_not_sent() {
+async fn disconnected_peer_rolls_back() {
     let linked = Linked::start().await;
     let world = &linked.world;
     let relay = &linked.relay;
@@ -204,7 +204,7 @@ async fn when_the_peer_disconnects_it_is_rolled_back_and_not_sent() {
 }
 
 #[tokio::test]
-async fn a_statement_whose_peer_dies_under_it_is_told_at_once() {
+async fn dead_peer_fails_statement_at_once() {
     let linked = Linked::start().await;
     let repo = linked.syd.repo().with_call_timeout(PATIENCE * 2);
     let call = tokio::spawn(async move {
@@ -222,7 +222,7 @@ async fn a_statement_whose_peer_dies_under_it_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn behind_a_silent_link_every_call_ends_and_the_primary_rolls_back() {
+async fn silent_link_ends_and_rolls_back() {
     let linked = Linked::start().await;
     let relay = &linked.relay;
     let repo = linked.syd.repo().with_call_timeout(Duration::from_secs(1));
@@ -254,7 +254,7 @@ async fn behind_a_silent_link_every_call_ends_and_the_primary_rolls_back() {
 
 /// A deferred trigger holds the commit up.
 #[tokio::test]
-async fn when_the_peer_dies_during_the_commit_the_outcome_is_unknown() {
+async fn peer_death_during_commit_is_unknown() {
     let linked = Linked::start().await;
     linked
         .world
@@ -276,7 +276,7 @@ async fn when_the_peer_dies_during_the_commit_the_outcome_is_unknown() {
 }
 
 #[tokio::test]
-async fn one_that_nobody_works_on_is_rolled_back_and_says_so() {
+async fn idle_transaction_is_rolled_back() {
     let world = World::shared().await;
     let options = TransactionOptions::default().with_idle_timeout(Duration::from_millis(200));
     for node in [&world.iad, &world.syd] {
@@ -309,7 +309,7 @@ async fn one_that_nobody_works_on_is_rolled_back_and_says_so() {
 }
 
 #[tokio::test]
-async fn when_the_database_closes_the_connection_nothing_remains() {
+async fn closed_connection_leaves_nothing() {
     let world = World::shared().await;
     for node in [&world.iad, &world.syd] {
         let primary = &world.primary;
@@ -330,7 +330,7 @@ async fn when_the_database_closes_the_connection_nothing_remains() {
 }
 
 #[tokio::test]
-async fn a_node_that_shuts_down_lets_it_end() {
+async fn shutdown_lets_transaction_end() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let second = servers.primary_node(&world.database).await;
@@ -355,7 +355,7 @@ async fn a_node_that_shuts_down_lets_it_end() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_gone_at_once_leaves_nothing() {
+async fn dropped_node_leaves_nothing() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let second = servers.primary_node(&world.database).await;
@@ -377,7 +377,7 @@ async fn a_node_that_is_gone_at_once_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_peer_whose_database_is_a_replica_does_not_begin_one() {
+async fn peer_without_primary_begins_none() {
     let servers = Servers::shared().await;
     let world = servers.world().await;
     let replica = servers.demoted_node(&world.database).await;
@@ -445,7 +445,7 @@ async fn begin_and_end_badly(number: u32, repo: &Repo, relay: &Relay) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_dropped_or_killed_ones_leave_no_transaction_and_no_lost_connection() {
+async fn thousand_lost_ones_leave_nothing() {
     let linked = Linked::start().await;
     stream::iter(0..1000)
         .for_each_concurrent(6, |number| {

@@ -7,7 +7,7 @@ use homing::transaction::{Isolation, TransactionOptions};
 use crate::fixture::{NewUser, Servers, User, World, config, recorded, start};
 
 #[tokio::test]
-async fn it_is_one_snapshot_of_the_replica_here() {
+async fn it_is_one_local_snapshot() {
     let world = World::shared().await;
     let servers = Servers::shared().await;
     let (repo, reports) = recorded(&world.syd.repo());
@@ -31,7 +31,7 @@ async fn it_is_one_snapshot_of_the_replica_here() {
 }
 
 #[tokio::test]
-async fn a_write_is_refused_before_anything_is_sent() {
+async fn write_fails_before_sending() {
     let world = World::shared().await;
     world.primary.batch_execute("create sequence tickets").await.unwrap();
     Servers::shared().await.replica.caught_up_with(&Servers::shared().await.primary).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_write_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn where_there_is_no_replica_or_it_cannot_it_runs_on_the_primary() {
+async fn primary_runs_it_without_replica() {
     let world = World::shared().await;
     let peers = world.peers();
     let mut settings = config("ams");
@@ -95,7 +95,7 @@ async fn where_there_is_no_replica_or_it_cannot_it_runs_on_the_primary() {
 }
 
 #[tokio::test]
-async fn while_the_replica_lags_the_snapshot_is_one_of_the_primary() {
+async fn lagging_session_snapshots_primary() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let (repo, reports) = recorded(&world.syd.repo().with_replay_timeout(std::time::Duration::from_millis(200)));

@@ -100,7 +100,7 @@ async fn rand_name(tx: &Repo) -> i64 {
 }
 
 #[tokio::test]
-async fn a_transaction_of_n_statements_takes_n_plus_one_round_trips() {
+async fn n_statements_take_n_plus_one() {
     let world = Servers::shared().await.world().await;
     let (syd, _iad, messages) = counted(&world.database).await;
     syd.repo().transaction(|tx| async move { ten_statements(&tx).await }).await.unwrap();
