@@ -1,4 +1,4 @@
-//! What the macros accept, and what they say about the rest.
+//! The items that the macros accept, and their messages about all others.
 //!
 //! After a change of a message: `TRYBUILD=overwrite cargo test -p homing --test ui`, then read each `.stderr` as the user
 //! who will be shown it.

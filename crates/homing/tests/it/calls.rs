@@ -1,4 +1,4 @@
-//! What the calls of a handle do, in the primary region and in another one.
+//! The calls of a handle, in the primary region and in another one.
 
 mod batch;
 mod built;

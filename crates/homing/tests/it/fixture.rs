@@ -214,7 +214,7 @@ pub(crate) async fn wait_until_running(client: &Client, pattern: &str, count: i6
     wait_until(&what, async || client.query_one(sql, &[&pattern]).await.unwrap().get::<_, i64>(0) == count).await;
 }
 
-/// The handle, and what it reports.
+/// The handle, and the reports of its calls.
 pub(crate) fn recorded(repo: &Repo) -> (Repo, Reports) {
     let reports = Reports::default();
     let sink = reports.clone();
@@ -244,5 +244,5 @@ impl Reports {
     }
 }
 
-/// Far beyond anything that a test waits for: where it runs out, something hangs.
+/// Far longer than anything that a test waits for: if it runs out, something hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! What a read has to see: whatever is here, what the session has seen, or everything.
+//! How fresh a read is: as the local replica, as the session, or as the primary.
 
 mod lag;
 mod positions;
@@ -15,7 +15,7 @@ use crate::fixture::{NewUser, Servers, User, World, recorded, start};
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// A world whose replica stands still from now on.
+/// A world whose replica has paused its replay.
 async fn paused() -> (Servers, World) {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
@@ -32,8 +32,8 @@ async fn sees(repo: &Repo, name: &str) -> bool {
     by_entity
 }
 
-/// Each line: the options, whether a session sees its own write and what somebody else has committed, and whether the
-/// primary is asked for that.
+/// Each row: the options, whether a session sees its own write, whether it sees a commit of another session, and whether
+/// the primary answers.
 #[tokio::test]
 async fn consistency_decides_what_reads_see() {
     use Consistency::{Eventual, Global, Session};
@@ -84,7 +84,7 @@ async fn global_read_binds_session() {
     let global = repo.with_consistency(Consistency::Global);
     assert_eq!(global.get::<User>(ada.id).await.unwrap().as_ref(), Some(&ada));
     assert_eq!(reports.last().attempts, 1);
-    // What it has seen once, it sees again, here or from the primary.
+    // A session sees again, from any server, the rows that it has seen once.
     assert_eq!(repo.get::<User>(ada.id).await.unwrap().as_ref(), Some(&ada));
     assert!(matches!(reports.last().answered_by, AnsweredBy::Peer(_)));
     assert!(!sees(&repo.session(), "Ada").await);
@@ -95,8 +95,7 @@ async fn global_read_binds_session() {
     assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 }
 
-/// Raw SQL of which nobody has said whether it writes is answered by the primary too, and binds the session likewise,
-/// whatever the handle says of its writes.
+/// A read in raw SQL that the primary answered binds the session as well, even with `Wait::Never`.
 #[tokio::test]
 async fn raw_read_of_primary_binds_session() {
     let (_servers, world) = paused().await;
@@ -133,11 +132,11 @@ async fn handles_inherit_options_of_node() {
     assert!(!sees(&node.repo().with_consistency(Consistency::Eventual), "Ada").await);
 }
 
-/// Where the session has read, nobody asks how far that was, until somebody has to know.
+/// A session asks for the position of what it has read only if a call needs the position.
 #[tokio::test]
 async fn reads_do_not_ask_tracker() {
     let world = World::shared().await;
-    // Not the node's own: where several replicas are to be chosen from, they are looked at while reads are made.
+    // A replica of its own: the node probes those in its list while it reads from them.
     let url = Servers::shared().await.replica.database_url(&world.database);
     let database = Database::connect(homing_postgres::Config::new(url, Role::Replica)).await.unwrap();
     let repo = Repo::new(world.syd.repo().rpc_client().clone(), database, Options::default());
@@ -148,7 +147,7 @@ async fn reads_do_not_ask_tracker() {
         repo.count::<User>("", &[]).await.unwrap();
         repo.query("select 1", &[]).await.unwrap();
     }
-    // The primary is further than what was read before.
+    // The primary is ahead of the replica that was read before.
     let global = repo.session().clone();
     global.count::<User>("", &[]).await.unwrap();
     global.with_consistency(Consistency::Global).count::<User>("", &[]).await.unwrap();

@@ -1,4 +1,4 @@
-//! Interactive transactions are the same next to the database and in Sydney.
+//! Interactive transactions behave the same in the primary region and in another one.
 
 mod calls;
 mod lost;
@@ -218,7 +218,7 @@ async fn isolation_is_as_requested() {
     }
 }
 
-/// Each of two sees that the other has not written, and writes: one after the other that cannot be.
+/// Each of two transactions sees that the other one has not written, and writes. No serial order gives that result.
 #[tokio::test]
 async fn serialization_failure_is_rejected() {
     let world = World::shared().await;
@@ -289,7 +289,7 @@ async fn transaction_knows_its_schema_changes() {
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "undo", "{region}");
-        // The same connections know the old schema again.
+        // The pooled connections use the old schema again.
         for _ in 0..4 {
             repo.transaction(|tx| async move {
                 assert_eq!(tx.query("select * from users", &[]).await?.len(), 0);
@@ -532,7 +532,7 @@ impl From<Error> for Left {
     }
 }
 
-/// Tasks that the closure leaves behind neither keep it open nor write into it later.
+/// A task that the closure leaves behind neither keeps the transaction open nor writes into it later.
 #[tokio::test]
 async fn task_left_behind_cannot_continue() {
     let world = World::shared().await;
@@ -573,7 +573,7 @@ async fn time_limit_cancels_running_statement() {
             .repo()
             .transaction_with(options, |tx| async move {
                 tx.insert(&named(region, "Ada")).await?;
-                // Until the other end of it is known to have passed.
+                // Until the server has ended the transaction at its limit.
                 while tx.execute("select 1", &[]).await.is_ok() {}
                 Ok(())
             })

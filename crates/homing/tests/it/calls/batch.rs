@@ -49,7 +49,7 @@ async fn rows_on_primary(world: &World) -> i64 {
     world.primary.query_one(sql, &[]).await.unwrap().get(0)
 }
 
-/// Misuse that is told before anything is sent.
+/// The step is misuse, which is reported before anything is sent.
 fn assert_refused(error: &Error, step: &str, expected: &str) {
     assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
     assert_eq!(error.step(), Some(step), "{error:?}");

@@ -22,7 +22,7 @@ async fn world() -> World {
 }
 
 fn older_than(age: i64) -> SelectStatement {
-    // A number of another size than the column's: PostgreSQL decides what it is.
+    // The number has another size than the column: PostgreSQL decides its type.
     User::select().and_where(Expr::col("age").gt(age)).order_by("name", Order::Desc).take()
 }
 

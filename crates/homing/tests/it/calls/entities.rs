@@ -10,7 +10,7 @@ fn user(name: &str, age: i32) -> NewUser {
     NewUser { name: name.into(), age: Some(age) }
 }
 
-/// A misuse that was noticed before anything was sent.
+/// The message of a misuse that was noticed before anything was sent.
 fn misuse(error: &Error) -> String {
     assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
     error.to_string()
@@ -63,7 +63,7 @@ async fn update_nothing_runs_no_trigger() {
     world.iad.repo().batch_execute(script).await.unwrap();
     for node in [&world.iad, &world.syd] {
         let repo = node.repo();
-        // All that is written is what the conflict is on: nothing is left to update.
+        // The conflict is on all written columns, so none is left to update.
         for conflict in [Conflict::on(["name"]), Conflict::on(["name"]).update_nothing()] {
             let visit = repo.insert_or_update(&NewVisit { name: "Ada" }, &conflict).await.unwrap();
             assert_eq!(visit, Visit { name: "Ada".into(), changes: 0 });
@@ -208,7 +208,7 @@ async fn condition_updates_and_deletes() {
     }
 }
 
-/// What raw SQL at the end of each call does to it.
+/// Makes each call that takes raw SQL, with this suffix.
 async fn with_suffix(repo: &Repo, suffix: &str) -> Vec<Result<i64, Error>> {
     vec![
         repo.all::<User>(suffix, &[]).await.map(|users| users.len() as i64),

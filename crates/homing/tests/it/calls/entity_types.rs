@@ -102,7 +102,7 @@ async fn columns_of_each_type_round_trip() {
         let found = repo.get_by::<Person>(&[("seen at", &new.seen), ("mood", &Mood::Happy)]).await.unwrap();
         assert_eq!(found.as_ref(), Some(&stored));
 
-        // What is read only is not written, whatever the field holds.
+        // A read-only column is not written, whatever the field holds.
         let mut changed = stored.clone();
         changed.debt = Decimal::ZERO;
         changed.balance = Decimal::ONE;

@@ -1,4 +1,4 @@
-//! What went wrong is said as well in Sydney as next to the database.
+//! Errors say the same in another region as next to the database.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ async fn error_has_fields_of_postgresql() {
     }
 }
 
-/// The real error comes first, not the one of asking an aborted transaction for its position (25P02).
+/// The call returns the first error, not the later one of asking an aborted transaction for its position (25P02).
 #[tokio::test]
 async fn first_error_of_transaction_is_returned() {
     let world = World::shared().await;
@@ -159,7 +159,7 @@ async fn oversized_value_fails_locally() {
     assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
     assert!(error.to_string().len() < 500);
 
-    // A result that is too large is told with the fate of the write.
+    // The error of a result that is too large has the fate of the write.
     let sql =
         "insert into users (name) select 'user ' || n from generate_series(1, 20) as n returning repeat('x', 1000000)";
     let error = world.syd.repo().query(sql, &[]).await.unwrap_err();

@@ -1,6 +1,6 @@
-//! A million rows through processes of their own, whose memory is looked at.
+//! Streams a million rows through separate processes and measures their memory.
 //!
-//! The processes are this test's own program: [`process`] is what runs in them.
+//! The processes run this test program again, with [`process`] as the only test.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -13,7 +13,7 @@ use crate::fixture::{PATIENCE, SECRET, Servers, recorded};
 
 const ROWS: i64 = 1_000_000;
 
-/// What a stream may take above idle, on either side.
+/// The memory that a stream may use on either side, above that of an idle process.
 const MOST_KB: u64 = 50 * 1024;
 
 /// About 100 MB in all.
@@ -44,7 +44,7 @@ async fn million_rows_take_little_memory() {
     }
 }
 
-/// One of the processes. It says what it has to on its output, and ends when its input does.
+/// One of the processes. It reports on its output, and ends when its input ends.
 struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -67,7 +67,7 @@ impl Process {
         Self { child, stdin, stdout }
     }
 
-    /// What follows the word on a line of its output.
+    /// Returns the rest of the output line that starts with the word.
     fn says(&mut self, word: &str) -> String {
         let mark = format!("{word}: ");
         loop {
@@ -102,7 +102,7 @@ impl Drop for Process {
 #[ignore = "runs in a process of its own, as part of another test"]
 fn process() {
     if std::env::var_os(MARK).is_none() {
-        // Whoever runs all ignored tests does not mean this one.
+        // Does nothing if all ignored tests are run.
         return;
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();

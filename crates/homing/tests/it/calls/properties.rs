@@ -1,5 +1,5 @@
-//! Every value that PostgreSQL can hold is the same bits wherever it is written and read: here or forwarded, on the
-//! primary or on the replica.
+//! Every value of PostgreSQL has the same bits wherever it is written and read: locally or forwarded, on the primary or
+//! on the replica.
 //!
 //! One case is a row of a table with a column of each type, so that a round of calls tries all types at once.
 
@@ -68,7 +68,7 @@ impl Table {
             let name = &self.kinds[index].ty;
             cell.check(&first[0], index + 1).map_err(|error| format!("{name}: {error}"))?;
         }
-        // Now as bits, which no type of Rust's has had its hands on.
+        // Now as bits, which no Rust type has converted.
         let bits = bits(&first[0]);
         let values: Vec<&(dyn ToSql + Sync)> = bits.iter().map(|bits| bits as &(dyn ToSql + Sync)).collect();
         let placeholders: Vec<_> = (1..=bits.len()).map(|number| format!("${number}")).collect();
@@ -76,7 +76,7 @@ impl Table {
         self.compare("written as bits", &first[0], &second[0])
     }
 
-    /// Writes the row through each node and reads it back in every way that there is; the bits are the same in all.
+    /// Writes the row through each node and reads it back in every possible way; all have the same bits.
     async fn write_through_both(
         &self,
         placeholders: &[String],

@@ -1,4 +1,4 @@
-//! Raw SQL: nobody says whether it writes, PostgreSQL does.
+//! Raw SQL: PostgreSQL says whether a statement writes, the caller does not.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ async fn only_writes_are_forwarded() {
         repo.query(sql, &[]).await.unwrap();
         let report = reports.last();
         assert!(matches!(report.answered_by, AnsweredBy::Peer(_)), "{sql}");
-        // A lock that has ended with its transaction has left nothing behind.
+        // A lock that ended with its transaction leaves nothing to wait for.
         assert_eq!(report.position.is_none(), sql.contains("lock("), "{sql}");
     }
     assert_eq!(repo.query_one("select count(*) from users", &[]).await.unwrap().get::<_, i64>(0), 3);
@@ -96,9 +96,9 @@ async fn postgresql_says_whether_statement_wrote() {
                 repo.query(read, &[]).await.unwrap();
                 assert_eq!(reports.last().position, None, "{read} in {name}");
             }
-            // Read next to the primary, nothing later has to wait; read from afar, replicas may be older.
+            // After a read next to the primary, no later read has to wait. After one from afar, replicas may be older.
             assert_eq!(repo.token_of_writes() == nothing, name == "iad");
-            // How far the primary was came with the answer.
+            // The position of the primary came with the answer.
             assert_ne!(repo.token().await.unwrap(), nothing);
             assert!(repo.database().is_none_or(|here| here.tracker().state().borrow().is_none()));
             for write in [
@@ -114,14 +114,14 @@ async fn postgresql_says_whether_statement_wrote() {
             assert_eq!(error.code(), Some(&SqlState::DIVISION_BY_ZERO));
             assert!(error.is_rejected());
         }
-        // What cannot be run in a block is not run in one.
+        // Statements that cannot run in a transaction block run without one.
         repo.execute("vacuum users", &[]).await.unwrap();
         repo.execute("call hire_two()", &[]).await.unwrap();
         repo.execute("delete from users", &[]).await.unwrap();
     }
 }
 
-/// As functions of some extensions do. This one refuses every other time; what it has counted is not rolled back.
+/// Functions of some extensions refuse too. This one refuses every other time; a rollback does not undo its count.
 #[tokio::test]
 async fn statement_refusing_block_runs_alone() {
     let world = World::shared().await;
@@ -136,7 +136,7 @@ async fn statement_refusing_block_runs_alone() {
     }
 }
 
-/// On a connection that has not prepared it, a statement waits for a lock before it runs.
+/// On a connection that has not prepared the statement, it waits for the lock before it runs.
 #[tokio::test]
 async fn prepare_behind_lock_is_cancelled() {
     let world = World::shared().await;

@@ -1,4 +1,4 @@
-//! What observers are told: each call once, whatever becomes of it.
+//! Observers receive one report for each call, whatever its outcome.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn each_call_is_reported_once() {
         repo.execute("update users set name = $1 where false", &[&7_i32]).await.unwrap_err();
         assert_eq!(told(&reports), [("query", Some(Fate::Rejected)), ("execute", Some(Fate::NotSent))]);
 
-        // That PostgreSQL has to say first that it writes makes no second call of it.
+        // It is one call, although PostgreSQL first has to say that it writes.
         let rename = "update users set name = name || '!' where id = $1 returning name";
         repo.query_one(rename, &[&user.id]).await.unwrap();
         assert!(repo.query_one(rename, &[&-1_i64]).await.unwrap_err().is_not_found());

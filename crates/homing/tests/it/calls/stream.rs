@@ -12,7 +12,8 @@ use tokio_postgres::Client;
 
 use crate::fixture::{NewUser, PATIENCE, Servers, User, World, in_iad, recorded, wait_until_true};
 
-/// More than all buffers on the way hold. As a function in FROM, PostgreSQL would store all numbers before the first.
+/// More than all buffers on the way hold. With the function in FROM, PostgreSQL would store all numbers before it sends
+/// the first one.
 const ENDLESS: &str = "select generate_series(1, 10000000) as n, repeat('x', 1000) as filler";
 
 /// A world with a third node: it has no replica, and reaches the primary's node through a relay.
@@ -44,7 +45,7 @@ async fn next(rows: &mut RowStream) -> Option<homing::Result<homing::Row>> {
     timeout(PATIENCE, rows.next()).await.unwrap()
 }
 
-/// Waits until the backends of this database that run `ENDLESS` are as many as that, and in that state.
+/// Waits until `expected` backends of this database run `ENDLESS` and meet the condition.
 async fn backends(client: &Client, condition: &str, expected: i64) {
     let sql = format!(
         "select count(*) = {expected} from pg_stat_activity
@@ -96,7 +97,7 @@ async fn slow_reader_holds_back_database() {
     let streams = Streams::start().await;
     for (name, repo, server) in streams.ways() {
         let mut rows = repo.stream(ENDLESS, &[]).await.unwrap();
-        // It cannot send any more, and so nobody in between buffers without bound.
+        // The server cannot send any more, so no buffer on the way is unbounded.
         backends(server, "wait_event = 'ClientWrite'", 1).await;
         for number in 1..=5_000 {
             assert_eq!(next(&mut rows).await.unwrap().unwrap().get::<_, i32>(0), number, "{name}");
@@ -248,7 +249,7 @@ async fn time_limit_applies_to_each_wait() {
         let error = repo.stream("select pg_sleep(60) from generate_series(1, 2)", &[]).await.unwrap_err();
         assert!(error.is_rejected() && error.to_string().contains("call_timeout"), "{name}: {error:?}");
 
-        // In all longer than the limit, but it goes on all the time.
+        // It takes longer than the limit in all, but never waits that long for a row.
         let started = tokio::time::Instant::now();
         let steady = "select n, pg_sleep(0.15), repeat('x', 9000) from generate_series(1, 10) as n";
         let mut rows = repo.stream(steady, &[]).await.unwrap();
@@ -313,7 +314,7 @@ async fn lagging_session_streams_from_primary() {
     let error = repo.with_on_lag(OnLag::Fail).stream("select 1", &[]).await.unwrap_err();
     assert!(error.is_not_sent(), "{error:?}");
 
-    // Who read from the primary does not go back behind it.
+    // A session that has read from the primary does not go back behind it.
     let reader = world.syd.repo().with_replay_timeout(Duration::from_millis(200));
     world.primary.batch_execute("create table fresh as select 1 as n").await.unwrap();
     let mut fresh = reader.stream("select n from fresh", &[]).await.unwrap();

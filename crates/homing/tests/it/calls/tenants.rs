@@ -31,7 +31,7 @@ fn order(item: &str) -> NewOrder {
     NewOrder { item: item.into() }
 }
 
-/// Nodes whose pools have one connection, so that whatever is left behind meets the next call.
+/// Nodes whose pools have one connection, so that the next call meets whatever a call leaves behind.
 struct Tenants {
     world: World,
     iad: Node,
@@ -197,7 +197,7 @@ async fn unknown_schema_fails_before_running() {
     }
     assert_eq!(tenants.items("public").await, Vec::<String>::new());
 
-    // What is prepared and remembered does not outlive its schema.
+    // Prepared statements do not outlive their schema.
     for repo in tenants.of("tenant_7") {
         repo.insert(&order(repo.region().as_str())).await.unwrap();
         repo.all::<Order>("", &[]).await.unwrap();
@@ -210,7 +210,7 @@ async fn unknown_schema_fails_before_running() {
     assert_eq!(tenants.items("tenant_9b").await.len(), 2);
 }
 
-/// The same statement, whose tables have other columns and other types in each schema.
+/// One statement, whose tables have other columns and types in each schema.
 #[tokio::test]
 async fn tables_of_tenants_may_differ() {
     let tenants = Tenants::start(&["a", "b"]).await;
@@ -234,7 +234,7 @@ async fn tables_of_tenants_may_differ() {
     }
 }
 
-/// What was prepared in a schema is prepared again when its tables change, and its own types are found there.
+/// A statement is prepared again when the tables of its schema change, and finds the types of its schema.
 #[tokio::test]
 async fn table_of_one_tenant_may_change() {
     let tenants = Tenants::start(&["a", "b"]).await;
@@ -264,8 +264,8 @@ async fn table_of_one_tenant_may_change() {
     }
 }
 
-/// A thousand calls of all kinds, with one connection on each server: no tenant sees what is another's, also after errors
-/// and after calls that were given up at any moment.
+/// A thousand calls of all kinds, with one connection on each server. No tenant sees the rows of another one, even after
+/// errors and after calls that were dropped at any moment.
 #[tokio::test]
 async fn calls_on_one_connection_never_mix() {
     let tenants = Tenants::start(&["a", "b"]).await;
@@ -339,7 +339,7 @@ async fn timed_out_statement_resets_connection() {
     assert_eq!(tenants.items("a").await, Vec::<String>::new());
 }
 
-/// A deferred constraint speaks at the commit, which is sent along with the statement.
+/// A deferred constraint fails the commit, which is sent along with the statement.
 #[tokio::test]
 async fn failed_commit_is_rejected() {
     let tenants = Tenants::start(&["a"]).await;
@@ -354,7 +354,7 @@ async fn failed_commit_is_rejected() {
     }
 }
 
-/// The schema costs no round trip: the beginning, the statement and the end are on their way before any answer is there.
+/// The node sends `BEGIN`, the statement and `COMMIT` before it has any answer.
 #[tokio::test]
 async fn schema_costs_no_round_trip() {
     let tenants = Tenants::start(&["a"]).await;

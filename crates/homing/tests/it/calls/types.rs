@@ -1,4 +1,4 @@
-//! Every value that the driver knows travels, and comes back the same from the replica and from the primary.
+//! Values of every type that the driver knows come back unchanged from the replica and from the primary.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -77,7 +77,7 @@ async fn writes_of_function_are_seen() {
     assert_eq!(import::call(&repo, vec!["one more".into()]).await.unwrap(), 1);
     assert_eq!(world.users_on_replica().await, 21);
 
-    // Without waiting, the next read sees it all the same.
+    // The write does not wait, but the next read still sees it.
     assert_eq!(repo.rpc::<u64>("import", &["and another".to_owned()].as_slice()).await.unwrap(), 1);
     assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 22);
 

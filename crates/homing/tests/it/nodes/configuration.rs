@@ -1,4 +1,4 @@
-//! Settings that are wrong: said at the start, with what to do.
+//! Wrong settings are reported at the start, with what to do.
 
 use homing::{Config, Error, Node};
 use tokio::time::timeout;

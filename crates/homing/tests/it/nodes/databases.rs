@@ -97,7 +97,7 @@ async fn function_runs_on_database_of_caller() {
     }
 }
 
-/// The function was called through the unnamed database, and its answer waited for there.
+/// The caller used the unnamed database, whose replica it waited for.
 #[tokio::test]
 async fn caller_sees_writes_to_other_database() {
     let (servers, others) = (Servers::shared().await, Servers::start(&[]).await);
@@ -126,7 +126,7 @@ async fn unknown_database_is_named() {
     }
     assert!(two.first.syd.repo_of("analytics").unwrap_err().to_string().contains("only the unnamed one"));
 
-    // A node whose peers at home do not know the database, as during a deployment.
+    // The peers of this node do not know the database, as during a deployment.
     let servers = Servers::shared().await;
     let peers = in_iad(two.first.iad.local_addr());
     let config = servers.replica_config(&two.first.database, peers);

@@ -1,10 +1,10 @@
-//! Named functions: two builds, what a function knows, where it runs.
+//! Named functions: their context, their region, and calls between two builds.
 
 use homing::{Context, Node, Repo};
 
 use crate::fixture::{NewUser, Servers, User, World, in_iad};
 
-/// What one build of an application calls `greet`.
+/// The function `greet` of one build of an application.
 mod old {
     use homing::Context;
 
@@ -14,7 +14,7 @@ mod old {
     }
 }
 
-/// The next build: an argument more, and a result that says more.
+/// The function of the next build: with one more argument, and a longer result.
 mod new {
     use homing::Context;
 
@@ -24,7 +24,7 @@ mod new {
     }
 }
 
-/// What a function is told about its call.
+/// Returns what the context says about the call.
 #[homing::remote]
 async fn told(context: Context) -> homing::Result<(String, String, bool)> {
     let row = context.repo().query_one("select pg_is_in_recovery()", &[]).await?;
@@ -75,7 +75,7 @@ async fn builds_agree_on_optional_argument() {
 
     let (_iad, repo) = node_with(&world, |iad| iad.register(old::greet)).await;
     assert_eq!(new::greet::call(&repo, name(), None).await.unwrap(), "Hello Ada");
-    // What the old build cannot do is refused before it does anything else in its place.
+    // The old build rejects an argument that it does not know, before it runs anything.
     let error = new::greet::call(&repo, name(), Some("Countess".into())).await.unwrap_err();
     assert!(error.is_misuse() && error.is_not_sent(), "{error}");
 }
@@ -107,7 +107,7 @@ async fn sixteen_arguments_travel() {
     assert_eq!(called.await.unwrap(), (120, "p".to_owned()));
 }
 
-/// Stores two users and fails between them if it is told to.
+/// Stores two users, and fails between them if asked to.
 #[homing::remote(transactional)]
 async fn both_or_none(context: Context, fail: bool) -> homing::Result<()> {
     assert!(context.repo().in_transaction());
@@ -128,7 +128,7 @@ async fn transactional_function_is_atomic() {
     assert_eq!(world.users_on_primary().await, 0);
     both_or_none::call(&repo, false).await.unwrap();
     assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 2);
-    // The second one conflicts with the first: nothing of it is stored, and PostgreSQL's own word comes back.
+    // The second call conflicts with the first: it stores nothing and returns PostgreSQL's error.
     let failed = both_or_none::call(&repo, false).await.unwrap_err();
     assert_eq!(failed.code(), Some(&homing::error::SqlState::UNIQUE_VIOLATION), "{failed}");
     assert_eq!(world.users_on_primary().await, 2);

@@ -1,4 +1,4 @@
-//! Peers that die, refuse, or are not there: what is told, and who takes over.
+//! Peers that die, refuse, or do not exist: the error, and the peer that takes over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +83,7 @@ async fn at_most_one_call_notices_death() {
             two.relays[used].cut(Cut::Reset).await;
         }
         if let Err(error) = repo.insert(&NewUser::named(&format!("user {number}"))).await {
-            // It was written to a connection whose end had not been heard of yet.
+            // The request went to a connection whose end was not known yet.
             assert!(error.is_outcome_unknown(), "{error:?}");
             unknown.push(number);
         }

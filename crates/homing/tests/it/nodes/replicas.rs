@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::fixture::{NewUser, PATIENCE, Reports, Servers, User, World, config, recorded, start};
 
-/// Looks are frequent, so that tests are quick.
+/// The node probes replicas often, so that tests are quick.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 const MAX_LAG: Duration = Duration::from_millis(300);
@@ -79,7 +79,7 @@ async fn wait_for(node: &Node, fits: impl FnMut(&[ReplicaStatus]) -> bool) -> Ve
     }
 }
 
-/// Who answered so far: names of replicas, or `primary`.
+/// The servers that have answered so far: names of replicas, or `primary`.
 fn answered(reports: &Reports) -> BTreeSet<String> {
     let who = |report: homing::report::Report| match (report.replica, report.answered_by) {
         (Some(name), AnsweredBy::Local) => name.to_string(),
@@ -206,7 +206,7 @@ async fn list_changes_fail_no_read() {
     }
     drop(repo);
     let change = async {
-        // In the middle of the reads, as often as there is time for.
+        // During the reads, as often as there is time for.
         for (number, list) in (1..=20).zip(lists.iter().cycle()) {
             let named = |index: &usize| replica(["a", "b"][*index], &urls[*index]);
             three.list.replace(list.iter().map(named)).unwrap();
@@ -323,7 +323,7 @@ async fn measured_reads_have_row_per_server() {
     assert!(shown.contains("x slower") && shown.contains("b was not measured"), "{shown}");
 }
 
-/// Leads from an address of its own to a server, so that several can stand behind one name and port.
+/// Relays from an address of its own to a server, so that several servers can share one name and port.
 struct Forwarder(AbortHandle);
 
 impl Forwarder {

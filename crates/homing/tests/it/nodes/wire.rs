@@ -1,4 +1,4 @@
-//! Requests as they travel: how many there are, and those that no client of ours would send.
+//! The requests on the wire: how many there are, and those that only a faulty client sends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,10 +44,10 @@ impl<S: tracing::Subscriber> Layer<S> for Served {
 async fn batch_is_one_request() {
     let served = Served::default();
     let subscriber = tracing::Dispatch::new(tracing_subscriber::registry().with(served.clone()));
-    // While there is one subscriber only, tracing asks whatever thread comes first whether spans are of interest, and
-    // the other tests' threads have none.
+    // With one subscriber only, tracing asks the first thread that comes whether spans are of interest, and the threads
+    // of the other tests have no subscriber.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    // Of this thread, on which all of this test's tasks run.
+    // For this thread, on which all tasks of this test run.
     let _counting = tracing::dispatcher::set_default(&subscriber);
     let world = World::shared().await;
     let (repo, reports) = recorded(&world.syd.repo());

@@ -1,4 +1,4 @@
-//! The position of a commit: what goes wrong where it is read in another way.
+//! The position of a commit, and the mistakes that other ways to read it make.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use crate::fixture::{NewUser, Servers, in_iad, recorded};
 
 /// Trap: on a quiet primary the insert position after a commit that fills its page lies past the header of the next
-/// one, where replay does not get until somebody else writes.
+/// one, which replay does not reach until the next write.
 #[tokio::test]
 async fn commit_at_page_end_is_reached() {
     let servers = Servers::start(&[("autovacuum", "off"), ("checkpoint_timeout", "1h")]).await;

@@ -1,4 +1,4 @@
-//! A session that goes on at another node.
+//! Sessions that continue on another node.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn token_shows_write_on_other_node() {
     assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 }
 
-/// Nothing was written here: what was read must not be unread on the other node.
+/// The session wrote nothing, but the other node must show it at least what it has read.
 #[tokio::test]
 async fn token_carries_what_was_read() {
     let three = Three::start().await;
@@ -80,7 +80,7 @@ async fn token_carries_what_was_read() {
     assert_eq!(there.with_token(&before).unwrap().get::<User>(user.id).await.unwrap(), None);
     assert_eq!(there.with_token(&after).unwrap().get::<User>(user.id).await.unwrap().as_ref(), Some(&user));
 
-    // The same read, of a replica that is gone when the token is made: the primary has seen as much.
+    // The replica of this read is gone when the token is made: the primary has seen as much.
     let reader = three.world.syd.repo();
     assert_eq!(reader.get::<User>(user.id).await.unwrap().as_ref(), Some(&user));
     three.servers.replica.kill().await.unwrap();
@@ -142,7 +142,7 @@ async fn token_of_other_cluster_is_refused() {
         let error = node.repo().with_token(&token).unwrap_err();
         assert!(is_refused(&error) && error.to_string().contains("cluster"), "{error}");
     }
-    // A node that has no replica, and one whose replica has never answered, learn of the cluster by reading.
+    // A node without a replica, and one whose replica has never answered, learn of the cluster from a read.
     let mut without = Servers::shared().await.replica_config(&world.database, world.peers());
     without.replica_url = None;
     let mut down = without.clone();

@@ -101,7 +101,7 @@ async fn stream_sees_writes_allows_calls() {
             tx.delete_all::<User>("", &[]).await?;
             Ok(read)
         });
-        // A cursor sees what was there when it was opened.
+        // A cursor sees the rows of the moment at which it was opened.
         assert_eq!(read.await.unwrap(), 1000);
     }
 }
@@ -135,7 +135,7 @@ async fn schema_applies_to_its_handle() {
                 within.insert(&NewUser::named(&format!("tenant {number} of {region}"))).await?;
                 tx.insert(&NewUser::named(&format!("public {number} of {region}"))).await?;
             }
-            // A rollback to a savepoint takes the search_path back as well.
+            // A rollback to a savepoint restores the search_path too.
             let undone: homing::Result<()> = tx
                 .transaction(|level| async move {
                     level.with_schema("tenant")?.delete_all::<User>("", &[]).await?;

@@ -1,4 +1,4 @@
-//! Transactions that end in another way than by a commit: nothing remains of them, on the primary or in its pool.
+//! Transactions that end without a commit: they leave nothing behind, on the primary or in its pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +49,7 @@ async fn assert_nothing_is_open(world: &World) {
     }
 }
 
-/// All connections of the pool of the primary's node can be used at the same time, and all places for transactions.
+/// The primary's node can use all its connections, and all places for transactions, at the same time.
 async fn assert_the_pool_is_whole(world: &World) {
     let repo = world.iad.repo().with_call_timeout(PATIENCE);
     let at_once = Arc::new(Barrier::new(3));
@@ -140,7 +140,7 @@ async fn drop_while_running(world: &World, tx: &Repo, sql: &str) {
     }
 }
 
-/// The answer of the dropped one is not taken for that of the next.
+/// The next call does not get the answer of the dropped one.
 #[tokio::test]
 async fn call_dropped_inside_aborts_savepoint() {
     let world = World::shared().await;
@@ -252,7 +252,7 @@ async fn silent_link_ends_and_rolls_back() {
     assert!(error.is_not_sent() && !error.is_outcome_unknown(), "{error:?}");
 }
 
-/// A deferred trigger holds the commit up.
+/// A deferred trigger delays the commit.
 #[tokio::test]
 async fn peer_death_during_commit_is_unknown() {
     let linked = Linked::start().await;
@@ -397,14 +397,13 @@ async fn peer_without_primary_begins_none() {
     assert_eq!(world.users_on_primary().await, 10);
 }
 
-/// A transaction that has begun and ends badly. Where others cut the connection before, or there is no room, it is begun
-/// again.
+/// Begins a transaction and ends it badly. Begins it again if the connection was cut before, or if there was no room.
 async fn end_badly(number: u32, repo: &Repo, relay: &Relay) {
     let ended_badly = async { while !begin_and_end_badly(number, repo, relay).await {} };
     timeout(PATIENCE, ended_badly).await.expect("nobody told it of the end");
 }
 
-/// Whether it had begun.
+/// Returns whether the transaction had begun.
 async fn begin_and_end_badly(number: u32, repo: &Repo, relay: &Relay) -> bool {
     let name = format!("user {number}");
     let begun = tokio::sync::Notify::new();
@@ -436,7 +435,7 @@ async fn begin_and_end_badly(number: u32, repo: &Repo, relay: &Relay) -> bool {
     tokio::select! {
         ended = &mut transaction => assert!(!matches!(ended, Ok(Ok(())))),
         () = begun.notified() => {
-            // Into the next call, and then it is dropped.
+            // Polls into the next call, and then drops it.
             let _ = futures_util::poll!(&mut transaction);
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! Transactions that only read: one snapshot, here.
+//! Read-only transactions: one snapshot of the local replica.
 
 use homing::error::SqlState;
 use homing::report::AnsweredBy;
@@ -49,7 +49,7 @@ async fn write_fails_before_sending() {
         .await
         .unwrap();
 
-        // Nobody knew that this writes, until PostgreSQL said so.
+        // Homing learns from PostgreSQL that this statement writes.
         let sql = "select nextval('tickets')";
         let error = repo
             .transaction_with(TransactionOptions::read_only(), |tx| async move {

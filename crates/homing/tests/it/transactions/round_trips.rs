@@ -16,8 +16,8 @@ use tonic::server::NamedService;
 
 use crate::fixture::{NewUser, SECRET, Servers, User, in_iad, region};
 
-/// A service that counts the messages which it is sent. Each of ours is answered before the next one comes, so these are
-/// the round trips.
+/// A service that counts the messages it receives. It answers each one before the client sends the next, so the messages
+/// are the round trips.
 #[derive(Clone)]
 struct Counted<S> {
     service: S,

@@ -16,16 +16,16 @@ pub(super) struct Cell {
     comparison: Comparison,
 }
 
-/// How what is stored has to resemble what was sent.
+/// How the stored value has to resemble the sent one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Comparison {
-    /// It is what was sent, and what is read of it is again.
+    /// Both have the same bits, and so has the value that is read.
     Bits,
 
-    /// It reads as what was sent: PostgreSQL keeps it in a form of its own.
+    /// Both read as the same value: PostgreSQL stores it in a form of its own.
     Value,
 
-    /// It was sent as text, which it is not.
+    /// The value was sent as text, but is not stored as text.
     None,
 }
 
@@ -61,7 +61,7 @@ impl Cell {
         self.value.as_parameter()
     }
 
-    /// Compares what was sent with what is stored.
+    /// Compares the sent value with the stored one.
     pub(super) fn check(&self, row: &Row, column: usize) -> Result<(), String> {
         let stored: Bits = row.get(column);
         let Self { value, comparison } = self;

@@ -343,19 +343,19 @@ fn chrono_epoch() -> chrono::NaiveDateTime {
 /// 2000-01-01 in seconds of Unix time. The limits below count from it.
 const POSTGRES_EPOCH: i64 = 946_684_800;
 
-/// From 4714-11-24 BC, where PostgreSQL begins, to the year 262,000, where chrono ends.
+/// From 4714-11-24 BC, the first day of PostgreSQL, to the year 262,000, the last of chrono.
 const DAYS: RangeInclusive<i64> = -2_451_545..=94_900_000;
 
-/// The same in microseconds.
+/// `DAYS` in microseconds.
 const MICROS: RangeInclusive<i64> = -211_813_488_000_000_000..=8_199_000_000_000_000_000;
 
-/// From 4714-11-24 BC to the end of the year 9999, where time and jiff end.
+/// From 4714-11-24 BC to the end of the year 9999, the last of time and jiff.
 const MICROS_OF_FOUR_DIGITS: RangeInclusive<i64> = -211_813_488_000_000_000..=252_455_000_000_000_000;
 
 /// Of a day, in microseconds.
 const TIMES: RangeInclusive<i64> = 0..=86_399_999_999;
 
-/// What rust_decimal can hold.
+/// The largest mantissa of a rust_decimal.
 const MAX_MANTISSA: i128 = (1 << 96) - 1;
 
 const NOT_NULL: f64 = 0.9;
