@@ -1,11 +1,10 @@
 //! Interactive transactions behave the same in the primary region and in another one.
 
 mod calls;
+mod limits;
 mod lost;
 mod read_only;
 mod round_trips;
-
-use std::time::Duration;
 
 use homing::error::SqlState;
 use homing::report::AnsweredBy;
@@ -445,82 +444,6 @@ async fn outer_calls_are_not_part() {
     }
 }
 
-#[tokio::test]
-async fn transaction_limit_spares_single_writes() {
-    let world = World::shared().await;
-    for (region, node) in world.both() {
-        let mut open = Vec::new();
-        let (begun, mut all) = tokio::sync::mpsc::channel(8);
-        // The pool has four connections.
-        for number in 0..3 {
-            let (repo, begun) = (node.repo(), begun.clone());
-            let (done, finish) = oneshot::channel::<()>();
-            let task = tokio::spawn(async move {
-                repo.transaction(|tx| async move {
-                    tx.insert(&named(region, &format!("user {number}"))).await?;
-                    begun.send(()).await.unwrap();
-                    let _ = finish.await;
-                    Ok(())
-                })
-                .await
-            });
-            open.push((done, task));
-        }
-        for _ in 0..3 {
-            all.recv().await.unwrap();
-        }
-        let error = node.repo().transaction(|tx| async move { add(&tx, "one too many").await }).await.unwrap_err();
-        assert!(error.is_overloaded() && error.is_not_sent(), "{region}: {error:?}");
-        assert!(error.retry_after().is_some());
-        node.repo().insert(&named(region, "single")).await.unwrap();
-        for (done, task) in open {
-            done.send(()).unwrap();
-            task.await.unwrap().unwrap();
-        }
-        assert_eq!(node.repo().execute("delete from users", &[]).await.unwrap(), 4);
-        node.repo().transaction(|tx| async move { add(&tx, "there is room again").await }).await.unwrap();
-        node.repo().execute("delete from users", &[]).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn oversized_rows_roll_back() {
-    let world = World::shared().await;
-    for (region, node) in world.both() {
-        let error = node
-            .repo()
-            .transaction(|tx| async move {
-                tx.insert(&named(region, "Ada")).await?;
-                tx.query("select repeat('x', 1000000) from generate_series(1, 20)", &[]).await
-            })
-            .await
-            .unwrap_err();
-        assert!(error.is_misuse() && error.to_string().contains("larger than a message"), "{region}: {error}");
-        assert_eq!(world.users_on_primary().await, 0);
-    }
-}
-
-#[tokio::test]
-async fn size_is_limited_per_statement() {
-    let world = World::shared().await;
-    for (region, node) in world.both() {
-        let repo = node.repo().with_call_timeout(PATIENCE);
-        let megabyte = "x".repeat(1_000_000);
-        let length: i64 = repo
-            .transaction(|tx| async move {
-                let mut length = 0;
-                for _ in 0..40 {
-                    let row = tx.query_one("select $1::text || ''", &[&megabyte]).await?;
-                    length += i64::try_from(row.get::<_, &str>(0).len()).unwrap();
-                }
-                Ok(length)
-            })
-            .await
-            .unwrap();
-        assert_eq!(length, 40_000_000, "{region}");
-    }
-}
-
 enum Left {
     Behind(tokio::task::JoinHandle<homing::Result<u64>>),
     Failed,
@@ -551,49 +474,6 @@ async fn task_left_behind_cannot_continue() {
         let Err(Left::Behind(behind)) = failed.await else { panic!("it was to fail") };
         let error = tokio::time::timeout(PATIENCE, behind).await.unwrap().unwrap().unwrap_err();
         assert!(error.is_misuse() && error.to_string().contains("ended"), "{error}");
-        assert_eq!(world.users_on_primary().await, 0);
-    }
-}
-
-#[tokio::test]
-async fn time_limit_cancels_running_statement() {
-    let world = World::shared().await;
-    for (region, node) in world.both() {
-        let options = TransactionOptions::default().with_time_limit(Duration::from_secs(2));
-        let error = node
-            .repo()
-            .transaction_with(options, |tx| async move {
-                tx.insert(&named(region, "Ada")).await?;
-                tx.execute("select pg_sleep(60)", &[]).await
-            })
-            .await
-            .unwrap_err();
-        assert!(error.is_rejected() && error.to_string().contains("time_limit"), "{region}: {error}");
-        let error = node
-            .repo()
-            .transaction_with(options, |tx| async move {
-                tx.insert(&named(region, "Ada")).await?;
-                // Until the server has ended the transaction at its limit.
-                while tx.execute("select 1", &[]).await.is_ok() {}
-                Ok(())
-            })
-            .await
-            .unwrap_err();
-        assert!(error.is_rejected() && error.to_string().contains("time_limit"), "{region}: {error}");
-        let short = node.repo().with_call_timeout(Duration::from_secs(2));
-        let error = short
-            .transaction(|tx| async move {
-                tx.insert(&named(region, "Ada")).await?;
-                let late: homing::Result<u64> =
-                    tx.transaction(|inner| async move { inner.execute("select pg_sleep(60)", &[]).await }).await;
-                assert!(late.unwrap_err().is_rejected());
-                let error = tx.query("select 1", &[]).await.unwrap_err();
-                assert!(error.to_string().contains("cancelled"), "it ends the whole transaction: {error}");
-                Err::<(), _>(error)
-            })
-            .await
-            .unwrap_err();
-        assert!(error.is_rejected(), "{error:?}");
         assert_eq!(world.users_on_primary().await, 0);
     }
 }
