@@ -46,7 +46,7 @@ pub struct Config {
     /// The connection strings of the replicas to read from, separated by commas, in the syntax of
     /// [`ReplicaList::parse`]. Default: `None`, so that reads go to the primary.
     ///
-    /// A single replica without a name is named after its region. In the primary region reads go to the primary even if
+    /// A single replica without a name is named after the region of the node. In the primary region reads go to the primary even if
     /// there are replicas, unless [`Options::choose`] spreads them.
     pub replica_url: Option<String>,
 

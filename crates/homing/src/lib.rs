@@ -8,7 +8,7 @@
 //!   or *committed* but not visible here yet. No time limit hides a commit. See [`Error`].
 //! - **No lost history.** A position of one timeline never counts as reached on another one because the numbers say so.
 //! - **Idle is free.** If no call waits for a replica, Homing sends that replica no query.
-//! - **Nobody else.** A node rejects every call without the credential. A node without a credential serves loopback
+//! - **Peers only.** A node rejects every call without the credential. A node without a credential serves loopback
 //!   addresses only.
 //!
 //! # Types
@@ -85,7 +85,7 @@
 //! - The primaries of all databases of a node are in one region.
 //! - Connect nodes to PostgreSQL directly. A transaction pooler or a load balancer, which spreads connections over
 //!   several servers or sessions, breaks the positions.
-//! - There is no fencing. A node whose own database is a primary writes there, whatever the other regions say.
+//! - Homing does not fence. A node whose own database is a primary writes there, whatever the other regions say.
 //! - A node learns the role of a server when it opens a connection, while it follows replay, and when no node of the
 //!   primary region answers. Until then it routes statements by the old role of a promoted server.
 //! - A role without `pg_monitor` learns of a timeline switch late, and if nothing else shows it (a cascading replica
@@ -185,7 +185,7 @@ pub mod error {
 }
 
 pub mod position {
-    //! Positions in the write-ahead log: where a write is committed, and what a read has to see.
+    //! Positions in the write-ahead log: how far a write, a read or a server is.
 
     pub use homing_postgres::{Lsn, ParseLsnError, Position, SystemIdentifier, Timeline};
 }
@@ -217,7 +217,7 @@ pub mod report {
 }
 
 pub mod row {
-    //! What a [`Row`](crate::Row) consists of, and streams of any number of rows.
+    //! The columns of a [`Row`](crate::Row), and streams of any number of rows.
 
     pub use homing_postgres::{Column, EntityStream, RowIndex, RowStream};
 }

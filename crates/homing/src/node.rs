@@ -10,7 +10,7 @@ use crate::remote::{self, Remote, Slot};
 
 /// This process: its place among the regions, its database, its server for peers.
 ///
-/// A node that is dropped stops at once, and tears the calls in flight. [`shutdown`](Self::shutdown) lets them finish.
+/// Dropping a node stops it at once and breaks off the calls in flight. [`shutdown`](Self::shutdown) lets them finish.
 #[derive(Debug)]
 pub struct Node {
     repo: Repo,
