@@ -228,7 +228,7 @@ async fn primary_answers_for_unreplayed_schema() {
     servers.replica.resume_replay().await.unwrap();
     servers.replica.caught_up_with(&servers.primary).await.unwrap();
     assert_eq!(repo.query("select id from fresh_7", &[]).await.unwrap()[0].get::<_, i32>(0), 7);
-    assert_eq!(reports.last().answered_by, AnsweredBy::Here);
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 }
 
 #[tokio::test]
