@@ -1,10 +1,8 @@
 //! Chromium and chromedriver for the guestbook's tests: found, or installed with Debian's package manager.
 
-use std::process::Stdio;
+use anyhow::{Result, bail};
 
-use anyhow::{Context, Result, bail};
-
-use crate::postgres::{PackageManager, Privilege, on_path, shell};
+use crate::postgres::{PackageManager, Privilege, on_path, run_script};
 
 /// Installs both if this machine has no chromedriver.
 pub(crate) fn ensure() -> Result<()> {
@@ -13,17 +11,10 @@ pub(crate) fn ensure() -> Result<()> {
     }
     let manager = PackageManager::detect(on_path).filter(|manager| *manager == PackageManager::Apt);
     let Some(privilege) = manager.and_then(Privilege::for_installing) else {
-        bail!("chromedriver is not installed, which tests the guestbook: install Chromium and chromedriver, {BY_HAND}");
+        bail!("the guestbook's tests need chromedriver, which is not installed: install it and Chromium, {BY_HAND}");
     };
     eprintln!("chromedriver is not installed: installing it and Chromium now, {BY_HAND}");
-    let status = shell(privilege)
-        .args(["-c", INSTALL])
-        .stdin(Stdio::null())
-        // What we print ourselves goes to stdout; this does not belong there.
-        .stdout(std::io::stderr())
-        .status()
-        .context("cannot run the package manager")?;
-    if !status.success() || !on_path("chromedriver") {
+    if !run_script(privilege, INSTALL)? || !on_path("chromedriver") {
         bail!("installing chromedriver failed (see above): try it yourself, {BY_HAND}");
     }
     Ok(())
@@ -31,7 +22,7 @@ pub(crate) fn ensure() -> Result<()> {
 
 const BY_HAND: &str = "on Debian by `apt-get install chromium chromium-driver`";
 
-/// As `postgres/apt.sh` does it.
+/// Like `postgres/apt.sh`.
 const INSTALL: &str = "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 apt-get -q update || echo 'apt-get update failed, trying with the package lists as they are'
 apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends chromium chromium-driver";

@@ -1,48 +1,40 @@
 //! `cargo xtask check`: everything a change must pass, in the order in which it is quickest to fail.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use tokio::time::Instant;
 
-use crate::cargo::{cargo, require_component, run};
-use crate::test::Test;
+use crate::cargo::{self, cargo, require_component};
 use crate::totals::Totals;
-use crate::{browser, features, postgres, rules};
+use crate::{browser, features, postgres, rules, test};
 
-/// Check formatting, house rules, lints and documentation with warnings denied, each feature alone, then run all tests
-#[derive(Debug, clap::Args)]
-pub(crate) struct Check {}
-
-impl Check {
-    pub(crate) fn run(self) -> Result<ExitCode> {
-        let mut steps = Vec::new();
-        let mut failure = None;
-        let mut totals = None;
-        for step in Step::ALL {
-            eprintln!("== {}", step.name());
-            let started = Instant::now();
-            let result = step.run(&mut totals);
-            steps.push((step, result.is_ok(), started.elapsed()));
-            if let Err(error) = result {
-                failure = Some(format!("step {} failed: {error:#}", step.name()));
-                break;
-            }
+pub(crate) fn run() -> Result<ExitCode> {
+    let mut steps = Vec::new();
+    let mut failure = None;
+    let mut totals = None;
+    for step in Step::ALL {
+        eprintln!("== {}", step.name());
+        let started = SystemTime::now();
+        let result = step.run(&mut totals);
+        steps.push((step, result.is_ok(), started.elapsed().unwrap_or_default()));
+        if let Err(error) = result {
+            failure = Some(format!("step {} failed: {error:#}", step.name()));
+            break;
         }
-        print!("{}", table(&steps));
-        if let Some(failure) = &failure {
-            eprintln!("error: {failure}");
-        }
-        // Last, for whoever reads only the last line.
-        if let Some(totals) = totals {
-            println!("{totals}");
-        }
-        Ok(match failure {
-            None => ExitCode::SUCCESS,
-            Some(_) => ExitCode::FAILURE,
-        })
     }
+    print!("{}", table(&steps));
+    if let Some(failure) = &failure {
+        eprintln!("error: {failure}");
+    }
+    // Last, for whoever reads only the last line.
+    if let Some(totals) = totals {
+        println!("{totals}");
+    }
+    Ok(match failure {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::FAILURE,
+    })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +69,7 @@ impl Step {
             Self::Format => format(),
             Self::Rules => rules::check(),
             // The tests need it, and a browser; better to hear that these cannot be had before the long steps than after them.
-            Self::Postgres => postgres::ensure().map(drop).and_then(|()| browser::ensure()),
+            Self::Postgres => postgres::ensure().and_then(|()| browser::ensure()),
             Self::Clippy => clippy(),
             Self::Features => features::check(),
             Self::Rustdoc => rustdoc(),
@@ -88,20 +80,22 @@ impl Step {
 
 fn format() -> Result<()> {
     require_component("fmt", "rustfmt")?;
-    run(cargo().args(["fmt", "--all", "--check"]))
+    cargo::run(cargo().args(["fmt", "--all", "--check"]))
 }
 
 fn clippy() -> Result<()> {
     require_component("clippy", "clippy")?;
-    run(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny=warnings"]))
+    cargo::run(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny=warnings"]))
 }
 
 fn rustdoc() -> Result<()> {
-    run(cargo().args(["doc", "--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "--deny=warnings"))
+    cargo::run(
+        cargo().args(["doc", "--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "--deny=warnings"),
+    )
 }
 
 fn test(totals: &mut Option<Totals>) -> Result<()> {
-    let outcome = Test::default().outcome()?;
+    let outcome = test::outcome(&[])?;
     *totals = outcome.totals;
     outcome.failure.map_or(Ok(()), |failure| Err(anyhow::Error::msg(failure)))
 }

@@ -1,110 +1,21 @@
-//! `cargo xtask demo`: three regions on one machine, real databases, and a write followed step by step.
+//! `cargo xtask demo`, `regions` and `bench`: the programs of the crate `homing-demo`.
 
-mod console;
-mod direct;
-mod directory;
-mod example;
-mod findings;
-mod http;
-mod interrupt;
-mod run;
-mod samples;
-mod scene;
-mod serve;
-mod steps;
-mod table;
-
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use homing_testbed::Binaries;
-use tokio::time::Instant;
 
-// `cargo xtask bench` measures on the same stage.
-pub(crate) use self::direct::Direct;
-pub(crate) use self::directory::Report;
-pub(crate) use self::example::{Profile, build as build_example};
-pub(crate) use self::interrupt::{Interrupt, interrupted};
-pub(crate) use self::run::{Effort, Run};
-pub(crate) use self::samples::Samples;
-pub(crate) use self::scene::{Place, Scene};
-pub(crate) use self::table::{Table, milliseconds};
+use crate::cargo::{cargo, root};
 use crate::postgres;
 
-/// Show three regions on this machine with real databases; every step checks itself
-#[derive(Debug, clap::Args)]
-pub(crate) struct Demo {
-    /// Repeat less: enough for the checks, with coarser figures
-    #[arg(long)]
-    quick: bool,
-    /// Instead, start the guestbook in all regions for your browser, until Ctrl-C
-    #[arg(long, conflicts_with_all = ["quick", "json"])]
-    serve: bool,
-    /// Write the checks and figures to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
-impl Demo {
-    pub(crate) fn run(self) -> Result<ExitCode> {
-        if self.serve {
-            return serve::run();
-        }
-        let binaries = postgres::ensure()?;
-        eprintln!("Building the nodes' program, examples/directory");
-        let node = build_example("directory", Profile::Dev)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.show(node, binaries))
+/// Becomes that program, so that signals reach it and its exit code is ours. Returns only if it cannot be started.
+pub(crate) fn run(command: &str, arguments: &[OsString]) -> Result<ExitCode> {
+    if !arguments.iter().any(|argument| argument == "-h" || argument == "--help") {
+        postgres::ensure()?;
     }
-
-    async fn show(self, node: PathBuf, binaries: Binaries) -> Result<ExitCode> {
-        let mut interrupt = Interrupt::new()?;
-        let effort = if self.quick { Effort::Quick } else { Effort::Full };
-        let mut run = Run::new(effort);
-        let started = Instant::now();
-        let scene = interrupt.or(raise(&run, &node, binaries)).await;
-        let Some(scene) = scene.transpose()? else { return Ok(interrupted()) };
-        let steps = interrupt.or(steps::all(&mut run, &scene)).await;
-        if steps.is_none() {
-            scene.end().await;
-            return Ok(interrupted());
-        }
-        let passed = run.conclude(started.elapsed());
-        if !passed {
-            scene.complaints().iter().for_each(|line| run.console.line(line));
-        }
-        if let Some(file) = &self.json {
-            run.findings.write(file)?;
-        }
-        scene.end().await;
-        Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
+    let mut program = cargo();
+    program.arg("run").arg("--manifest-path").arg(root().join("demo/Cargo.toml")).args(["--", command]).args(arguments);
+    // Its arguments may name files from where the command was typed.
+    Err(program.current_dir(".").exec()).context("cannot run cargo")
 }
-
-/// Starts the regions and says what there is.
-async fn raise(run: &Run, node: &std::path::Path, binaries: Binaries) -> Result<Scene> {
-    run.console.heading("Three regions on this machine");
-    run.console.line(format!("PostgreSQL from {}", binaries.folder().display()));
-    run.console.progress("starting databases, links and nodes");
-    let started = Instant::now();
-    let scene = Scene::start(&PLACES, node, binaries).await.context("the regions cannot be started")?;
-    let mut table = Table::new(&["region", "database", "nodes", "round trip to iad"]);
-    for place in scene.places() {
-        let cells = [place.region.to_owned(), place.role().to_owned(), place.nodes.to_string()];
-        table.row(cells.into_iter().chain([place.round_trip_shown()]));
-    }
-    run.console.table(&table);
-    let up = started.elapsed().as_secs_f64();
-    run.console
-        .remark(format!("Up after {up:.1} s. Every node is a process of its own; links are relays that add latency."));
-    Ok(scene)
-}
-
-/// The primary region first; the last one is the farthest.
-const PLACES: [Place; 3] = [
-    Place::home("iad", 2),
-    Place::replica("ams", Duration::from_millis(90)),
-    Place::replica("syd", Duration::from_millis(200)),
-];

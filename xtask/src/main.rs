@@ -1,56 +1,75 @@
 //! The project's commands, one module each: `cargo xtask --help` lists them.
 
-mod bench;
 mod browser;
 mod cargo;
 mod check;
 mod demo;
 mod features;
 mod postgres;
-mod regions;
 mod rules;
 mod test;
 mod totals;
 
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
 
-/// The project's commands.
-#[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
-struct Xtask {
-    #[command(subcommand)]
-    command: Command,
+fn main() -> ExitCode {
+    run(std::env::args_os().skip(1).collect()).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    Bench(bench::Bench),
-    Check(check::Check),
-    Demo(demo::Demo),
-    Regions(regions::Regions),
-    Test(test::Test),
-}
-
-impl Command {
-    /// Runs the command. An error is a reason why it could not do its work; a command that did, and found something
-    /// wrong, has printed it and returns a failing exit code.
-    fn run(self) -> Result<ExitCode> {
-        match self {
-            Self::Bench(bench) => bench.run(),
-            Self::Check(check) => check.run(),
-            Self::Demo(demo) => demo.run(),
-            Self::Regions(regions) => regions.run(),
-            Self::Test(test) => test.run(),
+/// Runs a command. An error says why the command could not do its work. A command that did its work and found something
+/// wrong has printed that, and returns a failing exit code.
+fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
+    let words: Vec<_> = arguments.iter().map(OsString::as_os_str).map(OsStr::to_str).collect();
+    match words[..] {
+        [Some(command @ ("bench" | "demo" | "regions")), ..] => demo::run(command, &arguments[1..]),
+        [Some("help" | "-h" | "--help")] | [_, Some("-h" | "--help")] => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        [Some("check")] => check::run(),
+        [Some("test")] => test::run(&[]),
+        [Some("test"), Some("--"), ..] => test::run(&arguments[2..]),
+        _ => {
+            eprint!("{USAGE}");
+            Ok(ExitCode::from(MISUSED))
         }
     }
 }
 
-fn main() -> ExitCode {
-    Xtask::parse().command.run().unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+const USAGE: &str = "\
+The project's commands
+
+Usage: cargo xtask COMMAND
+
+  demo      Show three regions on this machine with real databases; every step checks itself
+  regions   Measure reads from one region to each replica and to the primary
+  bench     Measure what Homing promises, on an otherwise idle machine
+  test      Run all tests, documentation tests included
+  check     Run everything that a change must pass, all tests included
+
+demo, regions and bench list their options after --help. Arguments after `cargo xtask test --` go to every test binary:
+part of a test's name, --nocapture, and the like. demo, regions, bench, test and check install PostgreSQL first if this
+machine has none; test and check install Chromium too.
+";
+
+/// The exit code of a command line that is not understood.
+const MISUSED: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_command_fails_with_usage() {
+        for line in [&[][..], &["tset"], &["test", "tracker"], &["check", "--quick"]] {
+            let code = run(line.iter().map(OsString::from).collect()).unwrap();
+            assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(MISUSED)), "{line:?}");
+        }
+    }
 }

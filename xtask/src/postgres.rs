@@ -5,31 +5,37 @@ mod privilege;
 
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
-use homing_testbed::Binaries;
+use anyhow::{Context, Result, bail, ensure};
 
 pub(crate) use self::package_manager::PackageManager;
-pub(crate) use self::privilege::Privilege;
+pub(crate) use self::privilege::{Privilege, succeeds};
 
-/// PostgreSQL's programs, installed now if this machine has none.
+/// Installs PostgreSQL's programs if this machine has none.
 ///
-/// Nothing is installed where `HOMING_PG_BIN` says which ones to use. Installing starts no server and makes no
-/// database cluster on this machine.
-pub(crate) fn ensure() -> Result<Binaries> {
-    match Binaries::find() {
-        Err(error) if error.is_postgres_missing() => {
-            install()?;
-            Binaries::find().context("PostgreSQL was installed, but is still not found")
-        }
-        found => Ok(found?),
+/// Installs nothing if `HOMING_PG_BIN` names a folder: whoever runs them says what is wrong with it. Installing starts no
+/// server and makes no database cluster on this machine.
+pub(crate) fn ensure() -> Result<()> {
+    if is_named() || is_installed() {
+        return Ok(());
     }
+    install()?;
+    ensure!(is_installed(), "PostgreSQL was installed, but is still not found: {OTHERWISE}");
+    Ok(())
+}
+
+fn is_named() -> bool {
+    std::env::var_os("HOMING_PG_BIN").is_some_and(|folder| !folder.is_empty())
+}
+
+fn is_installed() -> bool {
+    succeeds("sh", &["-c", include_str!("postgres/find.sh")])
 }
 
 fn install() -> Result<()> {
     let Some(manager) = PackageManager::detect(on_path) else {
         bail!(
-            "PostgreSQL is not installed, and this system has no package manager known to xtask: install \
-             PostgreSQL's server programs, or {OTHERWISE}"
+            "PostgreSQL is not installed, and xtask knows no package manager of this system: install PostgreSQL's \
+             server programs, or {OTHERWISE}"
         );
     };
     let by_hand = manager.by_hand();
@@ -39,35 +45,30 @@ fn install() -> Result<()> {
         );
     };
     eprintln!("PostgreSQL is not installed: installing it now, as by `{by_hand}`");
-    let status = shell(privilege)
-        .args(["-c", manager.script()])
-        .stdin(Stdio::null())
-        // What we print ourselves goes to stdout; this does not belong there.
-        .stdout(std::io::stderr())
-        .status()
-        .context("cannot run the package manager")?;
-    if !status.success() {
-        bail!(
-            "PostgreSQL is not installed, and installing it failed (see above): try `{by_hand}` yourself, or {OTHERWISE}"
-        );
-    }
+    let succeeded = run_script(privilege, manager.script())?;
+    ensure!(
+        succeeded,
+        "PostgreSQL is not installed, and installing it failed (see above): try `{by_hand}` yourself, or {OTHERWISE}"
+    );
     Ok(())
 }
 
-pub(crate) fn shell(privilege: Privilege) -> Command {
-    match privilege {
-        Privilege::Own => Command::new("sh"),
-        Privilege::Sudo => {
-            let mut command = Command::new("sudo");
-            command.args(["-n", "sh"]);
-            command
-        }
-        Privilege::SudoWithPassword => {
-            let mut command = Command::new("sudo");
-            command.arg("sh");
-            command
-        }
-    }
+/// Runs a shell script of the package manager's, and returns whether it succeeded.
+pub(crate) fn run_script(privilege: Privilege, script: &str) -> Result<bool> {
+    let words: &[&str] = match privilege {
+        Privilege::Own => &["sh"],
+        Privilege::Sudo => &["sudo", "-n", "sh"],
+        Privilege::SudoWithPassword => &["sudo", "sh"],
+    };
+    let status = Command::new(words[0])
+        .args(&words[1..])
+        .args(["-c", script])
+        .stdin(Stdio::null())
+        // Standard output is for what a command of ours prints itself.
+        .stdout(std::io::stderr())
+        .status()
+        .context("cannot run the package manager")?;
+    Ok(status.success())
 }
 
 pub(crate) fn on_path(program: &str) -> bool {

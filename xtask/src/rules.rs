@@ -6,18 +6,17 @@ mod source;
 
 use anyhow::{Context, Result, bail};
 
-use self::package::Package;
-use crate::cargo::root;
+use crate::cargo::{Package, root};
 
 /// Checks all of them; the error names every place that breaks one.
 pub(crate) fn check() -> Result<()> {
     let readme = std::fs::read_to_string(root().join("README.md")).context("README.md")?;
     let mut broken = Vec::new();
     for package in Package::all()? {
-        broken.extend(package.described_as_in(&readme));
-        broken.extend(package.inherits_lints()?);
+        broken.extend(package::described_as_in(&package, &readme));
+        broken.extend(package::inherits_lints(&package)?);
     }
-    for folder in ["crates", "examples", "xtask"] {
+    for folder in ["crates", "demo", "deploy", "examples", "xtask"] {
         source::check_folder(&root().join(folder), &mut broken)?;
     }
     if !broken.is_empty() {

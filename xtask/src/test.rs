@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all tests, documentation tests included. PostgreSQL and Chromium are installed first if they are
 //! missing.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ExitCode, Stdio};
 
@@ -10,57 +11,45 @@ use crate::cargo::{cargo, shown};
 use crate::totals::Totals;
 use crate::{browser, postgres};
 
-/// Run all tests, documentation tests included; install PostgreSQL and Chromium first if they are missing
-#[derive(Debug, Default, clap::Args)]
-pub(crate) struct Test {
-    /// For every test binary: part of a test's name, --nocapture, ...
-    #[arg(last = true)]
-    arguments: Vec<String>,
+/// Runs all tests. The arguments are for every test binary: part of a test's name, --nocapture, and the like.
+pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
+    postgres::ensure()?;
+    browser::ensure()?;
+    let outcome = outcome(arguments)?;
+    if let Some(failure) = &outcome.failure {
+        eprintln!("error: {failure}");
+    }
+    if let Some(totals) = outcome.totals {
+        println!("{totals}");
+    }
+    Ok(match outcome.failure {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::FAILURE,
+    })
 }
 
-impl Test {
-    pub(crate) fn run(self) -> Result<ExitCode> {
-        postgres::ensure()?;
-        browser::ensure()?;
-        let outcome = self.outcome()?;
-        if let Some(failure) = &outcome.failure {
-            eprintln!("error: {failure}");
-        }
-        if let Some(totals) = outcome.totals {
-            println!("{totals}");
-        }
-        Ok(match outcome.failure {
-            None => ExitCode::SUCCESS,
-            Some(_) => ExitCode::FAILURE,
-        })
+/// Runs the tests and counts them; the output of the test binaries passes through. PostgreSQL must be installed.
+pub(crate) fn outcome(arguments: &[OsString]) -> Result<Outcome> {
+    let mut command = cargo();
+    // All targets but benchmarks, and the documentation tests. A failing binary does not keep the next from running, so
+    // that the totals are those of all tests.
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    if !arguments.is_empty() {
+        command.arg("--").args(arguments);
     }
-
-    /// Runs the tests and counts them; the output of the test binaries passes through. PostgreSQL must be there.
-    pub(crate) fn outcome(&self) -> Result<Outcome> {
-        let mut command = cargo();
-        // All targets but benchmarks, and the documentation tests; on to the next binary after a failing one, so that
-        // the totals are those of all tests.
-        command.args(["test", "--workspace", "--no-fail-fast"]);
-        if !self.arguments.is_empty() {
-            command.arg("--").args(&self.arguments);
-        }
-        let shown = shown(&command);
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run {shown}"))?;
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let totals = copy_and_count(BufReader::new(stdout), io::stdout());
-        let status = child.wait().with_context(|| format!("cannot wait for {shown}"))?;
-        Ok(Outcome::new(totals?, status.success(), &shown))
-    }
+    let shown = shown(&command);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {shown}"))?;
+    let stdout = child.stdout.take().expect("stdout is piped");
+    let totals = copy_and_count(BufReader::new(stdout), io::stdout());
+    let status = child.wait().with_context(|| format!("cannot wait for {shown}"))?;
+    Ok(Outcome::new(totals?, status.success(), &shown))
 }
 
-/// What came of a run of tests.
+/// The outcome of a run of tests.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// None if no test ran.
+    /// `None` if no test ran.
     pub(crate) totals: Option<Totals>,
     /// Why the run does not count as passed.
     pub(crate) failure: Option<String>,
@@ -81,7 +70,7 @@ impl Outcome {
     }
 }
 
-/// Copies line by line, and sums the totals found on the way.
+/// Copies line by line, and returns the sum of the totals in the lines.
 fn copy_and_count(mut from: impl BufRead, mut to: impl Write) -> Result<Totals> {
     let mut totals = Totals::default();
     let mut line = Vec::new();
@@ -103,7 +92,7 @@ mod tests {
     const PASSED: Totals = Totals { passed: 3, failed: 0, skipped: 1 };
 
     #[test]
-    fn output_passes_through_and_every_binary_counts() {
+    fn every_binary_is_counted() {
         let output: &[u8] = b"running 2 tests\n\
             test a ... ok\n\
             test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
@@ -116,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn totals_are_those_of_tests_that_ran() {
+    fn no_test_means_no_totals() {
         assert_eq!(Outcome::new(PASSED, true, "cargo test").totals, Some(PASSED));
         assert_eq!(Outcome::new(Totals::default(), false, "cargo test").totals, None);
     }
 
     #[test]
-    fn a_run_counts_as_passed_only_if_something_ran_and_nothing_failed() {
+    fn run_passes_without_failures() {
         let failed = Totals { failed: 2, ..PASSED };
         let failure = |totals, success| Outcome::new(totals, success, "cargo test").failure;
         assert_eq!(failure(PASSED, true), None);

@@ -13,7 +13,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// The counts in a line of a test binary's output, if it is the one that ends a run:
+    /// Returns the counts in a line of a test binary's output if that line ends a run:
     /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.00s`.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
@@ -29,7 +29,7 @@ impl Totals {
         Some(totals)
     }
 
-    /// Whether any test ran at all.
+    /// Returns whether no test ran.
     pub(crate) fn is_empty(self) -> bool {
         self.passed + self.failed == 0
     }
@@ -55,14 +55,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_that_ends_a_run_is_counted() {
+    fn last_line_is_counted() {
         let line =
             "test result: FAILED. 12 passed; 3 failed; 2 ignored; 0 measured; 4 filtered out; finished in 1.02s\n";
         assert_eq!(Totals::parse(line), Some(Totals { passed: 12, failed: 3, skipped: 2 }));
     }
 
     #[test]
-    fn other_lines_are_not() {
+    fn other_lines_are_not_counted() {
         for line in [
             "",
             "running 3 tests",

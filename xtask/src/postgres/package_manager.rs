@@ -11,7 +11,7 @@ pub(crate) enum PackageManager {
 }
 
 impl PackageManager {
-    /// The one this system has. `present` tells whether a program is there.
+    /// Returns the one this system has; `present` says whether a program is there.
     pub(crate) fn detect(present: impl Fn(&str) -> bool) -> Option<Self> {
         // Homebrew last: on Linux it is a guest.
         [Self::Apt, Self::Dnf, Self::Pacman, Self::Apk, Self::Brew]
@@ -29,12 +29,12 @@ impl PackageManager {
         }
     }
 
-    /// Whether it wants to be run by root. Homebrew refuses that.
+    /// Returns whether root must run it. Homebrew refuses to run as root.
     pub(crate) fn needs_root(self) -> bool {
         self != Self::Brew
     }
 
-    /// What a person would type to install PostgreSQL.
+    /// Returns what a person would type to install PostgreSQL.
     pub(crate) fn by_hand(self) -> &'static str {
         match self {
             Self::Apk => "apk add postgresql postgresql-client",
@@ -45,7 +45,7 @@ impl PackageManager {
         }
     }
 
-    /// The shell script that installs it, asking nothing and starting no server.
+    /// Returns the shell script that installs it; the script asks nothing and starts no server.
     pub(crate) fn script(self) -> &'static str {
         match self {
             Self::Apk => "apk add --no-cache postgresql postgresql-client",
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_systems_own_package_manager_comes_first() {
+    fn own_package_manager_comes_first() {
         let on = |programs: &'static [&'static str]| PackageManager::detect(|program| programs.contains(&program));
         assert_eq!(on(&["brew", "apt-get"]), Some(PackageManager::Apt));
         assert_eq!(on(&["brew"]), Some(PackageManager::Brew));

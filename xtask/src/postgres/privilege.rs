@@ -1,4 +1,4 @@
-//! Whose rights a package manager runs with.
+//! The rights that a package manager runs with.
 
 use std::io::{IsTerminal, stderr, stdin};
 use std::process::{Command, Stdio};
@@ -8,16 +8,16 @@ use super::package_manager::PackageManager;
 /// How to run a package manager so that it may install.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Privilege {
-    /// As we are.
+    /// With the rights of this process.
     Own,
-    /// Through sudo, which asks for nothing.
+    /// Through sudo, without a password.
     Sudo,
-    /// Through sudo, which asks the person at the terminal for a password.
+    /// Through sudo, which asks the user at the terminal for a password.
     SudoWithPassword,
 }
 
 impl Privilege {
-    /// The least that does it; `None` if nothing does.
+    /// Returns the least rights that suffice; `None` if this user cannot have them.
     pub(crate) fn for_installing(manager: PackageManager) -> Option<Self> {
         if !manager.needs_root() {
             return Some(Self::Own);
@@ -43,18 +43,19 @@ impl Privilege {
     }
 }
 
-/// Who runs us.
+/// The user that runs this program.
 #[derive(Debug, Default)]
 struct User {
     is_root: bool,
     has_sudo: bool,
-    /// sudo works without a password.
+    /// Whether sudo works without a password.
     sudo_is_silent: bool,
-    /// Sits at a terminal and can answer.
+    /// Whether the user sits at a terminal and can answer.
     is_present: bool,
 }
 
-fn succeeds(program: &str, arguments: &[&str]) -> bool {
+/// Runs the program, and returns whether it succeeded; its output is dropped.
+pub(crate) fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sudo_is_used_where_it_can_work() {
+    fn sudo_is_used_if_it_works() {
         let user = User::default;
         let table = [
             (user(), None),
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn homebrew_needs_nobodys_rights() {
+    fn homebrew_needs_no_root() {
         assert_eq!(Privilege::for_installing(PackageManager::Brew), Some(Privilege::Own));
     }
 }

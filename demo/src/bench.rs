@@ -5,12 +5,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use homing_testbed::Binaries;
 
-use crate::demo::{
-    Direct, Effort, Interrupt, Place, Profile, Report, Run, Samples, Scene, Table, build_example, interrupted,
-    milliseconds,
-};
-use crate::postgres;
+use crate::interrupt::{Interrupt, interrupted};
+use crate::output::samples::Samples;
+use crate::output::table::{Table, milliseconds};
+use crate::program::{Profile, build_example};
+use crate::run::{Effort, Run};
+use crate::scene::direct::Direct;
+use crate::scene::directory::Report;
+use crate::scene::{Place, Scene};
 
 /// Measure what is promised, on an otherwise idle machine, and compare it with its bars
 #[derive(Debug, clap::Args)]
@@ -28,7 +32,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let binaries = postgres::ensure()?;
+        let binaries = Binaries::find()?;
         let node = build_example("directory", if self.debug { Profile::Dev } else { Profile::Release })?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {

@@ -7,11 +7,11 @@ mod peer_killed;
 mod raw_sql;
 mod read;
 
-use super::run::Run;
-use super::scene::Scene;
+use crate::run::Run;
+use crate::scene::Scene;
 
 /// All of them, in order.
-pub(super) async fn all(run: &mut Run, scene: &Scene) {
+pub(crate) async fn all(run: &mut Run, scene: &Scene) {
     read::run(run, scene).await;
     insert::run(run, scene).await;
     many::run(run, scene).await;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use homing_testbed::{Binaries, Cut, Link, NodeCommand, NodeProcess, PostgresOptions, World};
 
-use crate::demo::Place;
+use crate::scene::Place;
 
 /// A running world. Dropped, everything ends and is removed.
 #[derive(Debug)]

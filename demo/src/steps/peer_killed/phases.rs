@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::writers::Attempt;
-use crate::demo::directory::Outcome;
-use crate::demo::samples::Samples;
-use crate::demo::scene::Place;
-use crate::demo::table::{Table, milliseconds};
+use crate::output::samples::Samples;
+use crate::output::table::{Table, milliseconds};
+use crate::scene::Place;
+use crate::scene::directory::Outcome;
 
 /// The calls of a phase.
 #[derive(Debug, Default)]

@@ -1,5 +1,9 @@
 //! The regions, databases, links and nodes that a run takes place in.
 
+pub(crate) mod direct;
+pub(crate) mod directory;
+mod http;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,8 +11,8 @@ use anyhow::{Context, Result, bail};
 use homing_testbed::{Binaries, NodeCommand, NodeProcess, Postgres, PostgresOptions, World};
 use tokio_postgres::Config;
 
-use super::directory::Directory;
-use super::table::milliseconds;
+use self::directory::Directory;
+use crate::output::table::milliseconds;
 
 /// A running world. Dropped, everything ends and is removed.
 #[derive(Debug)]
@@ -146,6 +150,13 @@ async fn http_address(node: &NodeProcess) -> Result<String> {
     let address = line.strip_prefix("http=");
     Ok(address.with_context(|| format!("{} printed no address: {line:?}", node.name()))?.to_owned())
 }
+
+/// Three regions, the primary one first; the last one is the farthest.
+pub(crate) const THREE_REGIONS: [Place; 3] = [
+    Place::home("iad", 2),
+    Place::replica("ams", Duration::from_millis(90)),
+    Place::replica("syd", Duration::from_millis(200)),
+];
 
 const FAR: Duration = Duration::from_millis(150);
 

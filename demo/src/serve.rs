@@ -12,15 +12,14 @@ use homing_testbed::Binaries;
 use tokio::net::TcpListener;
 
 use self::stage::Stage;
-use super::PLACES;
-use super::console::Console;
-use super::interrupt::{Interrupt, interrupted};
-use super::{Profile, build_example};
-use crate::postgres;
+use crate::interrupt::{Interrupt, interrupted};
+use crate::output::console::Console;
+use crate::program::{Profile, build_example};
+use crate::scene::THREE_REGIONS;
 
 /// Builds and starts everything, prints where it is, and ends it when told to.
-pub(super) fn run() -> Result<ExitCode> {
-    let binaries = postgres::ensure()?;
+pub(crate) fn run() -> Result<ExitCode> {
+    let binaries = Binaries::find()?;
     eprintln!("Building examples/guestbook");
     let program = build_example("guestbook", Profile::Dev)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -33,7 +32,7 @@ async fn serve(program: &std::path::Path, binaries: Binaries) -> Result<ExitCode
     console.progress("starting databases, links and nodes");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let control = format!("http://{}", listener.local_addr()?);
-    let stage = interrupt.or(Stage::start(&PLACES, program, binaries, &control)).await;
+    let stage = interrupt.or(Stage::start(&THREE_REGIONS, program, binaries, &control)).await;
     let Some(stage) = stage.transpose().context("the regions cannot be started")? else { return Ok(interrupted()) };
     let stage = Arc::new(stage);
     print_addresses(&console, &stage, &control);
@@ -52,12 +51,12 @@ async fn serve(program: &std::path::Path, binaries: Binaries) -> Result<ExitCode
 /// How to reach the pages, the databases, and what cuts and stops. The last line tells programs.
 fn print_addresses(console: &Console, stage: &Stage, control: &str) {
     console.heading("The guestbook in three regions. Open several:");
-    for place in &PLACES {
+    for place in &THREE_REGIONS {
         let region = place.region;
         let distance = if place.is_home() {
             String::new()
         } else {
-            format!(", {} from {}", place.round_trip_shown(), PLACES[0].region)
+            format!(", {} from {}", place.round_trip_shown(), THREE_REGIONS[0].region)
         };
         console.heading(&format!("  {region}: {}{distance}", place.role()));
         for node in stage.nodes(region) {

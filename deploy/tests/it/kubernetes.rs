@@ -220,7 +220,7 @@ fn probes_wait_for_an_answer_that_takes_its_time() {
 
 #[test]
 fn every_file_is_in_the_list() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes");
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

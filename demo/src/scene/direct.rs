@@ -4,7 +4,7 @@ use anyhow::Result;
 use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
-use super::scene::Scene;
+use crate::scene::Scene;
 
 /// One connection over a region's link, with the statement that the example's insert runs, prepared.
 #[derive(Debug)]

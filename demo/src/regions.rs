@@ -9,8 +9,7 @@ use homing::replicas::{Measure, ReadTable};
 use homing::{Config, Node};
 use homing_testbed::{Binaries, PostgresOptions, Relay, World};
 
-use crate::demo::{Interrupt, interrupted};
-use crate::postgres;
+use crate::interrupt::{Interrupt, interrupted};
 
 /// Measure reads from one region to each replica and to the primary, over links as long as real ones
 #[derive(Debug, clap::Args)]
@@ -30,7 +29,7 @@ impl Regions {
     pub(crate) fn run(self) -> Result<ExitCode> {
         anyhow::ensure!(REGIONS.contains(&self.from.as_str()), "--from is one of {}", REGIONS.join(", "));
         let time = Duration::try_from_secs_f64(self.time).context("--time is no number of seconds")?;
-        let binaries = postgres::ensure()?;
+        let binaries = Binaries::find()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut interrupt = Interrupt::new()?;

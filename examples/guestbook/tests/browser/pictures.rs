@@ -35,7 +35,7 @@ async fn the_page_fits_its_window_in_light_and_dark_wide_and_on_a_phone() {
 
 /// Leaves a picture of what the window shows.
 pub(crate) async fn keep(browser: &Browser, name: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/screenshots");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/screenshots");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(format!("guestbook-{name}.png")), browser.client.screenshot().await.unwrap()).unwrap();
 }

@@ -1,9 +1,9 @@
 use anyhow::Result;
 
-use crate::demo::run::Run;
-use crate::demo::samples::Samples;
-use crate::demo::scene::{Place, Scene};
-use crate::demo::table::{Table, milliseconds};
+use crate::output::samples::Samples;
+use crate::output::table::{Table, milliseconds};
+use crate::run::Run;
+use crate::scene::{Place, Scene};
 
 /// Reads are answered by the database next door.
 pub(super) async fn run(run: &mut Run, scene: &Scene) {

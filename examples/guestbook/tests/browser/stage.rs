@@ -35,7 +35,10 @@ impl Stage {
             .with_name("chromedriver")
             .with_ready_prefix("ChromeDriver was started successfully on port ");
         let driver = driver.start().await.expect("chromedriver is missing: `cargo xtask test` installs it");
-        let demo = NodeCommand::new(env!("CARGO_BIN_EXE_xtask"))
+        let demo = NodeCommand::new(env!("CARGO"))
+            .arg("run")
+            .arg("--package=homing-demo")
+            .arg("--")
             .arg("demo")
             .arg("--serve")
             .with_name("demo")
@@ -74,5 +77,5 @@ pub(crate) async fn get(url: &str) -> String {
     body.to_owned()
 }
 
-/// The demo builds its program first.
+/// The demo is built first, and builds the guestbook.
 const BUILD: Duration = Duration::from_secs(600);

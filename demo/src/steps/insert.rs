@@ -1,11 +1,11 @@
 use anyhow::{Context, Result};
 
-use crate::demo::direct::Direct;
-use crate::demo::directory::Report;
-use crate::demo::run::Run;
-use crate::demo::samples::Samples;
-use crate::demo::scene::{Place, Scene};
-use crate::demo::table::{Table, milliseconds};
+use crate::output::samples::Samples;
+use crate::output::table::{Table, milliseconds};
+use crate::run::Run;
+use crate::scene::direct::Direct;
+use crate::scene::directory::Report;
+use crate::scene::{Place, Scene};
 
 /// Inserts from every region, each next to the same prepared INSERT sent straight to the primary's database.
 pub(super) async fn run(run: &mut Run, scene: &Scene) {

@@ -1,8 +1,8 @@
 use anyhow::Result;
 
-use crate::demo::run::Run;
-use crate::demo::scene::{Place, Scene};
-use crate::demo::table::{Table, milliseconds};
+use crate::output::table::{Table, milliseconds};
+use crate::run::Run;
+use crate::scene::{Place, Scene};
 
 /// SQL that writes is recognised by PostgreSQL's own word and forwarded.
 pub(super) async fn run(run: &mut Run, scene: &Scene) {

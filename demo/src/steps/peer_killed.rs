@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use self::phases::{Calls, Phases, notice};
 use self::writers::{WRITERS, Writers};
-use crate::demo::directory::Outcome;
-use crate::demo::run::Run;
-use crate::demo::scene::{Place, Scene};
-use crate::demo::table::milliseconds;
+use crate::output::table::milliseconds;
+use crate::run::Run;
+use crate::scene::directory::Outcome;
+use crate::scene::{Place, Scene};
 
 /// One of the two nodes in the primary region is killed while a replica region writes.
 pub(super) async fn run(run: &mut Run, scene: &Scene) {

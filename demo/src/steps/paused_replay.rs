@@ -3,11 +3,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::{Instant, timeout};
 
-use crate::demo::directory::User;
-use crate::demo::run::Run;
-use crate::demo::samples::Samples;
-use crate::demo::scene::{Place, Scene};
-use crate::demo::table::{Table, milliseconds};
+use crate::output::samples::Samples;
+use crate::output::table::{Table, milliseconds};
+use crate::run::Run;
+use crate::scene::directory::User;
+use crate::scene::{Place, Scene};
 
 /// The replica of the farthest region stops replaying: writes return within their limits, and reads go to the primary
 /// until the replica has caught up.
@@ -34,7 +34,7 @@ async fn write_and_read(run: &mut Run, scene: &Scene, place: &Place) -> Result<U
     run.console.progress("writing and reading");
     let mut directory = scene.directory(region).await?;
     let mut table = Table::new(&["while paused", "answered by", "replay_wait", "total"]);
-    let mut note = |what: &str, report: &crate::demo::directory::Report| {
+    let mut note = |what: &str, report: &crate::scene::directory::Report| {
         let times = [report.replay_wait_ms, report.total_ms].map(milliseconds);
         table.row([what.to_owned(), report.answered_by.clone()].into_iter().chain(times));
     };

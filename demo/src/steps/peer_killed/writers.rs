@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use crate::demo::directory::{Directory, Outcome};
-use crate::demo::scene::Scene;
+use crate::scene::Scene;
+use crate::scene::directory::{Directory, Outcome};
 
 /// One insert.
 #[derive(Debug)]

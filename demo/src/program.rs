@@ -2,12 +2,10 @@
 
 use std::io::BufReader;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-
-use crate::cargo::{cargo, shown};
 
 /// How it is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,30 +15,30 @@ pub(crate) enum Profile {
 }
 
 /// Builds an example, with cargo's own progress. The program.
-pub(crate) fn build(example: &str, profile: Profile) -> Result<PathBuf> {
-    let mut command = cargo();
+pub(crate) fn build_example(example: &str, profile: Profile) -> Result<PathBuf> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command.args(["build", "--package", example, "--message-format=json-render-diagnostics"]);
     match profile {
-        // Together with xtask, which runs, so that cargo chooses the features it has chosen for xtask and takes what is
-        // built already.
-        Profile::Dev => command.arg("--package=xtask"),
+        // Together with this program, so that cargo chooses the features it has chosen before and takes what is built
+        // already.
+        Profile::Dev => command.arg("--package=homing-demo"),
         Profile::Release => command.arg("--release"),
     };
-    let shown = shown(&command);
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {shown}"))?;
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
     let mut program = None;
     for message in serde_json::Deserializer::from_reader(stdout).into_iter::<Message>() {
-        let message = message.with_context(|| format!("the messages of {shown}"))?;
+        let message = message.with_context(|| format!("the messages of cargo build --package {example}"))?;
         if message.target.is_some_and(|target| target.name == example) {
             program = message.executable.or(program);
         }
     }
     let status = child.wait()?;
     if !status.success() {
-        bail!("{shown} failed ({status})");
+        bail!("cargo build --package {example} failed ({status})");
     }
-    program.with_context(|| format!("{shown} has built no program"))
+    program.with_context(|| format!("cargo build --package {example} has built no program"))
 }
 
 /// What cargo says of something it has built; <https://doc.rust-lang.org/cargo/reference/external-tools.html>.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::console::Console;
-use super::findings::{Check, Findings};
-use super::table::Table;
+use crate::output::console::Console;
+use crate::output::findings::{Check, Findings};
+use crate::output::table::Table;
 
 #[derive(Debug)]
 pub(crate) struct Run {

@@ -1,0 +1,45 @@
+//! Three regions on one machine, shown and measured: the programs behind `cargo xtask demo`, `regions` and `bench`.
+
+mod bench;
+mod demo;
+mod interrupt;
+mod output;
+mod program;
+mod regions;
+mod run;
+mod scene;
+mod serve;
+mod steps;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Three regions on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+enum Command {
+    Bench(bench::Bench),
+    Demo(demo::Demo),
+    Regions(regions::Regions),
+}
+
+impl Command {
+    /// Runs the command. An error says why the command could not do its work. A command that did its work and found
+    /// something wrong has printed that, and returns a failing exit code.
+    fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Bench(bench) => bench.run(),
+            Self::Demo(demo) => demo.run(),
+            Self::Regions(regions) => regions.run(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    Command::parse().run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

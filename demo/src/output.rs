@@ -1,0 +1,6 @@
+//! What a run measures, finds out and prints.
+
+pub(crate) mod console;
+pub(crate) mod findings;
+pub(crate) mod samples;
+pub(crate) mod table;
