@@ -53,6 +53,11 @@ impl Package {
         packages.map(|package| Self::parse(package).context("cargo metadata misses a field")).collect()
     }
 
+    /// Returns the folder of its manifest.
+    pub(crate) fn folder(&self) -> &Path {
+        self.manifest_path.parent().unwrap_or(root())
+    }
+
     fn parse(package: &Value) -> Option<Self> {
         Some(Self {
             name: package["name"].as_str()?.to_owned(),

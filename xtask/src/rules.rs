@@ -1,5 +1,6 @@
 //! The house rules that a machine can check and the compiler does not.
 
+mod circles;
 mod markdown;
 mod package;
 mod source;
@@ -10,17 +11,36 @@ use crate::cargo::{Package, root};
 
 /// Checks all of them; the error names every place that breaks one.
 pub(crate) fn check() -> Result<()> {
-    let readme = std::fs::read_to_string(root().join("README.md")).context("README.md")?;
-    let mut broken = Vec::new();
-    for package in Package::all()? {
-        broken.extend(package::described_as_in(&package, &readme));
-        broken.extend(package::inherits_lints(&package)?);
+    let (readme, map) = (read("README.md")?, read("docs/architecture.md")?);
+    let packages = Package::all()?;
+    let (mut broken, mut circles) = (Vec::new(), Vec::new());
+    let mut folders = vec![root().to_owned()];
+    for package in &packages {
+        broken.extend(package::described_as_in(package, &readme));
+        broken.extend(package::inherits_lints(package)?);
+        let src = package.folder().join("src");
+        if src.is_dir() {
+            circles.extend(circles::check_crate(&src)?.iter().map(|circle| format!("{}: {circle}", package.name)));
+            folders.push(src);
+        }
     }
     for folder in ["crates", "demo", "deploy", "examples", "xtask"] {
         source::check_folder(&root().join(folder), &mut broken)?;
+    }
+    let missing: Vec<_> = markdown::missing_paths(&map, &folders).collect();
+    // Not rules yet.
+    for circle in circles {
+        eprintln!("note: modules import each other: {circle}");
+    }
+    if !missing.is_empty() {
+        eprintln!("note: docs/architecture.md names what is not there: {}", missing.join(", "));
     }
     if !broken.is_empty() {
         bail!("house rules are broken:\n  {}", broken.join("\n  "));
     }
     Ok(())
+}
+
+fn read(file: &str) -> Result<String> {
+    std::fs::read_to_string(root().join(file)).with_context(|| file.to_owned())
 }

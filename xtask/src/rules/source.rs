@@ -19,15 +19,20 @@ pub(super) fn check_folder(folder: &Path, broken: &mut Vec<String>) -> Result<()
         } else if path.extension() == Some(OsStr::new("rs")) {
             let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             let name = path.strip_prefix(root()).unwrap_or(&path).display();
-            broken.extend(check_text(&text).map(|what| format!("{name}{what}")));
+            let max_lines = if is_in_src(&path) { MAX_LINES } else { MAX_LINES_OF_TESTS };
+            broken.extend(check_text(&text, max_lines).map(|what| format!("{name}{what}")));
         }
     }
     Ok(())
 }
 
-fn check_text(text: &str) -> impl Iterator<Item = String> + '_ {
+fn is_in_src(path: &Path) -> bool {
+    path.strip_prefix(root()).is_ok_and(|path| path.iter().any(|part| part == "src"))
+}
+
+fn check_text(text: &str, max_lines: usize) -> impl Iterator<Item = String> + '_ {
     let lines = text.lines().count();
-    let too_long = (lines > MAX_LINES).then(|| format!(": {lines} lines, more than {MAX_LINES}: split it"));
+    let too_long = (lines > max_lines).then(|| format!(": {lines} lines, more than {max_lines}: split it"));
     let ignored =
         text.lines().zip(1..).filter(|(line, _)| is_ignored_example(line)).map(|(_, number)| {
             format!(":{number}: an example that is ignored: let it compile, with no_run if it must")
@@ -44,25 +49,26 @@ fn is_ignored_example(line: &str) -> bool {
     text.trim_start().strip_prefix("```").is_some_and(|words| words.split(',').any(|word| word.trim() == "ignore"))
 }
 
-/// Longer files are split; none is generated into the tree.
-const MAX_LINES: usize = 800;
+const MAX_LINES: usize = 500;
+
+const MAX_LINES_OF_TESTS: usize = 800;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_file_may_be_long_but_not_endless() {
-        assert_eq!(check_text(&"//\n".repeat(800)).count(), 0);
-        let broken: Vec<_> = check_text(&"//\n".repeat(801)).collect();
-        assert_eq!(broken, [": 801 lines, more than 800: split it"]);
+    fn endless_files_are_refused() {
+        assert_eq!(check_text(&"//\n".repeat(500), 500).count(), 0);
+        let broken: Vec<_> = check_text(&"//\n".repeat(501), 500).collect();
+        assert_eq!(broken, [": 501 lines, more than 500: split it"]);
     }
 
     #[test]
-    fn an_ignored_example_is_named_by_its_line() {
-        let broken: Vec<_> = check_text("fn f() {}\n    /// ```rust,ignore\n").collect();
+    fn ignored_example_is_named_by_line() {
+        let broken: Vec<_> = check_text("fn f() {}\n    /// ```rust,ignore\n", 9).collect();
         assert_eq!(broken.len(), 1);
         assert!(broken[0].starts_with(":2: an example that is ignored"));
-        assert_eq!(check_text("/// ```no_run\n//! ```\n// ```ignore\n").count(), 0);
+        assert_eq!(check_text("/// ```no_run\n//! ```\n// ```ignore\n", 9).count(), 0);
     }
 }
