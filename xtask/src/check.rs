@@ -5,29 +5,29 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
-use crate::cargo::{self, cargo, require_component};
+use crate::cargo::{self, Package, cargo, has_subcommand, require_component};
 use crate::totals::Totals;
 use crate::{browser, features, postgres, rules, test};
 
 pub(crate) fn run() -> Result<ExitCode> {
-    let mut steps = Vec::new();
+    let mut rows = Vec::new();
     let mut failure = None;
     let mut totals = None;
-    for step in Step::ALL {
-        eprintln!("== {}", step.name());
+    for (name, step) in STEPS {
+        eprintln!("== {name}");
         let started = SystemTime::now();
-        let result = step.run(&mut totals);
-        steps.push((step, result.is_ok(), started.elapsed().unwrap_or_default()));
+        let result = step(&mut totals);
+        rows.push((name, result.is_ok(), started.elapsed().unwrap_or_default()));
         if let Err(error) = result {
-            failure = Some(format!("step {} failed: {error:#}", step.name()));
+            failure = Some(format!("step {name} failed: {error:#}"));
             break;
         }
     }
-    print!("{}", table(&steps));
+    print!("{}", table(&rows));
     if let Some(failure) = &failure {
         eprintln!("error: {failure}");
     }
-    // Last, for whoever reads only the last line.
+    // At the end, for readers of the last line alone.
     if let Some(totals) = totals {
         println!("{totals}");
     }
@@ -37,55 +37,50 @@ pub(crate) fn run() -> Result<ExitCode> {
     })
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Format,
-    Rules,
-    Postgres,
-    Clippy,
-    Features,
-    Rustdoc,
-    Test,
-}
+/// The name of a step, and what it does. The step that runs the tests counts them.
+type Step = (&'static str, fn(&mut Option<Totals>) -> Result<()>);
 
-impl Step {
-    const ALL: [Self; 7] =
-        [Self::Format, Self::Rules, Self::Postgres, Self::Clippy, Self::Features, Self::Rustdoc, Self::Test];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Format => "format",
-            Self::Rules => "rules",
-            Self::Postgres => "postgres",
-            Self::Clippy => "clippy",
-            Self::Features => "features",
-            Self::Rustdoc => "rustdoc",
-            Self::Test => "test",
-        }
-    }
-
-    fn run(self, totals: &mut Option<Totals>) -> Result<()> {
-        match self {
-            Self::Format => format(),
-            Self::Rules => rules::check(),
-            // The tests need it, and a browser; better to hear that these cannot be had before the long steps than after them.
-            Self::Postgres => postgres::ensure().and_then(|()| browser::ensure()),
-            Self::Clippy => clippy(),
-            Self::Features => features::check(),
-            Self::Rustdoc => rustdoc(),
-            Self::Test => test(totals),
-        }
-    }
-}
+const STEPS: [Step; 9] = [
+    ("format", |_| format()),
+    ("rules", |_| rules::check()),
+    ("deny", |_| deny()),
+    // The tests need both. If they cannot be installed, the long steps need not run.
+    ("postgres", |_| postgres::ensure().and_then(|()| browser::ensure())),
+    ("clippy", |_| clippy()),
+    ("package", |_| package()),
+    ("features", |_| features::check()),
+    ("rustdoc", |_| rustdoc()),
+    ("test", test),
+];
 
 fn format() -> Result<()> {
     require_component("fmt", "rustfmt")?;
     cargo::run(cargo().args(["fmt", "--all", "--check"]))
 }
 
+/// Needs a program that takes minutes to build, so it is left out where that is not installed. CI installs it.
+fn deny() -> Result<()> {
+    if !has_subcommand("deny") {
+        eprintln!("left out: cargo-deny is not installed (`cargo install cargo-deny --locked`)");
+        return Ok(());
+    }
+    cargo::run(cargo().args(["deny", "--workspace", "check", "bans", "licenses", "sources"]))
+}
+
 fn clippy() -> Result<()> {
     require_component("clippy", "clippy")?;
     cargo::run(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny=warnings"]))
+}
+
+/// Makes the packages that would be published, without building them: that is `cargo package` without `--no-verify`.
+fn package() -> Result<()> {
+    let mut command = cargo();
+    // The step before has downloaded all there is to know.
+    command.args(["package", "--quiet", "--no-verify", "--allow-dirty", "--offline"]);
+    for package in Package::all()?.iter().filter(|package| package.is_published) {
+        command.args(["--package", &package.name]);
+    }
+    cargo::run(&mut command)
 }
 
 fn rustdoc() -> Result<()> {
@@ -100,12 +95,12 @@ fn test(totals: &mut Option<Totals>) -> Result<()> {
     outcome.failure.map_or(Ok(()), |failure| Err(anyhow::Error::msg(failure)))
 }
 
-/// A row per step that ran: its name, how it went, how long it took.
-fn table(steps: &[(Step, bool, Duration)]) -> String {
+/// Returns a row per step that ran: its name, its result, how long it took.
+fn table(rows: &[(&str, bool, Duration)]) -> String {
     let mut table = String::new();
-    for (step, passed, took) in steps {
+    for (name, passed, took) in rows {
         let result = if *passed { "ok" } else { "FAILED" };
-        table += &format!("{:<10}{result:<8}{:>7.1} s\n", step.name(), took.as_secs_f64());
+        table += &format!("{name:<10}{result:<8}{:>7.1} s\n", took.as_secs_f64());
     }
     table
 }
@@ -115,9 +110,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_a_row_per_step() {
-        let steps =
-            [(Step::Format, true, Duration::from_millis(830)), (Step::Clippy, false, Duration::from_millis(61_240))];
-        assert_eq!(table(&steps), "format    ok          0.8 s\nclippy    FAILED     61.2 s\n");
+    fn table_has_a_row_per_step() {
+        let rows = [("format", true, Duration::from_millis(830)), ("clippy", false, Duration::from_millis(61_240))];
+        assert_eq!(table(&rows), "format    ok          0.8 s\nclippy    FAILED     61.2 s\n");
     }
 }

@@ -123,7 +123,7 @@ fn circles(imports: &Imports) -> Vec<String> {
     for module in imports.keys() {
         let Some(circle) = shortest_circle(imports, module) else { continue };
         if !circle.iter().any(|module| seen.contains(module)) {
-            let names = circle.iter().chain([module]).map(|module| name(module));
+            let names = circle.iter().chain([module]).map(name);
             circles.push(names.collect::<Vec<_>>().join(" -> "));
         }
         seen.extend(circle);

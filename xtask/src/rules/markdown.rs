@@ -70,7 +70,7 @@ mod tests {
         let text = "`src/rules.rs` and `src/none.rs` in `src/`, `main.rs`, `/healthz`, `a/b`, `Repo::get`, `*.rs`";
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let src = folder.join("src");
-        assert_eq!(missing_paths(text, &[folder.clone()]).collect::<Vec<_>>(), ["src/none.rs", "main.rs"]);
+        assert_eq!(missing_paths(text, std::slice::from_ref(&folder)).collect::<Vec<_>>(), ["src/none.rs", "main.rs"]);
         assert_eq!(missing_paths(text, &[folder, src]).collect::<Vec<_>>(), ["src/none.rs"]);
     }
 }
