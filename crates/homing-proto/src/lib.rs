@@ -10,11 +10,11 @@
     reason = "generated code; documented in the proto files"
 )]
 pub mod v1 {
-    include!(concat!(env!("OUT_DIR"), "/homing.v1.rs"));
+    include!("../generated/homing.v1.rs");
 }
 
 /// The encoded descriptors of all files of the package, for gRPC server reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/homing.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("../generated/homing.bin");
 
 /// The version of the protocol that this build speaks. It changes only if two builds can no longer understand each
 /// other. Adding fields does not change it.

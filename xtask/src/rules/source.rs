@@ -13,7 +13,7 @@ pub(super) fn check_folder(folder: &Path, broken: &mut Vec<String>) -> Result<()
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
-            if path.file_name() != Some(OsStr::new("target")) {
+            if !["generated", "target"].map(OsStr::new).map(Some).contains(&path.file_name()) {
                 check_folder(&path, broken)?;
             }
         } else if path.extension() == Some(OsStr::new("rs")) {
