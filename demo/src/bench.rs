@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the figures that Homing promises, against their bars, all from one run.
+//! `cargo xtask bench`: compares the figures that Homing promises with their bars, all in one run.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,13 +16,13 @@ use crate::scene::direct::Direct;
 use crate::scene::directory::Report;
 use crate::scene::{Place, Scene};
 
-/// Measure what is promised, on an otherwise idle machine, and compare it with its bars
+/// Measure what Homing promises, on an otherwise idle machine, and compare it with the bars
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
     /// Repeat less; the figures are coarser
     #[arg(long)]
     quick: bool,
-    /// Measure a debug build of the nodes: quicker to build, and no measure of anything promised
+    /// Measure a debug build of the nodes: it builds faster, and its figures say nothing about the promises
     #[arg(long)]
     debug: bool,
     /// Write the bars and figures to this file
@@ -64,7 +64,7 @@ async fn measure(run: &mut Run, scene: &Scene) -> Result<()> {
     sequential(run, scene).await
 }
 
-/// Without latency: what Homing itself takes.
+/// Measures without latency: the time that Homing itself takes.
 async fn near(run: &mut Run, scene: &Scene) -> Result<()> {
     run.console.heading("No added latency");
     scene.set_round_trip(REPLICA, Duration::ZERO);
@@ -101,7 +101,7 @@ async fn near(run: &mut Run, scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// At 200 ms: what is added to one round trip.
+/// Measures at 200 ms: the time that Homing adds to one round trip.
 async fn far(run: &mut Run, scene: &Scene) -> Result<()> {
     run.console.heading("200 ms round trip");
     scene.set_round_trip(REPLICA, FAR);
@@ -127,11 +127,11 @@ async fn far(run: &mut Run, scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// One insert after the other on an otherwise idle primary, each waited for: where a position that lies past what
-/// replay reaches would leave the waiter hanging, about once in a thousand.
+/// Inserts one row after the other on an otherwise idle primary, and waits for the replay of each. If a position lay past
+/// the end of what is replayed, a waiter would hang, about once in a thousand inserts.
 async fn sequential(run: &mut Run, scene: &Scene) -> Result<()> {
     let count = run.repetitions(20_000, 2_000);
-    run.console.heading(&format!("{count} inserts from a replica region, one after the other, each waited for"));
+    run.console.heading(&format!("{count} inserts from a replica region, one after the other, each with its wait"));
     let mut directory = scene.directory(REPLICA).await?;
     let (mut waits, mut totals) = (Samples::default(), Samples::default());
     for number in 1..=count {
@@ -158,7 +158,7 @@ async fn sequential(run: &mut Run, scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Inserts through Homing and by the driver alone, in turns, so that both meet the same machine.
+/// Inserts through Homing and by the driver alone, in turns, so that both run under the same conditions.
 #[derive(Debug, Default)]
 struct Inserts {
     reports: Vec<Report>,
@@ -196,8 +196,8 @@ const REPLICA: &str = "syd";
 
 const FAR: Duration = Duration::from_millis(200);
 
-/// It begins at a distance and is moved, so that everything is measured in one world.
-const PLACES: [Place; 2] = [Place::home("iad", 1), Place::replica(REPLICA, FAR)];
+/// The replica starts far away and is moved, so that one world serves all measurements.
+const PLACES: [Place; 2] = [Place::primary("iad", 1), Place::replica(REPLICA, FAR)];
 
 /// The first calls open connections and prepare statements.
 const WARM_UP: usize = 10;

@@ -20,7 +20,7 @@ pub(crate) struct Demo {
     /// Repeat less: enough for the checks, with coarser figures
     #[arg(long)]
     quick: bool,
-    /// Instead, start the guestbook in all regions for your browser, until Ctrl-C
+    /// Start the guestbook in all regions for your browser instead, until Ctrl-C
     #[arg(long, conflicts_with_all = ["quick", "json"])]
     serve: bool,
     /// Write the checks and figures to this file
@@ -64,7 +64,7 @@ impl Demo {
     }
 }
 
-/// Starts the regions and says what there is.
+/// Starts the regions and prints a table of them.
 async fn raise(run: &Run, node: &std::path::Path, binaries: Binaries) -> Result<Scene> {
     run.console.heading("Three regions on this machine");
     run.console.line(format!("PostgreSQL from {}", binaries.folder().display()));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The wish to end. From its making on, the signals no longer end the process by themselves.
+/// The signals that ask this process to end. Once this exists, they no longer end it by themselves.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     hangup: Signal,
@@ -31,8 +31,7 @@ impl Interrupt {
         }
     }
 
-    /// The outcome of `work`, or `None` if a signal came first; `work` is dropped then, and the one at the terminal
-    /// told.
+    /// Returns the output of `work`, or `None` if a signal comes first. Then `work` is dropped, and a line says so.
     pub(crate) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             outcome = work => Some(outcome),
@@ -44,11 +43,11 @@ impl Interrupt {
     }
 }
 
-/// For a run that was interrupted; everything it had started must have ended.
+/// Returns the exit code of an interrupted run. Everything that the run started must have ended.
 pub(crate) fn interrupted() -> ExitCode {
     eprintln!("everything has ended and is removed");
     ExitCode::from(INTERRUPTED)
 }
 
-/// What a shell reports of a program that SIGINT has ended.
+/// The exit code that a shell reports for a program that SIGINT ended.
 const INTERRUPTED: u8 = 130;

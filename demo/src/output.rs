@@ -1,4 +1,4 @@
-//! What a run measures, finds out and prints.
+//! The measurements and results of a run, and how they are printed.
 
 pub(crate) mod console;
 pub(crate) mod findings;

@@ -7,21 +7,20 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// How it is compiled.
+/// How the program is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
     Dev,
     Release,
 }
 
-/// Builds an example, with cargo's own progress. The program.
+/// Builds an example, with cargo's own progress, and returns the path of its program.
 pub(crate) fn build_example(example: &str, profile: Profile) -> Result<PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command.args(["build", "--package", example, "--message-format=json-render-diagnostics"]);
     match profile {
-        // Together with this program, so that cargo chooses the features it has chosen before and takes what is built
-        // already.
+        // Together with this program, so that cargo chooses the same features as before and reuses what it built.
         Profile::Dev => command.arg("--package=homing-demo"),
         Profile::Release => command.arg("--release"),
     };
@@ -41,7 +40,7 @@ pub(crate) fn build_example(example: &str, profile: Profile) -> Result<PathBuf> 
     program.with_context(|| format!("cargo build --package {example} has built no program"))
 }
 
-/// What cargo says of something it has built; <https://doc.rust-lang.org/cargo/reference/external-tools.html>.
+/// A message of cargo about something that it built: <https://doc.rust-lang.org/cargo/reference/external-tools.html>
 #[derive(Debug, Deserialize)]
 struct Message {
     target: Option<Target>,

@@ -1,4 +1,4 @@
-//! `cargo xtask regions`: how long reads take from one region to each replica and to the primary.
+//! `cargo xtask regions`: measures how long reads take from one region to each replica and to the primary.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -27,8 +27,13 @@ pub(crate) struct Regions {
 
 impl Regions {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        anyhow::ensure!(REGIONS.contains(&self.from.as_str()), "--from is one of {}", REGIONS.join(", "));
-        let time = Duration::try_from_secs_f64(self.time).context("--time is no number of seconds")?;
+        anyhow::ensure!(
+            REGIONS.contains(&self.from.as_str()),
+            "--from is {}, but must be one of {}",
+            self.from,
+            REGIONS.join(", ")
+        );
+        let time = Duration::try_from_secs_f64(self.time).context("--time must be a number of seconds, 0 or more")?;
         let binaries = Binaries::find()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -46,7 +51,7 @@ impl Regions {
 }
 
 async fn start(binaries: Binaries) -> Result<World> {
-    let mut world = World::builder().app("regions").primary(HOME);
+    let mut world = World::builder().app("regions").primary(PRIMARY);
     for (region, round_trip) in DISTANCES {
         world = world.region(region, round_trip);
     }
@@ -54,9 +59,9 @@ async fn start(binaries: Binaries) -> Result<World> {
     Ok(world.between("ams", "syd", AMS_TO_SYD).postgres(options).start().await?)
 }
 
-/// A node in the primary region, and one that reads.
+/// Starts a node in the primary region, and measures with another one that reads.
 async fn measure_from(world: &World, from: &str, measure: &Measure) -> Result<ReadTable> {
-    let away = REGIONS.into_iter().filter(|region| *region != HOME);
+    let away = REGIONS.into_iter().filter(|region| *region != PRIMARY);
     let links = away.map(|region| Ok((region, Relay::start(world.replica(region).address())?)));
     let links: Vec<_> = links.collect::<Result<_>>()?;
     for (region, link) in &links {
@@ -66,9 +71,9 @@ async fn measure_from(world: &World, from: &str, measure: &Measure) -> Result<Re
     }
     let urls = links.iter().map(|(region, link)| format!("{region}=postgres://postgres@{}/postgres", link.address()));
     let replicas = ("HOMING_REPLICA_URL".to_owned(), urls.collect::<Vec<_>>().join(","));
-    let home = match from {
-        HOME => None,
-        _ => Some(node(world.environment(HOME)).await?),
+    let primary = match from {
+        PRIMARY => None,
+        _ => Some(node(world.environment(PRIMARY)).await?),
     };
     let mut environment = world.environment(from);
     environment.extend([replicas]);
@@ -76,8 +81,8 @@ async fn measure_from(world: &World, from: &str, measure: &Measure) -> Result<Re
     let reader = node(environment).await?;
     let table = reader.repo().measure_reads(measure).await?;
     reader.shutdown().await;
-    if let Some(home) = home {
-        home.shutdown().await;
+    if let Some(primary) = primary {
+        primary.shutdown().await;
     }
     Ok(table)
 }
@@ -87,11 +92,11 @@ async fn node(environment: BTreeMap<String, String>) -> Result<Node> {
     Ok(Node::with_config(config).start().await?)
 }
 
-const HOME: &str = "iad";
+const PRIMARY: &str = "iad";
 
-const REGIONS: [&str; 3] = [HOME, "ams", "syd"];
+const REGIONS: [&str; 3] = [PRIMARY, "ams", "syd"];
 
-/// There and back over the internet, from Virginia.
+/// Round trips over the internet, from Virginia.
 const DISTANCES: [(&str, Duration); 2] = [("ams", Duration::from_millis(90)), ("syd", Duration::from_millis(200))];
 
 const AMS_TO_SYD: Duration = Duration::from_millis(260);

@@ -1,4 +1,4 @@
-//! A run of the demo or the bench: what is printed, and what is found out.
+//! A run of the demo or the bench: its output and its results.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(crate) struct Run {
     printed: usize,
 }
 
-/// How often things are repeated.
+/// How often measurements are repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
     Full,
@@ -37,19 +37,19 @@ impl Run {
         }
     }
 
-    /// Notes whether something holds that has to.
+    /// Adds a check: `holds` says whether it passes.
     pub(crate) fn check(&mut self, name: impl Into<String>, holds: bool, failure: impl FnOnce() -> String) {
         self.findings.add(Check { name: name.into(), failure: (!holds).then(failure) });
     }
 
-    /// A part that could not be gone through is a failed check; the others go on.
-    pub(crate) fn went_through(&mut self, part: &str, result: Result<()>) {
+    /// Adds a failed check if a part of the run ended with an error; the other parts go on.
+    pub(crate) fn check_ran(&mut self, part: &str, result: Result<()>) {
         if let Err(error) = result {
-            self.check(format!("{part}: can be gone through"), false, || format!("{error:#}"));
+            self.check(format!("{part}: runs to its end"), false, || format!("{error:#}"));
         }
     }
 
-    /// Prints what a part has measured, what there is to say to that, and its checks.
+    /// Prints the measurements of a part, remarks on them, and its checks.
     pub(crate) fn show(&mut self, table: &Table, remarks: &[String]) {
         self.console.table(table);
         for remark in remarks {
@@ -58,7 +58,7 @@ impl Run {
         self.print_checks();
     }
 
-    /// Prints the checks that have not been printed.
+    /// Prints the checks that have not been printed yet.
     pub(crate) fn print_checks(&mut self) {
         let checks = self.findings.checks();
         for check in &checks[self.printed..] {
@@ -67,7 +67,7 @@ impl Run {
         self.printed = checks.len();
     }
 
-    /// Prints all checks once more with their totals. Whether all hold.
+    /// Prints all checks once more, with their totals, and returns whether all passed.
     pub(crate) fn conclude(&self, took: Duration) -> bool {
         self.console.heading("All checks");
         for check in self.findings.checks() {

@@ -1,4 +1,4 @@
-//! `--serve`: the guestbook in all regions, until Ctrl-C.
+//! `cargo xtask demo --serve`: the guestbook in all regions, until Ctrl-C.
 
 mod control;
 mod stage;
@@ -17,7 +17,7 @@ use crate::output::console::Console;
 use crate::program::{Profile, build_example};
 use crate::scene::THREE_REGIONS;
 
-/// Builds and starts everything, prints where it is, and ends it when told to.
+/// Builds and starts everything, prints the addresses, and ends everything on Ctrl-C.
 pub(crate) fn run() -> Result<ExitCode> {
     let binaries = Binaries::find()?;
     eprintln!("Building examples/guestbook");
@@ -40,7 +40,7 @@ async fn serve(program: &std::path::Path, binaries: Binaries) -> Result<ExitCode
     interrupt.wait().await;
     eprintln!("\nending everything");
     server.abort();
-    // Its orders under way are dropped with the runtime, and with the last of them the stage, if not here.
+    // Orders that still run hold the stage. They are dropped with the runtime, and the stage with the last of them.
     let _ = server.await;
     if let Some(stage) = Arc::into_inner(stage) {
         stage.end().await;
@@ -48,12 +48,12 @@ async fn serve(program: &std::path::Path, binaries: Binaries) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// How to reach the pages, the databases, and what cuts and stops. The last line tells programs.
+/// Prints how to reach the pages, the databases, and the control address. Programs read the last line.
 fn print_addresses(console: &Console, stage: &Stage, control: &str) {
     console.heading("The guestbook in three regions. Open several:");
     for place in &THREE_REGIONS {
         let region = place.region;
-        let distance = if place.is_home() {
+        let distance = if place.is_primary() {
             String::new()
         } else {
             format!(", {} from {}", place.round_trip_shown(), THREE_REGIONS[0].region)

@@ -1,4 +1,4 @@
-//! What the demo shows, one file each. Every step checks what it shows.
+//! The steps of the demo, one file each. Every step checks what it shows.
 
 mod insert;
 mod many;
@@ -10,7 +10,7 @@ mod read;
 use crate::run::Run;
 use crate::scene::Scene;
 
-/// All of them, in order.
+/// Runs all steps, in order.
 pub(crate) async fn all(run: &mut Run, scene: &Scene) {
     read::run(run, scene).await;
     insert::run(run, scene).await;

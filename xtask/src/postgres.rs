@@ -64,7 +64,7 @@ pub(crate) fn run_script(privilege: Privilege, script: &str) -> Result<bool> {
         .args(&words[1..])
         .args(["-c", script])
         .stdin(Stdio::null())
-        // Standard output is for what a command of ours prints itself.
+        // Standard output is for the output of our own commands.
         .stdout(std::io::stderr())
         .status()
         .context("cannot run the package manager")?;

@@ -1,4 +1,4 @@
-//! What the one at the terminal sees.
+//! The output on the terminal.
 
 use std::io::{IsTerminal, Write, stdout};
 
@@ -28,7 +28,7 @@ impl Console {
         Self { is_terminal, colours: wanted && is_terminal }
     }
 
-    /// The beginning of a part.
+    /// Prints the heading of a part.
     pub(crate) fn heading(&self, text: &str) {
         self.print(&format!("\n{}", self.paint(Colour::Bold, text)));
     }
@@ -37,21 +37,21 @@ impl Console {
         self.print(&format!("  {}", text.as_ref()));
     }
 
-    /// What explains a figure, and may be skipped.
+    /// Prints an explanation of a figure, which readers may skip.
     pub(crate) fn remark(&self, text: impl AsRef<str>) {
         self.print(&format!("  {}", self.paint(Colour::Dim, text.as_ref())));
     }
 
-    /// What is going on. Shown on a terminal only, until the next line takes its place.
+    /// Shows what the run is doing now. Appears on a terminal only, until the next line takes its place.
     pub(crate) fn progress(&self, text: impl AsRef<str>) {
         if self.is_terminal {
             print!("{CLEAR_LINE}  {}", self.paint(Colour::Dim, text.as_ref()));
-            // A terminal that is gone needs no progress.
+            // If the terminal is gone, progress need not be shown.
             let _ = stdout().flush();
         }
     }
 
-    /// With an empty line before and after it.
+    /// Prints a table with an empty line before and after it.
     pub(crate) fn table(&self, table: &Table) {
         self.print("");
         for (index, line) in table.lines().iter().enumerate() {
@@ -71,7 +71,7 @@ impl Console {
         }
     }
 
-    /// The last line.
+    /// Prints the last line.
     pub(crate) fn verdict(&self, passed: bool, text: &str) {
         let colour = if passed { Colour::Green } else { Colour::Red };
         self.print(&format!("\n{}", self.paint(colour, text)));

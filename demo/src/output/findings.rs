@@ -1,11 +1,11 @@
-//! What a run has found out.
+//! The results of a run.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-/// The checks and figures of a run, in their order.
+/// The checks and figures of a run, in the order in which they were added.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     checks: Vec<Check>,
@@ -24,9 +24,9 @@ impl Findings {
         self.checks.push(check);
     }
 
-    /// Notes a figure. The name ends in its unit, as in `syd.insert_p50_ms`.
+    /// Adds a figure. The name ends with the unit, as in `syd.insert_p50_ms`.
     pub(crate) fn figure(&mut self, name: impl Into<String>, figure: f64) {
-        // What was not measured is no number.
+        // A figure that was not measured is NaN, which JSON cannot hold.
         if figure.is_finite() {
             let rounded = (figure * 1e6).round() / 1e6;
             self.figures.insert(name.into(), json!(rounded));
@@ -41,7 +41,7 @@ impl Findings {
         self.checks.iter().filter(|check| check.failure.is_some()).count()
     }
 
-    /// `{"checks": [{"name", "ok"}], "figures": {NAME: number}}`; a failed check has `failure` too.
+    /// Returns `{"checks": [{"name", "ok"}], "figures": {NAME: number}}`; a failed check has `failure` too.
     pub(crate) fn json(&self) -> Value {
         let check = |Check { name, failure }: &Check| match failure {
             None => json!({ "name": name, "ok": true }),
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_has_checks_and_figures() {
+    fn file_has_checks_and_figures() {
         let mut findings = Findings::default();
         findings.add(Check { name: "reads are local".to_owned(), failure: None });
         findings.add(Check { name: "one round trip".to_owned(), failure: Some("two".to_owned()) });

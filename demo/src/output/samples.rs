@@ -29,7 +29,7 @@ impl Samples {
         self.0.iter().filter(|sample| **sample > milliseconds).count()
     }
 
-    /// The smallest sample that so many in a hundred do not exceed. NaN if there is none.
+    /// Returns the smallest sample that so many percent do not exceed; NaN without samples.
     fn percentile(&self, percent: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);

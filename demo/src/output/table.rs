@@ -1,6 +1,6 @@
 //! Plain text in columns.
 
-/// A table. Columns of figures are aligned at the right, others at the left.
+/// A table. Columns of figures are aligned to the right, others to the left.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -15,7 +15,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The lines, the headings first; no line ends in spaces.
+    /// Returns the lines, the headings first; no line ends with spaces.
     pub(crate) fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let columns: Vec<_> = (0..columns).map(|column| self.column(column)).collect();
@@ -43,12 +43,12 @@ fn line(row: &[String], columns: &[Column]) -> String {
     cells.collect::<Vec<_>>().join("   ").trim_end().to_owned()
 }
 
-/// Also a dash, which stands for none.
+/// Returns whether the cell holds a figure, or a dash in place of one.
 fn is_figure(cell: &str) -> bool {
     cell.starts_with(|c: char| c.is_ascii_digit()) || cell.is_empty() || cell == "-"
 }
 
-/// A time for people: as many digits as mean something, and a dash for what did not happen.
+/// Formats a time for people: with its significant digits, or as a dash if nothing was measured.
 pub(crate) fn milliseconds(milliseconds: f64) -> String {
     match milliseconds {
         none if none == 0.0 || none.is_nan() => "-".to_owned(),
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_the_digits_that_mean_something() {
+    fn times_have_significant_digits() {
         let table = [
             (0.0, "-"),
             (0.123, "0.12 ms"),

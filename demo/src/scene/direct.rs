@@ -1,4 +1,4 @@
-//! The driver alone, straight to the primary's database: what Homing is compared with.
+//! The driver alone, connected to the primary's database: the measure for Homing.
 
 use anyhow::Result;
 use tokio::time::Instant;
@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::scene::Scene;
 
-/// One connection over a region's link, with the statement that the example's insert runs, prepared.
+/// One connection over a region's link, with the example's INSERT prepared.
 #[derive(Debug)]
 pub(crate) struct Direct {
     client: Client,
@@ -20,19 +20,19 @@ impl Direct {
 
     async fn connect_with(config: &Config) -> Result<Self> {
         let (client, connection) = config.connect(NoTls).await?;
-        // It ends with the client; what it fails with, the statements on it report.
+        // The task ends with the client. If the connection fails, the statements on it report the error.
         tokio::spawn(connection);
         let insert = client.prepare(INSERT).await?;
         Ok(Self { client, insert })
     }
 
-    /// The milliseconds until the row was back.
+    /// Inserts a row, and returns the milliseconds until the row was back.
     pub(crate) async fn insert(&self, name: &str, age: i32) -> Result<f64> {
         let started = Instant::now();
         let row = self.client.query_one(&self.insert, &[&name, &age]).await?;
-        let took = started.elapsed();
+        let elapsed = started.elapsed();
         row.try_get::<_, i64>(0)?;
-        Ok(took.as_secs_f64() * 1_000.0)
+        Ok(elapsed.as_secs_f64() * 1_000.0)
     }
 }
 

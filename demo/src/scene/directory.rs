@@ -23,10 +23,10 @@ pub(crate) struct User {
     pub(crate) age: i32,
 }
 
-/// The way of a request's calls, measured inside the node.
+/// How long the stages of a request took, measured inside the node.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Report {
-    /// `here`, or the peer.
+    /// `here` if the node itself answered, or else the peer.
     pub(crate) answered_by: String,
     pub(crate) route_ms: f64,
     pub(crate) forward_ms: f64,
@@ -66,23 +66,23 @@ pub(crate) struct Node {
     pub(crate) role: Option<String>,
 }
 
-/// What became of a request that may fail.
+/// The outcome of a request that may fail.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Done(OneUser),
     Failed {
-        /// As the application says it: `not sent`, `rejected`, `outcome unknown` or `committed`.
+        /// In the application's words: `not sent`, `rejected`, `outcome unknown` or `committed`.
         fate: String,
         error: String,
     },
 }
 
 impl Report {
-    pub(crate) fn is_here(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         self.answered_by == "here"
     }
 
-    /// Whether a node of that region answered.
+    /// Returns whether a node of that region answered.
     pub(crate) fn is_from(&self, region: &str) -> bool {
         self.answered_by.split_once('/').is_some_and(|(peer, _)| peer == region)
     }
@@ -101,13 +101,13 @@ impl Directory {
         self.ask(Method::POST, "/users", Some(json!({ "name": name, "age": age }))).await
     }
 
-    /// An insert for whose replay the node waits that long at most.
+    /// Inserts a user. The node waits at most that long for the replay.
     pub(crate) async fn insert_within(&mut self, name: &str, age: i32, replay_timeout_ms: u64) -> Result<OneUser> {
         let path = format!("/users?replay_timeout_ms={replay_timeout_ms}");
         self.ask(Method::POST, &path, Some(json!({ "name": name, "age": age }))).await
     }
 
-    /// An insert that may fail. An error if the node itself does not answer.
+    /// Inserts a user, which may fail. Returns an error only if the node itself does not answer.
     pub(crate) async fn try_insert(&mut self, name: &str, age: i32) -> Result<Outcome> {
         let body = json!({ "name": name, "age": age });
         let response = self.connection.send(Method::POST, "/users", Some(&body)).await?;
@@ -122,7 +122,7 @@ impl Directory {
         self.ask(Method::GET, &format!("/users/{id}"), None).await
     }
 
-    /// Those whose name begins so; names here need no escaping.
+    /// Returns the users whose name begins with `prefix`, which must need no escaping.
     pub(crate) async fn named(&mut self, prefix: &str) -> Result<Users> {
         self.ask(Method::GET, &format!("/users?name={prefix}"), None).await
     }
@@ -132,12 +132,12 @@ impl Directory {
         self.ask(Method::PUT, &path, Some(json!({ "name": user.name, "age": user.age }))).await
     }
 
-    /// One call of a function in the primary region.
+    /// Imports by one call of a function in the primary region.
     pub(crate) async fn import(&mut self, names: &[String]) -> Result<Imported> {
         self.ask(Method::POST, "/import", Some(json!({ "names": names }))).await
     }
 
-    /// A loop in the node, one call for each name.
+    /// Imports by a loop in the node, with one call for each name.
     pub(crate) async fn import_in_a_loop(&mut self, names: &[String]) -> Result<Imported> {
         self.ask(Method::POST, "/import/loop", Some(json!({ "names": names }))).await
     }
@@ -146,12 +146,12 @@ impl Directory {
         self.ask(Method::POST, "/birthdays", Some(json!({ "name": prefix }))).await
     }
 
-    /// An error if the application refuses.
+    /// Sends a request. Returns an error if the application refuses it.
     async fn ask<T: DeserializeOwned>(&mut self, method: Method, path: &str, body: Option<Value>) -> Result<T> {
         let response = self.connection.send(method.clone(), path, body.as_ref()).await;
         let response = response.with_context(|| format!("{method} {path}"))?;
         if !(200..300).contains(&response.status) {
-            bail!("{method} {path} was answered by {}: {}", response.status, response.body);
+            bail!("{method} {path}: the node answered with status {}: {}", response.status, response.body);
         }
         serde_json::from_value(response.body).with_context(|| format!("the answer to {method} {path}"))
     }

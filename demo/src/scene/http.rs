@@ -1,4 +1,4 @@
-//! As much of an HTTP client as talking to a node on this machine takes.
+//! A small HTTP client for nodes on this machine.
 
 use std::net::SocketAddr;
 
@@ -12,14 +12,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// One connection, kept open: requests on it follow each other. It is driven by a task that ends with it.
+/// One connection, kept open, for one request after the other. A task drives it and ends with it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     address: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
 }
 
-/// What a node answered.
+/// The answer of a node.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -29,15 +29,15 @@ pub(crate) struct Response {
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
-        // Requests are small and waited for; nothing is gained by holding them back.
+        // The caller waits for every small request, so holding packets back gains nothing.
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // What it fails with, the requests on it report.
+        // If the connection fails, the requests on it report the error.
         tokio::spawn(connection);
         Ok(Self { address, sender })
     }
 
-    /// Sends a request and reads its answer, whatever its status is.
+    /// Sends a request and reads its answer, with any status.
     pub(crate) async fn send(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Response> {
         let request = Request::builder().method(method).uri(path).header(HOST, self.address.to_string());
         let request = match body {

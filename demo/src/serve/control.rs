@@ -1,4 +1,4 @@
-//! What the guestbook's buttons reach: links are cut and nodes are stopped from outside.
+//! The control address: the guestbook's buttons cut links and stop nodes through it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ struct Control {
     cut: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// Takes orders, until it is dropped.
+/// Serves orders until the future is dropped.
 pub(super) async fn serve(listener: TcpListener, stage: Arc<Stage>) -> std::io::Result<()> {
     let control = Control { stage, cut: Arc::default() };
     let router = Router::new()
@@ -33,7 +33,7 @@ pub(super) async fn serve(listener: TcpListener, stage: Arc<Stage>) -> std::io::
     axum::serve(listener, router).await
 }
 
-/// A page in this machine's browser must not cut links by itself; the guestbook asks from its server.
+/// Refuses orders from pages in a browser on this machine. The guestbook sends its orders from its server.
 async fn no_browser(request: Request, next: Next) -> Response {
     if request.method() != Method::GET && request.headers().contains_key(header::ORIGIN) {
         return StatusCode::FORBIDDEN.into_response();

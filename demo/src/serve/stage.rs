@@ -8,10 +8,10 @@ use homing_testbed::{Binaries, Cut, Link, NodeCommand, NodeProcess, PostgresOpti
 
 use crate::scene::Place;
 
-/// A running world. Dropped, everything ends and is removed.
+/// A running world. When it is dropped, everything ends and is removed.
 #[derive(Debug)]
 pub(super) struct Stage {
-    /// Before the world, which ends what they use.
+    /// Dropped before the world, which ends the databases and links that they use.
     nodes: Vec<Node>,
     world: World,
 }
@@ -23,16 +23,16 @@ pub(super) struct Node {
     pub(super) name: String,
     pub(super) region: &'static str,
     pub(super) process: NodeProcess,
-    /// Of its page; the same when it is started again.
+    /// The address of its page. It stays the same when the node is started again.
     pub(super) url: String,
 }
 
 impl Stage {
-    /// Starts databases, links and nodes; `places` begins with the primary region.
+    /// Starts databases, links and nodes. `places` begins with the primary region.
     pub(super) async fn start(places: &[Place], program: &Path, binaries: Binaries, control: &str) -> Result<Self> {
-        let home = places.first().context("a world has a region")?;
-        let mut world = World::builder().app("guestbook").primary(home.region).nodes(home.region, home.nodes);
-        for place in places.iter().filter(|place| !place.is_home()) {
+        let primary = places.first().context("a world has a region")?;
+        let mut world = World::builder().app("guestbook").primary(primary.region).nodes(primary.region, primary.nodes);
+        for place in places.iter().filter(|place| !place.is_primary()) {
             world = world.region(place.region, place.round_trip).nodes(place.region, place.nodes);
         }
         let world = world.postgres(PostgresOptions::default().with_binaries(binaries)).start().await?;
@@ -70,12 +70,12 @@ impl Stage {
         self.world.replica(region).url()
     }
 
-    /// The regions whose link to the primary region can be cut.
+    /// Returns the regions whose link to the primary region can be cut.
     pub(super) fn replica_regions(&self) -> impl Iterator<Item = &str> {
         self.world.regions().filter(|region| *region != self.world.primary_region())
     }
 
-    /// The link of a replica region.
+    /// Returns the link of a replica region.
     pub(super) fn link(&self, region: &str) -> Option<&Link> {
         self.replica_regions().any(|known| known == region).then(|| self.world.link(region))
     }
@@ -87,22 +87,22 @@ impl Stage {
     }
 }
 
-/// What cutting a link from the page means: connections stay, and nothing arrives.
+/// How the page cuts a link: connections stay open, and nothing arrives.
 pub(super) const CUT: Cut = Cut::Blackhole;
 
-/// This port if it is free, else any.
+/// Returns this port if it is free, or else any free one.
 fn port(wanted: u16) -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted));
     let listener = listener.or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     Ok(listener.local_addr()?.port())
 }
 
-/// Keeps from a node what it would take for its settings, and nobody here has set for it.
+/// Removes variables of this process's environment that a node would take for its settings.
 fn without_foreign_settings(command: NodeCommand) -> NodeCommand {
     ["HOMING_PEERS", "HOMING_DATABASE_URL", "FLY_REGION", "PRIMARY_REGION", "FLY_APP_NAME"]
         .into_iter()
         .fold(command, NodeCommand::without_env)
 }
 
-/// Easy to remember, and to find again.
+/// Easy to remember.
 const FIRST_PORT: u16 = 8080;

@@ -7,20 +7,20 @@ use crate::scene::direct::Direct;
 use crate::scene::directory::Report;
 use crate::scene::{Place, Scene};
 
-/// Inserts from every region, each next to the same prepared INSERT sent straight to the primary's database.
+/// Inserts from every region, and compares each with the same prepared INSERT sent straight to the primary's database.
 pub(super) async fn run(run: &mut Run, scene: &Scene) {
-    run.console.heading("2  Insert: one round trip home, and the row is here when it returns");
+    run.console.heading("2  Insert: one round trip, and the local replica has the row when the call returns");
     let headings =
         ["region", "inserts", "route", "forward", "execute", "replay_wait", "total", "read back", "direct", "ratio"];
     let mut table = Table::new(&headings);
     for place in scene.places() {
         let result = region(run, scene, place, &mut table).await;
-        run.went_through(&format!("{}: insert", place.region), result);
+        run.check_ran(&format!("{}: insert", place.region), result);
     }
     let remarks = [
-        "p50 of each; the stages are those of the insert with the p50 total, and add up. Measured inside the node.",
-        "direct: the same statement, prepared, sent by the driver alone over the same link straight to the primary's",
-        "database, in turns with the inserts. ratio: total to direct.",
+        "Medians, measured inside the node. The stages are those of the insert with the median total, so they add up.",
+        "direct: the driver alone sends the same prepared statement over the same link straight to the primary's",
+        "database, in turns with the inserts. ratio: total divided by direct.",
     ];
     run.show(&table, &remarks.map(str::to_owned));
 }
@@ -30,7 +30,7 @@ struct Measured {
     reports: Vec<Report>,
     direct: Samples,
     read_back: Samples,
-    from_home: usize,
+    by_primary: usize,
     back_at_once: usize,
 }
 
@@ -80,10 +80,13 @@ async fn measure(run: &Run, scene: &Scene, place: &Place) -> Result<Measured> {
             continue;
         }
         let as_sent = inserted.user.name == name && inserted.user.age == age;
-        measured.back_at_once += usize::from(as_sent && back.user == inserted.user && back.report.is_here());
-        let expected =
-            if place.is_home() { inserted.report.is_here() } else { inserted.report.is_from(scene.home().region) };
-        measured.from_home += usize::from(expected);
+        measured.back_at_once += usize::from(as_sent && back.user == inserted.user && back.report.is_local());
+        let expected = if place.is_primary() {
+            inserted.report.is_local()
+        } else {
+            inserted.report.is_from(scene.primary().region)
+        };
+        measured.by_primary += usize::from(expected);
         measured.reports.push(inserted.report);
         measured.read_back.push(back.report.total_ms);
         measured.direct.push(alone);
@@ -91,7 +94,7 @@ async fn measure(run: &Run, scene: &Scene, place: &Place) -> Result<Measured> {
     Ok(measured)
 }
 
-/// The stages of the insert that took that long in all: unlike medians of their own, they add up.
+/// Returns the stages of the insert with this total. Unlike medians of each stage, they add up.
 fn shown_stages(reports: &[Report], total_ms: f64) -> Vec<String> {
     let median = reports.iter().find(|report| report.total_ms == total_ms);
     let stages = |report: &Report| [report.route_ms, report.forward_ms, report.execute_ms, report.replay_wait_ms];
@@ -101,14 +104,14 @@ fn shown_stages(reports: &[Report], total_ms: f64) -> Vec<String> {
 fn check(run: &mut Run, place: &Place, measured: &Measured, total: &Samples, ratio: f64) {
     let region = place.region;
     let all = measured.reports.len();
-    let by = if place.is_home() { "here, at the primary" } else { "by a node in iad" };
-    run.check(format!("{region}: inserts are executed {by}"), measured.from_home == all, || {
-        format!("{} of {all} are", measured.from_home)
+    let by = if place.is_primary() { "here, at the primary" } else { "by a node in iad" };
+    run.check(format!("{region}: inserts are executed {by}"), measured.by_primary == all, || {
+        format!("{} of {all} are", measured.by_primary)
     });
     run.check(format!("{region}: the row is read back here at once"), measured.back_at_once == all, || {
         format!("{} of {all} were", measured.back_at_once)
     });
-    if !place.is_home() {
+    if !place.is_primary() {
         run.check(format!("{region}: an insert is one round trip"), total.p50() < place.round_trip_ms() * 1.5, || {
             format!("p50 {} at {}", milliseconds(total.p50()), place.round_trip_shown())
         });
@@ -122,6 +125,6 @@ fn check(run: &mut Run, place: &Place, measured: &Measured, total: &Samples, rat
 /// The first calls open connections and prepare statements.
 const WARM_UP: usize = 3;
 
-/// What the wait, the forwarding and the second process may add. Promised at 200 ms: nearer, the machine's own speed
-/// weighs more than the design does.
+/// Bounds what the wait, the forwarding and the second process may add. The promise is for 200 ms: at shorter distances the
+/// speed of the machine counts more than the design.
 const MAX_RATIO: f64 = 1.05;

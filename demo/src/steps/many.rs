@@ -5,13 +5,14 @@ use crate::output::table::{Table, milliseconds};
 use crate::run::Run;
 use crate::scene::{Place, Scene};
 
-/// Twenty inserts as a loop, and the same loop as one call of a function that runs next to the database.
+/// Makes twenty inserts in a loop, and the same loop as one call of a function that runs in the primary region.
 pub(super) async fn run(run: &mut Run, scene: &Scene) {
-    run.console.heading("3  Twenty inserts: a loop here, or the same loop at home as one rpc_and_wait");
+    run.console
+        .heading("3  Twenty inserts: a loop in the region, or one rpc_and_wait that runs it in the primary region");
     let mut table = Table::new(&["region", "loop of 20", "one rpc_and_wait", "times faster"]);
     for place in scene.places() {
         let result = region(run, scene, place, &mut table).await;
-        run.went_through(&format!("{}: twenty inserts", place.region), result);
+        run.check_ran(&format!("{}: twenty inserts", place.region), result);
     }
     run.show(&table, &[]);
 }
@@ -19,7 +20,7 @@ pub(super) async fn run(run: &mut Run, scene: &Scene) {
 async fn region(run: &mut Run, scene: &Scene, place: &Place, table: &mut Table) -> Result<()> {
     let region = place.region;
     let mut directory = scene.directory(region).await?;
-    let (mut in_a_loop, mut at_home) = (Samples::default(), Samples::default());
+    let (mut in_a_loop, mut as_one_call) = (Samples::default(), Samples::default());
     let mut all_seen = true;
     for repetition in 0..run.repetitions(3, 1) {
         let prefix = format!("loop-{region}-{repetition}-");
@@ -27,26 +28,26 @@ async fn region(run: &mut Run, scene: &Scene, place: &Place, table: &mut Table) 
         let imported = directory.import_in_a_loop(&names(&prefix)).await?;
         in_a_loop.push(imported.report.total_ms);
         let seen = directory.named(&prefix).await?;
-        all_seen &= imported.imported == COUNT && seen.users.len() == COUNT && seen.report.is_here();
+        all_seen &= imported.imported == COUNT && seen.users.len() == COUNT && seen.report.is_local();
     }
     for repetition in 0..run.repetitions(5, 3) {
         let prefix = format!("rpc-{region}-{repetition}-");
-        run.console.progress(format!("the same loop at home, called from {region}"));
+        run.console.progress(format!("one call from {region} that inserts {COUNT} rows"));
         let imported = directory.import(&names(&prefix)).await?;
-        at_home.push(imported.report.total_ms);
+        as_one_call.push(imported.report.total_ms);
         let seen = directory.named(&prefix).await?;
-        all_seen &= imported.imported == COUNT && seen.users.len() == COUNT && seen.report.is_here();
+        all_seen &= imported.imported == COUNT && seen.users.len() == COUNT && seen.report.is_local();
     }
-    let factor = in_a_loop.p50() / at_home.p50();
+    let factor = in_a_loop.p50() / as_one_call.p50();
     run.findings.figure(format!("{region}.loop20_ms"), in_a_loop.p50());
-    run.findings.figure(format!("{region}.rpc20_ms"), at_home.p50());
-    let shown = if place.is_home() { "-".to_owned() } else { format!("{factor:.1}") };
-    table.row([region.to_owned(), milliseconds(in_a_loop.p50()), milliseconds(at_home.p50()), shown]);
+    run.findings.figure(format!("{region}.rpc20_ms"), as_one_call.p50());
+    let shown = if place.is_primary() { "-".to_owned() } else { format!("{factor:.1}") };
+    table.row([region.to_owned(), milliseconds(in_a_loop.p50()), milliseconds(as_one_call.p50()), shown]);
     run.check(format!("{region}: all twenty rows are read back here at once"), all_seen, || "some were not".to_owned());
-    if !place.is_home() {
+    if !place.is_primary() {
         let limit = place.round_trip_ms() * 2.0;
-        run.check(format!("{region}: one call takes less than two round trips"), at_home.p50() < limit, || {
-            format!("it takes {}", milliseconds(at_home.p50()))
+        run.check(format!("{region}: one call takes less than two round trips"), as_one_call.p50() < limit, || {
+            format!("it takes {}", milliseconds(as_one_call.p50()))
         });
     }
     Ok(())

@@ -13,18 +13,18 @@ use crate::run::Run;
 use crate::scene::directory::Outcome;
 use crate::scene::{Place, Scene};
 
-/// One of the two nodes in the primary region is killed while a replica region writes.
+/// Kills one of the two nodes in the primary region while a replica region writes.
 pub(super) async fn run(run: &mut Run, scene: &Scene) {
     let result = killed(run, scene).await;
-    run.went_through("kill", result);
+    run.check_ran("kill", result);
     run.print_checks();
 }
 
 async fn killed(run: &mut Run, scene: &Scene) -> Result<()> {
     let place = *scene.places().last().context("there is a replica region")?;
-    let (region, home) = (place.region, scene.home().region);
-    run.console.heading(&format!("5  One of the two nodes in {home} is killed while {region} writes"));
-    run.console.line(format!("{WRITERS} clients in {region} insert, each one row after the other"));
+    let (region, primary) = (place.region, scene.primary().region);
+    run.console.heading(&format!("5  One of the two nodes in {primary} is killed while {region} writes"));
+    run.console.line(format!("{WRITERS} clients in {region} insert one row after the other"));
     run.console.progress("inserting");
     let mut writers = Writers::start(scene, region, PREFIX).await?;
     writers.wait_until(|attempts| attempts.len() >= WARM_UP).await?;
@@ -40,8 +40,9 @@ async fn killed(run: &mut Run, scene: &Scene) -> Result<()> {
     let phases = Phases::of(attempts, killed_at, &place);
     run.console.table(&phases.table());
     let notice_ms = milliseconds(notice(&place).as_secs_f64() * 1_000.0);
-    run.console
-        .remark(format!("Under way is what began before {region} could know of it: up to {notice_ms} after the kill."));
+    run.console.remark(format!(
+        "Calls count as under way if they began before {region} could know of the kill: up to {notice_ms} after it."
+    ));
     run.findings.figure("kill.outcome_unknown_calls", phases.under_way.failed("outcome unknown") as f64);
     run.findings.figure("kill.later_calls", phases.later.0.len() as f64);
     run.findings.figure("kill.later_max_ms", phases.later.times().max());
@@ -67,9 +68,9 @@ fn check(run: &mut Run, phases: &Phases, victim: &str, place: &Place) {
     run.check("kill: no later call waits for the dead node", slowest < limit, || milliseconds(slowest));
 }
 
-/// Each insert that returned is there once, each one of unknown outcome at most once, and nothing else.
+/// Checks that each insert that returned is stored once, each one of unknown outcome at most once, and nothing else.
 async fn check_rows(run: &mut Run, scene: &Scene, region: &str, phases: &Phases) -> Result<()> {
-    let primary = scene.database(scene.home().region).connect().await?;
+    let primary = scene.database(scene.primary().region).connect().await?;
     let rows = primary.query("select name from users where starts_with(name, $1)", &[&PREFIX]).await?;
     let mut stored: BTreeMap<String, usize> = BTreeMap::new();
     for row in rows {
@@ -84,17 +85,17 @@ async fn check_rows(run: &mut Run, scene: &Scene, region: &str, phases: &Phases)
             Outcome::Failed { .. } => count == 0,
         };
         if !right {
-            wrong.push(format!("{} is there {count} times", attempt.name));
+            wrong.push(format!("{} is stored {count} times", attempt.name));
         }
     }
-    wrong.extend(stored.into_keys().map(|name| format!("{name} was written by nobody")));
+    wrong.extend(stored.into_keys().map(|name| format!("{name} is stored, but no client wrote it")));
     run.check(format!("kill: no insert of {region} is lost, none is stored twice"), wrong.is_empty(), || {
         wrong.join(", ")
     });
     Ok(())
 }
 
-/// Starts the node again, and sees that it is used again.
+/// Starts the node again, and checks that calls use it again.
 async fn back(run: &mut Run, scene: &Scene, region: &str, victim: &str) -> Result<()> {
     run.console.progress("starting it again");
     scene.peer(region, victim)?.restart().await?;
@@ -112,8 +113,8 @@ async fn back(run: &mut Run, scene: &Scene, region: &str, victim: &str) -> Resul
     Ok(())
 }
 
-/// Calls before the kill: enough for both nodes to be picked.
+/// Calls before the kill: enough for both nodes to get some.
 const WARM_UP: usize = 20;
 
-/// The beginning of the names that are written.
+/// The prefix of the names that the clients write.
 const PREFIX: &str = "kill-";

@@ -3,8 +3,8 @@
 # start-postgres replica NAME PRIMARY    a streaming replica of the server at PRIMARY, which knows it as NAME
 #
 # An empty volume is filled first: by initdb, or by pg_basebackup from the primary. That happens in a folder beside the
-# final one, which then gets its name, so a start that was interrupted begins again. A volume that is filled is used as
-# it is. APP_PASSWORD and REPLICATION_PASSWORD are the passwords of the roles app and replicator.
+# final one, which is renamed at the end, so an interrupted start begins again. A filled volume is used as it is.
+# APP_PASSWORD and REPLICATION_PASSWORD are the passwords of the roles app and replicator.
 set -eu
 
 new=$PGDATA.new
@@ -13,7 +13,7 @@ make_primary() {
   rm -rf "$new"
   initdb --pgdata="$new" --username=postgres --encoding=UTF8 --locale=C.UTF-8 \
     --auth-local=trust --auth-host=scram-sha-256 >/dev/null
-  # The superuser has no password, so nobody is it over the network.
+  # The superuser has no password, so it cannot connect over the network.
   {
     echo 'host all         all        all scram-sha-256'
     echo 'host replication replicator all scram-sha-256'
@@ -64,7 +64,7 @@ case $role in
   *) echo "start-postgres: $role is neither primary nor replica" >&2; exit 2 ;;
 esac
 
-# The last two lines notice within seconds that the other side of a link is gone.
+# The last two settings let a server notice within seconds that the other side of a link is gone.
 exec postgres \
   -c listen_addresses='*' \
   -c jit=off \

@@ -10,14 +10,14 @@ use crate::settings::{Settings, assert_complete, settings};
 /// The nodes of each region.
 const NODES: [(&str, &[&str]); 3] = [("iad", &["iad-1", "iad-2"]), ("syd", &["syd"]), ("ams", &["ams"])];
 
-/// The file with its anchors and the defaults of its variables put in.
+/// Returns the file with its anchors resolved and the defaults of its variables filled in.
 fn project() -> Value {
     let mut project: serde_norway::Value = serde_norway::from_str(&read("docker-compose.yml")).unwrap();
     project.apply_merge().unwrap();
     serde_norway::from_str(&with_defaults(&serde_norway::to_string(&project).unwrap())).unwrap()
 }
 
-/// `${NAME:-default}` is `default`.
+/// Replaces `${NAME:-default}` by `default`.
 fn with_defaults(text: &str) -> String {
     let mut result = String::new();
     let mut rest = text;
@@ -39,7 +39,7 @@ fn strings(value: &Value) -> Vec<&str> {
     value.as_array().map_or(Vec::new(), |list| list.iter().map(|item| item.as_str().unwrap()).collect())
 }
 
-/// The networks of a service, and what it is called there besides its own name.
+/// Returns the networks of a service, with its aliases in each.
 fn networks(service: &Value) -> BTreeMap<&str, Vec<&str>> {
     match &service["networks"] {
         Value::Object(networks) => {
@@ -49,7 +49,7 @@ fn networks(service: &Value) -> BTreeMap<&str, Vec<&str>> {
     }
 }
 
-/// The services that a name stands for in a network.
+/// Returns the services that a name stands for in a network.
 fn named<'a>(services: &'a BTreeMap<String, Value>, network: &str, host: &str) -> Vec<&'a str> {
     let has = |name: &str, service| {
         networks(service).get(network).is_some_and(|aliases| name == host || aliases.contains(&host))
@@ -62,7 +62,7 @@ fn environment(service: &Value) -> Settings {
     settings(environment.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())))
 }
 
-/// What a gate relays: where it listens, where it leads, the round trip, the link.
+/// Returns the routes of a gate: the address to listen on, the target, the round trip, the link.
 fn routes(service: &Value) -> Vec<Vec<&str>> {
     let routes = strings(&service["command"]).into_iter().filter(|argument| argument.contains(' '));
     routes.map(|route| route.split_whitespace().collect()).collect()
@@ -73,13 +73,13 @@ fn host(address: &str) -> &str {
 }
 
 #[test]
-fn neither_compose_is_told_a_version() {
-    // With "3" the old one takes no conditions in depends_on; with any the plugin warns.
+fn file_has_no_version() {
+    // With "3" the old docker-compose accepts no conditions in depends_on; with any version the plugin warns.
     assert!(project().get("version").is_none());
 }
 
 #[test]
-fn only_pages_are_published_and_only_on_this_machine() {
+fn only_pages_are_published_locally() {
     for (name, service) in services() {
         let ports = strings(&service["ports"]);
         assert_eq!(ports.is_empty(), name != "wan", "{name}");
@@ -88,7 +88,7 @@ fn only_pages_are_published_and_only_on_this_machine() {
 }
 
 #[test]
-fn each_node_has_what_it_needs() {
+fn nodes_have_all_settings() {
     let services = services();
     for (region, nodes) in NODES {
         for node in nodes {
@@ -102,7 +102,7 @@ fn each_node_has_what_it_needs() {
 }
 
 #[test]
-fn every_region_finds_the_nodes_of_every_other_through_a_gate_for_each() {
+fn regions_find_nodes_through_gates() {
     let services = services();
     for (here, _) in NODES {
         for (there, nodes) in NODES {
@@ -124,7 +124,7 @@ fn every_region_finds_the_nodes_of_every_other_through_a_gate_for_each() {
     }
 }
 
-/// The route by which a gate is left that was entered from this region.
+/// Returns the route that a connection from this region takes through a gate.
 fn way<'a>(services: &'a BTreeMap<String, Value>, from: &str, gate: &str, port: &str) -> Vec<&'a str> {
     let aliases = &networks(&services[gate])[from];
     let mut ways = routes(&services[gate]);
@@ -134,7 +134,7 @@ fn way<'a>(services: &'a BTreeMap<String, Value>, from: &str, gate: &str, port: 
 }
 
 #[test]
-fn gates_listen_where_they_are_known_and_lead_to_what_they_reach() {
+fn gates_listen_and_lead_correctly() {
     let services = services();
     for (name, gate) in services.iter().filter(|(name, _)| name.starts_with("gate-")) {
         let networks = networks(gate);
@@ -152,7 +152,7 @@ fn gates_listen_where_they_are_known_and_lead_to_what_they_reach() {
     }
 }
 
-/// The round trip between two regions, and the link that is a part of.
+/// Returns the round trip between two regions, and the link to which it belongs.
 fn distance(one: &str, other: &str) -> (&'static str, Option<&'static str>) {
     match (one, other) {
         ("iad", "syd") | ("syd", "iad") => ("200ms", Some("syd")),
@@ -163,7 +163,7 @@ fn distance(one: &str, other: &str) -> (&'static str, Option<&'static str>) {
 }
 
 #[test]
-fn the_control_address_asks_every_gate() {
+fn control_address_asks_every_gate() {
     let services = services();
     let asked: Vec<_> =
         strings(&services["wan"]["command"]).into_iter().filter(|word| word.contains("--gate=")).collect();

@@ -10,7 +10,7 @@ fn instructions(path: &str) -> Vec<String> {
 }
 
 #[test]
-fn images_are_made_of_two_base_images() {
+fn images_use_two_base_images() {
     for path in DOCKERFILES {
         for line in instructions(path).iter().filter(|line| line.starts_with("FROM ")) {
             let base = line.split_whitespace().nth(1).unwrap();
@@ -20,7 +20,7 @@ fn images_are_made_of_two_base_images() {
 }
 
 #[test]
-fn the_builder_without_buildkit_understands_them() {
+fn old_builder_understands_files() {
     for path in DOCKERFILES {
         assert!(!read(path).starts_with("# syntax"), "{path}");
         for line in instructions(path) {

@@ -9,8 +9,7 @@ use serde::Deserialize;
 use crate::read;
 use crate::settings::{assert_complete, settings};
 
-/// As much of fly.toml's format as ours has.
-/// <https://fly.io/docs/reference/configuration/>
+/// The part of [fly.toml's format](https://fly.io/docs/reference/configuration/) that our file uses.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FlyToml {
@@ -97,7 +96,7 @@ fn listen(fly: &FlyToml, variable: &str) -> SocketAddr {
     fly.env[variable].parse().unwrap()
 }
 
-/// What Fly sets by itself, and what the page says to set as secrets.
+/// Returns the settings that Fly makes by itself, and the secrets that `docs/fly.md` asks for.
 fn machine(region: &str) -> crate::settings::Settings {
     let fly = fly();
     let mut all = settings([
@@ -113,7 +112,7 @@ fn machine(region: &str) -> crate::settings::Settings {
 }
 
 #[test]
-fn each_region_has_what_a_node_needs() {
+fn regions_have_all_settings() {
     for region in ["iad", "syd", "ams"] {
         assert_complete(&machine(region), region);
         let config = crate::settings::config(&machine(region));
@@ -124,7 +123,7 @@ fn each_region_has_what_a_node_needs() {
 }
 
 #[test]
-fn machines_stay_and_end_in_order() {
+fn machines_stay_and_end_cleanly() {
     let fly = fly();
     assert_eq!(fly.http_service.auto_stop_machines, "off");
     assert!(!fly.http_service.auto_start_machines && fly.http_service.force_https);
@@ -133,17 +132,17 @@ fn machines_stay_and_end_in_order() {
 }
 
 #[test]
-fn the_page_is_served_and_checked_where_the_guestbook_listens() {
+fn page_is_served_on_its_port() {
     let fly = fly();
     assert_eq!(listen(&fly, "GUESTBOOK_LISTEN").port(), fly.http_service.internal_port);
     let [check] = &fly.http_service.checks[..] else { panic!("one check") };
     assert_eq!((check.method.as_str(), check.path.as_str()), ("GET", "/healthz"));
     let seconds: i32 = check.timeout.strip_suffix('s').unwrap().parse().unwrap();
-    assert!(seconds >= crate::LEAST_HEALTH_TIMEOUT);
+    assert!(seconds >= crate::MIN_HEALTH_TIMEOUT);
 }
 
 #[test]
-fn metrics_are_collected_where_the_guestbook_serves_them_and_not_beside_the_page() {
+fn metrics_have_their_own_port() {
     let fly = fly();
     assert_eq!(listen(&fly, "GUESTBOOK_METRICS_LISTEN").port(), fly.metrics.port);
     assert_eq!(fly.metrics.path, "/metrics");
@@ -151,7 +150,7 @@ fn metrics_are_collected_where_the_guestbook_serves_them_and_not_beside_the_page
 }
 
 #[test]
-fn the_dockerfile_is_there() {
+fn dockerfile_exists() {
     let path = Path::new("deploy/fly").join(fly().build.dockerfile);
     assert!(read(path.to_str().unwrap()).contains("FROM "));
 }

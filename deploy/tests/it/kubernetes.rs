@@ -17,7 +17,7 @@ use crate::settings::{Settings, assert_complete, settings};
 
 const REGIONS: [&str; 3] = ["iad", "syd", "ams"];
 
-/// As much of kustomize's format as ours has.
+/// The part of kustomize's format that our file uses.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Kustomization {
@@ -33,7 +33,7 @@ fn kustomization() -> Kustomization {
     serde_norway::from_str(&read("deploy/kubernetes/kustomization.yaml")).unwrap()
 }
 
-/// The objects of all files.
+/// Returns the objects of all files.
 fn objects() -> Vec<Value> {
     let files = kustomization().resources;
     files.iter().flat_map(|file| documents(&read(&format!("deploy/kubernetes/{file}")))).collect()
@@ -48,7 +48,7 @@ fn object<T: DeserializeOwned>(kind: &str, name: &str) -> T {
     serde_json::from_value(object.unwrap_or_else(|| panic!("no {kind} {name}"))).unwrap()
 }
 
-/// What the API's types do not know, they leave out: the paths of it.
+/// Returns the paths of the fields that the API's types do not know, and so leave out.
 fn unknown<T: DeserializeOwned + Serialize>(object: &Value) -> Vec<String> {
     let typed: T = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error} in {object}"));
     let mut paths = Vec::new();
@@ -74,7 +74,7 @@ fn compare(ours: &Value, known: &Value, path: &str, paths: &mut Vec<String>) {
 }
 
 #[test]
-fn every_object_is_what_the_api_knows() {
+fn api_knows_every_field() {
     for object in objects() {
         let unknown = match object["kind"].as_str().unwrap() {
             "ConfigMap" => unknown::<ConfigMap>(&object),
@@ -90,7 +90,7 @@ fn every_object_is_what_the_api_knows() {
 }
 
 #[test]
-fn a_misspelt_field_is_found() {
+fn misspelt_field_is_found() {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "spec": { "containers": [{ "name": "a", "readynessProbe": {}, "ports": [{ "containerPort": 1 }] }] },
@@ -99,7 +99,7 @@ fn a_misspelt_field_is_found() {
 }
 
 #[test]
-fn the_list_of_files_is_of_the_kind_that_kubectl_takes() {
+fn kubectl_takes_the_list() {
     let list = kustomization();
     assert_eq!((list.api_version.as_str(), list.kind.as_str()), ("kustomize.config.k8s.io/v1beta1", "Kustomization"));
     let namespace: Namespace = object("Namespace", &list.namespace);
@@ -113,7 +113,7 @@ fn container(region: &str) -> Container {
     containers.remove(0)
 }
 
-/// The environment of a region's nodes, with values of our own for the secret ones.
+/// Returns the environment of a region's nodes, with made-up values for the secrets.
 fn environment(region: &str) -> Settings {
     let container = container(region);
     let common: ConfigMap = object("ConfigMap", "guestbook");
@@ -139,14 +139,14 @@ fn environment(region: &str) -> Settings {
 }
 
 #[test]
-fn each_region_has_what_a_node_needs() {
+fn regions_have_all_settings() {
     for region in REGIONS {
         assert_complete(&environment(region), region);
     }
 }
 
 #[test]
-fn a_regions_headless_service_has_the_name_that_discovery_asks_for() {
+fn headless_services_have_discovered_names() {
     let settings = environment("iad");
     let regions: Vec<_> = settings["HOMING_REGIONS"].split(',').collect();
     assert_eq!(regions, REGIONS);
@@ -161,7 +161,7 @@ fn a_regions_headless_service_has_the_name_that_discovery_asks_for() {
 }
 
 #[test]
-fn services_and_budgets_choose_the_pods_of_their_region() {
+fn services_choose_pods_of_their_region() {
     for region in REGIONS {
         let deployment: Deployment = object("Deployment", region);
         let spec = deployment.spec.unwrap();
@@ -173,7 +173,7 @@ fn services_and_budgets_choose_the_pods_of_their_region() {
             assert_eq!(service.spec.unwrap().selector.as_ref(), Some(&labels));
         }
         if region == "iad" {
-            assert!(spec.replicas.unwrap() >= 2, "writes go on when one node is away");
+            assert!(spec.replicas.unwrap() >= 2, "writes go on when one node is down");
             let budget: PodDisruptionBudget = object("PodDisruptionBudget", region);
             assert_eq!(budget.spec.unwrap().selector.unwrap().match_labels, Some(labels));
         }
@@ -181,7 +181,7 @@ fn services_and_budgets_choose_the_pods_of_their_region() {
 }
 
 #[test]
-fn ports_are_where_a_node_listens() {
+fn ports_match_listen_addresses() {
     for region in REGIONS {
         let settings = environment(region);
         let listens = ["GUESTBOOK_LISTEN", "HOMING_LISTEN", "GUESTBOOK_METRICS_LISTEN"].map(|variable| {
@@ -195,7 +195,7 @@ fn ports_are_where_a_node_listens() {
 }
 
 #[test]
-fn everybody_gets_the_page_and_nothing_else() {
+fn strangers_get_the_page_only() {
     let policy: NetworkPolicy = object("NetworkPolicy", "guestbook");
     let rules = policy.spec.unwrap().ingress.unwrap();
     let open: Vec<_> = rules.into_iter().filter(|rule| rule.from.is_none()).map(|rule| rule.ports.unwrap()).collect();
@@ -205,7 +205,7 @@ fn everybody_gets_the_page_and_nothing_else() {
 }
 
 #[test]
-fn probes_wait_for_an_answer_that_takes_its_time() {
+fn probes_wait_for_slow_answers() {
     for region in REGIONS {
         let container = container(region);
         let probes = [container.startup_probe, container.readiness_probe, container.liveness_probe];
@@ -213,13 +213,13 @@ fn probes_wait_for_an_answer_that_takes_its_time() {
         asking.retain(|probe| probe.http_get.as_ref().is_some_and(|get| get.path.as_deref() == Some("/healthz")));
         assert_eq!(asking.len(), 2, "{region}");
         for probe in asking {
-            assert!(probe.timeout_seconds >= Some(crate::LEAST_HEALTH_TIMEOUT), "{region}: {probe:?}");
+            assert!(probe.timeout_seconds >= Some(crate::MIN_HEALTH_TIMEOUT), "{region}: {probe:?}");
         }
     }
 }
 
 #[test]
-fn every_file_is_in_the_list() {
+fn list_has_every_file() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes");
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()

@@ -1,4 +1,4 @@
-//! What is deployed says what the programs understand. Nothing here needs a network, a cluster or an engine.
+//! The files of deployments say what the programs understand. No test needs a network, a cluster or a Docker engine.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -10,7 +10,7 @@ mod settings;
 
 use std::path::Path;
 
-/// A file of the repository.
+/// Reads a file of the repository.
 fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
@@ -19,5 +19,5 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// In seconds: where the primary region does not answer, `/healthz` says so after two.
-const LEAST_HEALTH_TIMEOUT: i32 = 3;
+/// In seconds. If the primary region does not answer, `/healthz` says so after two.
+const MIN_HEALTH_TIMEOUT: i32 = 3;

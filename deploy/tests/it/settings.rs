@@ -1,4 +1,4 @@
-//! The variables that a deployment sets, read as a node reads them.
+//! The variables that a deployment sets, read the way a node reads them.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,13 +7,13 @@ use homing::Config;
 
 pub(crate) type Settings = BTreeMap<String, String>;
 
-/// The configuration of a node with these settings. A variable of Homing's or of the guestbook's that no node asks for is
-/// a mistake.
+/// Returns the configuration of a node with these settings. Fails for a variable of Homing's or of the guestbook's that no
+/// node asks for.
 pub(crate) fn config(settings: &Settings) -> Config {
     let asked = RefCell::new(BTreeSet::new());
     let config = Config::from_lookup(&|name| {
         asked.borrow_mut().insert(name.to_owned());
-        // The system's own need not be there, and is not what is tested.
+        // The system's own DNS settings may be missing, and are not tested here.
         let value = settings.get(name).cloned();
         value.or_else(|| (name == "HOMING_DNS_SERVER").then(|| "127.0.0.1:53".to_owned()))
     });
@@ -30,14 +30,14 @@ pub(crate) fn config(settings: &Settings) -> Config {
     config.unwrap()
 }
 
-/// Whether a program with its sources in this folder has the name in quotes, as one that asks for it does.
+/// Returns whether the sources in this folder contain the name in quotes, as those of a program that asks for it do.
 fn is_in_sources(name: &str, folder: &str) -> bool {
     let files = std::fs::read_dir(crate::root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
     let mut sources = files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap());
     sources.any(|source| source.contains(&format!("{name:?}")))
 }
 
-/// Whether the settings are those of a node that serves its peers, and reads and writes where it should.
+/// Asserts that a node with these settings serves its peers, and has the databases of its region.
 pub(crate) fn assert_complete(settings: &Settings, region: &str) {
     let config = config(settings);
     assert_eq!(config.topology.region().as_str(), region);
@@ -58,12 +58,12 @@ pub(crate) fn settings<K: Into<String>, V: Into<String>>(pairs: impl IntoIterato
 
 #[test]
 #[should_panic(expected = "HOMING_REGON is set, and no node asks for it")]
-fn a_misspelt_variable_is_found() {
+fn misspelt_variable_is_found() {
     config(&settings([("HOMING_REGON", "syd"), ("DATABASE_URL", "postgres://db/app")]));
 }
 
 #[test]
 #[should_panic(expected = "DASHBOARD_CONTROLS is set, and no node asks for it")]
-fn a_misspelt_variable_of_the_dashboard_is_found() {
+fn misspelt_dashboard_variable_is_found() {
     config(&settings([("DASHBOARD_CONTROLS", "http://wan:7070"), ("DATABASE_URL", "postgres://db/app")]));
 }

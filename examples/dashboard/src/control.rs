@@ -4,22 +4,22 @@ use std::time::Duration;
 use reqwest::{Client, Response};
 use serde::Deserialize;
 
-/// What is outside of an application's reach: links are cut and peers stopped by whoever runs the demo, at the address
-/// in `DASHBOARD_CONTROL`.
+/// Cuts links and stops peers, which the application cannot do itself: the program at the address in `DASHBOARD_CONTROL`
+/// does it.
 #[derive(Clone, Debug)]
 pub(crate) struct Control(String, Client);
 
-/// What there is to be cut and stopped, and where the other regions' pages are.
+/// The links and peers that can be cut and stopped, and the pages of the other regions.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Outside {
-    /// Between the regions of these names and the primary region.
+    /// The links between the regions of these names and the primary region.
     pub(crate) links: Vec<Switch>,
     pub(crate) peers: Vec<Switch>,
     /// One for each region.
     pub pages: Vec<Page>,
 }
 
-/// What can be switched off.
+/// A link or a peer.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Switch {
     #[serde(alias = "region")]
@@ -28,7 +28,7 @@ pub struct Switch {
     pub(crate) is_on: bool,
 }
 
-/// Where a region's page is.
+/// The page of a region.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Page {
     /// The region.
@@ -56,8 +56,8 @@ impl Control {
     }
 }
 
-/// A page waits for it.
+/// Short, because a page waits for it.
 const STATE_LIMIT: Duration = Duration::from_secs(1);
 
-/// Starting a node takes a while.
+/// Long, because starting a node takes a while.
 const LIMIT: Duration = Duration::from_secs(10);

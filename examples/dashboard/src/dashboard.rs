@@ -15,9 +15,9 @@ use tokio::sync::Mutex;
 use crate::View;
 use crate::control::Control;
 use crate::live::Live;
-use crate::standing::here;
+use crate::standing::local;
 
-/// What happens on a node. Clones are the same one.
+/// What happens on a node. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Dashboard(pub(crate) Arc<Inner>);
 
@@ -25,38 +25,38 @@ pub struct Dashboard(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) live: Live,
     pub(crate) control: Option<Control>,
-    /// Held by whoever asks the regions.
-    pub(crate) looking: Mutex<()>,
+    /// Held by the task that asks the regions.
+    pub(crate) refreshing: Mutex<()>,
 }
 
-/// What requests share.
+/// The state that requests share.
 type Shared = State<(Dashboard, Repo)>;
 
 impl Dashboard {
-    /// One for a node of this region.
+    /// Returns a dashboard for a node in this region.
     pub fn new(topology: &Topology) -> Self {
-        Self(Arc::new(Inner { live: Live::new(topology), control: Control::from_env(), looking: Mutex::default() }))
+        Self(Arc::new(Inner { live: Live::new(topology), control: Control::from_env(), refreshing: Mutex::default() }))
     }
 
-    /// Notes a call of the node's: its observer.
+    /// Adds a call of the node. This is the node's observer.
     pub fn observe(&self, report: &Report) {
         self.0.live.observe(report);
     }
 
-    /// What the page shows now. The regions are asked how they are, unless that was done a moment ago.
+    /// Returns what the page shows now. Asks the regions for their state, unless that was done a moment ago.
     pub async fn view(&self, repo: &Repo) -> View {
         if !self.0.live.is_recent() {
-            self.look(repo).await;
+            self.refresh(repo).await;
         }
         self.0.live.now()
     }
 
-    /// Ends the pages' streams of events, which have no end of their own.
+    /// Ends the streams of events of all pages, which would not end by themselves.
     pub fn close(&self) {
         self.0.live.close();
     }
 
-    /// What the page loads and where its buttons lead.
+    /// Returns the routes for the files that the page loads and for its buttons.
     pub fn router(&self, repo: &Repo) -> Router {
         Router::new()
             .route("/control", post(act))
@@ -73,13 +73,16 @@ struct Action {
     action: String,
 }
 
-/// What people want to try. Only where somebody offers it: it is no button for strangers.
+/// Obeys a button of the page, if `DASHBOARD_CONTROL` is set: a public page has no such buttons.
 async fn act(
     State((dashboard, repo)): Shared,
     Form(Action { action }): Form<Action>,
 ) -> Result<Redirect, (StatusCode, String)> {
     let Some(control) = &dashboard.0.control else {
-        return Err((StatusCode::NOT_FOUND, "nobody offers that here: set DASHBOARD_CONTROL".to_owned()));
+        return Err((
+            StatusCode::NOT_FOUND,
+            "this page has no controls: set DASHBOARD_CONTROL to offer them".to_owned(),
+        ));
     };
     let sql = match action.as_str() {
         "pause" => Some("select pg_wal_replay_pause()"),
@@ -87,31 +90,31 @@ async fn act(
         _ => None,
     };
     let failed = match sql {
-        Some(sql) => run_here(&repo, sql).await.err().map(|error| error.to_string()),
+        Some(sql) => run_locally(&repo, sql).await.err().map(|error| error.to_string()),
         None => control.act(&action).await.err().map(|error| error.to_string()),
     };
     if let Some(error) = failed {
         return Err((StatusCode::BAD_GATEWAY, error));
     }
-    dashboard.look(&repo).await;
+    dashboard.refresh(&repo).await;
     Ok(Redirect::to("/"))
 }
 
-async fn run_here(repo: &Repo, sql: &str) -> homing::Result<()> {
-    here(repo)?.query(sql, &[]).await.map(drop)
+async fn run_locally(repo: &Repo, sql: &str) -> homing::Result<()> {
+    local(repo)?.query(sql, &[]).await.map(drop)
 }
 
 async fn live(State((dashboard, _)): Shared) -> Result<impl IntoResponse, StatusCode> {
-    if dashboard.0.live.viewers() >= MOST_VIEWERS {
+    if dashboard.0.live.viewers() >= MAX_VIEWERS {
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
     Ok(Sse::new(dashboard.0.live.stream()).keep_alive(KeepAlive::default()))
 }
 
-/// A response, which serves as its own handler.
+/// Returns a response that serves as its own handler.
 fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse + Clone + Send + Sync + 'static {
     ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "max-age=300")], text)
 }
 
-/// Each holds a connection.
-const MOST_VIEWERS: usize = 256;
+/// Bounds the connections that pages hold.
+const MAX_VIEWERS: usize = 256;

@@ -1,4 +1,4 @@
-//! What happens on a node, live: a part of a page, for an application that wants to show it.
+//! A part of a page that shows what happens on a node, live, for any application.
 //!
 //! ```no_run
 //! # async fn example(config: homing::Config) -> homing::Result<()> {
@@ -9,20 +9,20 @@
 //! let node = homing::Node::with_config(config).register(how_is_it);
 //! let node = node.with_observer(move |report| observer.observe(report)).start().await?;
 //!
-//! // What the part on the page loads and sends; the page itself has `dashboard.view(&repo).await` in it.
+//! // The routes that this part of the page uses. The page itself contains `dashboard.view(&repo).await`.
 //! let app: axum::Router = axum::Router::new().merge(dashboard.router(&node.repo()));
 //! tokio::spawn(dashboard.run(node.repo()));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! - [`Dashboard`] is told of the node's calls, and tells the pages that are open, by server-sent events.
+//! - [`Dashboard`] observes the node's calls, and sends them to the open pages as server-sent events.
 //! - [`View`] is the part of the page, as HTML: the last writes with their stages, the regions on a map and in a table,
-//!   lag over time, and buttons for what can be stopped from outside.
-//! - [`how_is_it`] is the named function by which the regions are asked.
+//!   lag over time, and buttons that stop and cut things.
+//! - [`how_is_it`] is the named function that asks a region for its state.
 //!
-//! It lives at the root of its site: `/live`, `/control` and three files; its buttons lead back to `/`. `dashboard.css` says
-//! which colours it takes from the page.
+//! Its routes are at the root of the site: `/live`, `/control` and three files. Its buttons lead back to `/`. `dashboard.css`
+//! says which colours it takes from the page.
 
 mod control;
 mod dashboard;

@@ -1,4 +1,4 @@
-//! What happened a moment ago, kept for the page and told to those who look at it.
+//! The most recent events, kept for new pages and sent to open ones.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,44 +15,44 @@ use tokio_stream::{Stream, StreamExt};
 
 use crate::{Outside, Standing};
 
-/// One per node: written by its calls, read by its pages.
+/// One per node. Its calls write it, and its pages read it.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// Names and pieces of the page; `None` ends the streams.
+    /// Pieces of the page with their names. `None` ends the streams.
     events: broadcast::Sender<Option<(&'static str, String)>>,
     view: Mutex<View>,
 }
 
-/// What the page shows, whoever looks at it: as text, a part of the page. In the rings the last one is first.
+/// What the page shows to every visitor; as text, a part of the page. The rings begin with the latest item.
 #[derive(Clone, Debug, Default, Template)]
 #[template(path = "dashboard.html")]
 pub struct View {
-    /// Where this node is.
+    /// The region of this node.
     pub region: String,
     /// The primary region.
     pub primary: String,
     /// Writes and failures.
     pub(crate) calls: VecDeque<Call>,
-    /// Whether reads were answered here, and not by the primary in another region.
+    /// Whether reads were answered in this region, and not by the primary in another one.
     pub(crate) reads: VecDeque<bool>,
-    /// The regions and how they are; `None` where a region did not answer.
+    /// The regions and their states; `None` if a region did not answer.
     pub(crate) regions: Vec<(String, Option<Standing>)>,
-    /// How many milliseconds the replica here was behind.
+    /// How many milliseconds the local replica was behind.
     pub(crate) lags: VecDeque<i64>,
-    /// What can be stopped from outside, and where the other pages are.
+    /// The links and peers that can be stopped, and the other pages.
     pub outside: Outside,
-    /// When the last look began.
-    pub(crate) looked: Option<Instant>,
-    /// The fastest way to a peer and back.
+    /// When the regions were last asked.
+    pub(crate) refreshed: Option<Instant>,
+    /// The shortest round trip to a peer.
     pub(crate) round_trip: Option<Duration>,
 }
 
-/// A call and its way.
+/// A call and its stages.
 #[derive(Clone, Debug, Template)]
 #[template(path = "call.html")]
 pub struct Call {
     report: Report,
-    /// Where a peer answered.
+    /// The peer, if one answered.
     round_trip: Option<Duration>,
 }
 
@@ -60,58 +60,58 @@ impl Live {
     pub(crate) fn new(topology: &Topology) -> Self {
         let (region, primary) = (topology.region().to_string(), topology.primary_region().to_string());
         let view = Mutex::new(View { region, primary, ..View::default() });
-        Self { events: broadcast::Sender::new(EVENTS), view }
+        Self { events: broadcast::Sender::new(MAX_EVENTS), view }
     }
 
-    /// Notes a call of this node's.
+    /// Adds a call of this node.
     pub(crate) fn observe(&self, report: &Report) {
         let mut view = self.view();
         let is_far = report.answered_by.peer().is_some();
         if report.position.is_none() && report.fate.is_none() {
-            push(&mut view.reads, !is_far, READS);
-            return self.tell("read", if is_far { "primary" } else { "here" }.to_owned());
+            push(&mut view.reads, !is_far, MAX_READS);
+            return self.send("read", if is_far { "primary" } else { "here" }.to_owned());
         }
         if is_far {
             let fastest = view.round_trip.map_or(report.stages.forward, |known| known.min(report.stages.forward));
             view.round_trip = Some(fastest);
         }
         let call = Call { report: report.clone(), round_trip: view.round_trip.filter(|_| is_far) };
-        self.tell("call", call.to_string());
-        push(&mut view.calls, call, CALLS);
+        self.send("call", call.to_string());
+        push(&mut view.calls, call, MAX_CALLS);
     }
 
-    /// Notes how the regions are. What is outside stays as it was known where nobody has told of it.
-    pub(crate) fn looked(&self, began: Instant, regions: Vec<(String, Option<Standing>)>, outside: Option<Outside>) {
+    /// Stores the states of the regions. If `outside` is `None`, the last one stays.
+    pub(crate) fn refreshed(&self, began: Instant, regions: Vec<(String, Option<Standing>)>, outside: Option<Outside>) {
         let mut view = self.view();
-        (view.regions, view.looked) = (regions, Some(began));
+        (view.regions, view.refreshed) = (regions, Some(began));
         if let Some(outside) = outside {
             view.outside = outside;
         }
         if let Some(lag) = view.here().and_then(|here| here.lag_ms) {
-            push(&mut view.lags, lag, LAGS);
+            push(&mut view.lags, lag, MAX_LAGS);
         }
     }
 
-    /// Whether somebody has looked at the regions a moment ago.
+    /// Returns whether the regions were asked a moment ago.
     pub(crate) fn is_recent(&self) -> bool {
-        self.view().looked.is_some_and(|looked| looked.elapsed() < RECENT)
+        self.view().refreshed.is_some_and(|refreshed| refreshed.elapsed() < RECENT)
     }
 
-    pub(crate) fn was_looked_at_since(&self, wanted: Instant) -> bool {
-        self.view().looked.is_some_and(|looked| looked >= wanted)
+    pub(crate) fn was_refreshed_since(&self, wanted: Instant) -> bool {
+        self.view().refreshed.is_some_and(|refreshed| refreshed >= wanted)
     }
 
     pub(crate) fn now(&self) -> View {
         self.view().clone()
     }
 
-    /// The same without what pages are told of as it happens.
+    /// Returns what the page shows now, without the calls, which pages receive as they happen.
     pub(crate) fn now_without_calls(&self) -> View {
         View { calls: VecDeque::new(), reads: VecDeque::new(), ..self.now() }
     }
 
-    /// Sends a piece of the page to those who look at it, if any. Not an empty one: browsers drop it.
-    pub(crate) fn tell(&self, name: &'static str, piece: String) {
+    /// Sends a piece of the page to open pages. It must not be empty: browsers drop empty events.
+    pub(crate) fn send(&self, name: &'static str, piece: String) {
         let _ = self.events.send(Some((name, piece)));
     }
 
@@ -119,7 +119,7 @@ impl Live {
         self.events.receiver_count()
     }
 
-    /// What happens from now on. A browser too slow to follow misses some of it.
+    /// Returns a stream of everything that happens from now on. A slow browser misses some events.
     pub(crate) fn stream(&self) -> impl Stream<Item = Result<sse::Event, axum::Error>> + Send + use<> {
         let events = BroadcastStream::new(self.events.subscribe()).filter_map(Result::ok).map_while(|event| event);
         events.map(|(name, piece)| Ok(sse::Event::default().event(name).data(piece)))
@@ -154,13 +154,13 @@ impl Call {
         self.round_trip.map(milliseconds)
     }
 
-    /// How many milliseconds the bar is wide: with room for a round trip.
+    /// Returns the width of the bar in milliseconds, with room for a round trip.
     fn width(&self) -> f64 {
         let least = self.round_trip.unwrap_or_default().max(Duration::from_millis(4));
         milliseconds(self.report.stages.total().max(least).mul_f64(1.05))
     }
 
-    /// The stages' names, and the milliseconds at which each begins and that it took.
+    /// Returns the name of each stage, the milliseconds at which it begins, and those that it took.
     fn segments(&self) -> impl Iterator<Item = (&'static str, f64, f64)> {
         let mut end = Duration::ZERO;
         self.report.stages.named().into_iter().map(move |(name, took)| {
@@ -170,25 +170,25 @@ impl Call {
     }
 }
 
-/// To the tenth.
+/// Rounds to a tenth of a millisecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-fn push<T>(ring: &mut VecDeque<T>, item: T, most: usize) {
+fn push<T>(ring: &mut VecDeque<T>, item: T, max: usize) {
     ring.push_front(item);
-    ring.truncate(most);
+    ring.truncate(max);
 }
 
-/// Enough for some seconds of calls, should a browser be slow.
-const EVENTS: usize = 256;
+/// Bounds the events that wait for a slow browser: some seconds of calls.
+const MAX_EVENTS: usize = 256;
 
-const CALLS: usize = 8;
+const MAX_CALLS: usize = 8;
 
-const READS: usize = 40;
+const MAX_READS: usize = 40;
 
-/// Two a second: a minute.
-const LAGS: usize = 120;
+/// A minute, with two a second.
+const MAX_LAGS: usize = 120;
 
 const RECENT: Duration = Duration::from_secs(5);
 
@@ -204,45 +204,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_begins_when_it_is_opened_and_ends_when_all_are_closed() {
+    async fn streams_end_when_closed() {
         let live = live();
-        live.tell("now", "before anybody looks".to_owned());
+        live.send("now", "before a page is open".to_owned());
         let stream = live.stream();
         assert_eq!(live.viewers(), 1);
-        live.tell("now", "one".to_owned());
-        live.tell("now", "two".to_owned());
+        live.send("now", "one".to_owned());
+        live.send("now", "two".to_owned());
         live.close();
-        live.tell("now", "after the end".to_owned());
+        live.send("now", "after the end".to_owned());
         assert_eq!(stream.collect::<Vec<_>>().await.len(), 2);
         assert_eq!(live.viewers(), 0);
     }
 
     #[tokio::test]
-    async fn a_viewer_who_is_too_slow_misses_what_came_first_and_goes_on() {
+    async fn slow_viewer_misses_the_first_events() {
         let live = live();
         let stream = live.stream();
-        for _ in 0..2 * EVENTS {
-            live.tell("now", "much".to_owned());
+        for _ in 0..2 * MAX_EVENTS {
+            live.send("now", "much".to_owned());
         }
         live.close();
-        assert!(stream.collect::<Vec<_>>().await.len() < EVENTS);
+        assert!(stream.collect::<Vec<_>>().await.len() < MAX_EVENTS);
     }
 
     #[test]
-    fn lag_is_kept_for_a_minute_and_only_where_it_is_known() {
+    fn known_lag_is_kept_a_minute() {
         let live = live();
         let standing = |lag_ms| Some(Standing { is_primary: false, lag_ms, is_paused: false, position: String::new() });
         assert!(!live.is_recent());
-        for lag in 0..2 * LAGS as i64 {
+        for lag in 0..2 * MAX_LAGS as i64 {
             let regions = vec![("iad".to_owned(), standing(None)), ("syd".to_owned(), standing(Some(lag)))];
-            live.looked(Instant::now(), regions, None);
+            live.refreshed(Instant::now(), regions, None);
         }
         let before = Instant::now();
-        live.looked(before, vec![("syd".to_owned(), None)], None);
-        assert!(live.was_looked_at_since(before));
-        assert!(!live.was_looked_at_since(before + Duration::from_nanos(1)), "it was begun before that");
+        live.refreshed(before, vec![("syd".to_owned(), None)], None);
+        assert!(live.was_refreshed_since(before));
+        assert!(!live.was_refreshed_since(before + Duration::from_nanos(1)), "it began before that");
         let view = live.now();
-        assert_eq!((view.lags.len(), view.lags[0]), (LAGS, 2 * LAGS as i64 - 1));
+        assert_eq!((view.lags.len(), view.lags[0]), (MAX_LAGS, 2 * MAX_LAGS as i64 - 1));
         assert!(live.is_recent() && view.here().is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! How all regions are, while somebody looks at the page.
+//! Watches all regions while a page is open.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::{Dashboard, Standing, how_is_it};
 
 impl Dashboard {
-    /// Looks at the regions again and again, and tells the pages. To be spawned, and aborted when the node ends. While
-    /// nobody looks at a page, nobody is asked anything.
+    /// Asks the regions for their states again and again, and sends them to the pages. Spawn it, and abort it when the node
+    /// ends. It asks nothing while no page is open.
     pub async fn run(self, repo: Repo) {
         let live = &self.0.live;
         let mut ticks = interval(PAUSE);
@@ -20,24 +20,24 @@ impl Dashboard {
             if live.viewers() == 0 {
                 continue;
             }
-            self.look(&repo).await;
+            self.refresh(&repo).await;
             let now = live.now_without_calls();
-            live.tell("now", now.to_string());
+            live.send("now", now.to_string());
             let position = now.here().map(|here| here.position.clone());
             if position != known {
-                // What there is to see is not told: each viewer has a session of its own, and reads what it has to see.
-                live.tell("changed", "here".to_owned());
+                // The entries are not sent: each viewer has a session of its own, and reads the entries itself.
+                live.send("changed", "here".to_owned());
                 known = position;
             }
         }
     }
 
-    /// Asks all regions how they are, and who runs the demo what is cut and stopped. Of those who want to know at the same
-    /// time one asks, and the others have that answer, unless it was begun before they wanted it.
-    pub(crate) async fn look(&self, repo: &Repo) {
+    /// Asks all regions for their states, and the control address what is cut and stopped. If several tasks call this at the
+    /// same time, one asks, and the others take its answer, unless it asked before they called.
+    pub(crate) async fn refresh(&self, repo: &Repo) {
         let wanted = Instant::now();
-        let _turn = self.0.looking.lock().await;
-        if self.0.live.was_looked_at_since(wanted) {
+        let _turn = self.0.refreshing.lock().await;
+        if self.0.live.was_refreshed_since(wanted) {
             return;
         }
         let began = Instant::now();
@@ -46,11 +46,11 @@ impl Dashboard {
         let (asked, outside) = tokio::join!(asked, outside);
         let regions = asked.unwrap_or_default().into_iter();
         let regions = regions.map(|(region, called)| (region.to_string(), called.ok().map(|called| called.value)));
-        self.0.live.looked(began, regions.collect(), outside);
+        self.0.live.refreshed(began, regions.collect(), outside);
     }
 }
 
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Longer than the longest way between two regions.
+/// Longer than the longest round trip between two regions.
 const LIMIT: Duration = Duration::from_millis(900);

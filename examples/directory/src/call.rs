@@ -10,24 +10,22 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// A request's own handle to the database: with the limits that the request asks for, and with a record of what its
-/// calls did. It shares the application's session: a user who reads back through this node sees what was written
-/// through it.
+/// A request's handle to the database, with the limits that the request asks for and a record of its calls. It shares the
+/// application's session: whatever was written through this node is seen in reads through this node.
 pub(crate) struct Call {
     pub(crate) repo: Repo,
     reports: Arc<Mutex<Vec<Report>>>,
     started: Instant,
 }
 
-/// `?replay_timeout_ms=500`: how long the replica here may take to replay the write, else the default of the
-/// application.
+/// `?replay_timeout_ms=500`: how long the local replica may take to replay the write. Default: the application's.
 #[derive(Debug, Deserialize)]
 struct Limits {
     replay_timeout_ms: Option<u64>,
 }
 
 impl Call {
-    /// The reply `value`, with the way of the calls under `report`. Times of several calls are summed.
+    /// Returns the reply `value` with the times of the calls under `report`, summed over all of them.
     pub(crate) fn reply(&self, mut value: Value) -> Value {
         let total = self.started.elapsed();
         let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +62,7 @@ impl FromRequestParts<Repo> for Call {
     }
 }
 
-/// `here`, or the peer as `iad/10.0.0.1:4750`.
+/// Returns `here`, or the peer as `iad/10.0.0.1:4750`.
 fn answered_by(report: &Report) -> String {
     match &report.answered_by {
         AnsweredBy::Peer(peer) => peer.to_string(),
@@ -72,7 +70,7 @@ fn answered_by(report: &Report) -> String {
     }
 }
 
-/// To the microsecond.
+/// Rounds to a microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1_000.0
 }

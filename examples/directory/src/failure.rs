@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use homing::Error;
 use serde_json::json;
 
-/// Why a request is not answered as it asks.
+/// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Homing(Error),
@@ -18,7 +18,7 @@ impl From<Error> for Failure {
 }
 
 impl IntoResponse for Failure {
-    /// An answer that says what became of the request.
+    /// Returns an answer that says what became of the request.
     fn into_response(self) -> Response {
         let (status, fate, error) = match &self {
             Self::NoSuchUser => (StatusCode::NOT_FOUND, "rejected", "there is no such user".to_owned()),
@@ -31,7 +31,7 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Every failed call has one of these fates; see `homing::Error`.
+/// Returns the fate of the call; `homing::Error` describes all of them.
 fn fate(error: &Error) -> (StatusCode, &'static str) {
     if error.is_committed() {
         (StatusCode::ACCEPTED, "committed")
@@ -42,7 +42,7 @@ fn fate(error: &Error) -> (StatusCode, &'static str) {
     } else if error.is_not_sent() {
         (StatusCode::SERVICE_UNAVAILABLE, "not sent")
     } else {
-        // Also where a named function failed: it may have written before.
+        // Also if a named function failed: it may have written before.
         (StatusCode::BAD_GATEWAY, "outcome unknown")
     }
 }

@@ -1,5 +1,5 @@
-//! A directory of users as a JSON web application that runs in many regions: reads are answered next door, writes at
-//! home.
+//! A directory of users as a JSON web application that runs in many regions: the local replica answers
+//! reads, and writes travel to the primary region.
 //!
 //! ```sh
 //! DATABASE_URL=postgres://postgres@127.0.0.1/postgres PORT=8080 cargo run -p directory

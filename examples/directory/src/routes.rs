@@ -19,8 +19,8 @@ pub(crate) fn router(repo: Repo) -> Router {
         .route("/users", get(list).post(create))
         .route("/users/{id}", get(read).put(replace).delete(remove))
         .route("/birthdays", post(birthdays))
-        .route("/import", post(import_at_home))
-        .route("/import/loop", post(import_from_here))
+        .route("/import", post(import_by_function))
+        .route("/import/loop", post(import_in_a_loop))
         .with_state(repo)
 }
 
@@ -74,7 +74,7 @@ struct Birthdays {
     name: String,
 }
 
-/// SQL that writes needs no marking: PostgreSQL says so when the replica here is asked, and it is forwarded.
+/// Runs SQL that writes. It needs no marking: the local replica refuses it, and Homing forwards it.
 async fn birthdays(call: Call, Json(who): Json<Birthdays>) -> Reply {
     let count = call.repo.execute("update users set age = age + 1 where starts_with(name, $1)", &[&who.name]).await?;
     Ok(Json(call.reply(json!({ "birthdays": count }))))
@@ -85,14 +85,14 @@ struct Names {
     names: Vec<String>,
 }
 
-/// One round trip, however many names.
-async fn import_at_home(call: Call, Json(Names { names }): Json<Names>) -> Reply {
+/// Takes one round trip for any number of names.
+async fn import_by_function(call: Call, Json(Names { names }): Json<Names>) -> Reply {
     let imported: u64 = import::call(&call.repo, names).await?;
     Ok(Json(call.reply(json!({ "imported": imported }))))
 }
 
-/// A round trip for each name; see `import_at_home` for the better way.
-async fn import_from_here(call: Call, Json(Names { names }): Json<Names>) -> Reply {
+/// Takes a round trip for each name. `import_by_function` is the better way.
+async fn import_in_a_loop(call: Call, Json(Names { names }): Json<Names>) -> Reply {
     let imported = insert_each(&call.repo, &names).await?;
     Ok(Json(call.reply(json!({ "imported": imported }))))
 }

@@ -1,7 +1,7 @@
 use homing::{Entity, Insert};
 use serde::{Deserialize, Serialize};
 
-/// Someone in the directory.
+/// A user in the directory.
 #[derive(Debug, Entity, Serialize)]
 #[entity(table = "users")]
 pub(crate) struct User {
@@ -11,7 +11,7 @@ pub(crate) struct User {
     pub(crate) age: i32,
 }
 
-/// Someone to be entered; the database gives the id.
+/// A new user; the database assigns the id.
 #[derive(Debug, Insert, Deserialize)]
 #[insert(into = User)]
 pub(crate) struct NewUser {
@@ -19,8 +19,8 @@ pub(crate) struct NewUser {
     pub(crate) age: i32,
 }
 
-/// The lock is for nodes that start at the same time: PostgreSQL lets only one of two `create table if not exists`
-/// succeed.
+/// The lock is for nodes that start at the same time: PostgreSQL lets only one of two simultaneous `create table if not
+/// exists` succeed.
 pub(crate) const SCHEMA: &str = "
     select pg_advisory_xact_lock(hashtext('directory.schema'));
     create table if not exists users (

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use homing::{Entity, Insert, Repo};
 use serde::Deserialize;
 
-/// What somebody wrote.
+/// An entry of the guestbook.
 #[derive(Debug, Entity)]
 #[entity(table = "entries")]
 pub(crate) struct Entry {
@@ -11,12 +11,12 @@ pub(crate) struct Entry {
     pub(crate) id: i64,
     pub(crate) name: String,
     pub(crate) message: String,
-    /// Where it was written.
+    /// The region in which it was written.
     pub(crate) region: String,
     pub(crate) written_at: SystemTime,
 }
 
-/// A form of the page. The database gives number and time, and says whether it is too long.
+/// A form of the page. The database assigns number and time, and refuses texts that are too long.
 #[derive(Debug, Deserialize, Insert)]
 #[insert(into = Entry)]
 pub(crate) struct NewEntry {
@@ -37,8 +37,8 @@ impl Entry {
     }
 }
 
-/// Creates what is missing. Every node of the primary region does it at its start, so it has to bear being run twice,
-/// also at once: PostgreSQL lets only one of two `create table if not exists` succeed, hence the lock.
+/// Creates the table if it is missing. Every node of the primary region runs this when it starts, perhaps at the same time.
+/// The lock is there because PostgreSQL lets only one of two simultaneous `create table if not exists` succeed.
 pub(crate) async fn migrate(repo: &Repo) -> homing::Result<()> {
     repo.batch_execute(
         r#"select pg_advisory_xact_lock(hashtext('guestbook.schema'));

@@ -6,7 +6,7 @@ use homing_http::status_of;
 
 use crate::functions::Interrupted;
 
-/// Why a request is not answered as it asks, and what became of it.
+/// Why a request failed, and what became of it.
 #[derive(Debug, Template)]
 #[template(path = "failure.html")]
 pub(crate) struct Failure {
@@ -28,7 +28,7 @@ impl From<Interrupted> for Failure {
     }
 }
 
-/// For what was not even tried.
+/// Answers a request that was not even tried.
 pub(crate) fn refused(status: StatusCode, error: &str) -> Failure {
     Failure { status, fate: Fate::NotSent, error: error.to_owned() }
 }

@@ -1,17 +1,17 @@
-//! Functions that are called from other regions.
+//! Functions that other regions call.
 
 use homing::{Context, Error, Repo};
 
 use crate::entry::NewEntry;
 
-/// Signs many times, next to the database and in one transaction: the caller waits for one round trip in all.
+/// Signs many times, in the primary region and in one transaction. The caller waits for one round trip in all.
 #[homing::remote(name = "guestbook.sign_many", transactional)]
 pub(crate) async fn sign_many(context: Context, name: String, times: u32) -> homing::Result<()> {
     let (repo, region) = (context.repo(), context.caller().as_str());
     sign_each(repo, &name, region, "in one named function", times).await.map_err(|interrupted| interrupted.error)
 }
 
-/// The same from wherever it is called: a round trip each time, and each is committed by itself.
+/// Signs many times from the caller's region: with a round trip and a transaction for each.
 pub(crate) async fn sign_each(repo: &Repo, name: &str, region: &str, how: &str, times: u32) -> Result<(), Interrupted> {
     for time in 1..=times {
         let message = format!("{time} of {times}, {how}");
@@ -21,7 +21,7 @@ pub(crate) async fn sign_each(repo: &Repo, name: &str, region: &str, how: &str, 
     Ok(())
 }
 
-/// What a loop had done before it failed, which its error does not tell.
+/// The error of a loop, with the number of entries that it signed before.
 #[derive(Debug)]
 pub(crate) struct Interrupted {
     pub(crate) signed: u32,

@@ -1,4 +1,5 @@
-//! A guestbook in many regions. Its page shows what happens: reads are answered here, writes fly home.
+//! A guestbook in many regions. Its page shows what happens: the local replica answers reads, and writes travel to
+//! the primary region.
 //!
 //! ```sh
 //! DATABASE_URL=postgres://postgres@127.0.0.1/postgres cargo run -p guestbook
@@ -47,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     let health = Health::new(&repo);
     if let Ok(listen) = env::var("GUESTBOOK_METRICS_LISTEN") {
-        // An address of its own: the numbers are nobody else's business.
+        // An address of its own: visitors of the page need not see the numbers.
         let metrics = Prometheus::install()?.with_health(health.clone());
         let router = Router::new().route_service("/metrics", metrics);
         tokio::spawn(axum::serve(TcpListener::bind(listen).await?, router).into_future());
@@ -65,14 +66,14 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     dashboard.close();
     drop(stop);
-    // Browsers and peers at the same time, and neither for ever: who is told to end twice does so at once.
+    // Browsers and peers at the same time, and neither forever. A second signal ends the process at once.
     let ending = async { tokio::join!(timeout(DRAIN_TIMEOUT, serving), node.shutdown()) };
     tokio::select! { _ = ending => {} _ = interrupt.recv() => {} _ = terminate.recv() => {} }
     watcher.abort();
     Ok(())
 }
 
-/// Who looks at the page waits no longer than this for a replica that does not replay.
+/// How long a visitor waits at most for a replica that does not replay.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest request takes ten seconds: fifty round trips to Sydney.

@@ -21,7 +21,7 @@ use crate::entry::{Entry, NewEntry};
 use crate::failure::{Failure, refused};
 use crate::functions::{sign_each, sign_many};
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     pub(crate) repo: Repo,
@@ -45,7 +45,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(SessionLayer::new(&app.repo))
         .with_state(app)
         .merge(dashboard)
-        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .layer(DefaultBodyLimit::max(MAX_BYTES))
         .layer(CsrfLayer::new().with_rejection_response(other_site))
         .layer(with_header(CONTENT_SECURITY_POLICY, POLICY))
         .layer(with_header(X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -53,19 +53,19 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 #[derive(Debug, Deserialize)]
-struct Wish {
+struct PageQuery {
     #[serde(default)]
     search: String,
-    /// How many milliseconds it took, what was sent before.
+    /// How many milliseconds the previous form took.
     done: Option<f64>,
 }
 
 #[derive(Debug, Template)]
 #[template(path = "page.html")]
 struct Page {
-    wish: Wish,
+    query: PageQuery,
     entries: Vec<Entry>,
-    /// Who read the entries, if not this node, and in how many milliseconds.
+    /// The node that read the entries, if it was another one, and in how many milliseconds.
     reader: Option<String>,
     took: f64,
     view: View,
@@ -75,17 +75,17 @@ async fn page(
     State(app): State<App>,
     RequestRepo(repo): RequestRepo,
     info: RequestInfo,
-    Query(wish): Query<Wish>,
+    Query(query): Query<PageQuery>,
 ) -> Result<impl IntoResponse, Failure> {
     let started = Instant::now();
-    let entries = entries(&repo, &wish.search).await?;
+    let entries = entries(&repo, &query.search).await?;
     let took = milliseconds(started.elapsed());
     let reader = info.reports().last().and_then(|report| report.answered_by.peer().map(ToString::to_string));
-    let page = Page { wish, entries, reader, took, view: app.dashboard.view(&app.repo).await };
+    let page = Page { query, entries, reader, took, view: app.dashboard.view(&app.repo).await };
     Ok(([(CACHE_CONTROL, "no-store")], Html(page.to_string())))
 }
 
-/// The last ones, or those that raw SQL finds.
+/// Returns the last entries, or those that a search with raw SQL finds.
 async fn entries(repo: &Repo, search: &str) -> homing::Result<Vec<Entry>> {
     if search.is_empty() {
         return repo.all("order by id desc limit 20", &[]).await;
@@ -127,12 +127,12 @@ async fn done<T, E: Into<Failure>>(call: impl Future<Output = Result<T, E>>) -> 
     Ok(Redirect::to(&format!("/?done={}", milliseconds(started.elapsed()))))
 }
 
-/// A response, which serves as its own handler.
+/// Returns a response that serves as its own handler.
 fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse + Clone + Send + Sync + 'static {
     ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "max-age=300")], text)
 }
 
-/// To the tenth.
+/// Rounds to a tenth of a millisecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
@@ -144,5 +144,5 @@ fn with_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Of a form; a name and a message fit in, whatever they are written in.
-const MOST_BYTES: usize = 8 * 1024;
+/// The size of a form. A name and a message fit in, in any script.
+const MAX_BYTES: usize = 8 * 1024;

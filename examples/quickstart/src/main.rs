@@ -1,4 +1,4 @@
-//! The twenty lines of the README, made runnable: a laptop needs nothing but PostgreSQL.
+//! The program in the README, ready to run on a laptop with PostgreSQL.
 //!
 //! ```sh
 //! DATABASE_URL=postgres://postgres@127.0.0.1/postgres cargo run -p quickstart

@@ -1,8 +1,8 @@
 //! Every call of the `Repo`, in one program that gives the same result in every region.
 //!
-//! [`tour`] goes from one kind of call to the next and writes down what it got. In the primary region all of it happens
-//! next to the database. Anywhere else the very same lines run against the replica there and, for what writes, against
-//! the primary far away; `tests/regions.rs` shows that nobody can tell.
+//! [`tour`] makes one kind of call after the other and records the results. In the primary region all of them run on the
+//! local database. In any other region the same lines read from the local replica and write to the distant primary;
+//! `tests/regions.rs` shows that the results are equal.
 
 use std::time::Duration;
 
@@ -57,13 +57,13 @@ struct NewTransfer {
     tags: Vec<String>,
 }
 
-/// Pays interest to everyone; all of it is committed, or nothing.
+/// Pays interest to every account. Either all of it is committed, or nothing.
 #[homing::remote(transactional)]
 async fn pay_interest(ctx: Context, percent: i64) -> Result<u64> {
     ctx.repo().update_all::<Account>("balance = balance + balance * $1 / 100", "where balance > 0", &[&percent]).await
 }
 
-/// Says the same however often it is called.
+/// Returns the same result however often it is called.
 #[homing::remote(idempotent)]
 async fn richest(ctx: Context, above: i64, prefix: Option<String>) -> Result<Vec<String>> {
     let prefix = format!("{}%", prefix.unwrap_or_default());
@@ -72,12 +72,12 @@ async fn richest(ctx: Context, above: i64, prefix: Option<String>) -> Result<Vec
     Ok(accounts.into_iter().map(|account| account.owner).collect())
 }
 
-/// The functions that the tour calls.
+/// Registers the functions that the tour calls.
 pub fn register(node: NodeBuilder) -> NodeBuilder {
     node.register(pay_interest).register(richest)
 }
 
-/// Creates the tables, here for the application and there for a tenant.
+/// Creates the tables, once for the application and once for a tenant.
 ///
 /// # Errors
 ///
@@ -101,7 +101,7 @@ pub async fn migrate(repo: &Repo) -> Result<()> {
     Ok(())
 }
 
-/// All of it, from empty tables on. The lines are the same wherever it runs.
+/// Makes the whole tour, starting with empty tables. The lines are the same in every region.
 ///
 /// # Errors
 ///
@@ -123,7 +123,7 @@ pub async fn tour(repo: &Repo) -> Result<Vec<String>> {
     Ok(notes.0)
 }
 
-/// One row at a time.
+/// Calls for one row.
 async fn entities(repo: &Repo, notes: &mut Notes) -> Result<()> {
     let ada = repo.insert(&account("Ada", 100)).await?;
     notes.add("insert", &ada);
@@ -147,7 +147,7 @@ async fn entities(repo: &Repo, notes: &mut Notes) -> Result<()> {
     Ok(())
 }
 
-/// Many at a time.
+/// Calls for many rows.
 async fn many_rows(repo: &Repo, notes: &mut Notes) -> Result<()> {
     let new: Vec<_> = (0..50).map(|number| account(&format!("user {number:02}"), number * 10)).collect();
     notes.add("insert_all", repo.insert_all(&new).await?.len());
@@ -171,7 +171,7 @@ async fn many_rows(repo: &Repo, notes: &mut Notes) -> Result<()> {
     Ok(())
 }
 
-/// Conditions that sea-query builds.
+/// Calls with conditions that sea-query builds.
 async fn built(repo: &Repo, notes: &mut Notes) -> Result<()> {
     let poor = || Account::select().and_where(Expr::col("balance").lt(20)).order_by("owner", Order::Desc).take();
     notes.add("all_built", repo.all_built::<Account>(&poor()).await?.len());
@@ -192,7 +192,7 @@ async fn raw_sql(repo: &Repo, notes: &mut Notes) -> Result<()> {
         "execute",
         repo.execute("update accounts set about = $1 where owner = 'user 01'", &[&json!({"a": [1]})]).await?,
     );
-    // A write that looks like a read: PostgreSQL says what it is.
+    // A write that looks like a read: PostgreSQL says that it writes.
     let sql = "select setval('transfers_id_seq', 41), nextval('transfers_id_seq')";
     notes.add("a read that writes", repo.query_one(sql, &[]).await?.get::<_, i64>(1));
     let mut rows = repo.stream("select generate_series(1, 10000)::bigint", &[]).await?;
@@ -211,7 +211,7 @@ async fn transactions(repo: &Repo, notes: &mut Notes) -> Result<()> {
     let left = repo.transaction(|tx| async move {
         let from = tx.one::<Account>("where owner = 'user 20'", &[]).await?;
         let from = tx.update(&Account { balance: from.balance - 50, ..from }).await?;
-        // A savepoint: what fails inside leaves the outside as it was.
+        // A savepoint: a failure inside changes nothing outside.
         let refused =
             tx.transaction(|inner| async move { inner.execute("update accounts set balance = -1", &[]).await });
         assert!(tx.in_transaction() && refused.await.is_err());
@@ -266,7 +266,7 @@ async fn functions(repo: &Repo, notes: &mut Notes) -> Result<()> {
     Ok(())
 }
 
-/// Whatever is asked of reads and waits, a session sees what it wrote.
+/// Shows that a session sees its own writes with any consistency and any wait.
 async fn consistency(repo: &Repo, notes: &mut Notes) -> Result<()> {
     for consistency in [Consistency::Session, Consistency::Global] {
         let repo = repo.session().with_consistency(consistency).with_wait(Wait::AtNextRead).with_on_lag(OnLag::Fail);
@@ -320,14 +320,14 @@ async fn databases(repo: &Repo, notes: &mut Notes) -> Result<()> {
     Ok(())
 }
 
-/// An account whose key follows from its name, so that it is the same in all regions.
+/// Returns an account whose key follows from its name, so that it is the same in all regions.
 fn account(owner: &str, balance: i64) -> NewAccount {
     let bytes = owner.bytes().fold(0_u128, |id, byte| id << 8 | u128::from(byte));
     let profile = owner.starts_with('A').then(|| json!({ "likes": ["engines", null, 1.5], "deep": { "er": true } }));
     NewAccount { id: Uuid::from_u128(bytes), owner: owner.to_owned(), balance, profile }
 }
 
-/// What was found, line by line.
+/// The results, line by line.
 #[derive(Default)]
 struct Notes(Vec<String>);
 

@@ -1,4 +1,4 @@
-//! The tour in three regions, and with a node that is its own primary: the same in all of them.
+//! The tour gives the same result in three regions, and on a node that is its own primary.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use homing::{Config, DatabaseConfig, Node};
 use homing_testbed::World;
 
-/// Far enough that a forgotten wait would show, near enough for a test.
+/// Long enough to show a forgotten wait, short enough for a test.
 const ROUND_TRIP: Duration = Duration::from_millis(4);
 
 fn with_analytics(mut config: Config, own: &str) -> Config {

@@ -12,7 +12,7 @@ use crate::gates::Gates;
 use crate::routes::{Order, Routes};
 use crate::state::{Page, State};
 
-/// Answers for the relays here and those of the other gates.
+/// Answers for the relays of this program and those of the other gates.
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     inner: Arc<Inner>,
@@ -20,8 +20,8 @@ pub(crate) struct Control {
 
 #[derive(Debug)]
 struct Inner {
-    /// Held until an order is carried out, here and by the other gates, so that two at once do not leave half of each in
-    /// force. The routes are held for a moment only: the state can be asked for meanwhile.
+    /// Held until this program and the other gates have carried out an order. Otherwise two orders at once could each be
+    /// carried out in part. The lock of the routes is held only for a moment, so the state can be read meanwhile.
     orders: Mutex<()>,
     routes: Mutex<Routes>,
     gates: Gates,
@@ -61,8 +61,8 @@ async fn order(
     Path((kind, name, verb)): Path<(String, String, String)>,
 ) -> Result<StatusCode, (StatusCode, String)> {
     let path = format!("/{kind}/{name}/{verb}");
-    let unknown = || (StatusCode::NOT_FOUND, format!("there is no {path} here\n"));
-    // What is one part of a path here has to be one on the way to the other gates too.
+    let unknown = || (StatusCode::NOT_FOUND, format!("{path} does not exist\n"));
+    // A name must stay one part of the path when it is sent to the other gates.
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     let order = Order::parse(&kind, &verb).filter(|_| is_plain).ok_or_else(unknown)?;
     match control.order(order, &path, &name).await {
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::state::{Link, Peer};
 
-    /// A server that says hello, and how it is called.
+    /// Starts a server that says hello, and returns its address.
     async fn server() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -96,7 +96,7 @@ mod tests {
         address
     }
 
-    /// What a client of it hears: nothing at all if it is refused or reset.
+    /// Returns what a client receives: nothing if the connection is refused or reset.
     async fn hear(address: &str) -> Vec<u8> {
         let mut heard = Vec::new();
         if let Ok(mut client) = TcpStream::connect(address).await {
@@ -105,9 +105,9 @@ mod tests {
         heard
     }
 
-    /// A control address, and where its one relay listens.
+    /// Starts a control address with one relay, and returns both addresses.
     async fn gate(target: &str, peers: &[&str]) -> (String, String) {
-        // A port that is free, kept until the relay of the route takes it.
+        // A free port, kept until the relay takes it.
         let free = Relay::listen("127.0.0.1:0".parse().unwrap(), ["-"]).unwrap();
         let listen = free.address().to_string();
         free.cut(homing_testbed::Cut::Reset).await;
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_order_reaches_every_gate_and_the_state_tells() {
+    async fn orders_reach_every_gate() {
         let (one, first) = gate(&server().await, &[]).await;
         let (other, second) = gate(&server().await, &[]).await;
         let control = speaker(&[&one, &other]).await;
@@ -151,13 +151,13 @@ mod tests {
         let silent = tokio::spawn(async move { (hear(&first).await, hear(&second).await) });
         assert_eq!(post(&control, "links", "syd", "open").await, StatusCode::NO_CONTENT);
         let heard = timeout(Duration::from_secs(60), silent).await.unwrap().unwrap();
-        assert_eq!(heard, (b"hello".to_vec(), b"hello".to_vec()), "what waited arrives once the link is open");
+        assert_eq!(heard, (b"hello".to_vec(), b"hello".to_vec()), "bytes that waited arrive once the link is open");
         assert_eq!(control.state().await.links, [state(true)]);
         assert_eq!(control.state().await.pages[0].region, "syd");
     }
 
     #[tokio::test]
-    async fn a_stopped_peer_is_refused_also_when_its_link_is_opened() {
+    async fn opening_links_starts_no_peer() {
         let (gate, address) = gate(&server().await, &["127.0.0.1"]).await;
         let control = speaker(&[&gate]).await;
         let peer = |running| Peer { name: "127.0.0.1".to_owned(), running };
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_next_order_waits_until_every_gate_has_answered_and_the_state_does_not() {
+    async fn orders_wait_but_state_does_not() {
         let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let control = speaker(&[&gate.local_addr().unwrap().to_string()]).await;
         let ordering = control.clone();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_there_is_not_found_and_a_gate_that_is_away_is_said() {
+    async fn unknown_names_and_lost_gates_fail() {
         let (gate, _) = gate(&server().await, &[]).await;
         let control = speaker(&[&gate]).await;
         for (kind, name, verb) in [
@@ -206,6 +206,6 @@ mod tests {
         let away = "127.0.0.1:1".to_owned();
         let control = speaker(&[&gate, &away]).await;
         assert_eq!(post(&control, "links", "syd", "cut").await, StatusCode::BAD_GATEWAY);
-        assert_eq!(control.state().await.links.len(), 1, "those that answer are told of");
+        assert_eq!(control.state().await.links.len(), 1, "the gates that answer are listed");
     }
 }

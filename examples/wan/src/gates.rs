@@ -1,4 +1,4 @@
-//! The other programs of this kind, asked by HTTP.
+//! The other programs of this kind, reached by HTTP.
 
 use std::time::Duration;
 
@@ -26,14 +26,14 @@ impl Gates {
         Self { addresses }
     }
 
-    /// The states of those that answer.
+    /// Returns the states of the gates that answer.
     pub(crate) async fn states(&self) -> Vec<State> {
         let answers = self.ask_all(Method::GET, "/state", STATE_TIMEOUT).await;
         let states = answers.into_iter().map(|answer| Ok(serde_json::from_slice(&answer?.1)?));
         states.filter_map(|state: Result<State>| state.inspect_err(|error| eprintln!("{error:#}")).ok()).collect()
     }
 
-    /// Passes an order on; says whether any of them has what it is about.
+    /// Passes an order on, and returns whether any gate has the link or peer.
     pub(crate) async fn order(&self, path: &str) -> Result<bool> {
         let mut known = false;
         for answer in self.ask_all(Method::POST, path, ORDER_TIMEOUT).await {
@@ -55,19 +55,19 @@ impl Gates {
 async fn ask(address: &str, method: Method, path: &str) -> Result<(StatusCode, Bytes)> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with the sender; what it fails with, the request reports.
+    // The task ends with the sender. If the connection fails, the request reports the error.
     tokio::spawn(connection);
     let request = Request::builder().method(method).uri(path).header(HOST, address).body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     if status.is_server_error() {
-        bail!("it answered {status}");
+        bail!("it answered with status {status}");
     }
     Ok((status, response.into_body().collect().await?.to_bytes()))
 }
 
-/// They are near. Who asks us waits for a second, and has to be told of those that answer.
+/// The gates are near. The dashboard waits a second for this program, which must answer even if a gate does not.
 const STATE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Who asks us waits for ten seconds, and another order may come first.
+/// The dashboard waits ten seconds for this program, and another order may come first.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,17 +1,16 @@
-//! The distance between the regions of `docker-compose.yml`, which its page can cut.
+//! The distances between the regions of `docker-compose.yml`, with links that its page can cut.
 //!
-//! There is no way to slow a container's network down that every machine's kernel has. So each thing that other regions
-//! reach is reached through a *gate*: a container with this program, which has the thing's name in their networks, and
-//! relays with latency.
+//! Not every kernel can slow a container's network down. So other regions reach a node or a database through a *gate*: a
+//! container with this program, which has that server's name in their networks and relays with latency.
 //!
 //! ```sh
-//! # What connects to port 4750 here gets to iad-1, as from 200 ms away, while the link of syd is open.
+//! # Connections to port 4750 reach iad-1 with a round trip of 200 ms, while the link of syd is open.
 //! wan --control 127.0.0.1:7070 --peer iad-1 "0.0.0.0:4750 iad-1:4750 200ms syd"
 //! curl http://127.0.0.1:7070/state
 //! curl -X POST http://127.0.0.1:7070/links/syd/cut
 //! ```
 //!
-//! One more of them, started with `--gate` for each of the others, speaks for all.
+//! One more such program, started with `--gate` for each gate, answers for all of them.
 
 mod control;
 mod gates;
@@ -32,26 +31,26 @@ use crate::route::Route;
 use crate::routes::Routes;
 use crate::state::Page;
 
-/// Relays with the latency of a long way, and an HTTP address to cut them at.
+/// Relays with latency, and an HTTP address that cuts them.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Where to serve the state and take orders
+    /// The address for reading the state and giving orders
     #[arg(long, value_name = "ADDRESS")]
     control: SocketAddr,
 
-    /// The control address of another of these programs, whose relays this one speaks for too
+    /// The control address of another such program, for whose relays this one answers too
     #[arg(long = "gate", value_name = "HOST:PORT")]
     gates: Vec<String>,
 
-    /// A host of the targets that can be stopped: its relays refuse connections then
+    /// The host of a target that can be stopped; its relays then refuse connections
     #[arg(long = "peer", value_name = "HOST")]
     peers: Vec<String>,
 
-    /// Where people find the page of a region, printed at the start
+    /// The page of a region, printed when the program starts
     #[arg(long = "page", value_name = "REGION=URL")]
     pages: Vec<Page>,
 
-    /// What is relayed: `LISTEN TARGET[,TARGET...] [ROUND_TRIP [LINK]]`
+    /// A relay: `LISTEN TARGET[,TARGET...] [ROUND_TRIP [LINK]]`
     #[arg(value_name = "ROUTE")]
     routes: Vec<Route>,
 }
@@ -68,7 +67,7 @@ async fn main() -> Result<()> {
         println!("{page}");
     }
     let control = Control::new(routes, Gates::new(arguments.gates), arguments.pages);
-    // Not gracefully: whoever waits for an answer from here can ask again, and docker waits for the end.
+    // Not gracefully: docker waits for this program to end, and clients can ask again.
     tokio::select! {
         served = axum::serve(listener, control::router(control)) => served?,
         () = stopped => {}

@@ -1,27 +1,27 @@
-//! One relay, as the command line asks for it.
+//! One relay, as given on the command line.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, bail};
 
-/// From an address here to a server, some time away.
+/// A relay from a local address to a distant server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     /// `host:port`; the host is one of this machine's names or addresses.
     pub(crate) listen: String,
 
-    /// `host:port` of the server, and of those to be taken in its place.
+    /// `host:port` of the server, and of others to try if it is down.
     pub(crate) targets: Vec<String>,
 
     pub(crate) round_trip: Duration,
 
-    /// The link that it is a part of: the region it leads to or comes from.
+    /// The link that the relay belongs to, named after the region at its other end.
     pub(crate) link: Option<String>,
 }
 
 impl Route {
-    /// Whether it leads to this host.
+    /// Returns whether the relay leads to this host.
     pub(crate) fn leads_to(&self, host: &str) -> bool {
         self.targets.iter().any(|target| target.rsplit_once(':').is_some_and(|(name, _)| name == host))
     }
@@ -33,7 +33,7 @@ impl FromStr for Route {
     fn from_str(text: &str) -> Result<Self> {
         let mut words = text.split_whitespace();
         let (Some(listen), Some(targets)) = (words.next(), words.next()) else {
-            bail!("write where to listen, and where to go");
+            bail!("a route needs an address to listen on and a target");
         };
         let route = Self {
             listen: listen.to_owned(),
@@ -42,15 +42,18 @@ impl FromStr for Route {
             link: words.next().map(str::to_owned),
         };
         if let Some(word) = words.next() {
-            bail!("{word:?} is one word too many");
+            bail!("unexpected word {word:?} after the link");
         }
         Ok(route)
     }
 }
 
 fn milliseconds(text: &str) -> Result<Duration> {
-    let number = text.strip_suffix("ms").with_context(|| format!("{text:?} is no time: write it as 200ms"))?;
-    Ok(Duration::from_millis(number.parse().with_context(|| format!("{text:?} is no time: write it as 200ms"))?))
+    let number =
+        text.strip_suffix("ms").with_context(|| format!("invalid round trip {text:?}: write it like 200ms"))?;
+    Ok(Duration::from_millis(
+        number.parse().with_context(|| format!("invalid round trip {text:?}: write it like 200ms"))?,
+    ))
 }
 
 #[cfg(test)]
@@ -58,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_and_the_link_may_be_left_out() {
+    fn time_and_link_are_optional() {
         let route: Route = "0.0.0.0:80 a:1,b:2".parse().unwrap();
         let near = Route {
             listen: "0.0.0.0:80".to_owned(),
@@ -73,13 +76,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_quoted() {
+    fn errors_quote_the_mistake() {
         for (text, part) in [
-            ("", "where to listen"),
-            ("a:1", "where to go"),
-            ("a:1 b:2 200", "\"200\" is no time"),
-            ("a:1 b:2 -5ms", "\"-5ms\" is no time"),
-            ("a:1 b:2 5ms syd ams", "\"ams\" is one word too many"),
+            ("", "an address to listen on"),
+            ("a:1", "and a target"),
+            ("a:1 b:2 200", "invalid round trip \"200\""),
+            ("a:1 b:2 -5ms", "invalid round trip \"-5ms\""),
+            ("a:1 b:2 5ms syd ams", "unexpected word \"ams\""),
         ] {
             let error = text.parse::<Route>().unwrap_err();
             assert!(error.to_string().contains(part), "{text}: {error}");

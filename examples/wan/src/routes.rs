@@ -1,4 +1,4 @@
-//! The relays of this program, and what is asked of them.
+//! The relays of this program, and the orders that change them.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ pub(crate) struct Routes {
     switches: Switches,
 }
 
-/// What is on.
+/// What is switched on.
 #[derive(Clone, Debug)]
 struct Switches {
     /// Whether each link is open.
     links: BTreeMap<String, bool>,
-    /// Whether each peer that can be stopped runs.
+    /// Whether each peer that can be stopped is running.
     peers: BTreeMap<String, bool>,
 }
 
-/// What can be done to a link or a peer.
+/// An order for a link or a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     Cut,
@@ -46,14 +46,14 @@ impl Order {
 }
 
 impl Routes {
-    /// Listens for all of them.
+    /// Starts all relays.
     pub(crate) async fn start(routes: Vec<Route>, peers: &[String]) -> Result<Self> {
         let links = routes.iter().filter_map(|route| route.link.clone()).map(|link| (link, true)).collect();
         let peers = peers.iter().map(|peer| (peer.clone(), true)).collect();
         let mut relays = Vec::with_capacity(routes.len());
         for route in routes {
             let address = lookup_host(&route.listen).await.ok().and_then(|mut found| found.next());
-            let address = address.with_context(|| format!("{} is no address to listen on", route.listen))?;
+            let address = address.with_context(|| format!("invalid address to listen on: {}", route.listen))?;
             let relay = Relay::listen(address, route.targets.clone())?;
             relay.set_round_trip(route.round_trip);
             relays.push((route, relay));
@@ -61,10 +61,10 @@ impl Routes {
         Ok(Self { relays, switches: Switches { links, peers } })
     }
 
-    /// Does it, if there is a link or peer of this name; says whether there is.
+    /// Obeys the order if there is a link or peer of this name, and returns whether there is.
     ///
-    /// A peer that is stopped runs on: its relays break its connections and refuse new ones, which is all that other
-    /// regions see of a peer's end.
+    /// A stopped peer keeps running. Its relays break its connections and refuse new ones, which looks to other regions as if
+    /// it had ended.
     pub(crate) async fn obey(&mut self, order: Order, name: &str) -> Result<bool> {
         let mut switches = self.switches.clone();
         let (known, on) = match order {
@@ -73,7 +73,7 @@ impl Routes {
         };
         let Some(switch) = known else { return Ok(false) };
         *switch = on;
-        // Also where it is on or off already: an order that failed may have changed some of the relays.
+        // Even if nothing changes: an order that failed may have changed some of the relays.
         self.apply(&switches).await?;
         self.switches = switches;
         Ok(true)
@@ -85,7 +85,7 @@ impl Routes {
         State { links: links.collect(), peers: peers.collect(), pages: Vec::new() }
     }
 
-    /// Brings every relay into the state that its link and its peer are in.
+    /// Brings every relay into the state of its link and its peer.
     async fn apply(&self, switches: &Switches) -> Result<()> {
         for (route, relay) in &self.relays {
             let open = route.link.as_ref().is_none_or(|link| switches.links[link]);
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_order_that_failed_can_be_repeated() {
+    async fn failed_orders_can_be_repeated() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = "127.0.0.1";
         let route = format!("127.0.0.1:0 {}", server.local_addr().unwrap()).parse().unwrap();

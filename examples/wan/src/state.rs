@@ -1,4 +1,4 @@
-//! What the control address tells.
+//! The state that the control address returns.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, Error};
 use serde::{Deserialize, Serialize};
 
-/// The links and peers that can be changed, and where the pages are.
+/// The links and peers that can be changed, and the pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct State {
     pub(crate) links: Vec<Link>,
@@ -14,7 +14,7 @@ pub(crate) struct State {
     pub(crate) pages: Vec<Page>,
 }
 
-/// All between a region and the primary one.
+/// Everything between a region and the primary one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Link {
     pub(crate) region: String,
@@ -28,7 +28,7 @@ pub(crate) struct Peer {
     pub(crate) running: bool,
 }
 
-/// Where people find a region's page.
+/// The page of a region.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Page {
     pub(crate) region: String,
@@ -36,7 +36,7 @@ pub(crate) struct Page {
 }
 
 impl State {
-    /// Adds what another program is responsible for. A link that both have a part of is open if both parts are.
+    /// Adds the state of another program. A link of which both have a part is open if both parts are open.
     pub(crate) fn add(&mut self, other: Self) {
         for link in other.links {
             match self.links.iter_mut().find(|known| known.region == link.region) {
@@ -53,7 +53,8 @@ impl FromStr for Page {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (region, url) = text.split_once('=').context("write a region, = and an address")?;
+        let (region, url) =
+            text.split_once('=').context("a page is a region, = and an address, such as syd=http://localhost:8081/")?;
         Ok(Self { region: region.to_owned(), url: url.to_owned() })
     }
 }
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_open_if_all_of_it_is() {
+    fn link_is_open_if_all_parts_are() {
         for (one, other) in [(true, true), (true, false), (false, true), (false, false)] {
             let mut all = state(one, "iad-1");
             all.add(state(other, "iad-2"));
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_a_region_and_its_address() {
+    fn pages_have_regions_and_addresses() {
         let page: Page = "syd=http://localhost:8081/?a=b".parse().unwrap();
         assert_eq!(page.to_string(), "syd  http://localhost:8081/?a=b");
         assert!("http://localhost".parse::<Page>().is_err());

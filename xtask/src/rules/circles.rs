@@ -6,7 +6,7 @@
 //! super::Name` imports the parent's file only if `Name` is defined there.
 //!
 //! `mod child;` is not an import, and neither is `pub use child::Name` in a file above the child, unless that file's own
-//! code uses `Name`. What `#[cfg(test)]` marks does not count.
+//! code uses `Name`. Code under `#[cfg(test)]` does not count.
 
 mod tokens;
 
@@ -106,7 +106,7 @@ fn resolve(files: &BTreeMap<Module, Code>, from: &Module, path: &[String], steps
     Some(module)
 }
 
-/// Returns the rooms that each room imports. The root is no room: it has doors to all of them.
+/// Returns the rooms that each room imports. The root belongs to no room: it has doors to all of them.
 fn between_rooms(imports: &Imports) -> Imports {
     let mut rooms = Imports::new();
     for (module, targets) in imports.iter().filter(|(module, _)| !module.is_empty()) {

@@ -1,4 +1,4 @@
-//! What became of the calls, by when they ran.
+//! The outcomes of the calls, by the time at which they ran.
 
 use std::time::Duration;
 
@@ -48,11 +48,11 @@ impl Calls {
         });
         let mut failures: Vec<_> = failures.collect();
         failures.dedup();
-        if failures.is_empty() { "there were none".to_owned() } else { failures.join("; ") }
+        if failures.is_empty() { "there were no failures".to_owned() } else { failures.join("; ") }
     }
 }
 
-/// The calls by when they ran.
+/// The calls by the time at which they ran.
 #[derive(Debug, Default)]
 pub(super) struct Phases {
     pub(super) calm: Calls,
@@ -97,7 +97,7 @@ impl Phases {
     }
 }
 
-/// When a region has heard of a death at home: half a round trip, and a moment for the dying.
+/// Returns how long a region may take to notice that a node in the primary region died: half a round trip, and a moment.
 pub(super) fn notice(place: &Place) -> Duration {
     place.round_trip / 2 + Duration::from_millis(100)
 }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_belongs_to_the_phase_in_which_it_ran() {
+    fn calls_belong_to_phases() {
         let place = Place::replica("syd", Duration::from_millis(200));
         let begin = Instant::now();
         let killed_at = begin + Duration::from_millis(1_000);

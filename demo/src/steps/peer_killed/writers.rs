@@ -23,7 +23,7 @@ pub(super) struct Attempt {
 /// Tasks that insert, one call after the other.
 pub(super) struct Writers {
     pub(super) attempts: Vec<Attempt>,
-    /// An error is a node that does not answer.
+    /// An error means that a node does not answer.
     results: mpsc::Receiver<Result<Attempt>>,
     stop: Arc<AtomicBool>,
 }
@@ -39,7 +39,7 @@ impl Writers {
         Ok(Self { attempts: Vec::new(), results, stop })
     }
 
-    /// Waits until the calls that have ended are enough.
+    /// Waits until `enough` holds for the calls that have ended.
     pub(super) async fn wait_until(&mut self, enough: impl Fn(&[Attempt]) -> bool) -> Result<()> {
         let limit = Instant::now() + WRITE_LIMIT;
         while !enough(&self.attempts) {

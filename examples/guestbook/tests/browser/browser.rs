@@ -1,4 +1,4 @@
-//! A browser, and what people do in it.
+//! A browser, and the things that people do in it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ pub(crate) struct Browser {
     closing: Closing,
 }
 
-/// Closes a browser that its test does not close, because it failed. Chromium would outlive chromedriver.
+/// Closes a browser that a failed test leaves open. Chromium would outlive chromedriver.
 struct Closing {
     driver: String,
     session: Option<String>,
@@ -26,7 +26,7 @@ struct Closing {
 impl Drop for Closing {
     fn drop(&mut self) {
         let Some(session) = &self.session else { return };
-        // No runtime may be there any more. What fails here must not hide why the test failed.
+        // The runtime may be gone. An error here must not hide why the test failed.
         if let Ok(mut stream) = TcpStream::connect(&self.driver) {
             let _ =
                 write!(stream, "DELETE /session/{session} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -44,7 +44,7 @@ pub(crate) enum Scripts {
 }
 
 impl Browser {
-    /// A new one, which knows nothing of what others did.
+    /// Opens a new browser, which shares nothing with others.
     pub(crate) async fn open(stage: &Stage, scripts: Scripts) -> Self {
         let flags = [
             "--headless=new",
@@ -77,7 +77,7 @@ impl Browser {
         self.client.goto(url).await.unwrap();
     }
 
-    /// The element, once it is there.
+    /// Returns the element once it is there.
     pub(crate) async fn find(&self, css: &str) -> Element {
         let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
         found.unwrap_or_else(|error| panic!("{css}: {error}"))
@@ -93,10 +93,10 @@ impl Browser {
         }
     }
 
-    /// What the element shows, once it is there.
+    /// Returns the text that the element shows, once it is there.
     pub(crate) async fn text(&self, css: &str) -> String {
         self.find(css).await;
-        // In one go: the page may replace the element while it is read.
+        // In one step: the page may replace the element while it is read.
         let script = "return document.querySelector(arguments[0]).innerText";
         self.client.execute(script, vec![css.into()]).await.unwrap().as_str().unwrap().to_owned()
     }
@@ -104,14 +104,14 @@ impl Browser {
     pub(crate) async fn press(&self, css: &str) {
         loop {
             match self.find(css).await.click().await {
-                // The page has replaced it in between; a finger would find the new one.
+                // The page has replaced the element in between: press the new one.
                 Err(error) if error.is_stale_element_reference() => {}
                 outcome => return outcome.unwrap(),
             }
         }
     }
 
-    /// Sends a form, and waits until it is answered.
+    /// Sends a form, and waits for the answer.
     pub(crate) async fn send(&self, form: &str) {
         self.press(&format!("{form} button:first-of-type")).await;
         self.find(&format!("{form}:not([aria-busy])")).await;
@@ -125,7 +125,7 @@ impl Browser {
         self.find_text("book", message).await;
     }
 
-    /// Presses one of the buttons that pause, stop or cut, and waits until its opposite is offered.
+    /// Presses a button that pauses, stops or cuts, and waits until the page offers the opposite.
     pub(crate) async fn order(&self, action: &str, opposite: &str) {
         self.press(&format!("#controls [value='{action}']")).await;
         self.find(&format!("#controls [value='{opposite}']")).await;
@@ -135,13 +135,13 @@ impl Browser {
         self.client.execute(script, Vec::new()).await.unwrap()
     }
 
-    /// A command of Chromium's own; <https://chromedevtools.github.io/devtools-protocol/>.
+    /// Sends a command of the [DevTools Protocol](https://chromedevtools.github.io/devtools-protocol/).
     pub(crate) async fn tell(&self, command: &str, parameters: Value) {
         let body = json!({ "cmd": command, "params": parameters });
         self.client.issue_cmd(Extension { path: "goog/cdp/execute", body }).await.unwrap();
     }
 
-    /// Closes it. Its console must have no errors.
+    /// Closes the browser. Its console must have no errors.
     pub(crate) async fn close(mut self) {
         let log =
             self.client.issue_cmd(Extension { path: "se/log", body: json!({ "type": "browser" }) }).await.unwrap();
@@ -152,7 +152,7 @@ impl Browser {
     }
 }
 
-/// What chromedriver knows beyond WebDriver.
+/// A command of chromedriver that is not part of WebDriver.
 #[derive(Debug)]
 struct Extension {
     path: &'static str,
@@ -169,5 +169,5 @@ impl WebDriverCompatibleCommand for Extension {
     }
 }
 
-/// Far beyond anything that a test waits for; a loop of fifty takes ten seconds.
+/// Much longer than tests wait for anything: a loop of fifty takes ten seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);

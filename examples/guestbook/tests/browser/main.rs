@@ -1,6 +1,6 @@
-//! `cargo xtask demo --serve`, used as people use it: with a browser.
+//! Uses `cargo xtask demo --serve` as people do: with a browser.
 //!
-//! Chromium is driven through chromedriver; `cargo xtask test` installs both where they are missing. Pictures of the
+//! Chromium is driven through chromedriver; `cargo xtask test` installs both if they are missing. Pictures of the
 //! page are left in `target/screenshots`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]

@@ -5,9 +5,9 @@ use serde_json::json;
 use crate::browser::{Browser, Scripts};
 use crate::stage::Stage;
 
-/// To be looked at: `target/screenshots/guestbook-{light,dark}-{wide,phone}.png`.
+/// Leaves pictures for people: `target/screenshots/guestbook-{light,dark}-{wide,phone}.png`.
 #[tokio::test]
-async fn the_page_fits_its_window_in_light_and_dark_wide_and_on_a_phone() {
+async fn page_fits_wide_windows_and_phones() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
@@ -33,7 +33,7 @@ async fn the_page_fits_its_window_in_light_and_dark_wide_and_on_a_phone() {
     browser.close().await;
 }
 
-/// Leaves a picture of what the window shows.
+/// Saves a picture of the window.
 pub(crate) async fn keep(browser: &Browser, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/screenshots");
     std::fs::create_dir_all(&folder).unwrap();

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 static STAGE: OnceCell<Stage> = OnceCell::const_new();
 
-/// Tests pause, stop and cut what they share: one at a time.
+/// Tests pause, stop and cut parts of the demo that they share, so they take turns.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 pub(crate) struct Stage {
@@ -26,7 +26,7 @@ impl Stage {
     }
 
     async fn start() -> Self {
-        // Browsers leave folders behind in that for temporary files.
+        // Browsers leave folders behind in the one for temporary files.
         let scratch = Scratch::new().unwrap();
         let driver = NodeCommand::new("chromedriver")
             .arg("--port=0")
@@ -57,7 +57,7 @@ impl Stage {
         }
     }
 
-    /// The address of a region's first page, with a slash at its end.
+    /// Returns the address of a region's first page, which ends with a slash.
     pub(crate) fn page(&self, region: &str) -> String {
         let pages = self.pages.as_array().unwrap();
         let page = pages.iter().find(|page| page["region"] == region).unwrap();
@@ -65,7 +65,7 @@ impl Stage {
     }
 }
 
-/// The body of a page, asked for by plain HTTP.
+/// Fetches a page by plain HTTP, and returns its body.
 pub(crate) async fn get(url: &str) -> String {
     let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).await.unwrap();

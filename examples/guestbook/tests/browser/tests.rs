@@ -3,7 +3,7 @@ use crate::pictures::keep;
 use crate::stage::Stage;
 
 #[tokio::test]
-async fn a_signature_is_seen_at_once_in_sydney_and_with_the_cookie_in_amsterdam() {
+async fn cookie_shows_own_writes_in_other_regions() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
@@ -11,9 +11,9 @@ async fn a_signature_is_seen_at_once_in_sydney_and_with_the_cookie_in_amsterdam(
     let there = browser.text("#book ol li:first-child").await;
     assert!(there.contains("Ada") && there.contains("from <b>Sydney</b>"), "{there}");
     assert_eq!(browser.text("#calls li:first-child strong").await, "insert");
-    assert!(browser.text("#calls li:first-child").await.contains("by iad/"), "the write flew home");
+    assert!(browser.text("#calls li:first-child").await.contains("by iad/"), "the primary region executed the write");
 
-    // However far the replica there is behind. Cookies know hosts, not ports: the browser brings its own along.
+    // However far the replica there is behind. Cookies belong to hosts, not ports, so the browser sends its cookie there.
     let elsewhere = Browser::open(stage, Scripts::On).await;
     elsewhere.go(&stage.page("ams")).await;
     elsewhere.order("pause", "resume").await;
@@ -28,14 +28,14 @@ async fn a_signature_is_seen_at_once_in_sydney_and_with_the_cookie_in_amsterdam(
 }
 
 #[tokio::test]
-async fn every_page_hears_of_what_others_write() {
+async fn pages_show_writes_of_others() {
     let (stage, _turn) = Stage::turn().await;
     let writer = Browser::open(stage, Scripts::On).await;
     writer.go(&stage.page("syd")).await;
     for region in ["iad", "ams", "syd"] {
         let reader = Browser::open(stage, Scripts::On).await;
         reader.go(&stage.page(region)).await;
-        // Both pages are followed by now.
+        // Both pages receive events by now.
         reader.find_text("standing", "primary").await;
         let message = format!("to be heard in {region}");
         writer.sign("Margaret", &message).await;
@@ -46,7 +46,7 @@ async fn every_page_hears_of_what_others_write() {
 }
 
 #[tokio::test]
-async fn what_was_signed_can_be_changed_searched_and_deleted() {
+async fn entries_are_changed_found_and_deleted() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
@@ -66,7 +66,7 @@ async fn what_was_signed_can_be_changed_searched_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_somebody_is_writing_stays_and_what_was_signed_is_shown() {
+async fn drafts_survive_new_entries() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
@@ -76,7 +76,7 @@ async fn what_somebody_is_writing_stays_and_what_was_signed_is_shown() {
     browser.press(&format!("{draft} summary")).await;
     browser.find(&format!("{draft} textarea")).await.send_keys(" hopping").await.unwrap();
 
-    // Of others, of this browser, and of the entry beside it.
+    // New entries of another browser, of this one, and a change of the entry beside the draft.
     let other = Browser::open(stage, Scripts::On).await;
     other.go(&stage.page("ams")).await;
     other.sign("Karen", "specificity").await;
@@ -89,7 +89,7 @@ async fn what_somebody_is_writing_stays_and_what_was_signed_is_shown() {
     let written = browser.run("return document.querySelector('#book details[open] textarea').value").await;
     assert_eq!(written, "frequency hopping");
 
-    // The page of a search, after something that it would not find.
+    // On the page of a search, an entry that the search would not find.
     browser.go(&format!("{}?search=spanning", stage.page("syd"))).await;
     browser.sign("Lynn", "conformance").await;
     browser.find_text("book", "conformance").await;
@@ -101,11 +101,11 @@ async fn what_somebody_is_writing_stays_and_what_was_signed_is_shown() {
 }
 
 #[tokio::test]
-async fn what_postgresql_rejects_is_said_in_its_words() {
+async fn rejections_quote_postgresql() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
-    // What no browser sends by itself.
+    // Without this, no browser would send so much.
     browser.run("document.querySelector('#sign [name=name]').removeAttribute('maxlength')").await;
     browser.find("#sign [name=name]").await.send_keys(&"x".repeat(61)).await.unwrap();
     browser.send("#sign").await;
@@ -114,12 +114,12 @@ async fn what_postgresql_rejects_is_said_in_its_words() {
     assert!(notice.contains("a name has 1 to 60 characters") && notice.contains("iad/"), "{notice}");
     assert!(browser.text("#calls li.failed:first-child").await.contains("rejected"));
     assert!(!browser.text("#book").await.contains("xxx"));
-    // The refusal is an error on its console, so it is not closed as the others are.
+    // The refusal is an error on the console, so `close` would fail.
     drop(browser);
 }
 
 #[tokio::test]
-async fn fifty_in_one_named_function_take_a_tenth_of_fifty_in_a_loop() {
+async fn function_is_ten_times_faster_than_loop() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
@@ -138,7 +138,7 @@ async fn fifty_in_one_named_function_take_a_tenth_of_fifty_in_a_loop() {
 }
 
 #[tokio::test]
-async fn with_replay_paused_own_writes_are_still_read() {
+async fn own_writes_are_read_while_replay_is_paused() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
@@ -148,21 +148,21 @@ async fn with_replay_paused_own_writes_are_still_read() {
     assert!(there.contains("while it is paused"), "{there}");
     assert!(browser.text("#reader").await.contains("from the primary"));
 
-    // Who wrote nothing reads what the replica has.
+    // A visitor who has written nothing reads from the replica.
     let stranger = Browser::open(stage, Scripts::On).await;
     stranger.go(&stage.page("syd")).await;
     assert!(stranger.text("#reader").await.contains("here, in syd"));
     assert!(!stranger.text("#book").await.contains("while it is paused"));
 
     browser.order("resume", "pause").await;
-    // The page hears of it by itself.
+    // The page shows the entry without being loaded again.
     stranger.find_text("book", "while it is paused").await;
     stranger.close().await;
     browser.close().await;
 }
 
 #[tokio::test]
-async fn a_peer_that_is_stopped_is_gone_on_without() {
+async fn stopped_peer_is_not_needed() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
@@ -174,13 +174,13 @@ async fn a_peer_that_is_stopped_is_gone_on_without() {
 }
 
 #[tokio::test]
-async fn a_cut_link_is_seen_and_reads_go_on() {
+async fn reads_go_on_with_a_cut_link() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;
     browser.go(&stage.page("syd")).await;
     browser.order("links/syd/cut", "links/syd/open").await;
     browser.find_text("standing", "does not answer").await;
-    // A stranger's session wants nothing of the primary.
+    // The session of a new visitor needs nothing of the primary.
     let stranger = Browser::open(stage, Scripts::Off).await;
     stranger.go(&stage.page("syd")).await;
     assert!(stranger.text("#reader").await.contains("here, in syd"));
@@ -209,7 +209,7 @@ async fn everything_works_without_javascript() {
     browser.close().await;
 }
 
-/// Of `Done in 10150.3 ms.`
+/// Returns the time in `Done in 10150.3 ms.`
 fn milliseconds(notice: &str) -> f64 {
     let (_, time) = notice.split_once(" in ").unwrap();
     time.trim_end_matches(" ms.").parse().unwrap()

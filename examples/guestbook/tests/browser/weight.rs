@@ -2,7 +2,7 @@ use crate::browser::{Browser, Scripts};
 use crate::stage::{Stage, get};
 
 #[tokio::test]
-async fn the_page_weighs_less_than_100_kb_and_loads_nothing_from_elsewhere() {
+async fn page_is_small_and_self_contained() {
     let (stage, _turn) = Stage::turn().await;
     let page = stage.page("syd");
     let browser = Browser::open(stage, Scripts::On).await;
@@ -15,7 +15,7 @@ async fn the_page_weighs_less_than_100_kb_and_loads_nothing_from_elsewhere() {
     for name in loaded.as_array().unwrap().iter().map(|name| name.as_str().unwrap()) {
         assert!(name.starts_with(&page), "{name} is elsewhere");
         let path = name.trim_start_matches(&page).split('?').next().unwrap();
-        // The page itself, looked at again, what was sent, and the stream of events, which has no end.
+        // Left out: the page itself, the form that was sent, and the stream of events, which does not end.
         if path.contains('.') && !files.contains(&path.to_owned()) {
             files.push(path.to_owned());
             weight += get(name).await.len();
@@ -30,7 +30,7 @@ async fn the_page_weighs_less_than_100_kb_and_loads_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_form_of_another_site_is_refused() {
+async fn forms_of_other_sites_are_refused() {
     let (stage, _turn) = Stage::turn().await;
     let (syd, ams) = (stage.page("syd"), stage.page("ams"));
     let browser = Browser::open(stage, Scripts::On).await;
@@ -45,6 +45,6 @@ async fn a_form_of_another_site_is_refused() {
     assert!(browser.text("body").await.contains("another site"));
     browser.go(&ams).await;
     assert!(!browser.text("#book").await.contains("Mallory"));
-    // The refusal is an error on its console, so it is not closed as the others are.
+    // The refusal is an error on the console, so `close` would fail.
     drop(browser);
 }
