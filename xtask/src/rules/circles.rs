@@ -1,9 +1,9 @@
 //! No circles: the modules of a crate import each other in one direction.
 //!
 //! A module is a file below `src`. It imports another one if a path in its code leads there, in a `use` line or elsewhere.
-//! Such a path begins with `crate`, `self`, `super`, the name of a child, or a name that a `use` line brought. If the file
-//! found has the next name from a `use` line of its own, the path leads on to where that name is defined. So `use
-//! super::Name` imports the parent's file only if `Name` is defined there.
+//! Such a path begins with `crate`, `self`, `super`, the name of a child, or a name from a `use` line. If the file found has
+//! the next name from a `use` line of its own, the path leads on to the file that defines it. A child's
+//! `use super::Name` imports the parent's file only if `Name` is defined there.
 //!
 //! `mod child;` is not an import, and neither is `pub use child::Name` in a file above the child, unless that file's own
 //! code uses `Name`. Code under `#[cfg(test)]` does not count.
