@@ -40,7 +40,7 @@ fn check_text(text: &str, max_lines: usize) -> impl Iterator<Item = String> + '_
     too_long.into_iter().chain(ignored)
 }
 
-/// Whether the line opens an example in documentation that rustdoc would skip.
+/// Returns whether the line opens an example in documentation that rustdoc would skip.
 fn is_ignored_example(line: &str) -> bool {
     let line = line.trim_start();
     let Some(text) = line.strip_prefix("///").or(line.strip_prefix("//!")) else {
