@@ -75,10 +75,10 @@ impl Repo {
     /// # fn example(repo: homing_postgres::Repo, cookie: Option<String>) -> homing_postgres::Result<()> {
     /// let repo = match cookie {
     ///     Some(token) => match repo.with_token(token) {
-    ///         Err(error) if error.is_token_refused() => repo.engine.session(), // from a former deployment, or forged
+    ///         Err(error) if error.is_token_refused() => repo.session(), // from a former deployment, or forged
     ///         repo => repo?,
     ///     },
-    ///     None => repo.engine.session(),
+    ///     None => repo.session(),
     /// };
     /// # Ok(())
     /// # }
@@ -138,109 +138,5 @@ impl Repo {
         let here = self.engine.primary().database().and_then(|database| database.pool().server());
         let here = here.map(|server| server.system_identifier);
         here.or_else(|| Some(self.engine.session.wanted()?.position.system_identifier))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use homing_rpc::{NodeConfig, Region, Rpc, Server, ServerHandle, StaticPeers, Topology};
-    use homing_testbed::Postgres;
-
-    use std::time::Duration;
-
-    use super::*;
-    use crate::call::options::Options;
-    use crate::call::report::AnsweredBy;
-    use crate::database::Config;
-    use crate::database::Database;
-    use crate::databases::Databases;
-    use crate::position::role::Role;
-
-    /// A primary that is served to peers, and two replicas of it.
-    struct Three {
-        primary: Postgres,
-        replicas: [Postgres; 2],
-        rpc: Rpc,
-        _server: ServerHandle,
-    }
-
-    impl Three {
-        async fn start() -> Self {
-            let primary = Postgres::options().with_name("iad").start().await.unwrap();
-            primary.connect().await.unwrap().batch_execute("create table notes (text text)").await.unwrap();
-            let replica = |name: &'static str| Postgres::options().with_name(name).start_replica_of(&primary);
-            let replicas = [replica("syd").await.unwrap(), replica("mel").await.unwrap()];
-            for replica in &replicas {
-                replica.caught_up_with(&primary).await.unwrap();
-            }
-            let region = |name| Region::new(name).unwrap();
-            let database = Database::connect(Config::new(primary.url(), Role::Primary)).await.unwrap();
-            let databases = Databases::new().with("", database).unwrap();
-            let node = |name| NodeConfig::new(Topology::new(region(name), region("iad")));
-            let server = Server::builder(node("iad"))
-                .listen(([127, 0, 0, 1], 0).into())
-                .service(databases.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
-            let server = server.start().await.unwrap();
-            let peers = StaticPeers::none().with_region(region("iad"), [server.local_addr()]);
-            let rpc = Rpc::new(node("syd"), std::sync::Arc::new(peers));
-            Self { primary, replicas, rpc, _server: server }
-        }
-
-        /// A handle for each replica; they share a session.
-        async fn handles(&self) -> [Repo; 2] {
-            let mut handles = Vec::new();
-            for replica in &self.replicas {
-                let database = Database::connect(Config::new(replica.url(), Role::Replica)).await.unwrap();
-                let options = Options::default().with_replay_timeout(Duration::from_millis(200));
-                handles.push(Repo::new(self.rpc.clone(), Some(database), options));
-            }
-            let [first, second] = <[Repo; 2]>::try_from(handles).unwrap();
-            let second = second.with(|engine| engine.session = first.engine.session.clone());
-            [first, second]
-        }
-    }
-
-    async fn notes(repo: &Repo) -> usize {
-        repo.query("select text from notes", &[]).await.unwrap().len()
-    }
-
-    #[tokio::test]
-    async fn a_read_through_another_replica_is_not_older() {
-        let three = Three::start().await;
-        let [fresh, stale] = &three.replicas;
-        let (here, there) = (three.handles().await, three.handles().await);
-        stale.pause_replay().await.unwrap();
-        let client = three.primary.connect().await.unwrap();
-        client.batch_execute("insert into notes values ('first')").await.unwrap();
-        fresh.caught_up_with(&three.primary).await.unwrap();
-
-        assert_eq!(notes(&here[1]).await, 0);
-        assert_eq!(notes(&here[0]).await, 1);
-        assert_eq!(notes(&here[1]).await, 1);
-        assert_eq!(notes(&here[1].session()).await, 0);
-
-        // The replica of the earlier read is gone by now.
-        assert_eq!(notes(&there[0]).await, 1);
-        fresh.kill().await.unwrap();
-        assert_eq!(notes(&there[1]).await, 1);
-
-        stale.resume_replay().await.unwrap();
-        stale.caught_up_with(&three.primary).await.unwrap();
-        let (sender, reports) = std::sync::mpsc::channel();
-        let back = there[1].with_observer(move |report| sender.send(report.answered_by.clone()).unwrap());
-        assert_eq!(notes(&back).await, 1);
-        assert_eq!(reports.recv().unwrap(), AnsweredBy::Local);
-    }
-
-    #[tokio::test]
-    async fn a_read_through_the_same_replica_asks_nothing() {
-        let three = Three::start().await;
-        let [handle, _] = three.handles().await;
-        assert_eq!(notes(&handle).await, 0);
-        assert_eq!(notes(&handle).await, 0);
-        assert_eq!(handle.engine.session.wanted(), None);
-        assert!(handle.database().unwrap().tracker().state().borrow().is_none());
-        handle.token().await.unwrap();
-        assert!(handle.engine.session.wanted().is_some());
     }
 }

@@ -1,0 +1,105 @@
+//! A session that reads from two replicas.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_postgres::{
+    AnsweredBy, Config, Database, Databases, Options, Replica, ReplicaList, ReplicaSettings, Replicas, Repo, Role,
+};
+use homing_rpc::{DEFAULT_MAX_MESSAGE_BYTES, NodeConfig, Region, Rpc, Server, ServerHandle, StaticPeers, Topology};
+use homing_testbed::Postgres;
+
+/// A primary that is served to peers, and two replicas of it.
+struct Servers {
+    primary: Postgres,
+    replicas: [Postgres; 2],
+    rpc: Rpc,
+    _server: ServerHandle,
+}
+
+impl Servers {
+    async fn start() -> Self {
+        let primary = Postgres::options().with_name("iad").start().await.unwrap();
+        primary.connect().await.unwrap().batch_execute("create table notes (text text)").await.unwrap();
+        let replica = |name: &'static str| Postgres::options().with_name(name).start_replica_of(&primary);
+        let replicas = [replica("syd").await.unwrap(), replica("mel").await.unwrap()];
+        for replica in &replicas {
+            replica.caught_up_with(&primary).await.unwrap();
+        }
+        let region = |name| Region::new(name).unwrap();
+        let database = Database::connect(Config::new(primary.url(), Role::Primary)).await.unwrap();
+        let databases = Databases::new().with("", database).unwrap();
+        let node = |name| NodeConfig::new(Topology::new(region(name), region("iad")));
+        let server = Server::builder(node("iad"))
+            .listen(([127, 0, 0, 1], 0).into())
+            .service(databases.service(DEFAULT_MAX_MESSAGE_BYTES));
+        let server = server.start().await.unwrap();
+        let peers = StaticPeers::none().with_region(region("iad"), [server.local_addr()]);
+        let rpc = Rpc::new(node("syd"), Arc::new(peers));
+        Self { primary, replicas, rpc, _server: server }
+    }
+
+    /// A handle for each replica; both share a session.
+    async fn handles(&self) -> [Repo; 2] {
+        let named = |server: &Postgres, name| Replica::new(server.url()).unwrap().with_name(name);
+        let [syd, mel] = &self.replicas;
+        let list = ReplicaList::new([named(syd, "syd"), named(mel, "mel")]).unwrap();
+        let replicas = Replicas::start(None, &list, ReplicaSettings::default()).await.unwrap();
+        let repo = Repo::new(self.rpc.clone(), replicas, options());
+        [repo.replica("syd").unwrap(), repo.replica("mel").unwrap()]
+    }
+}
+
+fn options() -> Options {
+    Options::default().with_replay_timeout(Duration::from_millis(200))
+}
+
+async fn notes(repo: &Repo) -> usize {
+    repo.query("select text from notes", &[]).await.unwrap().len()
+}
+
+/// Whether the session has to see a position.
+fn requires_a_position(repo: &Repo) -> bool {
+    repo.token_of_writes() != repo.session().token_of_writes()
+}
+
+#[tokio::test]
+async fn another_replica_is_not_older() {
+    let servers = Servers::start().await;
+    let [fresh, stale] = &servers.replicas;
+    let (first, second) = (servers.handles().await, servers.handles().await);
+    stale.pause_replay().await.unwrap();
+    let client = servers.primary.connect().await.unwrap();
+    client.batch_execute("insert into notes values ('first')").await.unwrap();
+    fresh.caught_up_with(&servers.primary).await.unwrap();
+
+    assert_eq!(notes(&first[1]).await, 0);
+    assert_eq!(notes(&first[0]).await, 1);
+    assert_eq!(notes(&first[1]).await, 1);
+    assert_eq!(notes(&first[1].session()).await, 0);
+
+    // The replica of the earlier read is gone by now.
+    assert_eq!(notes(&second[0]).await, 1);
+    fresh.kill().await.unwrap();
+    assert_eq!(notes(&second[1]).await, 1);
+
+    stale.resume_replay().await.unwrap();
+    stale.caught_up_with(&servers.primary).await.unwrap();
+    let (sender, reports) = std::sync::mpsc::channel();
+    let back = second[1].with_observer(move |report| sender.send(report.answered_by.clone()).unwrap());
+    assert_eq!(notes(&back).await, 1);
+    assert_eq!(reports.recv().unwrap(), AnsweredBy::Local);
+}
+
+#[tokio::test]
+async fn the_same_replica_is_asked_nothing() {
+    let servers = Servers::start().await;
+    let database = Database::connect(Config::new(servers.replicas[0].url(), Role::Replica)).await.unwrap();
+    let handle = Repo::new(servers.rpc.clone(), Some(database), options());
+    assert_eq!(notes(&handle).await, 0);
+    assert_eq!(notes(&handle).await, 0);
+    assert!(!requires_a_position(&handle));
+    assert!(handle.database().unwrap().tracker().state().borrow().is_none());
+    handle.token().await.unwrap();
+    assert!(requires_a_position(&handle));
+}
