@@ -32,25 +32,32 @@ use crate::scope::{DatabaseName, Scope};
 use crate::session::Session;
 use crate::transaction::Handle;
 
-/// The database, wherever this code runs: reads are answered by the replica here, writes by the primary.
+/// A handle for the database. The local replica answers reads, the primary runs writes, in whichever region the code runs.
 ///
-/// Cheap to clone. Clones share a *session*: every read through one of them sees every write that returned `Ok` through
-/// any of them, or is answered by the primary, and is never older than an earlier read. [`session`](Self::session)
-/// begins a new one; [`token`](Self::token) takes it to another node. [`Consistency`] is what may be changed about that.
+/// It is cheap to clone. Clones share a *session*: a read through one of them sees every write that returned `Ok` through
+/// any of them, and is never older than an earlier read. If the replica is too far behind for that, the primary answers
+/// the read. [`session`](Self::session) begins a new session, [`token`](Self::token) takes a session to another node, and
+/// [`Consistency`] asks for more or for less.
+///
+/// # Errors
+///
+/// A failed write has exactly one of [four fates](crate::Error): it was *not sent*, it was *rejected*, it is *committed*,
+/// or its *outcome is unknown*. A failed read changed nothing.
 ///
 /// # Cancel safety
 ///
-/// Unless a method says otherwise: a dropped read has no effect. A dropped write is cancelled on the primary if it is
-/// not committed yet; whether it was, nobody is told.
+/// A dropped read has no effect. A dropped write is cancelled on the primary unless it is committed already, and the
+/// caller does not learn which of the two happened.
 #[derive(Clone, Debug)]
 pub struct Repo {
     engine: Engine,
     catalog: Arc<Catalog>,
-    /// The transaction that the calls belong to.
+    /// The transaction that the handle's calls belong to.
     transaction: Option<Handle>,
 }
 
-/// A [`Repo`] that does not keep its node's connections open. For what the node itself holds, such as its functions.
+/// A [`Repo`] that does not keep its node's connections open. It is meant for parts of the node itself, such as the
+/// functions that it registers.
 #[derive(Clone, Debug)]
 pub struct WeakRepo {
     catalog: Weak<Catalog>,
@@ -63,7 +70,9 @@ pub struct WeakRepo {
 type Catalog = BTreeMap<DatabaseName, Arc<ScopedDatabase>>;
 
 impl Repo {
-    /// A handle for the databases here, [`Replicas`] or a single [`Database`] or none, and the way to the primary region.
+    /// Makes a handle from the databases that this node reads from and the way to the primary region.
+    ///
+    /// The databases are [`Replicas`], a single [`Database`], or `None` in a region without a replica.
     pub fn new(rpc: Rpc, replicas: impl Into<Replicas>, options: Options) -> Self {
         let scoped = Arc::new(ScopedDatabase::new(Primary::new(rpc, replicas.into(), Scope::default())));
         let catalog = Arc::new(Catalog::from([(DatabaseName::default(), Arc::clone(&scoped))]));
@@ -72,37 +81,38 @@ impl Repo {
         Self { engine, catalog, transaction: None }
     }
 
-    /// The region of this node.
+    /// Returns the region of this node.
     pub fn region(&self) -> &Region {
         self.rpc_client().topology().region()
     }
 
-    /// The region to which writes are forwarded.
+    /// Returns the region to which writes are forwarded.
     pub fn primary_region(&self) -> &Region {
         self.rpc_client().topology().primary_region()
     }
 
-    /// Calls to functions in any region.
+    /// Returns the client that calls functions in any region.
     pub fn rpc_client(&self) -> &Rpc {
         self.engine.rpc()
     }
 
-    /// The database that reads go to where nothing else is said; `None` where the region has no replica that can be
-    /// used.
+    /// Returns the database that reads go to by default, or `None` if this node has no usable replica.
     pub fn database(&self) -> Option<Database> {
         self.engine.primary().database()
     }
 
-    /// The databases that this node reads from.
+    /// Returns the databases that this node reads from.
     pub fn replicas(&self) -> &Replicas {
         self.engine.replicas()
     }
 
-    /// The same handle, whose reads go to the replica of this name, however far behind it is: but not to less than its
-    /// session has seen; [`session`](Self::session) begins one that has seen nothing. Where its entry in the
-    /// list stands for several servers, to one of them. Writes go home as ever, and are waited for on that replica.
+    /// Returns a handle that reads from the replica with this name, however far behind it is.
     ///
-    /// While it does not answer, [`OnLag`] decides: the primary answers, or the read fails.
+    /// Its reads still see what its session has seen; [`session`](Self::session) begins a session that has seen nothing.
+    /// If the replica's entry in the list stands for several servers, reads go to one of them. Writes go to the primary
+    /// and wait for that replica.
+    ///
+    /// While the replica does not answer, [`OnLag`] decides whether the primary answers or the read fails.
     ///
     /// ```no_run
     /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -114,81 +124,83 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Misuse, if there is none of that name; the message lists those that there are. A name that is taken out of the
-    /// list later is told by the next read.
+    /// [`is_misuse`](crate::Error::is_misuse) if no replica has that name; the message lists the names. If the name is
+    /// removed from the list later, the next read fails with this error.
     pub fn replica(&self, name: &str) -> Result<Self> {
         self.replicas().check_name(name)?;
         Ok(self.with(|engine| engine.replica = Some(name.into())))
     }
 
-    /// The options of this handle.
+    /// Returns the options of this handle.
     pub fn options(&self) -> Options {
         self.engine.options
     }
 
-    /// The same handle with other options.
+    /// Returns a handle with these options.
     #[must_use]
     pub fn with_options(&self, options: Options) -> Self {
         self.with(|engine| engine.options = options)
     }
 
-    /// The same handle with another idea of what its reads have to see.
+    /// Returns a handle whose reads see what `consistency` says.
     #[must_use]
     pub fn with_consistency(&self, consistency: Consistency) -> Self {
         self.with(|engine| engine.options.consistency = consistency)
     }
 
-    /// The same handle with another time to wait for the replica here.
+    /// Returns a handle that waits for the local replica at the time that `wait` says.
     #[must_use]
     pub fn with_wait(&self, wait: Wait) -> Self {
         self.with(|engine| engine.options.wait = wait)
     }
 
-    /// The same handle with another limit for a call until it is executed.
+    /// Returns a handle whose calls have to be executed within `call_timeout`.
     #[must_use]
     pub fn with_call_timeout(&self, call_timeout: Duration) -> Self {
         self.with(|engine| engine.options.call_timeout = call_timeout)
     }
 
-    /// The same handle with another limit for the replica here to replay a write.
+    /// Returns a handle that waits up to `replay_timeout` until the local replica has replayed a write.
     #[must_use]
     pub fn with_replay_timeout(&self, replay_timeout: Duration) -> Self {
         self.with(|engine| engine.options.replay_timeout = replay_timeout)
     }
 
-    /// The same handle with another behaviour when the replica here lags.
+    /// Returns a handle that does what `on_lag` says if the local replica lags.
     #[must_use]
     pub fn with_on_lag(&self, on_lag: OnLag) -> Self {
         self.with(|engine| engine.options.on_lag = on_lag)
     }
 
-    /// The same handle with another rule for which of several replicas a read goes to.
+    /// Returns a handle that chooses among several replicas by this rule.
     #[must_use]
     pub fn with_choose(&self, choose: Choose) -> Self {
         self.with(|engine| engine.options.choose = choose)
     }
 
-    /// The same handle, which reports its calls to `observe`, those that failed included. It is called in the task of the
-    /// call, right before the call returns, and must not block.
+    /// Returns a handle that reports its calls to `observe`, failed calls included, and to no other observer.
+    ///
+    /// `observe` runs in the task of the call, right before the call returns, and must not block.
     #[must_use]
     pub fn with_observer(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
         self.with(|engine| engine.observer = Observer::new(observe))
     }
 
-    /// The same handle, which reports its calls to `observe` too, after those it reports to already. It must not block
-    /// either.
+    /// Returns a handle that reports its calls to `observe` as well, after the observers that it has already.
+    ///
+    /// `observe` must not block.
     #[must_use]
     pub fn with_added_observer(&self, observe: impl Fn(&Report) + Send + Sync + 'static) -> Self {
         self.with(|engine| engine.observer = engine.observer.and(observe))
     }
 
-    /// A handle with a session of its own: its reads do not wait for what others write.
+    /// Returns a handle with a new session: its reads do not wait for writes through this handle or its clones.
     #[must_use]
     pub fn session(&self) -> Self {
         self.with(|engine| engine.session = engine.session.renewed())
     }
 
-    /// A handle that does not keep the connections open, and belongs to no transaction.
+    /// Returns a handle that does not keep the connections open and does not belong to a transaction.
     pub fn downgrade(&self) -> WeakRepo {
         WeakRepo {
             catalog: Arc::downgrade(&self.catalog),
@@ -206,7 +218,7 @@ impl Repo {
 }
 
 impl WeakRepo {
-    /// The handle, with a session of its own. `None` once the node is gone.
+    /// Returns a handle with a session of its own, or `None` if the node has shut down.
     pub fn upgrade(&self) -> Option<Repo> {
         let catalog = self.catalog.upgrade()?;
         let scoped = catalog.get(&self.scope.database)?.in_schema(self.scope.schema.as_ref());

@@ -1,4 +1,4 @@
-//! The parameters of a statement, kept until the types are known that they are encoded as.
+//! The parameters of a statement, kept until their PostgreSQL types are known.
 
 use tokio_postgres::types::ToSql;
 
@@ -7,10 +7,10 @@ use crate::entity::{Entity, Insert};
 
 /// The parameters of a statement.
 pub(super) trait Arguments: Send + Sync {
-    /// All, in order.
+    /// Returns all parameters, in order.
     fn list(&self) -> Vec<Argument<'_>>;
 
-    /// Those that were given one by one, and may be references.
+    /// Returns the parameters that the caller gave one by one, which may be references.
     fn given(&self) -> Box<dyn Iterator<Item = &Parameter<'_>> + '_>;
 }
 
@@ -20,10 +20,10 @@ pub(super) enum Argument<'s> {
     Column(&'s ColumnOf),
 }
 
-/// Of raw SQL.
+/// The parameters of raw SQL.
 pub(super) struct Given<'a>(pub(super) Vec<Parameter<'a>>);
 
-/// A new row, with columns of its own or in place of its own.
+/// A new row, with values for further columns or in place of its own.
 pub(super) struct NewRow<'a, I> {
     pub(super) new: I,
     pub(super) with: Vec<(&'static str, Parameter<'a>)>,
@@ -31,10 +31,10 @@ pub(super) struct NewRow<'a, I> {
 
 pub(super) struct NewRows<I>(pub(super) Vec<I>);
 
-/// A row that exists, with columns in place of its own.
+/// An existing row, with values in place of some of its own.
 pub(super) struct Stored<'a, T> {
     pub(super) entity: &'a T,
-    /// Which of the entity's values the statement takes, in its order.
+    /// The indexes of the entity's values that the statement takes, in its order.
     pub(super) parameters: Vec<usize>,
     pub(super) with: Vec<(&'static str, Parameter<'a>)>,
 }
@@ -104,7 +104,7 @@ fn argument<'s>(parameter: &'s Parameter<'_>) -> Argument<'s> {
     }
 }
 
-/// The value of a column, or what is given in its place.
+/// Returns the value of a column, or the parameter that replaces it.
 fn replaced<'s>(
     column: &str,
     value: &'s (dyn ToSql + Sync),

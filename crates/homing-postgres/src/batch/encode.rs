@@ -1,4 +1,4 @@
-//! A batch on its way to the primary and back.
+//! Encodes a batch for the primary, and decodes its results.
 
 use bytes::BytesMut;
 use homing_proto::v1 as proto;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::statement::description::StatementDescription;
 use crate::statement::{types, values};
 
-/// A batch, and how large a message may be.
+/// A batch, and the largest size of a message.
 #[derive(Debug)]
 pub(crate) struct BatchRequest<'a> {
     pub(crate) batch: &'a Batch<'a>,
@@ -34,7 +34,7 @@ impl Statements for BatchRequest<'_> {
         let bytes: usize = statements.iter().map(proto::Statement::encoded_len).sum();
         if bytes > self.max_bytes {
             return Err(Error::misuse(format!(
-                "the batch has {bytes} bytes, and a message may have {}: run several, or use a named function",
+                "the batch has {bytes} bytes, and a message may have {}: run several batches, or use a named function",
                 self.max_bytes
             )));
         }
@@ -70,8 +70,8 @@ impl Batch<'_> {
                     let found = all[earlier.first].columns[column].type_();
                     if !types::interchangeable(found, ty) {
                         return Err(Error::misuse(format!(
-                            "parameter ${number} is PostgreSQL's {ty}, and column {:?} of step {:?} is {found}: cast it, \
-                             as in ${number}::{found}",
+                            "parameter ${number} has PostgreSQL's type {ty}, but column {:?} of step {:?} is {found}: cast \
+                             the parameter, as in ${number}::{found}",
                             reference.column,
                             earlier.name,
                             number = index + 1,
@@ -86,14 +86,14 @@ impl Batch<'_> {
             }
         }
         if !references.is_empty() || statement.expected_rows.is_some() {
-            // One too many for a build that would not know what else there is.
+            // A build without batches would ignore references and expected rows. It rejects a value too many.
             values::put(&mut list, None);
         }
         let expected_rows = statement.expected_rows;
         Ok(proto::Statement { references, expected_rows, ..description.statement(&statement.sql, list.freeze()) })
     }
 
-    /// Makes the results of the steps from the outputs of their statements.
+    /// Decodes the results of the steps from the outputs of their statements.
     pub(crate) fn results(&self, outputs: Vec<Output>) -> Result<BatchResults> {
         let mut outputs = outputs.into_iter();
         let values = self.steps.iter().map(|step| {
@@ -104,16 +104,16 @@ impl Batch<'_> {
     }
 }
 
-/// The index of a column of an earlier step.
+/// Returns the index of a column in the rows of an earlier step.
 fn column_of(description: &StatementDescription, name: &str, step: &str) -> Result<usize> {
     description.columns.iter().position(|column| column.name() == name).ok_or_else(|| {
         let names: Vec<_> = description.columns.iter().map(|column| column.name()).collect();
-        let has = if names.is_empty() { "none: add a returning clause".to_owned() } else { names.join(", ") };
-        Error::misuse(format!("step {step:?} returns no column {name:?}: it has {has}"))
+        let has = if names.is_empty() { "no columns: add a returning clause".to_owned() } else { names.join(", ") };
+        Error::misuse(format!("step {step:?} does not return a column {name:?}, it returns {has}"))
     })
 }
 
-/// What is counted is bounded far below by PostgreSQL and by `MAX_STATEMENTS`.
+/// Converts an index for the wire. PostgreSQL and `MAX_STATEMENTS` bound all indexes far below the limit.
 fn wire(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! The steps of a batch before it runs.
+//! [`Batch`], the steps of a call before it runs.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::statement::row::Row;
 use crate::statement::sql;
 
-/// Several named steps that run in one transaction and one round trip; a later one may use columns of an earlier one's
-/// row. All are committed, or none.
+/// Several named steps that run in one transaction and one round trip. All are committed, or none. A later step may use
+/// columns of an earlier step's row.
 ///
 /// ```no_run
 /// # use homing_postgres::{Batch, Entity, Insert, Repo, Result, params};
@@ -38,14 +38,17 @@ use crate::statement::sql;
 /// # }
 /// ```
 ///
-/// Values are taken by value, or borrowed from what was declared before the batch. Nothing is sent before [`Repo::batch`](crate::Repo::batch). If it fails, [`Error::step`] names the step; it may be
-/// run again, also one that was committed.
+/// A batch owns its values, or borrows them from variables that were declared before the batch. Nothing is sent before
+/// [`Repo::batch`](crate::Repo::batch). If that call fails, [`Error::step`] names the step. A batch may be run again, even
+/// after it was committed.
 ///
 /// # Errors
 ///
-/// Those of all methods: misuse, if there is a step of that name already, if a parameter refers to a step of another
-/// batch or to a column that its entity does not have, or if there are more than 16,384 statements. The step is not
-/// added then.
+/// Every method that adds a step fails with [`is_misuse`](Error::is_misuse), and does not add the step, if
+///
+/// - the batch already has a step with that name,
+/// - a parameter refers to a step of another batch, or to a column that the step's entity does not have, or
+/// - the batch has more than 16,384 statements.
 pub struct Batch<'a> {
     pub(super) id: BatchId,
     pub(super) steps: Vec<Plan>,
@@ -56,11 +59,11 @@ pub struct Batch<'a> {
 /// A step before it runs.
 pub(super) struct Plan {
     pub(super) name: Arc<str>,
-    /// The first of its statements, and how many it has.
+    /// The index of its first statement, and the number of its statements.
     pub(super) first: usize,
     pub(super) count: usize,
     pub(super) decode: Decode,
-    /// Where they are known without asking a database.
+    /// Its columns, if they are known without asking a database.
     columns: Option<&'static [&'static str]>,
     table: &'static str,
 }
@@ -77,26 +80,26 @@ pub(crate) struct BatchStatement<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// A batch without steps.
+    /// Makes a batch without steps.
     pub fn new() -> Self {
         Self { id: BatchId::next(), steps: Vec::new(), statements: Vec::new(), names: HashMap::new() }
     }
 
-    /// How many steps it has.
+    /// Returns the number of steps.
     pub fn len(&self) -> usize {
         self.steps.len()
     }
 
-    /// Whether it has no step.
+    /// Returns whether the batch has no steps.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Stores a new row. Its result is the row as it is stored.
+    /// Adds a step that stores a new row. The step's result is the row as it is stored.
     ///
     /// # Errors
     ///
-    /// See [`Batch`].
+    /// Those of [every step](Batch#errors).
     pub fn insert<I>(&mut self, name: impl Into<String>, new: I) -> Result<Step<I::Entity>>
     where
         I: Insert<Entity: Sync> + Send + 'a,
@@ -104,11 +107,13 @@ impl<'a> Batch<'a> {
         self.insert_with(name, new, [])
     }
 
-    /// Stores a new row with further columns, or with others than its own. Its result is the row as it is stored.
+    /// Adds a step that stores a new row, with values for further columns or in place of its own values. The step's result
+    /// is the row as it is stored.
     ///
     /// # Errors
     ///
-    /// Misuse, if one of the columns is none of the entity's. See [`Batch`] for the others.
+    /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if the entity does not have one of the columns,
+    /// or if a column is given twice.
     pub fn insert_with<I>(
         &mut self,
         name: impl Into<String>,
@@ -126,11 +131,12 @@ impl<'a> Batch<'a> {
         self.add(Added::of::<I::Entity>(name, one_row::<I::Entity>), [statement])
     }
 
-    /// Stores new rows. Its result are the rows as they are stored; the first one is what later steps refer to.
+    /// Adds a step that stores new rows. The step's result is the list of rows as they are stored. Later steps refer to the
+    /// first row.
     ///
     /// # Errors
     ///
-    /// See [`Batch`].
+    /// Those of [every step](Batch#errors).
     pub fn insert_all<I>(
         &mut self,
         name: impl Into<String>,
@@ -149,8 +155,10 @@ impl<'a> Batch<'a> {
         self.add(Added::of::<I::Entity>(name, all_rows::<I::Entity>), statements)
     }
 
-    /// Stores all fields of a row that exists. Its result is the row as it is stored. If there is no row of that key,
-    /// the batch is rolled back and the error is [`is_not_found`](Error::is_not_found).
+    /// Adds a step that stores all fields of an existing row. The step's result is the row as it is stored.
+    ///
+    /// If the table has no row with that key, the batch is rolled back with the error
+    /// [`is_not_found`](Error::is_not_found).
     ///
     /// # Errors
     ///
@@ -159,12 +167,12 @@ impl<'a> Batch<'a> {
         self.update_with(name, entity, [])
     }
 
-    /// Stores all fields of a row that exists, some of them with other values than the entity's. As
-    /// [`update`](Self::update) otherwise.
+    /// Adds a step like [`update`](Self::update), with values in place of some of the entity's own.
     ///
     /// # Errors
     ///
-    /// Misuse, if one of the columns is none of the entity's, is part of its key or read only. See [`Batch`] for the others.
+    /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if the entity does not have one of the columns,
+    /// or if a column is part of the key, is read only or is given twice.
     pub fn update_with<T: Entity + Sync>(
         &mut self,
         name: impl Into<String>,
@@ -174,11 +182,11 @@ impl<'a> Batch<'a> {
         let (name, with) = (name.into(), Vec::from_iter(with));
         check_columns::<T>(&with, &[]).map_err(|error| error.in_step(&name))?;
         if let Some((key, _)) = with.iter().find(|(column, _)| T::KEY.contains(column)) {
-            let message = format!("{key:?} is part of the key of {}: it says which row", T::TABLE);
+            let message = format!("{key:?} is part of the key of {} and cannot be replaced", T::TABLE);
             return Err(Error::misuse(message).in_step(&name));
         }
         if let Some((computed, _)) = with.iter().find(|(column, _)| T::READ_ONLY.contains(column)) {
-            let message = format!("{computed:?} of {} is read only", T::TABLE);
+            let message = format!("{computed:?} of {} is read only and cannot be replaced", T::TABLE);
             return Err(Error::misuse(message).in_step(&name));
         }
         let (sql, parameters) = queries::update::<T>();
@@ -186,22 +194,24 @@ impl<'a> Batch<'a> {
         self.add(Added::of::<T>(name, one_row::<T>), [(sql, arguments, Some(1))])
     }
 
-    /// Deletes a row. Its result is the row as it was. If there is no row of that key, the batch is rolled back and the
-    /// error is [`is_not_found`](Error::is_not_found).
+    /// Adds a step that deletes a row. The step's result is the row as it was stored.
+    ///
+    /// If the table has no row with that key, the batch is rolled back with the error
+    /// [`is_not_found`](Error::is_not_found).
     ///
     /// # Errors
     ///
-    /// See [`Batch`].
+    /// Those of [every step](Batch#errors).
     pub fn delete<T: Entity + Sync>(&mut self, name: impl Into<String>, entity: &'a T) -> Result<Step<T>> {
         let arguments = Box::new(KeyArguments(key_of(entity))) as Box<dyn Arguments + 'a>;
         self.add(Added::of::<T>(name, one_row::<T>), [(queries::delete::<T>(), arguments, Some(1))])
     }
 
-    /// Runs a statement. Its result is how many rows it affected.
+    /// Adds a step that runs a statement. The step's result is the number of rows that the statement affected.
     ///
     /// # Errors
     ///
-    /// Misuse, if it is a statement that needs a connection of its own. See [`Batch`] for the others.
+    /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if the statement needs a connection of its own.
     pub fn execute(
         &mut self,
         name: impl Into<String>,
@@ -211,11 +221,11 @@ impl<'a> Batch<'a> {
         self.raw(name, sql, parameters, None, |outputs| Ok(outputs.iter().map(|output| output.rows_affected).sum()))
     }
 
-    /// Runs a statement. Its result are its rows.
+    /// Adds a step that runs a statement. The step's result is the statement's rows.
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute).
+    /// Those of [`execute`](Self::execute).
     pub fn query(
         &mut self,
         name: impl Into<String>,
@@ -225,12 +235,14 @@ impl<'a> Batch<'a> {
         self.raw(name, sql, parameters, None, |outputs| Ok(rows(outputs)))
     }
 
-    /// Runs a statement that returns one row, which is its result. If it returns none or several, the batch is rolled
-    /// back.
+    /// Adds a step that runs a statement which returns one row. The step's result is this row.
+    ///
+    /// If the statement returns no row, the batch is rolled back with the error [`is_not_found`](Error::is_not_found); if it
+    /// returns several, with [`is_too_many_rows`](Error::is_too_many_rows).
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute).
+    /// Those of [`execute`](Self::execute).
     pub fn query_one(
         &mut self,
         name: impl Into<String>,
@@ -242,32 +254,35 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Rolls the batch back unless the step affects, or returns, exactly that many rows. An error of no rows at all is
-    /// [`is_not_found`](Error::is_not_found), one of too many is [`is_too_many_rows`](Error::is_too_many_rows).
+    /// Rolls the batch back unless the step affects or returns exactly `rows` rows.
+    ///
+    /// The error of [`Repo::batch`](crate::Repo::batch) is then [`is_not_found`](Error::is_not_found) if there were no rows,
+    /// [`is_too_many_rows`](Error::is_too_many_rows) if there were too many, and otherwise
+    /// [`is_rejected`](Error::is_rejected).
     ///
     /// # Errors
     ///
-    /// Misuse, if the step belongs to another batch, or is an [`insert_all`](Self::insert_all).
+    /// [`is_misuse`](Error::is_misuse) if the step belongs to another batch, or is an [`insert_all`](Self::insert_all).
     pub fn expect_rows<T>(&mut self, step: impl Borrow<Step<T>>, rows: u64) -> Result<()> {
         let step = step.borrow();
         self.check_belongs(step.batch)?;
         let Plan { first, count, .. } = self.steps[step.index];
         let [statement] = &mut self.statements[first..first + count] else {
-            let message = "the rows of an insert_all are as many as it is given";
+            let message = "expect_rows does not apply to insert_all, which stores as many rows as it is given";
             return Err(Error::misuse(message).in_step(step.name()));
         };
         statement.expected_rows = Some(rows);
         Ok(())
     }
 
-    /// The value that a column of an earlier step's first row will have, by the step's name. As [`Step::column`].
+    /// Returns a parameter like [`Step::column`], by the name of the earlier step.
     ///
     /// # Errors
     ///
-    /// Misuse, if there is no step of that name yet.
+    /// [`is_misuse`](Error::is_misuse) if the batch does not have a step with that name yet.
     pub fn column(&self, step: &str, column: impl Into<String>) -> Result<Parameter<'static>> {
         let Some((name, &index)) = self.names.get_key_value(step) else {
-            return Err(Error::misuse(format!("there is no step named {step:?} yet: a step can use those before it")));
+            return Err(Error::misuse(format!("the batch has no step named {step:?} yet: add that step first")));
         };
         Ok(Step::<()>::new(self.id, index, Arc::clone(name)).column(column))
     }
@@ -294,7 +309,7 @@ impl<'a> Batch<'a> {
     ) -> Result<Step<T>> {
         let Added { name, columns, table, decode } = added;
         if self.names.contains_key(name.as_str()) {
-            return Err(Error::misuse(format!("there is a step named {name:?} already")).in_step(&name));
+            return Err(Error::misuse(format!("the batch already has a step named {name:?}")).in_step(&name));
         }
         let (step, first) = (self.steps.len(), self.statements.len());
         let statement = |(sql, arguments, expected_rows): (String, _, _)| BatchStatement {
@@ -309,7 +324,9 @@ impl<'a> Batch<'a> {
         }
         let count = statements.len();
         if first + count > MAX_STATEMENTS {
-            let message = format!("a batch may have {MAX_STATEMENTS} statements: run several, or use a named function");
+            let message = format!(
+                "a batch has at most {MAX_STATEMENTS} statements: run several batches, or use a named function"
+            );
             return Err(Error::misuse(message).in_step(&name));
         }
         self.statements.extend(statements);
@@ -324,10 +341,10 @@ impl<'a> Batch<'a> {
         for parameter in arguments.given() {
             let ParameterKind::Column(reference) = &parameter.0 else { continue };
             self.check_belongs(reference.batch)?;
-            // A step that was added exists, and nothing can refer to one that was not.
+            // The step exists: only a step that was added can be referred to.
             let plan = &self.steps[reference.step];
             if plan.count == 0 {
-                return Err(Error::misuse(format!("step {:?} stores no rows, so that none can be used", plan.name)));
+                return Err(Error::misuse(format!("step {:?} stores no rows, so it has no columns to use", plan.name)));
             }
             if let Some(columns) = plan.columns
                 && !columns.contains(&reference.column.as_str())
@@ -339,7 +356,7 @@ impl<'a> Batch<'a> {
     }
 
     fn check_belongs(&self, batch: BatchId) -> Result<()> {
-        if batch == self.id { Ok(()) } else { Err(Error::misuse("it refers to a step of another batch")) }
+        if batch == self.id { Ok(()) } else { Err(Error::misuse("the step belongs to another batch")) }
     }
 }
 
@@ -350,7 +367,7 @@ impl Default for Batch<'_> {
 }
 
 impl fmt::Debug for Batch<'_> {
-    /// The names of the steps; never the values.
+    /// Writes the names of the steps, never the values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.steps.iter().map(|step| &step.name)).finish()
     }
@@ -370,7 +387,7 @@ impl<T> Added<T> {
     }
 }
 
-/// Whether the columns are the entity's or among the others, and no two are the same.
+/// Refuses a column that neither the entity nor `others` has, and one that is given twice.
 fn check_columns<E: Entity>(with: &[(&str, Parameter<'_>)], others: &[&str]) -> Result<()> {
     for (index, (name, _)) in with.iter().enumerate() {
         if !E::COLUMNS.contains(name) && !others.contains(name) {
@@ -395,12 +412,12 @@ fn all_rows<T: Entity>(outputs: Vec<Output>) -> Result<Vec<T>> {
     outputs.iter().flat_map(|output| &output.rows).map(T::from_row).collect()
 }
 
-/// That there is one was checked before the commit.
+/// Decodes the only row. The primary checked before the commit that there is one.
 fn one_row<T: Entity>(outputs: Vec<Output>) -> Result<T> {
     let row = rows(outputs).pop().ok_or_else(|| Error::decode("the statement returned no row"))?;
     T::from_row(&row)
 }
 
-/// Each is a round trip between the primary's node and its database, and a request that takes longer than the time limit
-/// is not worth sending. A demanding import is a named function.
+/// Each statement is a round trip between the primary's node and its database, so more of them would not end within the
+/// time limit of a call. A larger import is a named function.
 const MAX_STATEMENTS: usize = 16_384;

@@ -1,9 +1,11 @@
+//! [`BatchResults`], the results of a batch.
+
 use std::any::Any;
 use std::fmt;
 
 use super::step::{BatchId, Step};
 
-/// What the steps of a [`Batch`](super::Batch) returned, each found by its [`Step`].
+/// The results of the steps of a [`Batch`](crate::Batch). Each [`Step`] finds its own result.
 pub struct BatchResults {
     batch: BatchId,
     values: Vec<Option<Value>>,
@@ -17,31 +19,31 @@ impl BatchResults {
         Self { batch, values: values.into_iter().map(Some).collect() }
     }
 
-    /// The result of a step.
+    /// Returns the result of a step.
     ///
     /// # Panics
     ///
-    /// If the step belongs to another batch, was added after the batch ran, or its result was taken.
+    /// Panics if the step belongs to another batch or was added after the batch ran, or if its result was taken.
     #[track_caller]
     pub fn get<T: 'static>(&self, step: &Step<T>) -> &T {
         let value = self.values.get(step.index).filter(|_| self.batch == step.batch);
         match value.and_then(Option::as_deref).and_then(|value| value.downcast_ref()) {
             Some(value) => value,
-            None => panic!("these results have none of step {:?}: {WHY}", step.name()),
+            None => panic!("no result of step {:?}: {WHY}", step.name()),
         }
     }
 
-    /// Takes the result of a step.
+    /// Takes the result of a step out of the results.
     ///
     /// # Panics
     ///
-    /// If the step belongs to another batch, was added after the batch ran, or its result was taken before.
+    /// Panics if the step belongs to another batch or was added after the batch ran, or if its result was taken already.
     #[track_caller]
     pub fn take<T: 'static>(&mut self, step: &Step<T>) -> T {
         let slot = self.values.get_mut(step.index).filter(|_| self.batch == step.batch);
         match slot.and_then(Option::take).map(|value| value.downcast()) {
             Some(Ok(value)) => *value,
-            _ => panic!("these results have none of step {:?}: {WHY}", step.name()),
+            _ => panic!("no result of step {:?}: {WHY}", step.name()),
         }
     }
 }
@@ -52,4 +54,4 @@ impl fmt::Debug for BatchResults {
     }
 }
 
-const WHY: &str = "it is of another batch, was added later, or its result was taken";
+const WHY: &str = "the step belongs to another batch, was added after the batch ran, or its result was taken";

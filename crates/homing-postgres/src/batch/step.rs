@@ -1,4 +1,4 @@
-//! What a batch is made of: steps, and what they pass on to later ones.
+//! The steps of a batch, and the parameters that they pass to later steps.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_postgres::types::ToSql;
 
-/// A step of a [`Batch`](super::Batch), whose result is a `T`. What later steps refer to, and what its result is found
-/// by.
+/// A step of a [`Batch`](crate::Batch) with a result of type `T`.
+///
+/// Later steps refer to the columns of its row with [`column`](Self::column).
+/// [`BatchResults::take`](crate::BatchResults::take) finds its result.
 pub struct Step<T> {
     pub(super) batch: BatchId,
     pub(super) index: usize,
@@ -21,15 +23,15 @@ impl<T> Step<T> {
         Self { batch, index, name, result: PhantomData }
     }
 
-    /// The name of the step.
+    /// Returns the name of the step.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The value that a column of the step's first row will have: a parameter for a later step. If the step returns no
-    /// row, the batch is rolled back.
+    /// Returns a parameter for a later step: the value that a column of this step's first row will have.
     ///
-    /// The column has to be of the type that the parameter has; where it is not, cast the parameter: `$1::int4`.
+    /// If this step returns no row, the batch is rolled back. The column has to have the parameter's type; if it does not,
+    /// cast the parameter to the type of the column: `$1::int4`.
     pub fn column(&self, column: impl Into<String>) -> Parameter<'static> {
         Parameter(ParameterKind::Column(ColumnOf { batch: self.batch, step: self.index, column: column.into() }))
     }
@@ -49,7 +51,7 @@ impl<T> fmt::Debug for Step<T> {
 
 /// A parameter of a step: a value, or a column of an earlier step's row ([`Step::column`]).
 ///
-/// Every value that PostgreSQL's driver can send becomes one by `into`; [`params!`](crate::params) makes a list.
+/// `into` makes a parameter from every value that implements [`ToSql`]; [`params!`](crate::params) makes a list of them.
 pub struct Parameter<'a>(pub(super) ParameterKind<'a>);
 
 pub(super) enum ParameterKind<'a> {
@@ -72,7 +74,7 @@ impl<'a, T: ToSql + Send + Sync + 'a> From<T> for Parameter<'a> {
 }
 
 impl fmt::Debug for Parameter<'_> {
-    /// Never the value, which may be secret.
+    /// Does not write the value, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             ParameterKind::Value(_) => f.write_str("Value"),
@@ -81,7 +83,7 @@ impl fmt::Debug for Parameter<'_> {
     }
 }
 
-/// The parameters of a step: `params![7, name, author.column("id")]`.
+/// Makes the parameters of a step: `params![7, name, author.column("id")]`.
 ///
 /// ```
 /// # use homing_postgres::{Batch, Result, params};
@@ -100,7 +102,7 @@ macro_rules! params {
     };
 }
 
-/// Which batch a step belongs to.
+/// The id of the batch that a step belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BatchId(u64);
 

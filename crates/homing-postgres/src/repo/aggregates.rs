@@ -1,4 +1,4 @@
-//! One value of many rows.
+//! Calls that compute one value from many rows.
 
 use tokio_postgres::types::FromSql;
 
@@ -12,8 +12,9 @@ use crate::statement::kind::Writes;
 
 /// # Aggregates
 impl Repo {
-    /// The count, sum, average, minimum or maximum of a column in the rows that `suffix` leaves. `None` if there is no
-    /// value: no row, or NULL in all of them.
+    /// Returns the count, sum, average, minimum or maximum of a column in the rows that `suffix` selects.
+    ///
+    /// Returns `None` if there are no rows, or if the column is NULL in all of them.
     ///
     /// ```no_run
     /// # use homing_postgres::{Aggregate, Entity, Repo, Result};
@@ -25,22 +26,28 @@ impl Repo {
     /// # }
     /// ```
     ///
+    /// The type `V` of the value depends on the type of the column:
+    ///
     /// | column | `count` | `sum` | `avg` | `min`, `max` |
     /// |---|---|---|---|---|
     /// | `smallint`, `integer`, `bigint` | `i64` | `i64` | `f64` | the column's |
-    /// | `numeric` | `i64` | `f64`, or `i64` where it is whole | `f64` | the same |
+    /// | `numeric` | `i64` | `f64`, or `i64` if it is whole | `f64` | `f64`, or `i64` if it is whole |
     /// | `real` | `i64` | `f32` | `f64` | `f32` |
     /// | `double precision` | `i64` | `f64` | `f64` | `f64` |
     /// | others that PostgreSQL can add or compare | `i64` | the column's | the column's | the column's |
     ///
-    /// PostgreSQL's own result may be a `numeric` (the sum of `bigint`, the average of integers). It can be read as an
-    /// `i64`, exactly or not at all; as an `f64`, rounded to the nearest; and as any type that is read from `numeric`, such
-    /// as `rust_decimal`'s with the feature of that name.
+    /// PostgreSQL's own result may be a `numeric` (the sum of `bigint`, the average of integers). A `numeric` can be read
+    /// as an `i64` if it is exactly one, as an `f64`, which is rounded to the nearest, and as any type that reads
+    /// `numeric`, such as that of `rust_decimal` with the feature of that name.
     ///
     /// # Errors
     ///
-    /// Misuse if the entity has no such column; [`is_decode`](Error::is_decode) if the value cannot be read as a `V`. See
-    /// [`Error`] for the others.
+    /// [`is_misuse`](Error::is_misuse) if the entity does not have the column, or if a parameter does not fit;
+    /// [`is_decode`](Error::is_decode) if the value cannot be read as a `V`. Otherwise like [`all`](Self::all).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn aggregate<T: Entity, V: for<'a> FromSql<'a>>(
         &self,
         aggregate: Aggregate,

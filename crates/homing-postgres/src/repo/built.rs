@@ -1,4 +1,4 @@
-//! Calls with statements built by sea-query.
+//! Calls with statements that were built with sea-query.
 
 use sea_query::{DeleteStatement, SelectStatement, UpdateStatement};
 
@@ -13,9 +13,9 @@ use crate::statement::row::Row;
 
 /// # Statements built with sea-query
 ///
-/// With the feature `sea-query`. [`Begin`](crate::Begin) begins a statement about an entity; sea-query adds conditions and
-/// order. Values travel as parameters, never inside the SQL. A number is written as the type of number that PostgreSQL
-/// expects in its place, if it fits.
+/// These calls need the feature `sea-query`. [`Begin`](crate::Begin) begins a statement about an entity, and sea-query adds
+/// conditions and order. Values travel as parameters, never inside the SQL. A number is sent as the numeric type that
+/// PostgreSQL expects in its place, if it fits.
 ///
 /// ```no_run
 /// use homing_postgres::sea_query::{Expr, ExprTrait, Order};
@@ -29,54 +29,73 @@ use crate::statement::row::Row;
 /// # }
 /// ```
 impl Repo {
-    /// The rows that a statement selects. Begin it with [`Begin::select`](crate::Begin::select).
+    /// Returns the rows that a statement selects. Begin it with [`Begin::select`](crate::Begin::select).
     ///
     /// # Errors
     ///
-    /// Misuse if its columns are not those of the entity. See [`Error`] for the others.
+    /// Those of [`all`](Self::all); [`is_misuse`](Error::is_misuse) if the columns are not those of the entity.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn all_built<T: Entity>(&self, select: &SelectStatement) -> Result<Vec<T>> {
         let of = |rows: Vec<Row>| check_columns::<T>(&rows).and_then(|()| all_of(rows));
         self.selected("all_built", select, of).await
     }
 
-    /// The one row that a statement selects. Begin it with [`Begin::select`](crate::Begin::select).
+    /// Returns the one row that a statement selects. Begin it with [`Begin::select`](crate::Begin::select).
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) if there is none, [`is_too_many_rows`](Error::is_too_many_rows) if there
-    /// are several; misuse if its columns are not those of the entity. See [`Error`] for the others.
+    /// Those of [`one`](Self::one); [`is_misuse`](Error::is_misuse) if the columns are not those of the entity.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn one_built<T: Entity>(&self, select: &SelectStatement) -> Result<T> {
         let of = |rows: Vec<Row>| check_columns::<T>(&rows).and_then(|()| the_one(rows));
         self.selected("one_built", select, of).await
     }
 
-    /// Whether a statement selects a row.
+    /// Returns whether a statement selects a row.
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Those of [`all`](Self::all).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn exists_built(&self, select: &SelectStatement) -> Result<bool> {
         let sql = Sql::of(select);
         let exists = format!("select exists (\n{}\n)", sql.text);
         self.read("exists_built", &exists, &sql.parameters(), Writes::Yes, scalar).await
     }
 
-    /// How many rows a statement selects.
+    /// Returns how many rows a statement selects.
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Those of [`all`](Self::all).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn count_built(&self, select: &SelectStatement) -> Result<i64> {
         let sql = Sql::of(select);
         let count = format!("select count(*) from (\n{}\n) as rows", sql.text);
         self.read("count_built", &count, &sql.parameters(), Writes::Yes, scalar).await
     }
 
-    /// Changes rows. Returns how many there were. Begin the statement with [`Begin::update`](crate::Begin::update).
+    /// Changes rows, and returns their number. Begin the statement with [`Begin::update`](crate::Begin::update).
     ///
     /// # Errors
     ///
-    /// Misuse if the statement sets nothing. See [`Error`] for the others.
+    /// Those of [`update_all`](Self::update_all); [`is_misuse`](Error::is_misuse) if the statement sets nothing.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn update_all_built(&self, update: &UpdateStatement) -> Result<u64> {
         if update.get_values().is_empty() {
             return Err(Error::misuse("the update sets nothing: give it a value for a column"));
@@ -84,50 +103,70 @@ impl Repo {
         self.changed("update_all_built", update).await
     }
 
-    /// Deletes rows. Returns how many there were. Begin the statement with [`Begin::delete`](crate::Begin::delete).
+    /// Deletes rows, and returns their number. Begin the statement with [`Begin::delete`](crate::Begin::delete).
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Those of [`delete_all`](Self::delete_all).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn delete_all_built(&self, delete: &DeleteStatement) -> Result<u64> {
         self.changed("delete_all_built", delete).await
     }
 
-    /// The rows of a statement, as [`query`](Self::query).
+    /// Runs a statement and returns its rows, like [`query`](Self::query).
     ///
     /// # Errors
     ///
-    /// As [`query`](Self::query).
+    /// Those of [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn query_built(&self, statement: &impl Built) -> Result<Vec<Row>> {
         let sql = Sql::of(statement);
         self.query(&sql.text, &sql.parameters()).await
     }
 
-    /// The one row of a statement, as [`query_one`](Self::query_one).
+    /// Runs a statement and returns its one row, like [`query_one`](Self::query_one).
     ///
     /// # Errors
     ///
-    /// As [`query_one`](Self::query_one).
+    /// Those of [`query_one`](Self::query_one).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn query_one_built(&self, statement: &impl Built) -> Result<Row> {
         let sql = Sql::of(statement);
         self.query_one(&sql.text, &sql.parameters()).await
     }
 
-    /// The one row of a statement, or none, as [`query_opt`](Self::query_opt).
+    /// Runs a statement and returns its one row, if it has one, like [`query_opt`](Self::query_opt).
     ///
     /// # Errors
     ///
-    /// As [`query_opt`](Self::query_opt).
+    /// Those of [`query_opt`](Self::query_opt).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn query_opt_built(&self, statement: &impl Built) -> Result<Option<Row>> {
         let sql = Sql::of(statement);
         self.query_opt(&sql.text, &sql.parameters()).await
     }
 
-    /// Runs a statement and returns how many rows it affected, as [`execute`](Self::execute).
+    /// Runs a statement and returns how many rows it affected, like [`execute`](Self::execute).
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute).
+    /// Those of [`execute`](Self::execute).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn execute_built(&self, statement: &impl Built) -> Result<u64> {
         let sql = Sql::of(statement);
         self.execute(&sql.text, &sql.parameters()).await
@@ -150,7 +189,7 @@ impl Repo {
     }
 }
 
-/// Fields are read by position, so the columns have to be those of the entity and in their order.
+/// Refuses rows whose columns are not those of the entity in the same order, since fields are read by position.
 fn check_columns<T: Entity>(rows: &[Row]) -> Result<()> {
     let Some(row) = rows.first() else { return Ok(()) };
     if row.columns().iter().map(|column| column.name()).eq(T::COLUMNS.iter().copied()) {
@@ -158,7 +197,7 @@ fn check_columns<T: Entity>(rows: &[Row]) -> Result<()> {
     }
     let selected: Vec<_> = row.columns().iter().map(|column| column.name()).collect();
     Err(Error::misuse(format!(
-        "the statement selects {} and {} has {}: begin it with `select()` of the entity",
+        "the statement selects {}, but {} has {}: begin the statement with `select()` of the entity",
         selected.join(", "),
         T::TABLE,
         T::COLUMNS.join(", ")

@@ -1,4 +1,4 @@
-//! Changing many rows at once.
+//! Calls that change many rows at once.
 
 use super::Repo;
 use crate::engine::execute::Parameters;
@@ -8,10 +8,10 @@ use crate::statement::sql;
 
 /// # Many rows at once
 ///
-/// Assignments and conditions are SQL with parameters, numbered through both: `$1` in the first is the same value as `$1`
-/// in the second. An empty condition means every row.
+/// Assignments and conditions are SQL with parameters. Both share one numbering: `$1` in the assignments is the same value
+/// as `$1` in the condition. An empty condition means every row.
 impl Repo {
-    /// Changes the rows that `suffix` leaves. Returns how many there were.
+    /// Changes the rows that `suffix` selects, and returns their number.
     ///
     /// ```no_run
     /// # use homing_postgres::{Entity, Repo, Result};
@@ -23,7 +23,11 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Misuse if `set` is empty. See [`Error`] for the others.
+    /// Any of the [four fates](Error); [`is_misuse`](Error::is_misuse) if `set` is empty or a parameter does not fit.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn update_all<T: Entity>(&self, set: &str, suffix: &str, parameters: &Parameters<'_>) -> Result<u64> {
         if set.trim().is_empty() {
             return Err(Error::misuse("update_all sets nothing: give it assignments such as \"age = age + 1\""));
@@ -32,7 +36,7 @@ impl Repo {
         self.change("update_all", &statement, parameters).await
     }
 
-    /// Deletes the rows that `suffix` leaves. Returns how many there were.
+    /// Deletes the rows that `suffix` selects, and returns their number.
     ///
     /// ```no_run
     /// # use homing_postgres::{Entity, Repo, Result};
@@ -44,13 +48,17 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Any of the [four fates](Error); [`is_misuse`](Error::is_misuse) if a parameter does not fit.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn delete_all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<u64> {
         self.change("delete_all", &queries::delete_all::<T>(suffix), parameters).await
     }
 
     async fn change(&self, operation: &'static str, statement: &str, parameters: &Parameters<'_>) -> Result<u64> {
-        // It goes to the primary in any case; what a pooled connection cannot keep is refused all the same.
+        // The statement goes to the primary in any case. The call only refuses what a pooled connection cannot keep.
         sql::destination(statement)?;
         self.write(operation, statement, parameters, |output| Ok(output.rows_affected)).await
     }

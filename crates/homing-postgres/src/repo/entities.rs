@@ -18,10 +18,10 @@ use crate::writing::writer::Writer;
 
 /// # Entities
 ///
-/// Writes return the row as it is stored, with what the database filled in. Reads take SQL that follows the table:
-/// `repo.all::<User>("where age > $1 order by name", &[&18])`.
+/// Writes return the row as it is stored, with the values that the database filled in. Reads take the SQL that follows the
+/// table name: `repo.all::<User>("where age > $1 order by name", &[&18])`.
 impl Repo {
-    /// Stores a new row.
+    /// Stores a new row, and returns it as it is stored.
     ///
     /// ```no_run
     /// # use homing_postgres::{Entity, Insert, Repo, Result};
@@ -33,17 +33,25 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if a trigger kept the row from being stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn insert<I: Insert>(&self, new: &I) -> Result<I::Entity> {
         let sql = queries::insert::<I>(1);
         self.write("insert", &sql, &new.values(), |output| stored(&output)?.ok_or_else(not_stored::<I::Entity>)).await
     }
 
-    /// Stores new rows, all or none, in one transaction and one round trip.
+    /// Stores new rows, all or none, in one transaction and one round trip. Returns them as they are stored.
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Any of the [four fates](Error).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn insert_all<I: Insert>(&self, new: &[I]) -> Result<Vec<I::Entity>> {
         if new.is_empty() {
             return Ok(Vec::new());
@@ -61,11 +69,15 @@ impl Repo {
         .await
     }
 
-    /// Stores all fields of a row that exists, except those that are read only. Returns it as it is stored now.
+    /// Stores all fields of an existing row, except read-only ones. Returns the row as it is stored afterwards.
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) if there is no row of that key. See [`Error`] for the others.
+    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if the table has no row with that key.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn update<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
         let (sql, parameters) = queries::update::<T>();
         let values = entity.values();
@@ -73,43 +85,63 @@ impl Repo {
         self.write("update", &sql, &parameters, |output| stored(&output)?.ok_or_else(missing::<T>)).await
     }
 
-    /// Deletes a row. Returns it as it was.
+    /// Deletes a row, and returns it as it was stored.
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) if there is no row of that key. See [`Error`] for the others.
+    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if the table has no row with that key.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn delete<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
         let sql = queries::delete::<T>();
         self.write("delete", &sql, &key_of(entity), |output| stored(&output)?.ok_or_else(missing::<T>)).await
     }
 
-    /// The row as it is stored now.
+    /// Reads a row again, and returns it as it is stored now.
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) if there is no row of that key any more. See [`Error`] for the others.
+    /// Those of [`get`](Self::get); [`is_not_found`](Error::is_not_found) if the table no longer has a row with that key.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn reload<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
         let sql = queries::select_by::<T>(T::KEY);
         self.read("reload", &sql, &key_of(entity), Writes::No, the_one).await
     }
 
-    /// The row of that key.
+    /// Returns the row with that key, or `None` if the table has no such row.
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// - [`is_not_sent`](Error::is_not_sent) if no database could answer.
+    /// - [`is_rejected`](Error::is_rejected) if PostgreSQL refuses the statement, and [`is_decode`](Error::is_decode) if a
+    ///   column is not of its field's type.
+    /// - [`is_outcome_unknown`](Error::is_outcome_unknown) if the primary's answer was lost. The read may be repeated.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn get<T: Entity>(&self, key: T::Key) -> Result<Option<T>> {
         let sql = queries::select_by::<T>(T::KEY);
         self.read("get", &sql, &T::key_values(&key), Writes::No, one_or_none).await
     }
 
-    /// The row whose columns have these values: `repo.get_by::<User>(&[("name", &"Ada")])`. A value is compared with
-    /// `=`, so NULL never matches.
+    /// Returns the row whose columns have these values: `repo.get_by::<User>(&[("name", &"Ada")])`.
+    ///
+    /// Values are compared with `=`, so NULL never matches.
     ///
     /// # Errors
     ///
-    /// [`is_too_many_rows`](Error::is_too_many_rows) if there are several; misuse if a column is none of the entity's,
-    /// or none is given. See [`Error`] for the others.
+    /// Those of [`get`](Self::get); [`is_too_many_rows`](Error::is_too_many_rows) if several rows match;
+    /// [`is_misuse`](Error::is_misuse) if the entity does not have one of the columns, or if `columns` is empty.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn get_by<T: Entity>(&self, columns: &[(&str, &(dyn ToSql + Sync))]) -> Result<Option<T>> {
         let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
         if let Some(unknown) = names.iter().find(|name| !T::COLUMNS.contains(name)) {
@@ -122,47 +154,68 @@ impl Repo {
         self.read("get_by", &queries::select_by::<T>(&names), &values, Writes::No, one_or_none).await
     }
 
-    /// The one row that `suffix` leaves.
+    /// Returns the one row that `suffix` selects.
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) if there is none, [`is_too_many_rows`](Error::is_too_many_rows) if there
-    /// are several. See [`Error`] for the others.
+    /// Those of [`all`](Self::all); [`is_not_found`](Error::is_not_found) if `suffix` selects no row,
+    /// [`is_too_many_rows`](Error::is_too_many_rows) if it selects several.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn one<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<T> {
         self.read("one", &queries::select::<T>(suffix), parameters, Writes::Yes, the_one).await
     }
 
-    /// The rows that `suffix` leaves; empty for all.
+    /// Returns the rows that `suffix` selects; an empty `suffix` selects all rows.
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// - [`is_not_sent`](Error::is_not_sent) if no database could answer, and [`is_misuse`](Error::is_misuse) if a
+    ///   parameter does not fit or a pooled connection cannot keep the statement.
+    /// - [`is_rejected`](Error::is_rejected) if PostgreSQL refuses the statement, and [`is_decode`](Error::is_decode) if a
+    ///   column is not of its field's type.
+    /// - [`is_outcome_unknown`](Error::is_outcome_unknown) if the primary's answer was lost. The statement may have written
+    ///   something if `suffix` calls a function that writes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<Vec<T>> {
         self.read("all", &queries::select::<T>(suffix), parameters, Writes::Yes, all_of).await
     }
 
-    /// Whether `suffix` leaves a row.
+    /// Returns whether `suffix` selects a row.
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Those of [`all`](Self::all).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn exists<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<bool> {
         self.read("exists", &queries::exists::<T>(suffix), parameters, Writes::Yes, scalar).await
     }
 
-    /// How many rows `suffix` leaves.
+    /// Returns how many rows `suffix` selects.
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Those of [`all`](Self::all).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn count<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<i64> {
         self.read("count", &queries::count::<T>(suffix), parameters, Writes::Yes, scalar).await
     }
 }
 
 impl Repo {
-    /// Runs a statement that only reads, and makes of its rows what the caller asked for. With SQL of the application's own
-    /// in it that is only probable: then it is sent once, like a write.
+    /// Runs a statement that reads, and decodes its rows with `read`. A statement with SQL of the application may write
+    /// after all: `writes` says so, and it is sent to the primary once, like a write.
     pub(super) async fn read<T>(
         &self,
         operation: &'static str,
@@ -184,7 +237,7 @@ impl Repo {
         engine.reported(operation, read).await
     }
 
-    /// Runs one statement that writes, and makes of its output what the caller asked for.
+    /// Runs one statement that writes, and decodes its output with `read`.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -195,7 +248,7 @@ impl Repo {
         self.write_all(operation, &[(sql, parameters)], |outputs| read(only(outputs))).await
     }
 
-    /// Runs statements that write, in one transaction.
+    /// Runs statements that write in one transaction, and decodes their outputs with `read`.
     pub(super) async fn write_all<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -215,19 +268,19 @@ pub(super) fn stored<T: Entity>(output: &Output) -> Result<Option<T>> {
 }
 
 pub(super) fn not_stored<T: Entity>() -> Error {
-    Error::not_found(format!("a trigger kept {} from storing the row", T::TABLE))
+    Error::not_found(format!("a trigger of {} kept the row from being stored", T::TABLE))
 }
 
 pub(super) fn missing<T: Entity>() -> Error {
-    Error::not_found(format!("{} has no such row", T::TABLE))
+    Error::not_found(format!("{} has no row that matches", T::TABLE))
 }
 
-/// The one entity that there has to be.
+/// Decodes the only row, which has to exist.
 pub(super) fn the_one<T: Entity>(rows: Vec<Row>) -> Result<T> {
     T::from_row(&at_most_one(rows)?.ok_or_else(missing::<T>)?)
 }
 
-/// The one entity, if there is one.
+/// Decodes the only row, if there is one.
 pub(super) fn one_or_none<T: Entity>(rows: Vec<Row>) -> Result<Option<T>> {
     at_most_one(rows)?.as_ref().map(T::from_row).transpose()
 }
@@ -243,11 +296,11 @@ where
     rows.first().ok_or_else(|| Error::decode("the statement returned no row"))?.try_get(0)
 }
 
-/// The only row.
+/// Returns the only row, or `None` if there are no rows.
 pub(super) fn at_most_one(mut rows: Vec<Row>) -> Result<Option<Row>> {
     let row = rows.pop();
     if rows.is_empty() {
         return Ok(row);
     }
-    Err(Error::too_many_rows("there are several rows where at most one was asked for"))
+    Err(Error::too_many_rows(format!("the statement returned {} rows, but at most one was expected", rows.len() + 1)))
 }

@@ -15,14 +15,14 @@ use crate::writing::writer::{Committed, Writer};
 
 /// # Named functions
 ///
-/// A function runs in the primary region, next to the database: what takes a round trip for each statement from here
-/// takes one in all. Arguments and results are anything that serde knows. A reference is one argument, a tuple is
-/// several: `repo.rpc("import", &names)`, `repo.rpc("transfer", (from, to, amount))`.
+/// A function runs in the primary region, next to the database. From another region its statements cost one round trip in
+/// all, instead of one each. Arguments and results are values of any type that serde supports. A reference is one argument,
+/// a tuple is several: `repo.rpc("import", &names)`, `repo.rpc("transfer", (from, to, amount))`.
 ///
-/// A call is sent at most once. If the answer is lost the error is
+/// A call is executed at most once. If its answer is lost, the error is
 /// [`is_outcome_unknown`](crate::Error::is_outcome_unknown).
 impl Repo {
-    /// Calls a function and waits until the replica here has replayed what it wrote.
+    /// Calls a function, and waits until the local replica has replayed the function's writes.
     ///
     /// ```no_run
     /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -34,9 +34,15 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// [`is_function_failed`](crate::Error::is_function_failed) if the function returned an error;
-    /// [`is_unknown_function`](crate::Error::is_unknown_function) if the primary region has none of that name. See
-    /// [`Error`](crate::Error) for the others.
+    /// Any of the [four fates](crate::Error), and in particular:
+    ///
+    /// - [`is_function_failed`](crate::Error::is_function_failed) if the function returned an error.
+    /// - [`is_unknown_function`](crate::Error::is_unknown_function) if the primary region has no function with that name.
+    /// - [`is_misuse`](crate::Error::is_misuse) through the handle of a transaction.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety): a dropped call may have been executed or not.
     pub async fn rpc_and_wait<R>(&self, function: &str, arguments: impl IntoArguments + Send) -> Result<R>
     where
         R: DeserializeOwned + Send + 'static,
@@ -44,12 +50,18 @@ impl Repo {
         self.call(function, arguments).await
     }
 
-    /// Calls a function and does not wait for the replica here. The next read through this handle does, so that it sees
-    /// what the function wrote, unless the handle's option is [`Wait::Never`].
+    /// Calls a function, and does not wait for the local replica.
+    ///
+    /// The next read through this handle waits, so that it sees the function's writes, unless the handle's option is
+    /// [`Wait::Never`].
     ///
     /// # Errors
     ///
-    /// As [`rpc_and_wait`](Self::rpc_and_wait).
+    /// Those of [`rpc_and_wait`](Self::rpc_and_wait).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety): a dropped call may have been executed or not.
     pub async fn rpc<R>(&self, function: &str, arguments: impl IntoArguments + Send) -> Result<R>
     where
         R: DeserializeOwned + Send + 'static,
@@ -63,14 +75,14 @@ impl Repo {
     {
         if self.in_transaction() {
             return Err(Error::misuse(format!(
-                "function {function:?} was called through the handle of a transaction, but functions run on connections \
-                 of their own: call it through another handle, before or after the transaction"
+                "function {function:?} was called through the handle of a transaction, but a function runs on a \
+                 connection of its own: call it through another handle, before or after the transaction"
             )));
         }
         let call = async {
             let started = Instant::now();
             let called = self.call_primary(function, arguments).await;
-            let called: Called<R> = called.map_err(|error| self.note_what_remains(error))?;
+            let called: Called<R> = called.map_err(|error| self.note_partial_writes(error))?;
             let position = self.advance_to(&called.positions);
             let trip = Trip {
                 answered_by: called.peer.map_or(AnsweredBy::Local, AnsweredBy::Peer),
@@ -95,8 +107,8 @@ impl Repo {
         rpc.call_in(region, &scope, function, arguments, self.options().call_timeout).await
     }
 
-    /// Moves the session in the other databases of the node, which the function may have written to as well: the next
-    /// read there waits. Returns the position in this handle's own database.
+    /// Advances the session in the node's other databases, since the function may have written to them too: the next read
+    /// of such a database waits. Returns the position in this handle's own database.
     fn advance_to(&self, positions: &[proto::Position]) -> Option<Position> {
         let mut own = None;
         for message in positions {
@@ -107,15 +119,15 @@ impl Repo {
                     let session = self.engine.session.of(database);
                     position.map_or_else(|| session.lost_track(), |position| session.advance(position));
                 }
-                // A database that this node does not have cannot be read here.
+                // This node cannot read a database that it does not have.
                 Some(_) | None => {}
             }
         }
         own
     }
 
-    /// What a function had committed before it failed stays committed, and has to be seen like any other write.
-    fn note_what_remains(&self, error: homing_rpc::Error) -> Error {
+    /// Advances the session past the writes that a function had committed before it failed: later reads have to see them.
+    fn note_partial_writes(&self, error: homing_rpc::Error) -> Error {
         if let Some(position) = self.advance_to(error.positions())
             && self.options().wait != Wait::Never
         {

@@ -1,4 +1,4 @@
-//! How long reads take, measured.
+//! Measures how long reads take.
 
 pub(crate) mod table;
 
@@ -17,9 +17,10 @@ use crate::reading::on_primary::read_from_primary;
 use crate::statement::kind::Writes;
 
 impl Repo {
-    /// Reads from each replica and from the primary for a while, one read after the other, and says how long it takes.
+    /// Measures how long reads take from each replica and from the primary.
     ///
-    /// A place that does not answer is in the table with the reason.
+    /// Each server is read from for a while, one read after the other. If a server does not answer, its row in the table
+    /// says why.
     ///
     /// ```no_run
     /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -32,12 +33,16 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Misuse, if the statement is one that cannot be run on a replica.
+    /// [`is_misuse`](Error::is_misuse) if a pooled connection cannot keep the statement, such as `BEGIN` or `SET`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn measure_reads(&self, measure: &Measure) -> Result<ReadTable> {
         crate::statement::sql::destination(&measure.statement)?;
         let mut rows = Vec::new();
         for replica in self.replicas().status() {
-            // The primary next to this node is measured below.
+            // The local primary is measured below.
             if replica.role != Some(Role::Primary) || replica.region.is_some() {
                 let figures = Box::pin(self.measure_replica(&replica.name, measure)).await;
                 rows.push(row(replica.name.to_string(), figures));
@@ -50,15 +55,15 @@ impl Repo {
 
     async fn measure_replica(&self, name: &str, measure: &Measure) -> Result<ReadFigures> {
         let last = Arc::new(Mutex::new(None));
-        let heard = Arc::clone(&last);
+        let reported = Arc::clone(&last);
         let repo = self.replica(name)?.session().with_on_lag(OnLag::Fail).with_observer(move |report: &Report| {
-            heard.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&report.replica);
+            reported.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&report.replica);
         });
         times(measure, async || {
             repo.query(&measure.statement, &[]).await?;
             match last.lock().unwrap_or_else(PoisonError::into_inner).as_deref() {
                 Some(replica) if replica == name => Ok(()),
-                _ => Err(Error::misuse("the statement was answered by the primary, since it cannot run there")),
+                _ => Err(Error::misuse("the primary answered the statement, since it cannot run on a replica")),
             }
         })
         .await
@@ -86,7 +91,7 @@ async fn times(measure: &Measure, mut read: impl AsyncFnMut() -> Result<()>) -> 
         read().await?;
         times.push(started.elapsed());
     }
-    ReadFigures::of(times).ok_or_else(|| Error::misuse("nothing was read"))
+    ReadFigures::of(times).ok_or_else(|| Error::misuse("no read was made"))
 }
 
 fn row(name: String, figures: Result<ReadFigures>) -> ReadRow {
@@ -95,5 +100,5 @@ fn row(name: String, figures: Result<ReadFigures>) -> ReadRow {
 
 const MEASURE: &str = "measure";
 
-/// Enough for the hundredth part of a percent; who measures for an hour is not to run out of memory.
+/// Enough for a hundredth of a percent, and few enough that an hour of reads fits into memory.
 const MAX_READS: usize = 1_000_000;

@@ -1,4 +1,4 @@
-//! Calls with SQL of the application's own.
+//! Calls with SQL that the application wrote.
 
 use homing_proto::v1 as proto;
 use tokio::time::Instant;
@@ -18,16 +18,17 @@ use crate::writing::writer::{Committed, Writer};
 
 /// # Raw SQL
 ///
-/// A statement needs no marking. It is tried on the replica here; if PostgreSQL answers that it writes (SQLSTATE
-/// 25006), it is forwarded to the primary, and that is remembered about the statement. This catches functions with side
-/// effects, `nextval`, `SELECT … FOR UPDATE` and data-modifying common table expressions as well.
+/// The caller does not say whether a statement writes. It is tried on the local replica. If PostgreSQL answers that it
+/// writes (SQLSTATE 25006), it is forwarded to the primary, and later calls with the same statement go there at once. This
+/// catches functions with side effects, `nextval`, `SELECT … FOR UPDATE` and data-modifying common table expressions too.
 ///
-/// Statements that change the state of a session (`BEGIN`, `SET`, `LISTEN`, `CREATE TEMP TABLE`, session advisory
-/// locks) are refused, since connections are pooled. Advisory locks of a transaction go to the primary.
+/// Statements that change the state of a PostgreSQL session (`BEGIN`, `SET`, `LISTEN`, `CREATE TEMP TABLE`, session
+/// advisory locks) are misuse, since connections are pooled. Statements with transaction-level advisory locks go to the
+/// primary.
 ///
-/// Parameters are those of `tokio_postgres`: `&[&18, &"Ada"]` for `$1` and `$2`.
+/// Parameters are passed as in `tokio_postgres`: `&[&18, &"Ada"]` for `$1` and `$2`.
 impl Repo {
-    /// The rows of a statement.
+    /// Runs a statement and returns its rows.
     ///
     /// ```no_run
     /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -39,17 +40,27 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Any of the [four fates](Error), since the statement may write; [`is_misuse`](Error::is_misuse) if a parameter does
+    /// not fit or a pooled connection cannot keep the statement.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn query(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>> {
         self.raw("query", sql, parameters, |output| Ok(output.rows)).await
     }
 
-    /// The one row of a statement.
+    /// Runs a statement and returns its one row.
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) if there is none, [`is_too_many_rows`](Error::is_too_many_rows) if there
-    /// are several. See [`Error`] for the others. If the statement writes, it is committed in both cases.
+    /// Those of [`query`](Self::query); [`is_not_found`](Error::is_not_found) if the statement returns no row,
+    /// [`is_too_many_rows`](Error::is_too_many_rows) if it returns several. A statement that writes is committed in both
+    /// cases.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn query_one(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Row> {
         self.raw("query_one", sql, parameters, |output| {
             at_most_one(output.rows)?.ok_or_else(|| Error::no_row("the statement returned no row"))
@@ -57,11 +68,16 @@ impl Repo {
         .await
     }
 
-    /// The one row of a statement, or none.
+    /// Runs a statement and returns its one row, or `None` if it returns no row.
     ///
     /// # Errors
     ///
-    /// [`is_too_many_rows`](Error::is_too_many_rows) if there are several. See [`Error`] for the others.
+    /// Those of [`query`](Self::query); [`is_too_many_rows`](Error::is_too_many_rows) if the statement returns several
+    /// rows. A statement that writes is committed in this case.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn query_opt(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Option<Row>> {
         self.raw("query_opt", sql, parameters, |output| at_most_one(output.rows)).await
     }
@@ -70,18 +86,28 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Those of [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn execute(&self, sql: &str, parameters: &Parameters<'_>) -> Result<u64> {
         self.raw("execute", sql, parameters, |output| Ok(output.rows_affected)).await
     }
 
-    /// Runs a script, several statements separated by semicolons, on the primary: as one transaction, unless it holds
-    /// transaction commands of its own. For migrations and the like. In a transaction it is a part of that, and
-    /// transaction commands are refused before it is sent.
+    /// Runs a script on the primary: several statements, separated by semicolons, such as a migration.
+    ///
+    /// The script is one transaction, unless it has transaction commands of its own. Through the handle of a transaction it
+    /// is a part of that transaction, and a script with transaction commands is refused before it is sent.
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// Any of the [four fates](Error). If a script that commits by itself is [rejected](Error::is_rejected), the statements
+    /// before its last `COMMIT` remain.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn batch_execute(&self, script: &str) -> Result<()> {
         const OPERATION: &str = "batch_execute";
         let engine = &self.engine;

@@ -12,17 +12,20 @@ use crate::scope::{DatabaseName, Schema, Scope};
 
 /// # Databases and tenants
 ///
-/// A node may hold several databases, each with its primary, its replicas and its positions; their primaries are in one
-/// region. A handle is for one of them: the unnamed one, unless it comes from [`with_database`](Repo::with_database). In
-/// it, calls run in the schema of the database role's `search_path`, unless the handle comes from
-/// [`with_schema`](Repo::with_schema). Named functions get the database and the schema of their caller's handle.
+/// A node may have several databases, each with its own primary, replicas and positions. Their primaries are in one region.
+/// A handle is for one database: the unnamed one, unless [`with_database`](Repo::with_database) chose another. Statements
+/// run with the `search_path` of the database role, unless [`with_schema`](Repo::with_schema) chose a schema. A named
+/// function runs in the database and schema of its caller's handle.
 impl Repo {
-    /// A handle that knows one more database of the node. `database` is that next to this node; `None` where the region
-    /// has none. For whoever sets a node up: handles that exist already do not learn of it.
+    /// Adds a database of the node, and returns a handle that knows it. Existing clones of the handle do not know it, so
+    /// databases are added while a node is set up.
+    ///
+    /// `replicas` are the servers of this database that this node reads from; `None` in a region without any.
     ///
     /// # Errors
     ///
-    /// Misuse: the name is taken, or has other characters than lower-case letters, digits and underscores.
+    /// [`is_misuse`](Error::is_misuse) if the name is taken, or has characters other than lower-case letters, digits and
+    /// underscores.
     pub fn and_database(self, name: &str, replicas: impl Into<Replicas>) -> Result<Self> {
         let name = DatabaseName::new(name)?;
         let mut catalog = Arc::unwrap_or_clone(self.catalog);
@@ -35,8 +38,8 @@ impl Repo {
         Ok(Self { catalog: Arc::new(catalog), ..self })
     }
 
-    /// The same handle for another database of the node: the same session, options and schema. The empty name is that of
-    /// the unnamed database.
+    /// Returns a handle for another database of the node, with the same session, options and schema. The unnamed database
+    /// has the empty name.
     ///
     /// ```no_run
     /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -48,13 +51,15 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Misuse: the node has no database of that name.
+    /// [`is_misuse`](Error::is_misuse) if the node has no database with that name, or if this handle belongs to a
+    /// transaction of another database.
     pub fn with_database(&self, name: &str) -> Result<Self> {
         let known = self.catalog.iter().find(|(known, _)| known.as_str() == name);
         let (database, scoped) = known.ok_or_else(|| self.no_database(name))?;
         if self.in_transaction() && name != self.database_name() {
             return Err(Error::misuse(format!(
-                "a transaction is of one database, and this one is not of {name:?}: use the handle outside of it"
+                "a transaction belongs to one database, and this one does not belong to {name:?}: use a handle outside of \
+                 the transaction"
             )));
         }
         Ok(self.with(|engine| {
@@ -66,27 +71,27 @@ impl Repo {
         }))
     }
 
-    /// The name of this handle's database; empty for the unnamed one.
+    /// Returns the name of this handle's database, which is empty for the unnamed one.
     pub fn database_name(&self) -> &str {
         self.engine.database_name()
     }
 
-    /// The names of the node's databases, sorted; the unnamed one has an empty name and is the first.
+    /// Returns the names of the node's databases in order. The unnamed database has the empty name and comes first.
     pub fn database_names(&self) -> impl Iterator<Item = &str> {
         self.catalog.keys().map(DatabaseName::as_str)
     }
 
-    /// The same handle, whose calls run in a schema: entity calls, raw SQL, scripts and named functions, here and on the
-    /// primary.
+    /// Returns a handle whose calls run in a schema: entity calls, raw SQL, scripts and named functions, on replicas and on
+    /// the primary.
     ///
-    /// Each statement runs in a transaction of its own that begins with `SET LOCAL search_path` to exactly this schema,
-    /// sent along with the statement, so it takes no further round trip and leaves nothing behind on the pooled
-    /// connection. What lives in another schema, `public` included, has to be written with its name: `public.users`.
-    /// Statements that PostgreSQL refuses inside of a transaction, such as `VACUUM`, are refused here too; write them
-    /// with the schema's name through a handle without a schema.
+    /// Each statement runs in a transaction that begins with `SET LOCAL search_path` to exactly this schema. The command is
+    /// sent along with the statement, so it costs no further round trip and leaves nothing behind on the pooled connection.
+    /// Names in another schema, `public` included, have to be qualified: `public.users`. Statements that PostgreSQL refuses
+    /// inside a transaction, such as `VACUUM`, fail through this handle too; run them through a handle without a schema, and
+    /// qualify their names.
     ///
-    /// Whether there is such a schema is seen by the first call: PostgreSQL's `invalid_schema_name` (3F000), before
-    /// anything has run.
+    /// If the schema does not exist, the first call fails with PostgreSQL's `invalid_schema_name` (3F000) before anything
+    /// has run.
     ///
     /// ```no_run
     /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -98,24 +103,25 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Misuse: the name is empty, longer than 63 bytes, contains a zero byte or begins with `pg_`.
+    /// [`is_misuse`](Error::is_misuse) if the name is empty, is longer than 63 bytes, contains a zero byte or begins with
+    /// `pg_`.
     pub fn with_schema(&self, name: &str) -> Result<Self> {
         let schema = Schema::new(name)?;
         Ok(self.in_schema(Some(&schema)))
     }
 
-    /// The same handle, whose calls run where the database role's `search_path` leads.
+    /// Returns a handle whose calls run with the `search_path` of the database role.
     #[must_use]
     pub fn without_schema(&self) -> Self {
         self.in_schema(None)
     }
 
-    /// The schema of [`with_schema`](Self::with_schema).
+    /// Returns the schema that [`with_schema`](Self::with_schema) chose, if any.
     pub fn schema(&self) -> Option<&str> {
         self.engine.schema()
     }
 
-    /// The same handle for the database and schema of a caller, as they travel with the call of a named function.
+    /// Returns a handle for the database and schema of a caller, as they travel with the call of a named function.
     #[doc(hidden)]
     pub fn in_scope(&self, scope: &str) -> Result<Self> {
         let Scope { database, schema } = Scope::from_wire(scope)?;
@@ -130,6 +136,6 @@ impl Repo {
         let shown: String = name.chars().take(80).collect();
         let names: Vec<_> = self.catalog.keys().map(DatabaseName::as_str).filter(|name| !name.is_empty()).collect();
         let known = if names.is_empty() { "only the unnamed one".to_owned() } else { names.join(", ") };
-        Error::misuse(format!("this node has no database named {shown:?}: it has {known}; see HOMING_DATABASES"))
+        Error::misuse(format!("this node has no database named {shown:?}, it has {known}: see HOMING_DATABASES"))
     }
 }

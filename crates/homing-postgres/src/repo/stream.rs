@@ -13,19 +13,20 @@ use crate::transaction::cursor::open_cursor;
 
 /// # Streams
 ///
-/// Rows that are read one after the other, with a few of them in memory at a time, however many there are: on the replica
-/// here, and from the primary where a read would go there. A reader that is slow holds back the database.
+/// A stream reads rows one after the other and keeps only a few of them in memory, however many there are. Like other
+/// reads it goes to the local replica, or to the primary if the replica cannot answer. A slow reader slows the database
+/// down.
 ///
-/// A stream only reads: a statement that writes is misuse, in every region. It is one snapshot. It holds a connection of
-/// the pool until it ends or is dropped; half of a pool is for streams at most.
+/// A stream only reads: a statement that writes is misuse in every region. All rows come from one snapshot. A stream holds
+/// a connection of the pool until it ends or is dropped. Streams take at most half of a pool.
 ///
-/// [`call_timeout`](crate::Options::call_timeout) limits the time to the first row, and then that which the database takes
-/// for each further chunk; not the whole. A reader may take ten minutes for a chunk.
+/// [`call_timeout`](crate::Options::call_timeout) limits the time until the first rows, and then the time that the database
+/// takes for each further chunk of rows. It does not limit the whole stream. The reader may take ten minutes for a chunk.
 ///
-/// In a transaction it is a cursor: each chunk is a round trip, other calls may come in between, and it ends with the
-/// transaction. What PostgreSQL refuses to open a cursor for aborts the transaction like any statement that fails.
+/// In a transaction a stream is a cursor: each chunk is a round trip, other calls may run in between, and the stream ends
+/// with the transaction. If PostgreSQL refuses to open the cursor, the transaction is aborted, as by any failed statement.
 impl Repo {
-    /// The rows of a statement, while they are read.
+    /// Runs a statement that only reads, and returns a stream of its rows as soon as the first rows have arrived.
     ///
     /// ```no_run
     /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -37,21 +38,31 @@ impl Repo {
     /// # }
     /// ```
     ///
-    /// It returns when the first rows are there. Until then a failure of the replica or of a peer is made good elsewhere;
-    /// later ones are told by the stream.
+    /// If a replica or a peer fails before the first rows, the call tries another server. If it fails later, the stream
+    /// returns the error.
     ///
     /// # Errors
     ///
-    /// Misuse, if the statement writes. See [`Error`](crate::Error) for the others.
+    /// - [`is_misuse`](crate::Error::is_misuse) if the statement writes, or if a parameter does not fit.
+    /// - [`is_not_sent`](crate::Error::is_not_sent) if no database could answer.
+    /// - [`is_rejected`](crate::Error::is_rejected) if PostgreSQL refuses the statement.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn stream(&self, sql: &str, parameters: &Parameters<'_>) -> Result<RowStream> {
         self.open_stream("stream", sql, parameters).await
     }
 
-    /// The rows that `suffix` leaves, empty for all, while they are read.
+    /// Returns a stream of the entities that `suffix` selects; an empty `suffix` selects all.
     ///
     /// # Errors
     ///
-    /// As [`stream`](Self::stream).
+    /// Those of [`stream`](Self::stream).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn stream_all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<EntityStream<T>> {
         let rows = self.open_stream("stream_all", &queries::select::<T>(suffix), parameters).await?;
         Ok(EntityStream::new(rows))

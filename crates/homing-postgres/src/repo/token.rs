@@ -1,4 +1,4 @@
-//! The session of a handle, on its way to another node and from there.
+//! Takes the session of a handle to another node and back.
 
 use super::Repo;
 use crate::engine::Engine;
@@ -11,65 +11,73 @@ use crate::session::token::{Token, foreign, key};
 
 /// # Tokens
 ///
-/// A session lives in one process. A token takes it to another: the next request of the same user may be served by
-/// another node and sees what this one wrote and read all the same.
+/// A session lives in one process. A token takes it to another process: if another node serves the next request of the same
+/// user, that request still sees the writes and reads of this one.
 impl Repo {
-    /// What this session has to see, in all databases. A session that has done nothing gives a token that asks for
-    /// nothing.
+    /// Returns a token with the positions that this session's reads have to see, in all databases. The token of a new
+    /// session has no positions.
     ///
-    /// Where the session has read from a replica since the last token, the replica is asked once how far it is; writes
-    /// need no question.
+    /// If the session has read from a replica since the last token, the replica is asked for its position once. Writes do
+    /// not need this question.
     ///
     /// # Errors
     ///
-    /// Not sent: neither that replica nor the primary could be asked how far the session has read.
+    /// [`is_not_sent`](Error::is_not_sent) if neither that replica nor the primary answered with its position.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe.
+    /// Cancel safe: a dropped call has no effect.
     pub async fn token(&self) -> Result<Token> {
         let mut positions = Vec::new();
         for database in self.engine.session.databases() {
             let repo = self.with_database(database.as_str())?.without_schema();
             settle_reads(&repo.engine, None).await?;
-            positions.extend(repo.engine.session.wanted().map(|wanted| (database, wanted.position)));
+            positions.extend(repo.engine.session.wanted().map(|required| (database, required.position)));
         }
         Ok(Token::seal(&positions, &key(self.rpc_client())))
     }
 
-    /// As [`token`](Self::token), without asking anybody: what this session wrote, and what it was told by the primary.
-    /// What it has only read next door is left out, and so is a write of which nobody could tell the position:
+    /// Returns a token like [`token`](Self::token), without asking a server: it has the positions of this session's writes
+    /// and of its reads from the primary.
+    ///
+    /// Reads from a replica are left out. So is a write whose position is unknown; see
     /// [`knows_its_writes`](Self::knows_its_writes).
     pub fn token_of_writes(&self) -> Token {
         let known = |database: DatabaseName| {
-            let wanted = self.engine.session.of(&database).wanted()?;
-            Some((database, wanted.position))
+            let required = self.engine.session.of(&database).wanted()?;
+            Some((database, required.position))
         };
         let positions: Vec<_> = self.engine.session.databases().into_iter().filter_map(known).collect();
         Token::seal(&positions, &key(self.rpc_client()))
     }
 
-    /// Whether the session knows the positions of all that was written through it. Not where the primary was lost between a
-    /// commit and the question for its position; [`token`](Self::token) asks anew.
+    /// Returns whether the session knows the positions of all its writes.
+    ///
+    /// It does not if the primary was lost between a commit and the question for its position. [`token`](Self::token) asks
+    /// again.
     pub fn knows_its_writes(&self) -> bool {
         self.engine.session.databases().iter().all(|database| !self.engine.session.of(database).has_lost_track())
     }
 
-    /// How far the primary is, asked of it: a question to it, and in another region a round trip. Whoever waits for this
-    /// position sees all that was committed before the call.
+    /// Asks the primary for its current position. From another region this is one round trip.
+    ///
+    /// A replica that has reached this position has everything that was committed before the call.
     ///
     /// # Errors
     ///
-    /// Not sent: no primary could be asked within [`call_timeout`](crate::Options::call_timeout).
+    /// [`is_not_sent`](Error::is_not_sent) if the primary could not be reached within
+    /// [`call_timeout`](crate::Options::call_timeout), [`is_rejected`](Error::is_rejected) if it refused, or
+    /// [`is_outcome_unknown`](Error::is_outcome_unknown) if its answer was lost. Nothing was changed in any case.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe.
+    /// Cancel safe: a dropped call has no effect.
     pub async fn primary_position(&self) -> Result<Position> {
         ask_primary(&self.engine).await
     }
 
-    /// A handle with a session of its own, which has to see what the token says and what this handle has to see by now.
+    /// Returns a handle with a session of its own. Its reads see the positions of the token, and what this handle's session
+    /// has to see now.
     ///
     /// ```no_run
     /// # fn example(repo: homing_postgres::Repo, cookie: Option<String>) -> homing_postgres::Result<()> {
@@ -84,24 +92,24 @@ impl Repo {
     /// # }
     /// ```
     ///
-    /// A position that was lost in a failover cannot be waited for: reads are answered by the primary until the session
-    /// has moved on, or refused, as [`OnLag`](crate::OnLag) says.
+    /// A position that was lost in a failover is never reached. Until the session has advanced past it, the primary answers
+    /// its reads, or they fail, as [`OnLag`](crate::OnLag) says.
     ///
     /// # Errors
     ///
-    /// [`is_token_refused`](Error::is_token_refused): it was changed, cut off, made with another secret or by a build
-    /// with other tokens, or it is of a database or a cluster that this node does not have. Where the cluster here is
-    /// not known yet, the first read says so.
+    /// [`is_token_refused`](Error::is_token_refused) if the token was changed or cut off, was made with another secret or by
+    /// a build with another version of tokens, or belongs to a database or a cluster that this node does not have. If this
+    /// node does not know its cluster yet, the first read fails with this error.
     pub fn with_token(&self, token: impl AsRef<str>) -> Result<Self> {
         self.adopt(token.as_ref(), Session::import)
     }
 
-    /// As [`with_token`](Self::with_token), for a token that comes from a stranger, who cannot do anything about it:
-    /// where the first read finds that it is of another cluster, it is as if there had been none.
+    /// Returns a handle like [`with_token`](Self::with_token), for a token from a client that cannot correct it: if the
+    /// first read finds that the token belongs to another cluster, it ignores the token.
     ///
     /// # Errors
     ///
-    /// As [`with_token`](Self::with_token), but never later than this.
+    /// Those of [`with_token`](Self::with_token). Later reads do not fail because of the token.
     pub fn with_offered_token(&self, token: impl AsRef<str>) -> Result<Self> {
         self.adopt(token.as_ref(), Session::offer)
     }
@@ -123,7 +131,7 @@ impl Repo {
     fn check_known(&self, database: &DatabaseName, position: Position) -> Result<()> {
         let Ok(repo) = self.with_database(database.as_str()) else {
             return Err(Error::token_refused(format!(
-                "the token is of the database {:?}, which this node does not have: see HOMING_DATABASES",
+                "the token belongs to the database {:?}, which this node does not have: see HOMING_DATABASES",
                 database.as_str()
             )));
         };
@@ -133,10 +141,10 @@ impl Repo {
         }
     }
 
-    /// The cluster, as far as anybody here has heard of it.
+    /// Returns the cluster, if the local database or the session knows it.
     fn known_cluster(&self) -> Option<SystemIdentifier> {
-        let here = self.engine.primary().database().and_then(|database| database.pool().server());
-        let here = here.map(|server| server.system_identifier);
-        here.or_else(|| Some(self.engine.session.wanted()?.position.system_identifier))
+        let server = self.engine.primary().database().and_then(|database| database.pool().server());
+        let local = server.map(|server| server.system_identifier);
+        local.or_else(|| Some(self.engine.session.wanted()?.position.system_identifier))
     }
 }

@@ -1,4 +1,4 @@
-//! Interactive transactions: from their beginning to their commit.
+//! Interactive transactions, from their beginning to their commit.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOpti
 
 /// # Transactions
 ///
-/// Several statements, all or none, with code of the application in between. The closure gets a handle to the
-/// transaction, which is a `Repo` as well: each of its calls belongs to the transaction, and one of its own
-/// [`transaction`](Self::transaction) is a savepoint. Calls of other handles, the outer one included, do not belong to it.
+/// A transaction runs several statements, all or none, with code of the application in between. The closure gets a handle
+/// of the transaction, which is a `Repo` as well. Each call through it belongs to the transaction, and a
+/// [`transaction`](Self::transaction) through it is a savepoint. Calls through other handles, the outer one included, do not
+/// belong to the transaction.
 ///
 /// ```no_run
 /// # async fn example(repo: homing_postgres::Repo, from: i64, to: i64, amount: i64) -> homing_postgres::Result<()> {
@@ -34,30 +35,33 @@ use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOpti
 /// # }
 /// ```
 ///
-/// It runs on one connection of the primary; from another region each call is one round trip, and so is the commit:
-/// locks are held that long. Where the steps are known before, a named function or one statement is one round trip in all.
-/// One that only reads ([`TransactionOptions::read_only`]) is a snapshot of the replica here, without any.
+/// A transaction runs on one connection to the primary. From another region each call is one round trip, and so is the
+/// commit; the transaction holds its locks that long. If all steps are known in advance, a batch, a named function or a
+/// single statement takes one round trip in all. A transaction that only reads ([`TransactionOptions::read_only`]) is a
+/// snapshot of the local replica and needs no round trip to the primary.
 ///
-/// - **Nothing is committed unless the closure returns `Ok`**, and then the call waits for the replica here like any
-///   write. It is rolled back if the closure returns an error, which the call returns as it is; if it panics; if the
-///   future is dropped; if the connection to the primary or its node is lost; if no statement comes for
-///   [`idle_timeout`](TransactionOptions::idle_timeout); at its [`time_limit`](TransactionOptions::time_limit).
-/// - **It begins with the first statement.** A closure without one sends nothing.
-/// - **A statement that PostgreSQL refuses aborts it.** All further calls are errors that name the first one, and it is
-///   rolled back even if the closure returns `Ok`. Within a nested transaction only that one is aborted: the outer one goes
-///   on after it. Errors that are not PostgreSQL's (a row that is not found, a parameter that does not fit) abort nothing.
-/// - **One call at a time.** Calls that are made at the same time, through clones of the handle, run in the order in which
-///   they were made. While a nested transaction is open, calls through the outer handle are misuse: they would become
-///   part of it, or wait for each other for ever.
-/// - **A call that is dropped** before its answer came aborts the transaction, or the nested one that it belongs to. One that
+/// - **Nothing is committed unless the closure returns `Ok`.** The call then waits for the local replica like any write.
+///   The transaction is rolled back if the closure returns an error (the call returns it unchanged) or panics, if the
+///   future is dropped, if the connection to the primary or the primary's node is lost, if no statement comes for
+///   [`idle_timeout`](TransactionOptions::idle_timeout), and at its [`time_limit`](TransactionOptions::time_limit).
+/// - **The first statement begins it.** A closure without statements sends nothing.
+/// - **A statement that PostgreSQL refuses aborts it.** All further calls fail with an error that names the first one, and
+///   the transaction is rolled back even if the closure returns `Ok`. Inside a nested transaction only the nested one is
+///   aborted, and the outer one goes on after it. Errors that are not PostgreSQL's (a row that is not found, a parameter
+///   that does not fit) abort nothing.
+/// - **One call at a time.** Calls through clones of the handle that are made at the same time run in the order in which
+///   they were made. While a nested transaction is open, calls through the outer handle are misuse: they would become part
+///   of the nested one, or wait for each other forever.
+/// - **A dropped call** that has no answer yet aborts the transaction, or the nested one that it belongs to. A call that
 ///   takes longer than `call_timeout` is cancelled and ends the whole transaction.
-/// - **Named functions** cannot be called through its handle: they run on a connection of their own.
-/// - A handle that is kept beyond the closure is of no use any more: misuse.
+/// - **Named functions** cannot be called through its handle, since they run on a connection of their own.
+/// - **After the closure has returned**, calls through its handle are misuse.
 ///
-/// **Fates.** A statement that fails is *rejected*: nothing of the transaction remains. Lost before COMMIT was sent, it is
-/// *not sent*; lost while COMMIT was under way, *outcome unknown*. A commit may be *rejected* too: a deferred constraint, or
-/// SQLSTATE 40001 with [`Isolation::Serializable`]. Nothing is repeated by itself, since the closure may do more than
-/// statements. To repeat it where others were in the way:
+/// **Fates.** If a statement fails, the transaction is *rejected*: nothing of it remains. If the connection is lost before
+/// `COMMIT` was sent, it is *not sent*; if the connection is lost after that, its *outcome is unknown*. The commit may be
+/// *rejected* too: by a deferred constraint, or with SQLSTATE 40001 under [`Isolation::Serializable`]. A transaction is
+/// never repeated automatically, since its closure may do more than run statements. To repeat it after a serialization
+/// failure:
 ///
 /// ```no_run
 /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -77,17 +81,18 @@ use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOpti
 /// # }
 /// ```
 impl Repo {
-    /// Runs the closure in a transaction of the default options: it reads and writes, and each statement sees what was
-    /// committed before it. On the handle of a transaction: a nested one, at a savepoint.
+    /// Runs the closure in a transaction with the default options: it reads and writes, and each statement sees what was
+    /// committed before it. Through the handle of a transaction, this is a nested transaction at a savepoint.
     ///
     /// # Errors
     ///
-    /// The closure's own. [`is_overloaded`](Error::is_overloaded) if as many transactions are open as the primary's node
-    /// allows. See [`Error`] for the others.
+    /// The closure's own error, or that of the commit: any of the [four fates](Error).
+    /// [`is_overloaded`](Error::is_overloaded) if the primary's node has as many open transactions as it allows.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it commits, it is rolled back. Dropped while it commits, whether it was committed nobody is told.
+    /// If the future is dropped before the commit, the transaction is rolled back. If it is dropped during the commit, the
+    /// transaction may be committed or not.
     pub async fn transaction<T, F, Fut>(&self, body: F) -> Result<T>
     where
         T: Send + 'static,
@@ -97,16 +102,18 @@ impl Repo {
         self.try_transaction(TransactionOptions::default(), body).await
     }
 
-    /// The same with other options. A nested transaction is part of the outer one and has its options: other ones for
-    /// isolation or access are misuse, the time limits are ignored.
+    /// Runs the closure in a transaction with these options.
+    ///
+    /// A nested transaction is part of the outer one and has its options. The time limits given for it are ignored.
     ///
     /// # Errors
     ///
-    /// As [`transaction`](Self::transaction).
+    /// Those of [`transaction`](Self::transaction); [`is_misuse`](Error::is_misuse) if a nested transaction asks for an
+    /// isolation or access other than the outer one's.
     ///
     /// # Cancel safety
     ///
-    /// As [`transaction`](Self::transaction).
+    /// That of [`transaction`](Self::transaction).
     pub async fn transaction_with<T, F, Fut>(&self, options: TransactionOptions, body: F) -> Result<T>
     where
         T: Send + 'static,
@@ -116,8 +123,9 @@ impl Repo {
         self.try_transaction(options, body).await
     }
 
-    /// The same with an error of the application's own, which the compiler has to be told: by the type of the closure's
-    /// `Ok::<_, MyError>(…)`, or by that of the result.
+    /// Runs the closure in a transaction with these options. The closure may return an error type of the application.
+    ///
+    /// The compiler has to know this type: from an `Ok::<_, MyError>(…)` in the closure, or from the type of the result.
     ///
     /// ```no_run
     /// use homing_postgres::{Error, TransactionOptions};
@@ -148,11 +156,11 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// As [`transaction`](Self::transaction).
+    /// Those of [`transaction_with`](Self::transaction_with).
     ///
     /// # Cancel safety
     ///
-    /// As [`transaction`](Self::transaction).
+    /// That of [`transaction`](Self::transaction).
     pub async fn try_transaction<T, E, F, Fut>(&self, options: TransactionOptions, body: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -166,7 +174,7 @@ impl Repo {
         }
     }
 
-    /// Whether the calls of this handle belong to a transaction.
+    /// Returns whether the calls of this handle belong to a transaction.
     pub fn in_transaction(&self) -> bool {
         self.transaction.is_some()
     }
@@ -209,7 +217,7 @@ impl Repo {
     }
 }
 
-/// The transaction ends with the call that made it.
+/// Ends the transaction when the call that began it returns or is dropped.
 struct Owned(Arc<Transaction>);
 
 impl Drop for Owned {
@@ -218,7 +226,7 @@ impl Drop for Owned {
     }
 }
 
-/// A savepoint that is rolled back to unless it was kept.
+/// Rolls back to the savepoint when dropped, unless the savepoint was kept.
 struct Nested<'a> {
     transaction: &'a Transaction,
     savepoint: SavepointId,
@@ -230,7 +238,7 @@ impl Drop for Nested<'_> {
     }
 }
 
-/// The default asks for nothing.
+/// Refuses options that the outer transaction does not have. A default is not a request.
 fn check_nested(outer: &TransactionOptions, inner: &TransactionOptions) -> Result<()> {
     let isolation = inner.isolation == Isolation::default() || inner.isolation == outer.isolation;
     let access = inner.access == Access::default() || inner.access == outer.access;
@@ -238,7 +246,7 @@ fn check_nested(outer: &TransactionOptions, inner: &TransactionOptions) -> Resul
         return Ok(());
     }
     Err(Error::misuse(
-        "a nested transaction is part of the outer one and has its isolation and access: ask for these where the outer \
-         one is made",
+        "a nested transaction has the isolation and access of the outer one: set them in the options of the outer \
+         transaction",
     ))
 }

@@ -1,4 +1,4 @@
-//! Inserting what may be stored already.
+//! Calls that insert rows which may be stored already.
 
 use tokio_postgres::types::ToSql;
 
@@ -15,8 +15,7 @@ type BoundStatement<'a> = (String, Vec<&'a (dyn ToSql + Sync)>);
 
 /// # Entities that may be stored already
 impl Repo {
-    /// Stores a new row, or updates the one that it conflicts with. Returns the row as it is stored then, whichever it
-    /// was.
+    /// Stores a new row, or updates the row that it conflicts with. Returns the row as it is stored afterwards.
     ///
     /// ```no_run
     /// # use homing_postgres::{Conflict, Entity, Insert, Repo, Result};
@@ -26,15 +25,22 @@ impl Repo {
     /// # }
     /// ```
     ///
-    /// With [`update_nothing`](Conflict::update_nothing), and where there is nothing besides the conflict's own columns, the
-    /// stored row is read in the same transaction, after the insertion has waited for whoever was storing it at the same
-    /// time.
+    /// With [`update_nothing`](Conflict::update_nothing), or if the new row has no columns besides those of the conflict,
+    /// the call reads the stored row in the same transaction. The insertion has then waited for any transaction that was
+    /// storing the row at the same time.
     ///
     /// # Errors
     ///
-    /// Misuse, before anything is sent, if the conflict names columns that there are not. PostgreSQL rejects a conflict
-    /// on columns without a unique index (SQLSTATE 42P10). Where nothing was to be updated and the stored row was deleted
-    /// in the same moment, the error is [`is_not_found`](Error::is_not_found): call again. See [`Error`] for the others.
+    /// Any of the [four fates](Error), and in particular:
+    ///
+    /// - [`is_misuse`](Error::is_misuse), before anything is sent, if the conflict names columns that do not exist.
+    /// - [`is_rejected`](Error::is_rejected) with SQLSTATE 42P10 if the columns of the conflict have no unique index.
+    /// - [`is_not_found`](Error::is_not_found) if nothing was to be updated and the stored row was deleted at that moment:
+    ///   call again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn insert_or_update<I: Insert>(&self, new: &I, conflict: &Conflict) -> Result<I::Entity> {
         let resolution = conflict.resolve::<I>()?;
         let statements = statements(std::slice::from_ref(new), conflict, &resolution);
@@ -45,17 +51,21 @@ impl Repo {
         .await
     }
 
-    /// Stores new rows, or updates those that they conflict with: all or none, in one transaction and one round trip. The
-    /// rows come back in the order of `new`.
+    /// Stores new rows, or updates the rows that they conflict with: all or none, in one transaction and one round trip.
+    /// Returns the rows in the order of `new`.
     ///
-    /// Two of the new rows must not conflict with each other. PostgreSQL rejects all where both are in one statement
-    /// (SQLSTATE 21000); a statement holds up to 1,024 rows, and where they are in two, the later one is stored over the
-    /// earlier. With [`update_nothing`](Conflict::update_nothing) the earlier one is kept, whichever they are; each row
-    /// takes two statements on the primary then.
+    /// Two of the new rows must not conflict with each other. A statement holds up to 1,024 rows. If both rows are in one
+    /// statement, PostgreSQL rejects the call (SQLSTATE 21000); if they are in two, the later row is stored over the
+    /// earlier one. With [`update_nothing`](Conflict::update_nothing) the earlier row is always kept, and each row takes
+    /// two statements on the primary.
     ///
     /// # Errors
     ///
-    /// As [`insert_or_update`](Self::insert_or_update).
+    /// Those of [`insert_or_update`](Self::insert_or_update).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn insert_or_update_all<I: Insert>(&self, new: &[I], conflict: &Conflict) -> Result<Vec<I::Entity>> {
         let resolution = conflict.resolve::<I>()?;
         if new.is_empty() {
@@ -88,8 +98,8 @@ fn statements<'a, I: Insert>(
                 let values = new.values();
                 (select.clone(), by.iter().map(|&index| values[index]).collect())
             };
-            // A statement of its own sees what was committed while the insertion waited; a part of the same one would
-            // not.
+            // A separate statement sees rows that were committed while the insertion waited. A part of the same statement
+            // would not see them.
             new.iter().flat_map(|new| [insert(std::slice::from_ref(new)), find(new)]).collect()
         }
     }
@@ -99,7 +109,7 @@ fn borrowed<'a>(statements: &'a [BoundStatement<'_>]) -> Vec<(&'a str, &'a Param
     statements.iter().map(|(sql, values)| (sql.as_str(), values.as_slice())).collect()
 }
 
-/// The row that was inserted, else the one that was there.
+/// Returns the inserted row, or else the row that was stored before.
 fn inserted_or_kept<T: Entity>(outputs: &[Output]) -> Result<T> {
     for output in outputs {
         if let Some(row) = stored(output)? {
@@ -107,7 +117,7 @@ fn inserted_or_kept<T: Entity>(outputs: &[Output]) -> Result<T> {
         }
     }
     Err(Error::no_row(format!(
-        "the row of {} that the new one conflicts with was deleted in the same moment: call again",
+        "the stored row of {} that conflicts with the new one was deleted at that moment: call again",
         T::TABLE
     )))
 }

@@ -1,32 +1,33 @@
-//! How long reads take, place by place: the figures and their table.
+//! The table of how long reads take from each server.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What to measure, and for how long. See [`Repo::measure_reads`](crate::Repo::measure_reads).
+/// The settings of a measurement: see [`Repo::measure_reads`](crate::Repo::measure_reads).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Measure {
-    /// The statement that is run, which only reads and has no parameters. Default: `select 1`, so that what is measured
-    /// is the way.
+    /// The statement to run. It only reads and has no parameters. Default: `select 1`, which measures the way to the
+    /// server and little else.
     pub statement: String,
 
-    /// How long each place is read from. Default: 2 s.
+    /// How long to read from each server. Default: 2 s.
     pub time: Duration,
 
-    /// Reads at each place that do not count, since they open connections and prepare. Default: 3.
+    /// The number of reads from each server that do not count, since they open a connection and prepare the statement.
+    /// Default: 3.
     pub warm_up: u32,
 }
 
 impl Measure {
-    /// Sets the statement.
+    /// Sets the statement to run.
     #[must_use]
     pub fn with_statement(mut self, statement: impl Into<String>) -> Self {
         self.statement = statement.into();
         self
     }
 
-    /// Sets how long each place is read from.
+    /// Sets how long to read from each server.
     #[must_use]
     pub fn with_time(mut self, time: Duration) -> Self {
         self.time = time;
@@ -40,61 +41,62 @@ impl Default for Measure {
     }
 }
 
-/// How long reads take from one place to each replica and to the primary. [`Display`](fmt::Display) is a table with a
-/// comparison below it.
+/// How long reads take from this node to each replica and to the primary.
+///
+/// [`Display`](fmt::Display) writes a table, and below it a comparison of the servers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReadTable {
-    /// The fastest first; those that could not be measured last.
+    /// A row for each server, from the fastest to the slowest. Servers that could not be measured are last.
     pub rows: Vec<ReadRow>,
 }
 
-/// One place that reads were made from.
+/// One server in a [`ReadTable`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReadRow {
     /// The replica's name, or the primary's region.
     pub name: String,
 
-    /// The figures, or why there are none.
+    /// The figures, or the reason why the server could not be measured.
     pub figures: Result<ReadFigures, String>,
 }
 
-/// How long reads took, one after the other.
+/// How long the reads from one server took. They were made one after the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ReadFigures {
-    /// How many there were.
+    /// The number of reads.
     pub reads: usize,
 
-    /// How many fit into a second.
+    /// The reads per second.
     pub ips: f64,
 
-    /// The mean.
+    /// The mean duration.
     pub average: Duration,
 
-    /// The standard deviation, as a part of the average: 0.05 is ±5 %.
+    /// The standard deviation as a fraction of the average: 0.05 is ±5 %.
     pub deviation: f64,
 
-    /// Half took no longer.
+    /// Half of the reads took at most this long.
     pub median: Duration,
 
-    /// 99 of 100 took no longer.
+    /// 99 of 100 reads took at most this long.
     pub p99: Duration,
 
-    /// The fastest one.
+    /// The duration of the fastest read.
     pub minimum: Duration,
 
-    /// The slowest one.
+    /// The duration of the slowest read.
     pub maximum: Duration,
 }
 
 impl ReadFigures {
-    /// `None` where there are no times.
+    /// Computes the figures from the durations of the reads; `None` without any.
     pub(crate) fn of(mut times: Vec<Duration>) -> Option<Self> {
         times.sort_unstable();
         let (minimum, maximum) = (*times.first()?, *times.last()?);
-        #[expect(clippy::cast_precision_loss, reason = "nobody waits for 2^52 reads")]
+        #[expect(clippy::cast_precision_loss, reason = "a measurement has fewer than 2^52 reads")]
         let count = times.len() as f64;
         let seconds = || times.iter().map(Duration::as_secs_f64);
         let average = seconds().sum::<f64>() / count;
@@ -136,7 +138,7 @@ impl ReadTable {
         Ok(())
     }
 
-    /// How much slower each one is than the fastest.
+    /// Writes how much slower each server is than the fastest.
     fn write_comparison(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
         let mut measured = self.measured();
         let Some((name, fastest)) = measured.next() else { return Ok(()) };
@@ -167,7 +169,7 @@ impl fmt::Display for ReadTable {
     }
 }
 
-/// Where the value is that so many of a hundred do not exceed.
+/// The index of a percentile among sorted values.
 fn rank(count: usize, percent: usize) -> usize {
     (count * percent).div_ceil(100).saturating_sub(1)
 }
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_those_of_the_times() {
+    fn figures_summarize_the_times() {
         let figures = ReadFigures::of((1..=100).rev().map(Duration::from_millis).collect()).unwrap();
         assert_eq!((figures.reads, figures.average), (100, Duration::from_micros(50_500)));
         assert_eq!((figures.median, figures.p99), (Duration::from_millis(50), Duration::from_millis(99)));
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_begins_with_the_fastest_and_compares_the_others_with_it() {
+    fn table_compares_servers_with_the_fastest() {
         let rows = vec![row("ord", &[]), row("iad (primary)", &[200, 200]), row("syd", &[1, 3])];
         let table = ReadTable::new(rows).to_string();
         let expected = [

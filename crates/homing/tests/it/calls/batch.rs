@@ -253,7 +253,8 @@ async fn wrong_types_fail_before_sending() {
                 |batch, author| {
                     batch.execute("it", "insert into small values ($1)", params![author.column("id")]).map(drop)
                 },
-                "parameter $1 is PostgreSQL's int4, and column \"id\" of step \"author\" is int8: cast it, as in $1::int8",
+                "parameter $1 has PostgreSQL's type int4, but column \"id\" of step \"author\" is int8: cast the parameter, as \
+                 in $1::int8",
             ),
             (|batch, _| batch.execute("it", "insert into small values ($1)", params!["seven"]).map(drop), "int4"),
             (|batch, _| batch.execute("it", "insert into small values ($1)", []).map(drop), "takes 1 parameters and 0"),
@@ -263,7 +264,7 @@ async fn wrong_types_fail_before_sending() {
                     let rows = batch.query("rows", "select 1 as one, 2 as two", [])?;
                     batch.execute("it", "select $1::int", params![rows.column("three")]).map(drop)
                 },
-                "step \"rows\" returns no column \"three\": it has one, two",
+                "step \"rows\" does not return a column \"three\", it returns one, two",
             ),
             (
                 |batch, _| {
