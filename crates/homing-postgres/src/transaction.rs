@@ -1,4 +1,4 @@
-//! Interactive transactions: their options, and what the handles of one share.
+//! Interactive transactions: their options, and the state that the handles of one transaction share.
 
 pub(crate) mod commit;
 pub(crate) mod cursor;
@@ -23,7 +23,7 @@ use crate::primary::stream::TransactionStream;
 use crate::statement::description::StatementDescription;
 use crate::statement::sql;
 
-/// How an interactive transaction is made: see [`Repo::transaction_with`](crate::Repo::transaction_with).
+/// The options of an interactive transaction: see [`Repo::transaction_with`](crate::Repo::transaction_with).
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,19 +36,19 @@ use crate::statement::sql;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransactionOptions {
-    /// What it sees of others. Default: [`Isolation::ReadCommitted`].
+    /// Which writes of other transactions it sees. Default: [`Isolation::ReadCommitted`].
     pub isolation: Isolation,
 
-    /// Whether it writes. Default: [`Access::ReadWrite`].
+    /// Whether it may write. Default: [`Access::ReadWrite`].
     pub access: Access,
 
-    /// How long it may be without a statement before it is rolled back: between two of them it holds its locks, and a
-    /// connection to the primary. Default: 10 s. A minute at most.
+    /// How long it may wait for the next statement before it is rolled back. Between two statements it holds its locks and
+    /// a connection to the primary. Default: 10 s. At most one minute.
     pub idle_timeout: Duration,
 
-    /// How long all of it may take, from the call to the commit. A statement that runs then is cancelled, and the
-    /// transaction is rolled back. Each statement by itself, and the commit, has the handle's
-    /// [`call_timeout`](crate::Options::call_timeout). Default: 60 s. A day at most.
+    /// How long the whole transaction may take, from the call to the commit. When the limit passes, a running statement is
+    /// cancelled and the transaction is rolled back. Each statement, and the commit, is also limited by the handle's
+    /// [`call_timeout`](crate::Options::call_timeout). Default: 60 s. At most one day.
     pub time_limit: Duration,
 }
 
@@ -64,106 +64,110 @@ impl Default for TransactionOptions {
 }
 
 impl TransactionOptions {
-    /// A transaction that only reads: one snapshot, of the replica here.
+    /// Returns the options of a transaction that only reads: a snapshot of the local replica.
     pub fn read_only() -> Self {
         Self::default().with_access(Access::ReadOnly)
     }
 
-    /// Sets what it sees of others.
+    /// Sets which writes of other transactions it sees.
     #[must_use]
     pub fn with_isolation(self, isolation: Isolation) -> Self {
         Self { isolation, ..self }
     }
 
-    /// Sets whether it writes.
+    /// Sets whether it may write.
     #[must_use]
     pub fn with_access(self, access: Access) -> Self {
         Self { access, ..self }
     }
 
-    /// Sets how long it may be without a statement.
+    /// Sets how long it may wait for the next statement.
     #[must_use]
     pub fn with_idle_timeout(self, idle_timeout: Duration) -> Self {
         Self { idle_timeout, ..self }
     }
 
-    /// Sets how long all of it may take.
+    /// Sets how long the whole transaction may take.
     #[must_use]
     pub fn with_time_limit(self, time_limit: Duration) -> Self {
         Self { time_limit, ..self }
     }
 }
 
-/// What a transaction sees of others: [PostgreSQL's savepoints](https://www.postgresql.org/docs/current/transaction-iso.html).
+/// Which writes of other transactions a transaction sees: one of [PostgreSQL's isolation
+/// levels](https://www.postgresql.org/docs/current/transaction-iso.html).
 ///
-/// Closed: these are the savepoints there are.
+/// Closed: PostgreSQL has no further levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
-    /// Each statement sees what was committed before it.
+    /// Each statement sees the transactions that were committed before it.
     #[default]
     ReadCommitted,
 
-    /// All statements see what was committed before the first one. A write of what others have changed since fails with
-    /// SQLSTATE 40001.
+    /// All statements see the transactions that were committed before the first one. A write to a row that another
+    /// transaction has changed since then fails with SQLSTATE 40001.
     RepeatableRead,
 
-    /// As if one transaction ran after the other. What does not fit fails with SQLSTATE 40001, also at the commit.
+    /// Transactions have the same result as if they had run one after the other. A statement or a commit that would break
+    /// this fails with SQLSTATE 40001.
     Serializable,
 }
 
-/// Whether a transaction writes.
+/// Whether a transaction may write.
 ///
-/// Closed: it does or it does not.
+/// Closed: it may write or it may not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Access {
-    /// It runs on the primary.
+    /// The transaction reads and writes. It runs on the primary.
     #[default]
     ReadWrite,
 
-    /// It is one snapshot of the database here, at least [`Isolation::RepeatableRead`], taken at its first statement and
-    /// not older than what its session has to see. Where the database here is too far behind, or there is none, it runs
-    /// on the primary; [`Isolation::Serializable`] always does, since a replica cannot.
+    /// The transaction only reads. It is a snapshot of the local database, taken at its first statement, with at least
+    /// [`Isolation::RepeatableRead`] and with everything that its session has to see.
+    ///
+    /// It runs on the primary if the local database is too far behind, or if this node has none. It always runs there with
+    /// [`Isolation::Serializable`], which a replica does not support.
     ReadOnly,
 }
 
-/// What a [`Repo`](crate::Repo) in a transaction holds. Weak, so that the transaction ends with the call that made it,
-/// whoever keeps the handle.
+/// The transaction that a [`Repo`](crate::Repo) belongs to. It is weak, so that the transaction ends with the call that
+/// began it, even if the application keeps the handle.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     transaction: Weak<Transaction>,
     pub(crate) savepoint: SavepointId,
 }
 
-/// What the handles of one interactive transaction share.
+/// The state that the handles of one interactive transaction share.
 #[derive(Debug)]
 pub(crate) struct Transaction {
     pub(crate) options: TransactionOptions,
     pub(crate) deadline: Instant,
     savepoints: Mutex<Savepoints>,
-    /// By schema and statement.
+    /// The types of statements, by schema and SQL.
     descriptions: Mutex<HashMap<(Option<String>, String), StatementDescription>>,
     schema_changed: AtomicBool,
     cursors: AtomicU32,
-    /// Whether it runs on the database here, once it has begun.
+    /// Whether it runs on the local database, once it has begun.
     is_local: OnceLock<bool>,
-    /// Held while a request is under way: there is one at a time, in the order of the calls.
-    pub(crate) line: tokio::sync::Mutex<StreamState>,
-    /// Whether the call that made it has returned, or was dropped.
+    /// Locked while a request is under way: requests run one at a time, in the order of the calls.
+    pub(crate) state: tokio::sync::Mutex<StreamState>,
+    /// Whether the call that began it has returned or was dropped.
     ended: watch::Sender<bool>,
 }
 
-/// The way to the primary.
+/// The state of a transaction's stream.
 #[derive(Debug)]
 pub(crate) enum StreamState {
     /// No statement has run yet.
     Unopened,
 
-    /// The first statement is under way; found by others, it was dropped there.
+    /// The first statement is under way. A later call that finds this state knows that the first one was dropped.
     Opening,
 
     Open {
         stream: TransactionStream,
-        /// Whether the response to a request has not been received: its caller was dropped.
+        /// Whether a response is still to be received, since the caller of its request was dropped.
         outstanding: bool,
     },
 
@@ -182,7 +186,7 @@ impl Transaction {
             schema_changed: AtomicBool::new(false),
             cursors: AtomicU32::new(0),
             is_local: OnceLock::new(),
-            line: tokio::sync::Mutex::new(StreamState::Unopened),
+            state: tokio::sync::Mutex::new(StreamState::Unopened),
             ended: watch::Sender::new(false),
         }
     }
@@ -192,19 +196,19 @@ impl Transaction {
     }
 
     pub(crate) fn savepoints(&self) -> MutexGuard<'_, Savepoints> {
-        // Nothing that runs under the lock panics in the middle of a change.
+        // No code under the lock panics in the middle of a change.
         self.savepoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on no handle is of use, and nobody waits for an answer.
+    /// Ends the transaction: its handles are of no use any more, and calls stop waiting for responses.
     pub(crate) fn end(&self) {
         self.savepoints().end();
         self.ended.send_replace(true);
     }
 
-    /// Completes when the transaction has ended.
+    /// Waits until the transaction has ended.
     pub(crate) async fn ended(&self) {
-        // The sender is here: it does not go away.
+        // `self` owns the sender, so the channel stays open.
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
@@ -212,12 +216,12 @@ impl Transaction {
         self.options.access == Access::ReadOnly
     }
 
-    /// Whether it may be a snapshot of a replica.
+    /// Returns whether it may be a snapshot of a replica.
     pub(crate) fn reads_replica(&self) -> bool {
         self.is_read_only() && self.options.isolation != Isolation::Serializable
     }
 
-    /// `database` is its name within the node.
+    /// Returns the request that begins the transaction. `database` is the name of its database within the node.
     pub(crate) fn begin(&self, database: &str) -> proto::BeginTransaction {
         use proto::begin_transaction::Isolation as Wire;
         let isolation = match self.options.isolation {
@@ -234,7 +238,7 @@ impl Transaction {
         }
     }
 
-    /// The types of a statement as this transaction sees them.
+    /// Returns the types of a statement, if this transaction has asked for them.
     pub(crate) fn description(&self, schema: Option<&str>, sql: &str) -> Option<StatementDescription> {
         let key = (schema.map(ToOwned::to_owned), sql.to_owned());
         self.descriptions.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
@@ -248,12 +252,13 @@ impl Transaction {
         descriptions.insert((schema.map(ToOwned::to_owned), sql.to_owned()), description.clone());
     }
 
-    /// Whether only this transaction's own connection knows the schema that it sees.
+    /// Returns whether the transaction may have changed the schema. Only its own connection then knows the types of
+    /// statements.
     pub(crate) fn has_changed_schema(&self) -> bool {
         self.schema_changed.load(Ordering::Acquire)
     }
 
-    /// To be called before these statements are sent.
+    /// Notes statements that may change the schema, before they are sent.
     pub(crate) fn note_schema_changes<'a>(&self, mut statements: impl Iterator<Item = &'a str>) {
         if statements.any(sql::may_change_schema) {
             self.note_schema_change();
@@ -265,40 +270,40 @@ impl Transaction {
         self.descriptions.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// A name that no other cursor of this transaction has.
+    /// Returns a name that no other cursor of this transaction has.
     pub(crate) fn next_cursor(&self) -> String {
         format!("homing_{}", self.cursors.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Whether it runs on the database here. `None` before it has begun.
+    /// Returns whether it runs on the local database, or `None` before it has begun.
     pub(crate) fn is_local(&self) -> Option<bool> {
         self.is_local.get().copied()
     }
 
-    pub(crate) fn note_where(&self, is_local: bool) {
+    pub(crate) fn note_is_local(&self, is_local: bool) {
         self.is_local.get_or_init(|| is_local);
     }
 }
 
 impl Handle {
-    /// The transaction, as long as it goes on.
+    /// Returns the transaction, unless it has ended.
     pub(crate) fn transaction(&self) -> Result<Arc<Transaction>> {
         self.transaction.upgrade().ok_or_else(over)
     }
 
-    /// A handle for another savepoint of the transaction.
+    /// Returns a handle for another savepoint of the transaction.
     pub(crate) fn at(&self, savepoint: SavepointId) -> Self {
         Self { transaction: self.transaction.clone(), savepoint }
     }
 }
 
-/// Time for a few calls to others in between, not for a person to think.
+/// Long enough for a few calls to other services between two statements, not for a person to think.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// A day: beyond it time stops being a limit, and clocks overflow.
+/// Far beyond a useful limit, and short enough that adding it to an instant does not overflow.
 const MAX_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// More statements than one transaction should have; all are forgotten then.
+/// More different statements than one transaction should have. Beyond it, all descriptions are forgotten.
 const MAX_DESCRIPTIONS: usize = 256;

@@ -1,4 +1,4 @@
-//! The end of a transaction.
+//! Commits a transaction.
 
 use tokio::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::engine::answered::Answered;
 use crate::error::Result;
 use crate::writing::writer::{Committed, Writer};
 
-/// Commits the transaction and waits for the replica like any write. If it cannot be committed, it is rolled back.
+/// Commits the transaction and waits for the replica like any write. Rolls it back if it cannot be committed.
 pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Transaction, value: T) -> Result<T> {
     let commit = async {
         let started = Instant::now();
@@ -26,7 +26,7 @@ pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Tra
         if !transaction.is_read_only() {
             return Ok(Writer::new(engine, OPERATION).settle(Committed { value: Ok(value), position, report }).await);
         }
-        // A later read on the replica must not be older than what was seen on the primary.
+        // Later reads on the replica must not be older than this snapshot of the primary.
         if let Some(position) = position {
             engine.session.advance(position);
         }

@@ -1,4 +1,4 @@
-//! A stream in a transaction: a cursor, fetched from as its rows are taken.
+//! A stream in a transaction: a cursor that is fetched from as its rows are read.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use homing_proto::v1 as proto;
@@ -14,7 +14,7 @@ use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::row::Row;
 use crate::statement::sql;
 
-/// Opens a cursor within the transaction of a handle. It is closed with the transaction.
+/// Opens a cursor in the transaction of a handle. The cursor is closed with the transaction.
 pub(crate) async fn open_cursor(
     engine: &Engine,
     handle: &Handle,
@@ -24,12 +24,10 @@ pub(crate) async fn open_cursor(
 ) -> Result<RowStream> {
     let transaction = handle.transaction()?;
     if sql::destination_in_transaction(sql)? == RunsOn::Primary {
-        return Err(Error::misuse(
-            "a stream in a transaction cannot lock or write: use query for a statement that does",
-        ));
+        return Err(Error::misuse("a stream cannot lock rows or write, and this statement does: use query"));
     }
     let name = transaction.next_cursor();
-    // In lines of its own: the statement may end with a comment.
+    // The statement has lines of its own, since it may end with a comment.
     let declare = format!("declare {name} no scroll cursor for\n{sql}\n");
     run(engine, handle, operation, &[(&*declare, parameters)][..], Writes::Maybe, |_| Ok(())).await?;
     let description = TransactionCall::enter(engine, handle)?.describe(sql).await?;
@@ -49,33 +47,34 @@ struct Cursor {
     handle: Handle,
     name: String,
     description: StatementDescription,
-    /// How many to fetch next.
+    /// How many rows to fetch next.
     rows: usize,
 }
 
 impl Cursor {
-    /// The next rows, and whether they are the last ones.
+    /// Fetches the next rows, and returns whether they are the last ones.
     async fn fetch(&mut self) -> Result<(Vec<Row>, bool)> {
-        let asked = self.rows;
-        // Not remembered: the same words mean another statement in the next transaction.
+        let requested = self.rows;
+        // Its types are not remembered: the same SQL fetches from another cursor in the next transaction.
         let statement = proto::Statement {
-            sql: format!("fetch forward {asked} from {}", self.name),
+            sql: format!("fetch forward {requested} from {}", self.name),
             column_types: self.description.column_oids(),
             ..proto::Statement::default()
         };
         let executed = TransactionCall::enter(&self.engine, &self.handle)?.send(vec![statement]).await?;
         let bytes: usize = executed.results.iter().flat_map(|result| &result.rows).map(|row| row.len()).sum();
         let rows = executed.outputs(std::slice::from_ref(&self.description))?.remove(0).rows;
-        let last = rows.len() < asked;
+        let last = rows.len() < requested;
         self.rows = (CHUNK_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, MAX_ROWS);
         Ok((rows, last))
     }
 }
 
-/// What rows are like is not known yet.
+/// The rows of the first fetch, when their size is not known yet.
 const FIRST_ROWS: usize = 64;
 
-/// What a fetch should bring, by the rows of the one before: few round trips, and far below what a message may hold.
+/// The bytes that a fetch should return, estimated from the fetch before. It needs few round trips and stays far below the
+/// limit of a message.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 const MAX_ROWS: usize = 8192;

@@ -1,4 +1,4 @@
-//! What goes wrong with a transaction.
+//! The errors of transactions.
 
 use crate::error::Error;
 use crate::error::database::DatabaseError;
@@ -20,10 +20,10 @@ impl Aborted {
         Self { message: message.into(), is_timed_out: false, database: None }
     }
 
-    /// The error of everything that follows.
+    /// Makes the error of all later calls.
     pub(crate) fn error(&self) -> Error {
         let message =
-            format!("the transaction was aborted before and nothing of it is stored, because {}", self.message);
+            format!("the transaction was aborted by an earlier failure and nothing of it is stored: {}", self.message);
         let error = if self.is_timed_out { Error::timed_out(message) } else { Error::rejected(message) };
         match &self.database {
             Some(database) => error.with_database(database.clone()),
@@ -32,20 +32,22 @@ impl Aborted {
     }
 }
 
-/// The handle is older than its transaction.
+/// The error of a call through a handle whose transaction has ended.
 pub(crate) fn over() -> Error {
-    Error::misuse("the transaction of this handle has ended: use the handle that began it, or a transaction of its own")
+    Error::misuse(
+        "the transaction of this handle has ended: use the handle that began it, or begin another transaction",
+    )
 }
 
-/// It was not committed, and so it is rolled back.
+/// The error of a transaction that was lost before `COMMIT` was sent, and is rolled back.
 pub(crate) fn lost(message: impl std::fmt::Display) -> Error {
-    Error::not_sent(format!("the transaction is rolled back, it was not committed: {message}"))
+    Error::not_sent(format!("the transaction was not committed and is rolled back: {message}"))
 }
 
-/// A write in a transaction that only reads.
+/// The error of a write in a transaction that only reads.
 pub(crate) fn read_only(database: Option<DatabaseError>) -> Error {
     let error = Error::misuse(
-        "the statement writes, and the transaction is one that only reads (Access::ReadOnly): use one that writes",
+        "the statement writes, but the transaction only reads (Access::ReadOnly): use a transaction with Access::ReadWrite",
     );
     match database {
         Some(database) => error.with_database(database),

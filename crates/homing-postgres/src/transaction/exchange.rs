@@ -1,4 +1,4 @@
-//! [`Exchange`], one request of a transaction and its response.
+//! [`Exchange`], which sends a transaction's requests and receives their responses.
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ use crate::reading::reader::Reader;
 use crate::statement::kind::RunsOn;
 use crate::statement::refusal::says_that_it_writes;
 
-/// What came back.
+/// The response to a step.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct StepAnswer {
     pub(super) outcome: Outcome,
     pub(super) trip: Trip,
 }
@@ -40,31 +40,31 @@ pub(crate) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Sends a step and returns its results; whatever else comes back is an error, and noted.
+    /// Sends a step and returns its response. Any other response is an error, and may abort the transaction.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, the step may be executed or not: the transaction, or the level, is aborted.
-    pub(super) async fn send(&self, savepoint: SavepointId, step: Asked) -> Result<Answer> {
+    /// A dropped step may be executed or not: the transaction, or the nested one, is aborted.
+    pub(super) async fn send(&self, savepoint: SavepointId, step: Asked) -> Result<StepAnswer> {
         tokio::select! {
-            // A transaction that has ended is of no use, whatever has come back.
+            // A call in a transaction that has ended fails, even if its response has arrived.
             biased;
             () = self.transaction.ended() => Err(over()),
             answer = self.send_in_turn(savepoint, step) => answer,
         }
     }
 
-    /// Sends the commit. `None` if nothing was executed.
+    /// Sends the commit, and returns its position. `None` if the transaction had no statements.
     pub(crate) async fn commit(&self) -> Result<Option<(Option<Position>, Trip)>> {
         let transaction = self.transaction;
-        let mut line = transaction.line.lock().await;
-        let line = std::mem::replace(&mut *line, StreamState::Closed);
-        // A call of a task that the closure has left behind may have failed in the meantime.
+        let mut state = transaction.state.lock().await;
+        let state = std::mem::replace(&mut *state, StreamState::Closed);
+        // A call in a task that the closure spawned may have failed in the meantime.
         transaction.savepoints().check_failure()?;
-        match line {
+        match state {
             StreamState::Unopened => Ok(None),
-            StreamState::Opening => Err(lost("a call was dropped while it was begun")),
-            StreamState::Closed => Err(lost("it has ended before")),
+            StreamState::Opening => Err(lost(DROPPED_AT_BEGIN)),
+            StreamState::Closed => Err(lost(ENDED_BEFORE)),
             StreamState::Open { stream, outstanding } => {
                 if transaction.deadline <= Instant::now() {
                     return Err(too_late(transaction));
@@ -75,42 +75,42 @@ impl Exchange<'_> {
         }
     }
 
-    /// Ends it without a commit, and waits for that, as long as a call may take.
+    /// Rolls the transaction back, and waits for that as long as a call may take.
     pub(crate) async fn roll_back(&self) {
         let transaction = self.transaction;
-        // Whoever waits for an answer in a task that the closure has left behind lets go of the line.
+        // A call in a task that the closure spawned stops waiting for its response, and unlocks the state.
         transaction.end();
         let deadline = self.engine.deadline();
-        let Ok(mut line) = tokio::time::timeout_at(deadline, transaction.line.lock()).await else { return };
-        if let StreamState::Open { stream, .. } = std::mem::replace(&mut *line, StreamState::Closed) {
+        let Ok(mut state) = tokio::time::timeout_at(deadline, transaction.state.lock()).await else { return };
+        if let StreamState::Open { stream, .. } = std::mem::replace(&mut *state, StreamState::Closed) {
             stream.roll_back(deadline).await;
         }
     }
 
-    async fn send_in_turn(&self, savepoint: SavepointId, step: Asked) -> Result<Answer> {
+    async fn send_in_turn(&self, savepoint: SavepointId, step: Asked) -> Result<StepAnswer> {
         let transaction = self.transaction;
-        let mut line = transaction.line.lock().await;
+        let mut state = transaction.state.lock().await;
         transaction.savepoints().check(savepoint)?;
         let schema = self.engine.schema().unwrap_or_default().to_owned();
         let request = proto::TransactRequest { step: Some(step), schema, ..proto::TransactRequest::default() };
         self.engine.rpc().check_size(&request)?;
         let interruption = Interruption(Some(transaction));
-        let answer = self.exchange(&mut line, request).await;
-        interruption.did_not_happen();
+        let answer = self.exchange(&mut state, request).await;
+        interruption.disarm();
         if transaction.savepoints().is_failed_for_good() {
-            *line = StreamState::Closed;
+            *state = StreamState::Closed;
         }
         answer
     }
 
-    async fn exchange(&self, line: &mut StreamState, request: proto::TransactRequest) -> Result<Answer> {
+    async fn exchange(&self, state: &mut StreamState, request: proto::TransactRequest) -> Result<StepAnswer> {
         let transaction = self.transaction;
         let started = Instant::now();
         if started >= transaction.deadline {
             return Err(fatal(transaction, too_late(transaction)));
         }
-        let deadline = match line {
-            StreamState::Unopened => self.begin(line, request).await?,
+        let deadline = match state {
+            StreamState::Unopened => self.begin(state, request).await?,
             StreamState::Open { stream, outstanding } => {
                 let deadline = self.step_deadline();
                 if *outstanding {
@@ -119,14 +119,14 @@ impl Exchange<'_> {
                 }
                 let savepoints = transaction.savepoints().take_pending();
                 *outstanding = true;
-                // Where it did not leave, the response says why.
+                // If the request could not be sent, the response says why.
                 stream.send(proto::TransactRequest { savepoints, ..request }, deadline);
                 deadline
             }
-            StreamState::Opening => return Err(fatal(transaction, lost("a call was dropped while it was begun"))),
-            StreamState::Closed => return Err(fatal(transaction, lost("it has ended before"))),
+            StreamState::Opening => return Err(fatal(transaction, lost(DROPPED_AT_BEGIN))),
+            StreamState::Closed => return Err(fatal(transaction, lost(ENDED_BEFORE))),
         };
-        let StreamState::Open { stream, outstanding } = line else { return Err(lost("it has ended")) };
+        let StreamState::Open { stream, outstanding } = state else { return Err(lost(ENDED_BEFORE)) };
         let response = receive(transaction, stream, deadline).await?;
         *outstanding = false;
         let trip = trip(stream, started, response.execute_micros);
@@ -138,32 +138,33 @@ impl Exchange<'_> {
                 Err(error)
             }
             Outcome::Stale(stale) => Err(Error::stale(stale.message)),
-            outcome => Ok(Answer { outcome, trip }),
+            outcome => Ok(StepAnswer { outcome, trip }),
         }
     }
 
-    /// Begins the transaction with its first request. Until when that has to be answered.
-    async fn begin(&self, line: &mut StreamState, mut request: proto::TransactRequest) -> Result<Instant> {
+    /// Begins the transaction with its first request, and returns the deadline of the response.
+    async fn begin(&self, state: &mut StreamState, mut request: proto::TransactRequest) -> Result<Instant> {
         let transaction = self.transaction;
         let savepoints = transaction.savepoints().take_pending();
         request.begin = Some(transaction.begin(self.engine.database_name()));
         request.savepoints.clone_from(&savepoints);
-        *line = StreamState::Opening;
+        *state = StreamState::Opening;
         match self.open(request).await {
             Ok((stream, deadline)) => {
-                transaction.note_where(stream.is_local());
-                *line = StreamState::Open { stream, outstanding: true };
+                transaction.note_is_local(stream.is_local());
+                *state = StreamState::Open { stream, outstanding: true };
                 Ok(deadline)
             }
             Err(error) => {
-                *line = StreamState::Unopened;
+                *state = StreamState::Unopened;
                 transaction.savepoints().put_back(savepoints);
                 Err(error)
             }
         }
     }
 
-    /// Opens a snapshot of the local database if that has what the session has to see; everything else on the primary.
+    /// Opens a snapshot of the local database if it has reached the session's position, and otherwise a transaction on the
+    /// primary.
     async fn open(&self, request: proto::TransactRequest) -> Result<(TransactionStream, Instant)> {
         let Self { engine, transaction } = self;
         let opening = || Opening {
@@ -179,7 +180,7 @@ impl Exchange<'_> {
                 Err(error)
                     if database.role() != Some(Role::Primary) && error.is_not_sent() && !error.is_overloaded() =>
                 {
-                    debug!(%error, "the replica here cannot answer");
+                    debug!(%error, "the local replica cannot answer");
                 }
                 outcome => return Ok((outcome?, opening.step_deadline)),
             }
@@ -193,11 +194,11 @@ impl Exchange<'_> {
     }
 }
 
-/// Marks the transaction if a call is dropped in the middle.
+/// Aborts the transaction if a call is dropped before its response.
 struct Interruption<'a>(Option<&'a Transaction>);
 
 impl Interruption<'_> {
-    fn did_not_happen(mut self) {
+    fn disarm(mut self) {
         self.0 = None;
     }
 }
@@ -241,11 +242,14 @@ async fn send_commit(
         Some(Outcome::CommitUnknown(unknown)) => {
             Err(Error::outcome_unknown(format!("{place} may have committed the transaction: {}", unknown.message)))
         }
-        _ => Err(Error::outcome_unknown(format!("{place} answered the commit in a way that this build cannot read"))),
+        _ => Err(Error::outcome_unknown(format!(
+            "{place} answered the commit with a response that this build cannot read: update this node, and check whether \
+             the transaction is committed before you run it again"
+        ))),
     }
 }
 
-/// The next response. Without one the transaction is over.
+/// Receives the next response. Without one the transaction is over.
 async fn receive(
     transaction: &Transaction,
     stream: &mut TransactionStream,
@@ -257,12 +261,12 @@ async fn receive(
     }
 }
 
-/// What a response says, if the transaction goes on.
+/// Returns the outcome of a response after which the transaction goes on.
 fn check_going_on(transaction: &Transaction, response: proto::TransactResponse, place: &str) -> Result<Outcome> {
     match response.outcome {
         Some(Outcome::Ended(end)) => Err(fatal(transaction, ended(end, place))),
         Some(Outcome::Committed(_) | Outcome::CommitUnknown(_)) | None => {
-            let message = format!("{place} answered in a way that this build cannot read");
+            let message = format!("{place} sent a response that this build cannot read: update this node");
             Err(fatal(transaction, lost(message)))
         }
         Some(outcome) => Ok(outcome),
@@ -282,7 +286,8 @@ fn fatal(transaction: &Transaction, error: Error) -> Error {
     error
 }
 
-/// PostgreSQL's word that a statement writes is that of this crate, where nobody knew before.
+/// Makes the error of a rejection. If PostgreSQL says that a statement writes in a transaction that only reads, the error is
+/// misuse, as for a statement that is known to write.
 fn refused(transaction: &Transaction, rejection: proto::Rejection, place: &str) -> Error {
     let error = rejected(rejection, place);
     match error.db() {
@@ -300,18 +305,19 @@ fn ended(end: proto::TransactionEnded, place: &str) -> Error {
             lost(format!("{place} ended it because {message}: do less between two statements, or raise idle_timeout"))
         }
         Cause::TimeLimit => Error::timed_out(format!(
-            "{place} rolled the transaction back: {message}; look at what it waits for, or raise call_timeout or \
+            "{place} rolled the transaction back: {message}; find the lock that it waits for, or raise call_timeout or \
              time_limit"
         )),
-        Cause::RowsTooLarge => Error::misuse(format!("{place} rolled the transaction back: {message}")),
-        Cause::BadRequest => Error::misuse(format!("{place} rolled the transaction back: {message}")),
+        Cause::RowsTooLarge | Cause::BadRequest => {
+            Error::misuse(format!("{place} rolled the transaction back: {message}"))
+        }
         Cause::DatabaseLost | Cause::Unspecified => lost(format!("{place} ended it: {message}")),
     }
 }
 
 fn unknown(place: &str, error: &ReceiveError) -> Error {
     Error::outcome_unknown(format!(
-        "{}; COMMIT was under way, so the transaction may be committed: look before running it again",
+        "{}; COMMIT was under way, so the transaction may be committed: check before you run it again",
         no_answer(place, error)
     ))
 }
@@ -333,3 +339,7 @@ fn trip(stream: &TransactionStream, started: Instant, execute_micros: u64) -> Tr
     let answered_by = stream.answered_by.clone();
     Trip { answered_by, attempts: stream.attempts, forward, execute }
 }
+
+const DROPPED_AT_BEGIN: &str = "its first call was dropped before the response";
+
+const ENDED_BEFORE: &str = "it has ended before";

@@ -1,7 +1,7 @@
-//! The savepoints of a transaction: the outermost one, and a savepoint for each nested one. Without IO.
+//! The savepoints of a transaction: the outermost transaction itself, and one savepoint for each nested one. Without IO.
 //!
-//! Savepoints cost no round trip: their commands are kept until the next statement, and those of a level in which
-//! nothing ran are never sent.
+//! Savepoints cost no round trip: their commands wait for the next statement, and those of a savepoint in which nothing ran
+//! are never sent.
 
 use homing_proto::v1 as proto;
 use proto::savepoint_command::Command;
@@ -9,7 +9,8 @@ use proto::savepoint_command::Command;
 use super::error::{Aborted, over};
 use crate::error::{Error, Result};
 
-/// Names a level. Never used twice in one transaction, so that a handle whose level has ended is told from others.
+/// The id of a savepoint. It is never used twice in one transaction, so that a handle of a savepoint that has ended cannot
+/// be taken for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SavepointId(u32);
 
@@ -29,7 +30,7 @@ pub(crate) struct Savepoints {
 
 #[derive(Debug)]
 struct SavepointFailure {
-    /// How many savepoints were open: rolling back one of them mends it, unless it is the outermost.
+    /// How many savepoints were open. Rolling back to one of them removes the failure, except to the outermost.
     depth: usize,
     cause: Aborted,
 }
@@ -41,56 +42,56 @@ impl Default for Savepoints {
 }
 
 impl Savepoints {
-    /// Whether a statement may run at that level.
-    pub(crate) fn check(&self, level: SavepointId) -> Result<()> {
-        self.check_open(level)?;
+    /// Checks that a statement may run in that savepoint.
+    pub(crate) fn check(&self, savepoint: SavepointId) -> Result<()> {
+        self.check_open(savepoint)?;
         self.check_failure()
     }
 
-    /// Whether nothing has failed.
+    /// Checks that no statement has failed.
     pub(crate) fn check_failure(&self) -> Result<()> {
         self.failure.as_ref().map_or(Ok(()), |failure| Err(failure.cause.error()))
     }
 
-    /// Begins a level within that one.
+    /// Begins a savepoint within another one.
     pub(crate) fn enter(&mut self, outer: SavepointId) -> Result<SavepointId> {
         self.check(outer)?;
         self.last += 1;
-        let level = SavepointId(self.last);
-        self.open.push(level);
-        self.pending.push(Command::Set(level.0));
-        Ok(level)
+        let savepoint = SavepointId(self.last);
+        self.open.push(savepoint);
+        self.pending.push(Command::Set(savepoint.0));
+        Ok(savepoint)
     }
 
-    /// Ends a level and keeps what was done in it.
+    /// Ends a savepoint and keeps its writes.
     ///
     /// # Errors
     ///
-    /// It cannot be kept, and is rolled back.
-    pub(crate) fn keep(&mut self, level: SavepointId) -> Result<()> {
-        if let Err(error) = self.check(level) {
-            self.undo(level);
+    /// Its statements failed, or a nested transaction is still open. The savepoint is then rolled back.
+    pub(crate) fn keep(&mut self, savepoint: SavepointId) -> Result<()> {
+        if let Err(error) = self.check(savepoint) {
+            self.undo(savepoint);
             return Err(error);
         }
         self.open.pop();
-        match self.unsent(level) {
+        match self.unsent(savepoint) {
             // Nothing was executed since.
             Some(index) => self.pending.truncate(index),
-            None => self.pending.push(Command::Release(level.0)),
+            None => self.pending.push(Command::Release(savepoint.0)),
         }
         Ok(())
     }
 
-    /// Ends a level, and those within it, and undoes what was done in it.
-    pub(crate) fn undo(&mut self, level: SavepointId) {
-        let Some(depth) = self.open.iter().position(|open| *open == level) else { return };
+    /// Ends a savepoint and those within it, and undoes its writes.
+    pub(crate) fn undo(&mut self, savepoint: SavepointId) {
+        let Some(depth) = self.open.iter().position(|open| *open == savepoint) else { return };
         self.open.truncate(depth);
-        match self.unsent(level) {
+        match self.unsent(savepoint) {
             Some(index) => self.pending.truncate(index),
             None => {
-                // All that is not sent yet is about savepoints within this one.
+                // All pending commands are about savepoints within this one.
                 self.pending.clear();
-                self.pending.push(Command::RollBack(level.0));
+                self.pending.push(Command::RollBack(savepoint.0));
             }
         }
         if self.failure.as_ref().is_some_and(|failure| failure.depth > depth) {
@@ -98,14 +99,14 @@ impl Savepoints {
         }
     }
 
-    /// A statement failed: only ending the innermost level mends it.
+    /// Notes that a statement failed. Only undoing the innermost savepoint removes the failure.
     pub(crate) fn fail(&mut self, cause: Aborted) {
         let depth = self.open.len();
-        // The first one is the cause of the others.
+        // The first failure is the cause of the others.
         self.failure.get_or_insert(SavepointFailure { depth, cause });
     }
 
-    /// The whole transaction failed.
+    /// Notes that the whole transaction failed.
     pub(crate) fn fail_for_good(&mut self, cause: Aborted) {
         self.failure = Some(SavepointFailure { depth: 0, cause });
     }
@@ -114,7 +115,7 @@ impl Savepoints {
         self.failure.as_ref().is_some_and(|failure| failure.depth == 0)
     }
 
-    /// Whether the outermost level can be committed. From now on no statement can run.
+    /// Checks that the transaction can be committed, and keeps further statements from running.
     pub(crate) fn seal(&mut self) -> Result<()> {
         let sealed = self.check(SavepointId::OUTERMOST);
         self.end();
@@ -125,21 +126,21 @@ impl Savepoints {
         self.open.clear();
     }
 
-    /// What has to be sent with the next statement.
+    /// Takes the commands that have to be sent with the next statement.
     pub(crate) fn take_pending(&mut self) -> Vec<proto::SavepointCommand> {
         self.pending.drain(..).map(|command| proto::SavepointCommand { command: Some(command) }).collect()
     }
 
-    /// The transaction was not begun after all: what was taken has still to be sent.
+    /// Puts commands back that were taken for a request which could not begin the transaction.
     pub(crate) fn put_back(&mut self, commands: Vec<proto::SavepointCommand>) {
         self.pending.splice(..0, commands.into_iter().filter_map(|command| command.command));
     }
 
-    fn check_open(&self, level: SavepointId) -> Result<()> {
-        if self.open.last() == Some(&level) {
+    fn check_open(&self, savepoint: SavepointId) -> Result<()> {
+        if self.open.last() == Some(&savepoint) {
             return Ok(());
         }
-        if self.open.contains(&level) {
+        if self.open.contains(&savepoint) {
             return Err(Error::misuse(
                 "a transaction within this one is open: use its handle, and run nested transactions one after the other",
             ));
@@ -147,8 +148,8 @@ impl Savepoints {
         Err(over())
     }
 
-    fn unsent(&self, level: SavepointId) -> Option<usize> {
-        self.pending.iter().position(|command| *command == Command::Set(level.0))
+    fn unsent(&self, savepoint: SavepointId) -> Option<usize> {
+        self.pending.iter().position(|command| *command == Command::Set(savepoint.0))
     }
 }
 
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_in_which_nothing_ran_is_never_sent() {
+    fn empty_savepoint_is_never_sent() {
         let mut savepoints = Savepoints::default();
         let inner = savepoints.enter(SavepointId::OUTERMOST).unwrap();
         let innermost = savepoints.enter(inner).unwrap();
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn savepoints_ride_with_the_statements() {
+    fn savepoints_travel_with_statements() {
         let mut savepoints = Savepoints::default();
         let first = savepoints.enter(SavepointId::OUTERMOST).unwrap();
         assert_eq!(sent(&mut savepoints), [Command::Set(1)]);
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_in_a_level_is_mended_by_undoing_it() {
+    fn undoing_a_savepoint_removes_its_failure() {
         let mut savepoints = Savepoints::default();
         let outer = savepoints.enter(SavepointId::OUTERMOST).unwrap();
         let inner = savepoints.enter(outer).unwrap();
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_is_of_use_while_its_level_is_the_innermost_one() {
+    fn only_the_innermost_savepoint_is_usable() {
         let mut savepoints = Savepoints::default();
         let inner = savepoints.enter(SavepointId::OUTERMOST).unwrap();
         let error = savepoints.check(SavepointId::OUTERMOST).unwrap_err();
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_nested_one_still_open_nothing_is_committed() {
+    fn open_nested_transaction_prevents_commit() {
         let mut savepoints = Savepoints::default();
         savepoints.enter(SavepointId::OUTERMOST).unwrap();
         assert!(savepoints.seal().unwrap_err().is_misuse());

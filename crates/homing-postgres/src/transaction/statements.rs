@@ -8,7 +8,7 @@ use proto::transact_response::Outcome;
 use tokio::time::Instant;
 
 use super::error::{Aborted, read_only};
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Exchange, StepAnswer};
 use super::savepoints::SavepointId;
 use super::{Handle, Transaction};
 use crate::engine::Engine;
@@ -20,7 +20,7 @@ use crate::statement::description::StatementDescription;
 use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::sql;
 
-/// Runs statements within the transaction of a handle, and makes of their outputs what the caller asked for.
+/// Runs statements in the transaction of a handle, and decodes their outputs with `read`.
 pub(crate) async fn run<T>(
     engine: &Engine,
     handle: &Handle,
@@ -35,7 +35,7 @@ pub(crate) async fn run<T>(
     }
     let run = async {
         let started = Instant::now();
-        // On the heap: the compiler looks into a future only so deep.
+        // On the heap: the compiler limits how deep futures may be nested.
         let (executed, descriptions) = Box::pin(execute(statements, &call)).await?;
         let report = executed.trip.report(operation, started, None);
         Ok(Answered::new(executed.outputs(&descriptions).and_then(read), report))
@@ -43,13 +43,13 @@ pub(crate) async fn run<T>(
     engine.reported(operation, run).await
 }
 
-/// Runs a script within the transaction of a handle.
+/// Runs a script in the transaction of a handle.
 pub(crate) async fn run_script(engine: &Engine, handle: &Handle, operation: &'static str, script: &str) -> Result<()> {
     let call = TransactionCall::enter(engine, handle)?;
     sql::check_script_in_transaction(script)?;
     let run = async {
         let started = Instant::now();
-        // Whatever is in it.
+        // The script is not parsed, so it may change the schema.
         call.transaction.note_schema_change();
         let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
         let executed = call.send(vec![statement]).await?;
@@ -67,6 +67,8 @@ pub(super) struct TransactionCall<'a> {
 }
 
 impl<'a> TransactionCall<'a> {
+    /// Begins a call.
+    ///
     /// # Errors
     ///
     /// The transaction or its savepoint has ended, or has failed.
@@ -78,32 +80,32 @@ impl<'a> TransactionCall<'a> {
 
     /// Sends encoded statements as one step.
     pub(super) async fn send(&self, statements: Vec<proto::Statement>) -> Result<Executed> {
-        let Answer { outcome, trip } = self.ask(Asked::Run(proto::StatementList { statements })).await?;
+        let StepAnswer { outcome, trip } = self.ask(Asked::Run(proto::StatementList { statements })).await?;
         let Outcome::Results(proto::StatementResults { results, rows_dropped }) = outcome else {
-            return Err(Error::decode("the primary answered a statement in a way that this build cannot read"));
+            return Err(Error::decode("the primary sent results that this build cannot read: update this node"));
         };
         Ok(Executed { results, rows_dropped, position: None, unchanged: false, trip })
     }
 
-    /// Refuses what the transaction cannot do, before anything is sent.
+    /// Refuses a write in a transaction that only reads, before anything is sent.
     fn check_access(&self, sql: &str, writes: Writes) -> Result<()> {
-        // A lock on a replica would lock nobody out: it counts as a write.
+        // A lock on a replica would not exclude other transactions, so a locking statement counts as a write.
         let writes = writes == Writes::Yes
             || sql::destination_in_transaction(sql)? == RunsOn::Primary
             || self.engine.descriptions().writes(sql);
         if writes && self.transaction.is_read_only() { Err(read_only(None)) } else { Ok(()) }
     }
 
-    async fn ask(&self, step: Asked) -> Result<Answer> {
+    async fn ask(&self, step: Asked) -> Result<StepAnswer> {
         let Self { engine, transaction, savepoint } = self;
         Exchange { engine, transaction }.send(*savepoint, step).await
     }
 
-    /// Asks the local database for the types. If PostgreSQL refuses to prepare the statement there, the transaction is aborted
-    /// as it would be on the primary: a transaction is the same in all regions.
+    /// Asks the local database for the types of a statement. If PostgreSQL refuses to prepare it, the transaction is
+    /// aborted, as it would be on the primary: a transaction behaves alike in all regions.
     async fn describe_locally(&self, sql: &str) -> Result<Option<StatementDescription>> {
         let deadline = self.transaction.deadline.min(self.engine.deadline());
-        let description = self.engine.describe_here(sql, deadline).await;
+        let description = self.engine.describe_locally(sql, deadline).await;
         if let Err(error) = &description
             && error.db().is_some()
         {
@@ -112,7 +114,7 @@ impl<'a> TransactionCall<'a> {
         description
     }
 
-    /// Asks the transaction's own connection for the types: one round trip.
+    /// Asks the transaction's own connection for the types of a statement, in one round trip.
     async fn prepare(&self, sql: &str) -> Result<StatementDescription> {
         let Self { engine, transaction, .. } = self;
         let description = match self.ask(Asked::Prepare(sql.to_owned())).await?.outcome {
@@ -121,7 +123,7 @@ impl<'a> TransactionCall<'a> {
         };
         let description = description.ok_or_else(|| {
             Error::not_sent(
-                "the primary described the statement in a way that this build cannot read: update this node",
+                "the primary sent a description of the statement that this build cannot read: update this node",
             )
         })?;
         transaction.remember(engine.schema(), sql, &description);
@@ -131,8 +133,8 @@ impl<'a> TransactionCall<'a> {
         Ok(description)
     }
 
-    /// Whether asking the transaction's own connection costs no round trip to another region. Before the first
-    /// statement: whether that is to be expected.
+    /// Returns whether the transaction's own connection is in this region. Before the first statement, returns whether that
+    /// is to be expected.
     fn is_local(&self) -> bool {
         let Self { engine, transaction, .. } = self;
         let reads_replica = || {
@@ -145,8 +147,8 @@ impl<'a> TransactionCall<'a> {
 impl Runner for TransactionCall<'_> {
     type Answer = Executed;
 
-    /// The local replica is asked if that saves a round trip, but not about what only this transaction can know, or has
-    /// locked.
+    /// Asks the local replica if that saves a round trip, unless the transaction may have changed the schema: only its own
+    /// connection knows such changes, and it may hold locks on them.
     async fn describe(&self, sql: &str) -> Result<StatementDescription> {
         let Self { engine, transaction, .. } = self;
         if let Some(description) = transaction.description(engine.schema(), sql) {
