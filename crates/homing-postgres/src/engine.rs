@@ -1,4 +1,4 @@
-//! [`Engine`], what the calls of a handle run on.
+//! [`Engine`], which the calls of a handle run on.
 
 pub(crate) mod answered;
 mod describe;
@@ -19,7 +19,8 @@ use crate::scope::{Schema, Scope};
 use crate::session::Session;
 use crate::statement::description::DescriptionCache;
 
-/// What the calls of one handle run on: one database in one schema, the handle's session and its options. Cheap to clone.
+/// The parts that the calls of one handle share: a database in a schema, the handle's session and its options. It is cheap
+/// to clone.
 ///
 /// Reads ([`Reader`](crate::reading::Reader)), writes ([`Writer`](crate::writing::Writer)) and interactive transactions
 /// ([`TransactionCall`](crate::transaction::statements::TransactionCall)) use it; none of them knows
@@ -29,12 +30,12 @@ pub(crate) struct Engine {
     pub(crate) scoped: Arc<ScopedDatabase>,
     pub(crate) session: Session,
     pub(crate) options: Options,
-    /// The only replica to read from.
+    /// The name of the only replica to read from, if the handle has one.
     pub(crate) replica: Option<Arc<str>>,
     pub(crate) observer: Observer,
 }
 
-/// One database, in one schema.
+/// One database in one schema.
 #[derive(Debug)]
 pub(crate) struct ScopedDatabase {
     pub(crate) primary: Primary,
@@ -66,12 +67,12 @@ impl Engine {
         self.primary().schema().map(Schema::name)
     }
 
-    /// Until when a call that begins now has to be executed.
+    /// Returns the deadline for the execution of a call that begins now.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.options.call_timeout
     }
 
-    /// The same engine, whose writes leave waiting to the next read.
+    /// Returns an engine whose writes leave waiting to the next read.
     pub(crate) fn without_waiting(&self) -> Self {
         let wait = match self.options.wait {
             Wait::Now => Wait::AtNextRead,
@@ -84,13 +85,13 @@ impl Engine {
         Self { scoped: self.scoped.in_schema(schema), ..self.clone() }
     }
 
-    /// The server that a read goes to, without waiting for it; none of those with the ids `except`. `None` if the primary
-    /// has to answer the read.
+    /// Chooses the server for a read, without waiting for it, among those whose ids are not in `except`. Returns `None` if
+    /// the primary has to answer the read.
     pub(crate) fn choose(&self, position: Option<Position>, except: &[u64]) -> Result<Option<Arc<Member>>> {
         self.choose_for(position, self.session.is_behind(), except)
     }
 
-    /// A server that has reached `position` without a further wait, if one is known.
+    /// Chooses a server that is known to have reached `position`.
     pub(crate) fn choose_reached(&self, position: Position) -> Result<Option<Arc<Member>>> {
         let member = self.choose_for(Some(position), true, &[])?;
         Ok(member.filter(|member| member.is_known_to_have_reached(position)))
@@ -107,7 +108,7 @@ impl ScopedDatabase {
         Self { primary, descriptions: DescriptionCache::new() }
     }
 
-    /// The same database in a schema, or where the role's `search_path` leads.
+    /// Returns the database in a schema, or with the `search_path` of its role.
     pub(crate) fn in_schema(self: &Arc<Self>, schema: Option<&Schema>) -> Arc<Self> {
         if self.primary.schema() == schema {
             return Arc::clone(self);

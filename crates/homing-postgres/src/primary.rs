@@ -1,4 +1,4 @@
-//! The way to the primary, here or in another region.
+//! [`Primary`], the way to the primary in this region or another one.
 
 pub(crate) mod execute;
 mod prepare;
@@ -22,7 +22,7 @@ use crate::replicas::{Member, Replicas};
 use crate::scope::{Schema, Scope};
 use crate::statement::kind::Writes;
 
-/// The way to the primary of one database, in one schema.
+/// The way to the primary of one database in one schema.
 #[derive(Clone, Debug)]
 pub(crate) struct Primary {
     rpc: Rpc,
@@ -30,14 +30,14 @@ pub(crate) struct Primary {
     scope: Scope,
 }
 
-/// A request to the primary, wherever that is.
+/// A request to the primary, which may be local or behind a peer.
 pub(crate) trait PrimaryRequest: Sync {
     type Answer: Send;
 
-    /// Until when it has to be answered.
+    /// Returns the deadline of the answer.
     fn answer_by(&self) -> Instant;
 
-    /// Asks a database next to this node.
+    /// Asks a local database.
     fn run_locally(&self, primary: &Primary, member: &Arc<Member>)
     -> impl Future<Output = Result<Self::Answer>> + Send;
 
@@ -50,7 +50,7 @@ impl Primary {
         Self { rpc, replicas, scope }
     }
 
-    /// The way to another database or schema of the same primary region.
+    /// Returns the way to another database or schema in the same primary region.
     pub(crate) fn in_scope(self, scope: Scope) -> Self {
         Self { scope, ..self }
     }
@@ -59,7 +59,7 @@ impl Primary {
         &self.scope
     }
 
-    /// The schema in which statements run, on a replica as on the primary.
+    /// Returns the schema in which statements run, on replicas and on the primary.
     pub(crate) fn schema(&self) -> Option<&Schema> {
         self.scope.schema.as_ref()
     }
@@ -72,16 +72,15 @@ impl Primary {
         &self.replicas
     }
 
-    /// The database that reads go to by default.
+    /// Returns the database that reads go to by default.
     pub(crate) fn database(&self) -> Option<Database> {
         self.replicas.nearest().map(|member| member.database().clone())
     }
 
-    /// Asks the local database if it is the primary, else a peer. If no peer can be asked, the local database may have been
-    /// promoted a moment ago: then it is asked.
+    /// Asks the local database if it is the primary, and otherwise a peer. If no peer can be reached and the local database
+    /// was promoted a moment ago, asks the local database.
     ///
-    /// On the heap and without a name of its own: the compiler looks into a future only so deep, and applications nest
-    /// further.
+    /// The future is boxed, since the compiler limits how deep futures may be nested, and applications nest further.
     pub(crate) fn send<'a, R: PrimaryRequest>(&'a self, request: &'a R) -> BoxFuture<'a, Result<R::Answer>> {
         self.send_unboxed(request).boxed()
     }
@@ -104,7 +103,7 @@ impl Primary {
         }
     }
 
-    /// Sends a request to the peers of the primary region, one after the other as long as it may be repeated.
+    /// Sends a request to a peer in the primary region, and to the next peer as long as it may be repeated.
     async fn dispatch<Q, A, F>(
         &self,
         operation: &'static str,
@@ -134,10 +133,15 @@ impl Primary {
 
 /// Names the local primary in messages.
 fn local_place(database: &Database) -> String {
-    format!("the primary here, at {},", database.pool().address())
+    format!("the local primary at {}", database.pool().address())
 }
 
-/// Names the primary of a peer in messages.
+/// Names a local database in messages, whatever its role.
+pub(crate) fn local_database(database: &Database) -> String {
+    format!("the local database at {}", database.pool().address())
+}
+
+/// Names the primary behind a peer in messages.
 pub(crate) fn peer_place(peer: &PeerName) -> String {
-    format!("the primary, through {peer},")
+    format!("the primary through peer {peer}")
 }

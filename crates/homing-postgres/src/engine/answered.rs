@@ -1,4 +1,4 @@
-//! A call, from its span to its report.
+//! Runs calls in a span, and reports how they went.
 
 use tracing::{Instrument, Span, debug_span, field};
 
@@ -6,11 +6,11 @@ use super::Engine;
 use crate::call::report::{AnsweredBy, Report};
 use crate::error::{Error, Result};
 
-/// What a call returns, and how it went.
+/// The result of a call, and the report of how it went.
 #[derive(Debug)]
 pub(crate) struct Answered<T> {
     pub(crate) value: Result<T>,
-    /// `None` if there was nothing to do.
+    /// `None` if the call had nothing to do.
     pub(crate) report: Option<Report>,
 }
 
@@ -19,22 +19,22 @@ impl<T> Answered<T> {
         Self { value, report: Some(report) }
     }
 
-    /// Makes of the value what the caller asked for.
+    /// Decodes the value with `read`.
     pub(crate) fn and_then<U>(self, read: impl FnOnce(T) -> Result<U>) -> Answered<U> {
         Answered { value: self.value.and_then(read), report: self.report }
     }
 }
 
 impl Engine {
-    /// Makes a call in a span of its own, and reports how it went to this span and to the handle's observers: once, right
-    /// before it returns.
+    /// Runs a call in a span of its own. Right before it returns, the call is reported once, to this span and to the
+    /// handle's observers.
     pub(crate) async fn reported<T>(
         &self,
         operation: &'static str,
         call: impl Future<Output = Result<Answered<T>>>,
     ) -> Result<T> {
         let span = self.span(operation);
-        // On the heap: an argument that is awaited has room twice in a future.
+        // On the heap: a future that awaits its argument holds it twice.
         let answered = Box::pin(call).instrument(span.clone()).await;
         let Answered { value, report } = answered.unwrap_or_else(|error| failed(operation, error));
         if let Some(mut report) = report {
@@ -60,7 +60,7 @@ impl Engine {
             execute = field::Empty,
             replay_wait = field::Empty,
         );
-        // Finding the database takes a choice among the replicas.
+        // Finding the database requires a choice among the replicas, so it is skipped for a disabled span.
         if !span.is_disabled()
             && let Some(role) = self.primary().database().and_then(|database| database.role())
         {

@@ -1,4 +1,4 @@
-//! The types of a statement's parameters and columns.
+//! Finds the types of a statement's parameters and columns.
 
 use tokio::time::{Instant, timeout_at};
 
@@ -6,16 +6,17 @@ use super::Engine;
 use crate::connection::block;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
+use crate::primary::local_database;
 use crate::statement::description::StatementDescription;
 use crate::statement::refusal::may_be_unknown;
 
 impl Engine {
-    /// Returns the types of a statement: remembered ones, else those of the local database, else those of the primary.
+    /// Returns the types of a statement: remembered ones, or else those that the local database or the primary reports.
     pub(crate) async fn describe(&self, sql: &str, deadline: Instant) -> Result<StatementDescription> {
         if let Some(description) = self.descriptions().description(sql) {
             return Ok(description);
         }
-        let description = match self.describe_here(sql, deadline).await? {
+        let description = match self.describe_locally(sql, deadline).await? {
             Some(description) => description,
             None => self.primary().prepare(sql, deadline).await?,
         };
@@ -31,40 +32,40 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks the local database for the types. `None` if the primary has to be asked: there is no local database, it does not
-    /// answer, or it is a replica whose schema may be too old for the statement.
-    pub(crate) async fn describe_here(&self, sql: &str, deadline: Instant) -> Result<Option<StatementDescription>> {
+    /// Asks the local database for the types. Returns `None` if the primary has to be asked, since this node has no local
+    /// database, the local database does not answer, or it is a replica whose schema may be too old for the statement.
+    pub(crate) async fn describe_locally(&self, sql: &str, deadline: Instant) -> Result<Option<StatementDescription>> {
         let Some(database) = self.primary().database() else {
             return Ok(None);
         };
-        let not_here = |error: Error| match database.role() {
+        let ask_primary = |error: Error| match database.role() {
             Some(Role::Primary) => Err(error),
             _ => Ok(None),
         };
         let half_way = half_way_to(deadline);
         let connection = match database.pool().connection(half_way).await {
             Ok(connection) => connection,
-            Err(error) => return not_here(error),
+            Err(error) => return ask_primary(error),
         };
-        let place = format!("the database here, at {},", database.pool().address());
-        // Preparing waits for locks, also for one that replay holds.
+        let place = local_database(&database);
+        // Preparing a statement waits for locks, including those that replay holds.
         let error = match timeout_at(half_way, block::prepare(&connection, self.primary().schema(), sql)).await {
             Ok(Ok(statement)) => return Ok(Some(StatementDescription::of(&statement))),
             Ok(Err(error)) => error,
             Err(_) => {
                 connection.discard();
-                return not_here(Error::not_sent(format!("{place} did not prepare the statement in time")));
+                return ask_primary(Error::not_sent(format!("{place} did not prepare the statement in time")));
             }
         };
         match error.as_db_error() {
-            Some(refused) if may_be_unknown(refused.code()) => not_here(Error::rejected_by(refused.into(), place)),
+            Some(refused) if may_be_unknown(refused.code()) => ask_primary(Error::rejected_by(refused.into(), place)),
             Some(refused) => Err(Error::rejected_by(refused.into(), place)),
-            None => not_here(Error::not_sent(format!("{place} did not prepare the statement")).with_source(error)),
+            None => ask_primary(Error::not_sent(format!("{place} did not prepare the statement")).with_source(error)),
         }
     }
 }
 
-/// Half of the time that is left. The other half is for the primary.
+/// Returns the middle of the time that is left. The second half is for the primary.
 fn half_way_to(deadline: Instant) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now) / 2

@@ -1,4 +1,4 @@
-//! Statements on the primary, from their texts and parameters to their outputs.
+//! Runs statements: from their SQL and parameters to their outputs.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ use crate::statement::values;
 /// The parameters of a statement.
 pub(crate) type Parameters<'a> = [&'a (dyn ToSql + Sync)];
 
-/// What a statement returned.
+/// The output of a statement.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) rows_affected: u64,
@@ -31,30 +31,30 @@ pub(crate) trait Statements {
     /// Returns the SQL of each statement.
     fn texts(&self) -> impl Iterator<Item = &str>;
 
-    /// Refuses what PostgreSQL's protocol cannot hold.
+    /// Refuses statements that PostgreSQL's protocol cannot hold.
     fn check(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Encodes the parameters by the descriptions, of which there is one for each statement.
+    /// Encodes the parameters by the descriptions, one for each statement.
     fn encode(&self, descriptions: &[StatementDescription]) -> Result<Vec<proto::Statement>>;
 
-    /// Says in an error which statement it is about.
+    /// Adds to an error which statement it is about.
     fn locate(&self, _statement: usize, error: Error) -> Error {
         error
     }
 }
 
-/// Describes statements and runs them: on the primary, or within an interactive transaction.
+/// Describes statements and runs them: on the primary, or in an interactive transaction.
 pub(crate) trait Runner {
     type Answer;
 
     async fn describe(&self, sql: &str) -> Result<StatementDescription>;
 
-    /// Forgets what is known of the types of a statement and asks for them anew.
+    /// Forgets the types of a statement and asks for them again.
     async fn describe_again(&self, sql: &str) -> Result<()>;
 
-    /// Runs encoded statements, which have these descriptions.
+    /// Runs encoded statements that have these descriptions.
     async fn run(
         &self,
         statements: Vec<proto::Statement>,
@@ -100,8 +100,8 @@ async fn execute_once<R: Runner>(
     Ok((answer, descriptions))
 }
 
-/// Describes equal statements once, and several at the same time: one after the other would take a round trip each if the
-/// primary has to be asked.
+/// Describes equal statements once, and several statements at the same time: if the primary has to be asked, each takes a
+/// round trip.
 async fn describe_all<R: Runner>(
     statements: &(impl Statements + ?Sized),
     runner: &R,
@@ -117,7 +117,7 @@ async fn describe_all<R: Runner>(
     Ok(statements.texts().map(|sql| known[sql].clone()).collect())
 }
 
-/// The different texts, each with the index of the first statement that has it.
+/// Returns the distinct texts, each with the index of the first statement that has it.
 fn distinct(statements: &(impl Statements + ?Sized)) -> HashMap<&str, usize> {
     let mut distinct = HashMap::new();
     for (statement, sql) in statements.texts().enumerate() {
@@ -161,15 +161,20 @@ impl Runner for PrimaryRunner<'_> {
 }
 
 impl Executed {
-    /// The outputs of the statements, decoded by their descriptions.
+    /// Decodes the outputs of the statements by their descriptions.
     pub(crate) fn outputs(self, descriptions: &[StatementDescription]) -> Result<Vec<Output>> {
         if self.rows_dropped {
             return Err(Error::misuse(
-                "its rows are larger than a message may be and were dropped: return less, or run it in a named function",
+                "the rows are larger than a message may be and were dropped: return less, or run the statement in a named \
+                 function",
             ));
         }
         if self.results.len() != descriptions.len() {
-            return Err(Error::decode("the primary answered to another number of statements"));
+            return Err(Error::decode(format!(
+                "the primary sent {} results for {} statements: update this node",
+                self.results.len(),
+                descriptions.len()
+            )));
         }
         let output = |(result, description): (proto::StatementResult, &StatementDescription)| {
             let rows = Row::all_forwarded(&description.columns, result.rows)?;
@@ -179,10 +184,10 @@ impl Executed {
     }
 }
 
-/// The output of the only statement.
+/// Returns the output of the only statement.
 pub(crate) fn only(outputs: Vec<Output>) -> Output {
     outputs.into_iter().next().expect("one output for each statement")
 }
 
-/// Each takes a connection, here or on the primary.
+/// Each description takes a connection of the local database or of the primary.
 const MAX_DESCRIBED_AT_ONCE: usize = 4;

@@ -1,4 +1,4 @@
-//! Statements in one transaction on the primary.
+//! Runs statements in one transaction on the primary.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +17,18 @@ use crate::position::Position;
 use crate::replicas::Member;
 use crate::statement::kind::Writes;
 
-/// What became of statements on the primary.
+/// The results of statements that ran on the primary.
 #[derive(Debug)]
 pub(crate) struct Executed {
     pub(crate) results: Vec<proto::StatementResult>,
     pub(crate) rows_dropped: bool,
     pub(crate) position: Option<Position>,
-    /// PostgreSQL says that nothing was written.
+    /// Whether PostgreSQL says that the statements wrote nothing.
     pub(crate) unchanged: bool,
     pub(crate) trip: Trip,
 }
 
-/// The way to the primary and back.
+/// How a request reached the primary, and how long it took.
 #[derive(Debug)]
 pub(crate) struct Trip {
     pub(crate) answered_by: AnsweredBy,
@@ -110,13 +110,16 @@ impl Executed {
                 Ok(Self { results, rows_dropped, position, unchanged: response.unchanged, trip })
             }
             Some(Outcome::Rejection(rejection)) => Err(rejected(rejection, place)),
-            None => Err(Error::outcome_unknown(format!("{place} gave an answer that this build cannot read"))),
+            None => Err(Error::outcome_unknown(format!(
+                "{place} sent an answer that this build cannot read: update this node, and check what is stored before you \
+                 try again"
+            ))),
         }
     }
 }
 
 impl Trip {
-    /// The report of a call that began at `started`.
+    /// Makes the report of a call that began at `started`.
     pub(crate) fn report(&self, operation: &'static str, started: Instant, position: Option<Position>) -> Report {
         // The rest was spent on this node.
         let route = started.elapsed().saturating_sub(self.forward + self.execute);
@@ -129,7 +132,7 @@ impl Trip {
     }
 }
 
-/// Whether a build without batches would refuse it.
+/// Returns whether a build without batches would reject the statement.
 fn is_extended(statement: &proto::Statement) -> bool {
     !statement.references.is_empty() || statement.expected_rows.is_some()
 }
@@ -138,7 +141,7 @@ fn is_extended(statement: &proto::Statement) -> bool {
 fn too_old(status: Status) -> Status {
     match Reason::of(&status) {
         Some(Reason::BadArguments) => {
-            Reason::ProtocolVersion.status(format!("its build knows no batches, update it: {}", status.message()))
+            Reason::ProtocolVersion.status(format!("its build is too old for batches, update it: {}", status.message()))
         }
         _ => status,
     }

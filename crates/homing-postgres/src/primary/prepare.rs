@@ -1,4 +1,4 @@
-//! The types of a statement, as the primary prepares it.
+//! Asks the primary for the types of a statement.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ struct Prepare<'a> {
 }
 
 impl Primary {
-    /// Prepares a statement and returns its types.
+    /// Prepares a statement on the primary, and returns its types.
     pub(crate) async fn prepare(&self, sql: &str, deadline: Instant) -> Result<StatementDescription> {
         self.send(&Prepare { sql, deadline }).await
     }
@@ -58,7 +58,7 @@ impl PrimaryRequest for Prepare<'_> {
 fn description(response: proto::PrepareResponse, place: String) -> Result<StatementDescription> {
     let unreadable = || {
         Error::not_sent(format!(
-            "{place} described the statement in a way that this build cannot read: update this node"
+            "{place} sent a description of the statement that this build cannot read: update this node"
         ))
     };
     match response.outcome {

@@ -1,4 +1,4 @@
-//! A stream of rows from a peer in the primary region.
+//! Opens a stream of rows through a peer in the primary region.
 
 use homing_proto::v1 as proto;
 use homing_proto::v1::database_client::DatabaseClient;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::statement::kind::Writes;
 
 impl Primary {
-    /// Begins to read through a peer. A peer that fails before the first part is followed by another.
+    /// Opens a stream through a peer. If the peer fails before the first part, another peer is tried.
     pub(crate) async fn query_peer(
         &self,
         statement: proto::Statement,
@@ -20,7 +20,7 @@ impl Primary {
         let request = proto::QueryRequest { database: self.scope.to_wire(), statement: Some(statement) };
         self.rpc.check_size(&request)?;
         let call = |mut client: DatabaseClient<PeerChannel>, request| async move {
-            let mut parts = client.query(request).await.map_err(knows_no_query)?.into_inner();
+            let mut parts = client.query(request).await.map_err(explain_unimplemented)?.into_inner();
             let first = parts.message().await?.ok_or_else(|| Status::unknown("a stream without parts"))?;
             Ok(Response::new((first, parts)))
         };
@@ -30,17 +30,17 @@ impl Primary {
             }
             let region = self.rpc.topology().primary_region();
             Error::not_sent(format!(
-                "no rows came from region {region}, and nothing was changed: begin the stream again"
+                "no rows came from region {region} and nothing was changed: begin the stream again"
             ))
             .with_source(error)
         })
     }
 }
 
-/// A build without streams does not have the method. Another peer may be newer.
-fn knows_no_query(status: Status) -> Status {
+/// Replaces the status of a peer whose build does not have this method. Another peer may be newer.
+fn explain_unimplemented(status: Status) -> Status {
     if status.code() == Code::Unimplemented && Reason::of(&status).is_none() {
-        return Reason::ProtocolVersion.status("its build knows no streams, update it");
+        return Reason::ProtocolVersion.status("its build is too old for streams, update it");
     }
     status
 }

@@ -1,4 +1,4 @@
-//! Why the primary did not do it, as an error of the caller.
+//! Turns the primary's rejections and failures into errors.
 
 use homing_proto::v1 as proto;
 use homing_rpc::Reason;
@@ -25,27 +25,27 @@ fn refused(rejection: proto::Rejection, place: &str) -> Error {
             }
         }
         Some(Cause::DeadlineExceeded(_)) => Error::timed_out(format!(
-            "{place} did not finish the statement in time and cancelled it, nothing is written: look at what it waits \
-             for, or raise call_timeout"
+            "{place} did not finish the statement in time and cancelled it, nothing is written: find the lock that it \
+             waits for, or raise call_timeout"
         )),
         Some(Cause::OpenTransaction(_)) => Error::rejected(format!(
-            "{place} rolled back the transaction that the script began and did not end: end it with COMMIT"
+            "{place} rolled back the transaction that the script began and did not end: end the script with COMMIT"
         )),
         Some(Cause::UnexpectedRows(rows)) => unexpected(rows, place),
         Some(Cause::NoReferencedRow(_)) => Error::not_found(format!(
-            "{place} rolled it back, nothing is written: the row whose column it takes does not exist"
+            "{place} rolled the batch back, nothing is written: the earlier step whose column it uses returned no row"
         )),
         Some(Cause::RowTooLarge(row)) => Error::misuse(format!(
-            "{place} has a row of {} bytes, and a message may have {}: return less, or read it in a named function",
+            "{place} has a row of {} bytes, but a message may have {}: return less, or read it in a named function",
             row.bytes, row.max_bytes
         )),
-        None => Error::rejected(format!("{place} rejected it without saying why")),
+        None => Error::rejected(format!("{place} rejected the statement for a reason that this build cannot read")),
     }
 }
 
 fn unexpected(rows: proto::UnexpectedRows, place: &str) -> Error {
     let proto::UnexpectedRows { expected, found } = rows;
-    let message = format!("{place} rolled it back, nothing is written: rows expected {expected}, found {found}");
+    let message = format!("{place} rolled the batch back, nothing is written: expected {expected} rows, found {found}");
     match found {
         0 => Error::not_found(message),
         found if found > expected => Error::too_many_rows(message),

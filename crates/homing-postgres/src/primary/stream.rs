@@ -1,4 +1,4 @@
-//! The stream of an interactive transaction, to the primary here or in another region.
+//! [`TransactionStream`], the requests and responses of an interactive transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::rejection::failed;
-use super::{Primary, PrimaryRequest, local_place, peer_place};
+use super::{Primary, PrimaryRequest, local_database, local_place, peer_place};
 use crate::call::report::AnsweredBy;
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -18,29 +18,29 @@ use crate::executor::Responses;
 use crate::replicas::Member;
 use crate::statement::kind::RunsOn;
 
-/// How an interactive transaction begins.
+/// The beginning of an interactive transaction.
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
-    /// The first request; what it may take is set here.
+    /// The first request. Its time limit is set when it is sent.
     pub(crate) request: proto::TransactRequest,
 
-    /// Until when the first request has to be answered.
+    /// The deadline of the first response.
     pub(crate) step_deadline: Instant,
 
-    /// Until when the transaction has to be over.
+    /// The deadline of the whole transaction.
     pub(crate) deadline: Instant,
 }
 
-/// An open transaction: requests go there, and each has one response. Dropped, the transaction is rolled back.
+/// An open transaction. Each request has one response. Dropping the stream rolls the transaction back.
 #[derive(Debug)]
 pub(crate) struct TransactionStream {
     requests: mpsc::Sender<proto::TransactRequest>,
     responses: Incoming,
-    /// Who runs it, for messages.
+    /// The name of the server in messages.
     pub(crate) place: String,
     pub(crate) answered_by: AnsweredBy,
     pub(crate) attempts: u32,
-    /// The peer's, which knows how long the way is.
+    /// The channel to the peer, which estimates the time on the way.
     channel: Option<PeerChannel>,
 }
 
@@ -50,7 +50,7 @@ enum Incoming {
     Forwarded(Box<tonic::Streaming<proto::TransactResponse>>),
 }
 
-/// Why no response came.
+/// Why no response was received.
 #[derive(Debug)]
 pub(crate) enum ReceiveError {
     /// The stream has ended.
@@ -61,17 +61,16 @@ pub(crate) enum ReceiveError {
 }
 
 impl Primary {
-    /// Begins an interactive transaction on the primary, and sends its first request. The response to that is still to
-    /// be received.
+    /// Begins an interactive transaction on the primary and sends its first request. The caller receives the response.
     ///
     /// # Errors
     ///
-    /// Not sent: nothing can have been committed.
+    /// Not sent: nothing was committed.
     pub(crate) async fn transact(&self, opening: &Opening) -> Result<TransactionStream> {
         self.send(opening).await
     }
 
-    /// Begins an interactive transaction on a database next to this node.
+    /// Begins an interactive transaction on a local database.
     pub(crate) async fn transact_locally(
         &self,
         database: &Database,
@@ -80,7 +79,7 @@ impl Primary {
     ) -> Result<TransactionStream> {
         let place = match runs_on {
             RunsOn::Primary => local_place(database),
-            RunsOn::Any => format!("the database here, at {},", database.pool().address()),
+            RunsOn::Any => local_database(database),
         };
         let (requests, mut receiver) = mpsc::channel(REQUESTS);
         let mut first = opening.request.clone();
@@ -140,22 +139,22 @@ fn not_begun(error: Error) -> Error {
     if !error.is_outcome_unknown() {
         return error;
     }
-    Error::not_sent(format!("{error}: it was to begin a transaction, which was not committed and is rolled back"))
+    Error::not_sent(format!("the transaction could not begin and nothing is stored: {error}"))
 }
 
 impl TransactionStream {
-    /// Sends a request that has to be answered by the deadline. Whether it left; if not, the stream has ended, and
+    /// Sends a request that has to be answered by the deadline. Returns `false` if the stream has ended;
     /// [`receive`](Self::receive) may say why.
     pub(crate) fn send(&self, mut request: proto::TransactRequest, deadline: Instant) -> bool {
         request.step_timeout_millis = match &self.channel {
             Some(channel) => millis(channel.server_time(deadline)),
             None => millis_until(deadline),
         };
-        // The one before was taken before it was answered.
+        // The queue has room, since the previous request was taken before its response came.
         self.requests.try_send(request).is_ok()
     }
 
-    /// The next response.
+    /// Receives the next response.
     ///
     /// # Cancel safety
     ///
@@ -186,7 +185,7 @@ impl TransactionStream {
                 Incoming::Forwarded(mut responses) => while let Ok(Some(_)) = responses.message().await {},
             }
         };
-        // Past it, dropping the stream has the same effect later.
+        // After the deadline, dropping the stream has the same effect later.
         let _ = timeout_at(deadline, ended).await;
     }
 
@@ -199,13 +198,13 @@ fn millis_until(deadline: Instant) -> u64 {
     millis(deadline.saturating_duration_since(Instant::now()))
 }
 
-/// At least one: zero is no limit.
+/// Returns at least one millisecond, since zero means no limit.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// There is one at a time.
+/// A transaction has one request at a time.
 const REQUESTS: usize = 1;
 
-/// The executor here answers at the deadline, or as long after it as the database takes to cancel a statement.
+/// The local executor answers at the deadline, or later by the time that the database takes to cancel a statement.
 const CANCELLATION: Duration = Duration::from_secs(4);

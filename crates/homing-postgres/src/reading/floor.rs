@@ -1,4 +1,4 @@
-//! What a session has to see, made definite: positions of what it has read on other servers.
+//! The positions that a session's reads have to see, after it has read from other servers.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::session::token::foreign;
 use crate::statement::kind::Writes;
 use crate::statement::values;
 
-/// Asks the servers that the session has read from how far they were, so that nothing older is read afterwards; all but
-/// `chosen`, which is read from next. Without such servers nothing is asked.
+/// Asks the servers that the session has read from for their positions, so that later reads are not older. Skips `chosen`,
+/// which is read from next.
 pub(crate) async fn settle_reads(engine: &Engine, chosen: Option<&Database>) -> Result<()> {
     for seen in engine.session.seen_elsewhere(chosen) {
         let position = match ask_server(&seen).await {
             Some(position) => position,
-            // No server is further than the primary.
+            // No server is ahead of the primary.
             None => ask_primary(engine).await?,
         };
         engine.session.settle(&seen, position);
@@ -29,7 +29,7 @@ pub(crate) async fn settle_reads(engine: &Engine, chosen: Option<&Database>) -> 
     Ok(())
 }
 
-/// Refuses a position that was read elsewhere, if it is not of the cluster that a token asked for.
+/// Refuses a position that belongs to another cluster than the session's token.
 pub(crate) fn check_cluster(engine: &Engine, position: Position) -> Result<()> {
     let session = &engine.session;
     let required = session.wanted().filter(|_| session.is_imported());
@@ -41,9 +41,9 @@ pub(crate) fn check_cluster(engine: &Engine, position: Position) -> Result<()> {
     Ok(())
 }
 
-/// Asks the primary how far it is.
+/// Asks the primary for its position.
 pub(crate) async fn ask_primary(engine: &Engine) -> Result<Position> {
-    // Its types are known, so there is nothing to describe.
+    // The types are known, so that nothing has to be described.
     let statement = proto::Statement {
         sql: "select 1".to_owned(),
         parameters: values::encode(&[], &[])?,
@@ -51,7 +51,7 @@ pub(crate) async fn ask_primary(engine: &Engine) -> Result<Position> {
         ..proto::Statement::default()
     };
     let executed = engine.in_schema(None).primary().execute(vec![statement], Writes::No, engine.deadline()).await?;
-    executed.position.ok_or_else(|| Error::not_sent("the primary did not say how far it is"))
+    executed.position.ok_or_else(|| Error::not_sent("the primary answered without its position: try again"))
 }
 
 async fn ask_server(seen: &Seen) -> Option<Position> {
@@ -63,6 +63,6 @@ async fn ask_server(seen: &Seen) -> Option<Position> {
     Some(state.position)
 }
 
-/// How long a server may take to say how far it is; the first question opens a connection. After that the primary is
-/// asked, which takes about as long.
+/// How long a server may take to answer with its position; the first question opens a connection. After that the primary
+/// is asked, which takes about as long.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! A read that the primary answered.
+//! Reads that the primary answers.
 
 use tokio::time::Instant;
 
@@ -14,8 +14,8 @@ use crate::session::Seen;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;
 
-/// Runs a statement on the primary and moves the session to what it has seen there: a later read of a replica must not be
-/// older.
+/// Runs a statement on the primary and advances the session to the position of the read: later reads from a replica must
+/// not be older.
 pub(crate) async fn read_from_primary(
     engine: &Engine,
     operation: &'static str,
@@ -30,7 +30,8 @@ pub(crate) async fn read_from_primary(
     note_read_from_primary(engine, operation, started, executed, &descriptions, &seen)
 }
 
-/// Moves the session to what was read on the primary. `seen` are the servers that the session had read from before.
+/// Advances the session to the position of a read from the primary. `seen` are the servers that the session had read from
+/// before.
 pub(crate) fn note_read_from_primary(
     engine: &Engine,
     operation: &'static str,
@@ -41,12 +42,12 @@ pub(crate) fn note_read_from_primary(
 ) -> Result<Answered<Output>> {
     let local = engine.replicas().local_primary().filter(|_| executed.trip.answered_by == AnsweredBy::Local);
     match (local, executed.position) {
-        // Like any read that a database next to this node has answered.
+        // The local primary answered, so this is a read like any other.
         (Some(local), position) if executed.unchanged => note_read(engine, &local, position, seen),
         (_, Some(position)) => {
             check_cluster(engine, position)?;
             engine.session.advance(position);
-            // No replica was further when it was read from.
+            // No replica was ahead of this position when the session read from it.
             seen.iter().for_each(|seen| engine.session.settle(seen, position));
         }
         (_, None) => engine.session.lost_track(),

@@ -1,4 +1,4 @@
-//! [`ReadPlan`], what a read does next. Without IO.
+//! [`ReadPlan`], which decides the next step of a read. Without IO.
 
 use crate::call::options::{Consistency, OnLag};
 use crate::position::Position;
@@ -7,95 +7,95 @@ use crate::statement::kind::RunsOn;
 use crate::statement::refusal::Refusal;
 use crate::tracker::error::WaitError;
 
-/// Decides what a read does next: which kind of server it asks, what it waits for, when it gives up. It is told what became
-/// of each step, and answers with the next one.
+/// Decides the next step of a read: which kind of server to ask, which position to wait for, when to give up. Each method
+/// takes the result of a step and returns the next step.
 #[derive(Debug, Clone)]
 pub(crate) struct ReadPlan {
     policy: ReadPolicy,
-    /// How many replicas were given up.
+    /// How many replicas the read has given up on.
     failed: usize,
     /// How often the chosen server was asked.
     asked: u32,
     chosen: ChosenServer,
 }
 
-/// What is known of a read before its first step.
+/// The facts about a read that are known before its first step.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadPolicy {
     pub(crate) consistency: Consistency,
     pub(crate) on_lag: OnLag,
     pub(crate) runs_on: RunsOn,
-    /// Whether the local primary gets the statement like a read, or by way of the primary.
+    /// How the local primary runs the statement.
     pub(crate) on_local_primary: OnLocalPrimary,
-    /// Whether the handle reads from one replica only.
+    /// Whether the handle reads only from the replica with one name.
     pub(crate) is_named: bool,
 }
 
-/// How the primary next to this node is read from.
+/// How the local primary runs a statement that may be a read.
 ///
-/// Closed: these are all the ways.
+/// Closed: it has no third way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnLocalPrimary {
-    /// Like a replica: the statement only reads.
+    /// Like a replica, since the statement only reads.
     Read,
 
-    /// As the primary: the statement may write.
+    /// Like a write, since the statement may write.
     Execute,
 }
 
-/// The server that the read is about to be run on.
+/// The kind of server that is asked next.
 ///
-/// Closed: these are all the kinds.
+/// Closed: a server is one or the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChosenServer {
     Replica,
 
-    /// Whatever a session has seen is there.
+    /// It has everything that a session may have seen.
     LocalPrimary,
 }
 
-/// What the session asks of the chosen server.
+/// The position that the chosen server has to have reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Floor {
+pub(crate) struct Requirement {
     pub(crate) required: RequiredPosition,
-    /// Whether the server is known to be there.
+    /// Whether the server is known to have reached it.
     pub(crate) is_reached: bool,
 }
 
 /// How a wait ended.
 ///
-/// Closed: these are all the ways.
+/// Closed: the plan has a next step for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
     Reached,
 
-    /// The position is of another cluster, and came with a token that may be ignored.
+    /// The position belongs to another cluster, and came with a token that may be ignored.
     Declined,
 
-    /// The position is of another cluster, and came with a token.
+    /// The position belongs to another cluster, and came with a token.
     Foreign,
 
     NotReached(WaitError),
 }
 
-/// What a read does next.
+/// The next step of a read.
 ///
-/// Closed: the reader has to do each of them.
+/// Closed: the reader has to handle each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadStep {
-    /// Choose a server, none of those that were given up. Next: [`chosen`](ReadPlan::chosen).
+    /// Choose a server that the read has not given up on. Next: [`chosen`](ReadPlan::chosen).
     Choose,
 
-    /// Ask the servers that the session has read from how far they were. Next: [`floor`](ReadPlan::floor).
+    /// Ask the servers that the session has read from for their positions. Next: [`settled`](ReadPlan::settled).
     Settle,
 
-    /// Ask the server once whether it is there. Next: [`checked`](ReadPlan::checked).
+    /// Ask the server once whether it has reached the position. Next: [`checked`](ReadPlan::checked).
     Check(Position),
 
-    /// Wait until the server is there. Next: [`waited`](ReadPlan::waited).
+    /// Wait until the server has reached the position. Next: [`waited`](ReadPlan::waited).
     Wait(Position),
 
-    /// Choose a server that is there already. Next: [`chosen_reached`](ReadPlan::chosen_reached).
+    /// Choose another server that has reached the position already. Next: [`chosen_reached`](ReadPlan::chosen_reached).
     ChooseReached(Position, WaitError),
 
     /// Run the statement on the chosen server. Next: [`refused`](ReadPlan::refused), unless it answers.
@@ -104,19 +104,19 @@ pub(crate) enum ReadStep {
     /// Run the statement on the primary. Next: [`primary_failed`](ReadPlan::primary_failed), unless it answers.
     Primary(WhyPrimary),
 
-    /// Run the statement on a replica that is too far behind for others.
+    /// Run the statement on a replica that is left out of other reads because it is too far behind.
     LastResort,
 
-    /// Return the error of the last step, or the one that is named.
+    /// Return an error.
     Fail(ReadFailure),
 }
 
 /// Why the primary is asked.
 ///
-/// Closed: these are all the reasons.
+/// Closed: there is no third reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WhyPrimary {
-    /// The statement writes, or may only run there, or the primary is next to this node.
+    /// The statement writes or may only run on the primary, or the primary is local.
     Statement,
 
     /// No replica can answer.
@@ -125,19 +125,19 @@ pub(crate) enum WhyPrimary {
 
 /// Why a read fails.
 ///
-/// Closed: these are all the reasons.
+/// Closed: the reader has an error for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadFailure {
     /// The error of the last step.
     LastStep,
 
-    /// The replica of that name does not answer.
+    /// The replica that the handle names does not answer.
     NamedReplicaDown,
 
-    /// The replica has not replayed what the session has to see.
+    /// The replica has not reached the position that the session has to see.
     Lagging(Option<WaitError>),
 
-    /// What the session has to see is of another cluster.
+    /// The position that the session has to see belongs to another cluster.
     Foreign,
 }
 
@@ -153,7 +153,7 @@ impl ReadPlan {
         }
     }
 
-    /// `None` if there is no such server.
+    /// After [`ReadStep::Choose`]; `None` if no server can be chosen.
     pub(crate) fn chosen(&mut self, server: Option<ChosenServer>) -> ReadStep {
         let Some(server) = server else {
             return if self.policy.is_named { self.lagging(ReadFailure::NamedReplicaDown) } else { NO_REPLICA };
@@ -170,19 +170,21 @@ impl ReadPlan {
         }
     }
 
-    /// `None` if the session has to see nothing.
-    pub(crate) fn floor(&self, floor: Option<Floor>) -> ReadStep {
-        match floor {
-            Some(Floor { required, is_reached: false }) if required.behind => ReadStep::Check(required.position),
-            Some(Floor { required, is_reached: false }) => ReadStep::Wait(required.position),
+    /// After [`ReadStep::Settle`]; `None` if the session does not have to see a position.
+    pub(crate) fn settled(&self, requirement: Option<Requirement>) -> ReadStep {
+        match requirement {
+            Some(Requirement { required, is_reached: false }) if required.behind => ReadStep::Check(required.position),
+            Some(Requirement { required, is_reached: false }) => ReadStep::Wait(required.position),
             Some(_) | None => ReadStep::Run,
         }
     }
 
+    /// After [`ReadStep::Check`].
     pub(crate) fn checked(&self, is_reached: bool) -> ReadStep {
         if is_reached { ReadStep::Run } else { self.lagging(ReadFailure::Lagging(None)) }
     }
 
+    /// After [`ReadStep::Wait`].
     pub(crate) fn waited(&self, position: Position, waited: Waited) -> ReadStep {
         match waited {
             Waited::Reached | Waited::Declined => ReadStep::Run,
@@ -191,12 +193,12 @@ impl ReadPlan {
         }
     }
 
-    /// Whether another server is there already, after the wait for the chosen one had ended like this.
-    pub(crate) fn chosen_reached(&self, is_there: bool, error: WaitError) -> ReadStep {
-        if is_there { ReadStep::Run } else { self.lagging(ReadFailure::Lagging(Some(error))) }
+    /// After [`ReadStep::ChooseReached`]; `error` is how the wait for the first server ended.
+    pub(crate) fn chosen_reached(&self, is_found: bool, error: WaitError) -> ReadStep {
+        if is_found { ReadStep::Run } else { self.lagging(ReadFailure::Lagging(Some(error))) }
     }
 
-    /// The chosen server did not answer.
+    /// After [`ReadStep::Run`], if the chosen server did not answer.
     pub(crate) fn refused(&mut self, refusal: Refusal) -> ReadStep {
         self.asked += 1;
         match (refusal, self.chosen) {
@@ -213,7 +215,7 @@ impl ReadPlan {
         }
     }
 
-    /// The primary did not answer; whether it could not be reached.
+    /// After [`ReadStep::Primary`], if the primary did not answer; `is_out_of_reach` if it could not be reached.
     pub(crate) fn primary_failed(&self, why: WhyPrimary, is_out_of_reach: bool) -> ReadStep {
         let ReadPolicy { consistency, on_lag, .. } = self.policy;
         let may_be_old = on_lag == OnLag::ReadFromPrimary && consistency != Consistency::Global;
@@ -234,10 +236,10 @@ impl ReadPlan {
 
 const NO_REPLICA: ReadStep = ReadStep::Primary(WhyPrimary::NoReplica);
 
-/// If that many replicas did not answer, the primary is asked.
+/// After this many replicas have not answered, the primary is asked.
 const MAX_REPLICAS_TRIED: usize = 3;
 
-/// A read is cheap to repeat once; a conflict that comes back will not go away.
+/// A read is cheap to repeat once. A recovery conflict that comes back will not go away.
 const MAX_ASKED: u32 = 2;
 
 #[cfg(test)]
@@ -262,8 +264,8 @@ mod tests {
         Position { system_identifier: 7.into(), timeline: 1.into(), lsn: lsn.into() }
     }
 
-    fn required(behind: bool, is_reached: bool) -> Option<Floor> {
-        Some(Floor { required: RequiredPosition { position: at(5), behind }, is_reached })
+    fn required(behind: bool, is_reached: bool) -> Option<Requirement> {
+        Some(Requirement { required: RequiredPosition { position: at(5), behind }, is_reached })
     }
 
     #[test]
@@ -302,8 +304,8 @@ mod tests {
             (required(false, false), Wait(at(5))),
             (required(true, false), Check(at(5))),
         ];
-        for (floor, expected) in table {
-            assert_eq!(ReadPlan::new(session()).floor(floor), expected, "{floor:?}");
+        for (requirement, expected) in table {
+            assert_eq!(ReadPlan::new(session()).settled(requirement), expected, "{requirement:?}");
         }
     }
 

@@ -1,10 +1,10 @@
-//! [`RowsRequest`], a read of all rows of a statement.
+//! [`RowsRequest`], a read that collects all rows of a statement.
 
 use tokio::time::Instant;
 
 use super::on_primary::read_from_primary;
 use super::reader::{ReadRequest, ReadTiming};
-use super::server::{Refused, query};
+use super::server::{RefusedRead, query};
 use crate::engine::Engine;
 use crate::engine::answered::Answered;
 use crate::engine::execute::{Output, Parameters};
@@ -14,13 +14,13 @@ use crate::replicas::Member;
 use crate::statement::kind::Writes;
 use crate::statement::row::Row;
 
-/// A statement of which all rows are read, and what the caller makes of them.
+/// A statement whose rows are all read, and the caller's function that decodes them.
 #[derive(Debug)]
 pub(crate) struct RowsRequest<'a, F> {
     pub(crate) operation: &'static str,
     pub(crate) sql: &'a str,
     pub(crate) parameters: &'a Parameters<'a>,
-    /// Whether it may be sent again if the primary does not answer.
+    /// Whether it may write; if not, it may be sent again if the primary does not answer.
     pub(crate) writes: Writes,
     read: Option<F>,
 }
@@ -44,7 +44,7 @@ impl<'a, T, F: FnOnce(Vec<Row>) -> Result<T>> RowsRequest<'a, F> {
 impl<T, F: FnOnce(Vec<Row>) -> Result<T>> ReadRequest for RowsRequest<'_, F> {
     type Output = T;
 
-    async fn run_on(&mut self, engine: &Engine, member: &Member, deadline: Instant) -> Result<Result<T>, Refused> {
+    async fn run_on(&mut self, engine: &Engine, member: &Member, deadline: Instant) -> Result<Result<T>, RefusedRead> {
         let output = query(engine, member, self.sql, self.parameters, deadline).await?;
         Ok(self.read(output))
     }

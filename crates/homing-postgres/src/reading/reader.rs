@@ -1,4 +1,4 @@
-//! [`Reader`], which does what the plan of a read says.
+//! [`Reader`], which carries out the plan of a read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use tracing::{Instrument, debug, debug_span, warn};
 
 use super::floor::settle_reads;
 use super::plan::{
-    ChosenServer, Floor, OnLocalPrimary, ReadFailure, ReadPlan, ReadPolicy, ReadStep, Waited, WhyPrimary,
+    ChosenServer, OnLocalPrimary, ReadFailure, ReadPlan, ReadPolicy, ReadStep, Requirement, Waited, WhyPrimary,
 };
-use super::server::{Refused, note_read};
+use super::server::{RefusedRead, note_read};
 use crate::call::options::Consistency;
 use crate::call::report::{AnsweredBy, Report, Stages};
 use crate::database::Database;
@@ -25,18 +25,18 @@ use crate::statement::kind::RunsOn;
 use crate::statement::refusal::Refusal;
 use crate::tracker::error::WaitError;
 
-/// What is read.
+/// A request that reads.
 pub(crate) trait ReadRequest {
     type Output;
 
-    /// Runs it on a server. After [`Refused`] it may be called again. The inner error is one of an answer that cannot be
-    /// used.
+    /// Runs it on a server. After [`RefusedRead`] it may be called again. The inner error is that of an answer which could
+    /// not be decoded.
     async fn run_on(
         &mut self,
         engine: &Engine,
         member: &Member,
         deadline: Instant,
-    ) -> Result<Result<Self::Output>, Refused>;
+    ) -> Result<Result<Self::Output>, RefusedRead>;
 
     /// Runs it on the primary.
     async fn run_on_primary(
@@ -47,22 +47,22 @@ pub(crate) trait ReadRequest {
     ) -> Result<Answered<Self::Output>>;
 }
 
-/// When a read began, and how long it waited for a replica.
+/// When a read began, and how long it has waited for a replica.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadTiming {
     pub(crate) started: Instant,
     pub(crate) replay_wait: Duration,
 }
 
-/// Reads through the servers of one handle. Each call reads once.
+/// Runs one read for a handle.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     engine: &'a Engine,
     plan: ReadPlan,
     member: Option<Arc<Member>>,
-    /// Until when the chosen server has to answer, once it was asked.
+    /// The deadline of the chosen server's answer, once it was asked.
     deadline: Option<Instant>,
-    /// The ids of those that were given up.
+    /// The ids of the servers that the read has given up on.
     given_up: Vec<u64>,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
         Self { engine, plan, member: None, deadline: None, given_up: Vec::new() }
     }
 
-    /// Reads, by the first server that answers.
+    /// Runs the request on the first server that answers.
     pub(crate) async fn read<R: ReadRequest>(
         mut self,
         operation: &'static str,
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
             step = match step {
                 ReadStep::Run => match self.run(operation, request, replay_wait).await {
                     Ok(answered) => return Ok(answered),
-                    Err(Refused { refusal, error }) => {
+                    Err(RefusedRead { refusal, error }) => {
                         last_error = Some(error);
                         let next = self.plan.refused(refusal);
                         if matches!(refusal, Refusal::Transient | Refusal::Unreachable) && next != ReadStep::Run {
@@ -123,25 +123,25 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Finds the server that a snapshot is taken of. `None` if it has to be the primary.
+    /// Finds the server for a snapshot. `None` if the primary has to run it.
     pub(crate) async fn server(mut self) -> Result<Option<Arc<Member>>> {
         let step = self.locate(self.plan.first()).instrument(debug_span!("replay_wait")).await?;
         Ok(self.member.filter(|_| step == ReadStep::Run))
     }
 
-    /// Chooses a server and waits for it, until the statement can be run somewhere.
+    /// Chooses a server and waits for it, until the statement can be run.
     async fn locate(&mut self, mut step: ReadStep) -> Result<ReadStep> {
         loop {
             step = match step {
                 ReadStep::Choose => self.choose()?,
                 ReadStep::Settle => {
                     settle_reads(self.engine, self.database()).await?;
-                    self.plan.floor(self.floor())
+                    self.plan.settled(self.requirement())
                 }
                 ReadStep::Check(position) => {
-                    let is_there = has_reached(self.chosen().database(), position).await;
-                    self.note_reached(position, is_there);
-                    self.plan.checked(is_there)
+                    let is_reached = has_reached(self.chosen().database(), position).await;
+                    self.note_reached(position, is_reached);
+                    self.plan.checked(is_reached)
                 }
                 ReadStep::Wait(position) => self.plan.waited(position, self.wait(position).await),
                 ReadStep::ChooseReached(position, error) => self.choose_reached(position, error)?,
@@ -163,12 +163,12 @@ impl<'a> Reader<'a> {
         Ok(self.plan.chosen(server))
     }
 
-    /// What the session has to see. What it has read elsewhere may just have moved it.
-    fn floor(&self) -> Option<Floor> {
+    /// Returns the position that the session has to see, which settling its earlier reads may have advanced.
+    fn requirement(&self) -> Option<Requirement> {
         let required = self.engine.session.wanted()?;
         let is_reached = self.chosen().is_known_to_have_reached(required.position);
         self.note_reached(required.position, is_reached);
-        Some(Floor { required, is_reached })
+        Some(Requirement { required, is_reached })
     }
 
     async fn wait(&self, position: Position) -> Waited {
@@ -182,21 +182,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The replica that did not get there in time is not the only one.
+    /// Chooses another server that has reached the position, after the first one did not in time.
     fn choose_reached(&mut self, position: Position, error: WaitError) -> Result<ReadStep> {
         let session = &self.engine.session;
         let other = self.engine.choose_reached(position)?;
         let other = other.filter(|other| session.seen_elsewhere(Some(other.database())).is_empty());
-        let is_there = other.is_some();
-        if is_there {
+        let is_found = other.is_some();
+        if is_found {
             self.set_member(other);
         } else {
             if error == WaitError::TimedOut {
                 session.fell_behind();
             }
-            debug!(%error, %position, "the replica here cannot answer");
+            debug!(%error, %position, "the local replica cannot answer");
         }
-        Ok(self.plan.chosen_reached(is_there, error))
+        Ok(self.plan.chosen_reached(is_found, error))
     }
 
     async fn run<R: ReadRequest>(
@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
         operation: &'static str,
         request: &mut R,
         replay_wait: Duration,
-    ) -> Result<Answered<R::Output>, Refused> {
+    ) -> Result<Answered<R::Output>, RefusedRead> {
         let started = Instant::now();
         let deadline = *self.deadline.get_or_insert(self.engine.deadline());
         let member = self.chosen();
@@ -218,8 +218,8 @@ impl<'a> Reader<'a> {
         Ok(Answered::new(output, report))
     }
 
-    /// The primary cannot be reached. A replica that was left out because it is too far behind is better than nothing, if
-    /// it has what the session has to see.
+    /// Reads from a replica that was left out because it is too far behind, if it has reached the session's position. This
+    /// is better than an error when the primary cannot be reached.
     async fn read_from_lagging<R: ReadRequest>(
         &mut self,
         operation: &'static str,
@@ -232,7 +232,7 @@ impl<'a> Reader<'a> {
             return Err(error);
         };
         if !session.seen_elsewhere(Some(member.database())).is_empty() {
-            // It may be older than what this session has read.
+            // The replica may be older than the session's earlier reads.
             return Err(error);
         }
         self.set_member(Some(Arc::clone(&member)));
@@ -261,12 +261,18 @@ impl<'a> Reader<'a> {
     fn error(&self, failure: ReadFailure) -> Error {
         let lagging = || {
             let region = self.engine.rpc().topology().region();
-            Error::not_sent(format!("the replica here in {region} has not replayed what this session has to see"))
+            Error::not_sent(format!(
+                "the local replica in {region} has not replayed the position that this session has to see: try again \
+                 later, or let the primary answer with OnLag::ReadFromPrimary"
+            ))
         };
         match failure {
             ReadFailure::NamedReplicaDown => {
                 let name = self.engine.replica.as_deref().unwrap_or_default();
-                Error::not_sent(format!("the replica {name} does not answer"))
+                Error::not_sent(format!(
+                    "the replica {name} does not answer: try again later, or let the primary answer with \
+                     OnLag::ReadFromPrimary"
+                ))
             }
             ReadFailure::Lagging(Some(cause)) => lagging().with_source(cause),
             ReadFailure::Lagging(None) | ReadFailure::LastStep => lagging(),
@@ -293,5 +299,5 @@ pub(crate) async fn has_reached(database: &Database, position: Position) -> bool
     matches!(timeout(CHECK_TIMEOUT, check).await, Ok(Ok(Verdict::Reached)))
 }
 
-/// A replica that does not say within this time how far it is would not be quick to answer a read either.
+/// A replica that takes longer to answer with its position would not answer a read quickly either.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(250);

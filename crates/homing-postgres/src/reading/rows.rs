@@ -1,4 +1,4 @@
-//! Rows that arrive while they are read.
+//! [`RowStream`] and [`EntityStream`], rows that arrive while they are read.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,11 +13,10 @@ use crate::entity::Entity;
 use crate::error::Result;
 use crate::statement::row::{Column, Row};
 
-/// The rows of [`Repo::stream`](crate::Repo::stream): a [`Stream`] of them, which also has a
-/// [`next`](Self::next) of its own.
+/// The rows of [`Repo::stream`](crate::Repo::stream), as a [`Stream`] with a [`next`](Self::next) of its own.
 ///
-/// It ends after the last row, or after an error. Rows that came before an error are rows of the result, but not all of
-/// them. Dropped, the statement is cancelled.
+/// The stream ends after the last row or after an error. Rows before an error belong to the result, but they are not all of
+/// it. Dropping the stream cancels the statement.
 pub struct RowStream {
     columns: Arc<[Column]>,
     rows: BoxStream<'static, Result<Row>>,
@@ -28,16 +27,18 @@ impl RowStream {
         Self { columns, rows }
     }
 
-    /// The columns of its rows, in order; also if there is none.
+    /// Returns the columns of the rows in order, even if there are no rows.
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
 
-    /// The next row; `None` after the last one.
+    /// Returns the next row, or `None` after the last one.
     ///
     /// # Errors
     ///
-    /// The rows cannot be read any further. Nothing was changed: the stream may be begun again.
+    /// [`is_not_sent`](crate::Error::is_not_sent) if the connection was lost, and
+    /// [`is_rejected`](crate::Error::is_rejected) if PostgreSQL ended the statement. Nothing was changed: the stream may be
+    /// begun again.
     ///
     /// # Cancel safety
     ///
@@ -61,10 +62,9 @@ impl fmt::Debug for RowStream {
     }
 }
 
-/// The entities of [`Repo::stream_all`](crate::Repo::stream_all): a [`Stream`] of them, which also has a
-/// [`next`](Self::next) of its own.
+/// The entities of [`Repo::stream_all`](crate::Repo::stream_all), as a [`Stream`] with a [`next`](Self::next) of its own.
 ///
-/// As [`RowStream`]. A row that is no `T` is an error, and is followed by the next row.
+/// It behaves like [`RowStream`]. A row that is not a valid `T` is an error, but does not end the stream.
 pub struct EntityStream<T> {
     rows: RowStream,
     entity: PhantomData<fn() -> T>,
@@ -75,11 +75,11 @@ impl<T: Entity> EntityStream<T> {
         Self { rows, entity: PhantomData }
     }
 
-    /// The next entity; `None` after the last one.
+    /// Returns the next entity, or `None` after the last one.
     ///
     /// # Errors
     ///
-    /// As [`RowStream::next`]; [`is_decode`](crate::Error::is_decode) if the row is no `T`.
+    /// Those of [`RowStream::next`]; [`is_decode`](crate::Error::is_decode) if the row is not a valid `T`.
     ///
     /// # Cancel safety
     ///

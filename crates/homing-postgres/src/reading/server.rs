@@ -1,4 +1,4 @@
-//! A statement that only reads, on one server.
+//! Reads from one server.
 
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -12,6 +12,7 @@ use crate::engine::execute::{Output, Parameters};
 use crate::error::Error;
 use crate::error::database::DatabaseError;
 use crate::position::Position;
+use crate::primary::local_database;
 use crate::replicas::Member;
 use crate::session::Seen;
 use crate::statement::description::StatementDescription;
@@ -19,15 +20,15 @@ use crate::statement::refusal::Refusal;
 use crate::statement::row::Row;
 use crate::statement::values;
 
-/// Why a server did not answer, and the error if no other server does.
+/// Why a server did not answer a read, and the error for the caller if no other server answers.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub(crate) struct RefusedRead {
     pub(crate) refusal: Refusal,
     pub(crate) error: Error,
 }
 
-/// Makes later reads of the session not older than one that this server answered. If known, it was at `position`
-/// afterwards, and the session had seen `before` when the read began.
+/// Notes that this server answered a read of the session, so that later reads are not older. If known, the server was at
+/// `position` afterwards. The session had seen `before` when the read began.
 pub(crate) fn note_read(engine: &Engine, member: &Member, position: Option<Position>, before: &[Seen]) {
     if engine.options.consistency != Consistency::Eventual {
         engine.session.has_read(member.database(), position, before);
@@ -41,20 +42,17 @@ pub(crate) async fn query(
     sql: &str,
     parameters: &Parameters<'_>,
     deadline: Instant,
-) -> Result<Output, Refused> {
+) -> Result<Output, RefusedRead> {
     let database = member.database();
     let connection = database.pool().connection(deadline).await.map_err(|error| {
-        debug!(%error, "the replica here cannot answer");
-        Refused { refusal: Refusal::Unreachable, error }
+        debug!(%error, "the local database cannot answer");
+        RefusedRead { refusal: Refusal::Unreachable, error }
     })?;
     let Ok(outcome) = timeout_at(deadline, query_on(engine, &connection, sql, parameters)).await else {
         connection.abandon().await;
         engine.replicas().suspect(member);
-        let message = format!(
-            "the database here, at {}, did not answer the read in time: raise call_timeout",
-            database.pool().address()
-        );
-        return Err(Refused { refusal: Refusal::Final, error: Error::timed_out(message) });
+        let message = format!("{} did not answer the read in time: raise call_timeout", local_database(database));
+        return Err(RefusedRead { refusal: Refusal::Final, error: Error::timed_out(message) });
     };
     outcome.map_err(|error| {
         let refusal = match error.as_db_error() {
@@ -66,7 +64,7 @@ pub(crate) async fn query(
             connection.forget_statements();
         }
         let error = encoding_error(engine, sql, parameters).unwrap_or_else(|| failed(error, database));
-        Refused { refusal, error }
+        RefusedRead { refusal, error }
     })
 }
 
@@ -102,13 +100,14 @@ async fn rows(
     Ok(Output { rows_affected, rows })
 }
 
-/// Says which of the parameters the driver refused, if it refused one: in the words of a forwarded statement.
+/// Makes the error of the parameter that the driver refused, if it refused one. The message is that of a forwarded
+/// statement.
 fn encoding_error(engine: &Engine, sql: &str, parameters: &Parameters<'_>) -> Option<Error> {
     let description = engine.descriptions().description(sql)?;
     values::encode(parameters, &description.parameters).err()
 }
 
-/// The remembered description, if it is that of the statement.
+/// Returns the description of a prepared statement, and remembers it.
 fn description_of(engine: &Engine, sql: &str, statement: &tokio_postgres::Statement) -> StatementDescription {
     if let Some(description) = engine.descriptions().description(sql)
         && description.describes(statement)
@@ -121,7 +120,7 @@ fn description_of(engine: &Engine, sql: &str, statement: &tokio_postgres::Statem
 }
 
 fn failed(error: tokio_postgres::Error, database: &Database) -> Error {
-    let place = format!("the database here, at {},", database.pool().address());
+    let place = local_database(database);
     match error.as_db_error() {
         Some(refused) => Error::rejected_by(refused.into(), place),
         None if is_lost(&error) => Error::not_sent(format!("{place} was lost during the read")).with_source(error),
@@ -129,7 +128,7 @@ fn failed(error: tokio_postgres::Error, database: &Database) -> Error {
     }
 }
 
-/// Whether the connection was lost, and not the call wrong.
+/// Returns whether the connection was lost. Otherwise the call itself is wrong.
 fn is_lost(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::plan::WhyPrimary;
 use super::reader::{ReadRequest, ReadTiming};
 use super::rows::RowStream;
-use super::server::{Refused, note_read};
+use super::server::{RefusedRead, note_read};
 use crate::call::report::{AnsweredBy, Report, Stages};
 use crate::database::Database;
 use crate::engine::Engine;
@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::executor::{Broken, Chunk, Chunks, Failure, Pace};
 use crate::position::Position;
 use crate::primary::rejection::{failed, rejected};
-use crate::primary::{Primary, PrimaryRequest, peer_place};
+use crate::primary::{Primary, PrimaryRequest, local_database, peer_place};
 use crate::replicas::Member;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::RunsOn;
@@ -47,22 +47,22 @@ impl ReadRequest for StreamRequest<'_> {
         engine: &Engine,
         member: &Member,
         deadline: Instant,
-    ) -> Result<Result<RowStream>, Refused> {
+    ) -> Result<Result<RowStream>, RefusedRead> {
         let described = async {
             let description = engine.describe(self.sql, deadline).await?;
             let statement = [(self.sql, self.parameters)][..].encode(std::slice::from_ref(&description))?.remove(0);
             Ok((statement, description))
         };
         let (statement, description) =
-            described.await.map_err(|error: Error| Refused { refusal: Refusal::Final, error })?;
+            described.await.map_err(|error: Error| RefusedRead { refusal: Refusal::Final, error })?;
         open_on(engine, member, statement, &description, deadline).await.map(Ok).map_err(|broken| {
-            debug!(?broken, "the database here does not stream");
+            debug!(?broken, "the local database cannot stream");
             let database = member.database();
             let refusal = refusal(&broken, database);
             if refusal == Refusal::Transient {
                 engine.descriptions().forget(self.sql);
             }
-            Refused { refusal, error: local_error(broken, database) }
+            RefusedRead { refusal, error: local_error(broken, database) }
         })
     }
 
@@ -136,7 +136,7 @@ impl PrimaryRequest for StreamOpening<'_> {
         let Dispatched { response: (first, parts), peer, attempts, forward, .. } =
             primary.query_peer(self.statement.clone(), self.deadline).await?;
         if let Some(position) = first.position.as_ref().and_then(|position| Position::try_from(position).ok()) {
-            // A later read on the replica must not be older than what this one shows.
+            // Later reads from a replica must not be older than this one.
             self.engine.session.advance(position);
         }
         let columns = &self.description.columns;
@@ -148,7 +148,7 @@ impl PrimaryRequest for StreamOpening<'_> {
     }
 }
 
-/// Opens a stream on a server next to this node.
+/// Opens a stream on a local server.
 async fn open_on(
     engine: &Engine,
     member: &Member,
@@ -167,7 +167,7 @@ async fn open_on(
     Ok(RowStream::new(Arc::clone(columns), rows(first, Source::Local(Box::new(source)))))
 }
 
-/// A stream whose first rows are there.
+/// A stream whose first rows have arrived.
 #[derive(Debug)]
 struct Opened {
     rows: RowStream,
@@ -176,7 +176,7 @@ struct Opened {
     forward: Duration,
 }
 
-/// Where further rows come from.
+/// The source of further rows.
 enum Source {
     Local(Box<Local>),
     Forwarded(Box<Forwarded>),
@@ -192,14 +192,14 @@ struct Forwarded {
     parts: Streaming<proto::QueryPart>,
     columns: Arc<[Column]>,
     place: String,
-    /// For each part.
+    /// The time limit for each part.
     limit: Duration,
 }
 
-/// Rows, and whether they are the last ones.
+/// Some rows, and whether they are the last ones.
 type Rows = (Vec<Row>, bool);
 
-/// The first rows, and those of the source after them.
+/// Returns a stream of the first rows, followed by those of the source.
 fn rows(first: Rows, source: Source) -> stream::BoxStream<'static, Result<Row>> {
     let (first, last) = first;
     let rest = stream::try_unfold((!last).then_some(source), |source| async move {
@@ -230,13 +230,13 @@ impl Local {
 impl Forwarded {
     async fn next(&mut self) -> Result<Rows> {
         let lost = |why: &str| {
-            Error::not_sent(format!("{} was lost before the last row, begin the stream again: {why}", self.place))
+            Error::not_sent(format!("{} was lost before the last row ({why}): begin the stream again", self.place))
         };
         match timeout(self.limit, self.parts.message()).await {
             Ok(Ok(Some(part))) => self.rows(part),
-            Ok(Ok(None)) => Err(lost("it ended without saying so")),
+            Ok(Ok(None)) => Err(lost("it ended without a last part")),
             Ok(Err(status)) => Err(lost(status.message()).with_source(status)),
-            Err(_) => Err(lost("nothing came within call_timeout")),
+            Err(_) => Err(lost("no rows came within call_timeout")),
         }
     }
 
@@ -253,12 +253,12 @@ impl Forwarded {
 
 fn refusal(broken: &Broken, database: &Database) -> Refusal {
     match broken {
-        // A pooled connection may have been lost long before.
+        // A pooled connection may have been lost long before this read.
         Broken::Failed(Failure::NotExecuted(Reason::StaleStatement | Reason::DatabaseUnavailable, _)) => {
             Refusal::Transient
         }
         Broken::Rejected(error) => match Refusal::of(error, database.role()) {
-            // A stream only reads, on the primary too.
+            // A stream may not write on the primary either.
             Refusal::Writes => Refusal::Final,
             refusal => refusal,
         },
@@ -267,16 +267,18 @@ fn refusal(broken: &Broken, database: &Database) -> Refusal {
 }
 
 fn local_error(broken: Broken, database: &Database) -> Error {
-    let place = format!("the database here, at {},", database.pool().address());
+    let place = local_database(database);
     match broken {
         Broken::Rejected(error) if says_that_it_writes(&error) => writes(),
         Broken::Rejected(error) => Error::rejected_by(DatabaseError::clone(&error), place),
-        Broken::TooSlow => Error::timed_out(format!("{place} did not give the next rows in time: raise call_timeout")),
-        Broken::Stalled => Error::rejected(format!("{place} ended the stream, since nobody took its rows")),
+        Broken::TooSlow => Error::timed_out(format!("{place} did not send the next rows in time: raise call_timeout")),
+        Broken::Stalled => Error::rejected(format!(
+            "{place} ended the stream, since its rows were not read for too long: begin the stream again and read faster"
+        )),
         Broken::Failed(failure) => failed(failure, &place),
     }
 }
 
 fn writes() -> Error {
-    Error::misuse("a stream only reads, and PostgreSQL says that this statement writes: use query or execute")
+    Error::misuse("a stream only reads, but PostgreSQL says that this statement writes: use query or execute")
 }

@@ -1,4 +1,4 @@
-//! [`RawRequest`], SQL of the application's own, which may write.
+//! [`RawRequest`], a statement of the application that may write.
 
 use tokio::time::Instant;
 
@@ -9,11 +9,11 @@ use crate::engine::execute::{Output, Parameters};
 use crate::error::Result;
 use crate::reading::plan::WhyPrimary;
 use crate::reading::reader::{ReadRequest, ReadTiming};
-use crate::reading::server::{Refused, query};
+use crate::reading::server::{RefusedRead, query};
 use crate::replicas::Member;
 use crate::statement::refusal::Refusal;
 
-/// A statement, and what the caller makes of its output.
+/// A statement, and the caller's function that decodes its output.
 #[derive(Debug)]
 pub(crate) struct RawRequest<'a, F> {
     operation: &'static str,
@@ -35,16 +35,17 @@ impl<'a, T, F: FnOnce(Output) -> Result<T>> RawRequest<'a, F> {
 impl<T: Send + 'static, F: FnOnce(Output) -> Result<T>> ReadRequest for RawRequest<'_, F> {
     type Output = T;
 
-    async fn run_on(&mut self, engine: &Engine, member: &Member, deadline: Instant) -> Result<Result<T>, Refused> {
+    async fn run_on(&mut self, engine: &Engine, member: &Member, deadline: Instant) -> Result<Result<T>, RefusedRead> {
         let output = query(engine, member, self.sql, self.parameters, deadline).await;
-        if let Err(Refused { refusal: Refusal::Writes, .. }) = &output {
+        if let Err(RefusedRead { refusal: Refusal::Writes, .. }) = &output {
             engine.descriptions().remember_that_it_writes(self.sql);
         }
         Ok(self.read(output?))
     }
 
     async fn run_on_primary(&mut self, engine: &Engine, why: WhyPrimary, _: ReadTiming) -> Result<Answered<T>> {
-        // If no replica can answer, the statement may only read; the replica was just waited for, and is not once more.
+        // If no replica can answer, the statement may only read. The call has waited for the replica already and does not
+        // wait a second time.
         let without_waiting = (why == WhyPrimary::NoReplica).then(|| engine.without_waiting());
         let writer = Writer::new(without_waiting.as_ref().unwrap_or(engine), self.operation);
         let (sql, parameters) = (self.sql, self.parameters);

@@ -1,4 +1,4 @@
-//! [`Writer`], which runs statements on the primary and waits for the replica.
+//! [`Writer`], which runs statements on the primary and waits for the local replica.
 
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ use crate::statement::kind::Writes;
 use crate::statement::sql;
 use crate::tracker::error::WaitError;
 
-/// Writes for one handle.
+/// Runs the writes of one handle.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Writer<'a> {
     engine: &'a Engine,
     operation: &'static str,
 }
 
-/// A write that is committed and not yet known to be visible here.
+/// A write that is committed, and may not be visible on the local replica yet.
 #[derive(Debug)]
 pub(crate) struct Committed<T> {
     pub(crate) value: Result<T>,
@@ -41,7 +41,7 @@ impl<'a> Writer<'a> {
         Self { engine, operation }
     }
 
-    /// Runs statements that write, in one transaction of their own.
+    /// Runs statements that write in one transaction, and decodes their outputs with `read`.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         statements: &(impl Statements + ?Sized),
@@ -53,7 +53,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Runs one statement that may write. If PostgreSQL says that it wrote nothing, it was a read. PostgreSQL is asked only
-    /// if the statement starts like a read.
+    /// if the statement begins like a read.
     pub(crate) async fn write_or_read<T: Send + 'static>(
         &self,
         sql: &str,
@@ -98,7 +98,7 @@ impl<'a> Writer<'a> {
         self.settle(Committed { value, position, report }).await
     }
 
-    /// Waits for a committed write as the options say.
+    /// Waits for the replica as the options say, and returns the value of a committed write.
     pub(crate) async fn settle<T: Send + 'static>(&self, committed: Committed<T>) -> Answered<T> {
         let Committed { value, position, mut report } = committed;
         let started = Instant::now();
@@ -122,8 +122,8 @@ impl<'a> Writer<'a> {
         let Some(member) = self.replica(position) else { return Ok(()) };
         let Some(position) = position else {
             return Err(Error::committed(
-                "it is committed, but the primary was lost before it told the position, so nobody can tell when it is \
-                 visible here",
+                "the write is committed, but the primary was lost before it sent the position: the local replica may not \
+                 show the write yet",
                 None,
             ));
         };
@@ -131,7 +131,7 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         if options.on_lag == OnLag::ReadFromPrimary && session.is_behind() {
-            // A wait has taken too long already, and reads go to the primary: no use in waiting again at each write.
+            // A wait has taken too long already, and reads go to the primary, so that not every write has to wait again.
             if has_reached(member.database(), position).await {
                 session.caught_up(position);
             }
@@ -143,25 +143,25 @@ impl<'a> Writer<'a> {
                 session.caught_up(position);
                 Ok(())
             }
-            // The next read finds another replica that has it.
+            // The next read finds another replica that shows the write.
             Err(WaitError::TimedOut) if matches!(self.engine.choose_reached(position), Ok(Some(_))) => Ok(()),
             Err(error) => self.not_visible(position, error),
         }
     }
 
-    /// The replica that the next read goes to. `None` if it goes to the primary.
+    /// Returns the replica that the next read goes to, or `None` if it goes to the primary.
     fn replica(&self, position: Option<Position>) -> Option<Arc<Member>> {
         let member = self.engine.choose(position, &[]).ok().flatten();
         member.filter(|member| !member.is_local_primary())
     }
 
     fn not_visible(&self, position: Position, error: WaitError) -> Result<()> {
-        let place = format!("the replica here in {}", self.engine.rpc().topology().region());
+        let place = format!("the local replica in {}", self.engine.rpc().topology().region());
         if error == WaitError::OtherSystem {
             return Err(Error::committed(
                 format!(
-                    "it is committed on the primary at {position}, but {place} belongs to another cluster: correct the \
-                     replica's connection string"
+                    "the write is committed on the primary at {position}, but {place} belongs to another cluster: correct \
+                     the replica's connection string"
                 ),
                 Some(position),
             ));
@@ -170,7 +170,8 @@ impl<'a> Writer<'a> {
         if self.engine.options.on_lag == OnLag::ReadFromPrimary {
             return Ok(());
         }
-        let message = format!("it is committed on the primary at {position}, but not visible on {place}: {error}");
+        let message =
+            format!("the write is committed on the primary at {position}, but not visible on {place}: {error}");
         Err(Error::committed(message, Some(position)).with_source(error))
     }
 }

@@ -438,7 +438,7 @@ async fn steps_survive_schema_change() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "these results have none of step \"a\"")]
+#[should_panic(expected = "no result of step \"a\"")]
 async fn step_of_other_batch_panics() {
     let mut batch = Batch::new();
     let step = batch.insert_all("a", Vec::<NewUser>::new()).unwrap();

@@ -126,7 +126,7 @@ async fn empty_list_and_wrong_values() {
         assert!(other.is_misuse(), "{other:?}");
         assert_eq!(
             other.to_string(),
-            "the statement selects id, age and users has id, name, age: begin it with `select()` of the entity"
+            "the statement selects id, age, but users has id, name, age: begin the statement with `select()` of the entity"
         );
         let many: Vec<i64> = (0..65_536).collect();
         let error = repo.all_built::<User>(User::select().and_where(Expr::col("id").is_in(many))).await.unwrap_err();
