@@ -19,8 +19,8 @@ use crate::scope::{Schema, Scope};
 use crate::session::Session;
 use crate::statement::description::DescriptionCache;
 
-/// The parts that the calls of one handle share: a database in a schema, the handle's session and its options. It is cheap
-/// to clone.
+/// The parts that the calls of one handle share: a database in a schema, the handle's session and its options. It is
+/// cheap to clone.
 ///
 /// Reads ([`Reader`](crate::reading::Reader)), writes ([`Writer`](crate::writing::Writer)) and interactive transactions
 /// ([`TransactionCall`](crate::transaction::statements::TransactionCall)) use it; none of them knows
@@ -85,8 +85,8 @@ impl Engine {
         Self { scoped: self.scoped.in_schema(schema), ..self.clone() }
     }
 
-    /// Chooses the server for a read, without waiting for it, among those whose ids are not in `except`. Returns `None` if
-    /// the primary has to answer the read.
+    /// Chooses the server for a read, without waiting for it, among those whose ids are not in `except`. Returns `None`
+    /// if the primary has to answer the read.
     pub(crate) fn choose(&self, position: Option<Position>, except: &[u64]) -> Result<Option<Arc<Member>>> {
         self.choose_for(position, self.session.is_behind(), except)
     }

@@ -77,8 +77,8 @@ impl Primary {
         self.replicas.nearest().map(|member| member.database().clone())
     }
 
-    /// Asks the local database if it is the primary, and otherwise a peer. If no peer can be reached and the local database
-    /// was promoted a moment ago, asks the local database.
+    /// Asks the local database if it is the primary, and otherwise a peer. If no peer can be reached and the local
+    /// database was promoted a moment ago, asks the local database.
     ///
     /// The future is boxed, since the compiler limits how deep futures may be nested, and applications nest further.
     pub(crate) fn send<'a, R: PrimaryRequest>(&'a self, request: &'a R) -> BoxFuture<'a, Result<R::Answer>> {

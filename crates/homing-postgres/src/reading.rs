@@ -1,7 +1,7 @@
-//! Reads, by whichever server may answer them.
+//! Reads from a replica or from the primary.
 //!
-//! [`ReadPlan`](plan::ReadPlan) decides what a read does next, [`Reader`](reader::Reader) does it. What is read is a
-//! [`ReadRequest`](reader::ReadRequest): the rows of a statement, or a stream of them.
+//! [`ReadPlan`](plan::ReadPlan) decides the next step of a read, and [`Reader`](reader::Reader) carries it out. A
+//! [`ReadRequest`](reader::ReadRequest) reads the rows of a statement or opens a stream of them.
 
 pub(crate) mod floor;
 pub(crate) mod on_primary;

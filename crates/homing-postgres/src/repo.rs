@@ -32,17 +32,18 @@ use crate::scope::{DatabaseName, Scope};
 use crate::session::Session;
 use crate::transaction::Handle;
 
-/// A handle for the database. The local replica answers reads, the primary runs writes, in whichever region the code runs.
+/// A handle for the database. The local replica answers reads, the primary runs writes, in whichever region the code
+/// runs.
 ///
-/// It is cheap to clone. Clones share a *session*: a read through one of them sees every write that returned `Ok` through
-/// any of them, and is never older than an earlier read. If the replica is too far behind for that, the primary answers
-/// the read. [`session`](Self::session) begins a new session, [`token`](Self::token) takes a session to another node, and
-/// [`Consistency`] asks for more or for less.
+/// It is cheap to clone. Clones share a *session*: a read through one of them sees every write that returned `Ok`
+/// through any of them, and is never older than an earlier read. If the replica is too far behind for that, the primary
+/// answers the read. [`session`](Self::session) begins a new session, [`token`](Self::token) takes a session to another
+/// node, and [`Consistency`] asks for more or for less.
 ///
 /// # Errors
 ///
-/// A failed write has exactly one of [four fates](crate::Error): it was *not sent*, it was *rejected*, it is *committed*,
-/// or its *outcome is unknown*. A failed read changed nothing.
+/// A failed write has exactly one of [four fates](crate::Error): it was *not sent*, it was *rejected*, it is
+/// *committed*, or its *outcome is unknown*. A failed read changed nothing.
 ///
 /// # Cancel safety
 ///
@@ -108,9 +109,9 @@ impl Repo {
 
     /// Returns a handle that reads from the replica with this name, however far behind it is.
     ///
-    /// Its reads still see what its session has seen; [`session`](Self::session) begins a session that has seen nothing.
-    /// If the replica's entry in the list stands for several servers, reads go to one of them. Writes go to the primary
-    /// and wait for that replica.
+    /// Its reads still see what its session has seen; [`session`](Self::session) begins a session that has seen
+    /// nothing. If the replica's entry in the list stands for several servers, reads go to one of them. Writes go to
+    /// the primary and wait for that replica.
     ///
     /// While the replica does not answer, [`OnLag`] decides whether the primary answers or the read fails.
     ///

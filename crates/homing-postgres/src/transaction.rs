@@ -42,12 +42,12 @@ pub struct TransactionOptions {
     /// Whether it may write. Default: [`Access::ReadWrite`].
     pub access: Access,
 
-    /// How long it may wait for the next statement before it is rolled back. Between two statements it holds its locks and
-    /// a connection to the primary. Default: 10 s. At most one minute.
+    /// How long it may wait for the next statement before it is rolled back. Between two statements it holds its locks
+    /// and a connection to the primary. Default: 10 s. At most one minute.
     pub idle_timeout: Duration,
 
-    /// How long the whole transaction may take, from the call to the commit. When the limit passes, a running statement is
-    /// cancelled and the transaction is rolled back. Each statement, and the commit, is also limited by the handle's
+    /// How long the whole transaction may take, from the call to the commit. When the limit passes, a running statement
+    /// is cancelled and the transaction is rolled back. Each statement, and the commit, is also limited by the handle's
     /// [`call_timeout`](crate::Options::call_timeout). Default: 60 s. At most one day.
     pub time_limit: Duration,
 }
@@ -108,8 +108,8 @@ pub enum Isolation {
     /// transaction has changed since then fails with SQLSTATE 40001.
     RepeatableRead,
 
-    /// Transactions have the same result as if they had run one after the other. A statement or a commit that would break
-    /// this fails with SQLSTATE 40001.
+    /// Transactions have the same result as if they had run one after the other. A statement or a commit that would
+    /// break this fails with SQLSTATE 40001.
     Serializable,
 }
 
@@ -125,8 +125,8 @@ pub enum Access {
     /// The transaction only reads. It is a snapshot of the local database, taken at its first statement, with at least
     /// [`Isolation::RepeatableRead`] and with everything that its session has to see.
     ///
-    /// It runs on the primary if the local database is too far behind, or if this node has none. It always runs there with
-    /// [`Isolation::Serializable`], which a replica does not support.
+    /// It runs on the primary if the local database is too far behind, or if this node has none. It always runs there
+    /// with [`Isolation::Serializable`], which a replica does not support.
     ReadOnly,
 }
 

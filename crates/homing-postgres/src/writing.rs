@@ -1,4 +1,4 @@
-//! Writes: forwarded, committed, and waited for.
+//! Writes: statements that run on the primary, and the wait until the local replica shows them.
 
 pub(crate) mod raw;
 pub(crate) mod writer;

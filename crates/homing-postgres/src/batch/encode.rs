@@ -70,8 +70,8 @@ impl Batch<'_> {
                     let found = all[earlier.first].columns[column].type_();
                     if !types::interchangeable(found, ty) {
                         return Err(Error::misuse(format!(
-                            "parameter ${number} has PostgreSQL's type {ty}, but column {:?} of step {:?} is {found}: cast \
-                             the parameter, as in ${number}::{found}",
+                            "parameter ${number} has PostgreSQL's type {ty}, but column {:?} of step {:?} is {found}: \
+                             cast the parameter, as in ${number}::{found}",
                             reference.column,
                             earlier.name,
                             number = index + 1,

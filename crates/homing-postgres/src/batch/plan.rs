@@ -39,8 +39,8 @@ use crate::statement::sql;
 /// ```
 ///
 /// A batch owns its values, or borrows them from variables that were declared before the batch. Nothing is sent before
-/// [`Repo::batch`](crate::Repo::batch). If that call fails, [`Error::step`] names the step. A batch may be run again, even
-/// after it was committed.
+/// [`Repo::batch`](crate::Repo::batch). If that call fails, [`Error::step`] names the step. A batch may be run again,
+/// even after it was committed.
 ///
 /// # Errors
 ///
@@ -107,13 +107,13 @@ impl<'a> Batch<'a> {
         self.insert_with(name, new, [])
     }
 
-    /// Adds a step that stores a new row, with values for further columns or in place of its own values. The step's result
-    /// is the row as it is stored.
+    /// Adds a step that stores a new row, with values for further columns or in place of its own values. The step's
+    /// result is the row as it is stored.
     ///
     /// # Errors
     ///
-    /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if the entity does not have one of the columns,
-    /// or if a column is given twice.
+    /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if the entity does not have one of the
+    /// columns, or if a column is given twice.
     pub fn insert_with<I>(
         &mut self,
         name: impl Into<String>,
@@ -131,8 +131,8 @@ impl<'a> Batch<'a> {
         self.add(Added::of::<I::Entity>(name, one_row::<I::Entity>), [statement])
     }
 
-    /// Adds a step that stores new rows. The step's result is the list of rows as they are stored. Later steps refer to the
-    /// first row.
+    /// Adds a step that stores new rows. The step's result is the list of rows as they are stored. Later steps refer to
+    /// the first row.
     ///
     /// # Errors
     ///
@@ -171,8 +171,8 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if the entity does not have one of the columns,
-    /// or if a column is part of the key, is read only or is given twice.
+    /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if the entity does not have one of the
+    /// columns, or if a column is part of the key, is read only or is given twice.
     pub fn update_with<T: Entity + Sync>(
         &mut self,
         name: impl Into<String>,
@@ -211,7 +211,8 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if the statement needs a connection of its own.
+    /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if the statement needs a connection of its
+    /// own.
     pub fn execute(
         &mut self,
         name: impl Into<String>,
@@ -237,8 +238,8 @@ impl<'a> Batch<'a> {
 
     /// Adds a step that runs a statement which returns one row. The step's result is this row.
     ///
-    /// If the statement returns no row, the batch is rolled back with the error [`is_not_found`](Error::is_not_found); if it
-    /// returns several, with [`is_too_many_rows`](Error::is_too_many_rows).
+    /// If the statement returns no row, the batch is rolled back with the error [`is_not_found`](Error::is_not_found);
+    /// if it returns several, with [`is_too_many_rows`](Error::is_too_many_rows).
     ///
     /// # Errors
     ///
@@ -256,8 +257,8 @@ impl<'a> Batch<'a> {
 
     /// Rolls the batch back unless the step affects or returns exactly `rows` rows.
     ///
-    /// The error of [`Repo::batch`](crate::Repo::batch) is then [`is_not_found`](Error::is_not_found) if there were no rows,
-    /// [`is_too_many_rows`](Error::is_too_many_rows) if there were too many, and otherwise
+    /// The error of [`Repo::batch`](crate::Repo::batch) is then [`is_not_found`](Error::is_not_found) if there were no
+    /// rows, [`is_too_many_rows`](Error::is_too_many_rows) if there were too many, and otherwise
     /// [`is_rejected`](Error::is_rejected).
     ///
     /// # Errors

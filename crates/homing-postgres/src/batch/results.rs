@@ -37,7 +37,8 @@ impl BatchResults {
     ///
     /// # Panics
     ///
-    /// Panics if the step belongs to another batch or was added after the batch ran, or if its result was taken already.
+    /// Panics if the step belongs to another batch or was added after the batch ran, or if its result was taken
+    /// already.
     #[track_caller]
     pub fn take<T: 'static>(&mut self, step: &Step<T>) -> T {
         let slot = self.values.get_mut(step.index).filter(|_| self.batch == step.batch);

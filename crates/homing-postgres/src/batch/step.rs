@@ -30,8 +30,8 @@ impl<T> Step<T> {
 
     /// Returns a parameter for a later step: the value that a column of this step's first row will have.
     ///
-    /// If this step returns no row, the batch is rolled back. The column has to have the parameter's type; if it does not,
-    /// cast the parameter to the type of the column: `$1::int4`.
+    /// If this step returns no row, the batch is rolled back. The column has to have the parameter's type; if it does
+    /// not, cast the parameter to the type of the column: `$1::int4`.
     pub fn column(&self, column: impl Into<String>) -> Parameter<'static> {
         Parameter(ParameterKind::Column(ColumnOf { batch: self.batch, step: self.index, column: column.into() }))
     }
@@ -51,7 +51,8 @@ impl<T> fmt::Debug for Step<T> {
 
 /// A parameter of a step: a value, or a column of an earlier step's row ([`Step::column`]).
 ///
-/// `into` makes a parameter from every value that implements [`ToSql`]; [`params!`](crate::params) makes a list of them.
+/// `into` makes a parameter from every value that implements [`ToSql`]; [`params!`](crate::params) makes a list of
+/// them.
 pub struct Parameter<'a>(pub(super) ParameterKind<'a>);
 
 pub(super) enum ParameterKind<'a> {

@@ -32,8 +32,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks the local database for the types. Returns `None` if the primary has to be asked, since this node has no local
-    /// database, the local database does not answer, or it is a replica whose schema may be too old for the statement.
+    /// Asks the local database for the types. Returns `None` if the primary has to be asked, since this node has no
+    /// local database, the local database does not answer, or it is a replica whose schema may be too old for the
+    /// statement.
     pub(crate) async fn describe_locally(&self, sql: &str, deadline: Instant) -> Result<Option<StatementDescription>> {
         let Some(database) = self.primary().database() else {
             return Ok(None);

@@ -100,8 +100,8 @@ async fn execute_once<R: Runner>(
     Ok((answer, descriptions))
 }
 
-/// Describes equal statements once, and several statements at the same time: if the primary has to be asked, each takes a
-/// round trip.
+/// Describes equal statements once, and several statements at the same time: if the primary has to be asked, each takes
+/// a round trip.
 async fn describe_all<R: Runner>(
     statements: &(impl Statements + ?Sized),
     runner: &R,
@@ -165,8 +165,8 @@ impl Executed {
     pub(crate) fn outputs(self, descriptions: &[StatementDescription]) -> Result<Vec<Output>> {
         if self.rows_dropped {
             return Err(Error::misuse(
-                "the rows are larger than a message may be and were dropped: return less, or run the statement in a named \
-                 function",
+                "the rows are larger than a message may be and were dropped: return less, or run the statement in a \
+                 named function",
             ));
         }
         if self.results.len() != descriptions.len() {

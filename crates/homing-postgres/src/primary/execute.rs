@@ -111,8 +111,8 @@ impl Executed {
             }
             Some(Outcome::Rejection(rejection)) => Err(rejected(rejection, place)),
             None => Err(Error::outcome_unknown(format!(
-                "{place} sent an answer that this build cannot read: update this node, and check what is stored before you \
-                 try again"
+                "{place} sent an answer that this build cannot read: update this node, and check what is stored before \
+                 you try again"
             ))),
         }
     }

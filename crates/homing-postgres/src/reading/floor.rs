@@ -15,8 +15,8 @@ use crate::session::token::foreign;
 use crate::statement::kind::Writes;
 use crate::statement::values;
 
-/// Asks the servers that the session has read from for their positions, so that later reads are not older. Skips `chosen`,
-/// which is read from next.
+/// Asks the servers that the session has read from for their positions, so that later reads are not older. Skips
+/// `chosen`, which is read from next.
 pub(crate) async fn settle_reads(engine: &Engine, chosen: Option<&Database>) -> Result<()> {
     for seen in engine.session.seen_elsewhere(chosen) {
         let position = match ask_server(&seen).await {
@@ -63,6 +63,6 @@ async fn ask_server(seen: &Seen) -> Option<Position> {
     Some(state.position)
 }
 
-/// How long a server may take to answer with its position; the first question opens a connection. After that the primary
-/// is asked, which takes about as long.
+/// How long a server may take to answer with its position; the first question opens a connection. After that the
+/// primary is asked, which takes about as long.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);

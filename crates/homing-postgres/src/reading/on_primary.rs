@@ -14,8 +14,8 @@ use crate::session::Seen;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;
 
-/// Runs a statement on the primary and advances the session to the position of the read: later reads from a replica must
-/// not be older.
+/// Runs a statement on the primary and advances the session to the position of the read: later reads from a replica
+/// must not be older.
 pub(crate) async fn read_from_primary(
     engine: &Engine,
     operation: &'static str,
@@ -30,8 +30,8 @@ pub(crate) async fn read_from_primary(
     note_read_from_primary(engine, operation, started, executed, &descriptions, &seen)
 }
 
-/// Advances the session to the position of a read from the primary. `seen` are the servers that the session had read from
-/// before.
+/// Advances the session to the position of a read from the primary. `seen` are the servers that the session had read
+/// from before.
 pub(crate) fn note_read_from_primary(
     engine: &Engine,
     operation: &'static str,

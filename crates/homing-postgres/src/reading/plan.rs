@@ -7,8 +7,8 @@ use crate::statement::kind::RunsOn;
 use crate::statement::refusal::Refusal;
 use crate::tracker::error::WaitError;
 
-/// Decides the next step of a read: which kind of server to ask, which position to wait for, when to give up. Each method
-/// takes the result of a step and returns the next step.
+/// Decides the next step of a read: which kind of server to ask, which position to wait for, when to give up. Each
+/// method takes the result of a step and returns the next step.
 #[derive(Debug, Clone)]
 pub(crate) struct ReadPlan {
     policy: ReadPolicy,

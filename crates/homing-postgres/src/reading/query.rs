@@ -17,11 +17,11 @@ use crate::statement::row::Row;
 /// A statement whose rows are all read, and the caller's function that decodes them.
 #[derive(Debug)]
 pub(crate) struct RowsRequest<'a, F> {
-    pub(crate) operation: &'static str,
-    pub(crate) sql: &'a str,
-    pub(crate) parameters: &'a Parameters<'a>,
-    /// Whether it may write; if not, it may be sent again if the primary does not answer.
-    pub(crate) writes: Writes,
+    operation: &'static str,
+    sql: &'a str,
+    parameters: &'a Parameters<'a>,
+    /// Whether it may write. Otherwise it is sent again if the primary does not answer.
+    writes: Writes,
     read: Option<F>,
 }
 

@@ -29,8 +29,8 @@ use crate::tracker::error::WaitError;
 pub(crate) trait ReadRequest {
     type Output;
 
-    /// Runs it on a server. After [`RefusedRead`] it may be called again. The inner error is that of an answer which could
-    /// not be decoded.
+    /// Runs it on a server. After [`RefusedRead`] it may be called again. The inner error is that of an answer which
+    /// could not be decoded.
     async fn run_on(
         &mut self,
         engine: &Engine,
@@ -218,8 +218,8 @@ impl<'a> Reader<'a> {
         Ok(Answered::new(output, report))
     }
 
-    /// Reads from a replica that was left out because it is too far behind, if it has reached the session's position. This
-    /// is better than an error when the primary cannot be reached.
+    /// Reads from a replica that was left out because it is too far behind, if it has reached the session's position.
+    /// This is better than an error when the primary cannot be reached.
     async fn read_from_lagging<R: ReadRequest>(
         &mut self,
         operation: &'static str,

@@ -15,8 +15,8 @@ use crate::statement::row::{Column, Row};
 
 /// The rows of [`Repo::stream`](crate::Repo::stream), as a [`Stream`] with a [`next`](Self::next) of its own.
 ///
-/// The stream ends after the last row or after an error. Rows before an error belong to the result, but they are not all of
-/// it. Dropping the stream cancels the statement.
+/// The stream ends after the last row or after an error. Rows before an error belong to the result, but they are not
+/// all of it. Dropping the stream cancels the statement.
 pub struct RowStream {
     columns: Arc<[Column]>,
     rows: BoxStream<'static, Result<Row>>,
@@ -37,8 +37,8 @@ impl RowStream {
     /// # Errors
     ///
     /// [`is_not_sent`](crate::Error::is_not_sent) if the connection was lost, and
-    /// [`is_rejected`](crate::Error::is_rejected) if PostgreSQL ended the statement. Nothing was changed: the stream may be
-    /// begun again.
+    /// [`is_rejected`](crate::Error::is_rejected) if PostgreSQL ended the statement. Nothing was changed: the stream
+    /// may be begun again.
     ///
     /// # Cancel safety
     ///
@@ -62,7 +62,8 @@ impl fmt::Debug for RowStream {
     }
 }
 
-/// The entities of [`Repo::stream_all`](crate::Repo::stream_all), as a [`Stream`] with a [`next`](Self::next) of its own.
+/// The entities of [`Repo::stream_all`](crate::Repo::stream_all), as a [`Stream`] with a [`next`](Self::next) of its
+/// own.
 ///
 /// It behaves like [`RowStream`]. A row that is not a valid `T` is an error, but does not end the stream.
 pub struct EntityStream<T> {

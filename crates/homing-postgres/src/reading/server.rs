@@ -27,8 +27,8 @@ pub(crate) struct RefusedRead {
     pub(crate) error: Error,
 }
 
-/// Notes that this server answered a read of the session, so that later reads are not older. If known, the server was at
-/// `position` afterwards. The session had seen `before` when the read began.
+/// Notes that this server answered a read of the session, so that later reads are not older. If known, the server was
+/// at `position` afterwards. The session had seen `before` when the read began.
 pub(crate) fn note_read(engine: &Engine, member: &Member, position: Option<Position>, before: &[Seen]) {
     if engine.options.consistency != Consistency::Eventual {
         engine.session.has_read(member.database(), position, before);

@@ -273,7 +273,7 @@ fn local_error(broken: Broken, database: &Database) -> Error {
         Broken::Rejected(error) => Error::rejected_by(DatabaseError::clone(&error), place),
         Broken::TooSlow => Error::timed_out(format!("{place} did not send the next rows in time: raise call_timeout")),
         Broken::Stalled => Error::rejected(format!(
-            "{place} ended the stream, since its rows were not read for too long: begin the stream again and read faster"
+            "{place} ended the stream, since its rows were not read for too long: begin it again and read faster"
         )),
         Broken::Failed(failure) => failed(failure, &place),
     }

@@ -36,8 +36,8 @@ impl Repo {
     /// | `double precision` | `i64` | `f64` | `f64` | `f64` |
     /// | others that PostgreSQL can add or compare | `i64` | the column's | the column's | the column's |
     ///
-    /// PostgreSQL's own result may be a `numeric` (the sum of `bigint`, the average of integers). A `numeric` can be read
-    /// as an `i64` if it is exactly one, as an `f64`, which is rounded to the nearest, and as any type that reads
+    /// PostgreSQL's own result may be a `numeric` (the sum of `bigint`, the average of integers). A `numeric` can be
+    /// read as an `i64` if it is exactly one, as an `f64`, which is rounded to the nearest, and as any type that reads
     /// `numeric`, such as that of `rust_decimal` with the feature of that name.
     ///
     /// # Errors

@@ -13,16 +13,17 @@ use crate::writing::writer::Writer;
 impl Repo {
     /// Runs the steps of a batch in order, in one transaction on the primary and in one round trip from this node.
     ///
-    /// If this node has no replica, it first asks the primary for the types of statements that it does not know yet, a few
-    /// statements at a time. A batch without steps does nothing.
+    /// If this node has no replica, it first asks the primary for the types of statements that it does not know yet, a
+    /// few statements at a time. A batch without steps does nothing.
     ///
     /// # Errors
     ///
-    /// Any of the [four fates](crate::Error). If a step failed, [`step`](crate::Error::step) names it, and nothing of any step remains.
+    /// Any of the [four fates](crate::Error). If a step failed, [`step`](crate::Error::step) names it, and nothing of
+    /// any step remains.
     ///
-    /// [`is_misuse`](crate::Error::is_misuse), before anything is sent, if a parameter does not have the type that its statement
-    /// takes, if a reference names a column that does not exist or has another type, or if the batch is larger than a
-    /// message may be.
+    /// [`is_misuse`](crate::Error::is_misuse), before anything is sent, if a parameter does not have the type that its
+    /// statement takes, if a reference names a column that does not exist or has another type, or if the batch is
+    /// larger than a message may be.
     ///
     /// # Cancel safety
     ///

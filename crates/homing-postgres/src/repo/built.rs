@@ -13,9 +13,9 @@ use crate::statement::row::Row;
 
 /// # Statements built with sea-query
 ///
-/// These calls need the feature `sea-query`. [`Begin`](crate::Begin) begins a statement about an entity, and sea-query adds
-/// conditions and order. Values travel as parameters, never inside the SQL. A number is sent as the numeric type that
-/// PostgreSQL expects in its place, if it fits.
+/// These calls need the feature `sea-query`. [`Begin`](crate::Begin) begins a statement about an entity, and sea-query
+/// adds conditions and order. Values travel as parameters, never inside the SQL. A number is sent as the numeric type
+/// that PostgreSQL expects in its place, if it fits.
 ///
 /// ```no_run
 /// use homing_postgres::sea_query::{Expr, ExprTrait, Order};
@@ -184,8 +184,7 @@ impl Repo {
 
     async fn changed(&self, operation: &'static str, statement: &impl Built) -> Result<u64> {
         let sql = Sql::of(statement);
-        crate::statement::sql::destination(&sql.text)?;
-        self.write(operation, &sql.text, &sql.parameters(), |output| Ok(output.rows_affected)).await
+        self.change(operation, &sql.text, &sql.parameters()).await
     }
 }
 

@@ -8,8 +8,8 @@ use crate::statement::sql;
 
 /// # Many rows at once
 ///
-/// Assignments and conditions are SQL with parameters. Both share one numbering: `$1` in the assignments is the same value
-/// as `$1` in the condition. An empty condition means every row.
+/// Assignments and conditions are SQL with parameters. Both share one numbering: `$1` in the assignments is the same
+/// value as `$1` in the condition. An empty condition means every row.
 impl Repo {
     /// Changes the rows that `suffix` selects, and returns their number.
     ///
@@ -57,7 +57,13 @@ impl Repo {
         self.change("delete_all", &queries::delete_all::<T>(suffix), parameters).await
     }
 
-    async fn change(&self, operation: &'static str, statement: &str, parameters: &Parameters<'_>) -> Result<u64> {
+    /// Runs a statement that writes, and returns how many rows it affected.
+    pub(super) async fn change(
+        &self,
+        operation: &'static str,
+        statement: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<u64> {
         // The statement goes to the primary in any case. The call only refuses what a pooled connection cannot keep.
         sql::destination(statement)?;
         self.write(operation, statement, parameters, |output| Ok(output.rows_affected)).await

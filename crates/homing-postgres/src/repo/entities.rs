@@ -18,8 +18,8 @@ use crate::writing::writer::Writer;
 
 /// # Entities
 ///
-/// Writes return the row as it is stored, with the values that the database filled in. Reads take the SQL that follows the
-/// table name: `repo.all::<User>("where age > $1 order by name", &[&18])`.
+/// Writes return the row as it is stored, with the values that the database filled in. Reads take the SQL that follows
+/// the table name: `repo.all::<User>("where age > $1 order by name", &[&18])`.
 impl Repo {
     /// Stores a new row, and returns it as it is stored.
     ///
@@ -33,7 +33,8 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if a trigger kept the row from being stored.
+    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if a trigger kept the row from being
+    /// stored.
     ///
     /// # Cancel safety
     ///
@@ -103,7 +104,8 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Those of [`get`](Self::get); [`is_not_found`](Error::is_not_found) if the table no longer has a row with that key.
+    /// Those of [`get`](Self::get); [`is_not_found`](Error::is_not_found) if the table no longer has a row with that
+    /// key.
     ///
     /// # Cancel safety
     ///
@@ -118,8 +120,8 @@ impl Repo {
     /// # Errors
     ///
     /// - [`is_not_sent`](Error::is_not_sent) if no database could answer.
-    /// - [`is_rejected`](Error::is_rejected) if PostgreSQL refuses the statement, and [`is_decode`](Error::is_decode) if a
-    ///   column is not of its field's type.
+    /// - [`is_rejected`](Error::is_rejected) if PostgreSQL refuses the statement, and [`is_decode`](Error::is_decode)
+    ///   if a column is not of its field's type.
     /// - [`is_outcome_unknown`](Error::is_outcome_unknown) if the primary's answer was lost. The read may be repeated.
     ///
     /// # Cancel safety
@@ -174,10 +176,10 @@ impl Repo {
     ///
     /// - [`is_not_sent`](Error::is_not_sent) if no database could answer, and [`is_misuse`](Error::is_misuse) if a
     ///   parameter does not fit or a pooled connection cannot keep the statement.
-    /// - [`is_rejected`](Error::is_rejected) if PostgreSQL refuses the statement, and [`is_decode`](Error::is_decode) if a
-    ///   column is not of its field's type.
-    /// - [`is_outcome_unknown`](Error::is_outcome_unknown) if the primary's answer was lost. The statement may have written
-    ///   something if `suffix` calls a function that writes.
+    /// - [`is_rejected`](Error::is_rejected) if PostgreSQL refuses the statement, and [`is_decode`](Error::is_decode)
+    ///   if a column is not of its field's type.
+    /// - [`is_outcome_unknown`](Error::is_outcome_unknown) if the primary's answer was lost. The statement may have
+    ///   written something if `suffix` calls a function that writes.
     ///
     /// # Cancel safety
     ///

@@ -15,9 +15,9 @@ use crate::writing::writer::{Committed, Writer};
 
 /// # Named functions
 ///
-/// A function runs in the primary region, next to the database. From another region its statements cost one round trip in
-/// all, instead of one each. Arguments and results are values of any type that serde supports. A reference is one argument,
-/// a tuple is several: `repo.rpc("import", &names)`, `repo.rpc("transfer", (from, to, amount))`.
+/// A function runs in the primary region, next to the database. From another region its statements cost one round trip
+/// in all, instead of one each. Arguments and results are values of any type that serde supports. A reference is one
+/// argument, a tuple is several: `repo.rpc("import", &names)`, `repo.rpc("transfer", (from, to, amount))`.
 ///
 /// A call is executed at most once. If its answer is lost, the error is
 /// [`is_outcome_unknown`](crate::Error::is_outcome_unknown).
@@ -37,7 +37,8 @@ impl Repo {
     /// Any of the [four fates](crate::Error), and in particular:
     ///
     /// - [`is_function_failed`](crate::Error::is_function_failed) if the function returned an error.
-    /// - [`is_unknown_function`](crate::Error::is_unknown_function) if the primary region has no function with that name.
+    /// - [`is_unknown_function`](crate::Error::is_unknown_function) if the primary region has no function with that
+    ///   name.
     /// - [`is_misuse`](crate::Error::is_misuse) through the handle of a transaction.
     ///
     /// # Cancel safety
@@ -66,7 +67,7 @@ impl Repo {
     where
         R: DeserializeOwned + Send + 'static,
     {
-        Self { engine: self.engine.without_waiting(), ..self.clone() }.call(function, arguments).await
+        self.with(|engine| *engine = engine.without_waiting()).call(function, arguments).await
     }
 
     async fn call<R>(&self, function: &str, arguments: impl IntoArguments + Send) -> Result<R>
@@ -107,8 +108,8 @@ impl Repo {
         rpc.call_in(region, &scope, function, arguments, self.options().call_timeout).await
     }
 
-    /// Advances the session in the node's other databases, since the function may have written to them too: the next read
-    /// of such a database waits. Returns the position in this handle's own database.
+    /// Advances the session in the node's other databases, since the function may have written to them too: the next
+    /// read of such a database waits. Returns the position in this handle's own database.
     fn advance_to(&self, positions: &[proto::Position]) -> Option<Position> {
         let mut own = None;
         for message in positions {
@@ -126,7 +127,8 @@ impl Repo {
         own
     }
 
-    /// Advances the session past the writes that a function had committed before it failed: later reads have to see them.
+    /// Advances the session past the writes that a function had committed before it failed: later reads have to see
+    /// them.
     fn note_partial_writes(&self, error: homing_rpc::Error) -> Error {
         if let Some(position) = self.advance_to(error.positions())
             && self.options().wait != Wait::Never

@@ -19,8 +19,8 @@ use crate::statement::kind::Writes;
 impl Repo {
     /// Measures how long reads take from each replica and from the primary.
     ///
-    /// Each server is read from for a while, one read after the other. If a server does not answer, its row in the table
-    /// says why.
+    /// Each server is read from for a while, one read after the other. If a server does not answer, its row in the
+    /// table says why.
     ///
     /// ```no_run
     /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {

@@ -19,8 +19,9 @@ use crate::writing::writer::{Committed, Writer};
 /// # Raw SQL
 ///
 /// The caller does not say whether a statement writes. It is tried on the local replica. If PostgreSQL answers that it
-/// writes (SQLSTATE 25006), it is forwarded to the primary, and later calls with the same statement go there at once. This
-/// catches functions with side effects, `nextval`, `SELECT … FOR UPDATE` and data-modifying common table expressions too.
+/// writes (SQLSTATE 25006), it is forwarded to the primary, and later calls with the same statement go there at once.
+/// This catches functions with side effects, `nextval`, `SELECT … FOR UPDATE` and data-modifying common table
+/// expressions too.
 ///
 /// Statements that change the state of a PostgreSQL session (`BEGIN`, `SET`, `LISTEN`, `CREATE TEMP TABLE`, session
 /// advisory locks) are misuse, since connections are pooled. Statements with transaction-level advisory locks go to the
@@ -40,8 +41,8 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Any of the [four fates](Error), since the statement may write; [`is_misuse`](Error::is_misuse) if a parameter does
-    /// not fit or a pooled connection cannot keep the statement.
+    /// Any of the [four fates](Error), since the statement may write; [`is_misuse`](Error::is_misuse) if a parameter
+    /// does not fit or a pooled connection cannot keep the statement.
     ///
     /// # Cancel safety
     ///
@@ -55,8 +56,8 @@ impl Repo {
     /// # Errors
     ///
     /// Those of [`query`](Self::query); [`is_not_found`](Error::is_not_found) if the statement returns no row,
-    /// [`is_too_many_rows`](Error::is_too_many_rows) if it returns several. A statement that writes is committed in both
-    /// cases.
+    /// [`is_too_many_rows`](Error::is_too_many_rows) if it returns several. A statement that writes is committed in
+    /// both cases.
     ///
     /// # Cancel safety
     ///
@@ -97,13 +98,14 @@ impl Repo {
 
     /// Runs a script on the primary: several statements, separated by semicolons, such as a migration.
     ///
-    /// The script is one transaction, unless it has transaction commands of its own. Through the handle of a transaction it
-    /// is a part of that transaction, and a script with transaction commands is refused before it is sent.
+    /// The script is one transaction, unless it has transaction commands of its own. Through the handle of a
+    /// transaction it is a part of that transaction, and a script with transaction commands is refused before it is
+    /// sent.
     ///
     /// # Errors
     ///
-    /// Any of the [four fates](Error). If a script that commits by itself is [rejected](Error::is_rejected), the statements
-    /// before its last `COMMIT` remain.
+    /// Any of the [four fates](Error). If a script that commits by itself is [rejected](Error::is_rejected), the
+    /// statements before its last `COMMIT` remain.
     ///
     /// # Cancel safety
     ///

@@ -12,20 +12,20 @@ use crate::scope::{DatabaseName, Schema, Scope};
 
 /// # Databases and tenants
 ///
-/// A node may have several databases, each with its own primary, replicas and positions. Their primaries are in one region.
-/// A handle is for one database: the unnamed one, unless [`with_database`](Repo::with_database) chose another. Statements
-/// run with the `search_path` of the database role, unless [`with_schema`](Repo::with_schema) chose a schema. A named
-/// function runs in the database and schema of its caller's handle.
+/// A node may have several databases, each with its own primary, replicas and positions. Their primaries are in one
+/// region. A handle is for one database: the unnamed one, unless [`with_database`](Repo::with_database) chose another.
+/// Statements run with the `search_path` of the database role, unless [`with_schema`](Repo::with_schema) chose a
+/// schema. A named function runs in the database and schema of its caller's handle.
 impl Repo {
-    /// Adds a database of the node, and returns a handle that knows it. Existing clones of the handle do not know it, so
-    /// databases are added while a node is set up.
+    /// Adds a database of the node, and returns a handle that knows it. Existing clones of the handle do not know it,
+    /// so databases are added while a node is set up.
     ///
     /// `replicas` are the servers of this database that this node reads from; `None` in a region without any.
     ///
     /// # Errors
     ///
-    /// [`is_misuse`](Error::is_misuse) if the name is taken, or has characters other than lower-case letters, digits and
-    /// underscores.
+    /// [`is_misuse`](Error::is_misuse) if the name is taken, or has characters other than lower-case letters, digits
+    /// and underscores.
     pub fn and_database(self, name: &str, replicas: impl Into<Replicas>) -> Result<Self> {
         let name = DatabaseName::new(name)?;
         let mut catalog = Arc::unwrap_or_clone(self.catalog);
@@ -38,8 +38,8 @@ impl Repo {
         Ok(Self { catalog: Arc::new(catalog), ..self })
     }
 
-    /// Returns a handle for another database of the node, with the same session, options and schema. The unnamed database
-    /// has the empty name.
+    /// Returns a handle for another database of the node, with the same session, options and schema. The unnamed
+    /// database has the empty name.
     ///
     /// ```no_run
     /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -58,7 +58,7 @@ impl Repo {
         let (database, scoped) = known.ok_or_else(|| self.no_database(name))?;
         if self.in_transaction() && name != self.database_name() {
             return Err(Error::misuse(format!(
-                "a transaction belongs to one database, and this one does not belong to {name:?}: use a handle outside of \
+                "a transaction belongs to one database, and this one does not belong to {name:?}: use a handle outside \
                  the transaction"
             )));
         }
@@ -81,17 +81,17 @@ impl Repo {
         self.catalog.keys().map(DatabaseName::as_str)
     }
 
-    /// Returns a handle whose calls run in a schema: entity calls, raw SQL, scripts and named functions, on replicas and on
-    /// the primary.
+    /// Returns a handle whose calls run in a schema: entity calls, raw SQL, scripts and named functions, on replicas
+    /// and on the primary.
     ///
-    /// Each statement runs in a transaction that begins with `SET LOCAL search_path` to exactly this schema. The command is
-    /// sent along with the statement, so it costs no further round trip and leaves nothing behind on the pooled connection.
-    /// Names in another schema, `public` included, have to be qualified: `public.users`. Statements that PostgreSQL refuses
-    /// inside a transaction, such as `VACUUM`, fail through this handle too; run them through a handle without a schema, and
-    /// qualify their names.
+    /// Each statement runs in a transaction that begins with `SET LOCAL search_path` to exactly this schema. The
+    /// command is sent along with the statement, so it costs no further round trip and leaves nothing behind on the
+    /// pooled connection. Names in another schema, `public` included, have to be qualified: `public.users`. Statements
+    /// that PostgreSQL refuses inside a transaction, such as `VACUUM`, fail through this handle too; run them through a
+    /// handle without a schema, and qualify their names.
     ///
-    /// If the schema does not exist, the first call fails with PostgreSQL's `invalid_schema_name` (3F000) before anything
-    /// has run.
+    /// If the schema does not exist, the first call fails with PostgreSQL's `invalid_schema_name` (3F000) before
+    /// anything has run.
     ///
     /// ```no_run
     /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -103,8 +103,8 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// [`is_misuse`](Error::is_misuse) if the name is empty, is longer than 63 bytes, contains a zero byte or begins with
-    /// `pg_`.
+    /// [`is_misuse`](Error::is_misuse) if the name is empty, is longer than 63 bytes, contains a zero byte or begins
+    /// with `pg_`.
     pub fn with_schema(&self, name: &str) -> Result<Self> {
         let schema = Schema::new(name)?;
         Ok(self.in_schema(Some(&schema)))
@@ -129,7 +129,7 @@ impl Repo {
     }
 
     fn in_schema(&self, schema: Option<&Schema>) -> Self {
-        Self { engine: self.engine.in_schema(schema), ..self.clone() }
+        self.with(|engine| *engine = engine.in_schema(schema))
     }
 
     fn no_database(&self, name: &str) -> Error {

@@ -17,14 +17,16 @@ use crate::transaction::cursor::open_cursor;
 /// reads it goes to the local replica, or to the primary if the replica cannot answer. A slow reader slows the database
 /// down.
 ///
-/// A stream only reads: a statement that writes is misuse in every region. All rows come from one snapshot. A stream holds
-/// a connection of the pool until it ends or is dropped. Streams take at most half of a pool.
+/// A stream only reads: a statement that writes is misuse in every region. All rows come from one snapshot. A stream
+/// holds a connection of the pool until it ends or is dropped. Streams take at most half of a pool.
 ///
-/// [`call_timeout`](crate::Options::call_timeout) limits the time until the first rows, and then the time that the database
-/// takes for each further chunk of rows. It does not limit the whole stream. The reader may take ten minutes for a chunk.
+/// [`call_timeout`](crate::Options::call_timeout) limits the time until the first rows, and then the time that the
+/// database takes for each further chunk of rows. It does not limit the whole stream. The reader may take ten minutes
+/// for a chunk.
 ///
-/// In a transaction a stream is a cursor: each chunk is a round trip, other calls may run in between, and the stream ends
-/// with the transaction. If PostgreSQL refuses to open the cursor, the transaction is aborted, as by any failed statement.
+/// In a transaction a stream is a cursor: each chunk is a round trip, other calls may run in between, and the stream
+/// ends with the transaction. If PostgreSQL refuses to open the cursor, the transaction is aborted, as by any failed
+/// statement.
 impl Repo {
     /// Runs a statement that only reads, and returns a stream of its rows as soon as the first rows have arrived.
     ///

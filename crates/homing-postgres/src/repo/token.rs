@@ -1,7 +1,6 @@
 //! Takes the session of a handle to another node and back.
 
 use super::Repo;
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::position::{Position, SystemIdentifier};
 use crate::reading::floor::{ask_primary, settle_reads};
@@ -11,14 +10,14 @@ use crate::session::token::{Token, foreign, key};
 
 /// # Tokens
 ///
-/// A session lives in one process. A token takes it to another process: if another node serves the next request of the same
-/// user, that request still sees the writes and reads of this one.
+/// A session lives in one process. A token takes it to another process: if another node serves the next request of the
+/// same user, that request still sees the writes and reads of this one.
 impl Repo {
     /// Returns a token with the positions that this session's reads have to see, in all databases. The token of a new
     /// session has no positions.
     ///
-    /// If the session has read from a replica since the last token, the replica is asked for its position once. Writes do
-    /// not need this question.
+    /// If the session has read from a replica since the last token, the replica is asked for its position once. Writes
+    /// do not need this question.
     ///
     /// # Errors
     ///
@@ -37,8 +36,8 @@ impl Repo {
         Ok(Token::seal(&positions, &key(self.rpc_client())))
     }
 
-    /// Returns a token like [`token`](Self::token), without asking a server: it has the positions of this session's writes
-    /// and of its reads from the primary.
+    /// Returns a token like [`token`](Self::token), without asking a server: it has the positions of this session's
+    /// writes and of its reads from the primary.
     ///
     /// Reads from a replica are left out. So is a write whose position is unknown; see
     /// [`knows_its_writes`](Self::knows_its_writes).
@@ -53,8 +52,8 @@ impl Repo {
 
     /// Returns whether the session knows the positions of all its writes.
     ///
-    /// It does not if the primary was lost between a commit and the question for its position. [`token`](Self::token) asks
-    /// again.
+    /// It does not if the primary was lost between a commit and the question for its position. [`token`](Self::token)
+    /// asks again.
     pub fn knows_its_writes(&self) -> bool {
         self.engine.session.databases().iter().all(|database| !self.engine.session.of(database).has_lost_track())
     }
@@ -76,8 +75,8 @@ impl Repo {
         ask_primary(&self.engine).await
     }
 
-    /// Returns a handle with a session of its own. Its reads see the positions of the token, and what this handle's session
-    /// has to see now.
+    /// Returns a handle with a session of its own. Its reads see the positions of the token, and what this handle's
+    /// session has to see now.
     ///
     /// ```no_run
     /// # fn example(repo: homing_postgres::Repo, cookie: Option<String>) -> homing_postgres::Result<()> {
@@ -92,14 +91,14 @@ impl Repo {
     /// # }
     /// ```
     ///
-    /// A position that was lost in a failover is never reached. Until the session has advanced past it, the primary answers
-    /// its reads, or they fail, as [`OnLag`](crate::OnLag) says.
+    /// A position that was lost in a failover is never reached. Until the session has advanced past it, the primary
+    /// answers its reads, or they fail, as [`OnLag`](crate::OnLag) says.
     ///
     /// # Errors
     ///
-    /// [`is_token_refused`](Error::is_token_refused) if the token was changed or cut off, was made with another secret or by
-    /// a build with another version of tokens, or belongs to a database or a cluster that this node does not have. If this
-    /// node does not know its cluster yet, the first read fails with this error.
+    /// [`is_token_refused`](Error::is_token_refused) if the token was changed or cut off, was made with another secret
+    /// or by a build with another version of tokens, or belongs to a database or a cluster that this node does not
+    /// have. If this node does not know its cluster yet, the first read fails with this error.
     pub fn with_token(&self, token: impl AsRef<str>) -> Result<Self> {
         self.adopt(token.as_ref(), Session::import)
     }
@@ -120,8 +119,7 @@ impl Repo {
         for (database, position) in &positions {
             self.check_known(database, *position)?;
         }
-        let engine = Engine { session: self.engine.session.forked(), ..self.engine.clone() };
-        let repo = Self { engine, ..self.clone() };
+        let repo = self.with(|engine| engine.session = engine.session.forked());
         for (database, position) in positions {
             adopt(&repo.engine.session.of(&database), position);
         }

@@ -11,10 +11,10 @@ use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOpti
 
 /// # Transactions
 ///
-/// A transaction runs several statements, all or none, with code of the application in between. The closure gets a handle
-/// of the transaction, which is a `Repo` as well. Each call through it belongs to the transaction, and a
-/// [`transaction`](Self::transaction) through it is a savepoint. Calls through other handles, the outer one included, do not
-/// belong to the transaction.
+/// A transaction runs several statements, all or none, with code of the application in between. The closure gets a
+/// handle of the transaction, which is a `Repo` as well. Each call through it belongs to the transaction, and a
+/// [`transaction`](Self::transaction) through it is a savepoint. Calls through other handles, the outer one included,
+/// do not belong to the transaction.
 ///
 /// ```no_run
 /// # async fn example(repo: homing_postgres::Repo, from: i64, to: i64, amount: i64) -> homing_postgres::Result<()> {
@@ -40,28 +40,28 @@ use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOpti
 /// single statement takes one round trip in all. A transaction that only reads ([`TransactionOptions::read_only`]) is a
 /// snapshot of the local replica and needs no round trip to the primary.
 ///
-/// - **Nothing is committed unless the closure returns `Ok`.** The call then waits for the local replica like any write.
-///   The transaction is rolled back if the closure returns an error (the call returns it unchanged) or panics, if the
-///   future is dropped, if the connection to the primary or the primary's node is lost, if no statement comes for
-///   [`idle_timeout`](TransactionOptions::idle_timeout), and at its [`time_limit`](TransactionOptions::time_limit).
+/// - **Nothing is committed unless the closure returns `Ok`.** The call then waits for the local replica like any
+///   write. The transaction is rolled back if the closure returns an error (the call returns it unchanged) or panics,
+///   if the future is dropped, if the connection to the primary or the primary's node is lost, if no statement comes
+///   for [`idle_timeout`](TransactionOptions::idle_timeout), and at its [`time_limit`](TransactionOptions::time_limit).
 /// - **The first statement begins it.** A closure without statements sends nothing.
-/// - **A statement that PostgreSQL refuses aborts it.** All further calls fail with an error that names the first one, and
-///   the transaction is rolled back even if the closure returns `Ok`. Inside a nested transaction only the nested one is
-///   aborted, and the outer one goes on after it. Errors that are not PostgreSQL's (a row that is not found, a parameter
-///   that does not fit) abort nothing.
-/// - **One call at a time.** Calls through clones of the handle that are made at the same time run in the order in which
-///   they were made. While a nested transaction is open, calls through the outer handle are misuse: they would become part
-///   of the nested one, or wait for each other forever.
-/// - **A dropped call** that has no answer yet aborts the transaction, or the nested one that it belongs to. A call that
-///   takes longer than `call_timeout` is cancelled and ends the whole transaction.
+/// - **A statement that PostgreSQL refuses aborts it.** All further calls fail with an error that names the first one,
+///   and the transaction is rolled back even if the closure returns `Ok`. Inside a nested transaction only the nested
+///   one is aborted, and the outer one goes on after it. Errors that are not PostgreSQL's (a row that is not found, a
+///   parameter that does not fit) abort nothing.
+/// - **One call at a time.** Calls through clones of the handle that are made at the same time run in the order in
+///   which they were made. While a nested transaction is open, calls through the outer handle are misuse: they would
+///   become part of the nested one, or wait for each other forever.
+/// - **A dropped call** that has no answer yet aborts the transaction, or the nested one that it belongs to. A call
+///   that takes longer than `call_timeout` is cancelled and ends the whole transaction.
 /// - **Named functions** cannot be called through its handle, since they run on a connection of their own.
 /// - **After the closure has returned**, calls through its handle are misuse.
 ///
-/// **Fates.** If a statement fails, the transaction is *rejected*: nothing of it remains. If the connection is lost before
-/// `COMMIT` was sent, it is *not sent*; if the connection is lost after that, its *outcome is unknown*. The commit may be
-/// *rejected* too: by a deferred constraint, or with SQLSTATE 40001 under [`Isolation::Serializable`]. A transaction is
-/// never repeated automatically, since its closure may do more than run statements. To repeat it after a serialization
-/// failure:
+/// **Fates.** If a statement fails, the transaction is *rejected*: nothing of it remains. If the connection is lost
+/// before `COMMIT` was sent, it is *not sent*; if the connection is lost after that, its *outcome is unknown*. The
+/// commit may be *rejected* too: by a deferred constraint, or with SQLSTATE 40001 under [`Isolation::Serializable`]. A
+/// transaction is never repeated automatically, since its closure may do more than run statements. To repeat it after a
+/// serialization failure:
 ///
 /// ```no_run
 /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
@@ -81,8 +81,8 @@ use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOpti
 /// # }
 /// ```
 impl Repo {
-    /// Runs the closure in a transaction with the default options: it reads and writes, and each statement sees what was
-    /// committed before it. Through the handle of a transaction, this is a nested transaction at a savepoint.
+    /// Runs the closure in a transaction with the default options: it reads and writes, and each statement sees what
+    /// was committed before it. Through the handle of a transaction, this is a nested transaction at a savepoint.
     ///
     /// # Errors
     ///
@@ -91,8 +91,8 @@ impl Repo {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before the commit, the transaction is rolled back. If it is dropped during the commit, the
-    /// transaction may be committed or not.
+    /// If the future is dropped before the commit, the transaction is rolled back. If it is dropped during the commit,
+    /// the transaction may be committed or not.
     pub async fn transaction<T, F, Fut>(&self, body: F) -> Result<T>
     where
         T: Send + 'static,
@@ -125,7 +125,8 @@ impl Repo {
 
     /// Runs the closure in a transaction with these options. The closure may return an error type of the application.
     ///
-    /// The compiler has to know this type: from an `Ok::<_, MyError>(…)` in the closure, or from the type of the result.
+    /// The compiler has to know this type: from an `Ok::<_, MyError>(…)` in the closure, or from the type of the
+    /// result.
     ///
     /// ```no_run
     /// use homing_postgres::{Error, TransactionOptions};

@@ -25,9 +25,9 @@ impl Repo {
     /// # }
     /// ```
     ///
-    /// With [`update_nothing`](Conflict::update_nothing), or if the new row has no columns besides those of the conflict,
-    /// the call reads the stored row in the same transaction. The insertion has then waited for any transaction that was
-    /// storing the row at the same time.
+    /// With [`update_nothing`](Conflict::update_nothing), or if the new row has no columns besides those of the
+    /// conflict, the call reads the stored row in the same transaction. The insertion has then waited for any
+    /// transaction that was storing the row at the same time.
     ///
     /// # Errors
     ///
@@ -35,8 +35,8 @@ impl Repo {
     ///
     /// - [`is_misuse`](Error::is_misuse), before anything is sent, if the conflict names columns that do not exist.
     /// - [`is_rejected`](Error::is_rejected) with SQLSTATE 42P10 if the columns of the conflict have no unique index.
-    /// - [`is_not_found`](Error::is_not_found) if nothing was to be updated and the stored row was deleted at that moment:
-    ///   call again.
+    /// - [`is_not_found`](Error::is_not_found) if nothing was to be updated and the stored row was deleted at that
+    ///   moment: call again.
     ///
     /// # Cancel safety
     ///
@@ -51,13 +51,13 @@ impl Repo {
         .await
     }
 
-    /// Stores new rows, or updates the rows that they conflict with: all or none, in one transaction and one round trip.
-    /// Returns the rows in the order of `new`.
+    /// Stores new rows, or updates the rows that they conflict with: all or none, in one transaction and one round
+    /// trip. Returns the rows in the order of `new`.
     ///
-    /// Two of the new rows must not conflict with each other. A statement holds up to 1,024 rows. If both rows are in one
-    /// statement, PostgreSQL rejects the call (SQLSTATE 21000); if they are in two, the later row is stored over the
-    /// earlier one. With [`update_nothing`](Conflict::update_nothing) the earlier row is always kept, and each row takes
-    /// two statements on the primary.
+    /// Two of the new rows must not conflict with each other. A statement holds up to 1,024 rows. If both rows are in
+    /// one statement, PostgreSQL rejects the call (SQLSTATE 21000); if they are in two, the later row is stored over
+    /// the earlier one. With [`update_nothing`](Conflict::update_nothing) the earlier row is always kept, and each row
+    /// takes two statements on the primary.
     ///
     /// # Errors
     ///
@@ -98,8 +98,8 @@ fn statements<'a, I: Insert>(
                 let values = new.values();
                 (select.clone(), by.iter().map(|&index| values[index]).collect())
             };
-            // A separate statement sees rows that were committed while the insertion waited. A part of the same statement
-            // would not see them.
+            // A separate statement sees rows that were committed while the insertion waited. A part of the same
+            // statement would not see them.
             new.iter().flat_map(|new| [insert(std::slice::from_ref(new)), find(new)]).collect()
         }
     }

@@ -73,8 +73,8 @@ impl Cursor {
 /// The rows of the first fetch, when their size is not known yet.
 const FIRST_ROWS: usize = 64;
 
-/// The bytes that a fetch should return, estimated from the fetch before. It needs few round trips and stays far below the
-/// limit of a message.
+/// The bytes that a fetch should return, estimated from the fetch before. It needs few round trips and stays far below
+/// the limit of a message.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 const MAX_ROWS: usize = 8192;

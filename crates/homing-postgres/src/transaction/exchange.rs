@@ -163,8 +163,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Opens a snapshot of the local database if it has reached the session's position, and otherwise a transaction on the
-    /// primary.
+    /// Opens a snapshot of the local database if it has reached the session's position, and otherwise a transaction on
+    /// the primary.
     async fn open(&self, request: proto::TransactRequest) -> Result<(TransactionStream, Instant)> {
         let Self { engine, transaction } = self;
         let opening = || Opening {
@@ -243,8 +243,8 @@ async fn send_commit(
             Err(Error::outcome_unknown(format!("{place} may have committed the transaction: {}", unknown.message)))
         }
         _ => Err(Error::outcome_unknown(format!(
-            "{place} answered the commit with a response that this build cannot read: update this node, and check whether \
-             the transaction is committed before you run it again"
+            "{place} answered the commit with a response that this build cannot read: update this node, and check \
+             whether the transaction is committed before you run it again"
         ))),
     }
 }
@@ -286,8 +286,8 @@ fn fatal(transaction: &Transaction, error: Error) -> Error {
     error
 }
 
-/// Makes the error of a rejection. If PostgreSQL says that a statement writes in a transaction that only reads, the error is
-/// misuse, as for a statement that is known to write.
+/// Makes the error of a rejection. If PostgreSQL says that a statement writes in a transaction that only reads, the
+/// error is misuse, as for a statement that is known to write.
 fn refused(transaction: &Transaction, rejection: proto::Rejection, place: &str) -> Error {
     let error = rejected(rejection, place);
     match error.db() {

@@ -1,7 +1,8 @@
-//! The savepoints of a transaction: the outermost transaction itself, and one savepoint for each nested one. Without IO.
+//! The savepoints of a transaction: the outermost transaction itself, and one savepoint for each nested one. Without
+//! IO.
 //!
-//! Savepoints cost no round trip: their commands wait for the next statement, and those of a savepoint in which nothing ran
-//! are never sent.
+//! Savepoints cost no round trip: their commands wait for the next statement, and those of a savepoint in which nothing
+//! ran are never sent.
 
 use homing_proto::v1 as proto;
 use proto::savepoint_command::Command;
@@ -9,8 +10,8 @@ use proto::savepoint_command::Command;
 use super::error::{Aborted, over};
 use crate::error::{Error, Result};
 
-/// The id of a savepoint. It is never used twice in one transaction, so that a handle of a savepoint that has ended cannot
-/// be taken for another one.
+/// The id of a savepoint. It is never used twice in one transaction, so that a handle of a savepoint that has ended
+/// cannot be taken for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SavepointId(u32);
 
@@ -142,7 +143,7 @@ impl Savepoints {
         }
         if self.open.contains(&savepoint) {
             return Err(Error::misuse(
-                "a transaction within this one is open: use its handle, and run nested transactions one after the other",
+                "a transaction within this one is open: use its handle, and run nested transactions one by one",
             ));
         }
         Err(over())

@@ -133,8 +133,8 @@ impl<'a> TransactionCall<'a> {
         Ok(description)
     }
 
-    /// Returns whether the transaction's own connection is in this region. Before the first statement, returns whether that
-    /// is to be expected.
+    /// Returns whether the transaction's own connection is in this region. Before the first statement, returns whether
+    /// that is to be expected.
     fn is_local(&self) -> bool {
         let Self { engine, transaction, .. } = self;
         let reads_replica = || {
@@ -147,8 +147,8 @@ impl<'a> TransactionCall<'a> {
 impl Runner for TransactionCall<'_> {
     type Answer = Executed;
 
-    /// Asks the local replica if that saves a round trip, unless the transaction may have changed the schema: only its own
-    /// connection knows such changes, and it may hold locks on them.
+    /// Asks the local replica if that saves a round trip, unless the transaction may have changed the schema: only its
+    /// own connection knows such changes, and it may hold locks on them.
     async fn describe(&self, sql: &str) -> Result<StatementDescription> {
         let Self { engine, transaction, .. } = self;
         if let Some(description) = transaction.description(engine.schema(), sql) {

@@ -52,8 +52,8 @@ impl<'a> Writer<'a> {
         Ok(self.committed(started, executed, &descriptions, read).await)
     }
 
-    /// Runs one statement that may write. If PostgreSQL says that it wrote nothing, it was a read. PostgreSQL is asked only
-    /// if the statement begins like a read.
+    /// Runs one statement that may write. If PostgreSQL says that it wrote nothing, it was a read. PostgreSQL is asked
+    /// only if the statement begins like a read.
     pub(crate) async fn write_or_read<T: Send + 'static>(
         &self,
         sql: &str,
@@ -122,8 +122,8 @@ impl<'a> Writer<'a> {
         let Some(member) = self.replica(position) else { return Ok(()) };
         let Some(position) = position else {
             return Err(Error::committed(
-                "the write is committed, but the primary was lost before it sent the position: the local replica may not \
-                 show the write yet",
+                "the write is committed, but the primary was lost before it sent the position: the local replica may \
+                 not show the write yet",
                 None,
             ));
         };
@@ -131,7 +131,8 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         if options.on_lag == OnLag::ReadFromPrimary && session.is_behind() {
-            // A wait has taken too long already, and reads go to the primary, so that not every write has to wait again.
+            // A wait has taken too long already, and reads go to the primary, so that not every write has to wait
+            // again.
             if has_reached(member.database(), position).await {
                 session.caught_up(position);
             }
@@ -160,8 +161,8 @@ impl<'a> Writer<'a> {
         if error == WaitError::OtherSystem {
             return Err(Error::committed(
                 format!(
-                    "the write is committed on the primary at {position}, but {place} belongs to another cluster: correct \
-                     the replica's connection string"
+                    "the write is committed on the primary at {position}, but {place} belongs to another cluster: \
+                     correct the replica's connection string"
                 ),
                 Some(position),
             ));
