@@ -149,7 +149,7 @@ impl Repo {
         self.with(|engine| engine.options.consistency = consistency)
     }
 
-    /// Returns a handle that waits for the local replica at the time that `wait` says.
+    /// Returns a handle whose writes wait for the local replica when `wait` says.
     #[must_use]
     pub fn with_wait(&self, wait: Wait) -> Self {
         self.with(|engine| engine.options.wait = wait)

@@ -25,7 +25,7 @@ fn refused(rejection: proto::Rejection, place: &str) -> Error {
             }
         }
         Some(Cause::DeadlineExceeded(_)) => Error::timed_out(format!(
-            "{place} did not finish the statement in time and cancelled it, nothing is written: find the lock that it \
+            "{place} did not finish the statement in time and cancelled it, nothing is written: find out what it \
              waits for, or raise call_timeout"
         )),
         Some(Cause::OpenTransaction(_)) => Error::rejected(format!(

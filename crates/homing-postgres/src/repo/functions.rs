@@ -34,9 +34,10 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Any of the [four fates](crate::Error), and in particular:
+    /// Any of the [four fates](crate::Error), and besides:
     ///
-    /// - [`is_function_failed`](crate::Error::is_function_failed) if the function returned an error.
+    /// - [`is_function_failed`](crate::Error::is_function_failed) if the function returned an error. Writes that it
+    ///   committed before remain.
     /// - [`is_unknown_function`](crate::Error::is_unknown_function) if the primary region has no function with that
     ///   name.
     /// - [`is_misuse`](crate::Error::is_misuse) through the handle of a transaction.

@@ -14,8 +14,8 @@ use crate::transaction::cursor::open_cursor;
 /// # Streams
 ///
 /// A stream reads rows one after the other and keeps only a few of them in memory, however many there are. Like other
-/// reads it goes to the local replica, or to the primary if the replica cannot answer. A slow reader slows the database
-/// down.
+/// reads it goes to the local replica, or to the primary if the replica cannot answer. If the reader is slow, the
+/// database waits for it.
 ///
 /// A stream only reads: a statement that writes is misuse in every region. All rows come from one snapshot. A stream
 /// holds a connection of the pool until it ends or is dropped. Streams take at most half of a pool.

@@ -58,10 +58,10 @@ use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOpti
 /// - **After the closure has returned**, calls through its handle are misuse.
 ///
 /// **Fates.** If a statement fails, the transaction is *rejected*: nothing of it remains. If the connection is lost
-/// before `COMMIT` was sent, it is *not sent*; if the connection is lost after that, its *outcome is unknown*. The
-/// commit may be *rejected* too: by a deferred constraint, or with SQLSTATE 40001 under [`Isolation::Serializable`]. A
-/// transaction is never repeated automatically, since its closure may do more than run statements. To repeat it after a
-/// serialization failure:
+/// before `COMMIT` was sent, it is *not sent*; if the connection is lost while `COMMIT` is under way, its *outcome is
+/// unknown*. The commit may be *rejected* too: by a deferred constraint, or with SQLSTATE 40001 under
+/// [`Isolation::Serializable`]. A transaction is never repeated automatically, since its closure may do more than run
+/// statements. To repeat it after a serialization failure:
 ///
 /// ```no_run
 /// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {

@@ -305,7 +305,7 @@ fn ended(end: proto::TransactionEnded, place: &str) -> Error {
             lost(format!("{place} ended it because {message}: do less between two statements, or raise idle_timeout"))
         }
         Cause::TimeLimit => Error::timed_out(format!(
-            "{place} rolled the transaction back: {message}; find the lock that it waits for, or raise call_timeout or \
+            "{place} rolled the transaction back: {message}; find out what it waits for, or raise call_timeout or \
              time_limit"
         )),
         Cause::RowsTooLarge | Cause::BadRequest => {
