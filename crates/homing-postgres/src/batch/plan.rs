@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::arguments::{Arguments, Given, KeyArguments, NewRow, NewRows, Stored};
 use super::results::Value;
 use super::step::{BatchId, Parameter, ParameterKind, Step};
-use crate::engine::execute::Output;
+use crate::engine::execute::{Output, all_rows};
 use crate::entity::parameters::{chunks, key_of};
 use crate::entity::{Entity, Insert, queries};
 use crate::error::{Error, Result};
@@ -152,7 +152,7 @@ impl<'a> Batch<'a> {
             (queries::insert::<I>(size), Box::new(NewRows(rows)) as Box<dyn Arguments + 'a>, None)
         };
         let statements: Vec<_> = sizes.into_iter().map(statement).collect();
-        self.add(Added::of::<I::Entity>(name, all_rows::<I::Entity>), statements)
+        self.add(Added::of::<I::Entity>(name, entities::<I::Entity>), statements)
     }
 
     /// Adds a step that stores all fields of an existing row. The step's result is the row as it is stored.
@@ -233,7 +233,7 @@ impl<'a> Batch<'a> {
         sql: impl Into<String>,
         parameters: impl IntoIterator<Item = Parameter<'a>>,
     ) -> Result<Step<Vec<Row>>> {
-        self.raw(name, sql, parameters, None, |outputs| Ok(rows(outputs)))
+        self.raw(name, sql, parameters, None, |outputs| Ok(all_rows(outputs)))
     }
 
     /// Adds a step that runs a statement which returns one row. The step's result is this row.
@@ -251,7 +251,7 @@ impl<'a> Batch<'a> {
         parameters: impl IntoIterator<Item = Parameter<'a>>,
     ) -> Result<Step<Row>> {
         self.raw(name, sql, parameters, Some(1), |outputs| {
-            rows(outputs).pop().ok_or_else(|| Error::decode("the statement returned no row"))
+            all_rows(outputs).pop().ok_or_else(|| Error::decode("the statement returned no row"))
         })
     }
 
@@ -405,17 +405,13 @@ fn no_column(table: &str, name: &str, columns: &[&str]) -> Error {
     Error::misuse(format!("{table} has no column {name:?}: it has {}", columns.join(", ")))
 }
 
-fn rows(outputs: Vec<Output>) -> Vec<Row> {
-    outputs.into_iter().flat_map(|output| output.rows).collect()
-}
-
-fn all_rows<T: Entity>(outputs: Vec<Output>) -> Result<Vec<T>> {
-    outputs.iter().flat_map(|output| &output.rows).map(T::from_row).collect()
+fn entities<T: Entity>(outputs: Vec<Output>) -> Result<Vec<T>> {
+    all_rows(outputs).iter().map(T::from_row).collect()
 }
 
 /// Decodes the only row. The primary checked before the commit that there is one.
 fn one_row<T: Entity>(outputs: Vec<Output>) -> Result<T> {
-    let row = rows(outputs).pop().ok_or_else(|| Error::decode("the statement returned no row"))?;
+    let row = all_rows(outputs).pop().ok_or_else(|| Error::decode("the statement returned no row"))?;
     T::from_row(&row)
 }
 

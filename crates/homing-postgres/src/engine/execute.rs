@@ -189,5 +189,10 @@ pub(crate) fn only(outputs: Vec<Output>) -> Output {
     outputs.into_iter().next().expect("one output for each statement")
 }
 
+/// Returns the rows of all statements, in order.
+pub(crate) fn all_rows(outputs: Vec<Output>) -> Vec<Row> {
+    outputs.into_iter().flat_map(|output| output.rows).collect()
+}
+
 /// Each description takes a connection of the local database or of the primary.
 const MAX_DESCRIBED_AT_ONCE: usize = 4;

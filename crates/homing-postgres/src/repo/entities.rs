@@ -3,7 +3,7 @@
 use tokio_postgres::types::ToSql;
 
 use super::Repo;
-use crate::engine::execute::{Output, Parameters, only};
+use crate::engine::execute::{Output, Parameters, all_rows, only};
 use crate::entity::parameters::{chunks, key_of};
 use crate::entity::{Entity, Insert, queries, unknown_column};
 use crate::error::{Error, Result};
@@ -64,10 +64,7 @@ impl Repo {
             .collect();
         let statements: Vec<(&str, &Parameters<'_>)> =
             statements.iter().map(|(sql, values)| (sql.as_str(), values.as_slice())).collect();
-        self.write_all("insert_all", &statements, |outputs| {
-            outputs.iter().flat_map(|output| &output.rows).map(I::Entity::from_row).collect()
-        })
-        .await
+        self.write_all("insert_all", &statements, |outputs| all_of(all_rows(outputs))).await
     }
 
     /// Stores all fields of an existing row, except read-only ones. Returns the row as it is stored afterwards.

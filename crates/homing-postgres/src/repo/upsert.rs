@@ -3,8 +3,8 @@
 use tokio_postgres::types::ToSql;
 
 use super::Repo;
-use super::entities::{not_stored, stored};
-use crate::engine::execute::{Output, Parameters};
+use super::entities::{all_of, not_stored, stored};
+use crate::engine::execute::{Output, Parameters, all_rows};
 use crate::entity::conflict::Conflict;
 use crate::entity::conflict::Resolution;
 use crate::entity::parameters::chunks;
@@ -73,7 +73,7 @@ impl Repo {
         }
         let statements = statements(new, conflict, &resolution);
         self.write_all("insert_or_update_all", &borrowed(&statements), |outputs| match &resolution {
-            Resolution::Set(_) => outputs.iter().flat_map(|output| &output.rows).map(I::Entity::from_row).collect(),
+            Resolution::Set(_) => all_of(all_rows(outputs)),
             Resolution::Keep { .. } => outputs.chunks(2).map(inserted_or_kept).collect(),
         })
         .await
