@@ -31,11 +31,13 @@ clean() {
   done
   signal "$1" last
 
-  # A PostgreSQL killed hard leaves a small System V segment, named on line 7 of its pid file.
+  # A PostgreSQL killed hard leaves a small System V segment, named on line 7 of its pid file. In a
+  # container, root may only remove the segment of another user as that user (no CAP_IPC_OWNER).
   for file in "$1"/*/data/postmaster.pid; do
     [ -f "$file" ] || continue
     set -- "$1" $(sed -n 7p "$file")
-    [ -n "$3" ] && ipcrm -m "$3"
+    [ -n "$3" ] || continue
+    ipcrm -m "$3" || su -s /bin/sh -c "ipcrm -m $3" "$(stat -c %U "$file")"
   done
 
   # The last children of a server killed hard may still be writing.
