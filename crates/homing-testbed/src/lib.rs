@@ -62,32 +62,24 @@
 //!
 //! None. Linux and macOS are supported, PostgreSQL 14 and later.
 
-mod binaries;
-mod dns;
 mod error;
-mod link;
-mod log;
 mod network;
 mod node;
-mod port;
 mod postgres;
 mod process;
-mod relay;
-mod scratch;
-mod user;
 mod wait;
 mod world;
 
 pub use self::{
-    binaries::Binaries,
-    dns::{DnsAnswers, DnsView},
     error::{Error, Result},
-    link::{Link, Traffic},
-    log::LogFile,
+    network::{
+        dns::{DnsAnswers, DnsView},
+        link::{Link, Traffic},
+        relay::{Cut, Relay},
+    },
     node::{NodeCommand, NodeProcess},
-    postgres::{Fsync, Postgres, PostgresOptions, Shutdown},
-    relay::{Cut, Relay},
-    scratch::Scratch,
+    postgres::{Fsync, Postgres, PostgresOptions, Shutdown, binaries::Binaries},
+    process::{log::LogFile, scratch::Scratch},
     wait::wait_until,
     world::{World, WorldBuilder},
 };

@@ -11,10 +11,13 @@ use tokio::{sync::Mutex, time::timeout};
 pub use self::command::NodeCommand;
 use self::output::Output;
 use crate::{
-    Error, LogFile, Result, Scratch,
-    process::{self, Launch, Process},
-    scratch::Kind,
-    user::User,
+    error::{Error, Result},
+    process::{
+        self, Launch, Process,
+        log::LogFile,
+        scratch::{Kind, Scratch},
+        user::User,
+    },
     wait::within,
 };
 

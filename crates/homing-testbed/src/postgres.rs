@@ -1,5 +1,6 @@
 //! One PostgreSQL server.
 
+pub(crate) mod binaries;
 mod cluster;
 mod options;
 mod replica;
@@ -14,7 +15,10 @@ use tokio_postgres::{Client, NoTls};
 
 pub use self::options::{Fsync, PostgresOptions};
 use self::{cluster::Cluster, server::Server};
-use crate::{Error, LogFile, Result};
+use crate::{
+    error::{Error, Result},
+    process::log::LogFile,
+};
 
 /// A running PostgreSQL server with a data directory, a log and a port of its own.
 ///

@@ -1,5 +1,9 @@
 //! A child process that can be waited for by many and is never signalled after its end.
 
+pub(crate) mod log;
+pub(crate) mod scratch;
+pub(crate) mod user;
+
 use std::{
     fs::File,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
@@ -16,11 +20,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
-    Error, Result,
+use self::{
     scratch::{Kind, Scratch},
     user::{User, cannot_run_shell},
 };
+use crate::error::{Error, Result};
 
 /// A running or ended child; dropping it tells a running one to end, and does not wait. A thread
 /// of its own reaps it, so it needs no async runtime and may be shared between the runtimes of

@@ -7,7 +7,7 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Waits until `condition` holds, for tests of things that send no signal. Asks again every millisecond.
 ///

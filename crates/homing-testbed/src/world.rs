@@ -9,7 +9,18 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 pub use self::builder::WorldBuilder;
 use self::region::{Map, RegionName, WorldRegion};
-use crate::{Cut, DnsView, Link, NodeProcess, Postgres, Relay, Result, Scratch, wait::unblocked};
+use crate::{
+    error::Result,
+    network::{
+        dns::DnsView,
+        link::Link,
+        relay::{Cut, Relay},
+    },
+    node::NodeProcess,
+    postgres::Postgres,
+    process::scratch::Scratch,
+    wait::unblocked,
+};
 
 /// A whole world on one machine: a primary region and replica regions, each with a PostgreSQL of
 /// its own, a DNS view and a number of application nodes, and links with latency between them.

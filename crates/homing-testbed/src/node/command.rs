@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::NodeProcess;
-use crate::{Result, Scratch};
+use crate::{error::Result, process::scratch::Scratch};
 
 /// What to run as a node.
 ///

@@ -9,13 +9,16 @@ use std::{
     process::Command,
 };
 
+use super::binaries::Binaries;
 use crate::{
-    Binaries, Error, LogFile, Result, Scratch,
-    error::AtPath as _,
-    port::Port,
-    process::{Launch, Output, Process},
-    scratch::{Kind, create_folder},
-    user::User,
+    error::{AtPath as _, Error, Result},
+    network::port::Port,
+    process::{
+        Launch, Output, Process,
+        log::LogFile,
+        scratch::{Kind, Scratch, create_folder},
+        user::User,
+    },
 };
 
 #[derive(Debug)]

@@ -2,8 +2,13 @@
 
 use std::net::SocketAddr;
 
-use super::{Postgres, cluster::Cluster, replica, server::Server, settings};
-use crate::{Binaries, Error, Result, Scratch, port::Port, user::User, wait::unblocked};
+use super::{Postgres, binaries::Binaries, cluster::Cluster, replica, server::Server, settings};
+use crate::{
+    error::{Error, Result},
+    network::port::Port,
+    process::{scratch::Scratch, user::User},
+    wait::unblocked,
+};
 
 /// Options of a PostgreSQL server; see [`Postgres::options`].
 ///

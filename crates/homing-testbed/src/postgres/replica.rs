@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::Postgres;
-use crate::{Result, wait::within};
+use crate::{error::Result, wait::within};
 
 impl Postgres {
     /// Whether the server is a replica, as PostgreSQL itself sees it.

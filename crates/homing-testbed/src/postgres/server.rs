@@ -6,7 +6,11 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::Cluster;
-use crate::{Error, Result, process::Process, wait::within};
+use crate::{
+    error::{Error, Result},
+    process::Process,
+    wait::within,
+};
 
 /// A server that accepts connections. Dropping it ends it at once.
 #[derive(Debug)]
@@ -121,7 +125,7 @@ fn says_ready(text: &str, pid: u32) -> bool {
 /// Lines below the first of `postmaster.pid` (`LOCK_FILE_LINE_PM_STATUS` is its line 8).
 const STATUS_LINE: usize = 7;
 
-/// Where ports cannot be kept, see [`Port`](crate::port::Port), someone may be faster a few times.
+/// Where ports cannot be kept, see [`Port`](crate::network::port::Port), someone may be faster a few times.
 const MAX_PORTS: usize = 5;
 
 /// How often the pid file is read; a start takes about 50 ms.

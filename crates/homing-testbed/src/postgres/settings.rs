@@ -5,7 +5,10 @@ use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 use tokio::time::sleep;
 
 use super::{Fsync, Postgres, PostgresOptions};
-use crate::{Error, Result, wait::within};
+use crate::{
+    error::{Error, Result},
+    wait::within,
+};
 
 /// The text to append to a primary's `postgresql.conf`. PostgreSQL takes the last of a name.
 pub(super) fn of_server(options: &PostgresOptions) -> String {

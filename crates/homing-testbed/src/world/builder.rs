@@ -7,7 +7,12 @@ use super::{
     region::{Map, RegionName, pair},
     start,
 };
-use crate::{Error, NodeCommand, PostgresOptions, Result, Scratch};
+use crate::{
+    error::{Error, Result},
+    node::NodeCommand,
+    postgres::PostgresOptions,
+    process::scratch::Scratch,
+};
 
 /// Describes a [`World`] to start; see [`World::builder`].
 ///

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ffi::OsString};
 
 use super::{World, region::WorldRegion};
-use crate::NodeCommand;
+use crate::node::NodeCommand;
 
 pub(super) fn of_node(world: &World, region: &WorldRegion, node: usize) -> BTreeMap<String, String> {
     let regions: Vec<&str> = world.regions().collect();

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use crate::{DnsView, NodeProcess, Postgres, Relay, port::Port};
+use crate::{
+    network::{dns::DnsView, port::Port, relay::Relay},
+    node::NodeProcess,
+    postgres::Postgres,
+};
 
 pub(super) type RegionName = String;
 

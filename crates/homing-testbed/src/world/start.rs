@@ -11,7 +11,18 @@ use super::{
     World, WorldBuilder, environment,
     region::{Map, RegionName, WorldRegion, pair},
 };
-use crate::{DnsView, Link, NodeCommand, NodeProcess, Postgres, Relay, Result, Scratch, Traffic, port::Port};
+use crate::{
+    error::Result,
+    network::{
+        dns::DnsView,
+        link::{Link, Traffic},
+        port::Port,
+        relay::Relay,
+    },
+    node::{NodeCommand, NodeProcess},
+    postgres::Postgres,
+    process::scratch::Scratch,
+};
 
 pub(super) async fn world(builder: WorldBuilder) -> Result<World> {
     let scratch = Scratch::given_or_new(builder.scratch.clone()).await?;

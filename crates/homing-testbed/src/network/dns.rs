@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use self::{handler::Handler, records::Records};
-use crate::{Error, Result, network::network};
+use crate::{
+    error::{Error, Result},
+    network::thread::network,
+};
 
 /// A real DNS server on 127.0.0.1, UDP and TCP on one free port, which answers from records that
 /// can be set while it runs.

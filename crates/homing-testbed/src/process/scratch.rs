@@ -14,7 +14,10 @@ use std::{
 };
 
 use self::janitor::Janitor;
-use crate::{Result, error::AtPath as _, wait::unblocked};
+use crate::{
+    error::{AtPath as _, Result},
+    wait::unblocked,
+};
 
 /// A temporary folder for servers and nodes, which goes away together with every process started
 /// in it when the last clone of this handle is dropped, and no less when this process panics or

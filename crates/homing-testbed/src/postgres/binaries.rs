@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The folder with PostgreSQL's server programs (`initdb`, `postgres`, `pg_basebackup`).
 ///

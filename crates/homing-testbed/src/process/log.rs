@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Result, error::AtPath as _};
+use crate::error::{AtPath as _, Result};
 
 /// The log file of a server or node: both of its outputs, from its first start on.
 ///

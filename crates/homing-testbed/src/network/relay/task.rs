@@ -14,7 +14,7 @@ use super::{
     connection::{self, Targets},
     weather::Weather,
 };
-use crate::port::{Port, reusable_socket};
+use crate::network::port::{Port, reusable_socket};
 
 /// What a handle asks for; answered once it is in force.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::net::TcpSocket;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// A TCP port, usually a free one on 127.0.0.1, kept for a server that binds it later, possibly in another
 /// process, possibly several times.

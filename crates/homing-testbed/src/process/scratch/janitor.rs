@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{Result, user::cannot_run_shell};
+use crate::{error::Result, process::user::cannot_run_shell};
 
 /// A `/bin/sh` running `janitor.sh`, which it gets through the pipe that it waits on afterwards.
 /// Dropping this closes the pipe and blocks until the janitor has cleaned up and ended; when this

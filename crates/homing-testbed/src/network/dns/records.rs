@@ -8,7 +8,7 @@ use hickory_proto::rr::{
 };
 
 use super::DnsAnswers;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 #[derive(Clone, Debug)]
 pub(super) struct Records {

@@ -14,7 +14,10 @@ use self::{
     task::{Command, RelayTask},
     weather::Weather,
 };
-use crate::{Error, Result, network::network, port::Port};
+use crate::{
+    error::{Error, Result},
+    network::{port::Port, thread::network},
+};
 
 /// A TCP relay that behaves like a network link to one server: with latency, jitter and cuts that
 /// can be changed while it runs.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{Cut, Relay, Result};
+use crate::{
+    error::Result,
+    network::relay::{Cut, Relay},
+};
 
 /// The network between two regions of a [`World`](crate::World): every relay that carries
 /// something from one to the other, to be changed together or by the kind of traffic.

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{Error, Result, error::AtPath as _};
+use crate::error::{AtPath as _, Error, Result};
 
 /// The user PostgreSQL's programs run as. PostgreSQL refuses to run as root, so root hands over
 /// to `postgres`, or to `nobody` where there is no such user; anyone else stays who they are.
