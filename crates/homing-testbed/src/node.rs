@@ -9,13 +9,13 @@ use rustix::process::Signal;
 use tokio::{sync::Mutex, time::timeout};
 
 pub use self::command::NodeCommand;
-use self::output::Output;
+use self::output::OutputReader;
 use crate::{
     error::{Error, Result},
     process::{
         self, Launch, Process,
         log::LogFile,
-        scratch::{Kind, Scratch},
+        scratch::{ProcessKind, Scratch},
         user::User,
     },
     wait::within,
@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug)]
 pub struct NodeProcess {
     command: NodeCommand,
-    running: Mutex<Running>,
+    running: Mutex<RunningNode>,
     log: LogFile,
     /// Last, so that the process is told to end before this waits for it.
     scratch: Scratch,
@@ -39,7 +39,7 @@ impl NodeProcess {
         let mut log = scratch.unique(&command.name).into_os_string();
         log.push(".log");
         let log = LogFile::new(log.into());
-        let running = Running::start(&command, &scratch, &log).await?;
+        let running = RunningNode::start(&command, &scratch, &log).await?;
         Ok(Self { command, running: Mutex::new(running), log, scratch })
     }
 
@@ -157,29 +157,29 @@ impl NodeProcess {
         let mut running = self.running.lock().await;
         running.process.signal(Signal::KILL)?;
         running.process.exited().await;
-        *running = Running::start(&self.command, &self.scratch, &self.log).await?;
+        *running = RunningNode::start(&self.command, &self.scratch, &self.log).await?;
         Ok(())
     }
 }
 
 /// A node's process, after it has become ready.
 #[derive(Debug)]
-struct Running {
+struct RunningNode {
     process: Process,
     ready_line: String,
 }
 
-impl Running {
+impl RunningNode {
     async fn start(command: &NodeCommand, scratch: &Scratch, log: &LogFile) -> Result<Self> {
         let launch = Launch {
             command: &command.command(),
-            kind: Kind::Group,
+            kind: ProcessKind::Group,
             user: User::Same,
-            output: process::Output::Piped(log.open()?),
+            output: process::ChildOutput::Piped(log.open()?),
         };
         let (process, stdout) = launch.spawn(scratch)?;
         let stdout = stdout.expect("a piped output is there");
-        let output = Output::read(stdout, log.open()?, command.ready_prefix.clone());
+        let output = OutputReader::read(stdout, log.open()?, command.ready_prefix.clone());
         let complaint = format!("{} is not ready", command.name);
         let ready = async {
             match output.ready_line().await {

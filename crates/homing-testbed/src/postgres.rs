@@ -6,6 +6,7 @@ mod options;
 mod replica;
 mod server;
 mod settings;
+mod start;
 
 use std::{net::SocketAddr, path::PathBuf};
 

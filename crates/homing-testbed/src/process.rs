@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use self::{
-    scratch::{Kind, Scratch},
+    scratch::{ProcessKind, Scratch},
     user::{User, cannot_run_shell},
 };
 use crate::error::{Error, Result};
@@ -32,13 +32,13 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: Pid,
-    kind: Kind,
+    kind: ProcessKind,
     reaped: Arc<Mutex<bool>>,
     status: watch::Receiver<Option<ExitStatus>>,
 }
 
 impl Process {
-    fn watch(child: Child, kind: Kind, record: PathBuf) -> Self {
+    fn watch(child: Child, kind: ProcessKind, record: PathBuf) -> Self {
         let pid = Pid::from_child(&child);
         let reaped = Arc::new(Mutex::new(false));
         let (sender, status) = watch::channel(None);
@@ -59,8 +59,8 @@ impl Process {
             return Ok(());
         }
         let result = match self.kind {
-            Kind::Group => kill_process_group(self.pid, signal),
-            Kind::Postgres => kill_process(self.pid, signal),
+            ProcessKind::Group => kill_process_group(self.pid, signal),
+            ProcessKind::Postgres => kill_process(self.pid, signal),
         };
         match result {
             // macOS says EPERM or ESRCH of a group whose last member is waiting to be reaped.
@@ -105,8 +105,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let signal = match self.kind {
-            Kind::Group => Signal::KILL,
-            Kind::Postgres => Signal::QUIT,
+            ProcessKind::Group => Signal::KILL,
+            ProcessKind::Postgres => Signal::QUIT,
         };
         // Whatever escapes this is the janitor's.
         let _ = self.signal(signal);
@@ -117,14 +117,14 @@ impl Drop for Process {
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
     pub(crate) command: &'a Command,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ProcessKind,
     pub(crate) user: User,
-    pub(crate) output: Output,
+    pub(crate) output: ChildOutput,
 }
 
 impl Launch<'_> {
     /// Starts it in a process group of its own, recorded in `scratch`. Gives the child's standard
-    /// output if that is [`Output::Piped`].
+    /// output if that is [`ChildOutput::Piped`].
     pub(crate) fn spawn(self, scratch: &Scratch) -> Result<(Process, Option<ChildStdout>)> {
         let (mut wrapped, record) = scratch.register(self.command, self.kind)?;
         wrapped.process_group(0);
@@ -138,14 +138,14 @@ impl Launch<'_> {
 
 /// Where a child's two outputs go.
 #[derive(Debug)]
-pub(crate) enum Output {
+pub(crate) enum ChildOutput {
     /// Both into this file, opened for appending.
     Log(File),
     /// Standard output to us, standard error into this file.
     Piped(File),
 }
 
-impl Output {
+impl ChildOutput {
     fn apply(self, command: &mut Command) {
         match self {
             Self::Log(file) => {

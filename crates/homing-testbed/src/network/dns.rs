@@ -51,7 +51,7 @@ pub struct DnsView {
     address: SocketAddr,
     records: watch::Sender<Records>,
     queries: watch::Receiver<u64>,
-    _server: Arc<Running>,
+    _server: Arc<RunningServer>,
 }
 
 /// How a [`DnsView`] answers.
@@ -88,7 +88,7 @@ impl DnsView {
         let mut server = Server::new(Handler::new(records.clone(), count));
         server.register_socket(udp);
         server.register_listener(tcp, TCP_TIMEOUT, TCP_BUFFER);
-        Ok(Self { address, records, queries, _server: Arc::new(Running(server)) })
+        Ok(Self { address, records, queries, _server: Arc::new(RunningServer(server)) })
     }
 
     /// Where it listens, for `HOMING_DNS_SERVER` and the like.
@@ -158,11 +158,11 @@ impl DnsView {
 }
 
 /// Ends its tasks when dropped.
-struct Running(#[expect(dead_code, reason = "held for its drop")] Server<Handler>);
+struct RunningServer(#[expect(dead_code, reason = "held for its drop")] Server<Handler>);
 
-impl fmt::Debug for Running {
+impl fmt::Debug for RunningServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Running")
+        f.write_str("RunningServer")
     }
 }
 

@@ -1,18 +1,18 @@
 //! A network link in user space, between one listener and one server.
 
+mod conditions;
 mod connection;
 mod pump;
 mod task;
-mod weather;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
+    conditions::LinkConditions,
     connection::Targets,
     task::{Command, RelayTask},
-    weather::Weather,
 };
 use crate::{
     error::{Error, Result},
@@ -59,7 +59,7 @@ use crate::{
 pub struct Relay {
     address: SocketAddr,
     targets: Targets,
-    weather: watch::Sender<Weather>,
+    conditions: watch::Sender<LinkConditions>,
     commands: mpsc::Sender<Command>,
     connections: watch::Receiver<usize>,
 }
@@ -103,14 +103,14 @@ impl Relay {
 
     fn run(port: Port, targets: Targets) -> Result<Self> {
         let address = port.address();
-        let weather = watch::Sender::new(Weather::default());
+        let conditions = watch::Sender::new(LinkConditions::default());
         let (commands, receiver) = mpsc::channel(QUEUE_CAPACITY);
         let (count, connections) = watch::channel(0);
         let _guard = network().enter();
-        let task = RelayTask::new(port, targets.clone(), weather.clone(), count, receiver)
+        let task = RelayTask::new(port, targets.clone(), conditions.clone(), count, receiver)
             .map_err(|error| Error::io(format!("cannot start a relay on {address}"), error))?;
         network().spawn(task.run());
-        Ok(Self { address, targets, weather, commands, connections })
+        Ok(Self { address, targets, conditions, commands, connections })
     }
 
     /// Where to connect to instead of one of [`targets`](Self::targets).
@@ -125,19 +125,19 @@ impl Relay {
 
     /// The latency there and back.
     pub fn round_trip(&self) -> Duration {
-        self.weather.borrow().one_way * 2
+        self.conditions.borrow().one_way * 2
     }
 
     /// Sets the latency there and back; each direction has half. Default: none. Applies to what is
     /// sent from now on; a byte does not overtake those before it.
     pub fn set_round_trip(&self, round_trip: Duration) {
-        self.weather.send_modify(|weather| weather.one_way = round_trip / 2);
+        self.conditions.send_modify(|conditions| conditions.one_way = round_trip / 2);
     }
 
     /// Sets the most that chance adds to each direction's latency, evenly distributed. Default:
     /// none. Applies to what is sent from now on.
     pub fn set_jitter(&self, jitter: Duration) {
-        self.weather.send_modify(|weather| weather.jitter = jitter);
+        self.conditions.send_modify(|conditions| conditions.jitter = jitter);
     }
 
     /// Interrupts the link until [`heal`](Self::heal). In force when this returns.
@@ -147,7 +147,7 @@ impl Relay {
     /// The cut may or may not happen when the future is dropped.
     pub async fn cut(&self, cut: Cut) {
         match cut {
-            Cut::Blackhole => self.weather.send_modify(|weather| weather.blackhole = true),
+            Cut::Blackhole => self.conditions.send_modify(|conditions| conditions.blackhole = true),
             Cut::Reset => self.ask(Command::Close).await,
         }
     }
@@ -162,7 +162,7 @@ impl Relay {
     ///
     /// The link may or may not be healed when the future is dropped.
     pub async fn heal(&self) -> Result<()> {
-        self.weather.send_modify(|weather| weather.blackhole = false);
+        self.conditions.send_modify(|conditions| conditions.blackhole = false);
         let opened = self.ask(Command::Open).await;
         let address = self.address;
         opened.map_err(|error| Error::io(format!("cannot listen on {address} again"), error))

@@ -12,11 +12,11 @@ use tokio::sync::watch;
 
 /// What the thread has found out.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct OutputReader {
     ready: watch::Receiver<Option<String>>,
 }
 
-impl Output {
+impl OutputReader {
     pub(super) fn read(stdout: ChildStdout, log: File, ready_prefix: String) -> Self {
         let (sender, ready) = watch::channel(None);
         thread::spawn(move || copy(stdout, log, &ready_prefix, &sender));

@@ -14,9 +14,9 @@ use crate::{
     error::{AtPath as _, Error, Result},
     network::port::Port,
     process::{
-        Launch, Output, Process,
+        ChildOutput, Launch, Process,
         log::LogFile,
-        scratch::{Kind, Scratch, create_folder},
+        scratch::{ProcessKind, Scratch, create_folder},
         user::User,
     },
 };
@@ -91,11 +91,11 @@ impl Cluster {
     pub(super) fn spawn_server(&self) -> Result<Process> {
         let mut command = self.command("postgres");
         command.arg("-p").arg(self.port.number().to_string()).arg("-D").arg(self.data());
-        self.spawn(&command, Kind::Postgres)
+        self.spawn(&command, ProcessKind::Postgres)
     }
 
     async fn run(&self, command: &Command) -> Result<()> {
-        let process = self.spawn(command, Kind::Group)?;
+        let process = self.spawn(command, ProcessKind::Group)?;
         let status = process.exited().await;
         if status.success() {
             return Ok(());
@@ -105,8 +105,8 @@ impl Cluster {
         Err(Error::exited(format!("{program} failed with {status}:\n{tail}")))
     }
 
-    fn spawn(&self, command: &Command, kind: Kind) -> Result<Process> {
-        let output = Output::Log(self.log().open()?);
+    fn spawn(&self, command: &Command, kind: ProcessKind) -> Result<Process> {
+        let output = ChildOutput::Log(self.log().open()?);
         let launch = Launch { command, kind, user: self.user, output };
         launch.spawn(&self.scratch).map(|(process, _)| process)
     }

@@ -4,7 +4,10 @@ use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{Fsync, Postgres, PostgresOptions};
+use super::{
+    Postgres,
+    options::{Fsync, PostgresOptions},
+};
 use crate::{
     error::{Error, Result},
     wait::within,

@@ -87,7 +87,7 @@ impl Scratch {
 
     /// `command`, wrapped so that the process records itself before it does anything else.
     /// The record is in force until its file is removed.
-    pub(crate) fn register(&self, command: &Command, kind: Kind) -> Result<(Command, PathBuf)> {
+    pub(crate) fn register(&self, command: &Command, kind: ProcessKind) -> Result<(Command, PathBuf)> {
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let record = self.shared.path.join(RECORDS).join(number.to_string());
         let file = File::create_new(&record).at("create", &record)?;
@@ -110,14 +110,14 @@ impl Scratch {
 
 /// How a recorded process is ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ProcessKind {
     /// A process group, ended by SIGKILL.
     Group,
     /// A PostgreSQL server, which takes its children along on SIGQUIT.
     Postgres,
 }
 
-impl Kind {
+impl ProcessKind {
     fn name(self) -> &'static str {
         match self {
             Self::Group => "group",

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    World,
-    region::{Map, RegionName, pair},
-    start,
-};
+use super::region::{Map, RegionName, pair};
 use crate::{
     error::{Error, Result},
     node::NodeCommand,
@@ -14,7 +10,7 @@ use crate::{
     process::scratch::Scratch,
 };
 
-/// Describes a [`World`] to start; see [`World::builder`].
+/// Describes a [`World`](crate::World) to start; see [`World::builder`](crate::World::builder).
 ///
 /// Defaults: a primary region `iad` and no others, one node each, the application `app`, no node
 /// processes, PostgreSQL with [`PostgresOptions`]' defaults.
@@ -78,7 +74,7 @@ impl WorldBuilder {
     }
 
     /// Starts every node as a process of its own, with the settings of
-    /// [`World::node_environment`], and waits until all are ready. Variables set on the command
+    /// [`World::node_environment`](crate::World::node_environment), and waits until all are ready. Variables set on the command
     /// win; those of this process that are about regions or databases (`HOMING_*`, `FLY_*`,
     /// `PRIMARY_REGION`, `DATABASE_URL`) are kept from the nodes.
     pub fn node_command(mut self, command: NodeCommand) -> Self {
@@ -92,21 +88,6 @@ impl WorldBuilder {
         self
     }
 
-    /// Starts the world and waits until all of it is up.
-    ///
-    /// # Errors
-    ///
-    /// [`is_misuse`](Error::is_misuse) for regions that cannot be, and whatever
-    /// [`PostgresOptions::start`] and [`NodeCommand::start`] fail with.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is left when the future is dropped.
-    pub async fn start(self) -> Result<World> {
-        self.check()?;
-        start::world(self).await
-    }
-
     /// All regions, the primary one first, with their distances from it.
     pub(super) fn regions(&self) -> impl Iterator<Item = (&RegionName, Duration)> {
         let replicas = self.replicas.iter().map(|(name, round_trip)| (name, *round_trip));
@@ -118,7 +99,7 @@ impl WorldBuilder {
         self.nodes.get(region).copied().unwrap_or(1)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         check_label(&self.app)?;
         let mut names = Vec::new();
         for (name, _) in self.regions() {
@@ -173,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_before_anything_starts() {
-        let builder = World::builder;
+        let builder = WorldBuilder::default;
         let second = Duration::from_secs(1);
         for (world, complaint) in [
             (builder().region("iad", second), "the region iad twice"),

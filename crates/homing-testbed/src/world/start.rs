@@ -8,7 +8,9 @@ use std::{
 use futures_util::future::try_join_all;
 
 use super::{
-    World, WorldBuilder, environment,
+    World,
+    builder::WorldBuilder,
+    environment,
     region::{Map, RegionName, WorldRegion, pair},
 };
 use crate::{
@@ -24,24 +26,37 @@ use crate::{
     process::scratch::Scratch,
 };
 
-pub(super) async fn world(builder: WorldBuilder) -> Result<World> {
-    let scratch = Scratch::given_or_new(builder.scratch.clone()).await?;
-    let mut links = Links::new(&builder);
-    let primary = start_primary(&builder, &scratch).await?;
-    let replicas = start_replicas(&builder, &scratch, &primary, &mut links).await?;
-    let mut regions = Vec::new();
-    for ((name, _), postgres) in builder.regions().zip([primary].into_iter().chain(replicas)) {
-        regions.push(region(name, builder.node_count(name), postgres)?);
-    }
-    connect(&mut regions, &mut links)?;
-    name(&builder.app, &regions)?;
+impl WorldBuilder {
+    /// Starts the world and waits until all of it is up.
+    ///
+    /// # Errors
+    ///
+    /// [`is_misuse`](crate::Error::is_misuse) for regions that cannot be, and whatever
+    /// [`PostgresOptions::start`](crate::PostgresOptions::start) and [`NodeCommand::start`] fail with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left when the future is dropped.
+    pub async fn start(self) -> Result<World> {
+        self.check()?;
+        let scratch = Scratch::given_or_new(self.scratch.clone()).await?;
+        let mut links = Links::new(&self);
+        let primary = start_primary(&self, &scratch).await?;
+        let replicas = start_replicas(&self, &scratch, &primary, &mut links).await?;
+        let mut regions = Vec::new();
+        for ((name, _), postgres) in self.regions().zip([primary].into_iter().chain(replicas)) {
+            regions.push(region(name, self.node_count(name), postgres)?);
+        }
+        connect(&mut regions, &mut links)?;
+        name(&self.app, &regions)?;
 
-    let mut world =
-        World { app: builder.app, secret: secret(), primary: builder.primary, regions, links: links.links, scratch };
-    if let Some(command) = builder.command {
-        start_nodes(&mut world, &command).await?;
+        let mut world =
+            World { app: self.app, secret: secret(), primary: self.primary, regions, links: links.links, scratch };
+        if let Some(command) = self.command {
+            start_nodes(&mut world, &command).await?;
+        }
+        Ok(world)
     }
-    Ok(world)
 }
 
 async fn start_primary(builder: &WorldBuilder, scratch: &Scratch) -> Result<Postgres> {

@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use super::{
+    conditions::LinkConditions,
     pump::{Broken, Pump},
-    weather::Weather,
 };
 
 /// Where a connection may go, as `host:port`: to the first that takes it.
@@ -20,19 +20,19 @@ pub(super) type Targets = Arc<[String]>;
 
 /// Relays `client` to one of `targets` until both sides have closed. When the future is dropped before,
 /// both are reset.
-pub(super) async fn relay(client: TcpStream, targets: Targets, mut weather: watch::Receiver<Weather>) {
+pub(super) async fn relay(client: TcpStream, targets: Targets, mut conditions: watch::Receiver<LinkConditions>) {
     let begun = Instant::now();
     let mut client = Side::new(client);
-    let one_way = weather.borrow().one_way;
+    let one_way = conditions.borrow().one_way;
 
     // The client's handshake arrives, and is answered or refused.
     pass(one_way).await;
-    if healed(&mut weather).await == Waited::Yes && client.has_left().await {
+    if healed(&mut conditions).await == Waited::Yes && client.has_left().await {
         return;
     }
     let Some(server) = connect(&targets).await else {
         pass(one_way).await;
-        healed(&mut weather).await;
+        healed(&mut conditions).await;
         return;
     };
     let mut server = Side::new(server);
@@ -44,9 +44,9 @@ pub(super) async fn relay(client: TcpStream, targets: Targets, mut weather: watc
         // bytes would arrive after one and a half, and so would its word that lets the server
         // speak first.
         let earliest = begun + one_way * 3;
-        let mut up = Pump::new(from_client, to_server, earliest, weather.clone());
-        let mut down = Pump::new(from_server, to_client, earliest + one_way, weather.clone());
-        both(up.run(), down.run(), &mut weather).await
+        let mut up = Pump::new(from_client, to_server, earliest, conditions.clone());
+        let mut down = Pump::new(from_server, to_client, earliest + one_way, conditions.clone());
+        both(up.run(), down.run(), &mut conditions).await
     };
     client.closed_in_order = ended.is_ok();
     server.closed_in_order = ended.is_ok();
@@ -65,12 +65,12 @@ async fn connect(targets: &[String]) -> Option<TcpStream> {
 async fn both(
     up: impl Future<Output = Result<(), Broken>>,
     down: impl Future<Output = Result<(), Broken>>,
-    weather: &mut watch::Receiver<Weather>,
+    conditions: &mut watch::Receiver<LinkConditions>,
 ) -> Result<(), Broken> {
     let (mut up, mut down) = (pin!(up), pin!(down));
     tokio::select! {
-        ended = &mut up => rest(ended, down, weather).await,
-        ended = &mut down => rest(ended, up, weather).await,
+        ended = &mut up => rest(ended, down, conditions).await,
+        ended = &mut down => rest(ended, up, conditions).await,
     }
 }
 
@@ -78,7 +78,7 @@ async fn both(
 async fn rest(
     first: Result<(), Broken>,
     other: impl Future<Output = Result<(), Broken>>,
-    weather: &mut watch::Receiver<Weather>,
+    conditions: &mut watch::Receiver<LinkConditions>,
 ) -> Result<(), Broken> {
     let mut other = pin!(other);
     let (broken, other) = match first {
@@ -90,13 +90,13 @@ async fn rest(
     };
     if broken == Broken::Receiver {
         // The sender learns of it after the latency; until then, its bytes are still welcome.
-        let one_way = weather.borrow().one_way;
+        let one_way = conditions.borrow().one_way;
         let told = pass(one_way);
         match other {
             Some(other) => drop(tokio::join!(timeout(one_way, other), told)),
             None => told.await,
         }
-        healed(weather).await;
+        healed(conditions).await;
     }
     Err(broken)
 }
@@ -115,12 +115,12 @@ enum Waited {
 }
 
 /// Waits until bytes flow.
-async fn healed(weather: &mut watch::Receiver<Weather>) -> Waited {
-    if !weather.borrow().blackhole {
+async fn healed(conditions: &mut watch::Receiver<LinkConditions>) -> Waited {
+    if !conditions.borrow().blackhole {
         return Waited::No;
     }
     // An error says that the relay is gone, and this future is about to be.
-    let _ = weather.wait_for(|weather| !weather.blackhole).await;
+    let _ = conditions.wait_for(|conditions| !conditions.blackhole).await;
     Waited::Yes
 }
 

@@ -9,14 +9,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::weather::Weather;
+use super::conditions::LinkConditions;
 
-/// Carries bytes from one socket to another, each as late as the weather wants it.
+/// Carries bytes from one socket to another, each as late as the conditions wants it.
 #[derive(Debug)]
 pub(super) struct Pump<'a> {
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
-    weather: watch::Receiver<Weather>,
+    conditions: watch::Receiver<LinkConditions>,
     /// Nothing arrives before this; it rises with what is sent, which keeps the order.
     earliest: Instant,
     under_way: VecDeque<Parcel>,
@@ -56,11 +56,11 @@ impl<'a> Pump<'a> {
         from: ReadHalf<'a>,
         to: WriteHalf<'a>,
         earliest: Instant,
-        weather: watch::Receiver<Weather>,
+        conditions: watch::Receiver<LinkConditions>,
     ) -> Self {
         let buffer = vec![0; CHUNK].into_boxed_slice();
         let under_way = VecDeque::new();
-        Self { from, to, weather, earliest, under_way, bytes: 0, buffer, open: true }
+        Self { from, to, conditions, earliest, under_way, bytes: 0, buffer, open: true }
     }
 
     /// Carries until the sender's end has arrived, or either socket breaks.
@@ -79,7 +79,7 @@ impl<'a> Pump<'a> {
                 read = self.from.read(&mut self.buffer), if may_read => self.send(read).await?,
                 () = until(next) => {}
                 // An error says that the relay is gone, and this future is about to be.
-                _ = self.weather.changed() => {}
+                _ = self.conditions.changed() => {}
             }
         }
     }
@@ -98,7 +98,7 @@ impl<'a> Pump<'a> {
 
     /// When something arrives next, as far as known.
     fn next_due(&self) -> Option<Instant> {
-        if self.weather.borrow().blackhole {
+        if self.conditions.borrow().blackhole {
             return None;
         }
         self.under_way.front().map(|parcel| parcel.due)
@@ -108,8 +108,8 @@ impl<'a> Pump<'a> {
     async fn send(&mut self, read: io::Result<usize>) -> Result<(), Broken> {
         let now = Instant::now();
         let (delay, blackhole) = {
-            let weather = self.weather.borrow();
-            (weather.delay(), weather.blackhole)
+            let conditions = self.conditions.borrow();
+            (conditions.delay(), conditions.blackhole)
         };
         let due = self.earliest.max(now + delay);
         self.earliest = due;

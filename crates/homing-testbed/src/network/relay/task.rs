@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use super::{
+    conditions::LinkConditions,
     connection::{self, Targets},
-    weather::Weather,
 };
 use crate::network::port::{Port, reusable_socket};
 
@@ -33,7 +33,7 @@ pub(super) struct RelayTask {
     targets: Targets,
     /// `None` while new connections are refused.
     listener: Option<TcpListener>,
-    weather: watch::Sender<Weather>,
+    conditions: watch::Sender<LinkConditions>,
     count: watch::Sender<usize>,
     commands: mpsc::Receiver<Command>,
     connections: JoinSet<()>,
@@ -43,13 +43,13 @@ impl RelayTask {
     pub(super) fn new(
         port: Port,
         targets: Targets,
-        weather: watch::Sender<Weather>,
+        conditions: watch::Sender<LinkConditions>,
         count: watch::Sender<usize>,
         commands: mpsc::Receiver<Command>,
     ) -> io::Result<Self> {
         let listener = Some(listen(&port)?);
         let connections = JoinSet::new();
-        Ok(Self { port, targets, listener, weather, count, commands, connections })
+        Ok(Self { port, targets, listener, conditions, count, commands, connections })
     }
 
     pub(super) async fn run(mut self) {
@@ -93,8 +93,8 @@ impl RelayTask {
     async fn connect(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
             Ok((client, _)) => {
-                let weather = self.weather.subscribe();
-                self.connections.spawn(connection::relay(client, self.targets.clone(), weather));
+                let conditions = self.conditions.subscribe();
+                self.connections.spawn(connection::relay(client, self.targets.clone(), conditions));
                 self.publish_count();
             }
             Err(error) => {

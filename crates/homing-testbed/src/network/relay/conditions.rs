@@ -4,13 +4,13 @@ use std::time::Duration;
 
 /// What the connections of a relay have to go through at the moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Weather {
+pub(super) struct LinkConditions {
     pub(super) one_way: Duration,
     pub(super) jitter: Duration,
     pub(super) blackhole: bool,
 }
 
-impl Weather {
+impl LinkConditions {
     /// How long something sent now is under way.
     pub(super) fn delay(&self) -> Duration {
         if self.jitter.is_zero() {
