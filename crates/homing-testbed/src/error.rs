@@ -2,39 +2,40 @@
 
 use std::{error, fmt, io, path::Path};
 
-/// What went wrong while building or driving a testbed.
+/// An error of a testbed.
 ///
-/// `Display` says what was attempted and what to do about it; the cause is in
-/// [`source`](error::Error::source).
+/// `Display` says what failed and, if something can be done about it, what to do. The cause is in
+/// [`source`](error::Error::source). No predicate holds for an error of the operating system (a
+/// file, a port, a process), and only [`db`](Self::db) says more about an error of a statement.
 pub struct Error(Box<Inner>);
 
-/// A result whose error is this crate's [`Error`] unless told otherwise.
+/// A result whose error is this crate's [`Error`] by default.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// Whether PostgreSQL's server programs are not installed on this machine, so that nothing
-    /// in this crate that needs a database can run. The message says how to install them.
+    /// Returns whether PostgreSQL's server programs are not installed on this machine, so that no
+    /// server can start. The message says how to install them.
     pub fn is_postgres_missing(&self) -> bool {
         self.0.kind == Kind::PostgresMissing
     }
 
-    /// Whether the request itself is wrong: an unknown region, a contradictory option, a server
-    /// asked to do what only a replica can do.
+    /// Returns whether the call itself is wrong: an invalid name, an unknown region, options that
+    /// contradict each other.
     pub fn is_misuse(&self) -> bool {
         self.0.kind == Kind::Misuse
     }
 
-    /// Whether a process ended that should have gone on; the message carries the end of its log.
+    /// Returns whether a process ended too early. The message has the end of its log.
     pub fn is_exited(&self) -> bool {
         self.0.kind == Kind::Exited
     }
 
-    /// Whether something did not happen within its time limit.
+    /// Returns whether a time limit ran out.
     pub fn is_timed_out(&self) -> bool {
         self.0.kind == Kind::TimedOut
     }
 
-    /// PostgreSQL's own error, where a statement of this crate was refused.
+    /// Returns PostgreSQL's own error, if PostgreSQL rejected a statement or a connection.
     pub fn db(&self) -> Option<&tokio_postgres::error::DbError> {
         let source = self.0.source.as_deref()?;
         source.downcast_ref::<tokio_postgres::Error>()?.as_db_error()
@@ -94,9 +95,9 @@ impl error::Error for Error {
     }
 }
 
-/// Names the path in the error of a file operation.
+/// Adds the path to the error of a file operation.
 pub(crate) trait AtPath<T> {
-    /// `action` completes the sentence "cannot ... PATH".
+    /// Turns an error into ours. `action` completes the message "cannot ... PATH".
     fn at(self, action: &str, path: &Path) -> Result<T>;
 }
 

@@ -1,4 +1,4 @@
-//! What stands for the network: relays for its links, DNS servers for its names.
+//! The network: relays are its links, DNS servers have its names.
 
 pub(crate) mod dns;
 pub(crate) mod link;

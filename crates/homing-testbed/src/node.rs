@@ -1,4 +1,4 @@
-//! An application node as a process of its own.
+//! An application node that runs as a process.
 
 mod command;
 mod output;
@@ -21,16 +21,17 @@ use crate::{
     wait::within,
 };
 
-/// A running application node. Dropping it kills it.
+/// An application node. Its drop kills it.
 ///
-/// Signals go to the node's process group, so that a node started through a wrapper such as
-/// `cargo run` gets them too.
+/// Signals go to the node's process group, so that a node behind a wrapper such as `cargo run` gets
+/// them too.
 #[derive(Debug)]
 pub struct NodeProcess {
     command: NodeCommand,
+    /// Locked while the node starts or ends.
     running: Mutex<RunningNode>,
     log: LogFile,
-    /// Last, so that the process is told to end before this waits for it.
+    /// The last field: its drop waits for the process, which the fields above end.
     scratch: Scratch,
 }
 
@@ -43,12 +44,12 @@ impl NodeProcess {
         Ok(Self { command, running: Mutex::new(running), log, scratch })
     }
 
-    /// The name from [`NodeCommand::with_name`].
+    /// Returns the name from [`NodeCommand::with_name`].
     pub fn name(&self) -> &str {
         &self.command.name
     }
 
-    /// What followed the prefix on the line that said the node was ready.
+    /// Returns the rest of the ready line, after the prefix.
     ///
     /// # Cancel safety
     ///
@@ -57,7 +58,7 @@ impl NodeProcess {
         self.running.lock().await.ready_line.clone()
     }
 
-    /// Its process number, which a restart changes.
+    /// Returns the process number, which a restart changes.
     ///
     /// # Cancel safety
     ///
@@ -66,7 +67,7 @@ impl NodeProcess {
         self.running.lock().await.process.pid()
     }
 
-    /// Whether it has not ended.
+    /// Returns whether the process has not ended.
     ///
     /// # Cancel safety
     ///
@@ -75,20 +76,20 @@ impl NodeProcess {
         self.running.lock().await.process.status().is_none()
     }
 
-    /// What it has printed, on both outputs.
+    /// Returns the log of the node, which has both of its outputs.
     pub fn log(&self) -> LogFile {
         self.log.clone()
     }
 
-    /// Kills it (SIGKILL) and waits for its end. Nothing happens if it has ended.
+    /// Kills the node with SIGKILL and waits for its end. Does nothing if it has ended.
     ///
     /// # Errors
     ///
-    /// If it cannot be signalled.
+    /// An I/O error if the process cannot be signalled. No predicate holds for it.
     ///
     /// # Cancel safety
     ///
-    /// The node goes on ending when the future is dropped.
+    /// If the future is dropped, the node still ends.
     pub async fn kill(&self) -> Result<()> {
         let running = self.running.lock().await;
         running.process.signal(Signal::KILL)?;
@@ -96,15 +97,16 @@ impl NodeProcess {
         Ok(())
     }
 
-    /// Asks it to end (SIGTERM) and waits until it has; kills it after `limit`.
+    /// Sends SIGTERM and waits for the node's end. Kills the node after `limit`.
     ///
     /// # Errors
     ///
-    /// [`is_timed_out`](Error::is_timed_out) if it had to be killed.
+    /// - [`is_timed_out`](Error::is_timed_out) if the node had to be killed.
+    /// - An I/O error, for which no predicate holds, if the process cannot be signalled.
     ///
     /// # Cancel safety
     ///
-    /// The node may go on ending when the future is dropped, but is not killed.
+    /// If the future is dropped, the node has got its SIGTERM and is not killed.
     pub async fn terminate(&self, limit: Duration) -> Result<ExitStatus> {
         let running = self.running.lock().await;
         running.process.signal(Signal::TERM)?;
@@ -113,28 +115,28 @@ impl NodeProcess {
         }
         running.process.signal(Signal::KILL)?;
         running.process.exited().await;
-        Err(Error::timed_out(format!("{} did not end within {limit:?} of SIGTERM", self.name())))
+        Err(Error::timed_out(format!("node {} did not end within {limit:?} of SIGTERM, and was killed", self.name())))
     }
 
-    /// Stops it in its tracks (SIGSTOP) and waits until it stands: its connections stay open and
-    /// nobody answers on them.
+    /// Stops the node with SIGSTOP and waits until it has stopped. Its connections stay open, and it
+    /// does not answer on them.
     ///
     /// # Errors
     ///
-    /// If it cannot be signalled.
+    /// An I/O error if the process cannot be signalled. No predicate holds for it.
     ///
     /// # Cancel safety
     ///
-    /// The node may be paused when the future is dropped.
+    /// If the future is dropped, the node may be paused.
     pub async fn pause(&self) -> Result<()> {
         self.running.lock().await.process.pause().await
     }
 
-    /// Lets it go on (SIGCONT) after [`pause`](Self::pause).
+    /// Continues the node with SIGCONT after [`pause`](Self::pause).
     ///
     /// # Errors
     ///
-    /// If it cannot be signalled.
+    /// An I/O error if the process cannot be signalled. No predicate holds for it.
     ///
     /// # Cancel safety
     ///
@@ -143,16 +145,19 @@ impl NodeProcess {
         self.running.lock().await.process.signal(Signal::CONT)
     }
 
-    /// Kills it if it is running, starts it again with the same command and waits until it is
-    /// ready.
+    /// Kills the node if it runs, starts it again with the same command, and waits until it is ready.
     ///
     /// # Errors
     ///
-    /// As [`NodeCommand::start`].
+    /// - [`is_exited`](Error::is_exited), with the end of its log, if the node ends before it is
+    ///   ready.
+    /// - [`is_timed_out`](Error::is_timed_out) if it is not ready in time.
+    /// - An I/O error, for which no predicate holds, if the old process cannot be signalled or the
+    ///   new one cannot be started.
     ///
     /// # Cancel safety
     ///
-    /// The node is killed or ended when the future is dropped.
+    /// If the future is dropped, the old process is killed, and so is a new one.
     pub async fn restart(&self) -> Result<()> {
         let mut running = self.running.lock().await;
         running.process.signal(Signal::KILL)?;
@@ -162,7 +167,7 @@ impl NodeProcess {
     }
 }
 
-/// A node's process, after it has become ready.
+/// The process of a node that has become ready.
 #[derive(Debug)]
 struct RunningNode {
     process: Process,
@@ -180,7 +185,7 @@ impl RunningNode {
         let (process, stdout) = launch.spawn(scratch)?;
         let stdout = stdout.expect("a piped output is there");
         let output = OutputReader::read(stdout, log.open()?, command.ready_prefix.clone());
-        let complaint = format!("{} is not ready", command.name);
+        let complaint = format!("node {} has not printed a line with {:?}", command.name, command.ready_prefix);
         let ready = async {
             match output.ready_line().await {
                 Some(ready_line) => Ok(ready_line),
@@ -192,9 +197,10 @@ impl RunningNode {
     }
 }
 
-/// A node may close its output without ending, but is of no use then.
+/// Waits for the end of a node whose output has ended. A node may close its output and go on, but is
+/// of no use then.
 async fn ended(command: &NodeCommand, process: &Process, log: &LogFile) -> Error {
     let status = process.exited().await;
     let (name, tail) = (&command.name, log.tail());
-    Error::exited(format!("{name} ended with {status} before it was ready:\n{tail}"))
+    Error::exited(format!("node {name} ended with {status} before it was ready:\n{tail}"))
 }

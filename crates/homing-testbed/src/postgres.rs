@@ -21,11 +21,11 @@ use crate::{
     process::log::LogFile,
 };
 
-/// A running PostgreSQL server with a data directory, a log and a port of its own.
+/// A PostgreSQL server with its own data directory, log and port.
 ///
-/// It listens on 127.0.0.1 only, trusts whoever connects, and has the superuser `postgres`. It
-/// needs no async runtime while it runs, so one server may serve all tests of a program from a
-/// `static`; when the program ends, however it ends, server and data go away.
+/// It listens on 127.0.0.1 only, trusts all clients, and has the superuser `postgres`. It needs no
+/// async runtime while it runs, so one server in a `static` may serve all tests of a program. The
+/// server and its data go away when the program ends, however it ends.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,65 +42,70 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Dropping it ends the server at once (PostgreSQL's immediate shutdown).
+/// The drop ends the server at once (PostgreSQL's immediate shutdown).
 #[derive(Debug)]
 pub struct Postgres {
     cluster: Cluster,
-    /// The options it was started with; a replica starts from its primary's.
+    /// The options of the start. A replica of this server inherits them.
     options: PostgresOptions,
-    /// `None` while stopped.
+    /// `None` while stopped. Locked while the server starts or ends.
     server: Mutex<Option<Server>>,
 }
 
-/// How [`Postgres::stop`] ends the server.
+/// A way to [stop](Postgres::stop) a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shutdown {
-    /// Ends sessions and writes a checkpoint. A primary first waits until its connected replicas
-    /// have received everything, which takes until `wal_sender_timeout` (60 s) over a link that
-    /// has been cut.
+    /// Ends all sessions and writes a checkpoint. A primary first waits until its connected replicas
+    /// have received everything. Over a cut link that takes until `wal_sender_timeout` (60 s).
     Fast,
-    /// Ends at once and recovers at the next start.
+    /// Ends at once, and recovers at the next start.
     Immediate,
 }
 
 impl Postgres {
-    /// What can be chosen before a start.
+    /// Returns the default options, to change them before a start.
     pub fn options() -> PostgresOptions {
         PostgresOptions::default()
     }
 
-    /// A primary with the default options.
+    /// Starts a primary with the default options.
     ///
     /// # Errors
     ///
-    /// As [`PostgresOptions::start`].
+    /// - [`is_postgres_missing`](Error::is_postgres_missing) if PostgreSQL is not installed.
+    /// - [`is_misuse`](Error::is_misuse) if `HOMING_PG_BIN` is wrong, or if this process is root and
+    ///   PostgreSQL cannot run as another user.
+    /// - [`is_exited`](Error::is_exited), with the end of its log, if the server ends at its start.
+    /// - [`is_timed_out`](Error::is_timed_out) if the server is not ready in time.
+    /// - An I/O error, for which no predicate holds, if the system refuses a port, a file or a
+    ///   process.
     pub async fn start() -> Result<Self> {
         Self::options().start().await
     }
 
-    /// Its name: `application_name` of a replica's connection to its primary, and the beginning
-    /// of its folder's name.
+    /// Returns the name of the server. It is the `application_name` of a replica's connection to its
+    /// primary, and the beginning of the name of the server's folder.
     pub fn name(&self) -> &str {
         self.options.name()
     }
 
-    /// Where it listens. The same for the whole life of this value, also while stopped.
+    /// Returns the server's address. It does not change, even if the server is stopped and started.
     pub fn address(&self) -> SocketAddr {
         self.cluster.address()
     }
 
-    /// The connection URL of the database `postgres`.
+    /// Returns the connection URL of the database `postgres`.
     pub fn url(&self) -> String {
         self.database_url("postgres")
     }
 
-    /// The connection URL of another database of this server.
+    /// Returns the connection URL of another database of this server.
     pub fn database_url(&self, database: &str) -> String {
         format!("postgres://postgres@{}/{database}", self.address())
     }
 
-    /// The same as a [`tokio_postgres::Config`], for the database `postgres`.
+    /// Returns the [`tokio_postgres::Config`] of a connection to the database `postgres`.
     pub fn config(&self) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config
@@ -112,88 +117,96 @@ impl Postgres {
         config
     }
 
-    /// A new connection to the database `postgres`, driven by a task on the current runtime that
-    /// ends with the client.
+    /// Opens a connection to the database `postgres`. A task on the current runtime drives the
+    /// connection, and ends with the client.
     ///
     /// # Errors
     ///
-    /// If the server is stopped or refuses.
+    /// A database error if the server is stopped or refuses the connection. If it refuses,
+    /// [`db`](Error::db) says why.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the connection.
+    /// If the future is dropped, the connection is closed.
     pub async fn connect(&self) -> Result<Client> {
         self.connect_to("postgres").await
     }
 
-    /// [`connect`](Self::connect) to another database of this server.
+    /// Opens a [connection](Self::connect) to another database of this server.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect).
+    /// A database error if the server is stopped or refuses the connection. If it refuses,
+    /// [`db`](Error::db) says why.
     ///
     /// # Cancel safety
     ///
-    /// As [`connect`](Self::connect).
+    /// If the future is dropped, the connection is closed.
     pub async fn connect_to(&self, database: &str) -> Result<Client> {
         let connected = self.config().dbname(database).connect(NoTls).await;
         let (client, connection) = connected.map_err(|error| self.failed("connect to the database", error))?;
-        // The connection ends with its client; what it fails with, the client's calls report.
+        // The connection ends with its client. The client's calls report its errors.
         tokio::spawn(connection);
         Ok(client)
     }
 
-    /// Creates an empty database, for a test that shares the server with others, and gives its
-    /// URL. On a replica it appears once replayed.
+    /// Creates an empty database and returns its URL, for a test that shares the server with others.
+    /// On a replica the database appears once it is replayed.
     ///
     /// # Errors
     ///
-    /// If it exists already or the server is a replica.
+    /// A database error if the server is stopped. With [`db`](Error::db), if the database exists
+    /// already or the server is a replica.
     ///
     /// # Cancel safety
     ///
-    /// The database may or may not exist when the future is dropped.
+    /// If the future is dropped, the database may or may not exist.
     pub async fn create_database(&self, name: &str) -> Result<String> {
         let statement = format!("create database {}", settings::identifier(name));
         self.run("create a database", &statement).await?;
         Ok(self.database_url(name))
     }
 
-    /// Changes settings as `ALTER SYSTEM` does and reloads them. When this returns, new
-    /// connections have them; existing ones take them over with their next statements, and those
-    /// that PostgreSQL only reads when it starts need [`stop`](Self::stop) and
-    /// [`start_again`](Self::start_again).
+    /// Changes settings with `ALTER SYSTEM` and reloads them.
+    ///
+    /// When this returns, new connections have the settings. Existing connections get them with their
+    /// next statements. Settings that PostgreSQL only reads at its start need a
+    /// [`stop`](Self::stop) and a [`start_again`](Self::start_again).
     ///
     /// # Errors
     ///
-    /// If the server is stopped or refuses a setting; settings before that one are changed.
+    /// - [`is_misuse`](Error::is_misuse) if a name cannot be the name of a setting.
+    /// - A database error if the server is stopped. With [`db`](Error::db), if it rejects a setting.
+    /// - [`is_timed_out`](Error::is_timed_out) if it has not reloaded the settings after 30 s.
+    ///
+    /// Settings before a wrong one are changed.
     ///
     /// # Cancel safety
     ///
-    /// Any number of the settings may be changed when the future is dropped.
+    /// If the future is dropped, some of the settings may be changed.
     pub async fn reconfigure(&self, settings: &[(&str, &str)]) -> Result<()> {
         settings::reconfigure(self, settings).await
     }
 
-    /// The server's log. With the setting `log_statement = 'all'` it has every statement.
+    /// Returns the server's log. With the setting `log_statement = 'all'` it has every statement.
     pub fn log(&self) -> LogFile {
         self.cluster.log()
     }
 
-    /// The server's data directory.
+    /// Returns the path of the server's data directory.
     pub fn data_directory(&self) -> PathBuf {
         self.cluster.data()
     }
 
-    /// Ends the server and waits until it has ended. Nothing happens if it is stopped.
+    /// Ends the server and waits until it has ended. Does nothing if it is stopped.
     ///
     /// # Errors
     ///
-    /// If the server cannot be signalled.
+    /// An I/O error if the server cannot be signalled. No predicate holds for it.
     ///
     /// # Cancel safety
     ///
-    /// The server goes on ending when the future is dropped.
+    /// If the future is dropped, the server still ends.
     pub async fn stop(&self, shutdown: Shutdown) -> Result<()> {
         self.end(match shutdown {
             Shutdown::Fast => Signal::INT,
@@ -202,30 +215,32 @@ impl Postgres {
         .await
     }
 
-    /// Kills the server as if its machine had lost power (SIGKILL), and waits for its end. What it
-    /// had promised to keep is there after [`start_again`](Self::start_again).
+    /// Kills the server with SIGKILL, as if its machine had lost power, and waits for its end. After
+    /// [`start_again`](Self::start_again) it has everything that was durable before.
     ///
     /// # Errors
     ///
-    /// If the server cannot be signalled.
+    /// An I/O error if the server cannot be signalled. No predicate holds for it.
     ///
     /// # Cancel safety
     ///
-    /// The server goes on ending when the future is dropped.
+    /// If the future is dropped, the server still ends.
     pub async fn kill(&self) -> Result<()> {
         self.end(Signal::KILL).await
     }
 
-    /// Starts a stopped server on the same data and port, and waits until it accepts connections.
-    /// Nothing happens if it is running.
+    /// Starts a stopped server with the same data and port, and waits until it accepts connections.
+    /// Does nothing if it runs.
     ///
     /// # Errors
     ///
-    /// [`is_exited`](Error::is_exited) with the end of its log if it does not come up.
+    /// - [`is_exited`](Error::is_exited), with the end of its log, if the server ends at its start.
+    /// - [`is_timed_out`](Error::is_timed_out) if it does not accept connections after 60 s.
+    /// - An I/O error, for which no predicate holds, if the process cannot be started.
     ///
     /// # Cancel safety
     ///
-    /// A server that was not ready yet is killed when the future is dropped.
+    /// If the future is dropped, a server that is not ready yet ends.
     pub async fn start_again(&self) -> Result<()> {
         let mut server = self.server.lock().await;
         if server.as_ref().is_none_or(Server::has_ended) {
@@ -247,13 +262,13 @@ impl Postgres {
         Ok(())
     }
 
-    /// Runs one statement on a connection of its own.
+    /// Runs one statement on a new connection. `action` completes the message "cannot ... on".
     pub(crate) async fn run(&self, action: &str, statement: &str) -> Result<()> {
         let client = self.connect().await?;
         client.batch_execute(statement).await.map_err(|error| self.failed(action, error))
     }
 
-    /// Asks for one value on a connection of its own.
+    /// Asks for one value on a new connection. `action` completes the message "cannot ... on".
     async fn ask<T>(&self, action: &str, query: &str) -> Result<T>
     where
         T: for<'a> tokio_postgres::types::FromSql<'a>,

@@ -1,4 +1,7 @@
-//! A child process that can be waited for by many and is never signalled after its end.
+//! A child process. Several callers may wait for its end, and it is never signalled after that.
+//!
+//! [`Launch::spawn`] starts a thread for each child, the reaper. It owns the child, waits for its
+//! end, publishes the exit status in a `watch` channel, and ends with the child.
 
 pub(crate) mod log;
 pub(crate) mod scratch;
@@ -26,13 +29,14 @@ use self::{
 };
 use crate::error::{Error, Result};
 
-/// A running or ended child; dropping it tells a running one to end, and does not wait. A thread
-/// of its own reaps it, so it needs no async runtime and may be shared between the runtimes of
-/// several tests.
+/// A child that runs or has ended. Its drop signals a running child to end, and does not wait.
+///
+/// A thread reaps it, so it needs no async runtime, and tests with different runtimes may share it.
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: Pid,
     kind: ProcessKind,
+    /// Whether the process number is free again. Locked for a signal, or for the last wait.
     reaped: Arc<Mutex<bool>>,
     status: watch::Receiver<Option<ExitStatus>>,
 }
@@ -51,8 +55,8 @@ impl Process {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Signals the process, or the whole group where it is not a PostgreSQL server. Nothing
-    /// happens if it has ended.
+    /// Signals a PostgreSQL server, or the whole process group of anything else. Does nothing if the
+    /// process has ended.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let reaped = lock(&self.reaped);
         if *reaped {
@@ -63,38 +67,40 @@ impl Process {
             ProcessKind::Postgres => kill_process(self.pid, signal),
         };
         match result {
-            // macOS says EPERM or ESRCH of a group whose last member is waiting to be reaped.
+            // macOS answers EPERM or ESRCH for a group whose last member is waiting to be reaped.
             Err(rustix::io::Errno::SRCH) => Ok(()),
-            result => result.map_err(|error| Error::io("cannot signal a child", error.into())),
+            result => result.map_err(|error| {
+                Error::io(format!("cannot send signal {} to process {}", signal.as_raw(), self.pid()), error.into())
+            }),
         }
     }
 
-    /// Stops it in its tracks and waits until it stands, or has ended: until then, another signal
-    /// might still be acted on.
+    /// Sends SIGSTOP and waits until the process has stopped or ended: until then, it might still act
+    /// on another signal.
     pub(crate) async fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)?;
-        let stood = async {
-            while self.status().is_none() && !self.stands() {
+        let stopped = async {
+            while self.status().is_none() && !self.has_stopped() {
                 sleep(STOP_POLL_INTERVAL).await;
             }
         };
-        // A process that has just called vfork(2) does not stand before its child runs a program,
-        // and the child, of the same group, has been stopped. It does not run either.
-        let _ = timeout(STOP_TIMEOUT, stood).await;
+        // A process that has just called vfork(2) stops only once its child runs a program, and the
+        // child, of the same group, has been stopped before. The process does not run either.
+        let _ = timeout(STOP_TIMEOUT, stopped).await;
         Ok(())
     }
 
-    fn stands(&self) -> bool {
+    fn has_stopped(&self) -> bool {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         waitid(WaitId::Pid(self.pid), options).is_ok_and(|status| status.is_some())
     }
 
-    /// How it ended, if it has.
+    /// Returns how the process ended, if it has.
     pub(crate) fn status(&self) -> Option<ExitStatus> {
         *self.status.borrow()
     }
 
-    /// Waits for its end. Cancel safe.
+    /// Waits for the end of the process. Cancel safe.
     pub(crate) async fn exited(&self) -> ExitStatus {
         let mut status = self.status.clone();
         let result = status.wait_for(Option::is_some).await.map(|status| *status);
@@ -108,12 +114,12 @@ impl Drop for Process {
             ProcessKind::Group => Signal::KILL,
             ProcessKind::Postgres => Signal::QUIT,
         };
-        // Whatever escapes this is the janitor's.
+        // If this fails, the janitor ends the process.
         let _ = self.signal(signal);
     }
 }
 
-/// What to start, and how.
+/// A program to start, and how to start it.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
     pub(crate) command: &'a Command,
@@ -123,8 +129,8 @@ pub(crate) struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Starts it in a process group of its own, recorded in `scratch`. Gives the child's standard
-    /// output if that is [`ChildOutput::Piped`].
+    /// Starts the program in its own process group and records it in `scratch`. Also returns the
+    /// child's standard output if that is [`ChildOutput::Piped`].
     pub(crate) fn spawn(self, scratch: &Scratch) -> Result<(Process, Option<ChildStdout>)> {
         let (mut wrapped, record) = scratch.register(self.command, self.kind)?;
         wrapped.process_group(0);
@@ -136,12 +142,12 @@ impl Launch<'_> {
     }
 }
 
-/// Where a child's two outputs go.
+/// The destination of a child's two outputs.
 #[derive(Debug)]
 pub(crate) enum ChildOutput {
     /// Both into this file, opened for appending.
     Log(File),
-    /// Standard output to us, standard error into this file.
+    /// Standard output into a pipe to this process, standard error into this file.
     Piped(File),
 }
 
@@ -173,8 +179,8 @@ struct Reaper {
 
 impl Reaper {
     fn run(mut self) {
-        // The first wait leaves the process number taken: a signal can still be sent without
-        // hitting a stranger. Only under the lock is the number given free.
+        // The first wait does not free the process number, so a signal still cannot hit another
+        // process. The second one, under the lock, frees it.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.pid), options) {}
         let mut reaped = lock(&self.reaped);
@@ -195,7 +201,8 @@ fn lock(mutex: &Mutex<bool>) -> MutexGuard<'_, bool> {
 /// Stopping takes some microseconds, unless the process waits for a disk.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
+/// Far longer than stopping takes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Exit code 255, for a child that someone else reaped.
+/// Exit code 255, for a child that other code of this process has reaped.
 const UNKNOWN_STATUS: i32 = 255 << 8;

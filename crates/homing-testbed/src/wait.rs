@@ -28,7 +28,7 @@ pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     assert!(timeout(CONDITION_TIMEOUT, holds).await.is_ok(), "not within {CONDITION_TIMEOUT:?}: {what}");
 }
 
-/// `future`'s result, or an error made of `complaint` and the limit.
+/// Returns the result of `future`, or an error made of `complaint` and the limit.
 pub(crate) async fn within<T>(limit: Duration, complaint: &str, future: impl Future<Output = Result<T>>) -> Result<T> {
     match timeout(limit, future).await {
         Ok(result) => result,
@@ -36,8 +36,8 @@ pub(crate) async fn within<T>(limit: Duration, complaint: &str, future: impl Fut
     }
 }
 
-/// Runs what blocks for longer than a task may, such as starting a helper program and waiting for
-/// its end. Goes on when the future is dropped, and what it made is dropped at its end.
+/// Runs work that blocks for longer than a task may, such as a helper program and the wait for its
+/// end. The work goes on if the future is dropped, and its result is dropped at its end.
 pub(crate) async fn unblocked<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match spawn_blocking(work).await {
         Ok(result) => result,

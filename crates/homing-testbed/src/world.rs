@@ -22,8 +22,8 @@ use crate::{
     wait::unblocked,
 };
 
-/// A whole world on one machine: a primary region and replica regions, each with a PostgreSQL of
-/// its own, a DNS view and a number of application nodes, and links with latency between them.
+/// Several regions on one machine: a primary region and replica regions, and links with latency
+/// between them. Each region has a PostgreSQL, a DNS view and a number of application nodes.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,21 +48,23 @@ use crate::{
 ///
 /// # Nodes
 ///
-/// Nodes are processes started with the settings that [`environment`](Self::environment) shows,
-/// or whatever a test makes of those settings inside its own process: without a
-/// [`node_command`](WorldBuilder::node_command) no process is started. Each node has a port that
-/// is kept for it either way.
+/// With a [`node_command`](WorldBuilder::node_command), each node is a process that is started with
+/// the settings of [`node_environment`](Self::node_environment). Without one the world starts no
+/// node, and a test may run nodes with these settings in its own process. In both cases the world
+/// reserves a port for each node.
 ///
 /// # Network
 ///
-/// Everything is on 127.0.0.1, told apart by ports. A node finds the nodes of its own region at
-/// their own addresses, and those of another region at relays that stand for the link between the
-/// two; its region's [`dns`](Self::dns) tells it so. A replica streams from the primary through
-/// the same link, and [`direct_url`](Self::direct_url) leads through it straight to the primary's
-/// database. Links between two replica regions are as long as both of theirs to the primary
-/// together, unless [`between`](WorldBuilder::between) says otherwise.
+/// Everything listens on 127.0.0.1, each server on a port of its own. A node looks up its peers in
+/// the [`dns`](Self::dns) of its region. The answer for its own region has the nodes' addresses;
+/// the answer for another region has the addresses of relays, which stand for the link between the
+/// two. A replica streams from the primary through the same link, and
+/// [`direct_url`](Self::direct_url) connects through it to the primary's database. The round trip
+/// between two replica regions is the sum of their round trips to the primary region, unless
+/// [`between`](WorldBuilder::between) sets it.
 ///
-/// Names, for an application `shop` and a region `syd`, as on Fly.io where it has them:
+/// The DNS of each region has these names, here for an application `shop` and a region `syd`. The
+/// last two are Fly.io's names:
 ///
 /// | name | type | |
 /// |---|---|---|
@@ -70,101 +72,101 @@ use crate::{
 /// | `syd.shop.internal` | A | 127.0.0.1 |
 /// | `regions.shop.internal` | TXT | `iad,ams,syd` |
 ///
-/// Dropping the world ends everything and blocks until it is gone;
-/// [`shutdown`](Self::shutdown) does so without blocking.
+/// Dropping the world ends everything and blocks until all of it is gone;
+/// [`shutdown`](Self::shutdown) waits without blocking the runtime.
 #[derive(Debug)]
 pub struct World {
     app: String,
     secret: String,
     primary: RegionName,
-    /// In the order they were given, the primary region first.
+    /// The primary region first, then the others in the order of the builder's calls.
     regions: Vec<WorldRegion>,
     links: Map<(RegionName, RegionName), Link>,
-    /// Last, so that everything is told to end before this waits for it.
+    /// The last field: its drop waits for all processes, which the fields above end.
     scratch: Scratch,
 }
 
 impl World {
-    /// Describes a world to start.
+    /// Returns a builder, which starts the world.
     pub fn builder() -> WorldBuilder {
         WorldBuilder::default()
     }
 
-    /// The application's name, `HOMING_APP`.
+    /// Returns the application's name, `HOMING_APP`.
     pub fn app(&self) -> &str {
         &self.app
     }
 
-    /// The secret that the nodes share.
+    /// Returns the secret that the nodes share, `HOMING_SECRET`.
     pub fn secret(&self) -> &str {
         &self.secret
     }
 
-    /// The primary region's name.
+    /// Returns the primary region's name.
     pub fn primary_region(&self) -> &str {
         &self.primary
     }
 
-    /// The names of all regions, the primary one first.
+    /// Returns the names of all regions, the primary region first.
     pub fn regions(&self) -> impl Iterator<Item = &str> {
         self.regions.iter().map(|region| region.name.as_str())
     }
 
-    /// The primary's PostgreSQL.
+    /// Returns the PostgreSQL of the primary region.
     pub fn primary(&self) -> &Postgres {
         &self.region(&self.primary).postgres
     }
 
-    /// The PostgreSQL of a region: a replica, or in the primary region the primary itself.
+    /// Returns the PostgreSQL of a region: its replica, or the primary if it is the primary region.
     ///
     /// # Panics
     ///
-    /// If there is no such region.
+    /// If the world does not have the region.
     pub fn replica(&self, region: &str) -> &Postgres {
         &self.region(region).postgres
     }
 
-    /// The URL of the primary's database as seen from a region: through the region's link, for
-    /// comparing a direct connection with a forwarded write.
+    /// Returns the URL of the primary's database as seen from a region, through the region's link.
+    /// With it a program compares a direct connection with a forwarded write.
     ///
     /// # Panics
     ///
-    /// If there is no such region.
+    /// If the world does not have the region.
     pub fn direct_url(&self, region: &str) -> String {
         let address = self.region(region).direct.as_ref().map(Relay::address);
         let address = address.unwrap_or(self.primary().address());
         format!("postgres://postgres@{address}/postgres")
     }
 
-    /// The link between a region and the primary region.
+    /// Returns the link between a region and the primary region.
     ///
     /// # Panics
     ///
-    /// If there is no such region, or it is the primary one.
+    /// If the world does not have the region, or if it is the primary region.
     pub fn link(&self, region: &str) -> &Link {
         self.link_between(region, &self.primary)
     }
 
-    /// The link between two regions.
+    /// Returns the link between two regions.
     ///
     /// # Panics
     ///
-    /// If there are no such two regions.
+    /// If the world does not have both regions, or if they are the same one.
     pub fn link_between(&self, one: &str, other: &str) -> &Link {
         self.links
             .get(&region::pair(one, other))
             .unwrap_or_else(|| panic!("the world has no link between {one} and {other}"))
     }
 
-    /// Cuts a region off from all others.
+    /// Cuts all links of a region.
     ///
     /// # Panics
     ///
-    /// If there is no such region.
+    /// If the world does not have the region.
     ///
     /// # Cancel safety
     ///
-    /// Any part of it may be cut off when the future is dropped.
+    /// If the future is dropped, some of the links may be cut.
     pub async fn isolate(&self, region: &str, cut: Cut) {
         for link in self.links_of(region) {
             link.cut(cut).await;
@@ -175,15 +177,15 @@ impl World {
     ///
     /// # Errors
     ///
-    /// As [`Relay::heal`].
+    /// An I/O error if a relay cannot listen on its port again. No predicate holds for it.
     ///
     /// # Panics
     ///
-    /// If there is no such region.
+    /// If the world does not have the region.
     ///
     /// # Cancel safety
     ///
-    /// Any part of it may be healed when the future is dropped.
+    /// If the future is dropped, some of the links may be healed.
     pub async fn rejoin(&self, region: &str) -> Result<()> {
         for link in self.links_of(region) {
             link.heal().await?;
@@ -191,54 +193,55 @@ impl World {
         Ok(())
     }
 
-    /// The DNS server that a region's nodes ask.
+    /// Returns the DNS server that a region's nodes ask.
     ///
     /// # Panics
     ///
-    /// If there is no such region.
+    /// If the world does not have the region.
     pub fn dns(&self, region: &str) -> &DnsView {
         &self.region(region).dns
     }
 
-    /// The settings of a region's first node: see
-    /// [`node_environment`](Self::node_environment).
+    /// Returns the settings of a region's first node: [`node_environment`](Self::node_environment)
+    /// of node 0.
     ///
     /// # Panics
     ///
-    /// If there is no such region.
+    /// If the world does not have the region.
     pub fn environment(&self, region: &str) -> BTreeMap<String, String> {
         self.node_environment(region, 0)
     }
 
-    /// The environment variables that tell a region's node, counted from 0, all it needs:
-    /// `HOMING_REGION`, `HOMING_PRIMARY_REGION`, `HOMING_APP`, `HOMING_LISTEN` (an address that is
-    /// kept for this node), `HOMING_SECRET`, `HOMING_PEER_DNS`, `HOMING_REGIONS`,
-    /// `HOMING_DNS_SERVER`, and `DATABASE_URL` in the primary region, `HOMING_REPLICA_URL` in the
-    /// others.
+    /// Returns all environment variables that a node of a region needs. Nodes are counted from 0.
+    ///
+    /// These are `HOMING_REGION`, `HOMING_PRIMARY_REGION`, `HOMING_APP`, `HOMING_LISTEN` (the
+    /// address reserved for this node), `HOMING_SECRET`, `HOMING_PEER_DNS`, `HOMING_REGIONS`,
+    /// `HOMING_DNS_SERVER`, and `DATABASE_URL` in the primary region or `HOMING_REPLICA_URL` in
+    /// the others.
     ///
     /// # Panics
     ///
-    /// If there is no such region or it has no such node.
+    /// If the world does not have the region, or the region does not have the node.
     pub fn node_environment(&self, region: &str, node: usize) -> BTreeMap<String, String> {
         environment::of_node(self, self.region(region), node)
     }
 
-    /// The address kept for a region's node, counted from 0: where it listens, and its own region
-    /// finds it.
+    /// Returns the address that is reserved for a region's node, counted from 0. The node listens
+    /// there, and the nodes of its own region connect to it.
     ///
     /// # Panics
     ///
-    /// If there is no such region or it has no such node.
+    /// If the world does not have the region, or the region does not have the node.
     pub fn node_address(&self, region: &str, node: usize) -> SocketAddr {
         self.region(region).address(node)
     }
 
-    /// Where the nodes of `from` find those of `to`: their own addresses within a region, relays
-    /// between two. In the order of the nodes.
+    /// Returns the addresses at which the nodes of `from` find the nodes of `to`, in the order of
+    /// these nodes: their own addresses within a region, relays between two regions.
     ///
     /// # Panics
     ///
-    /// If there are no such regions.
+    /// If the world does not have both regions.
     pub fn peer_addresses(&self, from: &str, to: &str) -> Vec<SocketAddr> {
         let to = self.region(to);
         match self.region(from).peers.get(&to.name) {
@@ -247,45 +250,46 @@ impl World {
         }
     }
 
-    /// The node processes of a region, in order; none in a world without a node command.
+    /// Returns the node processes of a region, in order. Empty in a world without a node command.
     ///
     /// # Panics
     ///
-    /// If there is no such region.
+    /// If the world does not have the region.
     pub fn nodes(&self, region: &str) -> &[NodeProcess] {
         &self.region(region).nodes
     }
 
-    /// Kills a region's node process, counted from 0 (SIGKILL), and waits for its end. DNS goes on
-    /// naming it, as it does for a while in real life. [`NodeProcess::restart`] brings it back.
+    /// Kills a region's node process, counted from 0, with SIGKILL and waits for its end. DNS still
+    /// has the node's address, as it has for a while in production.
+    /// [`NodeProcess::restart`] starts the node again.
     ///
     /// # Errors
     ///
-    /// If it cannot be signalled.
+    /// An I/O error if the process cannot be signalled. No predicate holds for it.
     ///
     /// # Panics
     ///
-    /// If there is no such region or it has no such process.
+    /// If the world does not have the region, or the region does not have the process.
     ///
     /// # Cancel safety
     ///
-    /// As [`NodeProcess::kill`].
+    /// If the future is dropped, the node still ends.
     pub async fn kill_node(&self, region: &str, node: usize) -> Result<()> {
         let nodes = self.nodes(region);
         let node = nodes.get(node).unwrap_or_else(|| panic!("{region} has no node process {node}"));
         node.kill().await
     }
 
-    /// The folder that everything is in.
+    /// Returns the folder of the whole world.
     pub fn scratch(&self) -> &Scratch {
         &self.scratch
     }
 
-    /// Ends everything and waits until it is gone, without blocking the runtime as a drop does.
+    /// Ends everything and waits until it is gone. Unlike a drop, this does not block the runtime.
     ///
     /// # Cancel safety
     ///
-    /// Everything goes on ending when the future is dropped.
+    /// If the future is dropped, everything still ends.
     pub async fn shutdown(self) {
         unblocked(move || drop(self)).await;
     }

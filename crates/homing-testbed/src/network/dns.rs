@@ -1,4 +1,7 @@
 //! A DNS server whose records a test sets.
+//!
+//! [`DnsView::start`] starts hickory's server on the network's thread. Its tasks (one for each
+//! socket and client) belong to the server and end when the last clone of the view is dropped.
 
 mod handler;
 mod records;
@@ -22,11 +25,11 @@ use crate::{
     network::thread::network,
 };
 
-/// A real DNS server on 127.0.0.1, UDP and TCP on one free port, which answers from records that
-/// can be set while it runs.
+/// A DNS server on a free port of 127.0.0.1, over UDP and TCP. A test sets its records while it
+/// runs.
 ///
-/// A [`World`](crate::World) has one per region, because the same name leads to different
-/// addresses there: each region reaches the nodes of another one through a link of its own.
+/// A [`World`](crate::World) has one view for each region, because a name has different addresses
+/// in different regions: each region reaches the nodes of another region through its own link.
 ///
 /// ```no_run
 /// # fn example() -> homing_testbed::Result<()> {
@@ -40,12 +43,12 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Names are compared without regard to case, and may end in a dot or not. A name without records
-/// does not exist (NXDOMAIN), unless one with records lies below it. Negative answers carry no SOA
-/// record, so that a resolver does not keep them.
+/// Names are compared without regard to case, and may end with a dot. A name without records does
+/// not exist (NXDOMAIN), unless a name below it has records. Negative answers have no SOA record, so
+/// that a resolver does not cache them.
 ///
-/// The view is a cheap handle to clone; the server ends when the last clone is dropped. It runs on
-/// a thread of this crate, not on the caller's runtime.
+/// The view is a handle that is cheap to clone. The server ends when the last clone is dropped. It
+/// runs on a thread of this crate, not on the caller's runtime.
 #[derive(Clone, Debug)]
 pub struct DnsView {
     address: SocketAddr,
@@ -58,16 +61,16 @@ pub struct DnsView {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DnsAnswers {
-    /// What the records say. The default.
+    /// With the records. The default.
     #[default]
     FromRecords,
-    /// That no name exists (NXDOMAIN).
+    /// With NXDOMAIN: the name does not exist.
     NoSuchName,
-    /// That the name exists and has no such records (an empty NOERROR).
+    /// With an empty NOERROR: the name exists, but not with records of this type.
     Empty,
-    /// That it does not answer this client (REFUSED).
+    /// With REFUSED: the server does not serve this client.
     Refused,
-    /// That it is broken (SERVFAIL).
+    /// With SERVFAIL: the server has failed.
     Failing,
     /// Not at all: the client runs into its own time limit.
     Silent,
@@ -78,11 +81,12 @@ impl DnsView {
     ///
     /// # Errors
     ///
-    /// If no port can be had.
+    /// An I/O error if no port is free. No predicate holds for it.
     pub fn start() -> Result<Self> {
         let _guard = network().enter();
-        let (udp, tcp) = bind().map_err(|error| Error::io("cannot bind a port for DNS on 127.0.0.1", error))?;
-        let address = tcp.local_addr().map_err(|error| Error::io("no address", error))?;
+        let failed = |error| Error::io("cannot bind a port for DNS on 127.0.0.1", error);
+        let (udp, tcp) = bind().map_err(failed)?;
+        let address = tcp.local_addr().map_err(failed)?;
         let records = watch::Sender::new(Records::default());
         let (count, queries) = watch::channel(0);
         let mut server = Server::new(Handler::new(records.clone(), count));
@@ -91,61 +95,62 @@ impl DnsView {
         Ok(Self { address, records, queries, _server: Arc::new(RunningServer(server)) })
     }
 
-    /// Where it listens, for `HOMING_DNS_SERVER` and the like.
+    /// Returns the server's address, for `HOMING_DNS_SERVER` and the like.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Gives `name` these A and AAAA records and no others of the two.
+    /// Replaces the A and AAAA records of `name`.
     ///
     /// # Errors
     ///
-    /// [`is_misuse`](Error::is_misuse) if `name` cannot be a name.
+    /// [`is_misuse`](Error::is_misuse) if `name` is not a valid DNS name.
     pub fn set_addresses(&self, name: &str, addresses: impl IntoIterator<Item = IpAddr>) -> Result<()> {
         self.change(|records| records.set_addresses(name, addresses))
     }
 
-    /// Gives `name` these SRV records, each a target name and a port, and no others. All have the
-    /// same priority and weight. The targets' addresses need records of their own.
+    /// Replaces the SRV records of `name`. A service is a target name and a port. All records have
+    /// the same priority and weight. The addresses of the targets need records of their own.
     ///
     /// # Errors
     ///
-    /// [`is_misuse`](Error::is_misuse) if one of the names cannot be one.
+    /// [`is_misuse`](Error::is_misuse) if `name` or a target is not a valid DNS name.
     pub fn set_services<T: AsRef<str>>(&self, name: &str, services: impl IntoIterator<Item = (T, u16)>) -> Result<()> {
         self.change(|records| records.set_services(name, services))
     }
 
-    /// Gives `name` these TXT records of one string each, and no others.
+    /// Replaces the TXT records of `name`. Each text becomes a record of one string.
     ///
     /// # Errors
     ///
-    /// [`is_misuse`](Error::is_misuse) if `name` cannot be a name or a text has more than 255
-    /// bytes.
+    /// [`is_misuse`](Error::is_misuse) if `name` is not a valid DNS name, or if a text has more
+    /// than 255 bytes.
     pub fn set_texts<T: AsRef<str>>(&self, name: &str, texts: impl IntoIterator<Item = T>) -> Result<()> {
         self.change(|records| records.set_texts(name, texts))
     }
 
-    /// Takes all records of `name` away.
+    /// Removes all records of `name`.
     ///
     /// # Errors
     ///
-    /// [`is_misuse`](Error::is_misuse) if `name` cannot be a name.
+    /// [`is_misuse`](Error::is_misuse) if `name` is not a valid DNS name.
     pub fn remove(&self, name: &str) -> Result<()> {
         self.change(|records| records.remove(name))
     }
 
-    /// Sets the time to live of all answers from now on, in whole seconds. Default: 1 s.
+    /// Sets the time to live of all later answers, in whole seconds. Default: 1 s.
     pub fn set_ttl(&self, ttl: Duration) {
         let ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
         self.records.send_modify(|records| records.ttl = ttl);
     }
 
-    /// Sets how it answers from now on. Default: [`DnsAnswers::FromRecords`].
+    /// Sets how the server answers from now on. Default: [`DnsAnswers::FromRecords`].
     pub fn set_answers(&self, answers: DnsAnswers) {
         self.records.send_modify(|records| records.answers = answers);
     }
 
-    /// How many questions it has been asked, followed as it changes; silence counts too.
+    /// Returns how many queries have arrived, as a value that can be watched. Queries without an
+    /// answer count too.
     pub fn queries(&self) -> watch::Receiver<u64> {
         self.queries.clone()
     }
@@ -166,7 +171,8 @@ impl fmt::Debug for RunningServer {
     }
 }
 
-/// A free port is free for UDP or for TCP; a few attempts find one that is free for both.
+/// Binds a port that is free for both UDP and TCP. The system gives a port that is free for TCP, so
+/// this may take several attempts.
 fn bind() -> std::io::Result<(UdpSocket, TcpListener)> {
     let attempt = || {
         let tcp = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -178,10 +184,11 @@ fn bind() -> std::io::Result<(UdpSocket, TcpListener)> {
     (1..BIND_ATTEMPTS).find_map(|_| attempt().ok()).map_or_else(attempt, Ok)
 }
 
+/// After so many ports without a free one for UDP something else is wrong.
 const BIND_ATTEMPTS: usize = 20;
 
-/// Idle TCP clients are let go after this.
+/// After this time the server closes the connection of an idle TCP client.
 const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Answers waiting for one TCP client.
+/// How many answers may wait for one TCP client. Tests send one query at a time.
 const TCP_BUFFER: usize = 16;

@@ -1,4 +1,4 @@
-//! All traffic between two regions.
+//! The link between two regions: all relays for the traffic between them.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::{
     network::relay::{Cut, Relay},
 };
 
-/// The network between two regions of a [`World`](crate::World): every relay that carries
-/// something from one to the other, to be changed together or by the kind of traffic.
+/// The network between two regions of a [`World`](crate::World): every relay between the two. Its
+/// methods change all of them, or only those for one kind of traffic.
 ///
 /// ```no_run
 /// # async fn example(world: homing_testbed::World) -> homing_testbed::Result<()> {
@@ -16,19 +16,19 @@ use crate::{
 ///
 /// let link = world.link("syd");
 /// link.only(Traffic::Replication).cut(Cut::Blackhole).await;
-/// // … writes from Sydney are committed, and not seen there …
+/// // … writes from Sydney are committed, but not visible there …
 /// link.heal().await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// A cheap handle to clone; [`Relay`] says what is modelled.
+/// The handle is cheap to clone. See [`Relay`] for what a link models.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
     relays: Vec<(Traffic, Relay)>,
 }
 
-/// What flows through a [`Link`].
+/// A kind of traffic on a [`Link`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Traffic {
@@ -36,53 +36,53 @@ pub enum Traffic {
     Grpc,
     /// The replica's stream from its primary.
     Replication,
-    /// Connections straight to the primary's database, for comparison.
+    /// Direct connections to the primary's database, for comparison.
     Direct,
 }
 
 impl Link {
-    /// The part of the link that carries this.
+    /// Returns the part of the link that carries this kind of traffic.
     #[must_use]
     pub fn only(&self, traffic: Traffic) -> Self {
         let relays = self.relays.iter().filter(|(kind, _)| *kind == traffic).cloned().collect();
         Self { relays }
     }
 
-    /// The latency there and back; zero for a link that carries nothing.
+    /// Returns the round trip time; zero if the link carries nothing.
     pub fn round_trip(&self) -> Duration {
         self.relays.first().map_or(Duration::ZERO, |(_, relay)| relay.round_trip())
     }
 
-    /// As [`Relay::set_round_trip`].
+    /// Calls [`Relay::set_round_trip`] on every relay.
     pub fn set_round_trip(&self, round_trip: Duration) {
         self.relays().for_each(|relay| relay.set_round_trip(round_trip));
     }
 
-    /// As [`Relay::set_jitter`].
+    /// Calls [`Relay::set_jitter`] on every relay.
     pub fn set_jitter(&self, jitter: Duration) {
         self.relays().for_each(|relay| relay.set_jitter(jitter));
     }
 
-    /// As [`Relay::cut`].
+    /// Calls [`Relay::cut`] on every relay.
     ///
     /// # Cancel safety
     ///
-    /// Any part of the link may be cut when the future is dropped.
+    /// If the future is dropped, some of the relays may be cut.
     pub async fn cut(&self, cut: Cut) {
         for relay in self.relays() {
             relay.cut(cut).await;
         }
     }
 
-    /// As [`Relay::heal`].
+    /// Calls [`Relay::heal`] on every relay.
     ///
     /// # Errors
     ///
-    /// As [`Relay::heal`].
+    /// An I/O error if a relay cannot listen on its port again. No predicate holds for it.
     ///
     /// # Cancel safety
     ///
-    /// Any part of the link may be healed when the future is dropped.
+    /// If the future is dropped, some of the relays may be healed.
     pub async fn heal(&self) -> Result<()> {
         for relay in self.relays() {
             relay.heal().await?;
@@ -90,18 +90,18 @@ impl Link {
         Ok(())
     }
 
-    /// As [`Relay::drop_connections`].
+    /// Calls [`Relay::drop_connections`] on every relay.
     ///
     /// # Cancel safety
     ///
-    /// Any of the connections may be reset when the future is dropped.
+    /// If the future is dropped, some of the connections may be reset.
     pub async fn drop_connections(&self) {
         for relay in self.relays() {
             relay.drop_connections().await;
         }
     }
 
-    /// The relays it is made of.
+    /// Returns the relays of this link.
     pub fn relays(&self) -> impl Iterator<Item = &Relay> {
         self.relays.iter().map(|(_, relay)| relay)
     }

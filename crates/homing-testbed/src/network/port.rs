@@ -1,4 +1,4 @@
-//! Free ports that stay free until they are used.
+//! Ports that are reserved for a server that starts later.
 
 use std::{
     io,
@@ -9,13 +9,14 @@ use tokio::net::TcpSocket;
 
 use crate::error::{Error, Result};
 
-/// A TCP port, usually a free one on 127.0.0.1, kept for a server that binds it later, possibly in another
-/// process, possibly several times.
+/// A TCP port, usually a free one on 127.0.0.1. It is reserved for a server that binds it later,
+/// possibly in another process, possibly several times.
 ///
-/// It is kept by a socket that is bound but never listens. Where both sockets set `SO_REUSEADDR`,
-/// as servers on Unix do, Linux lets a server bind the same port beside it, while nobody who asks
-/// for *any* free port gets this one. Connecting to it is refused while no server listens. Systems
-/// that do not allow the second socket get a port that is merely free at the moment.
+/// A socket that is bound but never listens keeps the port. If both sockets set `SO_REUSEADDR`, as
+/// servers on Unix do, Linux lets a server bind the same port beside it. Meanwhile a program that
+/// asks for *any* free port does not get this one, and connections to it are refused while no server
+/// listens. A system that does not allow the second socket gives a port that is merely free at the
+/// moment.
 #[derive(Debug)]
 pub(crate) struct Port {
     address: SocketAddr,
@@ -24,16 +25,13 @@ pub(crate) struct Port {
 
 impl Port {
     pub(crate) fn reserve() -> Result<Self> {
-        Self::try_reserve().map_err(|error| Error::io("cannot reserve a port on 127.0.0.1", error))
-    }
-
-    /// The port of this address, or a free one where that is 0, on whatever interface it names.
-    pub(crate) fn fixed(address: SocketAddr) -> Result<Self> {
-        Self::keep(address).map_err(|error| Error::io(format!("cannot have the address {address}"), error))
-    }
-
-    fn try_reserve() -> io::Result<Self> {
         Self::keep(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .map_err(|error| Error::io("cannot reserve a port on 127.0.0.1", error))
+    }
+
+    /// Reserves the port of this address, on the interface of this address. A free port if it is 0.
+    pub(crate) fn fixed(address: SocketAddr) -> Result<Self> {
+        Self::keep(address).map_err(|error| Error::io(format!("cannot reserve the address {address}"), error))
     }
 
     fn keep(address: SocketAddr) -> io::Result<Self> {
@@ -52,7 +50,8 @@ impl Port {
     }
 }
 
-/// A socket bound to `address`, not listening yet, that others may bind beside.
+/// Returns a socket that is bound to `address` and does not listen yet. Other sockets may bind the
+/// same address.
 pub(crate) fn reusable_socket(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reserved_port_can_be_bound_again_and_again() {
+    fn reserved_port_is_bound_repeatedly() {
         let port = Port::reserve().unwrap();
         for _ in 0..3 {
             let listener = TcpListener::bind(port.address()).unwrap();

@@ -1,4 +1,7 @@
 //! A network link in user space, between one listener and one server.
+//!
+//! Each relay is one task on the network's thread, with one more task for each connection; see
+//! `relay/task.rs`.
 
 mod conditions;
 mod connection;
@@ -19,8 +22,8 @@ use crate::{
     network::{port::Port, thread::network},
 };
 
-/// A TCP relay that behaves like a network link to one server: with latency, jitter and cuts that
-/// can be changed while it runs.
+/// A TCP relay that behaves like a network link to one server. A test changes its latency, jitter
+/// and cuts while it runs.
 ///
 /// ```no_run
 /// # async fn example(server: std::net::SocketAddr) -> homing_testbed::Result<()> {
@@ -31,7 +34,7 @@ use crate::{
 /// relay.set_round_trip(Duration::from_millis(200));
 /// // … connect to relay.address() …
 /// relay.cut(Cut::Blackhole).await;
-/// // … nothing arrives, nobody is told …
+/// // … nothing arrives, and both ends notice nothing …
 /// relay.heal().await?;
 /// # Ok(())
 /// # }
@@ -39,22 +42,23 @@ use crate::{
 ///
 /// # What is modelled
 ///
-/// - Each byte arrives half the round trip after it was sent, plus up to the jitter, in order.
-/// - Opening a connection takes a round trip. The system answers the client's handshake at once,
-///   so the relay holds back the first bytes instead: a request is answered two round trips after
-///   the client began to connect, as on a real link.
-/// - An orderly close and a reset travel like bytes, in order with them.
-/// - Up to 4 MiB are under way in each direction, then the sender has to wait. At 200 ms this
-///   carries 40 MB/s. There is no other limit to the bandwidth.
-/// - While the link is a [`Cut::Blackhole`], bytes are kept rather than lost and arrive once it is
-///   healed, as TCP's retransmissions would bring about, but without their back-off. New
+/// - Bytes arrive in order. Each byte arrives half a round trip after it was sent, plus up to the
+///   jitter.
+/// - Opening a connection takes a round trip. The system answers the client's handshake at once, so
+///   the relay holds back the first bytes: as on a real link, a client has the answer to its request
+///   two round trips after it began to connect.
+/// - A close and a reset travel like bytes, in order with them.
+/// - Up to 4 MiB are under way in each direction, then the sender has to wait. At a latency of 100 ms
+///   each way this carries 40 MB/s. The relay does not limit the bandwidth in any other way.
+/// - While the link is cut with [`Cut::Blackhole`], the relay keeps the bytes and delivers them once
+///   it is healed. TCP's retransmissions would have the same effect, but with a back-off. New
 ///   connections seem to open, and stay silent.
 ///
-/// Timers have a granularity of a millisecond: a byte is never early and up to two milliseconds
-/// late. Without latency and jitter no timer is involved.
+/// Timers have a granularity of a millisecond: a byte is never early, and at most two milliseconds
+/// late. Without latency and jitter the relay uses no timer.
 ///
-/// The relay is a cheap handle to clone; it ends, resetting its connections, when the last clone
-/// is dropped. It runs on a thread of this crate, not on the caller's runtime.
+/// The relay is a handle that is cheap to clone. When the last clone is dropped, the relay ends and
+/// resets its connections. It runs on a thread of this crate, not on the caller's runtime.
 #[derive(Clone, Debug)]
 pub struct Relay {
     address: SocketAddr,
@@ -64,13 +68,13 @@ pub struct Relay {
     connections: watch::Receiver<usize>,
 }
 
-/// How a link is interrupted.
+/// A way to interrupt a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cut {
-    /// Bytes stop, connections stay, and nobody is told: a partition.
+    /// A partition: bytes stop, and connections stay open, so that neither end notices.
     Blackhole,
-    /// Connections are reset and new ones refused.
+    /// Connections are reset, and new connections are refused.
     Reset,
 }
 
@@ -79,24 +83,25 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// If no port can be had.
+    /// An I/O error if no port is free. No predicate holds for it.
     pub fn start(target: SocketAddr) -> Result<Self> {
         Self::run(Port::reserve()?, Arc::new([target.to_string()]))
     }
 
-    /// Starts a relay on this address, without latency. Each connection goes to the first of the targets that takes it;
-    /// they are `host:port`, and a host's name is looked up for each connection. What is no
-    /// `host:port` counts as a host that is away.
+    /// Starts a relay that listens on `address`, or on a free port if the port is 0, without latency.
     ///
-    /// With port 0 the relay gets a free one.
+    /// Each target is a `host:port`. A connection goes to the first target that accepts it. Host
+    /// names are looked up again for each connection. A target that is not a `host:port` counts as
+    /// one that does not answer.
     ///
     /// # Errors
     ///
-    /// If the address cannot be listened on, or there is no target.
+    /// - [`is_misuse`](Error::is_misuse) without a target.
+    /// - An I/O error, for which no predicate holds, if the relay cannot listen on the address.
     pub fn listen<T: Into<String>>(address: SocketAddr, targets: impl IntoIterator<Item = T>) -> Result<Self> {
         let targets: Targets = targets.into_iter().map(Into::into).collect();
         if targets.is_empty() {
-            return Err(Error::misuse(format!("the relay on {address} has no target")));
+            return Err(Error::misuse(format!("the relay on {address} has no target; give at least one")));
         }
         Self::run(Port::fixed(address)?, targets)
     }
@@ -113,38 +118,39 @@ impl Relay {
         Ok(Self { address, targets, conditions, commands, connections })
     }
 
-    /// Where to connect to instead of one of [`targets`](Self::targets).
+    /// Returns the address of the relay. A client connects to it in place of the
+    /// [`targets`](Self::targets).
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The server at the other end, as `host:port`, and those in whose place it is.
+    /// Returns the servers at the other end, as `host:port`: the relay tries them in this order.
     pub fn targets(&self) -> &[String] {
         &self.targets
     }
 
-    /// The latency there and back.
+    /// Returns the round trip time.
     pub fn round_trip(&self) -> Duration {
         self.conditions.borrow().one_way * 2
     }
 
-    /// Sets the latency there and back; each direction has half. Default: none. Applies to what is
-    /// sent from now on; a byte does not overtake those before it.
+    /// Sets the round trip time; each direction has half of it. Default: zero. Applies to bytes that
+    /// are sent from now on, and none of them overtakes an earlier one.
     pub fn set_round_trip(&self, round_trip: Duration) {
         self.conditions.send_modify(|conditions| conditions.one_way = round_trip / 2);
     }
 
-    /// Sets the most that chance adds to each direction's latency, evenly distributed. Default:
-    /// none. Applies to what is sent from now on.
+    /// Sets the jitter: the latency of each direction grows by a random time from zero to `jitter`,
+    /// evenly distributed. Default: zero. Applies to bytes that are sent from now on.
     pub fn set_jitter(&self, jitter: Duration) {
         self.conditions.send_modify(|conditions| conditions.jitter = jitter);
     }
 
-    /// Interrupts the link until [`heal`](Self::heal). In force when this returns.
+    /// Interrupts the link until [`heal`](Self::heal). The cut is in force when this returns.
     ///
     /// # Cancel safety
     ///
-    /// The cut may or may not happen when the future is dropped.
+    /// If the future is dropped, the cut may or may not happen.
     pub async fn cut(&self, cut: Cut) {
         match cut {
             Cut::Blackhole => self.conditions.send_modify(|conditions| conditions.blackhole = true),
@@ -152,15 +158,16 @@ impl Relay {
         }
     }
 
-    /// Ends every interruption. Nothing happens without one.
+    /// Ends every interruption. Does nothing on a link without one.
     ///
     /// # Errors
     ///
-    /// If the port cannot be listened on again, which cannot happen on Linux.
+    /// An I/O error if the relay cannot listen on its port again. This cannot happen on Linux. No
+    /// predicate holds for it.
     ///
     /// # Cancel safety
     ///
-    /// The link may or may not be healed when the future is dropped.
+    /// If the future is dropped, the link may or may not be healed.
     pub async fn heal(&self) -> Result<()> {
         self.conditions.send_modify(|conditions| conditions.blackhole = false);
         let opened = self.ask(Command::Open).await;
@@ -168,17 +175,17 @@ impl Relay {
         opened.map_err(|error| Error::io(format!("cannot listen on {address} again"), error))
     }
 
-    /// Resets every connection once; new ones may be opened at once.
+    /// Resets every connection once. Clients may connect again at once.
     ///
     /// # Cancel safety
     ///
-    /// The connections may or may not be reset when the future is dropped.
+    /// If the future is dropped, the connections may or may not be reset.
     pub async fn drop_connections(&self) {
         self.ask(Command::DropConnections).await;
     }
 
-    /// How many connections there are, followed as it changes. A connection counts from the
-    /// moment the relay has accepted it until both of its sides have been closed.
+    /// Returns the number of connections, as a value that can be watched. A connection counts from
+    /// the moment the relay accepts it until both of its sides are closed.
     pub fn connections(&self) -> watch::Receiver<usize> {
         self.connections.clone()
     }
@@ -192,5 +199,5 @@ impl Relay {
     }
 }
 
-/// Commands are sent by tests, one after the other.
+/// Enough: tests send commands one after the other, and wait for each.
 const QUEUE_CAPACITY: usize = 8;

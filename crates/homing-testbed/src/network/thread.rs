@@ -1,4 +1,8 @@
-//! The thread that relays and DNS servers live on.
+//! The thread `testbed-network`, which runs all relays and DNS servers of this process.
+//!
+//! The first relay or DNS server starts it, and it runs until the program ends. It owns a tokio
+//! runtime. The tasks on that runtime end with their handles: one for each relay, one for each
+//! connection of a relay, and those of hickory's DNS servers.
 
 use std::{
     future::pending,
@@ -8,12 +12,10 @@ use std::{
 
 use tokio::runtime::{Builder, Handle};
 
-/// The runtime of everything in this crate that stands for the network.
+/// Returns the handle of the network's runtime, and starts its thread if this is the first call.
 ///
-/// It has a thread of its own because a network does not stop when a test's runtime is busy or
-/// ends: a relay in a `static` serves all tests of a program, and its timing does not depend on
-/// what a test does. The thread starts at the first use and lasts as long as the program; the
-/// tasks on it end with their handles.
+/// The network has a thread because it must not stop when the runtime of a test is busy or ends: a
+/// relay in a `static` serves all tests of a program, and its timing does not depend on the tests.
 pub(crate) fn network() -> &'static Handle {
     static NETWORK: LazyLock<Handle> = LazyLock::new(start);
     &NETWORK
@@ -24,7 +26,7 @@ fn start() -> Handle {
     let run = move || {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("the system has a poller and a pipe left");
-        // The one who waits for it is `start`.
+        // `start` waits for it.
         let _ = sender.send(runtime.handle().clone());
         runtime.block_on(pending::<()>());
     };

@@ -1,4 +1,4 @@
-//! What to run as a node, and how.
+//! The command that starts a node.
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +10,10 @@ use std::{
 use super::NodeProcess;
 use crate::{error::Result, process::scratch::Scratch};
 
-/// What to run as a node.
+/// The command that starts a node.
 ///
-/// A node says that it is ready by printing a line that begins with `ready ` to its standard
-/// output, followed by whatever the one who started it needs to know, such as its address.
+/// When a node is ready, it prints a line to its standard output that begins with `ready `. The rest
+/// of the line is for the caller, for example the node's address.
 ///
 /// ```no_run
 /// # async fn example() -> homing_testbed::Result<()> {
@@ -42,8 +42,8 @@ pub struct NodeCommand {
 }
 
 impl NodeCommand {
-    /// Runs `program`, found through `PATH` unless it has a slash, in the current folder and with
-    /// this process's environment.
+    /// Creates a command that runs `program` in the current folder, with the environment of this
+    /// process. `PATH` is searched for a program without a slash.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             name: "node".to_owned(),
@@ -74,31 +74,31 @@ impl NodeCommand {
         variables.into_iter().fold(self, |command, (name, value)| command.env(name, value))
     }
 
-    /// Keeps an environment variable of this process from the node.
+    /// Removes an environment variable of this process from the node's environment.
     pub fn without_env(mut self, name: impl AsRef<OsStr>) -> Self {
         self.environment.insert(name.as_ref().to_owned(), None);
         self
     }
 
-    /// Names the node, in errors and in its log's file name. Default: `node`.
+    /// Sets the name of the node, for errors and for the file name of its log. Default: `node`.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The beginning of the line that says the node is ready. Default: `ready `.
+    /// Sets how the ready line begins. Default: `ready `.
     pub fn with_ready_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.ready_prefix = prefix.into();
         self
     }
 
-    /// How long to wait for that line. Default: 60 s.
+    /// Sets how long [`start`](Self::start) waits for the ready line. Default: 60 s.
     pub fn with_ready_timeout(mut self, limit: Duration) -> Self {
         self.ready_timeout = limit;
         self
     }
 
-    /// Puts the node's log into this scratch and ends the node with it. Default: one of its own.
+    /// Puts the node's log into this scratch, and ends the node with it. Default: a new scratch.
     pub fn with_scratch(mut self, scratch: &Scratch) -> Self {
         self.scratch = Some(scratch.clone());
         self
@@ -108,19 +108,20 @@ impl NodeCommand {
     ///
     /// # Errors
     ///
-    /// [`is_exited`](crate::Error::is_exited) with the end of its log if it ends before that, and
-    /// [`is_timed_out`](crate::Error::is_timed_out) if it is not ready in time.
+    /// - [`is_exited`](crate::Error::is_exited), with the end of its log, if the node ends before it
+    ///   is ready, or if the program does not exist.
+    /// - [`is_timed_out`](crate::Error::is_timed_out) if the node is not ready in time.
+    /// - An I/O error, for which no predicate holds, if the folder or the process cannot be created.
     ///
     /// # Cancel safety
     ///
-    /// The node is killed when the future is dropped.
+    /// If the future is dropped, the node is killed.
     pub async fn start(self) -> Result<NodeProcess> {
         let scratch = Scratch::given_or_new(self.scratch.clone()).await?;
         NodeProcess::start(self, scratch).await
     }
 
-    /// Sets a variable, or keeps one of this process from the node, unless the caller has said
-    /// something about it.
+    /// Sets a variable, or removes one of this process, unless the command sets or removes it already.
     pub(crate) fn default_env(mut self, name: OsString, value: Option<OsString>) -> Self {
         self.environment.entry(name).or_insert(value);
         self
@@ -141,5 +142,5 @@ impl NodeCommand {
 
 const READY_PREFIX: &str = "ready ";
 
-/// A node in a debug build on a busy machine.
+/// Enough for a node in a debug build on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);

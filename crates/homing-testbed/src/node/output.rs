@@ -1,5 +1,6 @@
-//! Copies a node's standard output to its log and watches for the line that says it is ready. A
-//! thread does so, from the node's start until its output ends.
+//! The thread that copies a node's standard output to its log and looks for the ready line.
+//!
+//! Each start of a node spawns one. It owns the pipe, reads it line by line, and ends with the output.
 
 use std::{
     fs::File,
@@ -10,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-/// What the thread has found out.
+/// Waits for the ready line that the thread finds.
 #[derive(Debug)]
 pub(super) struct OutputReader {
     ready: watch::Receiver<Option<String>>,
@@ -23,8 +24,7 @@ impl OutputReader {
         Self { ready }
     }
 
-    /// The rest of the line that said the node is ready, or `None` if its output ended first.
-    /// Cancel safe.
+    /// Returns the rest of the ready line, or `None` if the output ends first. Cancel safe.
     pub(super) async fn ready_line(&self) -> Option<String> {
         let mut ready = self.ready.clone();
         ready.wait_for(Option::is_some).await.ok()?.clone()
@@ -35,7 +35,7 @@ fn copy(stdout: ChildStdout, mut log: File, ready_prefix: &str, ready: &watch::S
     let mut stdout = BufReader::new(stdout);
     let mut line = Vec::new();
     while stdout.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-        // A full disk must not stop the node, which goes on printing.
+        // A full disk must not stop the node, which blocks unless this thread reads its output.
         let _ = log.write_all(&line);
         let text = String::from_utf8_lossy(&line);
         if let Some(rest) = text.trim_end().strip_prefix(ready_prefix) {

@@ -1,4 +1,4 @@
-//! Where PostgreSQL's server programs are.
+//! The folder with PostgreSQL's server programs.
 
 use std::{
     ffi::OsStr,
@@ -22,27 +22,32 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Looks in this order, and takes the first folder that has all three programs: the folder
-    /// named by `HOMING_PG_BIN`, what `pg_config --bindir` says, the usual folders of Linux
-    /// distributions, Homebrew, MacPorts and Postgres.app (newest version first), and `PATH`.
+    /// Finds the programs on this machine. Takes the first folder that has all three, in this order:
+    ///
+    /// 1. the folder that `HOMING_PG_BIN` names;
+    /// 2. the folder that `pg_config --bindir` prints;
+    /// 3. the usual folders of Linux distributions, Homebrew, MacPorts and Postgres.app, newest
+    ///    version first;
+    /// 4. the folders of `PATH`.
     ///
     /// # Errors
     ///
-    /// [`is_postgres_missing`](Error::is_postgres_missing) if there is none;
-    /// [`is_misuse`](Error::is_misuse) if `HOMING_PG_BIN` names a folder without them.
+    /// - [`is_misuse`](Error::is_misuse) if `HOMING_PG_BIN` names a folder without the programs.
+    /// - [`is_postgres_missing`](Error::is_postgres_missing) if no folder has them.
     pub fn find() -> Result<Self> {
         Self::find_with(&|name| std::env::var(name).ok())
     }
 
-    /// [`find`](Self::find) with another source for `HOMING_PG_BIN` and `PATH` than the
+    /// [Finds](Self::find) the programs with `HOMING_PG_BIN` and `PATH` from `lookup` in place of the
     /// environment of this process.
     ///
     /// # Errors
     ///
-    /// As [`find`](Self::find).
+    /// - [`is_misuse`](Error::is_misuse) if `HOMING_PG_BIN` names a folder without the programs.
+    /// - [`is_postgres_missing`](Error::is_postgres_missing) if no folder has them.
     pub fn find_with(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         if let Some(folder) = lookup(FOLDER_VARIABLE).filter(|folder| !folder.is_empty()) {
-            return Self::at(folder).map_err(|error| Error::misuse(format!("{FOLDER_VARIABLE} is of no use: {error}")));
+            return Self::at(folder).map_err(|error| Error::misuse(format!("{FOLDER_VARIABLE} is wrong: {error}")));
         }
         let path = lookup("PATH").unwrap_or_default();
         let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -54,23 +59,25 @@ impl Binaries {
             .ok_or_else(|| Error::postgres_missing(MISSING))
     }
 
-    /// The programs in `folder`.
+    /// Takes the programs in `folder`.
     ///
     /// # Errors
     ///
-    /// [`is_misuse`](Error::is_misuse), naming the first program that is not there.
+    /// [`is_misuse`](Error::is_misuse) if a program is missing. The message names the first one.
     pub fn at(folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
         match PROGRAMS.iter().find(|program| !folder.join(program).is_file()) {
             None => Ok(Self { folder }),
             Some(program) => {
                 let folder = folder.display();
-                Err(Error::misuse(format!("{folder} has no PostgreSQL program {program}")))
+                Err(Error::misuse(format!(
+                    "{folder} has no PostgreSQL program {program}; name the folder of the server programs"
+                )))
             }
         }
     }
 
-    /// The folder they are in.
+    /// Returns the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -80,7 +87,8 @@ impl Binaries {
     }
 }
 
-/// Client-only packages bring a `pg_config` too, so its word is checked like any other folder.
+/// Returns the folder that `pg_config` prints. Client-only packages have a `pg_config` too, so the
+/// folder is checked like any other.
 fn configured(path: &[PathBuf]) -> Option<PathBuf> {
     let program = path.iter().map(|folder| folder.join("pg_config")).find(|file| file.is_file())?;
     let output = Command::new(program).arg("--bindir").output().ok()?;
@@ -92,7 +100,7 @@ fn usual_folders() -> impl Iterator<Item = PathBuf> {
     USUAL_FOLDERS.iter().flat_map(|(parent, prefix, rest)| versions(parent, prefix, rest))
 }
 
-/// The folders `parent/prefixVERSION/rest`, newest version first.
+/// Returns the folders `parent/prefixVERSION/rest`, newest version first.
 fn versions(parent: &str, prefix: &str, rest: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let mut found: Vec<(Version, PathBuf)> = entries
@@ -105,7 +113,8 @@ fn versions(parent: &str, prefix: &str, rest: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, folder)| folder).collect()
 }
 
-/// `postgresql@16` with the prefix `postgresql@` is 16; a bare `postgresql` counts as oldest.
+/// Parses the version behind a prefix: `postgresql@16` with the prefix `postgresql@` is 16. A name
+/// without a version counts as the oldest.
 fn parse_version(name: &OsStr, prefix: &str) -> Option<Version> {
     let version = name.to_str()?.strip_prefix(prefix)?;
     if version.is_empty() {
@@ -118,7 +127,7 @@ type Version = Vec<u32>;
 
 const FOLDER_VARIABLE: &str = "HOMING_PG_BIN";
 
-/// What a testbed runs; a folder without one of them belongs to a client-only installation.
+/// The programs that a testbed runs. A folder without one of them belongs to a client-only package.
 const PROGRAMS: [&str; 3] = ["initdb", "postgres", "pg_basebackup"];
 
 const MISSING: &str = "PostgreSQL's server programs (initdb, postgres, pg_basebackup) are not \
@@ -143,11 +152,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_named_by_the_variable_must_have_the_programs() {
+    fn folder_without_programs_is_refused() {
         let lookup = |name: &str| (name == "HOMING_PG_BIN").then(|| "/nonexistent".to_owned());
         let error = Binaries::find_with(&lookup).unwrap_err();
         assert!(error.is_misuse());
-        assert!(error.to_string().starts_with("HOMING_PG_BIN is of no use: /nonexistent"));
+        assert!(error.to_string().starts_with("HOMING_PG_BIN is wrong: /nonexistent"));
     }
 
     #[test]

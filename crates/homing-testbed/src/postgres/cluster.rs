@@ -1,4 +1,4 @@
-//! What belongs to a server while it runs and while it does not: folder, user, port.
+//! The parts of a server that outlive its process: folder, user, port.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -27,7 +27,7 @@ pub(super) struct Cluster {
     binaries: Binaries,
     user: User,
     port: Port,
-    /// Last, so that the server's process is told to end before this waits for it.
+    /// The last field: its drop waits for the server's process.
     scratch: Scratch,
 }
 
@@ -38,7 +38,7 @@ impl Cluster {
         user.check_reaches(&folder)?;
         let cluster = Self { folder, binaries, user, port, scratch };
         let data = cluster.data();
-        // PostgreSQL insists on a data directory that nobody else can read.
+        // PostgreSQL requires a data directory that only its own user can read.
         DirBuilder::new().mode(0o700).create(&data).at("create", &data)?;
         user.own(&data)?;
         Ok(cluster)
@@ -56,7 +56,7 @@ impl Cluster {
         LogFile::new(self.folder.join("postgres.log"))
     }
 
-    /// Gives the cluster another port, its own being taken.
+    /// Gives the cluster another port, because another program took its own.
     pub(super) fn change_port(&mut self) -> Result<()> {
         self.port = Port::reserve()?;
         Ok(())
@@ -65,8 +65,8 @@ impl Cluster {
     /// Fills the data directory with an empty database cluster.
     pub(super) async fn initialize(&self, settings: &str) -> Result<()> {
         let mut command = self.command("initdb");
-        // The server started on it syncs what it writes; what initdb wrote may be lost in a crash
-        // of the machine, together with the test.
+        // The server syncs its own writes. A crash of the machine may lose those of initdb, but the
+        // test is lost then too.
         command.args(["--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C"]);
         command.args(["--auth=trust", "--username=postgres", "--pgdata"]).arg(self.data());
         self.run(&command).await?;
@@ -102,7 +102,7 @@ impl Cluster {
         }
         let program = Path::new(command.get_program()).file_name().unwrap_or_default();
         let (program, tail) = (program.to_string_lossy(), self.log().tail());
-        Err(Error::exited(format!("{program} failed with {status}:\n{tail}")))
+        Err(Error::exited(format!("PostgreSQL's {program} failed with {status}:\n{tail}")))
     }
 
     fn spawn(&self, command: &Command, kind: ProcessKind) -> Result<Process> {
@@ -111,8 +111,8 @@ impl Cluster {
         launch.spawn(&self.scratch).map(|(process, _)| process)
     }
 
-    /// A PostgreSQL program that takes nothing from our own environment that would change what
-    /// it does.
+    /// Returns a command for a PostgreSQL program, without the variables of this process that would
+    /// change what the program does.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.program(program));
         let variables = std::env::vars_os().map(|(name, _)| name);

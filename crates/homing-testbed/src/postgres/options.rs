@@ -1,4 +1,4 @@
-//! What can be chosen before a server starts.
+//! The options of a server.
 
 use std::net::SocketAddr;
 
@@ -7,9 +7,9 @@ use crate::process::scratch::Scratch;
 
 /// Options of a PostgreSQL server; see [`Postgres::options`](crate::Postgres::options).
 ///
-/// Defaults: the name `primary` or `replica`, installed binaries as [`Binaries::find`] finds them,
-/// a [`Scratch`] of its own, 100 connections, `fsync` on, and small buffers. A replica takes its
-/// primary's binaries, connections, fsync and further settings unless it is given others.
+/// Defaults: the name `primary` or `replica`, the programs that [`Binaries::find`] finds, a new
+/// [`Scratch`], 100 connections, `fsync` on, and small buffers. A replica inherits the programs,
+/// connections, fsync and other settings of its primary, unless its own options set them.
 #[derive(Clone, Debug, Default)]
 #[must_use = "options do nothing until a server is started with them"]
 pub struct PostgresOptions {
@@ -26,54 +26,58 @@ pub struct PostgresOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fsync {
-    /// As in production: figures measured on such a server mean something. The default.
+    /// It waits, as in production, so that measurements are meaningful. The default.
     #[default]
     On,
-    /// Faster. Data survives [`Postgres::kill`](crate::Postgres::kill), but not a crash of the machine.
+    /// It does not wait, which is faster. Data survives
+    /// [`Postgres::kill`](crate::Postgres::kill), but not a crash of the machine.
     Off,
 }
 
 impl PostgresOptions {
-    /// Names the server: see [`Postgres::name`](crate::Postgres::name). Letters, digits, `-` and `_`.
+    /// Sets the [name](crate::Postgres::name) of the server: letters, digits, `-` and `_`.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Uses these programs. Default: [`Binaries::find`], or the primary's.
+    /// Uses these programs. Default: those of [`Binaries::find`], or those of the primary.
     pub fn with_binaries(mut self, binaries: Binaries) -> Self {
         self.binaries = Some(binaries);
         self
     }
 
-    /// Puts the server's folder into this scratch, to be removed with it. Default: one of its own.
+    /// Puts the server's folder into this scratch, and removes it with the scratch. Default: a new
+    /// scratch.
     pub fn with_scratch(mut self, scratch: &Scratch) -> Self {
         self.scratch = Some(scratch.clone());
         self
     }
 
-    /// Makes a replica stream from this address instead of its primary's, such as that of a
-    /// [`Relay`](crate::Relay) standing for the network between the two. Only the stream: the
-    /// first copy is taken straight from the primary, so that a slow link does not slow the start.
+    /// Makes a replica stream from this address, such as a [`Relay`](crate::Relay) for the network
+    /// between the two. Default: the address of its primary.
+    ///
+    /// Only the stream uses it. The first copy comes directly from the primary, so that a slow link
+    /// does not slow the start.
     pub fn with_upstream(mut self, address: SocketAddr) -> Self {
         self.upstream = Some(address);
         self
     }
 
-    /// `max_connections`. Default: 100. A replica's must not be below its primary's.
+    /// Sets `max_connections`. Default: 100. A replica needs at least as many as its primary.
     pub fn with_max_connections(mut self, connections: u16) -> Self {
         self.max_connections = Some(connections);
         self
     }
 
-    /// Whether to wait for the disk. Default: [`Fsync::On`].
+    /// Sets whether PostgreSQL waits for the disk. Default: [`Fsync::On`].
     pub fn with_fsync(mut self, fsync: Fsync) -> Self {
         self.fsync = Some(fsync);
         self
     }
 
-    /// Any other setting of `postgresql.conf`, such as `log_statement` with the value `all`. The
-    /// last one of a name counts, also against what this crate sets.
+    /// Sets any other setting of `postgresql.conf`, such as `log_statement` with the value `all`. It
+    /// overrides earlier values of the same name, including those of this crate.
     pub fn with_setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
         self

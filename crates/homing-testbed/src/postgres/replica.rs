@@ -1,4 +1,4 @@
-//! What only a replica can do: wait, pause, promote.
+//! The calls for replicas: catch up, pause, promote.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use super::Postgres;
 use crate::{error::Result, wait::within};
 
 impl Postgres {
-    /// Whether the server is a replica, as PostgreSQL itself sees it.
+    /// Asks the server whether it is a replica (`pg_is_in_recovery()`).
     ///
     /// # Errors
     ///
-    /// If the server is stopped.
+    /// A database error if the server is stopped. No predicate holds for it.
     ///
     /// # Cancel safety
     ///
@@ -21,12 +21,13 @@ impl Postgres {
         self.ask("ask for the role", "select pg_is_in_recovery()").await
     }
 
-    /// Waits until this replica has replayed everything that `primary` had written when this was
-    /// called.
+    /// Waits until this replica has replayed everything that `primary` had written at the time of the
+    /// call.
     ///
     /// # Errors
     ///
-    /// [`is_timed_out`](crate::Error::is_timed_out) after 30 s, or if one of the two is stopped.
+    /// - [`is_timed_out`](crate::Error::is_timed_out) if it has not after 30 s.
+    /// - A database error if one of the two is stopped, or if `primary` is a replica itself.
     ///
     /// # Cancel safety
     ///
@@ -37,54 +38,58 @@ impl Postgres {
         self.wait_until("replayed what the primary has written", &query).await
     }
 
-    /// Stops replaying, while the stream goes on, and waits until replay has stopped: what is
-    /// written on the primary after this returns stays invisible here until
+    /// Pauses replay and waits until it has stopped. The replica still receives the stream.
+    ///
+    /// Writes on the primary after this call are invisible on this replica until
     /// [`resume_replay`](Self::resume_replay).
     ///
     /// # Errors
     ///
-    /// If the server is stopped or not a replica.
+    /// - A database error if the server is stopped. With [`db`](crate::Error::db), if it is not a
+    ///   replica.
+    /// - [`is_timed_out`](crate::Error::is_timed_out) if replay has not stopped after 30 s.
     ///
     /// # Cancel safety
     ///
-    /// Replay may be paused when the future is dropped.
+    /// If the future is dropped, replay may be paused.
     pub async fn pause_replay(&self) -> Result<()> {
         self.run("pause replay", "select pg_wal_replay_pause()").await?;
-        // Before PostgreSQL 14 asking and having stopped could not be told apart; those are out of
-        // support.
+        // PostgreSQL 14 and later distinguish a requested pause from one in force.
         self.wait_until("paused replay", "select pg_get_wal_replay_pause_state() = 'paused'").await
     }
 
-    /// Goes on replaying.
+    /// Resumes replay after [`pause_replay`](Self::pause_replay).
     ///
     /// # Errors
     ///
-    /// If the server is stopped or not a replica.
+    /// A database error if the server is stopped. With [`db`](crate::Error::db), if it is not a
+    /// replica.
     ///
     /// # Cancel safety
     ///
-    /// Replay may go on when the future is dropped.
+    /// If the future is dropped, replay may go on.
     pub async fn resume_replay(&self) -> Result<()> {
         self.run("resume replay", "select pg_wal_replay_resume()").await
     }
 
-    /// Makes the replica a primary with a timeline of its own, and waits until it takes writes. Its
-    /// old primary is not told.
+    /// Promotes the replica to a primary with a new timeline, and waits until it accepts writes. Its
+    /// old primary does not learn of it.
     ///
     /// # Errors
     ///
-    /// If the server is stopped or not a replica, and
-    /// [`is_timed_out`](crate::Error::is_timed_out) after 30 s.
+    /// - A database error if the server is stopped. With [`db`](crate::Error::db), if it is not a
+    ///   replica.
+    /// - [`is_timed_out`](crate::Error::is_timed_out) if it does not accept writes after 30 s.
     ///
     /// # Cancel safety
     ///
-    /// The promotion goes on when the future is dropped.
+    /// If the future is dropped, the promotion goes on.
     pub async fn promote(&self) -> Result<()> {
         self.run("promote", "select pg_promote(wait => false)").await?;
         self.wait_until("become a primary", "select not pg_is_in_recovery()").await
     }
 
-    /// Waits until `query` is true, asking on one connection.
+    /// Waits until `query` returns true. Asks on one connection.
     async fn wait_until(&self, goal: &str, query: &str) -> Result<()> {
         let complaint = format!("PostgreSQL {} has not {goal}", self.name());
         let reached = async {
@@ -100,12 +105,14 @@ impl Postgres {
     }
 }
 
-/// Waits for a new replica's stream, which takes some round trips of its link.
+/// Waits until a new replica streams, which takes some round trips of its link.
 pub(super) async fn wait_until_streaming(replica: &Postgres) -> Result<()> {
     let query = "select exists(select from pg_stat_wal_receiver where status = 'streaming')";
     replica.wait_until("begun to stream from its primary", query).await
 }
 
+/// Short, because tests wait for it; each question is a query of its own on a local connection.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
+/// Longer than replay or a promotion takes on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(30);

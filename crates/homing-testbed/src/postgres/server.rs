@@ -12,15 +12,14 @@ use crate::{
     wait::within,
 };
 
-/// A server that accepts connections. Dropping it ends it at once.
+/// A server that accepts connections. Its drop ends the server at once.
 #[derive(Debug)]
 pub(super) struct Server {
     process: Process,
 }
 
 impl Server {
-    /// Starts a server on a port nobody has used yet, and changes the port if it turns out to be
-    /// taken.
+    /// Starts a server for the first time. Changes the port if another program has taken it.
     pub(super) async fn first_start(cluster: &mut Cluster) -> Result<Self> {
         for _ in 1..MAX_PORTS {
             match Self::start_once(cluster).await {
@@ -36,7 +35,7 @@ impl Server {
         let limit = Instant::now() + CHILDREN_TIMEOUT;
         loop {
             match Self::start_once(cluster).await {
-                // Children of a killed server take a moment to notice.
+                // The children of a killed server take a moment to notice its end.
                 Err(Failure::StillInUse(_)) if Instant::now() < limit => sleep(POLL_INTERVAL).await,
                 result => return result.map_err(Failure::into_error),
             }
@@ -74,7 +73,7 @@ impl Server {
     }
 }
 
-/// Why a server did not come up.
+/// Why a server did not start.
 enum Failure {
     PortTaken(Error),
     StillInUse(Error),
@@ -82,8 +81,8 @@ enum Failure {
 }
 
 impl Failure {
-    /// PostgreSQL ends with the same code for all of these; only its log tells them apart. It is
-    /// started with `LC_ALL=C`, so the words are these.
+    /// Reads the reason from the log: PostgreSQL ends with the same code for all of them. With
+    /// `LC_ALL=C` its messages are in English.
     fn of(printed: &str, error: Error) -> Self {
         if printed.contains("could not create any TCP/IP sockets") {
             Self::PortTaken(error)
@@ -101,7 +100,7 @@ impl Failure {
     }
 }
 
-/// Waits as pg_ctl does: the server writes its state into a line of its pid file. Unlike trying to
+/// Waits as pg_ctl does: the server writes its state into a line of its pid file. Unlike attempts to
 /// connect, this leaves no errors in its log.
 async fn wait_until_ready(cluster: &Cluster, pid: u32) -> Result<()> {
     let path = cluster.data().join("postmaster.pid");
@@ -111,21 +110,24 @@ async fn wait_until_ready(cluster: &Cluster, pid: u32) -> Result<()> {
         }
         Ok(())
     };
-    within(START_TIMEOUT, "PostgreSQL does not accept connections", ready).await
+    let complaint = format!("PostgreSQL at {} does not accept connections", cluster.address());
+    within(START_TIMEOUT, &complaint, ready).await
 }
 
-/// Whether this is the pid file of that server (not of a killed one before it), and says so. It
-/// says so on a replica when that allows reads.
+/// Returns whether this is the pid file of that server, not of a killed one before it, and has the
+/// state `ready`. A replica is ready once it allows reads.
 fn says_ready(text: &str, pid: u32) -> bool {
     let mut lines = text.lines();
     let own = lines.next().is_some_and(|line| line.trim() == pid.to_string());
     own && lines.nth(STATUS_LINE - 1).is_some_and(|line| line.trim() == "ready")
 }
 
-/// Lines below the first of `postmaster.pid` (`LOCK_FILE_LINE_PM_STATUS` is its line 8).
+/// The state is that many lines below the first of `postmaster.pid` (`LOCK_FILE_LINE_PM_STATUS` is
+/// line 8).
 const STATUS_LINE: usize = 7;
 
-/// Where ports cannot be kept, see [`Port`](crate::network::port::Port), someone may be faster a few times.
+/// On a system that cannot reserve ports, see [`Port`](crate::network::port::Port), another program
+/// may take the port first a few times.
 const MAX_PORTS: usize = 5;
 
 /// How often the pid file is read; a start takes about 50 ms.
@@ -134,7 +136,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Recovery after a kill may take a while on a slow disk.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the children of a killed server may hold on to its memory.
+/// How long the children of a killed server may keep its shared memory.
 const CHILDREN_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
@@ -142,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pid_file_of_another_server_does_not_count() {
+    fn foreign_pid_file_is_ignored() {
         let text = "42\n/data\n1\n5432\n\n127.0.0.1\n  1  2\nready   \n";
         assert!(says_ready(text, 42));
         assert!(!says_ready(text, 43));

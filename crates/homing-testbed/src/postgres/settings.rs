@@ -1,4 +1,4 @@
-//! What stands in `postgresql.conf`.
+//! The settings in `postgresql.conf`.
 
 use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
@@ -13,7 +13,8 @@ use crate::{
     wait::within,
 };
 
-/// The text to append to a primary's `postgresql.conf`. PostgreSQL takes the last of a name.
+/// Returns the text to append to a primary's `postgresql.conf`. PostgreSQL takes the last value of a
+/// name.
 pub(super) fn of_server(options: &PostgresOptions) -> String {
     let max_connections = options.max_connections().to_string();
     let fsync = match options.fsync() {
@@ -25,21 +26,21 @@ pub(super) fn of_server(options: &PostgresOptions) -> String {
     render(FIXED.into_iter().chain(chosen).chain(further))
 }
 
-/// The same for a replica that streams from `upstream`.
+/// Returns the text to append to the `postgresql.conf` of a replica that streams from `upstream`.
 pub(super) fn of_replica(options: &PostgresOptions, upstream: SocketAddr) -> String {
     let primary_conninfo =
         format!("host={} port={} user=postgres application_name={}", upstream.ip(), upstream.port(), options.name());
     let own = [
         ("primary_conninfo", primary_conninfo.as_str()),
-        // The smallest there is: pg_stat_replication on the primary is at most this old.
+        // The smallest value: pg_stat_replication on the primary is at most this old.
         ("wal_receiver_status_interval", "1s"),
-        // After a cut link is healed, ask again soon (PostgreSQL waits 5 s).
+        // Reconnect soon after a cut link is healed (PostgreSQL's default is 5 s).
         ("wal_retrieve_retry_interval", "100ms"),
     ];
     render(own) + &of_server(options)
 }
 
-/// Names end up unquoted in `postgresql.conf`.
+/// Checks the names of settings, which stand unquoted in `postgresql.conf`.
 pub(super) fn check_names(settings: &[(String, String)]) -> Result<()> {
     match settings.iter().find(|(name, _)| !is_name(name)) {
         None => Ok(()),
@@ -57,8 +58,8 @@ pub(super) async fn reconfigure(server: &Postgres, settings: &[(&str, &str)]) ->
         let statement = format!("alter system set {name} to {}", literal(value));
         client.batch_execute(&statement).await.map_err(failed)?;
     }
-    // The postmaster reloads when it gets round to it. A fresh session starts with its load time;
-    // the clock is read first, in a statement of its own, because it may get round to it at once.
+    // The postmaster reloads a moment later, and a new session starts with its load time. The clock
+    // is read first, in a separate statement, because the postmaster may also reload at once.
     let now = client.query_one("select clock_timestamp()::text", &[]).await;
     let asked: String = now.and_then(|row| row.try_get(0)).map_err(failed)?;
     client.batch_execute("select pg_reload_conf()").await.map_err(failed)?;
@@ -69,15 +70,17 @@ pub(super) async fn reconfigure(server: &Postgres, settings: &[(&str, &str)]) ->
         }
         Ok(())
     };
-    within(RELOAD_TIMEOUT, "PostgreSQL has not reloaded its settings", reloaded).await
+    let complaint = format!("PostgreSQL {} has not reloaded its settings", server.name());
+    within(RELOAD_TIMEOUT, &complaint, reloaded).await
 }
 
-/// A quoted SQL identifier.
+/// Returns `name` as a quoted SQL identifier.
 pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A quoted SQL literal; backslashes stand for themselves (`standard_conforming_strings`).
+/// Returns `value` as a quoted SQL literal. A backslash is an ordinary character
+/// (`standard_conforming_strings`).
 fn literal(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
@@ -98,21 +101,21 @@ fn is_name(name: &str) -> bool {
 }
 
 fn not_a_setting(name: &str) -> Error {
-    Error::misuse(format!("{name:?} is not the name of a PostgreSQL setting"))
+    Error::misuse(format!("invalid name {name:?} of a PostgreSQL setting; use letters, digits, `_` and `.`"))
 }
 
 const FIXED: [(&str, &str); 14] = [
     ("listen_addresses", "127.0.0.1"),
-    // The path of a socket below a temporary folder may be too long for one.
+    // Below a temporary folder, the path of a socket may be too long for a Unix socket.
     ("unix_socket_directories", ""),
     ("wal_level", "replica"),
     ("hot_standby", "on"),
     ("max_wal_senders", "20"),
     ("max_replication_slots", "20"),
-    // A replica that was stopped or cut off for a while finds what it missed.
+    // A replica that was stopped or cut off for a while still finds the WAL that it missed.
     ("wal_keep_size", "256MB"),
     ("shared_buffers", "32MB"),
-    // In the data directory, which is removed; POSIX segments would survive a kill.
+    // In the data directory, which the janitor removes. POSIX segments would survive a kill.
     ("dynamic_shared_memory_type", "mmap"),
     ("huge_pages", "off"),
     ("logging_collector", "off"),
@@ -121,8 +124,10 @@ const FIXED: [(&str, &str); 14] = [
     ("timezone", "UTC"),
 ];
 
+/// Short, because tests wait for it.
 const RELOAD_POLL_INTERVAL: Duration = Duration::from_millis(2);
 
+/// Longer than a reload takes on a busy machine.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -142,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_a_line_break_is_refused() {
+    fn line_break_in_name_is_refused() {
         let error = check_names(&[("a\nb".to_owned(), String::new())]).unwrap_err();
         assert!(error.is_misuse());
     }

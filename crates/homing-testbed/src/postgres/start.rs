@@ -1,4 +1,4 @@
-//! Starts a server from its options: as a primary, or as the replica of another.
+//! Starts a server from its options, as a primary or as a replica.
 
 use super::{
     Postgres, binaries::Binaries, cluster::Cluster, options::PostgresOptions, replica, server::Server, settings,
@@ -15,16 +15,22 @@ impl PostgresOptions {
     ///
     /// # Errors
     ///
-    /// [`is_postgres_missing`](Error::is_postgres_missing) without PostgreSQL,
-    /// [`is_misuse`](Error::is_misuse) for an option that cannot be, and
-    /// [`is_exited`](Error::is_exited) with the end of its log if the server does not come up.
+    /// - [`is_postgres_missing`](Error::is_postgres_missing) if PostgreSQL is not installed.
+    /// - [`is_misuse`](Error::is_misuse) if the server cannot have its name, if a setting cannot have
+    ///   its name, if there is an upstream, or if this process is root and PostgreSQL cannot run as
+    ///   another user.
+    /// - [`is_exited`](Error::is_exited), with the end of its log, if `initdb` fails or the server
+    ///   ends at its start.
+    /// - [`is_timed_out`](Error::is_timed_out) if it does not accept connections after 60 s.
+    /// - An I/O error, for which no predicate holds, if the system refuses a port, a file or a
+    ///   process.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left when the future is dropped.
+    /// If the future is dropped, the server ends and its files are removed.
     pub async fn start(self) -> Result<Postgres> {
         if self.upstream.is_some() {
-            return Err(Error::misuse("a primary has no upstream; start_replica_of takes one"));
+            return Err(Error::misuse("a primary has no upstream; call start_replica_of, or set no upstream"));
         }
         let (options, mut cluster) = self.prepare("primary").await?;
         cluster.initialize(&settings::of_server(&options)).await?;
@@ -32,17 +38,24 @@ impl PostgresOptions {
         Ok(Postgres::running(cluster, options, server))
     }
 
-    /// Copies `primary` (which may be a replica itself), starts the copy as its streaming replica
-    /// and waits until it accepts connections and streams.
+    /// Copies `primary`, starts the copy as its streaming replica, and waits until the replica accepts
+    /// connections and streams. The primary may be a replica itself.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start), and [`is_timed_out`](Error::is_timed_out) if the replica does
-    /// not begin to stream within 30 s.
+    /// - [`is_postgres_missing`](Error::is_postgres_missing) if PostgreSQL is not installed.
+    /// - [`is_misuse`](Error::is_misuse) if the server or a setting cannot have its name, or if this
+    ///   process is root and PostgreSQL cannot run as another user.
+    /// - [`is_exited`](Error::is_exited), with the end of its log, if `pg_basebackup` fails (for
+    ///   example because the primary is stopped) or the server ends at its start.
+    /// - [`is_timed_out`](Error::is_timed_out) if it does not accept connections after 60 s, or does
+    ///   not stream 30 s later.
+    /// - An I/O error, for which no predicate holds, if the system refuses a port, a file or a
+    ///   process.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left when the future is dropped.
+    /// If the future is dropped, the server ends and its files are removed.
     pub async fn start_replica_of(mut self, primary: &Postgres) -> Result<Postgres> {
         let inherited = &primary.options;
         self.binaries = self.binaries.or_else(|| inherited.binaries.clone());
@@ -60,7 +73,7 @@ impl PostgresOptions {
         Ok(replica)
     }
 
-    /// Looks for users and programs by running some, which blocks.
+    /// Prepares a start. This looks for users and programs, which blocks.
     async fn prepare(self, default_name: &'static str) -> Result<(Self, Cluster)> {
         let scratch = Scratch::given_or_new(self.scratch.clone()).await?;
         unblocked(move || {
@@ -71,13 +84,13 @@ impl PostgresOptions {
         .await
     }
 
-    /// Fills in what is needed to start and checks the rest.
+    /// Fills in the options that a start needs, and checks the others.
     fn completed(mut self, default_name: &str) -> Result<Self> {
         let name = self.name.get_or_insert_with(|| default_name.to_owned());
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(allowed) {
             return Err(Error::misuse(format!(
-                "{name:?} cannot name a PostgreSQL server; use letters, digits, `-` and `_`"
+                "{name:?} cannot be the name of a PostgreSQL server; use letters, digits, `-` and `_`"
             )));
         }
         settings::check_names(&self.settings)?;

@@ -1,4 +1,4 @@
-//! What a server or node has printed.
+//! The log file of a server or node.
 
 use std::{
     fs::{File, OpenOptions},
@@ -8,10 +8,10 @@ use std::{
 
 use crate::error::{AtPath as _, Result};
 
-/// The log file of a server or node: both of its outputs, from its first start on.
+/// The log file of a server or node: both of its outputs since its first start.
 ///
-/// To look only at what a step of a test has caused, remember [`position`](Self::position) before
-/// it and ask for [`since`](Self::since) after it.
+/// A test that wants the output of one step takes the [`position`](Self::position) before the step
+/// and reads the log [`since`](Self::since) that position after it.
 #[derive(Clone, Debug)]
 pub struct LogFile {
     path: PathBuf,
@@ -22,35 +22,35 @@ impl LogFile {
         Self { path }
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Everything so far. Bytes that are not UTF-8 are replaced.
+    /// Returns everything so far. Bytes that are not UTF-8 are replaced.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read.
+    /// An I/O error if the file cannot be read. No predicate holds for it.
     pub fn contents(&self) -> Result<String> {
         self.since(0)
     }
 
-    /// The length of the file in bytes, for a later [`since`](Self::since).
+    /// Returns the length of the file in bytes, for a later [`since`](Self::since).
     ///
     /// # Errors
     ///
-    /// If the file cannot be read.
+    /// An I/O error if the file cannot be read. No predicate holds for it.
     pub fn position(&self) -> Result<u64> {
         let metadata = std::fs::metadata(&self.path).at("read", &self.path)?;
         Ok(metadata.len())
     }
 
-    /// What was written after `position`.
+    /// Returns everything after `position`. Bytes that are not UTF-8 are replaced.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read.
+    /// An I/O error if the file cannot be read. No predicate holds for it.
     pub fn since(&self, position: u64) -> Result<String> {
         let mut bytes = Vec::new();
         let read = |bytes: &mut Vec<u8>| {
@@ -62,14 +62,15 @@ impl LogFile {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The last lines, for an error message.
+    /// Returns the last lines, for an error message.
     pub(crate) fn tail(&self) -> String {
         let contents = self.contents().unwrap_or_default();
         let lines: Vec<&str> = contents.lines().collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
     }
 
-    /// Opens it for a process to write to. Appending, because several processes share it.
+    /// Opens the file for a process that writes to it. In append mode, because several processes
+    /// share it.
     pub(crate) fn open(&self) -> Result<File> {
         OpenOptions::new().create(true).append(true).open(&self.path).at("open", &self.path)
     }

@@ -1,4 +1,4 @@
-//! The folder of a testbed, and the promise that it and its processes go away.
+//! The folder of a testbed. It goes away, with its processes, however this program ends.
 
 mod janitor;
 
@@ -19,44 +19,47 @@ use crate::{
     wait::unblocked,
 };
 
-/// A temporary folder for servers and nodes, which goes away together with every process started
-/// in it when the last clone of this handle is dropped, and no less when this process panics or
-/// is killed in any way.
+/// A temporary folder for servers and nodes.
 ///
-/// Every [`Postgres`](crate::Postgres) and [`NodeProcess`](crate::NodeProcess) has a scratch of
-/// its own unless it is given one to share. Dropping the last handle blocks until everything is
-/// gone, usually for some tens of milliseconds.
+/// When the last clone of this handle is dropped, the folder goes away together with every process
+/// that was started in it. The same happens if this process panics or is killed.
 ///
-/// A small `/bin/sh` child, the janitor, does the cleaning. It waits on a pipe that only this
-/// process writes to, in a process group of its own so that Ctrl-C does not reach it.
+/// Every [`Postgres`](crate::Postgres) and [`NodeProcess`](crate::NodeProcess) has its own scratch
+/// unless it shares one. The drop of the last handle blocks until everything is gone, usually for
+/// some tens of milliseconds.
+///
+/// A small `/bin/sh` child, the janitor, does the cleaning. It waits on a pipe to which only this
+/// process writes, and has its own process group, so that Ctrl-C does not reach it.
 #[derive(Clone, Debug)]
 pub struct Scratch {
     shared: Arc<Shared>,
 }
 
 impl Scratch {
-    /// A new folder below [`std::env::temp_dir`].
+    /// Creates a folder below [`std::env::temp_dir`].
     ///
     /// # Errors
     ///
-    /// If the folder cannot be made or `/bin/sh` not be run.
+    /// An I/O error if the folder cannot be created or `/bin/sh` cannot run. No predicate holds for
+    /// it.
     pub fn new() -> Result<Self> {
         Self::below(std::env::temp_dir())
     }
 
-    /// A new folder below `parent`, which must exist. When this process is root, the user that
+    /// Creates a folder below `parent`, which must exist. If this process is root, the user that
     /// PostgreSQL runs as must be able to reach it.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be made or `/bin/sh` not be run.
+    /// An I/O error if the folder cannot be created or `/bin/sh` cannot run. No predicate holds for
+    /// it.
     pub fn below(parent: impl AsRef<Path>) -> Result<Self> {
         let parent = std::path::absolute(&parent).at("find", parent.as_ref())?;
         let (process, chance) = (std::process::id(), rand::random::<u64>());
         let path = parent.join(format!("homing-testbed-{process}-{chance:016x}"));
         let janitor = Janitor::start(&path)?;
         if let Err(error) = create_folder(&path) {
-            // Not ours, if it is there.
+            // A folder that existed before is not ours to remove.
             janitor.dismiss();
             return Err(error);
         }
@@ -66,12 +69,12 @@ impl Scratch {
         Ok(Self { shared: Arc::new(Shared { path, next, _janitor: janitor }) })
     }
 
-    /// The folder. Files put here go away with it.
+    /// Returns the path of the folder. All files in it go away with it.
     pub fn path(&self) -> &Path {
         &self.shared.path
     }
 
-    /// The given one, or a new one made without blocking.
+    /// Returns the given scratch, or creates one without blocking the runtime.
     pub(crate) async fn given_or_new(given: Option<Self>) -> Result<Self> {
         match given {
             Some(scratch) => Ok(scratch),
@@ -79,14 +82,14 @@ impl Scratch {
         }
     }
 
-    /// A name below the folder that nothing else has: `label-NUMBER`.
+    /// Returns a path below the folder that is not in use: `label-NUMBER`.
     pub(crate) fn unique(&self, label: &str) -> PathBuf {
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
         self.shared.path.join(format!("{label}-{number}"))
     }
 
-    /// `command`, wrapped so that the process records itself before it does anything else.
-    /// The record is in force until its file is removed.
+    /// Wraps `command` so that the process records itself before it does anything else. The record
+    /// is valid until its file is removed.
     pub(crate) fn register(&self, command: &Command, kind: ProcessKind) -> Result<(Command, PathBuf)> {
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let record = self.shared.path.join(RECORDS).join(number.to_string());
@@ -108,12 +111,12 @@ impl Scratch {
     }
 }
 
-/// How a recorded process is ended.
+/// A kind of process, which says how to end it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ProcessKind {
-    /// A process group, ended by SIGKILL.
+    /// A process group, which SIGKILL ends.
     Group,
-    /// A PostgreSQL server, which takes its children along on SIGQUIT.
+    /// A PostgreSQL server, which ends its children and itself on SIGQUIT.
     Postgres,
 }
 
@@ -133,8 +136,8 @@ struct Shared {
     _janitor: Janitor,
 }
 
-/// Creates a folder that others may pass through, since PostgreSQL may run as another user, but
-/// not list. Whatever our umask says.
+/// Creates a folder that other users may enter, because PostgreSQL may run as another user, but not
+/// list. The umask has no effect on it.
 pub(crate) fn create_folder(path: &Path) -> Result<()> {
     let mode = Permissions::from_mode(0o711);
     fs::create_dir(path).and_then(|()| fs::set_permissions(path, mode)).at("create", path)

@@ -1,4 +1,4 @@
-//! Whom PostgreSQL runs as.
+//! The user that PostgreSQL runs as.
 
 use std::{
     io,
@@ -9,13 +9,15 @@ use std::{
 
 use crate::error::{AtPath as _, Error, Result};
 
-/// The user PostgreSQL's programs run as. PostgreSQL refuses to run as root, so root hands over
-/// to `postgres`, or to `nobody` where there is no such user; anyone else stays who they are.
+/// The user that a program runs as.
+///
+/// PostgreSQL refuses to run as root. If this process is root, PostgreSQL runs as the user
+/// `postgres`, or as `nobody` on a system without that user.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum User {
-    /// Whoever this process runs as.
+    /// The user of this process.
     Same,
-    /// Another one.
+    /// Another user.
     Other { uid: u32, gid: u32 },
 }
 
@@ -26,8 +28,8 @@ impl User {
         }
         CANDIDATES.into_iter().find_map(Self::named).ok_or_else(|| {
             Error::misuse(
-                "PostgreSQL does not run as root, and there is neither a user `postgres` nor \
-                 `nobody` to run it as; run as an ordinary user",
+                "PostgreSQL refuses to run as root, and the system has neither a user `postgres` nor a user \
+                 `nobody` to run it as; run this program as an ordinary user",
             )
         })
     }
@@ -47,7 +49,7 @@ impl User {
         }
     }
 
-    /// Checks that this user can reach `folder`, which takes a search permission on every folder
+    /// Checks that this user can reach `folder`, which requires the search permission on every folder
     /// above it.
     pub(crate) fn check_reaches(self, folder: &Path) -> Result<()> {
         let mut command = Command::new("/bin/sh");
@@ -57,8 +59,8 @@ impl User {
         match command.status() {
             Ok(status) if status.success() => Ok(()),
             Ok(_) => Err(Error::misuse(format!(
-                "the user PostgreSQL runs as cannot reach {}; put the testbed below a folder open \
-                 to everyone, with TMPDIR or Scratch::below",
+                "the user that PostgreSQL runs as cannot reach {}; put the testbed below a folder that every user \
+                 can enter, with TMPDIR or Scratch::below",
                 folder.display()
             ))),
             Err(error) => Err(cannot_run_shell(error)),

@@ -1,4 +1,4 @@
-//! Describes a world.
+//! The description of a world.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::{
 
 /// Describes a [`World`](crate::World) to start; see [`World::builder`](crate::World::builder).
 ///
-/// Defaults: a primary region `iad` and no others, one node each, the application `app`, no node
-/// processes, PostgreSQL with [`PostgresOptions`]' defaults.
+/// Defaults: one region, the primary region `iad`; one node in each region; the application `app`;
+/// no node processes; PostgreSQL with the defaults of [`PostgresOptions`].
 #[derive(Clone, Debug)]
 #[must_use = "a description does nothing until it is started"]
 pub struct WorldBuilder {
     pub(super) app: String,
     pub(super) primary: RegionName,
-    /// Replica regions and their round trip times to the primary one.
+    /// Replica regions and their round trip times to the primary region.
     pub(super) replicas: Vec<(RegionName, Duration)>,
     pub(super) between: Map<(RegionName, RegionName), Duration>,
     pub(super) nodes: Map<RegionName, usize>,
@@ -30,20 +30,20 @@ pub struct WorldBuilder {
 }
 
 impl WorldBuilder {
-    /// Names the primary region. Default: `iad`.
+    /// Sets the name of the primary region. Default: `iad`.
     pub fn primary(mut self, name: impl Into<String>) -> Self {
         self.primary = name.into();
         self
     }
 
-    /// Adds a replica region, this far from the primary one, there and back.
+    /// Adds a replica region with this round trip time to the primary region.
     pub fn region(mut self, name: impl Into<String>, round_trip: Duration) -> Self {
         self.replicas.push((name.into(), round_trip));
         self
     }
 
-    /// Sets how far two replica regions are from each other, there and back. Default: what both
-    /// are from the primary region, together.
+    /// Sets the round trip time between two regions. Default: the sum of their round trip times to
+    /// the primary region.
     pub fn between(mut self, one: &str, other: &str, round_trip: Duration) -> Self {
         self.between.insert(pair(one, other), round_trip);
         self
@@ -55,46 +55,49 @@ impl WorldBuilder {
         self
     }
 
-    /// Names the application, which is part of the DNS names. Default: `app`.
+    /// Sets the name of the application, which is part of the DNS names. Default: `app`.
     pub fn app(mut self, name: impl Into<String>) -> Self {
         self.app = name.into();
         self
     }
 
-    /// Starts the databases with these options. Names, upstreams and scratch are the world's own.
+    /// Starts the databases with these options. The world itself sets the names, the upstreams and
+    /// the scratch.
     pub fn postgres(mut self, options: PostgresOptions) -> Self {
         self.postgres = options;
         self
     }
 
-    /// Runs this SQL on the primary before anything else, so that replicas and nodes find it done.
+    /// Runs this SQL on the primary before the replicas and nodes start.
     pub fn schema(mut self, sql: impl Into<String>) -> Self {
         self.schema = sql.into();
         self
     }
 
-    /// Starts every node as a process of its own, with the settings of
-    /// [`World::node_environment`](crate::World::node_environment), and waits until all are ready. Variables set on the command
-    /// win; those of this process that are about regions or databases (`HOMING_*`, `FLY_*`,
-    /// `PRIMARY_REGION`, `DATABASE_URL`) are kept from the nodes.
+    /// Starts every node as a process with the settings of
+    /// [`World::node_environment`](crate::World::node_environment), and waits until all are ready.
+    ///
+    /// Variables that are set on the command override these settings. The nodes do not inherit the
+    /// variables of this process that configure regions or databases (`HOMING_*`, `FLY_*`,
+    /// `PRIMARY_REGION`, `DATABASE_URL`).
     pub fn node_command(mut self, command: NodeCommand) -> Self {
         self.command = Some(command);
         self
     }
 
-    /// Puts everything into this scratch. Default: one of its own.
+    /// Puts all files into this scratch. Default: a new one.
     pub fn scratch(mut self, scratch: &Scratch) -> Self {
         self.scratch = Some(scratch.clone());
         self
     }
 
-    /// All regions, the primary one first, with their distances from it.
+    /// Returns all regions and their round trips to the primary region, which comes first.
     pub(super) fn regions(&self) -> impl Iterator<Item = (&RegionName, Duration)> {
         let replicas = self.replicas.iter().map(|(name, round_trip)| (name, *round_trip));
         std::iter::once((&self.primary, Duration::ZERO)).chain(replicas)
     }
 
-    /// How many nodes a region has.
+    /// Returns how many nodes a region has.
     pub(super) fn node_count(&self, region: &str) -> usize {
         self.nodes.get(region).copied().unwrap_or(1)
     }
@@ -105,7 +108,7 @@ impl WorldBuilder {
         for (name, _) in self.regions() {
             check_label(name)?;
             if names.contains(&name) {
-                return Err(Error::misuse(format!("the world has the region {name} twice")));
+                return Err(Error::misuse(format!("the world has the region {name} twice; name each region once")));
             }
             names.push(name);
         }
@@ -133,7 +136,7 @@ impl Default for WorldBuilder {
     }
 }
 
-/// Regions and applications are part of DNS names.
+/// The names of regions and applications are part of DNS names.
 fn check_label(label: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let hyphens = label.starts_with('-') || label.ends_with('-');
@@ -141,11 +144,12 @@ fn check_label(label: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::misuse(format!(
-        "{label:?} cannot be the name of a region or application, which is a DNS label: \
+        "{label:?} cannot be the name of a region or application; use a DNS label: \
          1 to {MAX_LABEL} of a-z, 0-9 and inner hyphens"
     )))
 }
 
+/// The longest DNS label, in bytes (RFC 1035, section 2.3.4).
 const MAX_LABEL: usize = 63;
 
 #[cfg(test)]
@@ -153,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_is_refused_before_anything_starts() {
+    fn impossible_worlds_are_refused() {
         let builder = WorldBuilder::default;
         let second = Duration::from_secs(1);
         for (world, complaint) in [

@@ -1,4 +1,4 @@
-//! What a node of a world is told.
+//! The environment variables of a node.
 
 use std::{collections::BTreeMap, ffi::OsString};
 
@@ -25,8 +25,8 @@ pub(super) fn of_node(world: &World, region: &WorldRegion, node: usize) -> BTree
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Gives a node its settings, where the command has none of its own, and keeps those variables of
-/// our own environment from it that it would take for settings.
+/// Adds a node's settings to its command, except for variables that the command sets itself. The
+/// variables of this process that a node would take for settings are removed.
 pub(super) fn applied(command: NodeCommand, environment: BTreeMap<String, String>) -> NodeCommand {
     let foreign = |name: &OsString| {
         let name = name.as_encoded_bytes();

@@ -16,11 +16,11 @@ pub(super) type Map<K, V> = BTreeMap<K, V>;
 pub(super) struct WorldRegion {
     pub(super) name: RegionName,
     pub(super) dns: DnsView,
-    /// One per node, whether it is a process or not.
+    /// One for each node, even if the world does not start the node.
     pub(super) ports: Vec<Port>,
-    /// Per other region, the relays that stand for its nodes here.
+    /// For each other region, the relays to its nodes.
     pub(super) peers: Map<RegionName, Vec<Relay>>,
-    /// To the primary's database; none in the primary region.
+    /// To the primary's database; `None` in the primary region.
     pub(super) direct: Option<Relay>,
     pub(super) postgres: Postgres,
     pub(super) nodes: Vec<NodeProcess>,

@@ -1,4 +1,4 @@
-//! Brings a world up: databases, links, names, nodes, in this order.
+//! Starts a world: databases, links, names, nodes, in this order.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -31,12 +31,19 @@ impl WorldBuilder {
     ///
     /// # Errors
     ///
-    /// [`is_misuse`](crate::Error::is_misuse) for regions that cannot be, and whatever
-    /// [`PostgresOptions::start`](crate::PostgresOptions::start) and [`NodeCommand::start`] fail with.
+    /// - [`is_misuse`](crate::Error::is_misuse) if a region or the application cannot have its name,
+    ///   if a region is there twice or not at all, or if PostgreSQL's options are wrong.
+    /// - [`is_postgres_missing`](crate::Error::is_postgres_missing) if PostgreSQL is not installed.
+    /// - [`is_exited`](crate::Error::is_exited), with the end of its log, if a server or a node ends
+    ///   before it is ready.
+    /// - [`is_timed_out`](crate::Error::is_timed_out) if a server or a node is not ready in time.
+    /// - With [`db`](crate::Error::db), if PostgreSQL rejects the schema.
+    /// - An I/O error, for which no predicate holds, if the system refuses a port, a file or a
+    ///   process.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left when the future is dropped.
+    /// If the future is dropped, everything that was started ends.
     pub async fn start(self) -> Result<World> {
         self.check()?;
         let scratch = Scratch::given_or_new(self.scratch.clone()).await?;
@@ -81,7 +88,7 @@ async fn start_replicas(
     try_join_all(starts).await
 }
 
-/// A region on its own.
+/// Creates a region without links.
 fn region(name: &RegionName, nodes: usize, postgres: Postgres) -> Result<WorldRegion> {
     let ports = (0..nodes).map(|_| Port::reserve());
     Ok(WorldRegion {
@@ -95,7 +102,7 @@ fn region(name: &RegionName, nodes: usize, postgres: Postgres) -> Result<WorldRe
     })
 }
 
-/// Links each region to the nodes of all others, and to the primary's database.
+/// Links each region to the nodes of all other regions, and to the primary's database.
 fn connect(regions: &mut [WorldRegion], links: &mut Links) -> Result<()> {
     let database = regions[0].postgres.address();
     let primary = regions[0].name.clone();
@@ -113,7 +120,7 @@ fn connect(regions: &mut [WorldRegion], links: &mut Links) -> Result<()> {
     Ok(())
 }
 
-/// Tells each region's DNS view of all nodes as seen from there.
+/// Writes the names of all nodes into each region's DNS view, with the addresses seen from there.
 fn name(app: &str, regions: &[WorldRegion]) -> Result<()> {
     let names: Vec<&str> = regions.iter().map(|region| region.name.as_str()).collect();
     for here in regions {
@@ -149,7 +156,7 @@ async fn start_nodes(world: &mut World, command: &NodeCommand) -> Result<()> {
     Ok(())
 }
 
-/// The links so far, and how long each is.
+/// The links so far, and the round trips to give them.
 struct Links {
     from_primary: Map<RegionName, Duration>,
     between: Map<(RegionName, RegionName), Duration>,
@@ -162,7 +169,7 @@ impl Links {
         Self { from_primary: distances.collect(), between: builder.between.clone(), links: Map::new() }
     }
 
-    /// A new relay to `target` on the link between two regions.
+    /// Adds a relay to `target` to the link between two regions.
     fn relay(&mut self, (one, other): (&str, &str), traffic: Traffic, target: SocketAddr) -> Result<Relay> {
         let relay = Relay::start(target)?;
         relay.set_round_trip(self.round_trip(one, other));
@@ -176,7 +183,7 @@ impl Links {
     }
 }
 
-/// 48 letters and digits: well above the 32 bytes that Homing asks for.
+/// Returns 48 letters and digits: Homing requires at least 32 bytes.
 fn secret() -> String {
     let hexadecimal = |_| format!("{:016x}", rand::random::<u64>());
     (0..3).map(hexadecimal).collect()

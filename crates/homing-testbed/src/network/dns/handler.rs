@@ -1,4 +1,4 @@
-//! Between hickory's server and the records.
+//! Answers the requests of hickory's server from the records.
 
 use async_trait::async_trait;
 use hickory_proto::{
@@ -31,7 +31,7 @@ impl Handler {
                 let query = info.query;
                 self.records.borrow().answer(query.name(), query.query_type())
             }
-            // Not exactly one question; nobody asks like that.
+            // Not exactly one question, which no resolver sends.
             Err(_) => Answer::Refused,
         }
     }
@@ -46,7 +46,7 @@ impl RequestHandler for Handler {
     ) -> ResponseInfo {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.authoritative = true;
-        // Stub resolvers ask for recursion and complain when there is none.
+        // Stub resolvers ask for recursion, and complain if it is not available.
         metadata.recursion_available = true;
         let records = match self.answer(request) {
             Answer::Records(records) => records,
@@ -55,7 +55,7 @@ impl RequestHandler for Handler {
             Answer::Refused => refuse(&mut metadata, ResponseCode::Refused),
             Answer::Silent => return unsent(metadata),
         };
-        // The client's word on how much it takes over UDP is answered in kind.
+        // The response repeats how much the client takes over UDP.
         let edns = request.edns.as_ref().map(|asked| {
             let mut edns = Edns::new();
             edns.set_max_payload(asked.max_payload());
@@ -78,7 +78,7 @@ fn refuse(metadata: &mut Metadata, code: ResponseCode) -> Vec<Record> {
     Vec::new()
 }
 
-/// The server wants to know what was answered, for its own log only.
+/// Returns what the server logs about a request without an answer.
 fn unsent(metadata: Metadata) -> ResponseInfo {
     ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
 }

@@ -1,4 +1,4 @@
-//! What a DNS view knows.
+//! The records of a DNS view, and the answers from them.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -17,7 +17,7 @@ pub(super) struct Records {
     names: BTreeMap<LowerName, Vec<RData>>,
 }
 
-/// What a question comes to.
+/// The answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// These records, possibly none.
@@ -63,7 +63,10 @@ impl Records {
             let text = text.as_ref().to_owned();
             match text.len() {
                 0..=MAX_TEXT => Ok(RData::TXT(TXT::new(vec![text]))),
-                length => Err(Error::misuse(format!("a TXT string has at most 255 bytes, not {length}"))),
+                length => {
+                    let message = format!("a TXT record for {name} has {length} bytes; use at most {MAX_TEXT}");
+                    Err(Error::misuse(message))
+                }
             }
         });
         self.set(name, &[RecordType::TXT], data.collect::<Result<_>>()?)
@@ -88,7 +91,7 @@ impl Records {
 
     fn look_up(&self, name: &LowerName, kind: RecordType) -> Answer {
         let Some(records) = self.names.get(name) else {
-            // RFC 8020: a name with others below it exists, even without records of its own.
+            // RFC 8020: a name exists if a name below it does, even without records of its own.
             return match self.names.keys().any(|known| name.zone_of(known)) {
                 true => Answer::Records(Vec::new()),
                 false => Answer::NoSuchName,
@@ -108,18 +111,19 @@ impl Default for Records {
 
 fn parse(name: &str) -> Result<Name> {
     let parsed = Name::from_utf8(name).ok().filter(|_| !name.is_empty());
-    let mut parsed = parsed.ok_or_else(|| Error::misuse(format!("{name:?} is no DNS name")))?;
+    let mut parsed = parsed.ok_or_else(|| Error::misuse(format!("invalid DNS name {name:?}")))?;
     parsed.set_fqdn(true);
     Ok(parsed)
 }
 
-/// Seconds. Short, because tests change records and do not want to wait.
+/// In seconds. Short, because tests change records and should not wait long for the change.
 const DEFAULT_TTL: u32 = 1;
 
 const PRIORITY: u16 = 10;
 
 const WEIGHT: u16 = 10;
 
+/// The longest character-string, in bytes (RFC 1035, section 3.3).
 const MAX_TEXT: usize = 255;
 
 #[cfg(test)]
@@ -129,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_of_other_kinds_stay() {
+    fn other_record_types_stay() {
         let mut records = Records::default();
         records.set_texts("a.b", ["text"]).unwrap();
         records.set_addresses("A.b.", [IpAddr::from(Ipv4Addr::LOCALHOST)]).unwrap();
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_exists_when_one_below_it_does() {
+    fn name_exists_above_another() {
         let mut records = Records::default();
         records.set_services("_homing._tcp.syd.shop", [("one.syd.shop", 1)]).unwrap();
         assert_eq!(count(&records, "syd.shop", RecordType::A), Some(0));
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn invalid_records_are_refused() {
         let mut records = Records::default();
         assert!(records.remove("").unwrap_err().is_misuse());
         assert!(records.remove("a..b").unwrap_err().is_misuse());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What the connections of a relay have to go through at the moment.
+/// What a link does to its connections at the moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LinkConditions {
     pub(super) one_way: Duration,
@@ -11,7 +11,7 @@ pub(super) struct LinkConditions {
 }
 
 impl LinkConditions {
-    /// How long something sent now is under way.
+    /// Returns how long a byte that is sent now is under way.
     pub(super) fn delay(&self) -> Duration {
         if self.jitter.is_zero() {
             return self.one_way;

@@ -1,4 +1,7 @@
 //! One connection through a relay, from the accepted client to the end of both directions.
+//!
+//! The relay's task spawns one task for each connection, which owns both sockets. It ends when both
+//! directions have ended, or when the relay's task aborts it; then both sides are reset.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -15,17 +18,17 @@ use super::{
     pump::{Broken, Pump},
 };
 
-/// Where a connection may go, as `host:port`: to the first that takes it.
+/// The servers behind a relay, as `host:port`. A connection goes to the first that accepts it.
 pub(super) type Targets = Arc<[String]>;
 
-/// Relays `client` to one of `targets` until both sides have closed. When the future is dropped before,
-/// both are reset.
+/// Relays `client` to one of `targets` until both sides have closed. If the future is dropped
+/// earlier, both sides are reset.
 pub(super) async fn relay(client: TcpStream, targets: Targets, mut conditions: watch::Receiver<LinkConditions>) {
     let begun = Instant::now();
     let mut client = Side::new(client);
     let one_way = conditions.borrow().one_way;
 
-    // The client's handshake arrives, and is answered or refused.
+    // The client's handshake arrives at the server, which accepts or refuses it.
     pass(one_way).await;
     if healed(&mut conditions).await == Waited::Yes && client.has_left().await {
         return;
@@ -40,9 +43,8 @@ pub(super) async fn relay(client: TcpStream, targets: Targets, mut conditions: w
     let ended = {
         let (from_client, to_client) = client.socket.split();
         let (from_server, to_server) = server.socket.split();
-        // On a real link the client would know of the connection after a round trip, its first
-        // bytes would arrive after one and a half, and so would its word that lets the server
-        // speak first.
+        // On a real link the client knows of the connection after one round trip. Its first bytes
+        // arrive after one and a half, and so does the ACK after which a server may speak first.
         let earliest = begun + one_way * 3;
         let mut up = Pump::new(from_client, to_server, earliest, conditions.clone());
         let mut down = Pump::new(from_server, to_client, earliest + one_way, conditions.clone());
@@ -74,7 +76,7 @@ async fn both(
     }
 }
 
-/// Goes on with the other direction when the first has ended.
+/// Runs the other direction after the first one has ended.
 async fn rest(
     first: Result<(), Broken>,
     other: impl Future<Output = Result<(), Broken>>,
@@ -89,7 +91,7 @@ async fn rest(
         },
     };
     if broken == Broken::Receiver {
-        // The sender learns of it after the latency; until then, its bytes are still welcome.
+        // The sender learns of it after the latency. Until then the relay still takes its bytes.
         let one_way = conditions.borrow().one_way;
         let told = pass(one_way);
         match other {
@@ -101,7 +103,7 @@ async fn rest(
     Err(broken)
 }
 
-/// A timer of no time would still take up to a millisecond.
+/// Sleeps. A timer of zero would still take up to a millisecond.
 async fn pass(time: Duration) {
     if !time.is_zero() {
         sleep(time).await;
@@ -114,17 +116,17 @@ enum Waited {
     Yes,
 }
 
-/// Waits until bytes flow.
+/// Waits until the link is not a blackhole.
 async fn healed(conditions: &mut watch::Receiver<LinkConditions>) -> Waited {
     if !conditions.borrow().blackhole {
         return Waited::No;
     }
-    // An error says that the relay is gone, and this future is about to be.
+    // On an error the relay is gone, and this future is about to be dropped.
     let _ = conditions.wait_for(|conditions| !conditions.blackhole).await;
     Waited::Yes
 }
 
-/// A socket that is reset when it is dropped, unless it has been closed in order.
+/// A socket. Its drop resets it, unless it was closed in order.
 struct Side {
     socket: TcpStream,
     closed_in_order: bool,
@@ -132,15 +134,15 @@ struct Side {
 
 impl Side {
     fn new(socket: TcpStream) -> Self {
-        // Fails on a socket that is broken already, which its pump will find out.
+        // Fails on a socket that is broken already, which its pump will notice.
         let _ = socket.set_nodelay(true);
         Self { socket, closed_in_order: false }
     }
 
-    /// Whether a client that waited for an interrupted link has given up. On a real link it would
-    /// not have got its connection, so nothing it sent may be delivered.
+    /// Returns whether a client that waited for an interrupted link has given up. On a real link it
+    /// would not have got its connection, so nothing that it sent may be delivered.
     async fn has_left(&self) -> bool {
-        // Lets the system say what has happened meanwhile.
+        // The runtime first takes note of what has happened to the socket meanwhile.
         yield_now().await;
         let ready = timeout(Duration::ZERO, self.socket.ready(Interest::READABLE)).await;
         matches!(ready, Ok(Ok(ready)) if ready.is_read_closed())
@@ -156,5 +158,6 @@ impl Drop for Side {
     }
 }
 
-/// The servers are near, whatever the link pretends: one that takes longer, or whose name does, is away.
+/// The servers are on this machine or near it, however long the link is. One that takes longer to
+/// look up or to connect to counts as away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

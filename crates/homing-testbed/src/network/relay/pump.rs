@@ -11,28 +11,28 @@ use tokio::{
 
 use super::conditions::LinkConditions;
 
-/// Carries bytes from one socket to another, each as late as the conditions wants it.
+/// Carries bytes from one socket to another, with the latency of the link.
 #[derive(Debug)]
 pub(super) struct Pump<'a> {
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
     conditions: watch::Receiver<LinkConditions>,
-    /// Nothing arrives before this; it rises with what is sent, which keeps the order.
+    /// The earliest arrival of the next byte. It never decreases, which keeps the bytes in order.
     earliest: Instant,
     under_way: VecDeque<Parcel>,
     /// The bytes in `under_way`.
     bytes: usize,
     buffer: Box<[u8]>,
-    /// Whether more may come from `from`.
+    /// Whether `from` may still send.
     open: bool,
 }
 
 /// A reset ended a direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
-    /// The receiver's socket takes nothing any more; the sender does not know yet.
+    /// The receiver's socket is broken, and the sender does not know yet.
     Receiver,
-    /// The sender's socket was reset, and the news has just arrived.
+    /// The sender's socket was reset, and the reset has just arrived.
     Sender,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Pump<'a> {
         Self { from, to, conditions, earliest, under_way, bytes: 0, buffer, open: true }
     }
 
-    /// Carries until the sender's end has arrived, or either socket breaks.
+    /// Carries bytes until the sender's close has arrived, or until either socket breaks.
     pub(super) async fn run(&mut self) -> Result<(), Broken> {
         loop {
             while let Some(content) = self.take_due() {
@@ -78,13 +78,13 @@ impl<'a> Pump<'a> {
             tokio::select! {
                 read = self.from.read(&mut self.buffer), if may_read => self.send(read).await?,
                 () = until(next) => {}
-                // An error says that the relay is gone, and this future is about to be.
+                // On an error the relay is gone, and this future is about to be dropped.
                 _ = self.conditions.changed() => {}
             }
         }
     }
 
-    /// What arrives now, if anything does.
+    /// Takes the next content if it has arrived.
     fn take_due(&mut self) -> Option<Content> {
         if self.next_due()? > Instant::now() {
             return None;
@@ -96,7 +96,7 @@ impl<'a> Pump<'a> {
         Some(content)
     }
 
-    /// When something arrives next, as far as known.
+    /// Returns when the next content arrives. `None` if nothing is under way, or in a blackhole.
     fn next_due(&self) -> Option<Instant> {
         if self.conditions.borrow().blackhole {
             return None;
@@ -104,7 +104,7 @@ impl<'a> Pump<'a> {
         self.under_way.front().map(|parcel| parcel.due)
     }
 
-    /// Sends what was read on its way.
+    /// Puts under way what was read.
     async fn send(&mut self, read: io::Result<usize>) -> Result<(), Broken> {
         let now = Instant::now();
         let (delay, blackhole) = {
@@ -114,7 +114,7 @@ impl<'a> Pump<'a> {
         let due = self.earliest.max(now + delay);
         self.earliest = due;
         let content = match read {
-            // The short way of a link without latency: no copy, no timer.
+            // A link without latency needs no copy and no timer.
             Ok(length) if length > 0 && due <= now && self.under_way.is_empty() && !blackhole => {
                 return write(&mut self.to, &self.buffer[..length]).await;
             }
@@ -142,8 +142,8 @@ async fn until(next: Option<Instant>) {
     }
 }
 
-/// As much as a socket's buffer gives at once on a fast machine.
+/// As much as one read of a socket returns on a fast machine.
 const CHUNK: usize = 64 * 1024;
 
-/// Bandwidth times delay of a link that copies a database in reasonable time.
+/// Bandwidth times delay of a link that copies a database in reasonable time: 40 MB/s at 100 ms.
 const MAX_UNDER_WAY: usize = 4 * 1024 * 1024;

@@ -1,5 +1,9 @@
-//! The task of a relay. Spawned by [`Relay::start`](super::Relay::start), it owns the listener and
-//! the connections, and ends when the last handle has dropped its end of the command queue.
+//! The task of a relay.
+//!
+//! [`Relay::start`](super::Relay::start) spawns it on the network's thread. It owns the listener and
+//! the tasks of the connections. Its queue holds at most eight commands (`QUEUE_CAPACITY`); each
+//! carries a channel for the reply. The task ends when the last handle is dropped, and a panic in a
+//! connection goes on in it.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -16,19 +20,19 @@ use super::{
 };
 use crate::network::port::{Port, reusable_socket};
 
-/// What a handle asks for; answered once it is in force.
+/// A command of a handle. The task replies once it has carried the command out.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Refuse new connections and reset the others.
+    /// Refuse new connections and reset the existing ones.
     Close(oneshot::Sender<()>),
     DropConnections(oneshot::Sender<()>),
-    /// Listen, if that is not so.
+    /// Listen, unless it already does.
     Open(oneshot::Sender<io::Result<()>>),
 }
 
 #[derive(Debug)]
 pub(super) struct RelayTask {
-    /// Keeps the port while nobody listens.
+    /// Keeps the port while the relay does not listen.
     port: Port,
     targets: Targets,
     /// `None` while new connections are refused.
@@ -66,7 +70,7 @@ impl RelayTask {
     }
 
     async fn obey(&mut self, command: Command) {
-        // A handle that no longer waits does not want to know.
+        // A reply fails if the handle no longer waits for it.
         match command {
             Command::Close(reply) => {
                 self.listener = None;
@@ -98,7 +102,7 @@ impl RelayTask {
                 self.publish_count();
             }
             Err(error) => {
-                // Out of file descriptors, most likely; trying at once would be a busy loop.
+                // Most likely out of file descriptors; to accept again at once would be a busy loop.
                 tracing::warn!(relay = %self.port.address(), %error, "cannot accept");
                 sleep(ACCEPT_RETRY_INTERVAL).await;
             }
@@ -136,6 +140,8 @@ fn listen(port: &Port) -> io::Result<TcpListener> {
     reusable_socket(port.address())?.listen(BACKLOG)
 }
 
+/// How many connections may wait to be accepted: more than a test opens at once.
 const BACKLOG: u32 = 1024;
 
+/// Long enough not to load the processor, short enough not to delay a test.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(10);

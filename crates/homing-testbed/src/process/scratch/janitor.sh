@@ -1,5 +1,5 @@
-# Signals what is recorded and still the same process. PostgreSQL takes its own children along
-# on QUIT (stopped processes need CONT to see it); everything else is killed with its group.
+# Signals every recorded process that still runs, and sets $left if there is one. PostgreSQL ends its
+# own children on QUIT (a stopped process needs CONT to notice it). All other groups are killed.
 signal() {
   left=
   for record in "$1"/records/*; do
@@ -14,9 +14,9 @@ signal() {
   done
 }
 
-# Ends a testbed's processes and removes its folder $1, once standard input ends: its only
-# writer is the testbed's owner, which has dropped its handle, or is dead, however it died.
-# Ctrl-C and a closing terminal must not take the janitor along.
+# Ends a testbed's processes and removes its folder $1, once standard input ends. Only the owner of
+# the testbed writes to it, so at its end the owner has dropped its handle or has died. Ctrl-C and a
+# closing terminal must not end the janitor.
 clean() {
   trap '' HUP INT QUIT TERM
   while read -r _; do :; done

@@ -1,5 +1,5 @@
-# Prints when process $1 started, which together with its number names a process for good;
-# nothing if it has ended. Linux has /proc but not always ps, macOS the other way round.
+# Prints when process $1 started, or nothing if it has ended. The start and the number together
+# identify a process. Linux has /proc but not always ps; macOS has ps but not /proc.
 started() {
   if [ -d /proc/self ]; then
     read -r stat <"/proc/$1/stat" || return 0
