@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use homing_testbed::{NodeCommand, Postgres, Scratch, World};
+use homing_testbed::{NodeCommand, Postgres, Scratch, World, wait_until};
 
-use crate::{LIMIT, eventually, is_running};
+use crate::{LIMIT, is_running};
 
 #[tokio::test]
 async fn dropping_leaves_nothing() {
@@ -28,7 +28,7 @@ async fn dropping_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_killed_server_leaves_no_shared_memory() {
+async fn killed_server_leaves_no_shared_memory() {
     let server = Postgres::start().await.unwrap();
     let pid_file = fs::read_to_string(server.data_directory().join("postmaster.pid")).unwrap();
     let key: Vec<&str> = pid_file.lines().nth(6).unwrap().split_whitespace().collect();
@@ -45,14 +45,14 @@ async fn a_killed_server_leaves_no_shared_memory() {
 }
 
 #[tokio::test]
-async fn a_killed_program_leaves_nothing() {
+async fn killed_program_leaves_nothing() {
     let mut program = Program::start();
     program.child.kill().unwrap();
     program.leaves_nothing().await;
 }
 
 #[tokio::test]
-async fn an_interrupted_program_leaves_nothing() {
+async fn interrupted_program_leaves_nothing() {
     let program = Program::start();
     // As Ctrl-C does: to the whole foreground process group.
     let group = format!("-{}", program.child.id());
@@ -62,7 +62,7 @@ async fn an_interrupted_program_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_panicking_program_leaves_nothing() {
+async fn panicking_program_leaves_nothing() {
     let mut program = Program::start();
     // The program waits for its input to end, and panics.
     drop(program.child.stdin.take());
@@ -103,7 +103,7 @@ impl Program {
     async fn leaves_nothing(mut self) {
         assert!(!self.child.wait().unwrap().success());
         let left = |pid: &String| is_running(pid);
-        eventually(|| !self.path.exists() && !self.processes.iter().any(left)).await;
+        wait_until("nothing is left", async || !self.path.exists() && !self.processes.iter().any(left)).await;
     }
 }
 

@@ -14,12 +14,12 @@ use hickory_resolver::{
         rr::{RData, Record},
     },
 };
-use homing_testbed::{DnsAnswers, DnsView};
+use homing_testbed::{DnsAnswers, DnsView, wait_until};
 
-use crate::{eventually, within};
+use crate::within;
 
 #[tokio::test]
-async fn records_are_found_and_can_be_changed() {
+async fn changed_records_are_served() {
     let view = DnsView::start().unwrap();
     let resolver = resolver(view.address());
     let one: IpAddr = "127.0.0.1".parse().unwrap();
@@ -60,7 +60,7 @@ async fn views_are_apart() {
 }
 
 #[tokio::test]
-async fn an_answer_too_long_for_udp_is_had_over_tcp() {
+async fn long_answer_falls_back_to_tcp() {
     let view = DnsView::start().unwrap();
     let addresses = (1..=250).map(|last| IpAddr::from([127, 0, 0, last]));
     view.set_addresses("many.shop.internal", addresses).unwrap();
@@ -69,7 +69,7 @@ async fn an_answer_too_long_for_udp_is_had_over_tcp() {
 }
 
 #[tokio::test]
-async fn a_view_can_be_told_to_fail() {
+async fn view_fails_on_request() {
     let view = DnsView::start().unwrap();
     view.set_addresses("shop.internal", [IpAddr::from([127, 0, 0, 1])]).unwrap();
     let resolver = resolver(view.address());
@@ -93,14 +93,14 @@ async fn a_view_can_be_told_to_fail() {
 }
 
 #[tokio::test]
-async fn a_view_ends_with_its_last_handle() {
+async fn view_ends_with_last_handle() {
     let view = DnsView::start().unwrap();
     let address = view.address();
     drop(view.clone());
     tokio::net::TcpStream::connect(address).await.unwrap();
     drop(view);
-    // Its tasks end when the network's thread comes to them.
-    eventually(|| std::net::UdpSocket::bind(address).is_ok()).await;
+    // Its tasks end when the network's thread polls them.
+    wait_until("the port of the view is free", async || std::net::UdpSocket::bind(address).is_ok()).await;
 }
 
 fn resolver(server: SocketAddr) -> TokioResolver {
@@ -119,7 +119,7 @@ fn resolver(server: SocketAddr) -> TokioResolver {
     builder.build().unwrap()
 }
 
-/// The records' data as text.
+/// Returns the records' data as text.
 fn data(records: &[Record]) -> Vec<String> {
     records
         .iter()
@@ -128,12 +128,12 @@ fn data(records: &[Record]) -> Vec<String> {
             RData::AAAA(address) => address.to_string(),
             RData::SRV(service) => format!("{}:{}", service.target, service.port),
             RData::TXT(text) => String::from_utf8(text.txt_data.concat()).unwrap(),
-            other => panic!("nobody set {other:?}"),
+            other => panic!("unexpected record {other:?}"),
         })
         .collect()
 }
 
-/// What the server said, if it said anything.
+/// Returns the server's response code, if it answered.
 fn code_of(error: &NetError) -> Option<ResponseCode> {
     match error {
         NetError::Dns(DnsError::ResponseCode(code)) => Some(*code),

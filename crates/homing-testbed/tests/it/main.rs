@@ -1,4 +1,4 @@
-//! The testbed against the real things it starts.
+//! The testbed, with the real servers and processes that it starts.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -11,25 +11,15 @@ mod world;
 
 use std::{process::Command, time::Duration};
 
-/// Guards a wait for something that has to happen.
+/// Returns the result of a future that has to end within the limit.
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, future).await.expect("it has to happen in time")
+    tokio::time::timeout(LIMIT, future).await.expect("the future ends within the limit")
 }
 
 /// Generous: machines are busy, and a test that passes does not wait for it.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits until a condition holds that nothing signals, such as the end of another's child.
-async fn eventually(mut condition: impl FnMut() -> bool) {
-    within(async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
-}
-
-/// Whether a process runs, one that waits to be reaped not counted.
+/// Returns whether a process runs. A process that waits to be reaped does not count.
 fn is_running(pid: &str) -> bool {
     let output = Command::new("/bin/sh").args(["-c", IS_RUNNING, "sh", pid]).output().unwrap();
     output.status.success()

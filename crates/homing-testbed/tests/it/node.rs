@@ -1,13 +1,13 @@
-//! Nodes, played by small shell scripts.
+//! Nodes. Small shell scripts stand for them.
 
 use std::time::Duration;
 
-use homing_testbed::NodeCommand;
+use homing_testbed::{NodeCommand, wait_until};
 
-use crate::{eventually, is_running};
+use crate::is_running;
 
 #[tokio::test]
-async fn a_node_is_up_when_it_says_so() {
+async fn node_is_up_once_ready() {
     let node = script("echo hello; echo oops >&2; echo \"ready $WHERE\"; sleep 60")
         .env("WHERE", "127.0.0.1:4750")
         .without_env("HOME")
@@ -21,7 +21,7 @@ async fn a_node_is_up_when_it_says_so() {
 }
 
 #[tokio::test]
-async fn a_node_can_be_killed_and_started_again() {
+async fn killed_node_starts_again() {
     let node = script("echo \"ready $$\"; sleep 60").start().await.unwrap();
     let before = node.pid().await;
     assert_eq!(node.ready_line().await, before.to_string());
@@ -35,7 +35,7 @@ async fn a_node_can_be_killed_and_started_again() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_asked_to_end_may_clean_up() {
+async fn terminated_node_may_clean_up() {
     let node = script("trap 'echo bye; exit 3' TERM; echo ready now; while :; do sleep 0.01; done");
     let node = node.start().await.unwrap();
     let status = node.terminate(Duration::from_secs(30)).await.unwrap();
@@ -43,7 +43,7 @@ async fn a_node_that_is_asked_to_end_may_clean_up() {
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_want_to_end_is_killed() {
+async fn stubborn_node_is_killed() {
     let node = script("trap '' TERM; echo ready now; sleep 60").start().await.unwrap();
     let error = node.terminate(Duration::from_millis(1)).await.unwrap_err();
     assert!(error.is_timed_out());
@@ -51,7 +51,7 @@ async fn a_node_that_does_not_want_to_end_is_killed() {
 }
 
 #[tokio::test]
-async fn a_paused_node_stays_until_it_is_killed() {
+async fn paused_node_stays_until_killed() {
     let node = script("echo ready now; sleep 60").start().await.unwrap();
     node.pause().await.unwrap();
     assert!(node.is_running().await);
@@ -62,7 +62,7 @@ async fn a_paused_node_stays_until_it_is_killed() {
 }
 
 #[tokio::test]
-async fn a_node_that_ends_too_early_is_told_with_its_log() {
+async fn early_end_is_reported_with_log() {
     let error = script("echo no database >&2; exit 7").start().await.unwrap_err();
     assert!(error.is_exited());
     assert!(error.to_string().contains("no database"), "{error}");
@@ -71,21 +71,21 @@ async fn a_node_that_ends_too_early_is_told_with_its_log() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_never_ready_times_out_and_is_killed() {
+async fn node_without_ready_line_times_out() {
     let command = script("echo $$; sleep 60").with_ready_timeout(Duration::from_millis(1));
     assert!(command.start().await.unwrap_err().is_timed_out());
 }
 
 #[tokio::test]
-async fn a_wrapper_takes_its_children_along() {
+async fn wrapper_ends_with_its_children() {
     let node = script("sleep 300 & echo \"ready $!\"; wait").start().await.unwrap();
     let child = node.ready_line().await;
     node.kill().await.unwrap();
-    eventually(|| !is_running(&child)).await;
+    wait_until("the child has ended", async || !is_running(&child)).await;
 }
 
 #[tokio::test]
-async fn a_dropped_node_is_gone() {
+async fn dropped_node_is_gone() {
     let node = script("echo ready now; sleep 60").start().await.unwrap();
     let pid = node.pid().await.to_string();
     assert!(is_running(&pid));

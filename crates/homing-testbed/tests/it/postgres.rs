@@ -1,9 +1,9 @@
 //! Servers and their replicas.
 
-use homing_testbed::{Postgres, Shutdown};
+use homing_testbed::{Postgres, Shutdown, wait_until};
 
 #[tokio::test]
-async fn a_row_written_on_the_primary_arrives_on_its_replica() {
+async fn replica_gets_rows_of_primary() {
     let primary = Postgres::start().await.unwrap();
     let replica = Postgres::options().with_name("syd").start_replica_of(&primary).await.unwrap();
     assert!(replica.is_replica().await.unwrap());
@@ -24,7 +24,8 @@ async fn paused_replay_hides_rows_until_resumed() {
     replica.pause_replay().await.unwrap();
     insert(&primary).await;
     let received = "select pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()";
-    wait_for(&replica, received).await;
+    let client = replica.connect().await.unwrap();
+    wait_until("the row is received", async || client.query_one(received, &[]).await.unwrap().get(0)).await;
     assert_eq!(count(&replica).await, 0);
 
     replica.resume_replay().await.unwrap();
@@ -33,7 +34,7 @@ async fn paused_replay_hides_rows_until_resumed() {
 }
 
 #[tokio::test]
-async fn a_promoted_replica_takes_writes() {
+async fn promoted_replica_takes_writes() {
     let (primary, replica) = pair().await;
     replica.pause_replay().await.unwrap();
     insert(&primary).await;
@@ -44,7 +45,7 @@ async fn a_promoted_replica_takes_writes() {
 }
 
 #[tokio::test]
-async fn a_replica_may_follow_a_replica() {
+async fn replica_may_follow_replica() {
     let (primary, replica) = pair().await;
     let second = Postgres::options().start_replica_of(&replica).await.unwrap();
     insert(&primary).await;
@@ -53,7 +54,7 @@ async fn a_replica_may_follow_a_replica() {
 }
 
 #[tokio::test]
-async fn commits_survive_a_kill_and_the_port_stays() {
+async fn commits_survive_kill_on_same_port() {
     let (primary, replica) = pair().await;
     let address = primary.address();
     for _ in 0..2 {
@@ -75,7 +76,7 @@ async fn commits_survive_a_kill_and_the_port_stays() {
 }
 
 #[tokio::test]
-async fn settings_are_taken_at_the_start_and_later() {
+async fn settings_apply_at_start_and_later() {
     let primary =
         Postgres::options().with_max_connections(33).with_setting("search_path", "app, public").start().await.unwrap();
     assert_eq!(show(&primary, "max_connections").await, "33");
@@ -96,7 +97,7 @@ async fn settings_are_taken_at_the_start_and_later() {
 }
 
 #[tokio::test]
-async fn servers_differ_in_their_system_identifiers() {
+async fn servers_have_distinct_system_identifiers() {
     let (one, two) = tokio::join!(Postgres::start(), Postgres::start());
     let query = "select system_identifier::text from pg_control_system()";
     let (one, two) = (text(&one.unwrap(), query).await, text(&two.unwrap(), query).await);
@@ -104,7 +105,7 @@ async fn servers_differ_in_their_system_identifiers() {
 }
 
 #[tokio::test]
-async fn databases_of_one_server_are_apart() {
+async fn databases_of_server_are_apart() {
     let server = Postgres::start().await.unwrap();
     let url = server.create_database("one \"quoted\"").await.unwrap();
     assert!(url.starts_with("postgres://postgres@127.0.0.1:"));
@@ -114,7 +115,7 @@ async fn databases_of_one_server_are_apart() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_start_says_why() {
+async fn failed_start_says_why() {
     let error = Postgres::options().with_setting("work_mem", "much").start().await.unwrap_err();
     assert!(error.is_exited());
     assert!(error.to_string().contains("work_mem"), "{error}");
@@ -146,9 +147,4 @@ async fn show(server: &Postgres, name: &str) -> String {
 
 async fn text(server: &Postgres, query: &str) -> String {
     server.connect().await.unwrap().query_one(query, &[]).await.unwrap().get(0)
-}
-
-async fn wait_for(server: &Postgres, query: &str) {
-    let client = server.connect().await.unwrap();
-    crate::within(async { while !client.query_one(query, &[]).await.unwrap().get::<_, bool>(0) {} }).await;
 }

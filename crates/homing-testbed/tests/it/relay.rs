@@ -34,7 +34,7 @@ async fn nothing_is_faster_than_the_link() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_first_is_heard_after_two_round_trips() {
+async fn greeting_takes_two_round_trips() {
     let (listener, address) = listen().await;
     let relay = Relay::start(address).unwrap();
     relay.set_round_trip(Duration::from_millis(40));
@@ -65,7 +65,7 @@ async fn jitter_keeps_the_order() {
 }
 
 #[tokio::test]
-async fn a_blackhole_keeps_bytes_until_healed() {
+async fn blackhole_keeps_bytes_until_healed() {
     let (arrived, mut arrivals) = mpsc::channel(9);
     let relay = Relay::start(reporting_server(arrived).await).unwrap();
     let mut client = TcpStream::connect(relay.address()).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_blackhole_keeps_bytes_until_healed() {
 }
 
 #[tokio::test]
-async fn who_gave_up_during_a_blackhole_sent_nothing() {
+async fn client_gone_during_blackhole_sent_nothing() {
     let (arrived, mut arrivals) = mpsc::channel(9);
     let relay = Relay::start(reporting_server(arrived).await).unwrap();
     relay.cut(Cut::Blackhole).await;
@@ -103,7 +103,7 @@ async fn who_gave_up_during_a_blackhole_sent_nothing() {
 }
 
 #[tokio::test]
-async fn a_reset_link_resets_and_refuses_until_healed() {
+async fn reset_link_refuses_until_healed() {
     let relay = Relay::start(echo_server().await).unwrap();
     let mut client = TcpStream::connect(relay.address()).await.unwrap();
     echo(&mut client, b"a").await;
@@ -120,7 +120,7 @@ async fn a_reset_link_resets_and_refuses_until_healed() {
 }
 
 #[tokio::test]
-async fn connections_can_be_dropped_once() {
+async fn connections_are_dropped_once() {
     let relay = Relay::start(echo_server().await).unwrap();
     let mut client = TcpStream::connect(relay.address()).await.unwrap();
     echo(&mut client, b"a").await;
@@ -131,7 +131,7 @@ async fn connections_can_be_dropped_once() {
 }
 
 #[tokio::test]
-async fn one_direction_may_close_before_the_other() {
+async fn one_direction_may_close_first() {
     let (listener, address) = listen().await;
     let relay = Relay::start(address).unwrap();
     relay.set_round_trip(Duration::from_millis(10));
@@ -152,7 +152,7 @@ async fn one_direction_may_close_before_the_other() {
 }
 
 #[tokio::test]
-async fn a_reset_travels_behind_what_was_sent_before() {
+async fn reset_arrives_after_earlier_bytes() {
     let (listener, address) = listen().await;
     let relay = Relay::start(address).unwrap();
     relay.set_round_trip(Duration::from_millis(20));
@@ -166,7 +166,7 @@ async fn a_reset_travels_behind_what_was_sent_before() {
 }
 
 #[tokio::test]
-async fn a_sender_learns_that_its_receiver_is_gone() {
+async fn sender_learns_of_gone_receiver() {
     let (listener, address) = listen().await;
     let relay = Relay::start(address).unwrap();
     relay.set_round_trip(Duration::from_millis(10));
@@ -179,7 +179,7 @@ async fn a_sender_learns_that_its_receiver_is_gone() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_resets_the_client() {
+async fn refusing_server_resets_client() {
     let refusing = Relay::start(echo_server().await).unwrap();
     refusing.cut(Cut::Reset).await;
     let relay = Relay::start(refusing.address()).unwrap();
@@ -189,7 +189,7 @@ async fn a_server_that_refuses_resets_the_client() {
 }
 
 #[tokio::test]
-async fn a_connection_goes_to_the_first_target_that_takes_it() {
+async fn first_accepting_target_is_used() {
     let (absent, nobody) = listen().await;
     drop(absent);
     let (listener, there) = listen().await;
@@ -205,7 +205,7 @@ async fn a_connection_goes_to_the_first_target_that_takes_it() {
 }
 
 #[tokio::test]
-async fn a_relay_listens_where_it_is_told_to() {
+async fn relay_listens_on_given_address() {
     let (_listener, target) = listen().await;
     let relay = Relay::listen("127.0.0.2:0".parse().unwrap(), [target.to_string()]).unwrap();
     assert_eq!(relay.address().ip().to_string(), "127.0.0.2");
@@ -216,7 +216,7 @@ async fn a_relay_listens_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn a_relay_ends_with_its_last_handle() {
+async fn relay_ends_with_last_handle() {
     let relay = Relay::start(echo_server().await).unwrap();
     let address = relay.address();
     let clone = relay.clone();
@@ -229,7 +229,7 @@ async fn a_relay_ends_with_its_last_handle() {
 }
 
 #[test]
-fn a_relay_outlives_the_runtime_it_was_started_on() {
+fn relay_outlives_its_first_runtime() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let lasting = runtime();
     let server = lasting.block_on(echo_server());

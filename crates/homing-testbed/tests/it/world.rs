@@ -13,7 +13,7 @@ use tokio_postgres::NoTls;
 use crate::within;
 
 #[tokio::test]
-async fn a_world_replicates_and_is_cut_as_a_whole_or_in_parts() {
+async fn world_replicates_through_its_links() {
     let world = World::builder()
         .region("syd", Duration::from_millis(20))
         .postgres(Postgres::options().with_setting("work_mem", "2MB"))
@@ -52,7 +52,7 @@ async fn a_world_replicates_and_is_cut_as_a_whole_or_in_parts() {
 }
 
 #[tokio::test]
-async fn nodes_of_another_region_are_behind_a_link() {
+async fn foreign_nodes_are_behind_links() {
     let world = World::builder()
         .app("shop")
         .primary("iad")
@@ -66,7 +66,7 @@ async fn nodes_of_another_region_are_behind_a_link() {
     assert_eq!(world.link("syd").round_trip(), Duration::from_millis(30));
     assert_eq!(world.link_between("syd", "ams").round_trip(), Duration::from_millis(40));
 
-    // What a test would do: a node in this process, on the port that is kept for it.
+    // As in a test of an application: a node in this process, on the port that is reserved for it.
     let environment = world.node_environment("iad", 1);
     let listener = TcpListener::bind(&environment["HOMING_LISTEN"]).await.unwrap();
     assert_eq!(listener.local_addr().unwrap(), world.node_address("iad", 1));
@@ -85,7 +85,7 @@ async fn nodes_of_another_region_are_behind_a_link() {
 }
 
 #[tokio::test]
-async fn nodes_are_told_where_they_are() {
+async fn nodes_get_their_environment() {
     let script = "printenv | sort >&2; echo \"ready $HOMING_LISTEN $EXTRA\"; sleep 60";
     let command = NodeCommand::new("/bin/sh").arg("-c").arg(script);
     let world = World::builder()
@@ -117,7 +117,7 @@ async fn nodes_are_told_where_they_are() {
 }
 
 #[tokio::test]
-async fn a_region_may_fail_over() {
+async fn region_may_fail_over() {
     let world =
         World::builder().region("syd", Duration::ZERO).schema("create table t (id int8)").start().await.unwrap();
     world.primary().kill().await.unwrap();
