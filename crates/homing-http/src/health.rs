@@ -1,6 +1,6 @@
 //! [`Health`], whether this node is fit to answer requests.
 
-mod look;
+mod probe;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use self::look::{Lag, Look};
+use self::probe::{Lag, Look};
 use crate::metering::{self, Seen};
 
 /// Whether this node is fit to answer requests: for the health checks of proxies and orchestrators.

@@ -82,35 +82,22 @@
 //! | `axum` | yes | extractors: [`RequestRepo`], [`RequestInfo`]; [`ReplayAtPrimary`] as a part of a response |
 //! | `prometheus` | no | `Prometheus`: the metrics as text |
 
-mod carry;
-mod cookie;
-#[cfg(feature = "axum")]
-mod extract;
-mod fly_replay;
 mod health;
-mod layer;
 mod metering;
 #[cfg(feature = "prometheus")]
 mod prometheus;
-mod recent;
-mod refusals;
-mod request;
-mod service;
+mod session;
 mod status;
-mod token;
 
-pub use cookie::{Cookie, Secure};
-#[cfg(feature = "axum")]
-pub use extract::MissingLayer;
-pub use fly_replay::{FlyReplay, LARGEST_BODY, ReplayAtPrimary};
 pub use health::{Health, HealthReport, Status};
-pub use layer::{Carry, SessionLayer};
 pub use metering::metered;
 #[cfg(feature = "prometheus")]
 pub use prometheus::Prometheus;
-pub use request::{RequestInfo, RequestRepo, TokenState};
-pub use service::SessionService;
+pub use session::cookie::{Cookie, Secure};
+#[cfg(feature = "axum")]
+pub use session::extract::MissingLayer;
+pub use session::fly_replay::{FlyReplay, LARGEST_BODY, ReplayAtPrimary};
+pub use session::layer::{Carry, SessionLayer};
+pub use session::request::{RequestInfo, RequestRepo, TokenState};
+pub use session::service::SessionService;
 pub use status::status_of;
-
-/// What cookie and header are called, unless the application says otherwise.
-const TOKEN: &str = "homing-token";

@@ -6,8 +6,8 @@ use homing::report::{AnsweredBy, Report};
 use homing::{Fate, Region, Repo};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::TokenState;
-use crate::fly_replay::Why;
+use crate::session::fly_replay::Why;
+use crate::session::request::TokenState;
 
 /// The same handle, whose calls are metered too. The repos of requests are so already; this is for the others, of jobs
 /// in the background for example.

@@ -13,7 +13,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::task::JoinHandle;
 use tower_service::Service;
 
-use crate::{Health, metering};
+use crate::health::Health;
+use crate::metering;
 
 /// The metrics of this process as [Prometheus reads them](https://prometheus.io/docs/instrumenting/exposition_formats/).
 ///

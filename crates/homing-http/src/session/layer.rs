@@ -7,11 +7,15 @@ use homing::{Repo, Token};
 use http::{HeaderName, request};
 use tower_layer::Layer;
 
-use crate::carry::{Carrier, Found};
-use crate::fly_replay::{self, FlyReplay};
-use crate::recent::Recent;
-use crate::refusals::Refusals;
-use crate::{Cookie, RequestInfo, RequestRepo, SessionService, TokenState, metering, token};
+use crate::metering;
+use crate::session::carrier::{Carrier, Found};
+use crate::session::cookie::Cookie;
+use crate::session::fly_replay::{self, FlyReplay};
+use crate::session::recent::Recent;
+use crate::session::refusals::Refusals;
+use crate::session::request::{RequestInfo, RequestRepo, TokenState};
+use crate::session::service::SessionService;
+use crate::session::token;
 
 /// Gives each request a session of its own, which goes on where the last request of the same visitor ended.
 ///
@@ -84,7 +88,7 @@ impl SessionLayer {
         metering::describe();
         Self(Arc::new(Settings {
             repo: metering::metered(&repo.session()),
-            carrier: Carrier { cookie: Some(Cookie::default()), header: Some(HeaderName::from_static(crate::TOKEN)) },
+            carrier: Carrier { cookie: Some(Cookie::default()), header: Some(HeaderName::from_static(token::NAME)) },
             carry: Carry::default(),
             fly_replay: None,
             recent: Arc::default(),

@@ -2,6 +2,9 @@
 
 use homing::{Repo, Result, Token};
 
+/// What cookie and header are called, unless the application says otherwise.
+pub(crate) const NAME: &str = "homing-token";
+
 /// A handle with a session of its own that has to see what the token says, and what `repo` has to see. A token of
 /// another cluster is no error later either.
 pub(crate) fn adopt(repo: &Repo, token: &str) -> Result<Repo> {

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use homing::{Repo, Token};
 
-use crate::token;
+use crate::session::token;
 
 /// A handle that has to see all that was put into tokens here.
 ///

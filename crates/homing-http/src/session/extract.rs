@@ -5,7 +5,8 @@ use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponsePar
 use http::request::Parts;
 use http::{Extensions, StatusCode};
 
-use crate::{ReplayAtPrimary, RequestInfo, RequestRepo};
+use crate::session::fly_replay::ReplayAtPrimary;
+use crate::session::request::{RequestInfo, RequestRepo};
 
 /// The request did not pass a [`SessionLayer`](crate::SessionLayer): a mistake of the application.
 #[derive(Debug)]

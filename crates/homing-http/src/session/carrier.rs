@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 
-use crate::Cookie;
+use crate::session::cookie::Cookie;
 
 /// How tokens travel.
 #[derive(Clone, Debug)]
@@ -135,11 +135,12 @@ const MOST_CHARACTERS: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::token;
 
     type Lines<'a> = &'a [(&'a str, &'a [u8])];
 
     fn carrier() -> Carrier {
-        Carrier { cookie: Some(Cookie::default()), header: Some(HeaderName::from_static(crate::TOKEN)) }
+        Carrier { cookie: Some(Cookie::default()), header: Some(HeaderName::from_static(token::NAME)) }
     }
 
     fn headers(lines: Lines<'_>) -> HeaderMap {

@@ -7,6 +7,8 @@ use http::header::{HOST, HeaderName};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, request};
 
+use crate::session::token;
+
 /// The cookie that holds the token.
 ///
 /// Always `HttpOnly`, `SameSite=Lax` and `Path=/`, without `Domain`. The token is no credential: it says how far the
@@ -136,7 +138,7 @@ impl Cookie {
 impl Default for Cookie {
     fn default() -> Self {
         Self {
-            name: crate::TOKEN.to_owned(),
+            name: token::NAME.to_owned(),
             max_age: MAX_AGE,
             secure: Secure::default(),
             trusts_forwarded_proto: false,

@@ -11,10 +11,12 @@ use tokio::time::timeout;
 use tower_service::Service;
 use tracing::debug;
 
-use crate::carry::Asked;
-use crate::fly_replay::{self, ReplayAtPrimary, Why};
-use crate::layer::Settings;
-use crate::{Carry, RequestInfo, RequestRepo, metering, token};
+use crate::metering;
+use crate::session::carrier::Asked;
+use crate::session::fly_replay::{self, ReplayAtPrimary, Why};
+use crate::session::layer::{Carry, Settings};
+use crate::session::request::{RequestInfo, RequestRepo};
+use crate::session::token;
 
 /// A service whose requests have a session; made by [`SessionLayer`](crate::SessionLayer).
 #[derive(Clone, Debug)]
