@@ -1,9 +1,13 @@
 //! [`Health`], whether this node is fit to answer requests.
+//!
+//! [`Health::check`] spawns a task for each probe and awaits it. The task owns the lock on the last result, so concurrent
+//! checks wait for the same probe, and it finishes even if its caller gives up. It ends after at most 2 s, the limit of
+//! both halves of a probe, and the next check begins a new one after a second at the earliest. A panic in the task goes
+//! on in its caller.
 
 mod probe;
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,42 +15,49 @@ use std::time::Duration;
 use homing::database::Role;
 use homing::position::Position;
 use homing::{Region, Repo};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use serde::{Serialize, Serializer};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use self::probe::{Lag, Look};
+use self::probe::{Lag, Probe};
+use crate::endpoint::{self, ResponseFuture};
 use crate::metering::{self, Seen};
 
 /// Whether this node is fit to answer requests: for the health checks of proxies and orchestrators.
 ///
-/// A service for any path: with axum `.route_service("/healthz", Health::new(&repo))`. The answer is 200 or 503, with a
-/// [`HealthReport`] as JSON. Behind it is one look at the database here and one question to the primary, on the way that
-/// writes take, at most once a second, however many ask; none while nobody does. That takes up to two seconds where
-/// somebody does not answer, so let whoever asks wait for three.
+/// It is a tower service for any path: with axum `.route_service("/healthz", Health::new(&repo))`. The response is 200 or
+/// 503, with a [`HealthReport`] as JSON.
 ///
-/// | here | answer |
-/// |---|---|
-/// | a primary | 200 |
-/// | a replica within the limits | 200 |
-/// | a replica that lags more than [`with_max_lag`](Self::with_max_lag) | 503 |
-/// | no replica, or one that does not answer, and a primary that can be reached | 200: it answers the reads |
-/// | neither | 503 |
-/// | no primary that can be reached | as above; 503 with [`with_primary_required`](Self::with_primary_required) |
+/// A check asks the local database, and the primary on the path that writes take. All checks within a second share one
+/// probe, and nothing is probed without a check. A check takes up to two seconds if a database does not answer, so give
+/// the proxy's check a limit of three seconds.
+///
+/// | local database | primary reached | status |
+/// |---|---|---|
+/// | primary | | 200 |
+/// | replica, at most [`with_max_lag`](Self::with_max_lag) behind | yes | 200 |
+/// | replica, at most [`with_max_lag`](Self::with_max_lag) behind | no | 200; 503 with [`with_primary_required`](Self::with_primary_required) |
+/// | replica, further behind | | 503 |
+/// | none, or one that does not answer | yes | 200: the primary answers the reads |
+/// | none, or one that does not answer | no | 503 |
+///
+/// # Known limits
+///
+/// - A replica that is cut off from the primary does not notice it before its `wal_receiver_timeout`. The node notices it
+///   earlier, but only while it reaches the primary in another way.
 #[derive(Clone, Debug)]
 pub struct Health {
     shared: Arc<Shared>,
     limits: Limits,
 }
 
-/// What is seen of a node.
+/// The result of a health check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct HealthReport {
-    /// In a word.
+    /// The summary.
     pub status: Status,
 
     /// The region of this node.
@@ -57,51 +68,51 @@ pub struct HealthReport {
     #[serde(serialize_with = "display")]
     pub primary_region: Region,
 
-    /// What the database here is; `None` where there is none, or it does not answer.
+    /// The role of the local database. `None` if the node has none, or if it does not answer.
     #[serde(serialize_with = "display_option")]
     pub role: Option<Role>,
 
-    /// How far it is.
+    /// The position of the local database, if it answered.
     #[serde(serialize_with = "display_option")]
     pub position: Option<Position>,
 
-    /// How far it is behind: zero on a primary. `None` where that is not known. In JSON `lag_seconds`, a number.
+    /// How far the local database is behind; zero on a primary. `None` if unknown. In JSON it is `lag_seconds`, a number.
     #[serde(rename = "lag_seconds", serialize_with = "seconds")]
     pub lag: Option<Duration>,
 
-    /// Whether the primary can be reached from here.
+    /// Whether this node reaches the primary.
     pub primary_reachable: bool,
 
-    /// What is not as it should be, for people.
+    /// The problems, as text for people.
     pub reasons: Vec<String>,
 }
 
-/// A node's health in a word.
+/// The summary of a node's health.
 ///
-/// Closed: these are the answers to whether requests may be sent here.
+/// Closed: a proxy either sends requests to this node or does not, and a person wants to know about degraded nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// All is well.
     Ok,
 
-    /// Something is missing, and requests are answered all the same: with 200.
+    /// The node answers requests, but something is missing. The response is 200.
     Degraded,
 
-    /// Requests had better go elsewhere: 503.
+    /// Requests should go to other nodes. The response is 503.
     Unavailable,
 }
 
 #[derive(Debug)]
 struct Shared {
     repo: Repo,
-    // Held while somebody looks, so that all others wait for the same look. It is bounded in time.
+    // Locked during a probe, which is bounded in time, so that all other checks wait for the same probe.
     last: Arc<Mutex<Last>>,
 }
 
 #[derive(Debug, Default)]
 struct Last {
-    look: Option<(Instant, Look)>,
+    probe: Option<(Instant, Probe)>,
     lag: Lag,
 }
 
@@ -112,51 +123,52 @@ struct Limits {
 }
 
 impl Health {
-    /// The health of the node of this handle. Its clones share their looks.
+    /// Creates a check for the node of this handle. Its clones share their probes.
     pub fn new(repo: &Repo) -> Self {
         let shared = Shared { repo: repo.session(), last: Arc::default() };
-        Self { shared: Arc::new(shared), limits: Limits { max_lag: MAX_LAG, primary_required: false } }
+        Self { shared: Arc::new(shared), limits: Limits { max_lag: DEFAULT_MAX_LAG, primary_required: false } }
     }
 
-    /// How far the replica may lag. Default: 60 s. Keep it below the life of the [`Cookie`](crate::Cookie).
+    /// Sets how far the replica may lag. Default: 60 s. Keep it below the maximum age of the
+    /// [`Cookie`](crate::Cookie::with_max_age).
     #[must_use]
     pub fn with_max_lag(mut self, max_lag: Duration) -> Self {
         self.limits.max_lag = max_lag;
         self
     }
 
-    /// Asks for a primary that can be reached. Not the default: a primary that is down would take all regions out, which
-    /// could go on answering reads.
+    /// Makes a node unavailable if it does not reach the primary. Not the default: with it, a primary that is down takes
+    /// all regions out, although they could still answer reads.
     #[must_use]
     pub fn with_primary_required(mut self) -> Self {
         self.limits.primary_required = true;
         self
     }
 
-    /// Looks, or takes what was seen within the last second.
+    /// Probes the databases, or takes the result of a probe within the last second.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a look that was begun is finished, for those who ask next.
+    /// Cancel safe: a probe that has begun still ends, and later checks use its result.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Outside a tokio runtime.
     pub async fn check(&self) -> HealthReport {
         let repo = &self.shared.repo;
         let last = Arc::clone(&self.shared.last).lock_owned().await;
-        let look = match last.look {
-            Some((at, look)) if at.elapsed() < INTERVAL => look,
-            _ => match tokio::spawn(look(repo.clone(), last)).await {
-                Ok(look) => look,
+        let probe = match last.probe {
+            Some((at, probe)) if at.elapsed() < INTERVAL => probe,
+            _ => match tokio::spawn(probe(repo.clone(), last)).await {
+                Ok(probe) => probe,
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
-                    // The runtime ends.
-                    Err(_) => Look::default(),
+                    // The runtime shuts down.
+                    Err(_) => Probe::default(),
                 },
             },
         };
-        let report = self.limits.judge(repo, look);
+        let report = self.limits.judge(repo, probe);
         metering::health(Seen {
             is_primary: report.role == Some(Role::Primary),
             lag: report.lag,
@@ -167,17 +179,18 @@ impl Health {
     }
 }
 
-/// Looks, in a task of its own: who asks may have less patience than a look takes, and would never have an answer.
-async fn look(repo: Repo, mut last: OwnedMutexGuard<Last>) -> Look {
-    let mut look = Look::at(&repo).await;
+/// Runs a probe and keeps its result. This is a task: a caller whose limit is shorter than a probe would otherwise never
+/// get a result.
+async fn probe(repo: Repo, mut last: OwnedMutexGuard<Last>) -> Probe {
+    let mut probe = Probe::run(&repo).await;
     let now = Instant::now();
-    look.lag = last.lag.learn(&look, now);
-    last.look = Some((now, look));
-    look
+    probe.lag = last.lag.learn(&probe, now);
+    last.probe = Some((now, probe));
+    probe
 }
 
 impl HealthReport {
-    /// 200 or 503.
+    /// Returns the status of the response: 200 or 503.
     pub fn status_code(&self) -> StatusCode {
         match self.status {
             Status::Ok | Status::Degraded => StatusCode::OK,
@@ -189,7 +202,7 @@ impl HealthReport {
 impl<Q> Service<Request<Q>> for Health {
     type Response = Response<String>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Infallible>> + Send>>;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -200,18 +213,13 @@ impl<Q> Service<Request<Q>> for Health {
         Box::pin(async move {
             let report = health.check().await;
             let json = serde_json::to_string(&report).expect("a report is JSON");
-            let mut response = Response::new(json);
-            *response.status_mut() = report.status_code();
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            Ok(response)
+            Ok(endpoint::uncached(report.status_code(), "application/json", json))
         })
     }
 }
 
 impl Limits {
-    fn judge(&self, repo: &Repo, look: Look) -> HealthReport {
+    fn judge(&self, repo: &Repo, probe: Probe) -> HealthReport {
         let mut reasons = Vec::new();
         let mut status = Status::Ok;
         let mut note = |worse: Status, reason: String| {
@@ -220,26 +228,26 @@ impl Limits {
             }
             reasons.push(reason);
         };
-        if !look.primary_reachable {
-            let required = self.primary_required || look.role.is_none();
+        if !probe.primary_reachable {
+            let required = self.primary_required || probe.role.is_none();
             let worse = if required { Status::Unavailable } else { Status::Degraded };
-            note(worse, format!("no primary can be reached in {}", repo.primary_region()));
+            note(worse, format!("the primary in {} cannot be reached", repo.primary_region()));
         }
-        if look.role.is_none() && !repo.replicas().status().is_empty() {
-            note(Status::Degraded, "the database here does not answer".to_owned());
+        if probe.role.is_none() && !repo.replicas().status().is_empty() {
+            note(Status::Degraded, "the local database does not answer".to_owned());
         }
-        if let Some(lag) = look.lag.filter(|lag| *lag > self.max_lag) {
-            let (lag, most) = (lag.as_secs_f64(), self.max_lag.as_secs_f64());
-            note(Status::Unavailable, format!("the replica here is {lag:.1} s behind, and may be {most:.1} s"));
+        if let Some(lag) = probe.lag.filter(|lag| *lag > self.max_lag) {
+            let (lag, max) = (lag.as_secs_f64(), self.max_lag.as_secs_f64());
+            note(Status::Unavailable, format!("the local replica is {lag:.1} s behind; the limit is {max:.1} s"));
         }
         HealthReport {
             status,
             region: repo.region().clone(),
             primary_region: repo.primary_region().clone(),
-            role: look.role,
-            position: look.position,
-            lag: look.lag,
-            primary_reachable: look.primary_reachable,
+            role: probe.role,
+            position: probe.position,
+            lag: probe.lag,
+            primary_reachable: probe.primary_reachable,
             reasons,
         }
     }
@@ -260,8 +268,8 @@ fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<
     duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }
 
-/// How old an answer may be: health checks come every few seconds, and from many.
+/// How old the result of a probe may be: several proxies check every few seconds.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A replica that is a minute behind has a trouble that does not pass by itself.
-const MAX_LAG: Duration = Duration::from_secs(60);
+/// A replica that is a minute behind has a problem that does not go away by itself.
+const DEFAULT_MAX_LAG: Duration = Duration::from_secs(60);

@@ -1,65 +1,39 @@
-//! Sessions that follow a browser from request to request, replays on Fly.io, metrics, health.
-//!
-//! ```no_run
-//! # #[cfg(feature = "axum")] {
-//! use axum::Router;
-//! use axum::routing::get;
-//! use homing_http::{Health, RequestRepo, SessionLayer, status_of};
-//! use http::StatusCode;
-//!
-//! async fn sign(RequestRepo(repo): RequestRepo) -> Result<&'static str, StatusCode> {
-//!     let sql = "insert into entries (text) values ('hello')";
-//!     repo.execute(sql, &[]).await.map_err(|error| status_of(&error))?;
-//!     Ok("signed")
-//! }
-//!
-//! async fn count(RequestRepo(repo): RequestRepo) -> Result<String, StatusCode> {
-//!     let sql = "select count(*) from entries";
-//!     let row = repo.query_one(sql, &[]).await.map_err(|error| status_of(&error))?;
-//!     Ok(row.get::<_, i64>(0).to_string())
-//! }
-//!
-//! # fn example(node: homing::Node) {
-//! let repo = node.repo();
-//! let app: Router = Router::new()
-//!     .route("/", get(count).post(sign)) // whoever signs sees it in the count, at once, in every region
-//!     .layer(SessionLayer::new(&repo))
-//!     .route_service("/healthz", Health::new(&repo));
-//! # }
-//! # }
-//! ```
+#![cfg_attr(feature = "axum", doc = include_str!("../README.md"))]
 //!
 //! # Structure
 //!
 //! - [`SessionLayer`] is a tower layer for any HTTP service. It gives each request a [`RequestRepo`] and a
-//!   [`RequestInfo`], in its extensions and as extractors of axum, and passes what the session has to see on to the
-//!   next request, in a [`Cookie`] or a header.
-//! - [`FlyReplay`] says which requests Fly.io's proxy had better replay in the primary region as a whole.
-//! - [`status_of`] is the status of a response to a request whose call failed.
-//! - [`Health`] is a service for `/healthz`, `Prometheus` one for `/metrics` (feature `prometheus`).
+//!   [`RequestInfo`], in its extensions and as extractors of axum, and passes the session on to the visitor's next request
+//!   in a [`Cookie`] or a header.
+//! - [`FlyReplay`] says which requests Fly.io's proxy replays in the primary region as a whole.
+//! - [`status_of`] returns the HTTP status for a failed call.
+//! - [`Health`] is a service for `/healthz`, and `Prometheus` is one for `/metrics` (feature `prometheus`).
 //!
 //! # Guarantees
 //!
-//! - **Read your writes, from request to request.** What a request wrote through its [`RequestRepo`] before it
-//!   returned the head of its response is seen by every later request that comes with the token of the response, on
-//!   whatever node in whatever region; where the replica there is not that far within the limits, the primary answers.
-//!   A browser sends the cookie for five minutes after the last write; replicas have to have caught up by then.
-//! - **Several tabs.** A browser keeps the cookie that comes last. Each token of a node says what the node's tokens
-//!   before it said, so of two requests at the same time to one node neither undoes the other. To two nodes, the next
-//!   request sees the write of the response that came last, and perhaps not yet the other's.
-//! - **Order of reads.** Requests that only read may be answered out of order by different replicas, unless
+//! - **Read your writes, from request to request.** A later request with the token of a response sees every write that the
+//!   earlier request made through its [`RequestRepo`] before it returned the head of its response. This holds on any node
+//!   in any region: if the replica there is not far enough in time, the primary answers. A browser sends the cookie for
+//!   five minutes after the last write, and the replicas have to catch up within this time.
+//! - **Several tabs.** A browser keeps the cookie of the response that comes last. Each token of a node includes the node's
+//!   earlier tokens, so if a browser sends two requests to one node at the same time, its next request sees the writes of
+//!   both. If it sends them to two nodes, its next request sees the write of the response that came last, and perhaps not
+//!   yet the other one.
+//! - **Order of reads.** Two requests that only read from different replicas may see states out of order, unless
 //!   [`Carry::Reads`] is set.
-//! - **Nobody is hurt by a token.** A token holds positions, which only the nodes can sign. One that is forged or of
-//!   another deployment is ignored; one that was taken from somebody else makes reads wait for a position that exists.
-//!   What one request can ask for is bounded.
-//! - **Nothing is held back.** Bodies pass through, as do upgraded connections.
-//! - **Idle is free.** The layer asks no database by itself; health is looked at when somebody asks, once a second.
+//! - **Tokens are harmless.** A token has positions of the database, signed by the nodes. A node ignores a token that is
+//!   forged or from another deployment. A stolen token makes reads wait for a position that exists, and nothing else. The
+//!   number and length of the tokens of a request are bounded.
+//! - **No buffering.** Bodies and upgraded connections pass through.
+//! - **Idle is free.** With its default settings the layer sends no query of its own. A health check probes the databases,
+//!   at most once a second, and nothing else does.
 //!
 //! # Metrics
 //!
-//! Through the `metrics` facade; all times are in seconds. `operation` is the method that was called, `answered_by` is
-//! `here`, `peer` or, of a call that failed, perhaps `nobody`, `region` that of who answered. `outcome` is `ok` or the
-//! fate of a call that failed: `not_sent`, `rejected`, `outcome_unknown`, `committed`, `function_failed`.
+//! They go to the `metrics` facade. All times are in seconds. `operation` is the name of the method that was called.
+//! `answered_by` is `here`, `peer`, or `nobody` for a failed call without an answer, and `region` is the region of the
+//! node that answered. `outcome` is `ok`, or the fate of a failed call: `not_sent`, `rejected`, `outcome_unknown`,
+//! `committed`, `function_failed`.
 //!
 //! | metric | kind | labels |
 //! |---|---|---|
@@ -72,8 +46,14 @@
 //! | `homing_http_replays_total` | counter | `why` (`method`, `path`, `error`) |
 //! | `homing_lag_seconds`, `homing_is_primary`, `homing_primary_reachable`, `homing_healthy` | gauge | |
 //!
-//! Times and attempts are those of calls that somebody answered. The gauges are set whenever somebody looks at [`Health`],
-//! by the limits of that one: have one for a process, and clone it.
+//! Only answered calls have times and attempts. Each check of a [`Health`] sets the gauges, by its own limits: create one
+//! for the process, and clone it.
+//!
+//! # Known limits
+//!
+//! - Writes after the head of the response, in a streamed body, a WebSocket or a spawned task, are in no token.
+//! - The report of a dropped call is never made: a call whose future is dropped is in no metric and in no
+//!   [`RequestInfo`].
 //!
 //! # Features
 //!
@@ -82,6 +62,7 @@
 //! | `axum` | yes | extractors: [`RequestRepo`], [`RequestInfo`]; [`ReplayAtPrimary`] as a part of a response |
 //! | `prometheus` | no | `Prometheus`: the metrics as text |
 
+mod endpoint;
 mod health;
 mod metering;
 #[cfg(feature = "prometheus")]
@@ -96,8 +77,9 @@ pub use prometheus::Prometheus;
 pub use session::cookie::{Cookie, Secure};
 #[cfg(feature = "axum")]
 pub use session::extract::MissingLayer;
-pub use session::fly_replay::{FlyReplay, LARGEST_BODY, ReplayAtPrimary};
-pub use session::layer::{Carry, SessionLayer};
+pub use session::fly_replay::{FlyReplay, MAX_REPLAYED_BYTES, ReplayAtPrimary};
+pub use session::layer::SessionLayer;
 pub use session::request::{RequestInfo, RequestRepo, TokenState};
 pub use session::service::SessionService;
+pub use session::settings::Carry;
 pub use status::status_of;

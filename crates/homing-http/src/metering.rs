@@ -1,4 +1,4 @@
-//! Metrics, through the `metrics` facade: numbers go to whatever recorder the application has installed, or nowhere.
+//! Metrics, through the `metrics` facade: the recorder that the application has installed gets them.
 
 use std::time::Duration;
 
@@ -6,18 +6,17 @@ use homing::report::{AnsweredBy, Report};
 use homing::{Fate, Region, Repo};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::session::fly_replay::Why;
-use crate::session::request::TokenState;
-
-/// The same handle, whose calls are metered too. The repos of requests are so already; this is for the others, of jobs
-/// in the background for example.
+/// Returns a handle whose calls are counted and timed in the metrics.
+///
+/// A [`SessionLayer`](crate::SessionLayer) does this for the handles of its requests. This is for all others, for
+/// example those of background jobs.
 #[must_use]
 pub fn metered(repo: &Repo) -> Repo {
     let here = repo.region().clone();
     repo.with_added_observer(move |report| call(&here, report))
 }
 
-/// What [`Health`](crate::Health) saw.
+/// The result of a health check, for the gauges.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) is_primary: bool,
@@ -31,35 +30,30 @@ pub(crate) fn describe() {
     describe_histogram!(
         STAGE,
         seconds,
-        "What a stage of an answered call took; stages it did not go through are left out"
+        "Duration of a stage of an answered call, without the stages that it did not go through"
     );
-    describe_histogram!(CALL, seconds, "What an answered call took in all");
-    describe_counter!(CALLS, "Calls, by what became of them");
-    describe_counter!(ATTEMPTS, "Peers to which answered calls were sent, those that failed included");
-    describe_counter!(REQUESTS, "HTTP requests, by what became of their token");
+    describe_histogram!(CALL, seconds, "Duration of an answered call");
+    describe_counter!(CALLS, "Calls, by outcome");
+    describe_counter!(ATTEMPTS, "Peers to which answered calls were sent, including failed attempts");
+    describe_counter!(REQUESTS, "HTTP requests, by the state of their token");
     describe_counter!(TOKENS, "Responses whose session had moved, by whether they could carry the token");
-    describe_counter!(REPLAYS, "HTTP requests that were answered by fly-replay, by the reason");
-    describe_gauge!(LAG, seconds, "How far the database here is behind; 0 on a primary");
-    describe_gauge!(PRIMARY, "1 where the database here is the primary");
-    describe_gauge!(REACHABLE, "1 where the primary can be reached from here");
-    describe_gauge!(HEALTHY, "1 where the node is fit to answer requests");
+    describe_counter!(REPLAYS, "HTTP requests that were answered with fly-replay, by reason");
+    describe_gauge!(LAG, seconds, "How far the local database is behind; 0 on a primary");
+    describe_gauge!(PRIMARY, "1 if the local database is the primary");
+    describe_gauge!(REACHABLE, "1 if this node reaches the primary");
+    describe_gauge!(HEALTHY, "1 if this node is fit to answer requests");
 }
 
-pub(crate) fn request(token: TokenState) {
-    let token = match token {
-        TokenState::Absent => "absent",
-        TokenState::Taken => "taken",
-        TokenState::Refused => "refused",
-    };
-    counter!(REQUESTS, "token" => token).increment(1);
+pub(crate) fn request(token_state: &'static str) {
+    counter!(REQUESTS, "token" => token_state).increment(1);
 }
 
 pub(crate) fn token(put: bool) {
     counter!(TOKENS, "carried" => if put { "yes" } else { "no" }).increment(1);
 }
 
-pub(crate) fn replay(why: Why) {
-    counter!(REPLAYS, "why" => why.as_str()).increment(1);
+pub(crate) fn replay(why: &'static str) {
+    counter!(REPLAYS, "why" => why).increment(1);
 }
 
 pub(crate) fn health(seen: Seen) {
@@ -67,11 +61,11 @@ pub(crate) fn health(seen: Seen) {
     gauge!(PRIMARY).set(number(seen.is_primary));
     gauge!(REACHABLE).set(number(seen.primary_reachable));
     gauge!(HEALTHY).set(number(seen.is_healthy));
-    // What is not known is no number of seconds.
+    // An unknown lag must not look like a number of seconds.
     gauge!(LAG).set(seen.lag.map_or(f64::NAN, |lag| lag.as_secs_f64()));
 }
 
-/// The labels are few: names of methods, fates, here or peer, regions.
+/// Counts and times a call. The labels have few values: names of methods, fates, `here` or `peer`, regions.
 fn call(here: &Region, report: &Report) {
     let label = |name: &'static str, value: &str| (name, value.to_owned());
     let (answered_by, region) = match &report.answered_by {

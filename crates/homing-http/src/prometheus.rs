@@ -1,69 +1,72 @@
 //! [`Prometheus`], the metrics as text.
+//!
+//! [`Prometheus::install`] spawns one task, the upkeep. Every five seconds (`UPKEEP_INTERVAL`) it sorts the samples of the
+//! recorder into their buckets, which bounds their memory between two scrapes. The recorder of a process cannot be
+//! removed, so the task runs until its runtime shuts down. If it panics, samples are kept until the next scrape.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use homing::{Error, Result};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response, StatusCode};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::task::JoinHandle;
 use tower_service::Service;
 
+use crate::endpoint::{self, ResponseFuture};
 use crate::health::Health;
 use crate::metering;
 
-/// The metrics of this process as [Prometheus reads them](https://prometheus.io/docs/instrumenting/exposition_formats/).
+/// The metrics of this process in
+/// [Prometheus' text format](https://prometheus.io/docs/instrumenting/exposition_formats/).
 ///
-/// A service for any path: with axum `.route_service("/metrics", prometheus)`. The numbers are not secret, but they are
-/// nobody else's business either: serve them where only your own machines come.
+/// It is a tower service for any path: with axum `.route_service("/metrics", prometheus)`. The metrics are not secret, but
+/// they are not for the public either: serve them on a port that only your own machines reach.
 ///
-/// Metrics that the application itself records through the `metrics` facade are among them.
+/// They include the metrics that the application itself records through the `metrics` facade.
 #[derive(Clone, Debug)]
 pub struct Prometheus {
     recorded: PrometheusHandle,
     health: Option<Health>,
-    // Ends with the runtime: the recorder cannot be taken back, and somebody has to empty it.
+    // Runs until the runtime shuts down, see the head of this module.
     _upkeep: Arc<JoinHandle<()>>,
 }
 
 impl Prometheus {
-    /// Makes this the recorder of the process, once, before the first request.
+    /// Installs the recorder of this process. Call it once, before the first request.
     ///
     /// Histograms of Homing, and all others whose name ends with `_seconds`, have buckets from 0.1 ms to 10 s.
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) where there is a recorder already.
+    /// [`is_configuration`](Error::is_configuration) if the process has a recorder already.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Outside a tokio runtime.
     pub fn install() -> Result<Self> {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &BUCKETS)
             .expect("there are buckets");
         let recorder = builder.build_recorder();
         let recorded = recorder.handle();
-        metrics::set_global_recorder(recorder).map_err(|_| {
-            Error::configuration("this process has a recorder of metrics already: install one of them only")
-        })?;
+        metrics::set_global_recorder(recorder)
+            .map_err(|_| Error::configuration("this process has a recorder of metrics already: install only one"))?;
         metering::describe();
         let upkeep = tokio::spawn(upkeep(recorded.clone()));
         Ok(Self { recorded, health: None, _upkeep: Arc::new(upkeep) })
     }
 
-    /// Looks at the health before each answer, so that lag and role are among the metrics: at most once a second,
-    /// however many ask.
+    /// Checks the health before each response, so that the metrics have current values for lag and role. All checks
+    /// within a second share one probe.
     #[must_use]
     pub fn with_health(self, health: Health) -> Self {
         Self { health: Some(health), ..self }
     }
 
-    /// The metrics as text.
+    /// Returns the metrics as text.
     ///
     /// # Cancel safety
     ///
@@ -79,7 +82,7 @@ impl Prometheus {
 impl<Q> Service<Request<Q>> for Prometheus {
     type Response = Response<String>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Infallible>> + Send>>;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -87,17 +90,11 @@ impl<Q> Service<Request<Q>> for Prometheus {
 
     fn call(&mut self, _: Request<Q>) -> Self::Future {
         let prometheus = self.clone();
-        Box::pin(async move {
-            let mut response = Response::new(prometheus.render().await);
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            Ok(response)
-        })
+        Box::pin(async move { Ok(endpoint::uncached(StatusCode::OK, CONTENT_TYPE, prometheus.render().await)) })
     }
 }
 
-/// Sorts samples into their buckets, also where nobody reads them: until then each takes memory.
+/// Sorts samples into their buckets, even if the metrics are never scraped: until then each sample takes memory.
 async fn upkeep(recorded: PrometheusHandle) {
     let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
@@ -106,8 +103,11 @@ async fn upkeep(recorded: PrometheusHandle) {
     }
 }
 
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Rare enough to cost nothing, and short enough to bound the memory of the samples.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// From a read next door to the longest that a call waits, in seconds.
+/// In seconds: from a local read to the longest wait of a call.
 const BUCKETS: [f64; 16] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];

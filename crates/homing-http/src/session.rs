@@ -10,4 +10,5 @@ pub(crate) mod recent;
 pub(crate) mod refusals;
 pub(crate) mod request;
 pub(crate) mod service;
+pub(crate) mod settings;
 pub(crate) mod token;

@@ -1,23 +1,23 @@
-//! The status that tells a client what became of a call.
+//! The HTTP status for a failed call.
 
 use homing::error::SqlState;
 use homing::{Error, Fate};
 use http::StatusCode;
 
-/// The status of a response to a request one of whose calls failed, for an application that has no better idea.
+/// Returns a status for the response to a request with a failed call.
 ///
 /// | the call | status |
 /// |---|---|
-/// | was [committed](Fate::Committed), and its result cannot be given as asked | 202 Accepted |
-/// | found no such row | 404 Not Found |
-/// | was rejected: another row is in the way (unique, exclusion and foreign keys), or another transaction | 409 Conflict |
-/// | was rejected for another value (SQLSTATE classes 22, 23) or by a trigger of the application (`P0001`) | 422 Unprocessable Content |
+/// | was [committed](Fate::Committed), but its result is not available | 202 Accepted |
+/// | did not find the row ([`is_not_found`](Error::is_not_found)) | 404 Not Found |
+/// | was rejected because of another row (unique, exclusion and foreign keys) or another transaction (SQLSTATE class 40) | 409 Conflict |
+/// | was rejected because of its values (SQLSTATE classes 22, 23), or by the application's own code (`P0001`) | 422 Unprocessable Content |
 /// | ended with an [unknown outcome](Fate::OutcomeUnknown) | 502 Bad Gateway |
-/// | was not sent, or [timed out](Error::is_timed_out), or the server had no resources left | 503 Service Unavailable |
-/// | is wrong in itself, and anything else | 500 Internal Server Error |
+/// | was not sent, [timed out](Error::is_timed_out), or could not run at the moment (SQLSTATE classes 53, 55, 57) | 503 Service Unavailable |
+/// | is wrong itself ([`is_misuse`](Error::is_misuse), [`is_configuration`](Error::is_configuration)), or failed in any other way | 500 Internal Server Error |
 ///
-/// A function that failed is told by PostgreSQL's error where it failed with one. Of the others the application knows
-/// more.
+/// If a named function failed with an error of PostgreSQL, that error decides. An application may know a better status
+/// for its functions' own errors, which are a 500 here.
 ///
 /// ```
 /// use homing_http::status_of;
@@ -37,7 +37,8 @@ pub fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-/// By [PostgreSQL's classes](https://www.postgresql.org/docs/current/errcodes-appendix.html).
+/// Returns the status for a SQLSTATE, by
+/// [PostgreSQL's classes](https://www.postgresql.org/docs/current/errcodes-appendix.html).
 fn of_sqlstate(code: &SqlState) -> StatusCode {
     let in_the_way = [SqlState::UNIQUE_VIOLATION, SqlState::EXCLUSION_VIOLATION, SqlState::FOREIGN_KEY_VIOLATION];
     if in_the_way.contains(code) {
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_class_of_sqlstates_has_a_status() {
+    fn each_sqlstate_class_has_a_status() {
         for (code, status) in [
             ("22001", 422),
             ("22P02", 422),

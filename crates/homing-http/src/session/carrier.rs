@@ -1,4 +1,4 @@
-//! Tokens on their way: out of a request, and into its response.
+//! [`Carrier`], which reads tokens from a request and puts the new token into the response.
 
 use std::borrow::Cow;
 
@@ -7,46 +7,46 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 
 use crate::session::cookie::Cookie;
 
-/// How tokens travel.
+/// The cookie and the header in which tokens travel.
 #[derive(Clone, Debug)]
 pub(crate) struct Carrier {
     pub(crate) cookie: Option<Cookie>,
     pub(crate) header: Option<HeaderName>,
 }
 
-/// The tokens of a request, as they are.
+/// The tokens of a request, not verified yet.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// At most [`MOST_TOKENS`], those of the header first.
+    /// At most [`MAX_TOKENS`], those of the header first.
     pub(crate) tokens: Vec<String>,
 
-    /// Whether the request has the header, with a token in it or not.
+    /// Whether the request has the header, with or without a token.
     pub(crate) by_header: bool,
 }
 
-/// What an answer to a request depends on.
+/// The facts about a request that decide how its response carries a token.
 #[derive(Debug)]
 pub(crate) struct Asked {
     method: Method,
     by_header: bool,
-    /// Whether a cookie may only travel over TLS.
+    /// Whether the cookie is `Secure`.
     secure: bool,
 }
 
 impl Carrier {
-    /// The tokens of a request. Bounded, whatever the request is.
+    /// Returns the tokens of a request. Their number and length are bounded.
     pub(crate) fn find(&self, headers: &HeaderMap) -> Found {
         let mut found = Found::default();
         if let Some(name) = &self.header {
             found.by_header = headers.contains_key(name);
-            // Several lines of a header may arrive as one.
-            let values = lines(headers, name).take(MOST_TOKENS);
-            found.tokens.extend(values.flat_map(|line| words(&line, ',', token)).take(MOST_TOKENS));
+            // A proxy may join several lines of a header into one.
+            let values = lines(headers, name).take(MAX_TOKENS);
+            found.tokens.extend(values.flat_map(|line| words(&line, ',', token)).take(MAX_TOKENS));
         }
         if let Some(cookie) = &self.cookie {
-            let room = MOST_TOKENS - found.tokens.len();
+            let room = MAX_TOKENS - found.tokens.len();
             let pairs = |line: Cow<'_, str>| words(&line, ';', |pair| token(cookie.value_in(pair)?));
-            found.tokens.extend(lines(headers, &COOKIE).take(MOST_LINES).flat_map(pairs).take(room));
+            found.tokens.extend(lines(headers, &COOKIE).take(MAX_LINES).flat_map(pairs).take(room));
         }
         found
     }
@@ -56,9 +56,9 @@ impl Carrier {
         Asked { method: parts.method.clone(), by_header, secure }
     }
 
-    /// Puts the token into the answer. Whether it could be put there at all.
+    /// Puts the token into the response, and returns whether the response can carry it.
     pub(crate) fn put(&self, token: &str, asked: &Asked, headers: &mut HeaderMap) -> bool {
-        if is_for_everybody(&asked.method, headers) {
+        if is_shared(&asked.method, headers) {
             return false;
         }
         let mut put = false;
@@ -68,7 +68,7 @@ impl Carrier {
             headers.insert(name.clone(), value);
             put = true;
         }
-        // Who uses the header has no need of a cookie besides.
+        // A client that uses the header needs no cookie.
         if let Some(cookie) = &self.cookie
             && !(asked.by_header && put)
             && let Some(value) = cookie.set(token, asked.secure)
@@ -76,7 +76,7 @@ impl Carrier {
             headers.append(SET_COOKIE, value);
             put = true;
         }
-        // Shared caches may keep what has a lifetime, whether it is called public or not.
+        // Shared caches may keep a response with a lifetime, even if it is not `public`.
         if put && !has_directive(headers, &["private", "no-store"]) {
             headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
@@ -84,53 +84,53 @@ impl Carrier {
     }
 }
 
-/// As text: other cookies may hold anything, and must not hide ours.
+/// Returns the lines of a header as text. Other cookies may have any bytes, and must not hide ours.
 fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Cow<'a, str>> {
     headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()))
 }
 
-/// What `read` finds in the parts of a line: the first of them.
+/// Applies `read` to the parts of a line, and returns the first values that it finds.
 fn words(line: &str, separator: char, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    line.split(separator).take(MOST_COOKIES).filter_map(read).take(MOST_TOKENS).collect()
+    line.split(separator).take(MAX_COOKIES).filter_map(read).take(MAX_TOKENS).collect()
 }
 
-/// Not what is empty or longer than any token.
+/// Returns the text, unless it is empty or too long for a token.
 fn token(text: &str) -> Option<String> {
     let text = text.trim();
-    (!text.is_empty() && text.len() <= MOST_CHARACTERS).then(|| text.to_owned())
+    (!text.is_empty() && text.len() <= MAX_CHARACTERS).then(|| text.to_owned())
 }
 
-/// Whether shared caches are told to keep the answer. They would give one visitor's token to all others, in place of
-/// their own. Answers to other methods are not reused by any cache.
-/// <https://www.rfc-editor.org/rfc/rfc9111#section-3>
-fn is_for_everybody(method: &Method, headers: &HeaderMap) -> bool {
+/// Returns whether the response allows shared caches to keep it. A cache would give one visitor's token to all others.
+/// No cache reuses the responses to other methods. <https://www.rfc-editor.org/rfc/rfc9111#section-3>
+fn is_shared(method: &Method, headers: &HeaderMap) -> bool {
     let is_for_networks = FOR_NETWORKS.iter().any(|name| headers.contains_key(*name));
-    let is_shared =
+    let is_public =
         has_directive(headers, &["public", "s-maxage"]) && !has_directive(headers, &["private", "no-store"]);
-    (method == Method::GET || method == Method::HEAD) && (is_shared || is_for_networks)
+    (method == Method::GET || method == Method::HEAD) && (is_public || is_for_networks)
 }
 
-/// Whether `Cache-Control` has one of these directives.
+/// Returns whether `Cache-Control` has one of these directives.
 fn has_directive(headers: &HeaderMap, names: &[&str]) -> bool {
     let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let directives = lines.flat_map(|line| line.split(',')).map(|one| one.split('=').next().unwrap_or_default().trim());
     directives.into_iter().any(|directive| names.iter().any(|name| directive.eq_ignore_ascii_case(name)))
 }
 
-/// A browser that was here before under another path or domain may send several cookies of a name; more is no browser.
-const MOST_TOKENS: usize = 4;
+/// A browser may send several cookies of the name, set under other paths or domains, but not more than four.
+const MAX_TOKENS: usize = 4;
 
-/// HTTP/2 may have a line for each cookie.
-const MOST_LINES: usize = 256;
+/// HTTP/2 may have a line for each cookie; see [`MAX_COOKIES`].
+const MAX_LINES: usize = 256;
 
-/// What delivery networks go by, in place of `Cache-Control`. <https://www.rfc-editor.org/rfc/rfc9213>
+/// The headers that content delivery networks read in place of `Cache-Control`.
+/// <https://www.rfc-editor.org/rfc/rfc9213>
 const FOR_NETWORKS: [&str; 2] = ["cdn-cache-control", "surrogate-control"];
 
-/// Browsers keep about 180 cookies for a site.
-const MOST_COOKIES: usize = 256;
+/// The parts of a line that are read. Browsers keep about 180 cookies for a site.
+const MAX_COOKIES: usize = 256;
 
-/// Tokens are not longer, so that they fit into a cookie.
-const MOST_CHARACTERS: usize = 4096;
+/// No token is longer, so that each fits into a cookie.
+const MAX_CHARACTERS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_found_wherever_they_are_and_no_more_than_four() {
+    fn at_most_four_tokens_are_read() {
         let many = b"homing-token=1; homing-token=2; homing-token=3; homing-token=4; homing-token=5";
         let cases: [(Lines<'_>, &[&str]); 8] = [
             (&[], &[]),
@@ -170,15 +170,15 @@ mod tests {
         for (lines, tokens) in cases {
             assert_eq!(carrier().find(&headers(lines)).tokens, tokens, "{lines:?}");
         }
-        let long = "x".repeat(MOST_CHARACTERS + 1);
+        let long = "x".repeat(MAX_CHARACTERS + 1);
         assert!(carrier().find(&headers(&[("homing-token", long.as_bytes())])).tokens.is_empty());
         assert!(carrier().find(&headers(&[("homing-token", b"")])).by_header);
-        let late = "a=b; ".repeat(MOST_COOKIES) + "homing-token=x";
+        let late = "a=b; ".repeat(MAX_COOKIES) + "homing-token=x";
         assert!(carrier().find(&headers(&[("cookie", late.as_bytes())])).tokens.is_empty());
     }
 
     #[test]
-    fn what_is_for_everybody_is_told_by_its_headers() {
+    fn headers_say_what_is_shared() {
         let cases: [(Lines<'_>, bool); 7] = [
             (&[], false),
             (&[("cache-control", b"max-age=60")], false),
@@ -190,9 +190,9 @@ mod tests {
         ];
         for (lines, shared) in cases {
             let headers = headers(lines);
-            assert_eq!(is_for_everybody(&Method::GET, &headers), shared, "{lines:?}");
-            assert_eq!(is_for_everybody(&Method::HEAD, &headers), shared, "{lines:?}");
-            assert!(!is_for_everybody(&Method::POST, &headers));
+            assert_eq!(is_shared(&Method::GET, &headers), shared, "{lines:?}");
+            assert_eq!(is_shared(&Method::HEAD, &headers), shared, "{lines:?}");
+            assert!(!is_shared(&Method::POST, &headers));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Cookie`], what a browser keeps the token in.
+//! [`Cookie`], in which a browser keeps the token.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderValue, request};
 
 use crate::session::token;
 
-/// The cookie that holds the token.
+/// The cookie with the token.
 ///
-/// Always `HttpOnly`, `SameSite=Lax` and `Path=/`, without `Domain`. The token is no credential: it says how far the
-/// database was, and makes reads wait for that, nothing else.
+/// It is always `HttpOnly`, `SameSite=Lax` and `Path=/`, and has no `Domain`. The token does not authenticate anyone: it
+/// has positions of the database, and its only effect is that reads wait for them.
 #[derive(Clone, Debug)]
 pub struct Cookie {
     name: String,
@@ -21,16 +21,16 @@ pub struct Cookie {
     trusts_forwarded_proto: bool,
 }
 
-/// When the cookie is marked `Secure`, so that a browser sends it over TLS only.
+/// When the cookie is `Secure`, so that a browser sends it over TLS only.
 ///
-/// Closed: there is no fourth answer.
+/// Closed: a cookie is `Secure` always, never, or depending on the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Secure {
-    /// Always, other than for plain HTTP to this very machine.
+    /// Always, except for plain HTTP to this machine.
     ///
-    /// A server behind a proxy cannot see how the browser came, and a request may claim anything. So it is `Secure`
-    /// unless the request is for `localhost`, a name below it, or a loopback address, where not all browsers keep a
-    /// cookie that is `Secure`; or unless the proxy says `http`
+    /// A server behind a proxy cannot see whether the browser used TLS, and a client can forge headers. So the cookie is
+    /// `Secure`, with two exceptions. One is a request for `localhost`, a name below it, or a loopback address, because
+    /// some browsers do not keep a `Secure` cookie from there. The other is a trusted proxy that says `http`
     /// ([`Cookie::with_trusted_forwarded_proto`]).
     #[default]
     UnlessLocal,
@@ -38,24 +38,24 @@ pub enum Secure {
     /// Always.
     Always,
 
-    /// Never. For plain HTTP in a network of one's own, where a browser would throw a `Secure` cookie away.
+    /// Never. For plain HTTP in a private network, because a browser would not keep a `Secure` cookie.
     Never,
 }
 
 impl Cookie {
-    /// A cookie of that name. Default: `homing-token`.
+    /// Creates a cookie with a name. The name of [`Cookie::default`] is `homing-token`.
     ///
-    /// With `__Host-` before it, browsers refuse the cookie from other subdomains and from plain HTTP; it is then
-    /// [`Secure::Always`].
+    /// If the name begins with `__Host-`, browsers refuse the cookie from other subdomains and over plain HTTP. A cookie
+    /// whose name begins with `__Host-` or `__Secure-` is always `Secure`.
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) where the name is none.
+    /// [`is_configuration`](Error::is_configuration) if the name is not a valid name of a cookie.
     pub fn named(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
         if HeaderName::from_bytes(name.as_bytes()).is_err() {
             return Err(Error::configuration(format!(
-                "a cookie cannot be named {name:?}: use letters, digits, - and _"
+                "invalid name {name:?} of a cookie: use letters, digits, - and _"
             )));
         }
         let is_prefixed = ["__host-", "__secure-"].iter().any(|prefix| name.to_ascii_lowercase().starts_with(prefix));
@@ -63,31 +63,33 @@ impl Cookie {
         Ok(Self { name, secure, ..Self::default() })
     }
 
-    /// How long the browser keeps it after the last change, in whole seconds, one at least. Default: 5 minutes.
+    /// Sets how long the browser keeps the cookie after the last write, in whole seconds, at least one. Default: 5
+    /// minutes.
     ///
-    /// By then every replica has to have caught up: past it, a browser that comes to a replica which lags even more
-    /// reads stale rows. Let [`Health`](crate::Health) take such a node out before.
+    /// It has to be longer than any replica lags: afterwards, a browser that comes to a node with a replica further
+    /// behind reads stale rows. Let [`Health`](crate::Health) take such a node out earlier.
     #[must_use]
     pub fn with_max_age(self, max_age: Duration) -> Self {
-        // Zero would tell the browser to drop it.
+        // At zero the browser would delete the cookie.
         Self { max_age: max_age.max(Duration::from_secs(1)), ..self }
     }
 
-    /// When it is marked `Secure`. Default: [`Secure::UnlessLocal`]. A name with a prefix that asks for `Secure` has it
-    /// in any case.
+    /// Sets when the cookie is `Secure`. Default: [`Secure::UnlessLocal`]. A name with the prefix `__Host-` or
+    /// `__Secure-` makes it `Secure` in any case.
     #[must_use]
     pub fn with_secure(self, secure: Secure) -> Self {
         Self { secure, ..self }
     }
 
-    /// Believes `X-Forwarded-Proto`. For a proxy in front that sets this header itself, whatever the client sent;
-    /// without such a proxy anybody can set it. Default: not believed.
+    /// Trusts the header `X-Forwarded-Proto`. Default: not trusted.
+    ///
+    /// Only for a server behind a proxy that overwrites this header. Without such a proxy any client can set it.
     #[must_use]
     pub fn with_trusted_forwarded_proto(self) -> Self {
         Self { trusts_forwarded_proto: true, ..self }
     }
 
-    /// The value, if the pair of a `Cookie` header is of this name.
+    /// Returns the value of a pair of the `Cookie` header, if the pair has this cookie's name.
     pub(crate) fn value_in<'a>(&self, pair: &'a str) -> Option<&'a str> {
         let (name, value) = pair.split_once('=')?;
         (name.trim() == self.name).then(|| value.trim())
@@ -106,9 +108,9 @@ impl Cookie {
         }
     }
 
-    /// The `Set-Cookie`; `None` where no browser would keep it.
+    /// Returns the value of `Set-Cookie`, or `None` if no browser would keep the cookie.
     pub(crate) fn set(&self, token: &str, secure: bool) -> Option<HeaderValue> {
-        if self.name.len() + token.len() > MOST_BYTES {
+        if self.name.len() + token.len() > MAX_BYTES {
             return None;
         }
         let (name, max_age) = (&self.name, self.max_age.as_secs());
@@ -122,7 +124,8 @@ impl Cookie {
         name.starts_with("__host-") || name.starts_with("__secure-")
     }
 
-    /// What a trusted proxy says. Several proxies may each have added a word; only where all say `http` it is that.
+    /// Returns the protocol from a trusted proxy. Several proxies may each have added a word: the protocol is `http` only
+    /// if all of them say so.
     fn forwarded_proto(&self, headers: &HeaderMap) -> Option<Proto> {
         if !self.trusts_forwarded_proto || !headers.contains_key(FORWARDED_PROTO) {
             return None;
@@ -139,7 +142,7 @@ impl Default for Cookie {
     fn default() -> Self {
         Self {
             name: token::NAME.to_owned(),
-            max_age: MAX_AGE,
+            max_age: DEFAULT_MAX_AGE,
             secure: Secure::default(),
             trusts_forwarded_proto: false,
         }
@@ -152,7 +155,7 @@ enum Proto {
     Other,
 }
 
-/// Whether the request is for this machine by name: no other machine is reached by such a one.
+/// Returns whether the request's host is a name of this machine only.
 fn is_local(parts: &request::Parts) -> bool {
     let from_header = || parts.headers.get(HOST)?.to_str().ok()?.parse::<Authority>().ok();
     let Some(authority) = parts.uri.authority().cloned().or_else(from_header) else {
@@ -168,10 +171,10 @@ fn is_local(parts: &request::Parts) -> bool {
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Far longer than a healthy replica lags, and short enough not to matter when a database is replaced.
-const MAX_AGE: Duration = Duration::from_secs(300);
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(300);
 
-/// Name and value of a cookie have to fit into 4096 bytes.
-const MOST_BYTES: usize = 4096;
+/// Browsers keep a cookie whose name and value have at most 4096 bytes together.
+const MAX_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_for_tls_unless_the_request_is_for_this_very_machine() {
+    fn cookie_is_secure_unless_local() {
         let cookie = Cookie::default();
         for (host, secure) in [
             ("guestbook.example", true),
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_says_counts_only_where_it_is_trusted() {
+    fn only_trusted_proxy_is_believed() {
         let says = |host, proto| parts("/", &[("host", host), ("x-forwarded-proto", proto)]);
         let trusting = Cookie::default().with_trusted_forwarded_proto();
         for (host, proto, secure, secure_if_trusted) in [
@@ -233,17 +236,17 @@ mod tests {
     }
 
     #[test]
-    fn the_setting_decides_where_there_is_one() {
+    fn setting_overrides_the_request() {
         let (near, far) = (parts("/", &[("host", "localhost")]), parts("/", &[("host", "guestbook.example")]));
         let secure = |cookie: &Cookie| (cookie.is_secure_for(&near), cookie.is_secure_for(&far));
         assert_eq!(secure(&Cookie::default().with_secure(Secure::Always)), (true, true));
         assert_eq!(secure(&Cookie::default().with_secure(Secure::Never)), (false, false));
         let prefixed = Cookie::named("__Secure-seen").unwrap().with_secure(Secure::Never);
-        assert_eq!(secure(&prefixed), (true, true), "a browser would throw it away otherwise");
+        assert_eq!(secure(&prefixed), (true, true), "a browser would not keep it otherwise");
     }
 
     #[test]
-    fn names_that_are_none_are_refused() {
+    fn invalid_names_are_refused() {
         for name in ["", "a b", "a=b", "a;b", "ä", "a\r\nb"] {
             assert!(Cookie::named(name).unwrap_err().is_configuration(), "{name:?}");
         }
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_written_as_browsers_read_them() {
+    fn attributes_are_valid_for_browsers() {
         let cookie = Cookie::default().with_max_age(Duration::from_millis(61_900));
         let text = |secure| cookie.set("abc", secure).unwrap();
         assert_eq!(text(true), "homing-token=abc; Path=/; Max-Age=61; HttpOnly; SameSite=Lax; Secure");
@@ -262,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_ours_by_its_whole_name() {
+    fn whole_name_of_pair_is_compared() {
         let cookie = Cookie::default();
         for (pair, value) in [
             ("homing-token=abc", Some("abc")),

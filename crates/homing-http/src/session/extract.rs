@@ -8,14 +8,16 @@ use http::{Extensions, StatusCode};
 use crate::session::fly_replay::ReplayAtPrimary;
 use crate::session::request::{RequestInfo, RequestRepo};
 
-/// The request did not pass a [`SessionLayer`](crate::SessionLayer): a mistake of the application.
+/// The rejection of a request that did not pass a [`SessionLayer`](crate::SessionLayer): its route needs the layer.
+///
+/// The response is 500 Internal Server Error, and the log has an error.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MissingLayer;
 
 impl IntoResponse for MissingLayer {
     fn into_response(self) -> Response {
-        tracing::error!("a handler asks for its session, and its route has no homing_http::SessionLayer: add it");
+        tracing::error!("a handler wants its session, but its route has no homing_http::SessionLayer; add the layer");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     }
 }

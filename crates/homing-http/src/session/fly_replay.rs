@@ -1,4 +1,4 @@
-//! [`FlyReplay`], answers that ask Fly.io's proxy to send the whole request to the primary region.
+//! [`FlyReplay`], which lets Fly.io's proxy send a whole request to the primary region.
 
 use homing::database::Role;
 use homing::error::SqlState;
@@ -6,19 +6,24 @@ use homing::{Error, Repo};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, request};
 
-/// Which requests are better handled in the primary region as a whole.
+/// The requests that [Fly.io's proxy](https://fly.io/docs/networking/dynamic-request-routing/) replays in the primary
+/// region as a whole.
 ///
-/// A request that writes once is as fast either way. One that makes many calls one after the other, reads between its
-/// writes, or holds a transaction open pays a round trip for each of them from a replica region, and one in all when
-/// [Fly.io's proxy](https://fly.io/docs/networking/dynamic-request-routing/) replays it in the primary region. Nothing
-/// is replayed on a node whose own database is the primary, nor a request that was replayed already
-/// (`fly-replay-src`), nor one with a body that the proxy would not hold: above [1 MB](LARGEST_BODY), or of unknown
-/// length. These run here, and their writes are forwarded as always.
+/// A request with one write is equally fast with and without a replay. A request that makes many calls one after the
+/// other, reads between its writes, or holds a transaction open pays a round trip for each call from a replica region.
+/// Replayed in the primary region it pays one round trip in all.
 ///
-/// Only behind Fly.io's proxy, with its `http` handler: anybody else would deliver the empty answer to the client.
+/// These requests are never replayed. They run on this node, and their writes are forwarded as always:
 ///
-/// Paths are compared by whole segments, as they came: `/admin` stands for `/admin` and `/admin/users`, not for
-/// `/administrator`. The lists are about speed, never about access.
+/// - requests on a node whose own database is the primary, or that is in the primary region;
+/// - requests that were replayed already (`fly-replay-src`);
+/// - requests whose body the proxy would not keep: longer than [1 MB](MAX_REPLAYED_BYTES), or of unknown length.
+///
+/// Use this only behind Fly.io's proxy with its `http` handler: any other proxy would deliver the empty response to the
+/// client.
+///
+/// Paths are compared by whole segments, without decoding: `/admin` stands for `/admin` and `/admin/users`, but not for
+/// `/administrator`. The lists of paths are for speed, not for access control.
 #[derive(Clone, Debug)]
 pub struct FlyReplay {
     methods: Vec<Method>,
@@ -26,13 +31,13 @@ pub struct FlyReplay {
     never: Vec<String>,
 }
 
-/// Put by a handler into the extensions of its response: this request was not handled, replay it in the primary region
-/// if that is possible. Where it is not, the response goes out as it is.
+/// A marker in the extensions of a response: the handler did nothing, and wants the request replayed in the primary
+/// region. If a replay is not possible, the client gets the response itself.
 ///
-/// Nothing is replayed once a write of the request has been committed or may have been, since the replay would do that
-/// again. The handler has to know the same of whatever else it did: mails that it sent, files that it wrote.
+/// A request is not replayed once a write of it is or may be committed, because the replay would write again. The
+/// handler itself is responsible for everything else that it did, such as mails sent or files written.
 ///
-/// With axum it may stand in front of a response:
+/// With axum the marker may stand in front of a response:
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -60,12 +65,12 @@ pub(crate) enum Why {
     Path,
 }
 
-/// The largest body that Fly.io's proxy replays, in bytes: 1 MB.
-pub const LARGEST_BODY: u64 = 1_000_000;
+/// The longest body that Fly.io's proxy replays, in bytes: 1 MB.
+pub const MAX_REPLAYED_BYTES: u64 = 1_000_000;
 
 impl ReplayAtPrimary {
-    /// The marker, where the error says that a write came to a database that takes none: SQLSTATE 25006, or
-    /// [`is_not_primary`](Error::is_not_primary). `None` for anything else.
+    /// Returns the marker if the error says that a write came to a database that does not accept writes: SQLSTATE 25006,
+    /// or [`is_not_primary`](Error::is_not_primary).
     pub fn for_error(error: &Error) -> Option<Self> {
         let is_read_only = error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION);
         let nothing_done = !error.is_committed() && !error.is_outcome_unknown();
@@ -74,38 +79,39 @@ impl ReplayAtPrimary {
 }
 
 impl FlyReplay {
-    /// Replays what a handler marks with [`ReplayAtPrimary`], and nothing else yet.
+    /// Replays only requests that a handler marks with [`ReplayAtPrimary`].
     pub fn on_error() -> Self {
         Self { methods: Vec::new(), always: Vec::new(), never: Vec::new() }
     }
 
-    /// As [`on_error`](Self::on_error), and every `POST`, `PUT`, `PATCH` and `DELETE` before it comes to a handler.
+    /// Replays every `POST`, `PUT`, `PATCH` and `DELETE` before a handler gets it, and requests that a handler marks with
+    /// [`ReplayAtPrimary`].
     pub fn writing_methods() -> Self {
         Self::on_error().with_methods([Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
     }
 
-    /// Replays these methods.
+    /// Replays every request with one of these methods before a handler gets it. Replaces earlier methods.
     #[must_use]
     pub fn with_methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
         Self { methods: methods.into_iter().collect(), ..self }
     }
 
-    /// Replays every request to this path and those below it, whatever its method.
+    /// Replays every request to this path and the paths below it, with any method.
     #[must_use]
     pub fn with_always(mut self, path: impl Into<String>) -> Self {
         self.always.push(path.into());
         self
     }
 
-    /// Replays no request to this path and those below it, even if it is below one that
-    /// [always](Self::with_always) is.
+    /// Replays no request to this path and the paths below it. This takes precedence over
+    /// [`with_always`](Self::with_always).
     #[must_use]
     pub fn with_never(mut self, path: impl Into<String>) -> Self {
         self.never.push(path.into());
         self
     }
 
-    /// Whether the request is replayed before it is handled.
+    /// Returns why the request is replayed before a handler gets it, if it is.
     pub(crate) fn by_request(&self, parts: &request::Parts) -> Option<Why> {
         let path = parts.uri.path();
         if self.always.iter().any(|prefix| is_below(path, prefix)) {
@@ -117,7 +123,7 @@ impl FlyReplay {
         }
     }
 
-    /// Whether a replay of the request is possible at all.
+    /// Returns whether the request can be replayed.
     pub(crate) fn is_possible(&self, parts: &request::Parts, repo: &Repo) -> bool {
         let is_elsewhere = repo.region() != repo.primary_region()
             && repo.database().and_then(|database| database.role()) != Some(Role::Primary);
@@ -141,13 +147,13 @@ impl Why {
     }
 }
 
-/// `fly-replay-src`, which the proxy adds to what it replays.
+/// Returns `fly-replay-src`, which the proxy adds to a replayed request.
 pub(crate) fn source(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(REPLAY_SOURCE)?.to_str().ok()?;
-    Some(text.chars().take(LONGEST_SOURCE).collect())
+    Some(text.chars().take(MAX_SOURCE_CHARACTERS).collect())
 }
 
-/// The answer that the proxy takes for itself. Whoever else gets to see it sees an error.
+/// Returns the response that the proxy takes for itself. To any other client it is an error.
 pub(crate) fn answer<B: Default>(repo: &Repo) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = StatusCode::CONFLICT;
@@ -156,7 +162,7 @@ pub(crate) fn answer<B: Default>(repo: &Repo) -> Response<B> {
     response
 }
 
-/// Whether the body is known to be one that the proxy can send again.
+/// Returns whether the body is known to be short enough for the proxy to send it again.
 fn has_small_body(parts: &request::Parts) -> bool {
     if parts.headers.contains_key(TRANSFER_ENCODING) {
         return false;
@@ -164,9 +170,9 @@ fn has_small_body(parts: &request::Parts) -> bool {
     match parts.headers.get(CONTENT_LENGTH) {
         Some(length) => {
             let length = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
-            length.is_some_and(|length| length <= LARGEST_BODY)
+            length.is_some_and(|length| length <= MAX_REPLAYED_BYTES)
         }
-        // In HTTP/1 that means no body; in HTTP/2 a body may come without saying how long it is.
+        // In HTTP/1 the request has no body. In HTTP/2 it may have a body of unknown length.
         None => parts.version < Version::HTTP_2 || matches!(parts.method, Method::GET | Method::HEAD),
     }
 }
@@ -179,8 +185,8 @@ fn is_below(path: &str, prefix: &str) -> bool {
 const REPLAY: &str = "fly-replay";
 const REPLAY_SOURCE: &str = "fly-replay-src";
 
-/// It comes with the request, so it may be of any length.
-const LONGEST_SOURCE: usize = 256;
+/// The header comes from the client, so it may have any length.
+const MAX_SOURCE_CHARACTERS: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -189,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_below_another_by_whole_segments() {
+    fn paths_compare_by_segments() {
         for (path, prefix, below) in [
             ("/admin", "/admin", true),
             ("/admin/", "/admin", true),
@@ -206,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_unknown_length_is_not_replayed() {
+    fn body_of_unknown_length_is_not_replayed() {
         let parts = |method: Method, version: Version, length: Option<&str>| {
             let mut request = Request::builder().method(method).version(version);
             if let Some(length) = length {
@@ -231,10 +237,10 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_cut_to_what_is_shown() {
+    fn long_source_is_cut() {
         let mut headers = HeaderMap::new();
         assert_eq!(source(&headers), None);
         headers.insert(REPLAY_SOURCE, HeaderValue::from_str(&"x".repeat(10_000)).unwrap());
-        assert_eq!(source(&headers).unwrap().len(), LONGEST_SOURCE);
+        assert_eq!(source(&headers).unwrap().len(), MAX_SOURCE_CHARACTERS);
     }
 }

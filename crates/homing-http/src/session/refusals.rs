@@ -1,4 +1,4 @@
-//! Tokens that were refused, said without letting strangers fill the log.
+//! Warnings about refused tokens, at a bounded rate so that strangers cannot fill the log.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use homing::Error;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-/// Counts what was refused, and says it once in a while.
+/// Counts refused tokens, and logs their number once in a while. Locked while it counts.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<State>);
 
@@ -18,15 +18,15 @@ struct State {
 }
 
 impl Refusals {
-    /// Ignores a token: a line at `debug`, and one at `warn` if there was none for a while.
+    /// Logs an ignored token at `debug`, and at `warn` if the last warning is a minute old.
     pub(crate) fn ignore(&self, error: &Error) {
         debug!(%error, "a token is ignored");
         if let Some(tokens) = self.due(Instant::now()) {
-            warn!(%error, tokens, "tokens are ignored; the nodes may have different secrets, or somebody makes them up");
+            warn!(%error, tokens, "ignored invalid tokens; the nodes may have different secrets, or a client forges tokens");
         }
     }
 
-    /// How many there were since the last time, if it is time to say so.
+    /// Counts a token. Returns how many there were since the last warning, if the next one is due.
     fn due(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.since += 1;
@@ -38,6 +38,7 @@ impl Refusals {
     }
 }
 
+/// One warning a minute is enough to notice; every refusal is in the log at `debug` and in the metrics.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_said_once_a_minute_with_its_number() {
+    async fn flood_is_logged_once_a_minute() {
         let refusals = Refusals::default();
         let now = Instant::now();
         assert_eq!(refusals.due(now), Some(1));

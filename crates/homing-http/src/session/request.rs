@@ -1,4 +1,4 @@
-//! What a handler can have of its request: [`RequestRepo`] and [`RequestInfo`].
+//! The two extensions of a request: [`RequestRepo`] and [`RequestInfo`].
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use homing::report::Report;
 use homing::{Fate, Region, Repo};
 
-/// The database, with the session of this request: it sees what the same browser wrote in earlier requests, on
-/// whatever node, and what it writes is seen by later ones.
+/// The database, with the session of this request.
 ///
-/// An extractor with axum; elsewhere `request.extensions().get::<RequestRepo>()`. Only calls through this handle and
-/// its clones count, and only those made before the head of the response is returned: what the body of a streamed
-/// response, a WebSocket or a spawned task writes later is in no token.
+/// It sees the writes of earlier requests from the same browser, on any node, and later requests see its writes.
+///
+/// With axum it is an extractor; elsewhere use `request.extensions().get::<RequestRepo>()`. A token has the calls
+/// through this handle and its clones before the handler returns the head of its response. It does not have later
+/// writes, those of a streamed body, a WebSocket or a spawned task.
+///
+/// Closed: handlers take it apart in their parameters.
 #[derive(Clone, Debug)]
 pub struct RequestRepo(
     /// The handle.
@@ -26,9 +29,9 @@ impl Deref for RequestRepo {
     }
 }
 
-/// What the layer knows of a request.
+/// Facts about a request: its regions, its token, its calls.
 ///
-/// An extractor with axum; elsewhere `request.extensions().get::<RequestInfo>()`.
+/// With axum it is an extractor; elsewhere use `request.extensions().get::<RequestInfo>()`.
 #[derive(Clone, Debug)]
 pub struct RequestInfo(Arc<Inner>);
 
@@ -38,6 +41,7 @@ struct Inner {
     primary_region: Region,
     token: TokenState,
     replayed_from: Option<String>,
+    /// Locked to add a report, or to copy them.
     calls: Mutex<Calls>,
 }
 
@@ -48,19 +52,29 @@ struct Calls {
     written: bool,
 }
 
-/// What became of the token of a request.
+/// The state of a request's token.
 ///
-/// Closed: whoever counts them counts all.
+/// Closed: a request has no token, a valid one, or invalid ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenState {
-    /// The request had none.
+    /// The request had no token.
     Absent,
 
-    /// It had one, which holds.
+    /// It had at least one valid token.
     Taken,
 
-    /// It had some, and none of them holds: forged, or of another deployment. The request goes on as without one.
+    /// It had tokens, but all of them were invalid: forged, or from another deployment. It is handled without a token.
     Refused,
+}
+
+impl TokenState {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Taken => "taken",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 impl RequestInfo {
@@ -74,37 +88,38 @@ impl RequestInfo {
         }))
     }
 
-    /// The region of the node that answers this request.
+    /// Returns the region of the node that handles this request.
     pub fn region(&self) -> &Region {
         &self.0.region
     }
 
-    /// The region to which writes are forwarded.
+    /// Returns the region to which writes are forwarded.
     pub fn primary_region(&self) -> &Region {
         &self.0.primary_region
     }
 
-    /// Whether the request came with a token.
+    /// Returns whether the request came with a token.
     pub fn token(&self) -> TokenState {
         self.0.token
     }
 
-    /// `fly-replay-src`, as the proxy sent it, if the request was replayed from elsewhere. A client can make it up.
+    /// Returns the header `fly-replay-src` of a request that was replayed from elsewhere, cut to 256 characters. A client
+    /// can forge it.
     pub fn replayed_from(&self) -> Option<&str> {
         self.0.replayed_from.as_deref()
     }
 
-    /// How the calls of this request went so far, those that failed included: the first 64 of them.
+    /// Returns the reports of this request's calls so far, including failed calls. It keeps the first 64 reports.
     pub fn reports(&self) -> Vec<Report> {
         self.calls().reports.clone()
     }
 
-    /// How many calls of this request were answered or failed so far.
+    /// Returns how many calls of this request have been answered or have failed so far.
     pub fn call_count(&self) -> usize {
         self.calls().count
     }
 
-    /// Whether a call of this request has committed something, or may have.
+    /// Returns whether a call of this request has committed a write, or may have.
     pub(crate) fn has_written(&self) -> bool {
         self.calls().written
     }
@@ -113,7 +128,7 @@ impl RequestInfo {
         let mut calls = self.calls();
         calls.count += 1;
         calls.written |= report.position.is_some() || report.fate.is_some_and(Fate::may_have_written);
-        if calls.reports.len() < MOST_REPORTS {
+        if calls.reports.len() < MAX_REPORTS {
             calls.reports.push(report.clone());
         }
     }
@@ -123,5 +138,6 @@ impl RequestInfo {
     }
 }
 
-/// More than a page shows; a request that makes ten thousand calls must not keep them all.
-const MOST_REPORTS: usize = 64;
+/// More than a page shows. A request with ten thousand calls must not keep all of their reports; later ones are only
+/// counted.
+const MAX_REPORTS: usize = 64;

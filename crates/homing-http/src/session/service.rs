@@ -1,8 +1,8 @@
-//! [`SessionService`], what a [`SessionLayer`](crate::SessionLayer) makes of a service.
+//! [`SessionService`], the service that a [`SessionLayer`](crate::SessionLayer) creates.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use homing::{Repo, Token};
@@ -14,11 +14,11 @@ use tracing::debug;
 use crate::metering;
 use crate::session::carrier::Asked;
 use crate::session::fly_replay::{self, ReplayAtPrimary, Why};
-use crate::session::layer::{Carry, Settings};
 use crate::session::request::{RequestInfo, RequestRepo};
+use crate::session::settings::{Carry, Settings};
 use crate::session::token;
 
-/// A service whose requests have a session; made by [`SessionLayer`](crate::SessionLayer).
+/// A service whose requests have a session. A [`SessionLayer`](crate::SessionLayer) creates it.
 #[derive(Clone, Debug)]
 pub struct SessionService<S> {
     inner: S,
@@ -45,8 +45,7 @@ where
     type Future = BoxFuture<Result<Response<R>, S::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        ready!(self.inner.poll_ready(context))?;
-        Poll::Ready(Ok(()))
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
@@ -101,31 +100,32 @@ impl Session {
         let put = settings.carrier.put(after.as_str(), &self.asked, response.headers_mut());
         metering::token(put);
         if !put {
-            debug!("the session moved, and its response cannot carry the token");
+            debug!("the session has moved, but its response cannot carry the token");
         }
     }
 
-    /// Whether anything is committed, as far as this node can tell.
+    /// Returns whether a write is or may be committed, as far as this node knows.
     fn has_written(&self) -> bool {
         self.info.has_written() || token::known(&self.repo) != self.before
     }
 }
 
-/// What the session has to see, its reads included if the replica tells soon enough.
+/// Returns the token of the session, with its reads if the replica answers in time.
 async fn complete(repo: &Repo) -> Token {
     match timeout(READS_TIMEOUT, token::complete(repo)).await {
         Ok(Ok(token)) => return token,
-        Ok(Err(error)) => debug!(%error, "cannot tell how far this request has read"),
-        Err(_) => debug!("the replica does not tell in time how far this request has read"),
+        Ok(Err(error)) => debug!(%error, "the replica cannot say how far this request has read"),
+        Err(_) => debug!("the replica does not say in time how far this request has read"),
     }
     token::known(repo)
 }
 
 fn replay<R: Default>(repo: &Repo, why: Why) -> Response<R> {
+    let why = why.as_str();
     metering::replay(why);
-    debug!(why = why.as_str(), region = %repo.primary_region(), "replayed in the primary region");
+    debug!(why, region = %repo.primary_region(), "replayed in the primary region");
     fly_replay::answer(repo)
 }
 
-/// A visitor waits for this.
+/// The visitor waits for this.
 const READS_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Three regions, each with a node of this process and a small web application in front of it; and browsers.
+//! Three regions, each with a node of this process and a small web application, and browsers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,12 +21,12 @@ use tower::ServiceExt;
 
 const SECRET: &str = "a-secret-of-the-tests-long-enough";
 
-/// Servers that tests share, each with a database of its own, as long as they neither pause nor stop them.
+/// Servers that tests share, each test with its own database, unless a test pauses or stops a server.
 static SHARED: OnceCell<Servers> = OnceCell::const_new();
 
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
-/// A primary in `iad`, and replicas in `syd` and `ams`. That of `ams` is always a little late.
+/// A primary in `iad`, and replicas in `syd` and `ams`. The replica in `ams` is always a little late.
 pub(crate) struct Servers {
     pub(crate) iad: Postgres,
     pub(crate) syd: Postgres,
@@ -48,7 +48,7 @@ impl Servers {
     }
 
     pub(crate) async fn start() -> Self {
-        // Thousands of writes, of which none has to survive the machine.
+        // Thousands of writes, none of which has to survive a crash of the machine.
         let options = |name: &str| Postgres::options().with_name(name).with_max_connections(200).with_fsync(Fsync::Off);
         let iad = options("iad").start().await.unwrap();
         let late = options("ams").with_setting("recovery_min_apply_delay", "30ms");
@@ -142,7 +142,7 @@ async fn read(RequestRepo(repo): RequestRepo, Path(id): Path<i64>) -> Result<Str
     Ok(counter.map_or(0, |counter| counter.value).to_string())
 }
 
-/// By raw SQL.
+/// Reads with raw SQL.
 async fn sum(RequestRepo(repo): RequestRepo) -> Result<String, StatusCode> {
     let row = repo.query_one("select coalesce(sum(value), 0)::int8 from counters", &[]).await.map_err(failed)?;
     Ok(row.get::<_, i64>(0).to_string())
@@ -153,13 +153,13 @@ pub(crate) fn failed(error: homing::Error) -> StatusCode {
     StatusCode::INTERNAL_SERVER_ERROR
 }
 
-/// Somebody with a cookie.
+/// A visitor with a cookie.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Browser {
     pub(crate) cookie: Option<String>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -194,7 +194,7 @@ impl Browser {
 }
 
 impl Answer {
-    /// The token that the cookie is set to.
+    /// Returns the token in the `Set-Cookie`.
     pub(crate) fn cookie(&self) -> Option<String> {
         let line = self.headers.get(SET_COOKIE)?.to_str().unwrap();
         let (name, rest) = line.split_once('=').unwrap();
@@ -214,10 +214,10 @@ pub(crate) async fn send(app: &Router, request: Request<Body>) -> Answer {
     Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(text.to_vec()).unwrap() }
 }
 
-/// What a service that is not axum's answers.
+/// Returns a header of a response, for services that are not axum's.
 pub(crate) fn text<B>(response: &Response<B>, name: &str) -> Option<String> {
     Some(response.headers().get(name)?.to_str().unwrap().to_owned())
 }
 
-/// Far beyond anything that a test waits for: where it runs out, something hangs.
+/// Far longer than anything that a test waits for: if it runs out, something hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! What `/healthz` says, and what it asks for that.
+//! The responses of `/healthz`, and the probes behind them.
 
 use std::time::Duration;
 
@@ -6,29 +6,30 @@ use axum::Router;
 use homing::database::Role;
 use homing::{Node, Repo};
 use homing_http::{Health, HealthReport, Status};
-use homing_testbed::{Cut, Fsync, Postgres, Relay};
+use homing_testbed::{Cut, Fsync, Postgres, Relay, wait_until};
 use tokio::time::timeout;
 
 use crate::fixture::{Browser, PATIENCE, Servers, World};
 
-/// Looks until it says so; a new one each time, since one looks at most once a second.
+/// Checks the health until a report satisfies `is`. Each check is a new `Health`, because one probes at most once a
+/// second.
 async fn until(repo: &Repo, limit: impl Fn(Health) -> Health, is: impl Fn(&HealthReport) -> bool) -> HealthReport {
-    let looking = async {
-        loop {
-            let report = limit(Health::new(repo)).check().await;
-            if is(&report) {
-                return report;
-            }
-        }
-    };
-    timeout(PATIENCE, looking).await.expect("it never says so")
+    let mut found = None;
+    wait_until("the expected health", async || {
+        let report = limit(Health::new(repo)).check().await;
+        let holds = is(&report);
+        found = Some(report);
+        holds
+    })
+    .await;
+    found.unwrap()
 }
 
 #[tokio::test]
-async fn a_node_says_what_it_is() {
+async fn health_describes_the_node() {
     let world = World::shared().await;
     for (node, region, role) in [(&world.iad, "iad", "primary"), (&world.syd, "syd", "replica")] {
-        // A machine that is busy with other tests may be slow to answer the first time.
+        // A machine that is busy with other tests may be slow to answer the first check.
         until(&node.repo(), |health| health, |report| report.status == Status::Ok).await;
         let app: Router = Router::new().route_service("/healthz", Health::new(&node.repo()));
         let answer = Browser::default().get(&app, "/healthz").await;
@@ -45,7 +46,7 @@ async fn a_node_says_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_replica_that_lags_is_unavailable_until_it_has_caught_up() {
+async fn lagging_replica_is_unavailable_until_caught_up() {
     let servers = Servers::start().await;
     let world = servers.world().await;
     let repo = world.syd.repo();
@@ -65,7 +66,7 @@ async fn a_replica_that_lags_is_unavailable_until_it_has_caught_up() {
 }
 
 #[tokio::test]
-async fn without_primary_or_replica_a_node_is_degraded_and_without_both_unavailable() {
+async fn lost_primary_or_replica_degrades_node() {
     let servers = Servers::start().await;
     let World { iad, syd, ams, .. } = servers.world().await;
     let (syd, ams) = (syd.repo(), ams.repo());
@@ -84,9 +85,9 @@ async fn without_primary_or_replica_a_node_is_degraded_and_without_both_unavaila
     assert_eq!((report.status, report.reasons.len()), (Status::Unavailable, 2), "{report:?}");
 }
 
-/// The nodes go on, and remember what their database was.
+/// The nodes stay up, and remember the role of their database.
 #[tokio::test]
-async fn a_primary_that_is_down_is_not_reachable_whatever_its_node_says() {
+async fn dead_primary_is_not_reachable() {
     let servers = Servers::start().await;
     let World { iad, syd, .. } = servers.world().await;
     let (iad, syd) = (iad.repo(), syd.repo());
@@ -106,26 +107,25 @@ async fn a_primary_that_is_down_is_not_reachable_whatever_its_node_says() {
     }
 }
 
-/// Whoever asks has less patience than a look takes, and asks again.
+/// The limit of the caller is shorter than a probe, and the caller checks again.
 #[tokio::test]
-async fn a_look_is_finished_for_those_who_ask_next() {
+async fn abandoned_probe_serves_next_caller() {
     let servers = Servers::start().await;
     let World { iad, syd, .. } = servers.world().await;
     until(&syd.repo(), |health| health, |report| report.status == Status::Ok).await;
     let health = Health::new(&syd.repo());
     shut_down(iad).await;
     let patience = Duration::from_millis(300);
-    let asking = async {
-        loop {
-            if let Ok(report) = timeout(patience, health.check()).await
-                && report.status == Status::Degraded
-            {
-                return report;
-            }
+    let mut role = None;
+    wait_until("a check has a result within its limit", async || match timeout(patience, health.check()).await {
+        Ok(report) => {
+            role = report.role;
+            report.status == Status::Degraded
         }
-    };
-    let report = timeout(PATIENCE, asking).await.expect("nobody ever has an answer");
-    assert_eq!(report.role, Some(Role::Replica));
+        Err(_) => false,
+    })
+    .await;
+    assert_eq!(role, Some(Role::Replica));
 }
 
 async fn shut_down(node: Node) {
@@ -133,16 +133,16 @@ async fn shut_down(node: Node) {
 }
 
 #[tokio::test]
-async fn a_node_without_a_replica_is_well_while_the_primary_can_be_reached() {
+async fn node_without_replica_relies_on_primary() {
     let world = World::shared().await;
     let nowhere = world.node_without_database("fra").await;
     let report = until(&nowhere.repo(), |health| health, |report| report.primary_reachable).await;
     assert_eq!((report.status, report.role, report.lag), (Status::Ok, None, None), "{report:?}");
 }
 
-/// A replica whose link carries nothing has replayed all it has received. It notices after a minute.
+/// A replica whose link carries nothing has replayed everything that it received. It notices the cut after a minute.
 #[tokio::test]
-async fn a_replica_that_is_cut_off_lags_once_the_primary_is_known_to_have_more() {
+async fn cut_off_replica_lags_behind_known_position() {
     let servers = Servers::start().await;
     let world = servers.world().await;
     let link = Relay::start(servers.iad.address()).unwrap();
@@ -154,22 +154,18 @@ async fn a_replica_that_is_cut_off_lags_once_the_primary_is_known_to_have_more()
 
     link.cut(Cut::Blackhole).await;
     world.primary.batch_execute("insert into counters values (1, 1)").await.unwrap();
-    let behind = async {
-        loop {
-            let report = health.check().await;
-            if report.status == Status::Unavailable {
-                return report;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let report = timeout(PATIENCE, behind).await.unwrap();
+    let mut report = health.check().await;
+    wait_until("the node is unavailable", async || {
+        report = health.check().await;
+        report.status == Status::Unavailable
+    })
+    .await;
     assert!(report.primary_reachable && report.reasons[0].contains("behind"), "{report:?}");
 }
 
-/// In ten rounds of a hundred, at least one is quicker than a second, and then there was one question.
+/// At least one of ten rounds with a hundred checks takes less than a second, and its checks share one probe.
 #[tokio::test]
-async fn however_many_ask_there_is_one_question_a_second() {
+async fn checks_within_a_second_share_a_probe() {
     let world = World::shared().await;
     let health = Health::new(&world.syd.repo());
     let mut most_shared = 0;

@@ -7,7 +7,7 @@ use crate::fixture::{Browser, World, app_with};
 
 /// One recorder for each process, so one test.
 #[tokio::test]
-async fn stages_calls_tokens_and_health_are_in_the_text() {
+async fn prometheus_text_has_all_metrics() {
     let prometheus = Prometheus::install().unwrap();
     assert!(Prometheus::install().unwrap_err().is_configuration());
     let world = World::shared().await;

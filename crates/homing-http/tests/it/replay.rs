@@ -1,4 +1,4 @@
-//! Which requests Fly.io's proxy is asked to replay.
+//! The requests that Fly.io's proxy replays.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use axum::routing::any;
 use homing::Repo;
-use homing_http::{FlyReplay, LARGEST_BODY, ReplayAtPrimary, RequestInfo, RequestRepo, SessionLayer, status_of};
+use homing_http::{FlyReplay, MAX_REPLAYED_BYTES, ReplayAtPrimary, RequestInfo, RequestRepo, SessionLayer, status_of};
 
 use crate::fixture::{Answer, World, send};
 
@@ -42,11 +42,11 @@ fn is_replay(answer: &Answer) -> bool {
 }
 
 #[tokio::test]
-async fn the_lists_decide_which_requests_are_replayed_before_they_are_handled() {
+async fn lists_decide_what_is_replayed() {
     let world = World::shared().await;
     let lists = FlyReplay::writing_methods().with_always("/admin/").with_never("/admin/health").with_never("/uploads");
     let (app, handled) = counting(&world.syd.repo(), lists);
-    let (length, too_long) = (LARGEST_BODY.to_string(), (LARGEST_BODY + 1).to_string());
+    let (length, too_long) = (MAX_REPLAYED_BYTES.to_string(), (MAX_REPLAYED_BYTES + 1).to_string());
     let mut expected = 0;
     for (method, path, headers, replayed) in [
         ("GET", "/", &[][..], false),
@@ -80,15 +80,15 @@ async fn the_lists_decide_which_requests_are_replayed_before_they_are_handled() 
 }
 
 #[tokio::test]
-async fn next_to_the_primary_nothing_is_replayed() {
+async fn nothing_is_replayed_beside_primary() {
     let world = World::shared().await;
     let (app, handled) = counting(&world.iad.repo(), FlyReplay::writing_methods().with_always("/"));
     assert!(!is_replay(&request(&app, "POST", "/", &[]).await));
     assert_eq!(handled.load(Ordering::Relaxed), 1);
 }
 
-/// Fails as a write does that came to a read-only database, after writing something if `/written` is asked for, or
-/// perhaps, if it is `/unknown`.
+/// Fails like a write on a read-only database. Before that it writes if the path is `/written`, and the outcome of its
+/// write is unknown if the path is `/unknown`.
 async fn refused(RequestRepo(repo): RequestRepo, request: Request<Body>) -> (Option<ReplayAtPrimary>, StatusCode) {
     if request.uri().path() == "/written" {
         repo.execute("insert into counters values (1, 1)", &[]).await.unwrap();
@@ -104,7 +104,7 @@ async fn refused(RequestRepo(repo): RequestRepo, request: Request<Body>) -> (Opt
 }
 
 #[tokio::test]
-async fn an_error_of_a_read_only_database_is_replayed_unless_something_was_written() {
+async fn read_only_error_replays_unless_written() {
     let world = World::shared().await;
     let layer = SessionLayer::new(&world.syd.repo()).with_fly_replay(FlyReplay::on_error().with_never("/never"));
     let app = Router::new().fallback(any(refused)).layer(layer);

@@ -1,4 +1,4 @@
-//! Read-your-writes from request to request, whichever region they come to.
+//! Read-your-writes from request to request, in any region.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::fixture::{Browser, PATIENCE, Servers, World, app, app_with};
 
 #[tokio::test]
-async fn while_replay_is_paused_elsewhere_the_cookie_brings_the_answer_of_the_primary() {
+async fn cookie_falls_back_to_primary() {
     let servers = Servers::start().await;
     let world = servers.world().await;
     let (syd, ams) = (app(&world.syd.repo()), app(&world.ams.repo().with_replay_timeout(SHORT)));
@@ -33,9 +33,9 @@ async fn while_replay_is_paused_elsewhere_the_cookie_brings_the_answer_of_the_pr
     assert_eq!(Browser::default().get(&ams, "/counters/1").await.number(), 1);
 }
 
-/// Every browser writes and reads a counter of its own, each request in any of the regions: none is ever behind.
+/// Every browser writes and reads its own counter, each request in a random region. No read is stale.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_random_sequences_over_three_regions_read_nothing_stale() {
+async fn random_sequences_read_nothing_stale() {
     let world = World::shared().await;
     let apps = [&world.iad, &world.syd, &world.ams].map(|node| app(&node.repo()));
     let mut running = JoinSet::new();
@@ -52,7 +52,7 @@ async fn a_thousand_random_sequences_over_three_regions_read_nothing_stale() {
     assert_eq!(stale, 0);
 }
 
-/// How many of its reads were stale.
+/// Returns how many of its reads were stale.
 async fn sequence(apps: [Router; 3], id: u64) -> u32 {
     let mut rng = StdRng::seed_from_u64(id);
     let path = format!("/counters/{id}");
@@ -69,10 +69,10 @@ async fn sequence(apps: [Router; 3], id: u64) -> u32 {
     stale
 }
 
-/// A request writes, and is still on its way when another one writes and is answered. The response of the first comes
-/// last, and its token replaces that of the other in the browser.
+/// A request writes, and still runs when another request writes and ends. The response of the first request comes last,
+/// and its token replaces the other one in the browser.
 #[tokio::test]
-async fn of_two_requests_at_the_same_time_neither_undoes_the_other() {
+async fn concurrent_responses_keep_both_writes() {
     let world = World::shared().await;
     let (has_written, may_end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let slow = {
@@ -101,7 +101,7 @@ async fn of_two_requests_at_the_same_time_neither_undoes_the_other() {
 }
 
 #[tokio::test]
-async fn only_responses_whose_session_moved_have_a_token() {
+async fn only_moved_sessions_get_token() {
     let world = World::shared().await;
     let (iad, syd) = (app(&world.iad.repo()), app(&world.syd.repo()));
     let mut browser = Browser::default();
@@ -121,9 +121,9 @@ async fn only_responses_whose_session_moved_have_a_token() {
     }
 }
 
-/// What was answered by the primary must not be followed by something older from the replica.
+/// After a read from the primary, a read from a replica must not return an older state.
 #[tokio::test]
-async fn a_read_that_the_primary_answered_is_in_the_token() {
+async fn primary_read_is_in_token() {
     let servers = Servers::start().await;
     let world = servers.world().await;
     let nowhere = world.node_without_database("fra").await;
@@ -141,7 +141,7 @@ async fn a_read_that_the_primary_answered_is_in_the_token() {
 }
 
 #[tokio::test]
-async fn with_reads_carried_time_never_goes_back() {
+async fn carried_reads_never_go_back() {
     let servers = Servers::start().await;
     let world = servers.world().await;
     let layer = |node: &homing::Node| SessionLayer::new(&node.repo().with_replay_timeout(SHORT));

@@ -15,9 +15,9 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::fixture::{PATIENCE, World, text};
 
-/// The head of the response comes while its body is still being made, and what the body writes is in no token.
+/// The head of the response arrives before its body is complete, and writes of the body are in no token.
 #[tokio::test]
-async fn a_streamed_body_is_not_waited_for() {
+async fn streamed_body_does_not_delay_response() {
     let world = World::shared().await;
     let (sender, receiver) = mpsc::channel::<&'static str>(1);
     let receiver = std::sync::Mutex::new(Some(receiver));
@@ -47,9 +47,9 @@ async fn a_streamed_body_is_not_waited_for() {
     }
 }
 
-/// A service of hyper's kind, with bodies of its own, that has no axum in it.
+/// A service like hyper's, with its own bodies and without axum.
 #[tokio::test]
-async fn any_tower_service_has_the_session_in_the_extensions_of_its_requests() {
+async fn any_tower_service_gets_session() {
     let world = World::shared().await;
     let service = service_fn(async |request: Request<Empty<Bytes>>| {
         let repo = request.extensions().get::<RequestRepo>().unwrap();
@@ -73,7 +73,7 @@ async fn any_tower_service_has_the_session_in_the_extensions_of_its_requests() {
 }
 
 #[tokio::test]
-async fn reports_of_a_request_are_bounded_and_counted() {
+async fn reports_are_bounded_and_counted() {
     let world = World::shared().await;
     let handler = async |RequestRepo(repo): RequestRepo, info: RequestInfo| {
         for _ in 0..70 {
@@ -88,7 +88,7 @@ async fn reports_of_a_request_are_bounded_and_counted() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_ready_is_waited_for_and_its_errors_pass() {
+async fn busy_service_is_awaited() {
     let world = World::shared().await;
     let mut service = SessionLayer::new(&world.syd.repo()).layer(Busy { asked: 0 });
     let ready = std::future::poll_fn(|context| tower::Service::<Request<()>>::poll_ready(&mut service, context));

@@ -1,4 +1,4 @@
-//! Tokens that are no good, too many, too long; and those who use the header.
+//! Invalid tokens, many tokens, long tokens, and clients that use the header.
 
 use axum::body::Body;
 use axum::http::header::{COOKIE, HOST};
@@ -34,7 +34,7 @@ fn token_header() -> HeaderName {
 }
 
 #[tokio::test]
-async fn forged_and_cut_tokens_are_ignored() {
+async fn forged_tokens_are_ignored() {
     let world = World::shared().await;
     let good = token_of(&world).await;
     let ams = app(&world.ams.repo());
@@ -58,9 +58,9 @@ async fn forged_and_cut_tokens_are_ignored() {
     assert_eq!(state(&states, &[(COOKIE, &format!("homing-token={good}"))]).await, "Taken");
 }
 
-/// A node that has no replica cannot know it before it asks the primary.
+/// A node without a replica learns it only from the primary.
 #[tokio::test]
-async fn tokens_of_another_cluster_are_ignored_also_where_that_is_seen_late() {
+async fn foreign_tokens_are_ignored() {
     let (world, elsewhere) = (World::shared().await, Servers::start().await);
     let other = elsewhere.world().await;
     let foreign = token_of(&other).await;
@@ -76,7 +76,7 @@ async fn tokens_of_another_cluster_are_ignored_also_where_that_is_seen_late() {
 }
 
 #[tokio::test]
-async fn all_tokens_of_a_request_count_up_to_a_limit() {
+async fn first_four_tokens_count() {
     let world = World::shared().await;
     let good = token_of(&world).await;
     let states = state_app(SessionLayer::new(&world.ams.repo()));
@@ -94,7 +94,7 @@ async fn all_tokens_of_a_request_count_up_to_a_limit() {
 }
 
 #[tokio::test]
-async fn who_sends_the_header_has_the_header_only() {
+async fn header_clients_get_header_only() {
     let world = World::shared().await;
     let syd = app(&world.syd.repo());
     let post = async |app: &Router, header: Option<&str>| -> Answer {
@@ -118,7 +118,7 @@ async fn who_sends_the_header_has_the_header_only() {
 }
 
 #[tokio::test]
-async fn the_cookie_has_the_attributes_that_were_asked_for() {
+async fn cookie_has_configured_attributes() {
     let world = World::shared().await;
     let layer = || SessionLayer::new(&world.iad.repo());
     let named = layer().with_cookie(Cookie::named("__Host-seen").unwrap());
@@ -141,7 +141,7 @@ async fn the_cookie_has_the_attributes_that_were_asked_for() {
 }
 
 #[tokio::test]
-async fn what_shared_caches_may_keep_gets_no_token() {
+async fn shared_responses_get_no_token() {
     let world = World::shared().await;
     async fn write(
         Extension(control): Extension<&'static str>,
@@ -173,7 +173,7 @@ async fn what_shared_caches_may_keep_gets_no_token() {
 }
 
 #[tokio::test]
-async fn a_failed_request_tells_what_it_had_committed_before() {
+async fn failed_request_keeps_committed_token() {
     let world = World::shared().await;
     let handler = async |repo: homing_http::RequestRepo| {
         repo.execute("insert into counters values (77, 1)", &[]).await.unwrap();
