@@ -10,16 +10,12 @@ use tokio::{sync::Mutex, time::timeout};
 
 pub use self::command::NodeCommand;
 use self::output::OutputReader;
-use crate::{
-    error::{Error, Result},
-    process::{
-        self, Launch, Process,
-        log::LogFile,
-        scratch::{ProcessKind, Scratch},
-        user::User,
-    },
-    wait::within,
-};
+use crate::error::{Error, Result};
+use crate::process::log::LogFile;
+use crate::process::scratch::{ProcessKind, Scratch};
+use crate::process::user::User;
+use crate::process::{self, Launch, Process};
+use crate::wait::within;
 
 /// An application node. Its drop kills it.
 ///

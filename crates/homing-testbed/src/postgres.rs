@@ -16,10 +16,8 @@ use tokio_postgres::{Client, NoTls};
 
 pub use self::options::{Fsync, PostgresOptions};
 use self::{cluster::Cluster, server::Server};
-use crate::{
-    error::{Error, Result},
-    process::log::LogFile,
-};
+use crate::error::{Error, Result};
+use crate::process::log::LogFile;
 
 /// A PostgreSQL server with its own data directory, log and port.
 ///

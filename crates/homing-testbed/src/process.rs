@@ -7,26 +7,20 @@ pub(crate) mod log;
 pub(crate) mod scratch;
 pub(crate) mod user;
 
-use std::{
-    fs::File,
-    os::unix::process::{CommandExt as _, ExitStatusExt as _},
-    path::PathBuf,
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
-    time::Duration,
-};
+use std::fs::File;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
-use self::{
-    scratch::{ProcessKind, Scratch},
-    user::{User, cannot_run_shell},
-};
+use self::scratch::{ProcessKind, Scratch};
+use self::user::{User, cannot_run_shell};
 use crate::error::{Error, Result};
 
 /// A child that runs or has ended. Its drop signals a running child to end, and does not wait.

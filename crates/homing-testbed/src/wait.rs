@@ -2,10 +2,8 @@
 
 use std::{panic::resume_unwind, time::Duration};
 
-use tokio::{
-    task::spawn_blocking,
-    time::{interval, timeout},
-};
+use tokio::task::spawn_blocking;
+use tokio::time::{interval, timeout};
 
 use crate::error::{Error, Result};
 

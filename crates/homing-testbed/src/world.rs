@@ -9,18 +9,14 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 pub use self::builder::WorldBuilder;
 use self::region::{Map, RegionName, WorldRegion};
-use crate::{
-    error::Result,
-    network::{
-        dns::DnsView,
-        link::Link,
-        relay::{Cut, Relay},
-    },
-    node::NodeProcess,
-    postgres::Postgres,
-    process::scratch::Scratch,
-    wait::unblocked,
-};
+use crate::error::Result;
+use crate::network::dns::DnsView;
+use crate::network::link::Link;
+use crate::network::relay::{Cut, Relay};
+use crate::node::NodeProcess;
+use crate::postgres::Postgres;
+use crate::process::scratch::Scratch;
+use crate::wait::unblocked;
 
 /// Several regions on one machine: a primary region and replica regions, and links with latency
 /// between them. Each region has a PostgreSQL, a DNS view and a number of application nodes.

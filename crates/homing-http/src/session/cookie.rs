@@ -58,9 +58,7 @@ impl Cookie {
                 "invalid name {name:?} of a cookie: use letters, digits, - and _"
             )));
         }
-        let is_prefixed = ["__host-", "__secure-"].iter().any(|prefix| name.to_ascii_lowercase().starts_with(prefix));
-        let secure = if is_prefixed { Secure::Always } else { Secure::default() };
-        Ok(Self { name, secure, ..Self::default() })
+        Ok(Self { name, ..Self::default() })
     }
 
     /// Sets how long the browser keeps the cookie after the last write, in whole seconds, at least one. Default: 5

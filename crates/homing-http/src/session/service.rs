@@ -53,9 +53,9 @@ where
         let settings = Arc::clone(&self.settings);
         let mut may_replay = false;
         if let Some(fly_replay) = &settings.fly_replay {
-            may_replay = fly_replay.is_possible(&parts, settings.repo());
+            may_replay = fly_replay.is_possible(&parts, &settings.repo);
             if may_replay && let Some(why) = fly_replay.by_request(&parts) {
-                let answer = replay(settings.repo(), why);
+                let answer = replay(&settings.repo, why);
                 return Box::pin(async { Ok(answer) });
             }
         }

@@ -38,7 +38,7 @@ pub enum Carry {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// A handle whose own session stays empty.
-    repo: Repo,
+    pub(crate) repo: Repo,
     pub(crate) carrier: Carrier,
     pub(crate) carry: Carry,
     pub(crate) fly_replay: Option<FlyReplay>,
@@ -56,10 +56,6 @@ impl Settings {
             recent: Arc::default(),
             refusals: Arc::default(),
         }
-    }
-
-    pub(crate) fn repo(&self) -> &Repo {
-        &self.repo
     }
 
     /// Begins the session of a request.

@@ -6,24 +6,18 @@
 mod handler;
 mod records;
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use hickory_server::server::Server;
-use tokio::{
-    net::{TcpListener, UdpSocket},
-    sync::watch,
-};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
 
 use self::{handler::Handler, records::Records};
-use crate::{
-    error::{Error, Result},
-    network::thread::network,
-};
+use crate::error::{Error, Result};
+use crate::network::thread::network;
 
 /// A DNS server on a free port of 127.0.0.1, over UDP and TCP. A test sets its records while it
 /// runs.

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{
-    error::Result,
-    network::relay::{Cut, Relay},
-};
+use crate::error::Result;
+use crate::network::relay::{Cut, Relay};
 
 /// The network between two regions of a [`World`](crate::World): every relay between the two. Its
 /// methods change all of them, or only those for one kind of traffic.

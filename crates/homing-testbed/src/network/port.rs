@@ -1,9 +1,7 @@
 //! Ports that are reserved for a server that starts later.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr},
-};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::TcpSocket;
 

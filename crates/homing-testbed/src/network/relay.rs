@@ -12,15 +12,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::{
-    conditions::LinkConditions,
-    connection::Targets,
-    task::{Command, RelayTask},
-};
-use crate::{
-    error::{Error, Result},
-    network::{port::Port, thread::network},
-};
+use self::conditions::LinkConditions;
+use self::connection::Targets;
+use self::task::{Command, RelayTask};
+use crate::error::{Error, Result};
+use crate::network::port::Port;
+use crate::network::thread::network;
 
 /// A TCP relay that behaves like a network link to one server. A test changes its latency, jitter
 /// and cuts while it runs.

@@ -4,11 +4,9 @@
 //! runtime. The tasks on that runtime end with their handles: one for each relay, one for each
 //! connection of a relay, and those of hickory's DNS servers.
 
-use std::{
-    future::pending,
-    sync::{LazyLock, mpsc},
-    thread,
-};
+use std::future::pending;
+use std::sync::{LazyLock, mpsc};
+use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 

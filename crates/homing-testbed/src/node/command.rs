@@ -1,11 +1,9 @@
 //! The command that starts a node.
 
-use std::{
-    collections::BTreeMap,
-    ffi::{OsStr, OsString},
-    process::Command,
-    time::Duration,
-};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::process::Command;
+use std::time::Duration;
 
 use super::NodeProcess;
 use crate::{error::Result, process::scratch::Scratch};

@@ -2,12 +2,10 @@
 //!
 //! Each start of a node spawns one. It owns the pipe, reads it line by line, and ends with the output.
 
-use std::{
-    fs::File,
-    io::{BufRead as _, BufReader, Write as _},
-    process::ChildStdout,
-    thread,
-};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::ChildStdout;
+use std::thread;
 
 use tokio::sync::watch;
 

@@ -1,11 +1,9 @@
 //! The folder with PostgreSQL's server programs.
 
-use std::{
-    ffi::OsStr,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::error::{Error, Result};
 

@@ -1,25 +1,19 @@
 //! The parts of a server that outlive its process: folder, user, port.
 
-use std::{
-    fs::{self, DirBuilder, OpenOptions},
-    io::Write as _,
-    net::SocketAddr,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::binaries::Binaries;
-use crate::{
-    error::{AtPath as _, Error, Result},
-    network::port::Port,
-    process::{
-        ChildOutput, Launch, Process,
-        log::LogFile,
-        scratch::{ProcessKind, Scratch, create_folder},
-        user::User,
-    },
-};
+use crate::error::{AtPath as _, Error, Result};
+use crate::network::port::Port;
+use crate::process::log::LogFile;
+use crate::process::scratch::{ProcessKind, Scratch, create_folder};
+use crate::process::user::User;
+use crate::process::{ChildOutput, Launch, Process};
 
 #[derive(Debug)]
 pub(super) struct Cluster {

@@ -6,11 +6,9 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::Cluster;
-use crate::{
-    error::{Error, Result},
-    process::Process,
-    wait::within,
-};
+use crate::error::{Error, Result};
+use crate::process::Process;
+use crate::wait::within;
 
 /// A server that accepts connections. Its drop ends the server at once.
 #[derive(Debug)]

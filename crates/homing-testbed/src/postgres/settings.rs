@@ -4,14 +4,10 @@ use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{
-    Postgres,
-    options::{Fsync, PostgresOptions},
-};
-use crate::{
-    error::{Error, Result},
-    wait::within,
-};
+use super::Postgres;
+use super::options::{Fsync, PostgresOptions};
+use crate::error::{Error, Result};
+use crate::wait::within;
 
 /// Returns the text to append to a primary's `postgresql.conf`. PostgreSQL takes the last value of a
 /// name.

@@ -1,14 +1,15 @@
 //! Starts a server from its options, as a primary or as a replica.
 
-use super::{
-    Postgres, binaries::Binaries, cluster::Cluster, options::PostgresOptions, replica, server::Server, settings,
-};
-use crate::{
-    error::{Error, Result},
-    network::port::Port,
-    process::{scratch::Scratch, user::User},
-    wait::unblocked,
-};
+use super::binaries::Binaries;
+use super::cluster::Cluster;
+use super::options::PostgresOptions;
+use super::server::Server;
+use super::{Postgres, replica, settings};
+use crate::error::{Error, Result};
+use crate::network::port::Port;
+use crate::process::scratch::Scratch;
+use crate::process::user::User;
+use crate::wait::unblocked;
 
 impl PostgresOptions {
     /// Creates a primary, starts it and waits until it accepts connections.

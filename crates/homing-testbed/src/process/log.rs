@@ -1,10 +1,8 @@
 //! The log file of a server or node.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{Read as _, Seek as _, SeekFrom},
-    path::{Path, PathBuf},
-};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use crate::error::{AtPath as _, Result};
 

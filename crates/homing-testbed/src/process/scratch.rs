@@ -2,22 +2,16 @@
 
 mod janitor;
 
-use std::{
-    fs::{self, File, Permissions},
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::janitor::Janitor;
-use crate::{
-    error::{AtPath as _, Result},
-    wait::unblocked,
-};
+use crate::error::{AtPath as _, Result};
+use crate::wait::unblocked;
 
 /// A temporary folder for servers and nodes.
 ///

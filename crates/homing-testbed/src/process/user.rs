@@ -1,11 +1,10 @@
 //! The user that PostgreSQL runs as.
 
-use std::{
-    io,
-    os::unix::{fs::chown, process::CommandExt as _},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::io;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::error::{AtPath as _, Error, Result};
 

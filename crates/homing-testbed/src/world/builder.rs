@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use super::region::{Map, RegionName, pair};
-use crate::{
-    error::{Error, Result},
-    node::NodeCommand,
-    postgres::PostgresOptions,
-    process::scratch::Scratch,
-};
+use crate::error::{Error, Result};
+use crate::node::NodeCommand;
+use crate::postgres::PostgresOptions;
+use crate::process::scratch::Scratch;
 
 /// Describes a [`World`](crate::World) to start; see [`World::builder`](crate::World::builder).
 ///

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use crate::{
-    network::{dns::DnsView, port::Port, relay::Relay},
-    node::NodeProcess,
-    postgres::Postgres,
-};
+use crate::network::dns::DnsView;
+use crate::network::port::Port;
+use crate::network::relay::Relay;
+use crate::node::NodeProcess;
+use crate::postgres::Postgres;
 
 pub(super) type RegionName = String;
 

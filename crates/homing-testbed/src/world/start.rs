@@ -1,30 +1,21 @@
 //! Starts a world: databases, links, names, nodes, in this order.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use super::{
-    World,
-    builder::WorldBuilder,
-    environment,
-    region::{Map, RegionName, WorldRegion, pair},
-};
-use crate::{
-    error::Result,
-    network::{
-        dns::DnsView,
-        link::{Link, Traffic},
-        port::Port,
-        relay::Relay,
-    },
-    node::{NodeCommand, NodeProcess},
-    postgres::Postgres,
-    process::scratch::Scratch,
-};
+use super::builder::WorldBuilder;
+use super::region::{Map, RegionName, WorldRegion, pair};
+use super::{World, environment};
+use crate::error::Result;
+use crate::network::dns::DnsView;
+use crate::network::link::{Link, Traffic};
+use crate::network::port::Port;
+use crate::network::relay::Relay;
+use crate::node::{NodeCommand, NodeProcess};
+use crate::postgres::Postgres;
+use crate::process::scratch::Scratch;
 
 impl WorldBuilder {
     /// Starts the world and waits until all of it is up.

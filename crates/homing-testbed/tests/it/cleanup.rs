@@ -1,14 +1,12 @@
 //! Nothing is left behind, however a program ends.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    time::Duration,
-};
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use homing_testbed::{NodeCommand, Postgres, Scratch, World, wait_until};
 

@@ -3,12 +3,10 @@
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
 use homing_testbed::{Cut, Relay};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-    time::Instant,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::within;
 

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use homing_testbed::{Cut, NodeCommand, Postgres, Traffic, World};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
 use crate::within;

@@ -1,15 +1,11 @@
 //! Answers the requests of hickory's server from the records.
 
 use async_trait::async_trait;
-use hickory_proto::{
-    op::{Edns, Header, HeaderCounts, Metadata, ResponseCode},
-    rr::Record,
-};
-use hickory_server::{
-    net::runtime::Time,
-    server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
-    zone_handler::MessageResponseBuilder,
-};
+use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, ResponseCode};
+use hickory_proto::rr::Record;
+use hickory_server::net::runtime::Time;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::sync::watch;
 
 use super::records::{Answer, Records};

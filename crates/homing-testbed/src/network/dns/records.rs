@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use hickory_proto::rr::{
-    LowerName, Name, RData, Record, RecordType,
-    rdata::{SRV, TXT},
-};
+use hickory_proto::rr::rdata::{SRV, TXT};
+use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
 use super::DnsAnswers;
 use crate::error::{Error, Result};

@@ -5,18 +5,14 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use tokio::{
-    io::Interest,
-    net::TcpStream,
-    sync::watch,
-    task::yield_now,
-    time::{Instant, sleep, timeout},
-};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{
-    conditions::LinkConditions,
-    pump::{Broken, Pump},
-};
+use super::conditions::LinkConditions;
+use super::pump::{Broken, Pump};
 
 /// The servers behind a relay, as `host:port`. A connection goes to the first that accepts it.
 pub(super) type Targets = Arc<[String]>;

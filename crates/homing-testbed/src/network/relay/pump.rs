@@ -2,12 +2,10 @@
 
 use std::{collections::VecDeque, future::pending, io};
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::tcp::{ReadHalf, WriteHalf},
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::conditions::LinkConditions;
 

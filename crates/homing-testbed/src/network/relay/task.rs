@@ -7,17 +7,13 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot, watch},
-    task::JoinSet,
-    time::sleep,
-};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
-use super::{
-    conditions::LinkConditions,
-    connection::{self, Targets},
-};
+use super::conditions::LinkConditions;
+use super::connection::{self, Targets};
 use crate::network::port::{Port, reusable_socket};
 
 /// A command of a handle. The task replies once it has carried the command out.

@@ -4,12 +4,10 @@
 //! its processes are gone. It waits at most 4 s for servers to end before it kills them, and at most
 //! 5 s for the last children that still write into the folder.
 
-use std::{
-    io::Write as _,
-    os::unix::process::CommandExt as _,
-    path::Path,
-    process::{Child, Command, Stdio},
-};
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use crate::{error::Result, process::user::cannot_run_shell};
 
