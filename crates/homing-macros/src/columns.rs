@@ -10,7 +10,7 @@ use syn::{Data, DeriveInput, Field, Fields, Ident, LitStr, Type};
 use crate::errors::Errors;
 use crate::types;
 
-/// One column: a field, and what it is called in the database.
+/// A column: a field and its name in the database.
 pub(crate) struct Column {
     pub(crate) field: Ident,
     pub(crate) ty: Type,
@@ -18,7 +18,7 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    /// The column of a named field; `name` is the name given by an option.
+    /// Creates the column of a named field. `name` is the name from the option, if there is one.
     pub(crate) fn new(field: &Field, name: Option<LitStr>) -> Self {
         let ident = field.ident.clone().expect("fields() lets only named fields through");
         let name = name.unwrap_or_else(|| LitStr::new(&ident.unraw().to_string(), ident.span()));
@@ -29,7 +29,7 @@ impl Column {
         matches!(types::bare(&self.ty), Type::Reference(_))
     }
 
-    /// The field of `self` as a parameter of a statement. Errors about its type underline the type.
+    /// Returns the field of `self` as a parameter of a statement. Errors about its type underline the type.
     pub(crate) fn parameter(&self) -> TokenStream {
         let place = types::place(&self.ty);
         let mut field = self.field.clone();
@@ -38,19 +38,19 @@ impl Column {
     }
 }
 
-/// `reference` as a parameter of a statement, at `place`.
+/// Returns `reference` as a parameter of a statement, at `place`.
 pub(crate) fn as_parameter(reference: &TokenStream, place: Span) -> TokenStream {
     quote_spanned! {place=> #reference as &(dyn ::homing::types::ToSql + ::core::marker::Sync) }
 }
 
-/// The fields of a struct with named fields, or without any; else an error that names `derive`.
+/// Returns the fields of a struct with named fields, or without fields. Reports any other item, with the name `derive`.
 pub(crate) fn fields<'a>(input: &'a DeriveInput, derive: &str, errors: &mut Errors) -> Option<Vec<&'a Field>> {
-    let takes = format!("`{derive}` is for structs with named fields, each of them a column");
+    let takes = format!("`{derive}` takes a struct with named fields, one for each column");
     match &input.data {
         Data::Struct(data) => match &data.fields {
             Fields::Named(fields) => return Some(fields.named.iter().collect()),
             Fields::Unit => return Some(Vec::new()),
-            Fields::Unnamed(fields) => errors.at(fields, format!("{takes}: name these")),
+            Fields::Unnamed(fields) => errors.at(fields, format!("{takes}: name these fields")),
         },
         Data::Enum(data) => errors.at(data.enum_token, format!("{takes}: this is an enum")),
         Data::Union(data) => errors.at(data.union_token, format!("{takes}: this is a union")),
@@ -58,15 +58,18 @@ pub(crate) fn fields<'a>(input: &'a DeriveInput, derive: &str, errors: &mut Erro
     None
 }
 
-/// Reports each column whose name an earlier field has taken.
+/// Reports each column that has the name of an earlier one.
 pub(crate) fn refuse_duplicates(columns: &[Column], errors: &mut Errors) {
     let mut taken = HashMap::new();
     for column in columns {
         let name = column.name.value();
         if let Some(earlier) = taken.get(&name) {
-            errors.at(&column.name, format!("the field `{earlier}` is the column `{name}` already"));
+            errors.at(&column.name, format!("the field `{earlier}` has the column `{name}` already"));
         } else {
             taken.insert(name, &column.field);
         }
     }
 }
+
+/// An example of the option that names a column, for messages.
+pub(crate) const COLUMN: &str = "column = \"name\"";

@@ -5,26 +5,21 @@ use quote::{quote, quote_spanned};
 use syn::parse::ParseStream;
 use syn::{DeriveInput, Field, GenericParam, Ident, Index, LitStr, Type};
 
-use crate::columns::{self, Column};
+use crate::columns::{self, COLUMN, Column};
 use crate::errors::Errors;
 use crate::options::{self, ON_FIELD, ON_STRUCT};
-use crate::{name, types};
+use crate::{expand, name, types};
 
-/// The implementation of `homing::Entity` for the struct in `item`, or what is wrong with it.
+/// Returns the implementation of `homing::Entity` for the struct in `item`, and its errors.
 pub(crate) fn expand(item: TokenStream) -> TokenStream {
-    let input = match syn::parse2(item) {
-        Ok(input) => input,
-        Err(error) => return error.into_compile_error(),
-    };
-    let mut errors = Errors::default();
-    let implementation = Entity::read(&input, &mut errors).map(|entity| entity.implementation());
-    quote! { #errors #implementation }
+    expand::expand(item, |input, errors| Some(Entity::read(&input, errors)?.implementation()))
+        .unwrap_or_else(syn::Error::into_compile_error)
 }
 
-/// A struct that is the row of a table.
+/// A struct that is a row of a table.
 struct Entity {
     ident: Ident,
-    /// Empty when missing, which is an error then.
+    /// Empty if missing, which is an error.
     table: String,
     columns: Vec<Column>,
     /// Indices into `columns`.
@@ -87,7 +82,7 @@ impl Entity {
         }
     }
 
-    /// Nothing where there is nothing to say: the trait has a default.
+    /// Returns nothing for an entity without such columns, because the trait has a default.
     fn read_only(&self) -> TokenStream {
         if self.read_only.is_empty() {
             return TokenStream::new();
@@ -134,15 +129,12 @@ impl Entity {
 fn read_table(input: &DeriveInput, errors: &mut Errors) -> String {
     let mut table = None;
     let read = |option: &Ident, value: ParseStream<'_>| match option.to_string().as_str() {
-        "table" => {
-            let text = options::text(option, TABLE, value)?;
-            options::set(&mut table, option, options::checked(text, name::table_fault)?)
-        }
+        "table" => options::set(&mut table, option, options::name(option, TABLE, name::table_fault, value)?),
         "key" | "column" | "read_only" => Err(options::misplaced(option, ON_FIELD)),
         _ => Err(options::unknown(option, &format!("`{TABLE}`"))),
     };
     if !options::read_attributes(&input.attrs, "entity", TABLE, errors, read) {
-        let advice = format!("which table? Write `#[entity({TABLE})]` above the struct");
+        let advice = format!("missing table: write `#[entity({TABLE})]` above the struct");
         errors.at(&input.ident, advice);
     }
     table.map(|table: LitStr| table.value()).unwrap_or_default()
@@ -152,15 +144,15 @@ fn refuse_generics(input: &DeriveInput, errors: &mut Errors) {
     for parameter in &input.generics.params {
         let advice = match parameter {
             GenericParam::Lifetime(_) => {
-                "an entity owns its values: take the lifetime away and write `String` for `&str`"
+                "an entity owns its values: remove the lifetime and write `String` in place of `&str`"
             }
-            GenericParam::Type(_) | GenericParam::Const(_) => "an entity is the row of one table: it cannot be generic",
+            GenericParam::Type(_) | GenericParam::Const(_) => "an entity is a row of one table: it cannot be generic",
         };
         errors.at(parameter, advice);
     }
 }
 
-/// The columns, and the indices of those in the key and of those that are read only.
+/// Returns the columns, the indices of the key columns, and the indices of the read-only columns.
 fn read_columns(fields: &[&Field], errors: &mut Errors) -> (Vec<Column>, Vec<usize>, Vec<usize>) {
     let (mut key, mut read_only) = (Vec::new(), Vec::new());
     let mut columns = Vec::with_capacity(fields.len());
@@ -183,7 +175,7 @@ fn read_columns(fields: &[&Field], errors: &mut Errors) -> (Vec<Column>, Vec<usi
 struct FieldOptions {
     key: Option<()>,
     column: Option<LitStr>,
-    /// The name of the option, for what is wrong with it here.
+    /// The name of the option, for errors about it.
     read_only: Option<Ident>,
 }
 
@@ -200,8 +192,7 @@ impl FieldOptions {
                 options::flag(option, value)
             }
             "column" => {
-                let text = options::text(option, COLUMN, value)?;
-                options::set(&mut found.column, option, options::checked(text, name::column_fault)?)
+                options::set(&mut found.column, option, options::name(option, COLUMN, name::column_fault, value)?)
             }
             "table" => Err(options::misplaced(option, ON_STRUCT)),
             _ => Err(options::unknown(option, &format!("`key`, `read_only`, `{COLUMN}`"))),
@@ -213,13 +204,16 @@ impl FieldOptions {
 
 fn refuse_type(field: &Field, options: &FieldOptions, errors: &mut Errors) {
     if let Type::Reference(reference) = types::bare(&field.ty) {
-        errors.at(reference, "an entity owns its values: write `String` for `&str`, `Vec<u8>` for `&[u8]`");
+        errors.at(
+            reference,
+            "an entity owns its values: write `String` in place of `&str`, `Vec<u8>` in place of `&[u8]`",
+        );
     }
     if options.key.is_some() && is_option(&field.ty) {
-        errors.at(&field.ty, "a key column is never NULL: take the `Option` away");
+        errors.at(&field.ty, "a key column is never NULL: remove the `Option`");
     }
     if let (Some(_), Some(read_only)) = (options.key, &options.read_only) {
-        errors.at(read_only, "an update never writes the key: take `read_only` away");
+        errors.at(read_only, "an update never writes the key: remove `read_only`");
     }
 }
 
@@ -230,9 +224,9 @@ fn is_option(ty: &Type) -> bool {
 
 fn missing_key(columns: &[Column]) -> String {
     if columns.is_empty() {
-        return "an entity has a field for each column, and there is none".to_owned();
+        return "an entity needs a field for each column, but it has none".to_owned();
     }
-    let advice = "which column is the key? Write `#[entity(key)]` above its field";
+    let advice = "missing key: write `#[entity(key)]` above the field of the primary key";
     match columns.iter().find(|column| column.field == "id") {
         Some(_) => format!("{advice}, for example above `id`"),
         None => advice.to_owned(),
@@ -240,7 +234,6 @@ fn missing_key(columns: &[Column]) -> String {
 }
 
 const TABLE: &str = "table = \"users\"";
-const COLUMN: &str = "column = \"name\"";
 
 #[cfg(test)]
 mod tests {
@@ -323,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_that_the_database_computes_are_listed() {
+    fn computed_columns_are_listed() {
         let item = syn::parse_quote! {
             #[entity(table = "orders")]
             struct Order {
@@ -343,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_is_read_only_cannot_be_the_key() {
+    fn read_only_column_cannot_be_key() {
         assert_reported(
             expanded(
                 "#[entity(table = \"t\", read_only)] struct T {
@@ -353,14 +346,14 @@ mod tests {
             ),
             &[
                 ("read_only", "`read_only` belongs on a field, not on the struct"),
-                ("read_only", "an update never writes the key: take `read_only` away"),
+                ("read_only", "an update never writes the key: remove `read_only`"),
                 ("read_only", "`read_only` is given twice"),
             ],
         );
     }
 
     #[test]
-    fn a_raw_identifier_is_the_plain_column() {
+    fn raw_identifier_is_plain_column() {
         let item = syn::parse_quote! { #[entity(table = "t")] struct T { #[entity(key)] r#type: i64 } };
         let entity = Entity::read(&item, &mut Errors::default()).unwrap();
         assert_eq!(entity.columns[0].name.value(), "type");
@@ -368,21 +361,21 @@ mod tests {
     }
 
     #[test]
-    fn a_struct_with_errors_is_an_entity_all_the_same() {
+    fn struct_with_errors_is_still_entity() {
         let expansion = expanded("struct User { id: i64 }").to_string();
         assert!(expansion.contains("impl :: homing :: Entity for User"), "{expansion}");
         assert!(expansion.contains("type Key = ()"), "{expansion}");
     }
 
     #[test]
-    fn all_errors_of_an_item_are_reported_where_they_are() {
+    fn all_errors_are_reported_in_place() {
         assert_reported(
             expanded("struct OrderItem { id: i64 }"),
             &[
-                ("OrderItem", "which table? Write `#[entity(table = \"users\")]` above the struct"),
+                ("OrderItem", "missing table: write `#[entity(table = \"users\")]` above the struct"),
                 (
                     "OrderItem",
-                    "which column is the key? Write `#[entity(key)]` above its field, for example above `id`",
+                    "missing key: write `#[entity(key)]` above the field of the primary key, for example above `id`",
                 ),
             ],
         );
@@ -399,27 +392,30 @@ mod tests {
                 }",
             ),
             &[
-                ("users", "the value of `table` is a string: write `table = \"users\"`"),
-                ("name", "unknown option `name`; known here: `table = \"users\"`"),
+                ("users", "the value of `table` must be a string: write `table = \"users\"`"),
+                ("name", "unknown option `name`; valid here: `table = \"users\"`"),
                 ("key", "`key` belongs on a field, not on the struct"),
                 ("key", "`key` takes no value: write `key` alone"),
                 ("key", "`key` is given twice"),
-                ("5", "the value of `column` is a string: write `column = \"name\"`"),
-                ("Option<String>", "a key column is never NULL: take the `Option` away"),
-                ("rename", "unknown option `rename`; known here: `key`, `read_only`, `column = \"name\"`"),
+                ("5", "the value of `column` must be a string: write `column = \"name\"`"),
+                ("Option<String>", "a key column is never NULL: remove the `Option`"),
+                ("rename", "unknown option `rename`; valid here: `key`, `read_only`, `column = \"name\"`"),
                 ("table", "`table` belongs on the struct, not on a field"),
-                ("&'static i32", "an entity owns its values: write `String` for `&str`, `Vec<u8>` for `&[u8]`"),
+                (
+                    "&'static i32",
+                    "an entity owns its values: write `String` in place of `&str`, `Vec<u8>` in place of `&[u8]`",
+                ),
                 ("entity", "`entity` takes its options in parentheses: write `#[entity(key)]`"),
                 ("\"x\"", "expected a comma before the next option"),
                 ("\"\\\"c\\\"\"", "write the name without quotes: Homing quotes it"),
-                ("\"city\"", "the field `city` is the column `city` already"),
-                ("\"city\"", "the field `city` is the column `city` already"),
+                ("\"city\"", "the field `city` has the column `city` already"),
+                ("\"city\"", "the field `city` has the column `city` already"),
             ],
         );
     }
 
     #[test]
-    fn options_that_cannot_be_read_say_what_to_write() {
+    fn unreadable_options_say_what_to_write() {
         let table = |attribute: &str| expanded(&format!("{attribute} struct User {{ #[entity(key)] id: i64 }}"));
         let parentheses = "`entity` takes its options in parentheses: write `#[entity(table = \"users\")]`";
         assert_reported(table("#[entity]"), &[("entity", parentheses)]);
@@ -430,7 +426,7 @@ mod tests {
         assert_reported(table("#[entity(table =)]"), &[("table", value)]);
         assert_reported(table("#[entity(table(\"users\"))]"), &[("table", value)]);
         assert_reported(table("#[entity(\"users\")]"), &[("\"users\"", "expected the name of an option")]);
-        let dots = "a table is named `table` or `schema.table`: here is more than one dot";
+        let dots = "`a.b.c` has more than one dot: write `table` or `schema.table`";
         assert_reported(table("#[entity(table = \"a.b.c\")]"), &[("\"a.b.c\"", dots)]);
         let twice = "`table` is given twice";
         assert_reported(table("#[entity(table = \"a\", table = \"b\",)]"), &[("table", twice)]);
@@ -438,21 +434,21 @@ mod tests {
     }
 
     #[test]
-    fn other_items_than_structs_with_named_fields_are_refused() {
+    fn other_items_are_refused() {
         let shape = |item: &str| expanded(&format!("#[entity(table = \"t\")] {item}"));
-        let takes = "`Entity` is for structs with named fields, each of them a column";
-        assert_reported(shape("struct T(i64, i32);"), &[("(i64, i32)", &format!("{takes}: name these"))]);
+        let takes = "`Entity` takes a struct with named fields, one for each column";
+        assert_reported(shape("struct T(i64, i32);"), &[("(i64, i32)", &format!("{takes}: name these fields"))]);
         assert_reported(shape("enum T { A { id: i64 } }"), &[("enum", &format!("{takes}: this is an enum"))]);
         assert_reported(shape("union T { id: i64 }"), &[("union", &format!("{takes}: this is a union"))]);
-        let none = "an entity has a field for each column, and there is none";
+        let none = "an entity needs a field for each column, but it has none";
         assert_reported(shape("struct T;"), &[("T", none)]);
         assert_reported(shape("struct T {}"), &[("T", none)]);
     }
 
     #[test]
     fn generic_structs_are_refused() {
-        let lifetime = "an entity owns its values: take the lifetime away and write `String` for `&str`";
-        let generic = "an entity is the row of one table: it cannot be generic";
+        let lifetime = "an entity owns its values: remove the lifetime and write `String` in place of `&str`";
+        let generic = "an entity is a row of one table: it cannot be generic";
         assert_reported(
             expanded("#[entity(table = \"t\")] struct T<'a, U: Copy, const N: usize> { #[entity(key)] id: i64 }"),
             &[("'a", lifetime), ("U: Copy", generic), ("const N: usize", generic)],

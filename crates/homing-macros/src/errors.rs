@@ -1,4 +1,4 @@
-//! Everything that is wrong with one item.
+//! The errors of one item.
 
 use std::fmt::Display;
 
@@ -32,13 +32,13 @@ impl Errors {
         self.0.is_none()
     }
 
-    /// The value of `outcome`, if it is one.
+    /// Returns the value of `outcome`, or keeps its error.
     pub(crate) fn keep<T>(&mut self, outcome: syn::Result<T>) -> Option<T> {
         outcome.map_err(|error| self.push(error)).ok()
     }
 }
 
-/// As calls of `compile_error!`, one for each error.
+/// Becomes calls of `compile_error!`, one for each error.
 impl ToTokens for Errors {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         if let Some(errors) = &self.0 {

@@ -5,23 +5,18 @@ use quote::quote;
 use syn::parse::ParseStream;
 use syn::{DeriveInput, Field, Generics, Ident, Type, parse_quote};
 
-use crate::columns::{self, Column};
+use crate::columns::{self, COLUMN, Column};
 use crate::errors::Errors;
 use crate::options::{self, ON_FIELD, ON_STRUCT};
-use crate::{name, types};
+use crate::{expand, name, types};
 
-/// The implementation of `homing::Insert` for the struct in `item`, or what is wrong with it.
+/// Returns the implementation of `homing::Insert` for the struct in `item`, and its errors.
 pub(crate) fn expand(item: TokenStream) -> TokenStream {
-    let input = match syn::parse2(item) {
-        Ok(input) => input,
-        Err(error) => return error.into_compile_error(),
-    };
-    let mut errors = Errors::default();
-    let implementation = Insert::read(&input, &mut errors).map(|insert| insert.implementation());
-    quote! { #errors #implementation }
+    expand::expand(item, |input, errors| Some(Insert::read(&input, errors)?.implementation()))
+        .unwrap_or_else(syn::Error::into_compile_error)
 }
 
-/// A struct that is the columns to write.
+/// A struct with the columns to write.
 struct Insert {
     ident: Ident,
     generics: Generics,
@@ -69,7 +64,7 @@ fn read_entity(input: &DeriveInput, errors: &mut Errors) -> Option<Type> {
         _ => Err(options::unknown(option, &format!("`{INTO}`"))),
     };
     if !options::read_attributes(&input.attrs, "insert", INTO, errors, read) {
-        let advice = format!("a row of which entity? Write `#[insert({INTO})]` above the struct");
+        let advice = format!("missing entity: write `#[insert({INTO})]` above the struct");
         errors.at(&input.ident, advice);
     }
     entity
@@ -78,10 +73,7 @@ fn read_entity(input: &DeriveInput, errors: &mut Errors) -> Option<Type> {
 fn read_column(field: &Field, errors: &mut Errors) -> Column {
     let mut column = None;
     let read = |option: &Ident, value: ParseStream<'_>| match option.to_string().as_str() {
-        "column" => {
-            let text = options::text(option, COLUMN, value)?;
-            options::set(&mut column, option, options::checked(text, name::column_fault)?)
-        }
+        "column" => options::set(&mut column, option, options::name(option, COLUMN, name::column_fault, value)?),
         "into" => Err(options::misplaced(option, ON_STRUCT)),
         _ => Err(options::unknown(option, &format!("`{COLUMN}`"))),
     };
@@ -89,7 +81,7 @@ fn read_column(field: &Field, errors: &mut Errors) -> Column {
     Column::new(field, column)
 }
 
-/// Asks of each field whose type depends on a type parameter what is asked of a parameter of a statement.
+/// Adds the bounds of a statement's parameter to the type of each field, if that type depends on a type parameter.
 fn with_bounds(mut generics: Generics, columns: &[Column]) -> Generics {
     let parameters: Vec<Ident> = generics.type_params().map(|parameter| parameter.ident.clone()).collect();
     for Column { ty, .. } in columns {
@@ -105,7 +97,6 @@ fn with_bounds(mut generics: Generics, columns: &[Column]) -> Generics {
 }
 
 const INTO: &str = "into = User";
-const COLUMN: &str = "column = \"name\"";
 
 #[cfg(test)]
 mod tests {
@@ -117,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_written_in_order_by_reference() {
+    fn fields_are_written_in_order() {
         assert_expands(
             expanded(
                 "#[insert(into = models::User)]
@@ -141,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_generic_types_bring_their_bounds() {
+    fn generic_fields_bring_their_bounds() {
         let item = syn::parse_quote! {
             #[insert(into = Event<T, u8>)]
             struct New<T: Copy, const N: usize> where T: Clone { a: T, b: i64, r#type: Json<Vec<T>>, d: [u8; N] }
@@ -161,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_struct_without_fields_is_a_row_of_defaults() {
+    fn empty_struct_is_row_of_defaults() {
         for item in ["struct New;", "struct New {}"] {
             let expansion = expanded(&format!("#[insert(into = User)] {item}")).to_string();
             assert!(expansion.contains("= & [] ;"), "{expansion}");
@@ -170,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn all_errors_of_an_item_are_reported_where_they_are() {
+    fn all_errors_are_reported_in_place() {
         assert_reported(
             expanded("struct New { name: String }"),
-            &[("New", "a row of which entity? Write `#[insert(into = User)]` above the struct")],
+            &[("New", "missing entity: write `#[insert(into = User)]` above the struct")],
         );
         assert_reported(
             expanded(
@@ -186,14 +177,14 @@ mod tests {
                 }",
             ),
             &[
-                ("\"users\"", "the value of `into` is a type: write `into = User`"),
-                ("table", "unknown option `table`; known here: `into = User`"),
+                ("\"users\"", "the value of `into` must be a type: write `into = User`"),
+                ("table", "unknown option `table`; valid here: `into = User`"),
                 ("column", "`column` belongs on a field, not on the struct"),
                 ("into", "`into` belongs on the struct, not on a field"),
                 ("column", "`column` needs a value: write `column = \"name\"`"),
-                ("key", "unknown option `key`; known here: `column = \"name\"`"),
+                ("key", "unknown option `key`; valid here: `column = \"name\"`"),
                 ("\"\"", "the name of a column cannot be empty"),
-                ("\"name\"", "the field `name` is the column `name` already"),
+                ("\"name\"", "the field `name` has the column `name` already"),
             ],
         );
         let twice = "`into` is given twice";
@@ -201,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn other_items_than_structs_with_named_fields_are_refused() {
+    fn other_items_are_refused() {
         let shape = |item: &str| expanded(&format!("#[insert(into = User)] {item}"));
-        let takes = "`Insert` is for structs with named fields, each of them a column";
-        assert_reported(shape("struct T(i64, i32);"), &[("(i64, i32)", &format!("{takes}: name these"))]);
+        let takes = "`Insert` takes a struct with named fields, one for each column";
+        assert_reported(shape("struct T(i64, i32);"), &[("(i64, i32)", &format!("{takes}: name these fields"))]);
         assert_reported(shape("enum T { A }"), &[("enum", &format!("{takes}: this is an enum"))]);
         assert_reported(shape("union T { id: i64 }"), &[("union", &format!("{takes}: this is a union"))]);
     }

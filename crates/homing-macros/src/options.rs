@@ -7,10 +7,10 @@ use syn::{Attribute, Ident, Lit, LitStr, Meta, Token, Type};
 
 use crate::errors::Errors;
 
-/// The options of all the attributes called `attribute`, `read` one at a time; whether there is such an attribute.
+/// Reads the options of all attributes `attribute`, and returns whether there is such an attribute.
 ///
-/// `read` is given the option's name and the tokens after it; `example` is an option for the message about an attribute
-/// without any.
+/// Calls `read` for each option, with the option's name and the tokens after it. `example` is an option, for the message
+/// about an attribute without options.
 pub(crate) fn read_attributes(
     attributes: &[Attribute],
     attribute: &str,
@@ -34,7 +34,7 @@ pub(crate) fn read_attributes(
     present
 }
 
-/// The options in `tokens`, `read` one at a time; after an error the next option is read.
+/// Calls `read` for each option in `tokens`. Goes on with the next option after an error.
 pub(crate) fn read_list(
     tokens: TokenStream,
     errors: &mut Errors,
@@ -50,7 +50,7 @@ pub(crate) fn read_list(
         }
         Ok(())
     };
-    // The closure leaves no error unread, and no token either.
+    // The closure keeps all errors and reads all tokens.
     let _ = list.parse2(tokens);
 }
 
@@ -82,13 +82,21 @@ pub(crate) fn flag(name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
     Err(syn::Error::new(name.span(), format!("`{name}` takes no value: write `{name}` alone")))
 }
 
-/// Reads `= "text"`.
-pub(crate) fn text(name: &Ident, example: &str, input: ParseStream<'_>) -> syn::Result<LitStr> {
-    equals(name, example, input)?;
-    let message = format!("the value of `{name}` is a string: write `{example}`");
+/// Reads `= "text"`, and reports the text if `fault` finds a reason.
+pub(crate) fn name(
+    option: &Ident,
+    example: &str,
+    fault: impl Fn(&str) -> Option<String>,
+    input: ParseStream<'_>,
+) -> syn::Result<LitStr> {
+    equals(option, example, input)?;
+    let message = format!("the value of `{option}` must be a string: write `{example}`");
     let ahead = input.fork();
     match input.parse() {
-        Ok(Lit::Str(text)) => Ok(text),
+        Ok(Lit::Str(text)) => match fault(&text.value()) {
+            Some(fault) => Err(syn::Error::new(text.span(), fault)),
+            None => Ok(text),
+        },
         Ok(other) => Err(syn::Error::new_spanned(other, message)),
         Err(_) => Err(syn::Error::new(ahead.span(), message)),
     }
@@ -98,7 +106,7 @@ pub(crate) fn text(name: &Ident, example: &str, input: ParseStream<'_>) -> syn::
 pub(crate) fn ty(name: &Ident, example: &str, input: ParseStream<'_>) -> syn::Result<Type> {
     equals(name, example, input)?;
     let span = input.span();
-    let message = format!("the value of `{name}` is a type: write `{example}`");
+    let message = format!("the value of `{name}` must be a type: write `{example}`");
     input.parse().map_err(|_| syn::Error::new(span, message))
 }
 
@@ -112,7 +120,7 @@ fn equals(name: &Ident, example: &str, input: ParseStream<'_>) -> syn::Result<()
     Err(syn::Error::new(name.span(), format!("`{name}` needs a value: write `{example}`")))
 }
 
-/// Keeps the value of an option that is given at most once.
+/// Keeps the value of an option, and reports an option that is given twice.
 pub(crate) fn set<T>(slot: &mut Option<T>, name: &Ident, value: T) -> syn::Result<()> {
     if slot.replace(value).is_some() {
         return Err(syn::Error::new(name.span(), format!("`{name}` is given twice")));
@@ -120,22 +128,14 @@ pub(crate) fn set<T>(slot: &mut Option<T>, name: &Ident, value: T) -> syn::Resul
     Ok(())
 }
 
-/// The error for an option nobody knows; `known` completes "known here: ".
-pub(crate) fn unknown(name: &Ident, known: &str) -> syn::Error {
-    syn::Error::new(name.span(), format!("unknown option `{name}`; known here: {known}"))
+/// Returns the error for an unknown option. `valid` completes "valid here: ".
+pub(crate) fn unknown(name: &Ident, valid: &str) -> syn::Error {
+    syn::Error::new(name.span(), format!("unknown option `{name}`; valid here: {valid}"))
 }
 
-/// The error for an option that is known elsewhere; `place` completes "belongs on".
+/// Returns the error for an option in the wrong place. `place` completes "belongs on".
 pub(crate) fn misplaced(name: &Ident, place: &str) -> syn::Error {
     syn::Error::new(name.span(), format!("`{name}` belongs on {place}"))
-}
-
-/// `text`, if `fault` finds nothing wrong with it.
-pub(crate) fn checked(text: LitStr, fault: impl Fn(&str) -> Option<String>) -> syn::Result<LitStr> {
-    match fault(&text.value()) {
-        Some(fault) => Err(syn::Error::new(text.span(), fault)),
-        None => Ok(text),
-    }
 }
 
 pub(crate) const ON_FIELD: &str = "a field, not on the struct";

@@ -1,99 +1,34 @@
 //! `#[homing::remote]`.
 
 mod expansion;
+mod function;
 mod signature;
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::TokenStream;
 use quote::quote;
-use syn::ext::IdentExt;
-use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, LitStr, Token, Visibility};
 
-use crate::errors::Errors;
+use crate::expand;
+use crate::remote::function::{Function, Options};
 use crate::remote::signature::Parts;
-use crate::{name, options};
 
-/// The function in `item` and the type that stands for it, and what is wrong with it.
+/// Returns the type that stands for the function in `item`, the function itself, and its errors.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
-    let mut function: Function = match syn::parse2(item.clone()) {
-        Ok(function) => function,
-        Err(error) => {
-            let error = error.into_compile_error();
-            return quote! { #error #item };
-        }
-    };
-    let mut errors = Errors::default();
-    let options = Options::read(options, &function.signature.ident, &mut errors);
-    signature::correct_qualifiers(&mut function.signature, &mut errors);
-    let parts = Parts::read(&function.signature, &mut errors);
-    let expansion = match parts {
-        Some(parts) => expansion::expansion(&function, &options, &parts),
-        // Most likely inside an `impl`, where there is no place for a type.
-        None if function.signature.receiver().is_some() => item,
-        None => expansion::stand_in(&function, &options.name),
-    };
-    quote! { #errors #expansion }
+    let whole = item.clone();
+    expand::expand(item, |mut function: Function, errors| {
+        let options = Options::read(options, &function.signature.ident, errors);
+        signature::correct_qualifiers(&mut function.signature, errors);
+        Some(match Parts::read(&function.signature, errors) {
+            Some(parts) => expansion::expansion(&function, &options, &parts),
+            // Most likely a method: an `impl` cannot have a type in it.
+            None if function.signature.receiver().is_some() => whole.clone(),
+            None => expansion::stand_in(&function, &options.name),
+        })
+    })
+    .unwrap_or_else(|error| {
+        let error = error.into_compile_error();
+        quote! { #error #whole }
+    })
 }
-
-/// A function as it is written. The body is not looked into.
-struct Function {
-    attributes: Vec<Attribute>,
-    visibility: Visibility,
-    signature: syn::Signature,
-    body: TokenStream,
-}
-
-impl Parse for Function {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let attributes = input.call(Attribute::parse_outer)?;
-        let visibility = input.parse()?;
-        if !starts_function(input) {
-            return Err(input.error("`#[homing::remote]` belongs above an async function"));
-        }
-        let signature = input.parse()?;
-        if input.peek(Token![;]) {
-            return Err(input.error("a remote function has a body: write `{ … }`"));
-        }
-        Ok(Self { attributes, visibility, signature, body: input.parse()? })
-    }
-}
-
-/// Whether there is a word that a function can begin with; what else it begins is no concern.
-fn starts_function(input: ParseStream<'_>) -> bool {
-    let qualified = input.peek(Token![async]) || input.peek(Token![unsafe]);
-    let other = input.peek(Token![const]) || input.peek(Token![extern]);
-    qualified || other || input.peek(Token![fn])
-}
-
-/// What is said of a function.
-struct Options {
-    /// The name on the wire.
-    name: LitStr,
-    idempotent: bool,
-    transactional: bool,
-}
-
-impl Options {
-    fn read(tokens: TokenStream, function: &Ident, errors: &mut Errors) -> Self {
-        let (mut name, mut idempotent, mut transactional) = (None, None, None);
-        options::read_list(tokens, errors, |option, value| match option.to_string().as_str() {
-            "name" => {
-                let text = options::text(option, NAME, value)?;
-                options::set(&mut name, option, options::checked(text, name::function_fault)?)
-            }
-            "idempotent" => options::set(&mut idempotent, option, options::flag(option, value)?),
-            "transactional" => options::set(&mut transactional, option, options::flag(option, value)?),
-            _ => Err(options::unknown(option, &format!("`{NAME}`, `idempotent` and `transactional`"))),
-        });
-        Self {
-            name: name.unwrap_or_else(|| LitStr::new(&function.unraw().to_string(), function.span())),
-            idempotent: idempotent.is_some(),
-            transactional: transactional.is_some(),
-        }
-    }
-}
-
-const NAME: &str = "name = \"billing.import\"";
 
 #[cfg(test)]
 mod tests {
@@ -105,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_becomes_a_type_that_calls_it() {
+    fn function_becomes_a_calling_type() {
         assert_expands(
             expanded(
                 "/// Imports.
@@ -143,7 +78,7 @@ mod tests {
                     }
 
                     impl import {
-                        #[doc = r" Runs the function in the primary region: in place if that is here."]
+                        #[doc = r" Runs the function in the primary region, in place if this node is there."]
                         #[deprecated]
                         #[allow(clippy::too_many_arguments)]
                         pub(crate) async fn call(
@@ -170,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_on_the_wire_is_the_functions_own_or_the_one_given() {
+    fn wire_name_defaults_to_function_name() {
         let name = |options: &str, function: &str| {
             let item = format!("async fn {function}(_: Context) -> Result<()> {{}}");
             let expansion = expand(tokens(options), tokens(&item)).to_string();
@@ -194,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_cannot_be_read_are_reported_and_the_function_stands() {
+    fn function_stands_despite_unreadable_options() {
         let reported = |options: &str, expected: &[(&str, &str)]| {
             let expansion = expand(tokens(options), tokens("async fn f(_: Context) -> Result<()> {}"));
             assert!(expansion.to_string().contains("async fn call"), "{expansion}");
@@ -205,13 +140,13 @@ mod tests {
             &[
                 (
                     "timeout",
-                    "unknown option `timeout`; known here: `name = \"billing.import\"`, `idempotent` and \
+                    "unknown option `timeout`; valid here: `name = \"billing.import\"`, `idempotent` and \
                      `transactional`",
                 ),
                 ("name", "`name` needs a value: write `name = \"billing.import\"`"),
             ],
         );
-        let text = "the value of `name` is a string: write `name = \"billing.import\"`";
+        let text = "the value of `name` must be a string: write `name = \"billing.import\"`";
         reported("name = f", &[("f", text)]);
         reported("name = 5", &[("5", text)]);
         reported("\"f\"", &[("\"f\"", "expected the name of an option")]);
@@ -223,42 +158,46 @@ mod tests {
     }
 
     #[test]
-    fn wrong_qualifiers_are_reported_and_the_function_stands() {
+    fn function_stands_despite_wrong_qualifiers() {
         let expansion = expanded("const unsafe extern \"C\" fn f(_: Context) -> Result<()> {}");
         assert!(expansion.to_string().contains("async fn f (_ : Context)"), "{expansion}");
-        let why = "a remote function is called from afar";
+        let why = "a remote function is called by other processes";
         assert_reported(
             expansion,
             &[
-                ("fn", "a remote function is async: write `async fn f`"),
+                ("fn", "a remote function must be async: write `async fn f`"),
                 ("const", &format!("{why}: it cannot be `const`")),
-                ("unsafe", &format!("{why}, where nobody can keep a safety contract: it cannot be `unsafe`")),
-                ("extern \"C\"", &format!("{why} by its name: take the ABI away")),
+                ("unsafe", &format!("{why}, which cannot uphold a safety contract: it cannot be `unsafe`")),
+                ("extern \"C\"", "a remote function is called by its name: remove the ABI"),
             ],
         );
     }
 
     #[test]
-    fn a_context_comes_first_and_by_value() {
+    fn context_comes_first_by_value() {
         let reported = |parameters: &str, source: &str, message: &str| {
             let item = format!("async fn f({parameters}) -> Result<()> {{}}");
             assert_reported(expanded(&item), &[(source, message)]);
         };
-        reported("", "()", "the context is missing: write `ctx: homing::Context`");
-        let by_value = "the context comes first, by value: write `ctx: homing::Context`";
+        reported("", "()", "missing context: write `ctx: homing::Context`");
+        let by_value = "the first parameter must be the context, by value: write `ctx: homing::Context`";
         reported("ctx: &Context", "&Context", by_value);
-        reported("ids: (i64, i64)", "(i64, i64)", "the context comes first: write `ctx: homing::Context`");
-        let method = "a remote function stands outside of any `impl`: take `self` away, and begin with \
+        reported(
+            "ids: (i64, i64)",
+            "(i64, i64)",
+            "the first parameter must be the context: write `ctx: homing::Context`",
+        );
+        let method = "a remote function cannot be a method: move it out of the `impl` and replace `self` with \
                       `ctx: homing::Context`";
         reported("&self, a: i64", "&self", method);
     }
 
     #[test]
     fn arguments_are_owned_and_plainly_named() {
-        let borrowed = "an argument travels, so it cannot be borrowed";
-        let opaque = "what travels has one type at both ends: write the type itself for `impl`";
-        let cfg = "a parameter cannot depend on `cfg`: the two ends may be built differently";
-        let plain = "an argument is a plain name: take it apart inside the function";
+        let borrowed = "an argument goes to another process, so it cannot be borrowed";
+        let opaque = "caller and function need the same type: write a concrete type in place of `impl`";
+        let cfg = "a parameter cannot depend on `cfg`: caller and function may be built differently";
+        let plain = "an argument must be a plain name: destructure it inside the function";
         assert_reported(
             expanded(
                 "async fn f(
@@ -271,10 +210,10 @@ mod tests {
                 ("&[i64]", &format!("{borrowed}: write `Vec<i64>`")),
                 ("&Path", &format!("{borrowed}: write `PathBuf`")),
                 ("&mut Part", &format!("{borrowed}: write `Part`")),
-                ("&", &format!("{borrowed}: write an owned type, such as `String` for `&str`")),
+                ("&", &format!("{borrowed}: write an owned type, such as `String` in place of `&str`")),
                 ("&Option<u8>", &format!("{borrowed}: write an owned type")),
                 ("(g, h)", plain),
-                ("_", "an argument has a name, for its callers: write `_name` if the function does not use it"),
+                ("_", "an argument needs a name for its callers: write `_name` if the function does not use it"),
                 ("ref i", plain),
                 ("#[cfg(unix)]", cfg),
                 ("impl", opaque),
@@ -283,10 +222,10 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_arguments_are_not_too_many() {
+    fn sixteen_arguments_are_allowed() {
         let sixteen = ('a'..='p').map(|name| format!("{name}: u8")).collect::<Vec<_>>().join(", ");
         assert_reported(expanded(&format!("async fn f(ctx: Context, {sixteen}) -> Result<()> {{}}")), &[]);
-        let most = "a remote function takes 16 arguments at most: put some of them into a struct that serde can read \
+        let most = "a remote function takes at most 16 arguments: put some of them into a struct that serde can read \
                     and write";
         let more = format!("async fn f(ctx: Context, {sixteen}, q: u8) -> Result<()> {{}}");
         assert_reported(expanded(&more), &[("q: u8", most)]);
@@ -302,18 +241,18 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_returned() {
+    fn result_is_required() {
         let returning = |returned: &str| expanded(&format!("async fn f(_: Context) {returned} {{}}"));
-        let why = "a remote function returns a `homing::Result`: write";
+        let why = "a remote function must return a `homing::Result`: write";
         assert_reported(returning(""), &[("f", &format!("{why} `-> homing::Result<()>`"))]);
         assert_reported(returning("-> u64"), &[("u64", &format!("{why} `homing::Result<u64>`"))]);
         assert_reported(returning("-> (u8, u8)"), &[("(u8, u8)", &format!("{why} `homing::Result<…>`"))]);
-        let opaque = "what travels has one type at both ends: write the type itself for `impl`";
+        let opaque = "caller and function need the same type: write a concrete type in place of `impl`";
         assert_reported(returning("-> Result<impl Send>"), &[("impl", opaque)]);
     }
 
     #[test]
-    fn a_function_with_errors_is_remote_all_the_same() {
+    fn function_with_errors_is_still_remote() {
         let expansion = expanded("pub async fn f() {}").to_string();
         assert!(expansion.contains("pub struct f ;"), "{expansion}");
         assert!(expansion.contains("impl :: homing :: Remote for f"), "{expansion}");
@@ -326,13 +265,13 @@ mod tests {
         let expansion = expanded("pub struct S { field: i64 }");
         assert!(expansion.to_string().ends_with("pub struct S { field : i64 }"), "{expansion}");
         assert_reported(expansion, &[("struct", belongs)]);
-        assert_reported(expanded("async fn f();"), &[(";", "a remote function has a body: write `{ … }`")]);
+        assert_reported(expanded("async fn f();"), &[(";", "a remote function needs a body: write `{ … }`")]);
         let method = expanded("async fn f(&self) -> Result<()> {}").to_string();
         assert!(method.ends_with("async fn f (& self) -> Result < () > { }"), "{method}");
     }
 
     #[test]
-    fn the_body_is_not_looked_into() {
+    fn body_is_not_parsed() {
         let expansion = expanded("async fn f(_: Context) -> Result<()> { unfinished. }");
         assert_reported(expansion, &[]);
     }

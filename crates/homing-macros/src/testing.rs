@@ -1,14 +1,14 @@
-//! What the tests of expansions share.
+//! Helpers for the tests of expansions.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::LitStr;
 
-/// The tokens of `text`. Their spans know where they come from.
+/// Returns the tokens of `text`, with spans into it.
 pub(crate) fn tokens(text: &str) -> TokenStream {
     text.parse().unwrap()
 }
 
-/// Asserts that `expansion` is `expected`, whatever the blanks.
+/// Asserts that `expansion` is `expected`, without regard to blanks.
 #[track_caller]
 pub(crate) fn assert_expands(expansion: TokenStream, expected: &TokenStream) {
     let (found, expected) = (expansion.to_string(), expected.to_string());
@@ -16,7 +16,7 @@ pub(crate) fn assert_expands(expansion: TokenStream, expected: &TokenStream) {
     assert_eq!(packed(&found), packed(&expected), "\nfound:\n{found}\nexpected:\n{expected}");
 }
 
-/// Asserts that `expansion` reports exactly `expected`, in this order: the source that is underlined, and the message.
+/// Asserts that `expansion` reports exactly these errors in this order: the underlined source and the message of each.
 #[track_caller]
 pub(crate) fn assert_reported(expansion: TokenStream, expected: &[(&str, &str)]) {
     let found = reported(expansion);
@@ -24,7 +24,7 @@ pub(crate) fn assert_reported(expansion: TokenStream, expected: &[(&str, &str)])
     assert_eq!(found, expected);
 }
 
-/// The calls of `compile_error!` in `expansion`.
+/// Returns the calls of `compile_error!` in `expansion`.
 fn reported(expansion: TokenStream) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = expansion.into_iter();

@@ -1,11 +1,12 @@
-//! Looking at types, and at where they stand.
+//! Types, and their places in the source.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::Type;
 use syn::spanned::Spanned;
 
-/// `ty` without the invisible group around it where it came through a `macro_rules` macro.
+/// Returns `ty` without parentheses, and without the invisible group around a type that came through a `macro_rules`
+/// macro.
 pub(crate) fn bare(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => bare(&group.elem),
@@ -14,15 +15,15 @@ pub(crate) fn bare(ty: &Type) -> &Type {
     }
 }
 
-/// Where `tokens` stand, for generated code that is at fault when they are.
+/// Returns the place of `tokens`, for generated code: an error in that code underlines `tokens`.
 ///
-/// Names in that code are still those of the macro's call site: in a `macro_rules` macro they would otherwise be
-/// looked up wherever `tokens` were written, where there is no `self`.
+/// Names in that code still belong to the macro's call site. In a `macro_rules` macro they would otherwise belong to the
+/// place of `tokens`, which has no `self`.
 pub(crate) fn place(tokens: &impl ToTokens) -> Span {
     tokens.span().resolved_at(Span::call_site())
 }
 
-/// The span of the first token, at any depth, that `wanted` is true for.
+/// Returns the span of the first token, at any depth, for which `wanted` is true.
 pub(crate) fn find(tokens: impl ToTokens, wanted: &impl Fn(&TokenTree) -> bool) -> Option<Span> {
     find_in(tokens.into_token_stream(), wanted)
 }

@@ -4,11 +4,11 @@ use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Attribute, Ident, LitStr};
 
+use crate::remote::function::{Function, Options};
 use crate::remote::signature::{Argument, Parts};
-use crate::remote::{Function, Options};
 use crate::types;
 
-/// The type and, in a scope of their own, its implementations and the function.
+/// Returns the type and, in a separate scope, its implementations and the function.
 ///
 /// In that scope the function's name, as a value, is the function and not the type. Patterns may shadow a function, so
 /// an argument or a variable in the body can have the function's name.
@@ -18,8 +18,8 @@ pub(super) fn expansion(function: &Function, options: &Options, parts: &Parts) -
     in_scope(function, &quote! { #implementation #call })
 }
 
-/// What is left of a function whose arguments are unknown: a remote function all the same, so that naming it is no
-/// error of its own.
+/// Returns the type of a function whose arguments are unknown. It is a remote function, so that code that names it has no
+/// further error.
 pub(super) fn stand_in(function: &Function, name: &LitStr) -> TokenStream {
     let ident = &function.signature.ident;
     let implementation = quote! {
@@ -101,11 +101,11 @@ fn call(function: &Function, parts: &Parts) -> TokenStream {
     let deprecated = attributes.iter().filter(|found| found.path().is_ident("deprecated"));
     let parameters = parts.arguments.iter().map(|Argument { name, ty }| quote! { #name: #ty });
     let arguments = tuple(parts, |argument| &argument.name);
-    // Another `repo` than an argument of that name.
+    // Differs from an argument `repo` by its hygiene.
     let repo = Ident::new("repo", Span::mixed_site());
     quote! {
         impl #ident {
-            /// Runs the function in the primary region: in place if that is here.
+            /// Runs the function in the primary region, in place if this node is there.
             #(#deprecated)*
             #[allow(clippy::too_many_arguments)]
             #visibility async fn call(
@@ -118,7 +118,7 @@ fn call(function: &Function, parts: &Parts) -> TokenStream {
     }
 }
 
-/// `(a, b,)`; errors about it underline the list of parameters.
+/// Returns `(a, b,)`. Errors about it underline the list of parameters.
 fn tuple<'a, T: ToTokens + 'a>(parts: &'a Parts, part: impl Fn(&'a Argument) -> &'a T) -> Group {
     let elements = parts.arguments.iter().map(part);
     let mut tuple = Group::new(Delimiter::Parenthesis, quote! { #(#elements,)* });

@@ -1,4 +1,4 @@
-//! What a remote function takes and returns.
+//! The parameters and the result of a remote function.
 
 use proc_macro2::{Ident, Span, TokenTree};
 use syn::punctuated::Punctuated;
@@ -11,21 +11,21 @@ use crate::types;
 pub(super) struct Parts {
     pub(super) context: Type,
     pub(super) arguments: Vec<Argument>,
-    /// The list of parameters, for errors about the arguments together.
+    /// The place of the list of parameters, for errors about all arguments.
     pub(super) place: Span,
     pub(super) returned: Type,
-    /// The `T` of the `Result<T>` that is returned.
+    /// The `T` in the returned `Result<T>`.
     pub(super) output: Type,
 }
 
-/// An argument: it travels from the caller to the function.
+/// An argument, which the caller sends to the function.
 pub(super) struct Argument {
     pub(super) name: Ident,
     pub(super) ty: Type,
 }
 
 impl Parts {
-    /// `None` if one of them is missing or of no use.
+    /// Reads a signature. Returns `None` if it has errors.
     pub(super) fn read(signature: &Signature, errors: &mut Errors) -> Option<Self> {
         let mut parts = Errors::default();
         refuse_generics(signature, &mut parts);
@@ -41,22 +41,22 @@ impl Parts {
     }
 }
 
-/// Reports the qualifiers that a remote function has not, and the one that is missing.
+/// Reports a missing `async`, and the qualifiers that a remote function cannot have. Corrects both.
 pub(super) fn correct_qualifiers(signature: &mut Signature, errors: &mut Errors) {
     let ident = &signature.ident;
     if signature.asyncness.is_none() {
-        errors.at(signature.fn_token, format!("a remote function is async: write `async fn {ident}`"));
+        errors.at(signature.fn_token, format!("a remote function must be async: write `async fn {ident}`"));
         signature.asyncness = Some(Token![async](ident.span()));
     }
-    let why = "a remote function is called from afar";
+    let why = "a remote function is called by other processes";
     if let Some(token) = signature.constness.take() {
         errors.at(token, format!("{why}: it cannot be `const`"));
     }
     if let Some(token) = signature.unsafety.take() {
-        errors.at(token, format!("{why}, where nobody can keep a safety contract: it cannot be `unsafe`"));
+        errors.at(token, format!("{why}, which cannot uphold a safety contract: it cannot be `unsafe`"));
     }
     if let Some(abi) = signature.abi.take() {
-        errors.at(abi, format!("{why} by its name: take the ABI away"));
+        errors.at(abi, "a remote function is called by its name: remove the ABI");
     }
 }
 
@@ -74,12 +74,12 @@ fn read_parameters(signature: &Signature, errors: &mut Errors) -> (Option<Type>,
     let context = match inputs.next() {
         Some(FnArg::Typed(input)) => read_context(input, errors),
         Some(FnArg::Receiver(receiver)) => {
-            let advice = format!("take `self` away, and begin with `{CONTEXT}`");
-            errors.at(receiver, format!("a remote function stands outside of any `impl`: {advice}"));
+            let advice = format!("move it out of the `impl` and replace `self` with `{CONTEXT}`");
+            errors.at(receiver, format!("a remote function cannot be a method: {advice}"));
             None
         }
         None => {
-            let message = format!("the context is missing: write `{CONTEXT}`");
+            let message = format!("missing context: write `{CONTEXT}`");
             errors.push(syn::Error::new(signature.paren_token.span.join(), message));
             None
         }
@@ -88,10 +88,10 @@ fn read_parameters(signature: &Signature, errors: &mut Errors) -> (Option<Type>,
     let extra: Punctuated<&FnArg, Token![,]> = inputs.skip(MAX_ARGUMENTS).collect();
     if !extra.is_empty() {
         let advice = "put some of them into a struct that serde can read and write";
-        errors.at(extra, format!("a remote function takes {MAX_ARGUMENTS} arguments at most: {advice}"));
+        errors.at(extra, format!("a remote function takes at most {MAX_ARGUMENTS} arguments: {advice}"));
     }
     if let Some(variadic) = &signature.variadic {
-        errors.at(variadic, "the number of arguments is known: write `Vec<T>` for `...`");
+        errors.at(variadic, "a remote function cannot be variadic: write `Vec<T>` in place of `...`");
     }
     (context, arguments)
 }
@@ -101,16 +101,16 @@ fn read_context(input: &PatType, errors: &mut Errors) -> Option<Type> {
     match types::bare(&input.ty) {
         Type::Path(_) => return Some((*input.ty).clone()),
         Type::Reference(_) => {
-            errors.at(&input.ty, format!("the context comes first, by value: write `{CONTEXT}`"));
+            errors.at(&input.ty, format!("the first parameter must be the context, by value: write `{CONTEXT}`"));
         }
-        other => errors.at(other, format!("the context comes first: write `{CONTEXT}`")),
+        other => errors.at(other, format!("the first parameter must be the context: write `{CONTEXT}`")),
     }
     None
 }
 
 fn read_argument(input: &FnArg, errors: &mut Errors) -> Option<Argument> {
     let FnArg::Typed(input) = input else {
-        errors.at(input, "`self` is no argument");
+        errors.at(input, "`self` cannot be an argument");
         return None;
     };
     refuse_cfg(input, errors);
@@ -122,30 +122,30 @@ fn read_argument(input: &FnArg, errors: &mut Errors) -> Option<Argument> {
         }
         Pat::Wild(wild) => {
             let advice = "write `_name` if the function does not use it";
-            errors.at(wild, format!("an argument has a name, for its callers: {advice}"));
+            errors.at(wild, format!("an argument needs a name for its callers: {advice}"));
         }
-        other => errors.at(other, "an argument is a plain name: take it apart inside the function"),
+        other => errors.at(other, "an argument must be a plain name: destructure it inside the function"),
     }
     None
 }
 
-/// The parameters are listed again in generated code, where a condition could not be repeated.
+/// Reports a parameter with a condition: the generated code lists the parameters again and cannot repeat it.
 fn refuse_cfg(input: &PatType, errors: &mut Errors) {
     for attribute in &input.attrs {
         if attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr") {
-            let why = "the two ends may be built differently";
+            let why = "caller and function may be built differently";
             errors.at(attribute, format!("a parameter cannot depend on `cfg`: {why}"));
         }
     }
 }
 
 fn refuse_type(ty: &Type, errors: &mut Errors) {
-    let why = "an argument travels, so it cannot be borrowed";
+    let why = "an argument goes to another process, so it cannot be borrowed";
     if let Type::Reference(reference) = types::bare(ty) {
         let owned = owned(&reference.elem).unwrap_or_else(|| "an owned type".to_owned());
         errors.at(ty, format!("{why}: write {owned}"));
     } else if let Some(place) = types::find(ty, &is_borrow) {
-        let advice = "write an owned type, such as `String` for `&str`";
+        let advice = "write an owned type, such as `String` in place of `&str`";
         errors.push(syn::Error::new(place, format!("{why}: {advice}")));
     }
     refuse_opaque(ty, errors);
@@ -154,8 +154,8 @@ fn refuse_type(ty: &Type, errors: &mut Errors) {
 fn refuse_opaque(ty: &Type, errors: &mut Errors) {
     let is_impl = |token: &TokenTree| matches!(token, TokenTree::Ident(ident) if ident == "impl");
     if let Some(place) = types::find(ty, &is_impl) {
-        let advice = "write the type itself for `impl`";
-        errors.push(syn::Error::new(place, format!("what travels has one type at both ends: {advice}")));
+        let advice = "write a concrete type in place of `impl`";
+        errors.push(syn::Error::new(place, format!("caller and function need the same type: {advice}")));
     }
 }
 
@@ -163,7 +163,7 @@ fn is_borrow(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.as_char() == '&')
 }
 
-/// The usual counterpart of a reference to `referred`, if it is easily told.
+/// Returns the usual owned type for a reference to `referred`, if it is known.
 fn owned(referred: &Type) -> Option<String> {
     let owned = match types::bare(referred) {
         Type::Slice(slice) => format!("Vec<{}>", word(&slice.elem)?),
@@ -176,7 +176,7 @@ fn owned(referred: &Type) -> Option<String> {
     Some(format!("`{owned}`"))
 }
 
-/// `ty` if it is a single word.
+/// Returns `ty` if it is a single word.
 fn word(ty: &Type) -> Option<String> {
     match types::bare(ty) {
         Type::Path(path) => path.path.get_ident().map(Ident::to_string),
@@ -184,12 +184,13 @@ fn word(ty: &Type) -> Option<String> {
     }
 }
 
-/// The type that is returned, and its first argument: `T` in `homing::Result<T>` and in `Result<T, homing::Error>`.
+/// Returns the type that the function returns, and its first argument: the `T` in `homing::Result<T>` and in
+/// `Result<T, homing::Error>`.
 ///
-/// Whether the type is a `homing::Result` is seen by the compiler. The type cannot be asked for the `T`: wherever that
-/// would be done, a type that is no `Result` would be one more error.
+/// The compiler checks that the type is a `homing::Result`. Code that takes the `T` from the type would report any other
+/// type a second time.
 fn read_returned(signature: &Signature, errors: &mut Errors) -> Option<(Type, Type)> {
-    let why = "a remote function returns a `homing::Result`";
+    let why = "a remote function must return a `homing::Result`";
     let ReturnType::Type(_, ty) = &signature.output else {
         errors.at(&signature.ident, format!("{why}: write `-> homing::Result<()>`"));
         return None;
@@ -214,5 +215,5 @@ fn first_argument(ty: &Type) -> Option<Type> {
 
 const CONTEXT: &str = "ctx: homing::Context";
 
-/// The longest tuple that is encoded as a list of arguments.
+/// The longest tuple that `homing` encodes as a list of arguments.
 const MAX_ARGUMENTS: usize = 16;
