@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use homing::{Repo, Report, Token};
+use homing::report::Report;
+use homing::{Repo, Token};
 use http::{HeaderName, request};
 
 use crate::metering;
