@@ -36,7 +36,10 @@ pub(crate) fn check_count(given: usize, types: &[Type]) -> Result<()> {
     if given == types.len() {
         return Ok(());
     }
-    Err(Error::misuse(format!("the statement takes {} parameters, but {given} were given", types.len())))
+    Err(Error::misuse(format!(
+        "wrong number of parameters: the statement takes {}, the call gives {given}",
+        types.len()
+    )))
 }
 
 /// Appends one parameter, counted from zero.
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn wrong_number_of_parameters_is_misuse() {
         let error = encode(&[&7_i32], &[]).unwrap_err();
-        assert_eq!(error.to_string(), "the statement takes 0 parameters, but 1 were given");
+        assert_eq!(error.to_string(), "wrong number of parameters: the statement takes 0, the call gives 1");
     }
 
     #[test]

@@ -257,8 +257,11 @@ async fn wrong_types_fail_before_sending() {
                  in $1::int8",
             ),
             (|batch, _| batch.execute("it", "insert into small values ($1)", params!["seven"]).map(drop), "int4"),
-            (|batch, _| batch.execute("it", "insert into small values ($1)", []).map(drop), "takes 1 parameters and 0"),
-            (|batch, _| batch.execute("it", "select 1", params![1]).map(drop), "takes 0 parameters and 1"),
+            (
+                |batch, _| batch.execute("it", "insert into small values ($1)", []).map(drop),
+                "takes 1, the call gives 0",
+            ),
+            (|batch, _| batch.execute("it", "select 1", params![1]).map(drop), "takes 0, the call gives 1"),
             (
                 |batch, _| {
                     let rows = batch.query("rows", "select 1 as one, 2 as two", [])?;

@@ -333,7 +333,7 @@ async fn wrong_value_fails_before_sending() {
         assert_eq!(parameter(&repo.count::<User>(suffix, &two).await.unwrap_err()), integer);
         assert_eq!(parameter(&repo.delete_all::<User>(suffix, &two).await.unwrap_err()), integer);
         assert_eq!(parameter(&repo.update_all::<User>("age = 1", suffix, &two).await.unwrap_err()), integer);
-        let missing = "the statement takes 2 parameters, but 1 were given";
+        let missing = "wrong number of parameters: the statement takes 2, the call gives 1";
         assert_eq!(parameter(&repo.all::<User>(suffix, &two[..1]).await.unwrap_err()), missing);
         assert_eq!(parameter(&repo.delete_all::<User>(suffix, &two[..1]).await.unwrap_err()), missing);
 

@@ -172,8 +172,8 @@ async fn wrong_settings_name_variable() {
         (home.clone().with_database("analytics", DatabaseConfig::new()), "HOMING_ANALYTICS_DATABASE_URL"),
         (home.clone().with_database("analytics", replica), "HOMING_ANALYTICS_DATABASE_URL"),
         (home.clone().with_database("a", primary.clone()).with_database("a", primary.clone()), "named \"a\""),
-        (home.clone().with_database("", primary.clone()), "name of a database"),
-        (home.with_database("A", primary), "name of a database"),
+        (home.clone().with_database("", primary.clone()), "database name \"\""),
+        (home.with_database("A", primary), "database name \"A\""),
     ] {
         let error = start(config).await.unwrap_err();
         assert!(error.is_configuration() || error.is_misuse(), "{error:?}");
