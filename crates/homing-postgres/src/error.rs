@@ -120,6 +120,10 @@ impl Error {
     /// Returns an error of the application's own, for use in a named function. The function's caller gets an error with
     /// this message, for which [`is_function_failed`](Self::is_function_failed) holds.
     ///
+    /// If the closure of a transaction returns it, the transaction is rolled back, and the caller gets this same error:
+    /// [`is_function_failed`](Self::is_function_failed) holds although nothing remains. To tell your own errors from
+    /// Homing's there, return them from [`try_transaction`](crate::Repo::try_transaction).
+    ///
     /// ```
     /// # use homing_postgres::{Error, Result};
     /// fn check(amount: i64) -> Result<()> {

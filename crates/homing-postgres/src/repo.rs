@@ -107,7 +107,7 @@ impl Repo {
         self.engine.replicas()
     }
 
-    /// Returns a handle that reads from the replica with this name, however far behind it is.
+    /// Returns a handle that reads from the replica with this name, however far behind it is, in the primary region too.
     ///
     /// Its reads still see what its session has seen; [`session`](Self::session) begins a session that has seen
     /// nothing. If the replica's entry in the list stands for several servers, reads go to one of them. Writes go to
@@ -161,7 +161,7 @@ impl Repo {
         self.with(|engine| engine.options.call_timeout = call_timeout)
     }
 
-    /// Returns a handle that waits up to `replay_timeout` until the local replica has replayed a write.
+    /// Returns a handle whose writes and reads wait up to `replay_timeout` for the local replica.
     #[must_use]
     pub fn with_replay_timeout(&self, replay_timeout: Duration) -> Self {
         self.with(|engine| engine.options.replay_timeout = replay_timeout)

@@ -26,7 +26,7 @@ use crate::database_config::{self, DEFAULT_POOL_SIZE, DatabaseConfig};
 /// | `HOMING_REPLICA_MAX_LAG_BYTES` | how many bytes of the log a replica may be behind before it is left out, or `none` | `none` |
 /// | `HOMING_DATABASES` | the names of further databases: `analytics,billing` | |
 /// | `HOMING_ANALYTICS_DATABASE_URL`, `HOMING_ANALYTICS_REPLICA_URL` | the connection strings of the database `analytics`; likewise for each further one | |
-/// | `HOMING_SECRET` | the credential between nodes, at least 32 bytes | |
+/// | `HOMING_SECRET` | the credential between nodes: at least 32 visible ASCII characters | |
 /// | `HOMING_LISTEN` | the address to listen on for peers | `[::]:4750`; `127.0.0.1:4750` without a secret |
 /// | `HOMING_PEERS` | the addresses of all nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
 /// | `HOMING_PEER_DNS` | the DNS name of the nodes of a region: `{region}.{app}.internal`, or `srv:_homing._tcp.{region}.{app}.internal` | on Fly.io, Fly's own names |
@@ -34,6 +34,23 @@ use crate::database_config::{self, DEFAULT_POOL_SIZE, DatabaseConfig};
 /// | `HOMING_DNS_SERVER` | the DNS server that resolves peers and replicas, `address:port` | the system's |
 ///
 /// Without any region setting the node is its own primary, and listens only if `HOMING_LISTEN` is set.
+///
+/// To configure a node in code, begin with [`new`](Self::new) or [`local`](Self::local), and set the fields:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use homing::discover::StaticPeers;
+/// use homing::{Config, Region, Secret, Topology};
+///
+/// # fn main() -> homing::Result<()> {
+/// let mut config = Config::new(Topology::new(Region::new("syd")?, Region::new("iad")?));
+/// config.replica_url = Some("postgres://app@10.1.0.9/app".to_owned());
+/// config.secret = Some(Secret::new("the-output-of-openssl-rand-hex-32")?);
+/// config.discover = Arc::new("iad=10.0.0.1:4750,10.0.0.2:4750".parse::<StaticPeers>()?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -46,8 +63,9 @@ pub struct Config {
     /// The connection strings of the replicas to read from, separated by commas, in the syntax of
     /// [`ReplicaList::parse`]. Default: `None`, so that reads go to the primary.
     ///
-    /// A single replica without a name is named after the region of the node. In the primary region reads go to the primary even if
-    /// there are replicas, unless [`Options::choose`] spreads them.
+    /// A single replica without a name is named after the region of the node. In the primary region reads go to the
+    /// primary even if there are replicas, unless [`Options::choose`] spreads them or
+    /// [`Repo::replica`](crate::Repo::replica) names one.
     pub replica_url: Option<String>,
 
     /// The replicas to read from, as a list that the application can change while the node runs. If set,
@@ -65,7 +83,7 @@ pub struct Config {
     /// The address to listen on for peers. Default: `None`, no server.
     pub listen: Option<SocketAddr>,
 
-    /// The credential between nodes. Without one the node can listen on a loopback address only.
+    /// The credential between nodes. Default: `None`, so that the node can listen on a loopback address only.
     pub secret: Option<Secret>,
 
     /// How the node finds its peers. Default: no peers. The module [`discover`](crate::discover) has implementations.

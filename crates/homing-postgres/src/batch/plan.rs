@@ -162,7 +162,7 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     ///
-    /// See [`Batch`].
+    /// Those of [every step](Batch#errors).
     pub fn update<T: Entity + Sync>(&mut self, name: impl Into<String>, entity: &'a T) -> Result<Step<T>> {
         self.update_with(name, entity, [])
     }

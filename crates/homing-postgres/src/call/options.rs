@@ -20,7 +20,8 @@ pub struct Options {
     /// around the world and a slow statement.
     pub call_timeout: Duration,
 
-    /// How long the local replica may take to replay a committed write. Default: 5 s, far beyond the usual lag.
+    /// How long a committed write waits until the local replica has replayed it, and how long a read waits for a replica
+    /// that is behind what it has to see. Default: 5 s, far beyond the usual lag.
     pub replay_timeout: Duration,
 
     /// How to go on if the replica takes longer. Default: [`OnLag::ReadFromPrimary`].
@@ -46,7 +47,7 @@ impl Options {
         Self { call_timeout, ..self }
     }
 
-    /// Sets how long the local replica may take to replay a committed write.
+    /// Sets how long a write or a read waits for the local replica.
     #[must_use]
     pub fn with_replay_timeout(self, replay_timeout: Duration) -> Self {
         Self { replay_timeout, ..self }
@@ -101,7 +102,7 @@ pub enum Wait {
     Never,
 }
 
-/// How a write goes on if the local replica takes longer than [`Options::replay_timeout`].
+/// How a call goes on if the local replica takes longer than [`Options::replay_timeout`].
 ///
 /// Closed: these are all the possible reactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

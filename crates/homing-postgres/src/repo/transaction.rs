@@ -57,8 +57,9 @@ use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOpti
 /// - **Named functions** cannot be called through its handle, since they run on a connection of their own.
 /// - **After the closure has returned**, calls through its handle are misuse.
 ///
-/// **Fates.** If a statement fails, the transaction is *rejected*: nothing of it remains. If the connection is lost
-/// before `COMMIT` was sent, it is *not sent*; if the connection is lost while `COMMIT` is under way, its *outcome is
+/// **Fates.** If a statement fails, the transaction is *rejected*: nothing of it remains. Nothing remains either if the
+/// closure returns an error of its own, whatever the fate of that error says. If the connection is lost before `COMMIT`
+/// was sent, the transaction is *not sent*; if the connection is lost while `COMMIT` is under way, its *outcome is
 /// unknown*. The commit may be *rejected* too: by a deferred constraint, or with SQLSTATE 40001 under
 /// [`Isolation::Serializable`]. A transaction is never repeated automatically, since its closure may do more than run
 /// statements. To repeat it after a serialization failure:
