@@ -5,10 +5,9 @@ pub(crate) mod fate;
 pub(crate) mod function;
 
 use std::any::Any;
-use std::error;
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use std::{error, fmt};
 
 use tokio_postgres::error::SqlState;
 

@@ -43,16 +43,14 @@ mod process;
 mod wait;
 mod world;
 
-pub use self::{
-    error::{Error, Result},
-    network::{
-        dns::{DnsAnswers, DnsView},
-        link::{Link, Traffic},
-        relay::{Cut, Relay},
-    },
-    node::{NodeCommand, NodeProcess},
-    postgres::{Fsync, Postgres, PostgresOptions, Shutdown, binaries::Binaries},
-    process::{log::LogFile, scratch::Scratch},
-    wait::wait_until,
-    world::{World, WorldBuilder},
-};
+pub use self::error::{Error, Result};
+pub use self::network::dns::{DnsAnswers, DnsView};
+pub use self::network::link::{Link, Traffic};
+pub use self::network::relay::{Cut, Relay};
+pub use self::node::{NodeCommand, NodeProcess};
+pub use self::postgres::binaries::Binaries;
+pub use self::postgres::{Fsync, Postgres, PostgresOptions, Shutdown};
+pub use self::process::log::LogFile;
+pub use self::process::scratch::Scratch;
+pub use self::wait::wait_until;
+pub use self::world::{World, WorldBuilder};

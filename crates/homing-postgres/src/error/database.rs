@@ -1,7 +1,6 @@
 //! [`DatabaseError`], an error as PostgreSQL reported it.
 
-use std::error;
-use std::fmt;
+use std::{error, fmt};
 
 use homing_proto::v1 as proto;
 use homing_rpc::Details;

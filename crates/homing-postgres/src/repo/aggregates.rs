@@ -5,8 +5,7 @@ use tokio_postgres::types::FromSql;
 use super::Repo;
 use crate::engine::execute::Parameters;
 use crate::entity::aggregate::Aggregate;
-use crate::entity::unknown_column;
-use crate::entity::{Entity, aggregate, queries};
+use crate::entity::{Entity, aggregate, queries, unknown_column};
 use crate::error::{Error, Result};
 use crate::statement::kind::Writes;
 

@@ -7,8 +7,7 @@ use tokio::time::Instant;
 use super::probe::{Evidence, ProbeAnswer};
 use crate::position::lsn::Lsn;
 use crate::position::role::Role;
-use crate::position::state::Ancestor;
-use crate::position::state::ServerState;
+use crate::position::state::{Ancestor, ServerState};
 use crate::position::{Position, SystemIdentifier, Timeline};
 
 /// The timelines of one server. Does no IO; takes the server's answers and their times as arguments.

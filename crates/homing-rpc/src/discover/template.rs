@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::time::Instant;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use homing_proto::v1::{DatabaseState, Position};
 use prost::Message;
 
-use crate::error::Error;
-use crate::error::Result;
 use crate::error::reason::Reason;
+use crate::error::{Error, Result};
 use crate::function::registry::Registry;
 use crate::secret::Secret;
 use crate::task::BoxFuture;
