@@ -1,4 +1,6 @@
-pub(crate) mod replicas;
+pub(crate) mod database;
+mod error;
+mod replicas;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,7 +9,8 @@ use std::sync::Arc;
 use homing_postgres::{Error, Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{Discover, Region, Secret, StaticPeers, Topology, discover_from_lookup};
 
-use crate::database_config::{self, DEFAULT_POOL_SIZE, DatabaseConfig};
+use self::database::{DEFAULT_POOL_SIZE, DatabaseConfig};
+use self::error::{at, wrong};
 
 /// The settings of a node.
 ///
@@ -163,7 +166,7 @@ impl Config {
         let listen = listen(&lookup, &topology, secret.is_some())?;
         let port = listen.map_or(DEFAULT_PORT, |address| address.port());
         let replicas = replicas::from_lookup(&lookup, topology.region())?;
-        let databases = database_config::from_lookup(topology.region(), &replicas.regions, &lookup)?;
+        let databases = database::from_lookup(topology.region(), &replicas.regions, &lookup)?;
         Ok(Self {
             databases,
             database_url: lookup("HOMING_DATABASE_URL").or_else(|| lookup("DATABASE_URL")),
@@ -221,14 +224,6 @@ fn listen(
 /// Returns whether no region is set.
 fn is_local(topology: &Topology) -> bool {
     *topology.region() == homing_rpc::Region::local() && topology.is_primary_region()
-}
-
-fn wrong(error: homing_rpc::Error) -> Error {
-    Error::configuration(error.to_string()).with_cause(error)
-}
-
-fn at(variable: &str, error: homing_rpc::Error) -> Error {
-    Error::configuration(format!("{variable}: {error}")).with_cause(error)
 }
 
 /// The port that peers connect to by default.

@@ -5,7 +5,7 @@ use homing_rpc::Rpc;
 use tracing::warn;
 
 use crate::config::Config;
-use crate::database_config::variable;
+use crate::config::database::variable;
 
 /// The databases of the node. One that has neither a primary nor a replica here is included.
 #[derive(Debug)]

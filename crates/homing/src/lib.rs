@@ -130,7 +130,6 @@
 mod config;
 mod connected;
 mod context;
-mod database_config;
 mod node;
 mod remote;
 
@@ -138,8 +137,8 @@ mod remote;
 pub mod __private;
 
 pub use config::Config;
+pub use config::database::DatabaseConfig;
 pub use context::Context;
-pub use database_config::DatabaseConfig;
 pub use homing_macros::{Entity, Insert, remote};
 #[cfg(feature = "sea-query")]
 pub use homing_postgres::sea_query;

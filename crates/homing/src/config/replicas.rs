@@ -5,6 +5,8 @@ use std::time::Duration;
 use homing_postgres::{Choose, Error, Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{Region, dns_from_lookup};
 
+use super::error::{at, wrong};
+
 /// The settings that the environment has for replicas.
 pub(super) struct Settings {
     pub(super) url: Option<String>,
@@ -32,7 +34,7 @@ pub(super) fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>, own: &Region)
 }
 
 /// Returns one connection string for each region, or without a list of regions the one for this region.
-pub(crate) fn expand(url: &str, variable: &str, regions: &[Region], own: &Region) -> Result<String> {
+pub(super) fn expand(url: &str, variable: &str, regions: &[Region], own: &Region) -> Result<String> {
     if regions.is_empty() {
         return Ok(url.replace(REGION, own.as_str()));
     }
@@ -48,7 +50,7 @@ pub(crate) fn expand(url: &str, variable: &str, regions: &[Region], own: &Region
 
 fn regions(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Region>> {
     let Some(list) = lookup(REGIONS) else { return Ok(Vec::new()) };
-    list.split(',').map(|name| Region::new(name.trim()).map_err(|error| super::at(REGIONS, error))).collect()
+    list.split(',').map(|name| Region::new(name.trim()).map_err(|error| at(REGIONS, error))).collect()
 }
 
 fn choose(name: &str) -> Result<Choose> {
@@ -84,7 +86,7 @@ fn settings(lookup: &dyn Fn(&str) -> Option<String>) -> Result<ReplicaSettings> 
         })?;
     }
     if lookup(DNS_SERVER).is_some() {
-        settings.dns = Some(dns_from_lookup(lookup).map_err(super::wrong)?);
+        settings.dns = Some(dns_from_lookup(lookup).map_err(wrong)?);
     }
     Ok(settings)
 }

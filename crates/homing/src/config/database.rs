@@ -4,7 +4,7 @@ use std::fmt;
 use homing_postgres::{Error, ReplicaList, Result};
 use homing_rpc::Region;
 
-use crate::config::replicas;
+use super::replicas;
 
 /// The settings of one of a node's named databases. See [`Config::with_database`](crate::Config::with_database).
 #[derive(Clone)]
