@@ -44,7 +44,8 @@ mod wait;
 mod world;
 
 pub use self::error::{Error, Result};
-pub use self::network::dns::{DnsAnswers, DnsView};
+pub use self::network::dns::DnsView;
+pub use self::network::dns::records::DnsAnswers;
 pub use self::network::link::{Link, Traffic};
 pub use self::network::relay::{Cut, Relay};
 pub use self::node::{NodeCommand, NodeProcess};

@@ -31,15 +31,30 @@ pub struct NodeProcess {
     scratch: Scratch,
 }
 
-impl NodeProcess {
-    async fn start(command: NodeCommand, scratch: Scratch) -> Result<Self> {
-        let mut log = scratch.unique(&command.name).into_os_string();
+impl NodeCommand {
+    /// Starts the node and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// - [`is_exited`](crate::Error::is_exited), with the end of its log, if the node ends before it
+    ///   is ready, or if the program does not exist.
+    /// - [`is_timed_out`](crate::Error::is_timed_out) if the node is not ready in time.
+    /// - An I/O error, for which no predicate holds, if the folder or the process cannot be created.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the node is killed.
+    pub async fn start(self) -> Result<NodeProcess> {
+        let scratch = Scratch::given_or_new(self.scratch.clone()).await?;
+        let mut log = scratch.unique(&self.name).into_os_string();
         log.push(".log");
         let log = LogFile::new(log.into());
-        let running = RunningNode::start(&command, &scratch, &log).await?;
-        Ok(Self { command, running: Mutex::new(running), log, scratch })
+        let running = RunningNode::start(&self, &scratch, &log).await?;
+        Ok(NodeProcess { command: self, running: Mutex::new(running), log, scratch })
     }
+}
 
+impl NodeProcess {
     /// Returns the name from [`NodeCommand::with_name`].
     pub fn name(&self) -> &str {
         &self.command.name

@@ -8,16 +8,17 @@ mod server;
 mod settings;
 mod start;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use rustix::process::Signal;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::sleep};
 use tokio_postgres::{Client, NoTls};
 
 pub use self::options::{Fsync, PostgresOptions};
 use self::{cluster::Cluster, server::Server};
 use crate::error::{Error, Result};
 use crate::process::log::LogFile;
+use crate::wait::within;
 
 /// A PostgreSQL server with its own data directory, log and port.
 ///
@@ -183,7 +184,29 @@ impl Postgres {
     ///
     /// If the future is dropped, some of the settings may be changed.
     pub async fn reconfigure(&self, settings: &[(&str, &str)]) -> Result<()> {
-        settings::reconfigure(self, settings).await
+        let client = self.connect().await?;
+        let failed = |error| self.failed("change a setting", error);
+        for (name, value) in settings {
+            if !settings::is_name(name) {
+                return Err(settings::not_a_setting(name));
+            }
+            let statement = format!("alter system set {name} to {}", settings::literal(value));
+            client.batch_execute(&statement).await.map_err(failed)?;
+        }
+        // The postmaster reloads a moment later, and a new session starts with its load time. The clock
+        // is read first, in a separate statement, because the postmaster may also reload at once.
+        let now = client.query_one("select clock_timestamp()::text", &[]).await;
+        let asked: String = now.and_then(|row| row.try_get(0)).map_err(failed)?;
+        client.batch_execute("select pg_reload_conf()").await.map_err(failed)?;
+        let query = format!("select pg_conf_load_time() >= {}::timestamptz", settings::literal(&asked));
+        let reloaded = async {
+            while !self.ask::<bool>("reload the settings", &query).await? {
+                sleep(RELOAD_POLL_INTERVAL).await;
+            }
+            Ok(())
+        };
+        let complaint = format!("PostgreSQL {} has not reloaded its settings", self.name());
+        within(RELOAD_TIMEOUT, &complaint, reloaded).await
     }
 
     /// Returns the server's log. With the setting `log_statement = 'all'` it has every statement.
@@ -281,3 +304,9 @@ impl Postgres {
         Error::database(format!("cannot {action} on PostgreSQL {name} at {address}"), error)
     }
 }
+
+/// Short, because tests wait for it.
+const RELOAD_POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Longer than a reload takes on a busy machine.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);

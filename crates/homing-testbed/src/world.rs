@@ -219,7 +219,24 @@ impl World {
     ///
     /// If the world does not have the region, or the region does not have the node.
     pub fn node_environment(&self, region: &str, node: usize) -> BTreeMap<String, String> {
-        environment::of_node(self, self.region(region), node)
+        let region = self.region(region);
+        let regions: Vec<&str> = self.regions().collect();
+        let database = match region.name == self.primary {
+            true => "DATABASE_URL",
+            false => "HOMING_REPLICA_URL",
+        };
+        let variables = [
+            ("HOMING_REGION", region.name.clone()),
+            ("HOMING_PRIMARY_REGION", self.primary.clone()),
+            ("HOMING_APP", self.app.clone()),
+            ("HOMING_LISTEN", region.address(node).to_string()),
+            ("HOMING_SECRET", self.secret.clone()),
+            ("HOMING_PEER_DNS", "srv:_homing._tcp.{region}.{app}.internal".to_owned()),
+            ("HOMING_REGIONS", regions.join(",")),
+            ("HOMING_DNS_SERVER", region.dns.address().to_string()),
+            (database, region.postgres.url()),
+        ];
+        variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// Returns the address that is reserved for a region's node, counted from 0. The node listens

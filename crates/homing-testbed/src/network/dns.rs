@@ -4,7 +4,7 @@
 //! socket and client) belong to the server and end when the last clone of the view is dropped.
 
 mod handler;
-mod records;
+pub(crate) mod records;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,8 @@ use hickory_server::server::Server;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
-use self::{handler::Handler, records::Records};
+use self::handler::Handler;
+use self::records::{DnsAnswers, Records};
 use crate::error::{Error, Result};
 use crate::network::thread::network;
 
@@ -49,25 +50,6 @@ pub struct DnsView {
     records: watch::Sender<Records>,
     queries: watch::Receiver<u64>,
     _server: Arc<RunningServer>,
-}
-
-/// How a [`DnsView`] answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DnsAnswers {
-    /// With the records. The default.
-    #[default]
-    FromRecords,
-    /// With NXDOMAIN: the name does not exist.
-    NoSuchName,
-    /// With an empty NOERROR: the name exists, but not with records of this type.
-    Empty,
-    /// With REFUSED: the server does not serve this client.
-    Refused,
-    /// With SERVFAIL: the server has failed.
-    Failing,
-    /// Not at all: the client runs into its own time limit.
-    Silent,
 }
 
 impl DnsView {

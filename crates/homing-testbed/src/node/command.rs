@@ -5,8 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::process::Command;
 use std::time::Duration;
 
-use super::NodeProcess;
-use crate::{error::Result, process::scratch::Scratch};
+use crate::process::scratch::Scratch;
 
 /// The command that starts a node.
 ///
@@ -36,7 +35,7 @@ pub struct NodeCommand {
     environment: BTreeMap<OsString, Option<OsString>>,
     pub(super) ready_prefix: String,
     pub(super) ready_timeout: Duration,
-    scratch: Option<Scratch>,
+    pub(super) scratch: Option<Scratch>,
 }
 
 impl NodeCommand {
@@ -100,23 +99,6 @@ impl NodeCommand {
     pub fn with_scratch(mut self, scratch: &Scratch) -> Self {
         self.scratch = Some(scratch.clone());
         self
-    }
-
-    /// Starts the node and waits until it is ready.
-    ///
-    /// # Errors
-    ///
-    /// - [`is_exited`](crate::Error::is_exited), with the end of its log, if the node ends before it
-    ///   is ready, or if the program does not exist.
-    /// - [`is_timed_out`](crate::Error::is_timed_out) if the node is not ready in time.
-    /// - An I/O error, for which no predicate holds, if the folder or the process cannot be created.
-    ///
-    /// # Cancel safety
-    ///
-    /// If the future is dropped, the node is killed.
-    pub async fn start(self) -> Result<NodeProcess> {
-        let scratch = Scratch::given_or_new(self.scratch.clone()).await?;
-        NodeProcess::start(self, scratch).await
     }
 
     /// Sets a variable, or removes one of this process, unless the command sets or removes it already.

@@ -1,13 +1,9 @@
 //! The settings in `postgresql.conf`.
 
-use std::{fmt::Write as _, net::SocketAddr, time::Duration};
+use std::{fmt::Write as _, net::SocketAddr};
 
-use tokio::time::sleep;
-
-use super::Postgres;
 use super::options::{Fsync, PostgresOptions};
 use crate::error::{Error, Result};
-use crate::wait::within;
 
 /// Returns the text to append to a primary's `postgresql.conf`. PostgreSQL takes the last value of a
 /// name.
@@ -44,32 +40,6 @@ pub(super) fn check_names(settings: &[(String, String)]) -> Result<()> {
     }
 }
 
-pub(super) async fn reconfigure(server: &Postgres, settings: &[(&str, &str)]) -> Result<()> {
-    let client = server.connect().await?;
-    let failed = |error| server.failed("change a setting", error);
-    for (name, value) in settings {
-        if !is_name(name) {
-            return Err(not_a_setting(name));
-        }
-        let statement = format!("alter system set {name} to {}", literal(value));
-        client.batch_execute(&statement).await.map_err(failed)?;
-    }
-    // The postmaster reloads a moment later, and a new session starts with its load time. The clock
-    // is read first, in a separate statement, because the postmaster may also reload at once.
-    let now = client.query_one("select clock_timestamp()::text", &[]).await;
-    let asked: String = now.and_then(|row| row.try_get(0)).map_err(failed)?;
-    client.batch_execute("select pg_reload_conf()").await.map_err(failed)?;
-    let query = format!("select pg_conf_load_time() >= {}::timestamptz", literal(&asked));
-    let reloaded = async {
-        while !server.ask::<bool>("reload the settings", &query).await? {
-            sleep(RELOAD_POLL_INTERVAL).await;
-        }
-        Ok(())
-    };
-    let complaint = format!("PostgreSQL {} has not reloaded its settings", server.name());
-    within(RELOAD_TIMEOUT, &complaint, reloaded).await
-}
-
 /// Returns `name` as a quoted SQL identifier.
 pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -77,7 +47,7 @@ pub(super) fn identifier(name: &str) -> String {
 
 /// Returns `value` as a quoted SQL literal. A backslash is an ordinary character
 /// (`standard_conforming_strings`).
-fn literal(value: &str) -> String {
+pub(super) fn literal(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 
@@ -91,12 +61,12 @@ fn render<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> String 
     text
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     !name.is_empty() && name.chars().all(allowed)
 }
 
-fn not_a_setting(name: &str) -> Error {
+pub(super) fn not_a_setting(name: &str) -> Error {
     Error::misuse(format!("invalid name {name:?} of a PostgreSQL setting; use letters, digits, `_` and `.`"))
 }
 
@@ -119,12 +89,6 @@ const FIXED: [(&str, &str); 14] = [
     ("log_line_prefix", "%m [%p] %q%a "),
     ("timezone", "UTC"),
 ];
-
-/// Short, because tests wait for it.
-const RELOAD_POLL_INTERVAL: Duration = Duration::from_millis(2);
-
-/// Longer than a reload takes on a busy machine.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -5,8 +5,26 @@ use std::{collections::BTreeMap, net::IpAddr};
 use hickory_proto::rr::rdata::{SRV, TXT};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
-use super::DnsAnswers;
 use crate::error::{Error, Result};
+
+/// How a [`DnsView`](crate::DnsView) answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DnsAnswers {
+    /// With the records. The default.
+    #[default]
+    FromRecords,
+    /// With NXDOMAIN: the name does not exist.
+    NoSuchName,
+    /// With an empty NOERROR: the name exists, but not with records of this type.
+    Empty,
+    /// With REFUSED: the server does not serve this client.
+    Refused,
+    /// With SERVFAIL: the server has failed.
+    Failing,
+    /// Not at all: the client runs into its own time limit.
+    Silent,
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Records {
