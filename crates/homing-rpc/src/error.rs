@@ -131,6 +131,26 @@ impl Error {
 /// Constructors. Each takes the whole message: what failed, where, and what to do next, in lower case, without a full
 /// stop and without the text of the cause.
 impl Error {
+    /// Returns the error of a look-up that failed, for a [`Discover`](crate::Discover) of one's own.
+    /// [`is_not_sent`](Self::is_not_sent) is true.
+    ///
+    /// ```
+    /// use homing_rpc::Error;
+    ///
+    /// let error = Error::discovery("cannot ask consul.internal:8500: check that it runs");
+    /// assert!(error.is_not_sent() && !error.is_misuse());
+    /// ```
+    pub fn discovery(message: impl Into<String>) -> Self {
+        Self::not_sent(message)
+    }
+
+    /// Sets the cause, which [`source`](StdError::source) returns.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
     /// The configuration or the call itself is wrong.
     pub(crate) fn misuse(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Misuse, message)
@@ -170,12 +190,6 @@ impl Error {
     /// Attaches the positions that came with the function's answer.
     pub(crate) fn with_positions(mut self, positions: Vec<Position>) -> Self {
         self.0.positions = positions;
-        self
-    }
-
-    /// Attaches the cause.
-    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
         self
     }
 

@@ -64,7 +64,13 @@
 //! - `bytes::Bytes`, in [`Function`], [`Arguments`] and [`Details`]: encoded values are passed on without a copy.
 //! - `tokio::time::Instant`, for deadlines: tests can pause tokio's clock.
 //!
-//! `Position`, `DatabaseState` and `DescribeResponse` come from `homing-proto`, which has the same version.
+//! Generated types come from `homing-proto`, which has the same version as this crate. They are public where this crate
+//! passes on a message that it does not look into: it knows no SQL, and a copy of the type would have to follow every
+//! change of the message.
+//!
+//! - `Position`, in [`Called::positions`], [`Error::positions`] and [`Positions::current`];
+//! - `DatabaseState`, in [`States::states`];
+//! - `DescribeResponse`, in [`Rpc::describe`].
 //!
 //! # Features
 //!
