@@ -62,6 +62,8 @@
 //! | `axum` | yes | extractors: [`RequestRepo`], [`RequestInfo`]; [`ReplayAtPrimary`] as a part of a response |
 //! | `prometheus` | no | `Prometheus`: the metrics as text |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod endpoint;
 mod health;
 mod metering;

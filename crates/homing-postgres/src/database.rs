@@ -5,7 +5,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
-use homing_rpc::{BoxFuture, Positions, States};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -248,25 +247,21 @@ impl fmt::Debug for WeakDatabase {
     }
 }
 
-impl Positions for Database {
+impl Database {
     /// Returns the position of a primary. A replica has no position for callers, since nothing is committed there.
-    fn current(&self) -> BoxFuture<'_, Vec<proto::Position>> {
-        Box::pin(async move {
-            let probed = self.0.executor.probe(Instant::now() + PROBE_TIMEOUT).await;
-            probed.position().map(Position::into).into_iter().collect()
-        })
+    pub(crate) async fn current_position(&self) -> Option<Position> {
+        self.0.executor.probe(Instant::now() + PROBE_TIMEOUT).await.position()
     }
-}
 
-impl States for Database {
-    fn states(&self) -> Vec<proto::DatabaseState> {
+    /// Returns the last known state for `Describe`, without asking the server. `name` is the name of the database.
+    pub(crate) fn described(&self, name: &str) -> proto::DatabaseState {
         let role = match self.role() {
             Some(Role::Primary) => proto::database_state::Role::Primary,
             Some(Role::Replica) => proto::database_state::Role::Replica,
             None => proto::database_state::Role::Unspecified,
         };
-        let position = self.0.tracker.state().borrow().as_ref().map(|state| state.position.into());
-        vec![proto::DatabaseState { database: String::new(), role: role.into(), position }]
+        let position = self.0.tracker.state().borrow().as_ref().map(|state| state.position.to_proto(name));
+        proto::DatabaseState { database: name.into(), role: role.into(), position }
     }
 }
 

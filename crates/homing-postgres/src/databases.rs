@@ -58,6 +58,8 @@ impl Databases {
     }
 }
 
+// Hidden, like the next: its types are generated. `homing` gives the databases to the node.
+#[doc(hidden)]
 impl Positions for Databases {
     /// Returns a position for each database whose primary is here: nothing is committed on a replica. If a primary does
     /// not answer, its position is empty, because commits on it are unknown.
@@ -65,27 +67,22 @@ impl Positions for Databases {
         Box::pin(async move {
             let positions = self.0.iter().map(|(name, replicas)| async move {
                 let member = replicas.serving()?;
-                let position = match member.database().current().await.pop() {
-                    None if !member.is_primary() => return None,
-                    position => position.unwrap_or_default(),
-                };
-                Some(proto::Position { database: name.as_str().into(), ..position })
+                match member.database().current_position().await {
+                    Some(position) => Some(position.to_proto(name.as_str())),
+                    None if !member.is_primary() => None,
+                    None => Some(proto::Position { database: name.as_str().into(), ..Default::default() }),
+                }
             });
             join_all(positions).await.into_iter().flatten().collect()
         })
     }
 }
 
+#[doc(hidden)]
 impl States for Databases {
     fn states(&self) -> Vec<proto::DatabaseState> {
-        let states = self.0.iter().flat_map(|(name, replicas)| {
-            let states = replicas.serving().map(|member| member.database().states()).unwrap_or_default();
-            states.into_iter().map(|state| {
-                let position = state.position.map(|at| proto::Position { database: name.as_str().into(), ..at });
-                proto::DatabaseState { database: name.as_str().into(), position, ..state }
-            })
-        });
-        states.collect()
+        let states = self.0.iter();
+        states.filter_map(|(name, replicas)| Some(replicas.serving()?.database().described(name.as_str()))).collect()
     }
 }
 

@@ -4,7 +4,6 @@ pub(crate) mod lsn;
 pub(crate) mod role;
 pub(crate) mod state;
 
-use std::error::Error as StdError;
 use std::fmt;
 
 use homing_proto::v1 as proto;
@@ -39,7 +38,7 @@ pub struct Position {
 
 impl Position {
     /// Returns the message for this position. `database` is the name of the node's database, empty for the unnamed one.
-    pub fn to_proto(self, database: impl Into<String>) -> proto::Position {
+    pub(crate) fn to_proto(self, database: impl Into<String>) -> proto::Position {
         proto::Position {
             database: database.into(),
             system_identifier: self.system_identifier.0,
@@ -47,28 +46,15 @@ impl Position {
             lsn: self.lsn.into(),
         }
     }
-}
 
-impl TryFrom<&proto::Position> for Position {
-    type Error = InvalidPosition;
-
-    /// Fails if a part is zero. PostgreSQL never assigns zero, so the field is missing.
-    fn try_from(message: &proto::Position) -> Result<Self, Self::Error> {
-        if message.system_identifier == 0 || message.timeline == 0 || message.lsn == 0 {
-            return Err(InvalidPosition(()));
-        }
-        Ok(Self {
+    /// Returns the position in this message; `None` if a part is zero. PostgreSQL never assigns zero, so the field is
+    /// missing.
+    pub(crate) fn from_proto(message: &proto::Position) -> Option<Self> {
+        (message.system_identifier != 0 && message.timeline != 0 && message.lsn != 0).then(|| Self {
             system_identifier: SystemIdentifier(message.system_identifier),
             timeline: Timeline(message.timeline),
             lsn: Lsn::from(message.lsn),
         })
-    }
-}
-
-impl From<Position> for proto::Position {
-    /// Returns the message for this position in the node's unnamed database.
-    fn from(position: Position) -> Self {
-        position.to_proto(String::new())
     }
 }
 
@@ -135,18 +121,6 @@ impl fmt::Display for Timeline {
     }
 }
 
-/// The message is not a valid position: its system identifier, timeline or log sequence number is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidPosition(());
-
-impl fmt::Display for InvalidPosition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("invalid position: system identifier, timeline or log sequence number is missing")
-    }
-}
-
-impl StdError for InvalidPosition {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,8 +143,8 @@ mod tests {
         let position = Position { lsn: Lsn::from(7), ..POSITION };
         let message = position.to_proto("orders");
         assert_eq!(message.database, "orders");
-        assert_eq!(Position::try_from(&message), Ok(position));
-        assert_eq!(proto::Position::from(position).database, "");
+        assert_eq!(Position::from_proto(&message), Some(position));
+        assert_eq!(position.to_proto("").database, "");
     }
 
     #[test]
@@ -182,7 +156,7 @@ mod tests {
             proto::Position { lsn: 0, ..message },
             proto::Position::default(),
         ] {
-            assert_eq!(Position::try_from(&broken), Err(InvalidPosition(())), "{broken:?}");
+            assert_eq!(Position::from_proto(&broken), None, "{broken:?}");
         }
     }
 }

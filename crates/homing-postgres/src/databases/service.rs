@@ -25,6 +25,8 @@ struct Service {
 
 impl Databases {
     /// Returns the gRPC service through which peers use these databases.
+    // Hidden because its type is tonic's: `homing` gives it to the server of a node, and programs have no use for it.
+    #[doc(hidden)]
     pub fn service(&self, max_message_bytes: usize) -> DatabaseServer<impl proto::database_server::Database> {
         DatabaseServer::new(Service { databases: self.clone() })
             .max_decoding_message_size(max_message_bytes)

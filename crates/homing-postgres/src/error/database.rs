@@ -108,13 +108,13 @@ impl DatabaseError {
 
     /// Encodes the error as the details of a failed named function.
     pub(crate) fn to_details(&self) -> Details {
-        Details::new(DETAILS_TYPE, proto::DatabaseError::from(self.clone()).encode_to_vec())
+        Details::new(DETAILS_TYPE, self.to_proto().encode_to_vec())
     }
 
     /// Decodes the details of a failed named function. `None` if they hold something else.
     pub(crate) fn from_details(details: &Details) -> Option<Self> {
         let bytes = (details.type_name == DETAILS_TYPE).then_some(details.bytes.as_ref())?;
-        proto::DatabaseError::decode(bytes).ok().map(Self::from)
+        proto::DatabaseError::decode(bytes).ok().map(Self::from_proto)
     }
 }
 
@@ -158,8 +158,8 @@ impl From<&DbError> for DatabaseError {
     }
 }
 
-impl From<proto::DatabaseError> for DatabaseError {
-    fn from(error: proto::DatabaseError) -> Self {
+impl DatabaseError {
+    pub(crate) fn from_proto(error: proto::DatabaseError) -> Self {
         let present = |field: String| (!field.is_empty()).then_some(field);
         Self {
             severity: error.severity,
@@ -177,24 +177,22 @@ impl From<proto::DatabaseError> for DatabaseError {
             routine: present(error.routine),
         }
     }
-}
 
-impl From<DatabaseError> for proto::DatabaseError {
-    fn from(error: DatabaseError) -> Self {
-        Self {
-            severity: error.severity,
-            code: error.code.code().to_owned(),
-            message: error.message,
-            detail: error.detail.unwrap_or_default(),
-            hint: error.hint.unwrap_or_default(),
-            position: error.position,
-            r#where: error.context.unwrap_or_default(),
-            schema: error.schema.unwrap_or_default(),
-            table: error.table.unwrap_or_default(),
-            column: error.column.unwrap_or_default(),
-            datatype: error.datatype.unwrap_or_default(),
-            constraint: error.constraint.unwrap_or_default(),
-            routine: error.routine.unwrap_or_default(),
+    pub(crate) fn to_proto(&self) -> proto::DatabaseError {
+        proto::DatabaseError {
+            severity: self.severity.clone(),
+            code: self.code.code().to_owned(),
+            message: self.message.clone(),
+            detail: self.detail.clone().unwrap_or_default(),
+            hint: self.hint.clone().unwrap_or_default(),
+            position: self.position,
+            r#where: self.context.clone().unwrap_or_default(),
+            schema: self.schema.clone().unwrap_or_default(),
+            table: self.table.clone().unwrap_or_default(),
+            column: self.column.clone().unwrap_or_default(),
+            datatype: self.datatype.clone().unwrap_or_default(),
+            constraint: self.constraint.clone().unwrap_or_default(),
+            routine: self.routine.clone().unwrap_or_default(),
         }
     }
 }
@@ -217,10 +215,10 @@ mod tests {
             constraint: "users_pkey".into(),
             ..Default::default()
         };
-        let error = DatabaseError::from(sent.clone());
+        let error = DatabaseError::from_proto(sent.clone());
         assert_eq!(error.code(), &SqlState::UNIQUE_VIOLATION);
         assert_eq!(error.constraint(), Some("users_pkey"));
         assert_eq!(error.hint(), None);
-        assert_eq!(proto::DatabaseError::from(error), sent);
+        assert_eq!(error.to_proto(), sent);
     }
 }

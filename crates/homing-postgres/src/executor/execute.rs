@@ -69,7 +69,7 @@ impl Executor {
             };
             let outcome = match prepared {
                 Ok(statement) => Outcome::Statement(StatementDescription::of(&statement).to_proto()),
-                Err(error) => Outcome::Rejected(executor.database_error(&error)?.into()),
+                Err(error) => Outcome::Rejected(executor.database_error(&error)?.to_proto()),
             };
             Ok(proto::PrepareResponse { outcome: Some(outcome) })
         })

@@ -221,7 +221,7 @@ where
                     }
                     _ => probed,
                 };
-                let position = position.position().map(Into::into);
+                let position = position.position().map(|position| position.to_proto(""));
                 Outcome::Committed(proto::TransactionCommitted { position })
             }
         };

@@ -24,7 +24,7 @@ impl QueryParts {
         let Some(chunks) = &mut self.chunks else { return Ok(None) };
         let part = match chunks.next().await {
             Ok(chunk) => self.part(chunk),
-            Err(Broken::Rejected(error)) => broken(Cause::DatabaseError((*error).into())),
+            Err(Broken::Rejected(error)) => broken(Cause::DatabaseError(error.to_proto())),
             Err(Broken::TooSlow) => broken(Cause::DeadlineExceeded(proto::DeadlineExceeded {})),
             Err(Broken::Stalled) => return Err(Status::aborted("the reader of the stream took no rows for too long")),
             Err(Broken::Failed(failure)) => return Err(failure.into()),
@@ -45,7 +45,12 @@ impl QueryParts {
             }
             rows.push(list);
         }
-        proto::QueryPart { rows, position: chunk.position.map(Into::into), last: chunk.last, rejection: None }
+        proto::QueryPart {
+            rows,
+            position: chunk.position.map(|position| position.to_proto("")),
+            last: chunk.last,
+            rejection: None,
+        }
     }
 }
 

@@ -294,7 +294,7 @@ impl Pinned {
             Ok(()) => StepOutcome::Committed(position),
             Err(error) => match error.as_db_error() {
                 Some(refused) if !is_fatal(refused) => {
-                    StepOutcome::Over(rejection(None, DatabaseError::from(refused).into()))
+                    StepOutcome::Over(rejection(None, DatabaseError::from(refused).to_proto()))
                 }
                 // A server that is shutting down may report this after the commit.
                 _ => {
@@ -310,7 +310,7 @@ impl Pinned {
         match error.as_db_error() {
             Some(refused) if !is_fatal(refused) => {
                 self.status = BlockStatus::Aborted;
-                StepOutcome::Open(rejection(statement, DatabaseError::from(refused).into()))
+                StepOutcome::Open(rejection(statement, DatabaseError::from(refused).to_proto()))
             }
             _ => {
                 self.in_doubt = true;

@@ -245,7 +245,7 @@ impl RunOutcome {
         let unchanged = matches!(self, Self::Committed { writes: Writes::No, .. });
         let (outcome, position) = match self {
             Self::Committed { results, position, .. } => (Outcome::Results(results), position.position()),
-            Self::Rejected { statement, error } => (rejection(statement, Cause::DatabaseError((*error).into())), None),
+            Self::Rejected { statement, error } => (rejection(statement, Cause::DatabaseError(error.to_proto())), None),
             Self::DeadlineExceeded { statement } => {
                 (rejection(statement, Cause::DeadlineExceeded(proto::DeadlineExceeded {})), None)
             }
@@ -254,7 +254,7 @@ impl RunOutcome {
         };
         proto::ExecuteResponse {
             outcome: Some(outcome),
-            position: position.map(Into::into),
+            position: position.map(|position| position.to_proto("")),
             execute_micros: u64::try_from(execute.as_micros()).unwrap_or(u64::MAX),
             unchanged,
         }

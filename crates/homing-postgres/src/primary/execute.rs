@@ -105,7 +105,7 @@ impl Executed {
     fn of(response: proto::ExecuteResponse, trip: Trip, place: &str) -> Result<Self> {
         match response.outcome {
             Some(Outcome::Results(results)) => {
-                let position = response.position.as_ref().and_then(|position| Position::try_from(position).ok());
+                let position = response.position.as_ref().and_then(Position::from_proto);
                 let proto::StatementResults { results, rows_dropped } = results;
                 Ok(Self { results, rows_dropped, position, unchanged: response.unchanged, trip })
             }

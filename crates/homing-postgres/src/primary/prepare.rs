@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::rejection::failed;
 use super::{Primary, PrimaryRequest, local_place, peer_place};
+use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::replicas::Member;
 use crate::statement::description::StatementDescription;
@@ -63,7 +64,7 @@ fn description(response: proto::PrepareResponse, place: String) -> Result<Statem
     };
     match response.outcome {
         Some(Outcome::Statement(statement)) => StatementDescription::from_proto(statement).ok_or_else(unreadable),
-        Some(Outcome::Rejected(error)) => Err(Error::rejected_by(error.into(), place)),
+        Some(Outcome::Rejected(error)) => Err(Error::rejected_by(DatabaseError::from_proto(error), place)),
         None => Err(unreadable()),
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn rejected(rejection: proto::Rejection, place: &str) -> Error {
 fn refused(rejection: proto::Rejection, place: &str) -> Error {
     match rejection.cause {
         Some(Cause::DatabaseError(error)) => {
-            let error = DatabaseError::from(error);
+            let error = DatabaseError::from_proto(error);
             match rejection.statement {
                 Some(index) if index > 0 => {
                     Error::rejected_by(error, format_args!("{place} in statement {}", index + 1))

@@ -135,7 +135,7 @@ impl PrimaryRequest for StreamOpening<'_> {
     async fn forward(&self, primary: &Primary) -> Result<Opened> {
         let Dispatched { response: (first, parts), peer, attempts, forward, .. } =
             primary.query_peer(self.statement.clone(), self.deadline).await?;
-        if let Some(position) = first.position.as_ref().and_then(|position| Position::try_from(position).ok()) {
+        if let Some(position) = first.position.as_ref().and_then(Position::from_proto) {
             // Later reads from a replica must not be older than this one.
             self.engine.session.advance(position);
         }

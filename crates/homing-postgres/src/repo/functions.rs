@@ -114,7 +114,7 @@ impl Repo {
     fn advance_to(&self, positions: &[proto::Position]) -> Option<Position> {
         let mut own = None;
         for message in positions {
-            let position = Position::try_from(message).ok();
+            let position = Position::from_proto(message);
             match self.catalog.keys().find(|known| known.as_str() == message.database) {
                 Some(database) if database.as_str() == self.database_name() => own = position,
                 Some(database) if self.options().wait != Wait::Never => {

@@ -171,7 +171,7 @@ fn positions(mut bytes: &[u8]) -> Option<Vec<(DatabaseName, Position)>> {
             timeline: u32::from_be_bytes(*timeline),
             lsn: u64::from_be_bytes(*lsn),
         };
-        positions.push((name, Position::try_from(&position).ok()?));
+        positions.push((name, Position::from_proto(&position)?));
     }
     Some(positions)
 }

@@ -100,7 +100,7 @@ mod tests {
             ("0A000", Refusal::Final, Refusal::Final),
         ];
         for (code, on_replica, on_primary) in table {
-            let error = DatabaseError::from(proto::DatabaseError { code: code.into(), ..Default::default() });
+            let error = DatabaseError::from_proto(proto::DatabaseError { code: code.into(), ..Default::default() });
             assert_eq!(Refusal::of(&error, Some(Role::Replica)), on_replica, "{code} on a replica");
             assert_eq!(Refusal::of(&error, None), on_replica, "{code} on a server that may be one");
             assert_eq!(Refusal::of(&error, Some(Role::Primary)), on_primary, "{code} on the primary");

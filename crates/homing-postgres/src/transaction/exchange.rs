@@ -234,7 +234,7 @@ async fn send_commit(
     let trip = trip(&stream, started, response.execute_micros);
     match response.outcome {
         Some(Outcome::Committed(committed)) => {
-            let position = committed.position.as_ref().and_then(|position| Position::try_from(position).ok());
+            let position = committed.position.as_ref().and_then(Position::from_proto);
             Ok((position, trip))
         }
         Some(Outcome::Rejection(rejection)) => Err(refused(transaction, rejection, &place)),
