@@ -91,7 +91,7 @@ impl Executor {
         runs_on: RunsOn,
     ) -> Chunks {
         let (sender, chunks) = mpsc::channel(MAX_CHUNKS);
-        let reader = Reader { executor: self.clone(), statement, schema, pace, runs_on };
+        let reader = ChunkReader { executor: self.clone(), statement, schema, pace, runs_on };
         Chunks { chunks, task: tokio::spawn(reader.run(sender).in_current_span()) }
     }
 }
@@ -114,7 +114,7 @@ impl Chunks {
 }
 
 /// The task of one stream.
-struct Reader {
+struct ChunkReader {
     executor: Executor,
     statement: proto::Statement,
     schema: Option<Schema>,
@@ -131,7 +131,7 @@ struct StreamEnd {
     clean: bool,
 }
 
-impl Reader {
+impl ChunkReader {
     async fn run(self, sender: mpsc::Sender<Result<Chunk, Broken>>) {
         let opened = tokio::select! {
             biased;
