@@ -11,15 +11,18 @@
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Connect, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
+    Connect, Hook, HookError, Manager, ManagerConfig, Metrics, Object, PoolError, RecyclingMethod, Runtime,
+    TimeoutType, Timeouts,
 };
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 use tracing::{debug, info};
 
@@ -33,8 +36,15 @@ use crate::position::role::Role;
 pub(crate) struct Pool {
     connections: deadpool_postgres::Pool,
     address: Address,
-    /// As the server last reported itself. The lock is held to read or replace the value only.
-    server: Arc<Mutex<Option<Server>>>,
+    server: Arc<Mutex<Known>>,
+}
+
+/// The server as it last reported itself. The lock is held to read or replace the value only.
+#[derive(Debug, Default)]
+struct Known {
+    server: Option<Server>,
+    /// Since when it has this role. Connections that were opened before are not used again.
+    since: Option<Instant>,
 }
 
 /// A server as it reported itself when a connection was opened.
@@ -49,13 +59,21 @@ pub(crate) struct Server {
 impl Pool {
     /// Returns a pool without opening a connection.
     pub(crate) fn new(address: Address, size: usize) -> Self {
-        let server = Arc::new(Mutex::new(None));
+        let server = Arc::new(Mutex::new(Known::default()));
         let connector = Connector { address: address.to_string(), server: Arc::clone(&server) };
         // No call leaves anything behind that has to be reset: statements that change a session are refused, and a
         // connection in doubtful state is discarded.
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_connect(address.config().clone(), connector, config);
+        let known = Arc::clone(&server);
+        let is_of_this_role = move |_: &mut _, metrics: &Metrics| match lock(&known).since {
+            Some(since) if metrics.age() > since.elapsed() => {
+                Err(HookError::message("the server has changed its role"))
+            }
+            _ => Ok(()),
+        };
         let connections = deadpool_postgres::Pool::builder(manager)
+            .pre_recycle(Hook::sync_fn(is_of_this_role))
             .max_size(size)
             .runtime(Runtime::Tokio1)
             .build()
@@ -89,8 +107,7 @@ impl Pool {
         match connection.unwrap_or(Err(PoolError::Timeout(TimeoutType::Create))) {
             Ok(connection) => {
                 let server = self.server().expect("the server was identified when this connection was opened");
-                let system_identifier = server.system_identifier;
-                Ok(Connection { connection, system_identifier, beginning: Beginning::default() })
+                Ok(Connection { connection, server, beginning: Beginning::default() })
             }
             Err(error) => Err(self.unavailable(error)),
         }
@@ -98,7 +115,27 @@ impl Pool {
 
     /// Returns the server as it last reported itself. `None` before the first connection.
     pub(crate) fn server(&self) -> Option<Server> {
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.server).server
+    }
+
+    /// Returns a connection for statements that may write. A connection to a replica is read-only, so if the server is a
+    /// replica as far as this pool knows, it is asked whether it was promoted.
+    ///
+    /// # Errors
+    ///
+    /// As [`connection`](Self::connection).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(crate) async fn writing_connection(&self, deadline: Instant) -> Result<Connection> {
+        let connection = self.connection(deadline).await?;
+        if connection.role() == Role::Primary {
+            return Ok(connection);
+        }
+        drop(connection);
+        self.ask(deadline).await?;
+        self.connection(deadline).await
     }
 
     /// Asks the server for its role and its identity.
@@ -107,12 +144,13 @@ impl Pool {
     ///
     /// `is_not_sent` if there is no answer before the deadline.
     pub(crate) async fn ask(&self, deadline: Instant) -> Result<Server> {
-        let connection = self.connection(deadline).await?;
+        let connection = AttendedConnection::new(self.connection(deadline).await?);
         let silent = || Error::not_sent(format!("the database at {} did not report its role in time", self.address));
         let server = timeout_at(deadline, identify(&connection))
             .await
             .map_err(|_| silent())?
             .map_err(|error| silent().with_source(error))?;
+        drop(connection.done());
         note(&self.server, server, &self.address.to_string());
         Ok(server)
     }
@@ -123,10 +161,13 @@ impl Pool {
     ///
     /// `is_not_sent` if there is no answer before the deadline.
     pub(crate) async fn round_trip(&self, deadline: Instant) -> Result<Duration> {
-        let connection = self.connection(deadline).await?;
+        let connection = AttendedConnection::new(self.connection(deadline).await?);
         let began = Instant::now();
         match timeout_at(deadline, connection.simple_query("")).await {
-            Ok(Ok(_)) => Ok(began.elapsed()),
+            Ok(Ok(_)) => {
+                drop(connection.done());
+                Ok(began.elapsed())
+            }
             _ => Err(Error::not_sent(format!("the database at {} did not answer in time", self.address))),
         }
     }
@@ -153,7 +194,8 @@ impl Pool {
 #[derive(Debug)]
 pub(crate) struct Connection {
     connection: Object,
-    system_identifier: SystemIdentifier,
+    /// The server as it was when this connection was opened.
+    server: Server,
     beginning: Beginning,
 }
 
@@ -169,7 +211,13 @@ struct Beginning {
 impl Connection {
     /// Returns the cluster that the connection leads to.
     pub(crate) fn system_identifier(&self) -> SystemIdentifier {
-        self.system_identifier
+        self.server.system_identifier
+    }
+
+    /// Returns the role that the server had when the connection was opened. A connection to a replica is read-only: if the
+    /// replica was promoted since, it still refuses to write.
+    pub(crate) fn role(&self) -> Role {
+        self.server.role
     }
 
     /// Prepares a statement, unless this connection has prepared it before.
@@ -224,12 +272,47 @@ impl Connection {
         drop(Object::take(self.connection));
     }
 
-    /// Closes the connection and cancels the statement that runs on it.
+    /// Cancels the statement that runs on the connection and closes it. Until then it keeps its place in the pool, so that
+    /// the server has no more connections than the pool allows.
     pub(crate) async fn abandon(self) {
-        let cancelling = self.cancel_token();
-        self.discard();
-        if let Ok(Err(error)) = timeout(CANCEL_TIMEOUT, cancelling.cancel_query(NoTls)).await {
+        if let Ok(Err(error)) = timeout(CANCEL_TIMEOUT, self.cancel_token().cancel_query(NoTls)).await {
             debug!(%error, "cannot cancel a statement");
+        }
+        self.discard();
+    }
+}
+
+/// A connection whose caller may go away at any time. If it is dropped before [`done`](Self::done), a statement may still
+/// run on it: a task cancels that and closes the connection, so that no later caller waits for it. The task ends within
+/// [`CANCEL_TIMEOUT`].
+#[derive(Debug)]
+pub(crate) struct AttendedConnection(Option<Connection>);
+
+impl AttendedConnection {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self(Some(connection))
+    }
+
+    /// Returns the connection, on which nothing runs any more.
+    pub(crate) fn done(mut self) -> Connection {
+        self.0.take().expect("taken once")
+    }
+}
+
+impl Deref for AttendedConnection {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0.as_ref().expect("taken when it is done")
+    }
+}
+
+impl Drop for AttendedConnection {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(connection.abandon());
         }
     }
 }
@@ -244,7 +327,7 @@ impl Deref for Connection {
 
 struct Connector {
     address: String,
-    server: Arc<Mutex<Option<Server>>>,
+    server: Arc<Mutex<Known>>,
 }
 
 type Connected = Result<(Client, JoinHandle<()>), tokio_postgres::Error>;
@@ -287,6 +370,10 @@ impl Drop for AbortOnDrop {
 /// The value is set for the session even if it is the default, so that a reload of the server's configuration does not
 /// change it later.
 /// <https://www.postgresql.org/docs/current/runtime-config-wal.html#GUC-SYNCHRONOUS-COMMIT>
+///
+/// A connection to a replica is made read-only. A server that was promoted a moment ago then refuses a write with SQLSTATE
+/// 25006, in place of running it as if it were a read.
+/// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-DEFAULT-TRANSACTION-READ-ONLY>
 async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
     const SQL: &str = "
         select pg_is_in_recovery(), (select system_identifier from pg_control_system()),
@@ -294,18 +381,32 @@ async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
                           case current_setting('synchronous_commit')
                               when 'off' then 'on' else current_setting('synchronous_commit') end,
                           false),
-               (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8";
-    let row = client.query_one(SQL, &[]).await?;
+               (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8,
+               case when pg_is_in_recovery() then set_config('default_transaction_read_only', 'on', false) end";
+    let row = match client.query_one(SQL, &[]).await {
+        Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
+            // A replica refuses all statements of a role whose default is serializable.
+            client.batch_execute("set default_transaction_isolation = 'repeatable read'").await?;
+            client.query_one(SQL, &[]).await?
+        }
+        row => row?,
+    };
     let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
     let system_identifier = SystemIdentifier::from(row.try_get::<_, i64>(1)?.cast_unsigned());
     Ok(Server { role, system_identifier, started_at: row.try_get(3)? })
 }
 
-fn note(known: &Mutex<Option<Server>>, server: Server, address: &str) {
-    let before = known.lock().unwrap_or_else(PoisonError::into_inner).replace(server);
+fn note(known: &Mutex<Known>, server: Server, address: &str) {
+    let mut known = lock(known);
+    let before = known.server.replace(server);
     if before.is_some_and(|before| before.role != server.role) {
+        known.since = Some(Instant::now());
         info!(%address, role = %server.role, "database server changed role");
     }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many prepared statements one connection keeps. They take memory in the server too. At the limit all are forgotten

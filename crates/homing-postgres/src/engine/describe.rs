@@ -4,11 +4,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Engine;
 use crate::connection::block;
+use crate::connection::pool::AttendedConnection;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
 use crate::primary::local_database;
 use crate::statement::description::StatementDescription;
-use crate::statement::refusal::may_be_unknown;
 
 impl Engine {
     /// Returns the types of a statement: remembered ones, or else those that the local database or the primary reports.
@@ -33,8 +33,8 @@ impl Engine {
     }
 
     /// Asks the local database for the types. Returns `None` if the primary has to be asked, since this node has no
-    /// local database, the local database does not answer, or it is a replica whose schema may be too old for the
-    /// statement.
+    /// local database, the local database does not answer, or it is a replica that refuses the statement: only the
+    /// primary says no.
     pub(crate) async fn describe_locally(&self, sql: &str, deadline: Instant) -> Result<Option<StatementDescription>> {
         let Some(database) = self.primary().database() else {
             return Ok(None);
@@ -45,22 +45,22 @@ impl Engine {
         };
         let half_way = half_way_to(deadline);
         let connection = match database.pool().connection(half_way).await {
-            Ok(connection) => connection,
+            Ok(connection) => AttendedConnection::new(connection),
             Err(error) => return ask_primary(error),
         };
         let place = local_database(&database);
         // Preparing a statement waits for locks, including those that replay holds.
-        let error = match timeout_at(half_way, block::prepare(&connection, self.primary().schema(), sql)).await {
-            Ok(Ok(statement)) => return Ok(Some(StatementDescription::of(&statement))),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                connection.discard();
-                return ask_primary(Error::not_sent(format!("{place} did not prepare the statement in time")));
-            }
+        let prepared = timeout_at(half_way, block::prepare(&connection, self.primary().schema(), sql)).await;
+        let Ok(prepared) = prepared else {
+            return ask_primary(Error::not_sent(format!("{place} did not prepare the statement in time")));
+        };
+        drop(connection.done());
+        let error = match prepared {
+            Ok(statement) => return Ok(Some(StatementDescription::of(&statement))),
+            Err(error) => error,
         };
         match error.as_db_error() {
-            Some(refused) if may_be_unknown(refused.code()) => ask_primary(Error::rejected_by(refused.into(), place)),
-            Some(refused) => Err(Error::rejected_by(refused.into(), place)),
+            Some(refused) => ask_primary(Error::rejected_by(refused.into(), place)),
             None => ask_primary(Error::not_sent(format!("{place} did not prepare the statement")).with_source(error)),
         }
     }

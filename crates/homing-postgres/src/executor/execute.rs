@@ -26,7 +26,7 @@ use crate::error::database::DatabaseError;
 use crate::position::role::Role;
 use crate::scope::Schema;
 use crate::statement::description::StatementDescription;
-use crate::statement::kind::Writes;
+use crate::statement::kind::{RunsOn, Writes};
 
 impl Executor {
     /// Runs the statements in one transaction.
@@ -60,7 +60,7 @@ impl Executor {
         use proto::prepare_response::Outcome;
         let executor = self.clone();
         self.spawn_limited(deadline, |mut limit| async move {
-            let connection = limit.connection(&executor.pool).await?;
+            let connection = limit.connection(&executor.pool, RunsOn::Any).await?;
             let preparing = block::prepare(&connection, schema.as_ref(), &sql);
             // A cancellation may hit the BEGIN of the block, or arrive late, so a later answer is not used.
             let Limited::Ended(prepared) = limit.run(connection.cancel_token(), preparing).await else {
@@ -98,7 +98,7 @@ impl Executor {
         schema: Option<&Schema>,
         mut limit: Limit,
     ) -> Result<proto::ExecuteResponse, Failure> {
-        let connection = limit.connection(&self.pool).await?;
+        let connection = limit.connection(&self.pool, RunsOn::Primary).await?;
         let started = Instant::now();
         let limited = limit.run_with_blocks(&connection, self.attempt_twice(&connection, schema, request)).await;
         let (ended, in_doubt) = match limited {
@@ -111,6 +111,9 @@ impl Executor {
         if in_doubt {
             // A late cancellation would hit the next caller, and a script may leave any state behind.
             connection.discard();
+        } else {
+            // Whoever holds a connection must not wait for another one.
+            drop(connection);
         }
         let ended = match ended? {
             RunOutcome::Rejected { error, .. } if error.code() == &SqlState::READ_ONLY_SQL_TRANSACTION => {

@@ -150,9 +150,9 @@ where
             millis => Duration::from_millis(millis).min(MAX_IDLE_TIMEOUT),
         };
         let deadline = self.step_deadline(first);
-        let executor = self.executor.clone();
+        let (executor, runs_on) = (self.executor.clone(), self.runs_on);
         let begun = self.limited(deadline, |mut limit| async move {
-            let connection = limit.connection(&executor.pool).await?;
+            let connection = limit.connection(&executor.pool, runs_on).await?;
             let token = connection.cancel_token();
             match limit.run(token, Pinned::begin(connection, begin, executor.max_rows_bytes)).await {
                 Limited::Ended(begun) => begun,

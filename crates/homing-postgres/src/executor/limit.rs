@@ -12,6 +12,7 @@ use tracing::warn;
 use super::failure::Failure;
 use crate::connection::pool::{Connection, Pool};
 use crate::error::function::with_causes;
+use crate::statement::kind::RunsOn;
 
 /// When to stop working for a caller.
 #[derive(Debug)]
@@ -43,13 +44,20 @@ impl Limit {
         self.deadline
     }
 
-    /// Takes a connection from the pool. If the caller is gone by then, the connection is left to others.
-    pub(crate) async fn connection(&mut self, pool: &Pool) -> Result<Connection, Failure> {
+    /// Takes a connection from the pool, for statements that run where `runs_on` says. If the caller is gone by then, the
+    /// connection is left to others.
+    pub(crate) async fn connection(&mut self, pool: &Pool, runs_on: RunsOn) -> Result<Connection, Failure> {
         let deadline = self.deadline;
+        let connection = async {
+            match runs_on {
+                RunsOn::Any => pool.connection(deadline).await,
+                RunsOn::Primary => pool.writing_connection(deadline).await,
+            }
+        };
         tokio::select! {
             biased;
             () = self.passed() => Err(Failure::unavailable("the deadline passed before a connection was free")),
-            connection = pool.connection(deadline) => {
+            connection = connection => {
                 connection.map_err(|error| Failure::unavailable(with_causes(&error)))
             }
         }

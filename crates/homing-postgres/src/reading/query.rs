@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::answered::Answered;
 use crate::engine::execute::{Output, Parameters};
 use crate::error::Result;
-use crate::reading::plan::WhyPrimary;
+use crate::reading::plan::{OnLocalPrimary, WhyPrimary};
 use crate::replicas::Member;
 use crate::statement::kind::Writes;
 use crate::statement::row::Row;
@@ -45,7 +45,7 @@ impl<T, F: FnOnce(Vec<Row>) -> Result<T>> ReadRequest for RowsRequest<'_, F> {
     type Output = T;
 
     async fn run_on(&mut self, engine: &Engine, member: &Member, deadline: Instant) -> Result<Result<T>, RefusedRead> {
-        let output = query(engine, member, self.sql, self.parameters, deadline).await?;
+        let output = query(engine, member, self.sql, self.parameters, OnLocalPrimary::Read, deadline).await?;
         Ok(self.read(output))
     }
 

@@ -5,20 +5,23 @@ use tracing::debug;
 
 use crate::call::options::Consistency;
 use crate::connection::block::Block;
-use crate::connection::pool::Connection;
+use crate::connection::pool::{AttendedConnection, Connection};
 use crate::database::Database;
 use crate::engine::Engine;
 use crate::engine::execute::{Output, Parameters};
 use crate::error::Error;
 use crate::error::database::DatabaseError;
 use crate::position::Position;
+use crate::position::role::Role;
 use crate::primary::local_database;
+use crate::reading::plan::OnLocalPrimary;
 use crate::replicas::Member;
 use crate::session::Seen;
 use crate::statement::description::StatementDescription;
+use crate::statement::kind::Writes;
 use crate::statement::refusal::Refusal;
 use crate::statement::row::Row;
-use crate::statement::values;
+use crate::statement::{sql, values};
 
 /// Why a server did not answer a read, and the error for the caller if no other server answers.
 #[derive(Debug)]
@@ -35,37 +38,70 @@ pub(crate) fn note_read(engine: &Engine, member: &Member, position: Option<Posit
     }
 }
 
-/// Runs a statement on a server.
+/// Runs a statement on a server. If the call is dropped, the statement is cancelled.
 pub(crate) async fn query(
     engine: &Engine,
     member: &Member,
     sql: &str,
     parameters: &Parameters<'_>,
+    on_local_primary: OnLocalPrimary,
     deadline: Instant,
 ) -> Result<Output, RefusedRead> {
     let database = member.database();
+    let refused = |refusal, error| RefusedRead { refusal, error };
     let connection = database.pool().connection(deadline).await.map_err(|error| {
         debug!(%error, "the local database cannot answer");
-        RefusedRead { refusal: Refusal::Unreachable, error }
+        refused(Refusal::Unreachable, error)
     })?;
-    let Ok(outcome) = timeout_at(deadline, query_on(engine, &connection, sql, parameters)).await else {
-        connection.abandon().await;
-        engine.replicas().suspect(member);
-        let message = format!("{} did not answer the read in time: raise call_timeout", local_database(database));
-        return Err(RefusedRead { refusal: Refusal::Final, error: Error::timed_out(message) });
-    };
-    outcome.map_err(|error| {
-        let refusal = match error.as_db_error() {
-            Some(refused) => Refusal::of(&DatabaseError::from(refused), database.role()),
-            None if is_lost(&error) => Refusal::Transient,
-            None => Refusal::Final,
-        };
-        if refusal == Refusal::Transient {
-            connection.forget_statements();
+    let place = local_database(database);
+    if connection.role() == Role::Primary && on_local_primary == OnLocalPrimary::Execute {
+        return Err(refused(Refusal::Unknown, Error::not_sent(format!("{place} was promoted a moment ago"))));
+    }
+    let connection = AttendedConnection::new(connection);
+    let query = async {
+        if writes(engine, &connection, sql).await? == Writes::Yes {
+            return Ok(None);
         }
-        let error = encoding_error(engine, sql, parameters).unwrap_or_else(|| failed(error, database));
-        RefusedRead { refusal, error }
-    })
+        query_on(engine, &connection, sql, parameters).await.map(Some)
+    };
+    let Ok(outcome) = timeout_at(deadline, query).await else {
+        engine.replicas().suspect(member);
+        let message = format!("{place} did not answer the read in time: raise call_timeout");
+        return Err(refused(Refusal::Final, Error::timed_out(message)));
+    };
+    let connection = connection.done();
+    let error = match outcome {
+        Ok(Some(output)) => return Ok(output),
+        Ok(None) => return Err(refused(Refusal::Writes, Error::not_sent("the statement writes"))),
+        Err(error) => error,
+    };
+    let refusal = match error.as_db_error() {
+        Some(refused) => Refusal::of(&DatabaseError::from(refused), Some(connection.role())),
+        None if is_lost(&error) => Refusal::Transient,
+        None => Refusal::Final,
+    };
+    match refusal {
+        Refusal::Transient => connection.forget_statements(),
+        Refusal::Writes => engine.descriptions().remember_writes(sql, Writes::Yes),
+        _ => {}
+    }
+    Err(refused(refusal, encoding_error(engine, sql, parameters).unwrap_or_else(|| failed(error, database))))
+}
+
+/// Returns whether a statement writes, as far as the catalog tells: whether it, or a view that it names, calls a function
+/// that PostgreSQL calls volatile and that is not written in C. Such a function may write and swallow the refusal of a
+/// replica, or take a lock there that locks out no session of the primary. The catalog is asked once for each statement.
+/// <https://www.postgresql.org/docs/current/xfunc-volatility.html>
+async fn writes(engine: &Engine, connection: &Connection, sql: &str) -> Result<Writes, tokio_postgres::Error> {
+    let known = engine.descriptions().writes(sql);
+    if known != Writes::Maybe || connection.role() == Role::Primary {
+        return Ok(known);
+    }
+    let catalog = connection.statement(CALLS_VOLATILE_FUNCTION).await?;
+    let row = connection.query_one(&catalog, &[&sql::names(sql)]).await?;
+    let writes = if row.try_get(0)? { Writes::Yes } else { Writes::No };
+    engine.descriptions().remember_writes(sql, writes);
+    Ok(writes)
 }
 
 async fn query_on(
@@ -132,3 +168,24 @@ fn failed(error: tokio_postgres::Error, database: &Database) -> Error {
 fn is_lost(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
+
+const CALLS_VOLATILE_FUNCTION: &str = "
+    with recursive rules as (
+        select r.oid, r.ev_class
+        from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class
+        where c.relname = any ($1::text[]::name[]) and c.relkind = 'v'
+        union
+        select r.oid, r.ev_class
+        from rules
+            join pg_catalog.pg_depend d on d.objid = rules.oid and d.classid = 'pg_catalog.pg_rewrite'::regclass
+                and d.refclassid = 'pg_catalog.pg_class'::regclass
+            join pg_catalog.pg_rewrite r on r.ev_class = d.refobjid
+            join pg_catalog.pg_class c on c.oid = r.ev_class and c.relkind = 'v'
+    )
+    select exists (
+        select from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid = p.prolang
+        where p.provolatile = 'v' and l.lanname not in ('c', 'internal')
+            and (p.proname = any ($1::text[]::name[]) or p.oid in (
+                select d.refobjid
+                from rules join pg_catalog.pg_depend d on d.objid = rules.oid
+                    and d.classid = 'pg_catalog.pg_rewrite'::regclass and d.refclassid = 'pg_catalog.pg_proc'::regclass)))";

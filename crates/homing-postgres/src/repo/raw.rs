@@ -142,7 +142,7 @@ impl Repo {
         }
         values::check_parameter_count(parameters.len())?;
         let runs_on = match sql::destination(sql)? {
-            RunsOn::Any if !engine.descriptions().writes(sql) => RunsOn::Any,
+            RunsOn::Any if engine.descriptions().writes(sql) != Writes::Yes => RunsOn::Any,
             _ => RunsOn::Primary,
         };
         let mut request = RawRequest::new(operation, sql, parameters, read);

@@ -11,6 +11,7 @@ use lru::LruCache;
 use tokio_postgres::Statement;
 use tokio_postgres::types::Type;
 
+use super::kind::Writes;
 use super::row::Column;
 use super::types;
 use crate::scope::Schema;
@@ -87,7 +88,7 @@ pub(crate) struct DescriptionCache {
 #[derive(Debug, Clone, Default)]
 struct CachedStatement {
     description: Option<StatementDescription>,
-    writes: bool,
+    writes: Option<Writes>,
 }
 
 impl DescriptionCache {
@@ -108,18 +109,21 @@ impl DescriptionCache {
         self.change(sql, |known| known.description = Some(description.clone()));
     }
 
-    /// Returns whether PostgreSQL has reported that this statement writes.
-    pub(crate) fn writes(&self, sql: &str) -> bool {
-        self.lock().get(&*self.key(sql)).is_some_and(|known| known.writes)
+    /// Returns whether this statement writes, as far as PostgreSQL or its catalog has said.
+    pub(crate) fn writes(&self, sql: &str) -> Writes {
+        self.lock().get(&*self.key(sql)).and_then(|known| known.writes).unwrap_or(Writes::Maybe)
     }
 
-    pub(crate) fn remember_that_it_writes(&self, sql: &str) {
-        self.change(sql, |known| known.writes = true);
+    pub(crate) fn remember_writes(&self, sql: &str, writes: Writes) {
+        self.change(sql, |known| known.writes = Some(writes));
     }
 
-    /// Forgets the types of a statement, because the schema has changed. Whether it writes stays known.
+    /// Forgets the types of a statement, because the schema has changed. If it writes, that stays known.
     pub(crate) fn forget(&self, sql: &str) {
-        self.change(sql, |known| known.description = None);
+        self.change(sql, |known| {
+            known.description = None;
+            known.writes = known.writes.filter(|writes| *writes == Writes::Yes);
+        });
     }
 
     fn key<'a>(&self, sql: &'a str) -> Cow<'a, str> {
@@ -157,12 +161,15 @@ mod tests {
         let cache = DescriptionCache::new();
         let description = StatementDescription { parameters: [Type::INT4].into(), columns: [].into() };
         cache.remember("select nextval('s')", &description);
-        cache.remember_that_it_writes("select nextval('s')");
+        cache.remember_writes("select nextval('s')", Writes::Yes);
+        cache.remember_writes("select 1", Writes::No);
+        assert_eq!(cache.writes("select 1"), Writes::No);
+        cache.forget("select 1");
         assert_eq!(cache.description("select nextval('s')"), Some(description));
         cache.forget("select nextval('s')");
         assert_eq!(cache.description("select nextval('s')"), None);
-        assert!(cache.writes("select nextval('s')"));
-        assert!(!cache.writes("select 1"));
+        assert_eq!(cache.writes("select nextval('s')"), Writes::Yes);
+        assert_eq!(cache.writes("select 1"), Writes::Maybe);
     }
 
     #[test]

@@ -13,10 +13,11 @@ pub(crate) enum Refusal {
     /// The statement writes, and the server is a replica.
     Writes,
 
-    /// The server is a replica, and its schema may be too old for the statement.
+    /// The server is a replica. Only the primary can tell whether the statement fails: the replica may be behind, or may
+    /// refuse it because it is a replica.
     Unknown,
 
-    /// The same server may answer if it is asked again: replay was in the way, a plan was stale, the connection was lost.
+    /// If it is asked again, this server may answer: replay was in the way, a plan was stale, the connection was lost.
     Transient,
 
     /// No connection could be made.
@@ -28,48 +29,36 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// Classifies the error of a server that has this role, as far as is known.
+    ///
+    /// A replica may say yes, but only the primary says no: an error of a replica may come from being one, or from being
+    /// behind. So the primary is asked, unless the error is a time limit. The statement has used it up, and would use it up
+    /// on the primary too.
     pub(crate) fn of(error: &DatabaseError, role: Option<Role>) -> Self {
         let is_replica = role != Some(Role::Primary);
         let code = error.code();
-        if is_replica && says_that_it_writes(error) {
-            Self::Writes
-        } else if is_replica && may_be_unknown(code) {
-            Self::Unknown
-        } else if error.is_stale_plan() || is_replica && conflicts_with_recovery(code) {
+        if error.is_stale_plan() || is_replica && conflicts_with_recovery(code) {
             Self::Transient
-        } else {
+        } else if !is_replica || code == &SqlState::QUERY_CANCELED {
             Self::Final
+        } else if says_that_it_writes(error) {
+            Self::Writes
+        } else {
+            Self::Unknown
         }
     }
 }
 
-/// Whether the error says that the statement writes where nothing may be written.
+/// Returns whether the error says that the statement writes in a place where writing is not allowed.
 pub(crate) fn says_that_it_writes(error: &DatabaseError) -> bool {
     error.code() == &SqlState::READ_ONLY_SQL_TRANSACTION
 }
 
-/// Whether the error names something that a newer schema may have: DDL that was not replayed yet.
-pub(crate) fn may_be_unknown(code: &SqlState) -> bool {
-    [
-        SqlState::UNDEFINED_TABLE,
-        SqlState::UNDEFINED_COLUMN,
-        SqlState::UNDEFINED_FUNCTION,
-        SqlState::UNDEFINED_OBJECT,
-        SqlState::UNDEFINED_PARAMETER,
-        SqlState::INVALID_SCHEMA_NAME,
-        SqlState::DATATYPE_MISMATCH,
-        SqlState::INVALID_CATALOG_NAME,
-    ]
-    .contains(code)
-}
-
-/// Whether replay took away what the query was reading, or the replica is shutting down.
+/// Returns whether replay removed the rows that the query was reading, or the replica is shutting down.
 /// <https://www.postgresql.org/docs/current/hot-standby.html#HOT-STANDBY-CONFLICT>
 fn conflicts_with_recovery(code: &SqlState) -> bool {
     [
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
-        SqlState::QUERY_CANCELED,
         SqlState::ADMIN_SHUTDOWN,
         SqlState::CRASH_SHUTDOWN,
         SqlState::CANNOT_CONNECT_NOW,
@@ -93,11 +82,15 @@ mod tests {
             ("3F000", Refusal::Unknown, Refusal::Final),
             ("40001", Refusal::Transient, Refusal::Final),
             ("40P01", Refusal::Transient, Refusal::Final),
-            ("57014", Refusal::Transient, Refusal::Final),
+            ("57014", Refusal::Final, Refusal::Final),
             ("57P01", Refusal::Transient, Refusal::Final),
             ("57P03", Refusal::Transient, Refusal::Final),
-            ("22012", Refusal::Final, Refusal::Final),
-            ("0A000", Refusal::Final, Refusal::Final),
+            ("22012", Refusal::Unknown, Refusal::Final),
+            ("0A000", Refusal::Unknown, Refusal::Final),
+            ("22P02", Refusal::Unknown, Refusal::Final),
+            ("42501", Refusal::Unknown, Refusal::Final),
+            ("55000", Refusal::Unknown, Refusal::Final),
+            ("XX000", Refusal::Unknown, Refusal::Final),
         ];
         for (code, on_replica, on_primary) in table {
             let error = DatabaseError::from_proto(proto::DatabaseError { code: code.into(), ..Default::default() });

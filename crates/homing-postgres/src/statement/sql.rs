@@ -5,9 +5,12 @@
 //! lock on a replica does not lock out the sessions of other servers. `BEGIN` leaves a transaction open on a connection
 //! that the next caller gets. A temporary table is created on a connection that its author never gets again.
 //!
+//! Functions of the application are looked up in the catalog ([`names`]), and `call` and `do` run on the primary.
+//!
 //! Only words are read, not their meaning. A function or a `do` block that changes the session is not noticed, and its
 //! changes stay with the pooled connection.
 
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
@@ -30,8 +33,16 @@ pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
             first.unwrap_or_default().to_uppercase()
         )));
     }
-    let mut destination = RunsOn::Any;
+    let mut destination = match (first.as_deref(), second.as_deref()) {
+        // A replica runs these without a complaint: a procedure or block may swallow the refusal of a write, and the others
+        // would change that server.
+        (Some("call" | "do" | "checkpoint"), _) | (Some("alter"), Some("system")) => RunsOn::Primary,
+        _ => RunsOn::Any,
+    };
     for word in Words::of(sql) {
+        if changes_server(&word) {
+            destination = RunsOn::Primary;
+        }
         if word == "set_config" {
             return Err(Error::misuse(format!(
                 "set_config needs a session of its own, but connections are pooled: {SETTING}"
@@ -101,7 +112,7 @@ pub(crate) fn check_script_in_transaction(script: &str) -> Result<()> {
             SqlToken::Word(word) if word == "synchronous_commit" => {
                 return Err(Error::misuse("a script within a transaction cannot change synchronous_commit"));
             }
-            SqlToken::Word(_) => {}
+            SqlToken::Word(_) | SqlToken::Quoted(_) => {}
         }
     }
     Ok(())
@@ -128,6 +139,20 @@ pub(crate) fn may_change_schema(sql: &str) -> bool {
 /// Returns whether a statement may only read, by its first word. PostgreSQL has to confirm it.
 pub(crate) fn may_read(sql: &str) -> bool {
     matches!(Words::of(sql).next().as_deref(), Some("explain" | "select" | "show" | "table" | "values" | "with"))
+}
+
+/// Returns the words of a statement that may be names of functions or views, each once.
+pub(crate) fn names(sql: &str) -> Vec<String> {
+    let mut words = Words::of(sql);
+    let mut names = BTreeSet::new();
+    while let Some(token) = words.token() {
+        match token {
+            SqlToken::Word(word) => drop(names.insert(word)),
+            SqlToken::Quoted(name) => drop(names.insert(name.trim_matches('"').to_owned())),
+            SqlToken::Semicolon => {}
+        }
+    }
+    names.into_iter().collect()
 }
 
 const SETTING: &str = "set it for the role or the database";
@@ -167,6 +192,16 @@ fn selects_into_temporary(rest: &mut Words<'_>) -> bool {
         after_into = word == "into";
     }
     false
+}
+
+/// Returns whether a function changes the server that it runs on, without writing: a replica would run it.
+/// <https://www.postgresql.org/docs/current/functions-admin.html>
+fn changes_server(function: &str) -> bool {
+    matches!(function, "pg_cancel_backend" | "pg_reload_conf" | "pg_rotate_logfile" | "pg_terminate_backend")
+        || function.starts_with("pg_stat_reset")
+        || function.starts_with("pg_replication_slot_advance")
+        || (function.starts_with("pg_create_") || function.starts_with("pg_copy_") || function.starts_with("pg_drop_"))
+            && function.contains("replication_slot")
 }
 
 enum LockScope {
@@ -260,13 +295,15 @@ impl<'a> Words<'a> {
 }
 
 /// A part of a script.
-enum SqlToken {
+enum SqlToken<'a> {
     Word(String),
+    /// An identifier with its quotes. A doubled quote within it begins the next one.
+    Quoted(&'a str),
     Semicolon,
 }
 
-impl Words<'_> {
-    fn token(&mut self) -> Option<SqlToken> {
+impl<'a> Words<'a> {
+    fn token(&mut self) -> Option<SqlToken<'a>> {
         while let Some((start, char)) = self.chars.next() {
             match (char, self.peek()) {
                 ('-', Some('-')) => self.skip_line(),
@@ -278,7 +315,12 @@ impl Words<'_> {
                     self.chars.next();
                     self.skip_quoted('\'', true);
                 }
-                ('\'' | '"', _) => self.skip_quoted(char, false),
+                ('\'', _) => self.skip_quoted(char, false),
+                ('"', _) => {
+                    self.skip_quoted(char, false);
+                    let end = self.chars.peek().map_or(self.sql.len(), |&(index, _)| index);
+                    return Some(SqlToken::Quoted(&self.sql[start..end]));
+                }
                 ('$', _) => self.skip_dollar_quoted(start),
                 (';', _) => return Some(SqlToken::Semicolon),
                 _ if is_word(char) => return Some(SqlToken::Word(self.word(start))),

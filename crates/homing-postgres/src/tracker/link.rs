@@ -37,6 +37,9 @@ impl Link {
 
     async fn connect(config: &Config) -> Result<Self, Error> {
         let (client, mut connection) = config.connect(NoTls).await?;
+        // A replica refuses every statement of a role whose default is serializable.
+        let isolation = client.batch_execute("set default_transaction_isolation = 'repeatable read'");
+        drive(&mut connection, isolation).await?;
         let row = drive(&mut connection, client.query_one(IDENTIFY, &[])).await?;
         let system: i64 = row.try_get(0)?;
         let may_list = row.try_get(1)?;

@@ -7,7 +7,7 @@ use proto::transact_request::Step as Asked;
 use proto::transact_response::Outcome;
 use tokio::time::Instant;
 
-use super::error::{Aborted, read_only};
+use super::error::read_only;
 use super::exchange::{Exchange, StepAnswer};
 use super::savepoints::SavepointId;
 use super::{Handle, Transaction};
@@ -92,26 +92,13 @@ impl<'a> TransactionCall<'a> {
         // A lock on a replica would not exclude other transactions, so a locking statement counts as a write.
         let writes = writes == Writes::Yes
             || sql::destination_in_transaction(sql)? == RunsOn::Primary
-            || self.engine.descriptions().writes(sql);
+            || self.engine.descriptions().writes(sql) == Writes::Yes;
         if writes && self.transaction.is_read_only() { Err(read_only(None)) } else { Ok(()) }
     }
 
     async fn ask(&self, step: Asked) -> Result<StepAnswer> {
         let Self { engine, transaction, savepoint } = self;
         Exchange { engine, transaction }.send(*savepoint, step).await
-    }
-
-    /// Asks the local database for the types of a statement. If PostgreSQL refuses to prepare it, the transaction is
-    /// aborted, as it would be on the primary: a transaction behaves alike in all regions.
-    async fn describe_locally(&self, sql: &str) -> Result<Option<StatementDescription>> {
-        let deadline = self.transaction.deadline.min(self.engine.deadline());
-        let description = self.engine.describe_locally(sql, deadline).await;
-        if let Err(error) = &description
-            && error.db().is_some()
-        {
-            self.transaction.savepoints().fail(Aborted::by(error));
-        }
-        description
     }
 
     /// Asks the transaction's own connection for the types of a statement, in one round trip.
@@ -158,8 +145,9 @@ impl Runner for TransactionCall<'_> {
             if let Some(description) = engine.descriptions().description(sql) {
                 return Ok(description);
             }
+            let deadline = transaction.deadline.min(engine.deadline());
             if !self.is_local()
-                && let Some(description) = self.describe_locally(sql).await?
+                && let Some(description) = engine.describe_locally(sql, deadline).await?
             {
                 engine.descriptions().remember(sql, &description);
                 return Ok(description);
@@ -182,7 +170,7 @@ impl Runner for TransactionCall<'_> {
             && error.is_misuse()
             && error.db().is_some()
         {
-            self.engine.descriptions().remember_that_it_writes(&sql);
+            self.engine.descriptions().remember_writes(&sql, Writes::Yes);
         }
         executed
     }

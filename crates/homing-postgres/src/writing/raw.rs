@@ -7,11 +7,10 @@ use crate::engine::Engine;
 use crate::engine::answered::Answered;
 use crate::engine::execute::{Output, Parameters};
 use crate::error::Result;
-use crate::reading::plan::WhyPrimary;
+use crate::reading::plan::{OnLocalPrimary, WhyPrimary};
 use crate::reading::reader::{ReadRequest, ReadTiming};
 use crate::reading::server::{RefusedRead, query};
 use crate::replicas::Member;
-use crate::statement::refusal::Refusal;
 
 /// A statement, and the caller's function that decodes its output.
 #[derive(Debug)]
@@ -36,11 +35,8 @@ impl<T: Send + 'static, F: FnOnce(Output) -> Result<T>> ReadRequest for RawReque
     type Output = T;
 
     async fn run_on(&mut self, engine: &Engine, member: &Member, deadline: Instant) -> Result<Result<T>, RefusedRead> {
-        let output = query(engine, member, self.sql, self.parameters, deadline).await;
-        if let Err(RefusedRead { refusal: Refusal::Writes, .. }) = &output {
-            engine.descriptions().remember_that_it_writes(self.sql);
-        }
-        Ok(self.read(output?))
+        let output = query(engine, member, self.sql, self.parameters, OnLocalPrimary::Execute, deadline).await?;
+        Ok(self.read(output))
     }
 
     async fn run_on_primary(&mut self, engine: &Engine, why: WhyPrimary, _: ReadTiming) -> Result<Answered<T>> {
