@@ -69,7 +69,7 @@ impl Engine {
 
     /// Returns the deadline for the execution of a call that begins now.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.options.call_timeout
+        self.options.call_deadline()
     }
 
     /// Returns an engine whose writes leave waiting to the next read.

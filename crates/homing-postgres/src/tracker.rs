@@ -114,6 +114,17 @@ impl Tracker {
         }
     }
 
+    /// Waits as [`wait`](Self::wait) does, but only as long as the server can be reached: a caller that has another way
+    /// does not wait for a server that is gone.
+    pub(crate) async fn wait_while_reachable(&self, position: Position, deadline: Instant) -> Result<(), WaitError> {
+        let unreachable = self.inner.registry.unreachable();
+        tokio::select! {
+            biased; // a position that was reached is reached, even if the server is gone by now
+            result = self.wait(position, deadline) => result,
+            () = unreachable => Err(WaitError::Unreachable),
+        }
+    }
+
     /// Returns whether `position` is reached now. Sends at most one query, and none if the position is known to be
     /// reached.
     ///

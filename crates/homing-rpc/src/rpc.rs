@@ -12,13 +12,13 @@ use std::time::Duration;
 use homing_proto::v1::rpc_client::RpcClient;
 use homing_proto::v1::{DescribeRequest, DescribeResponse};
 use prost::Message;
-use tokio::time::Instant;
 use tonic::{Response, Status};
 use tracing::Instrument;
 
 use crate::discover::Discover;
 use crate::error::{Error, Result};
 use crate::metadata::identity::Identity;
+use crate::metadata::timeout::deadline_after;
 use crate::node::LocalNode;
 use crate::node::config::NodeConfig;
 use crate::peer::channel::PeerChannel;
@@ -85,7 +85,7 @@ impl Rpc {
         if region == self.topology().region() {
             return Ok(self.0.node.describe());
         }
-        let dispatch = Dispatch::new(Instant::now() + timeout).with_retry(Retry::Always).with_operation("describe");
+        let dispatch = Dispatch::new(deadline_after(timeout)).with_retry(Retry::Always).with_operation("describe");
         let send = |channel| async { RpcClient::new(channel).describe(DescribeRequest {}).await };
         Ok(self.dispatch(region, dispatch, send).await?.response)
     }

@@ -88,6 +88,9 @@
 //! - Homing does not fence. A node whose own database is a primary writes there, whatever the other regions say.
 //! - A node learns the role of a server when it opens a connection, while it follows replay, and when no node of the
 //!   primary region answers. Until then it routes statements by the old role of a promoted server.
+//! - The catalog is asked once for each statement whether it calls a volatile function. If a function is replaced by a
+//!   volatile one later, nodes that know its statements go on to run them on their replicas. Functions behind operators,
+//!   casts and other functions are not looked up.
 //! - A role without `pg_monitor` learns of a timeline switch late, and if nothing else shows it (a cascading replica
 //!   whose upstream is promoted), not before the next restart point.
 //! - A type that is altered in place (`alter type … add value`) keeps its OID. Connections use the old definition until

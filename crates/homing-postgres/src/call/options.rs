@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::replicas::Choose;
 
 /// How the calls of a [`Repo`](crate::Repo) behave.
@@ -17,11 +19,11 @@ pub struct Options {
 
     /// How long a call may take until it is executed. That includes finding a peer, forwarding, and the time in the
     /// database. For a read on this node it is the time in the database only. Default: 5 s, enough for a round trip
-    /// around the world and a slow statement.
+    /// around the world and a slow statement. A day at most.
     pub call_timeout: Duration,
 
     /// How long a committed write waits until the local replica has replayed it, and how long a read waits for a replica
-    /// that is behind what it has to see. Default: 5 s, far beyond the usual lag.
+    /// that is behind what it has to see. Default: 5 s, far beyond the usual lag. A day at most.
     pub replay_timeout: Duration,
 
     /// How to go on if the replica takes longer. Default: [`OnLag::ReadFromPrimary`].
@@ -32,6 +34,10 @@ pub struct Options {
 
     /// How a read chooses among several replicas. Default: [`Choose::Nearest`].
     pub choose: Choose,
+
+    /// The names of functions that only read, although PostgreSQL takes them for volatile: a replica may run them. They are
+    /// facts about the database, so set them for the whole node. Default: none.
+    pub read_only_functions: &'static [&'static str],
 }
 
 impl Options {
@@ -70,6 +76,24 @@ impl Options {
     pub fn with_choose(self, choose: Choose) -> Self {
         Self { choose, ..self }
     }
+
+    /// Sets the names of functions that only read, although PostgreSQL takes them for volatile.
+    #[must_use]
+    pub fn with_read_only_functions(self, read_only_functions: &'static [&'static str]) -> Self {
+        Self { read_only_functions, ..self }
+    }
+}
+
+impl Options {
+    /// Returns until when a call that begins now has to be executed.
+    pub(crate) fn call_deadline(&self) -> Instant {
+        Instant::now() + self.call_timeout.min(MAX_TIMEOUT)
+    }
+
+    /// Returns until when the replica has to have replayed a write that is committed now.
+    pub(crate) fn replay_deadline(&self) -> Instant {
+        Instant::now() + self.replay_timeout.min(MAX_TIMEOUT)
+    }
 }
 
 impl Default for Options {
@@ -81,6 +105,7 @@ impl Default for Options {
             on_lag: OnLag::default(),
             consistency: Consistency::default(),
             choose: Choose::default(),
+            read_only_functions: &[],
         }
     }
 }
@@ -151,3 +176,6 @@ pub enum Consistency {
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A day: beyond it a timeout is not a limit, and clocks overflow.
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);

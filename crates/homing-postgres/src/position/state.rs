@@ -36,12 +36,25 @@ pub struct ServerState {
     /// higher timeline unnoticed (see [`Tracker`](crate::Tracker#privileges)). Its history is then that of
     /// `position.timeline` for certain only up to this place.
     pub certain_to: Option<Lsn>,
+
+    /// Whether the timeline is in doubt. A doubt that has just come up lowers `position` to the certain one, although the
+    /// server shows more.
+    pub(crate) in_doubt: bool,
 }
 
 impl ServerState {
     /// Returns the state of a server at this position. The other fields are unknown.
     pub fn new(role: Role, position: Position) -> Self {
-        Self { role, position, lag: None, received: None, round_trip: None, ancestor: None, certain_to: None }
+        Self {
+            role,
+            position,
+            lag: None,
+            received: None,
+            round_trip: None,
+            ancestor: None,
+            certain_to: None,
+            in_doubt: false,
+        }
     }
 
     /// Returns whether everything up to `wanted` is visible on this server.

@@ -60,7 +60,8 @@ async fn ask_server(seen: &Seen) -> Option<Position> {
     }
     let server = seen.server()?;
     let state = timeout(ASK_TIMEOUT, server.tracker().probe()).await.ok()?.ok()?;
-    Some(state.position)
+    // Of a server in doubt it is not known how far the session has read there.
+    (!state.in_doubt).then_some(state.position)
 }
 
 /// How long a server may take to answer with its position; the first question opens a connection. After that the

@@ -173,8 +173,8 @@ impl<'a> Reader<'a> {
 
     async fn wait(&self, position: Position) -> Waited {
         let session = &self.engine.session;
-        let deadline = Instant::now() + self.engine.options.replay_timeout;
-        match self.chosen().database().tracker().wait(position, deadline).await {
+        let deadline = self.engine.options.replay_deadline();
+        match self.chosen().database().tracker().wait_while_reachable(position, deadline).await {
             Ok(()) => Waited::Reached,
             Err(WaitError::OtherSystem) if session.decline() => Waited::Declined,
             Err(WaitError::OtherSystem) if session.is_imported() => Waited::Foreign,
@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
         if is_found {
             self.set_member(other);
         } else {
-            if error == WaitError::TimedOut {
+            if matches!(error, WaitError::TimedOut | WaitError::Unreachable) {
                 session.fell_behind();
             }
             debug!(%error, %position, "the local replica cannot answer");

@@ -97,8 +97,10 @@ async fn writes(engine: &Engine, connection: &Connection, sql: &str) -> Result<W
     if known != Writes::Maybe || connection.role() == Role::Primary {
         return Ok(known);
     }
+    let mut names = sql::names(sql);
+    names.retain(|name| !engine.options.read_only_functions.contains(&&**name));
     let catalog = connection.statement(CALLS_VOLATILE_FUNCTION).await?;
-    let row = connection.query_one(&catalog, &[&sql::names(sql)]).await?;
+    let row = connection.query_one(&catalog, &[&names]).await?;
     let writes = if row.try_get(0)? { Writes::Yes } else { Writes::No };
     engine.descriptions().remember_writes(sql, writes);
     Ok(writes)

@@ -14,6 +14,7 @@ use super::plan::WhyPrimary;
 use super::reader::{ReadRequest, ReadTiming};
 use super::rows::RowStream;
 use super::server::{RefusedRead, note_read};
+use crate::call::options::MAX_TIMEOUT;
 use crate::call::report::{AnsweredBy, Report, Stages};
 use crate::database::Database;
 use crate::engine::Engine;
@@ -157,7 +158,7 @@ async fn open_on(
     deadline: Instant,
 ) -> Result<RowStream, Broken> {
     let database = member.database();
-    let pace = Pace { first: deadline, next: engine.options.call_timeout };
+    let pace = Pace { first: deadline, next: engine.options.call_timeout.min(MAX_TIMEOUT) };
     let schema = engine.primary().schema().cloned();
     let mut chunks = database.executor().query(statement, schema, pace, RunsOn::Any);
     let first = chunks.next().await?;

@@ -21,7 +21,16 @@ use crate::writing::writer::{Committed, Writer};
 /// The caller does not say whether a statement writes. It is tried on the local replica. If PostgreSQL answers that it
 /// writes (SQLSTATE 25006), it is forwarded to the primary, and later calls with the same statement go there at once.
 /// This catches functions with side effects, `nextval`, `SELECT … FOR UPDATE` and data-modifying common table
-/// expressions too.
+/// expressions too. Any other error of a replica may come from being one, or from being behind, so the primary is asked
+/// before the caller hears of it; only a time limit of the database is final.
+///
+/// A function may catch the refusal of its write, or take an advisory lock, which locks out nobody on a replica. So a
+/// statement runs on the primary if it, or a view that it names, calls a function that PostgreSQL calls
+/// [volatile](https://www.postgresql.org/docs/current/xfunc-volatility.html) and that is not written in C. The catalog is
+/// asked once for each statement. PostgreSQL takes a function for volatile unless it is declared `STABLE` or `IMMUTABLE`:
+/// declare functions that only read as `STABLE`, or name them in
+/// [`Options::read_only_functions`](crate::Options::read_only_functions). `CALL`, `DO`, `CHECKPOINT`, `ALTER SYSTEM` and
+/// functions that change the server run on the primary too.
 ///
 /// Statements that change the state of a PostgreSQL session (`BEGIN`, `SET`, `LISTEN`, `CREATE TEMP TABLE`, session
 /// advisory locks) are misuse, since connections are pooled. Statements with transaction-level advisory locks go to the

@@ -23,6 +23,10 @@ pub enum WaitError {
 
     /// The deadline passed before the server was seen to have reached the position.
     TimedOut,
+
+    /// The server could not be connected to during the wait. Only calls of a [`Repo`](crate::Repo) stop for it;
+    /// [`Tracker::wait`](super::Tracker::wait) goes on.
+    Unreachable,
 }
 
 impl WaitError {
@@ -43,6 +47,7 @@ impl fmt::Display for WaitError {
             Self::OtherSystem => "the position belongs to another database cluster",
             Self::OtherTimeline => "the position cannot be shown to be in the history of this server",
             Self::TimedOut => "the position was not reached in time",
+            Self::Unreachable => "the server cannot be reached",
         })
     }
 }

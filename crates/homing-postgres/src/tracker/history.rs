@@ -75,7 +75,9 @@ impl History {
         };
         let position = Position { system_identifier: self.system, timeline, lsn };
         let state = ServerState::new(answer.role, position);
-        Some(ServerState { received: answer.received, lag: answer.lag, ancestor: self.ancestor, certain_to, ..state })
+        let in_doubt = self.doubt.is_some();
+        let ProbeAnswer { received, lag, .. } = *answer;
+        Some(ServerState { received, lag, ancestor: self.ancestor, certain_to, in_doubt, ..state })
     }
 
     /// Reads the answer of a primary, which may have been promoted. If its timeline rose by one, replay ended on the

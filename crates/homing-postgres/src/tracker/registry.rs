@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -21,6 +22,8 @@ pub(super) struct Registry {
     inner: Mutex<RegistryInner>,
     /// Wakes the task, the only listener, when a call registers or the tracker is closed.
     changed: Notify,
+    /// Wakes the calls that wait only as long as the server can be reached, when a connection could not be made.
+    unreachable: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +98,11 @@ impl Registry {
         self.changed.notify_one();
     }
 
+    /// Returns when a connection to the server could not be made after this call.
+    pub(super) fn unreachable(&self) -> Notified<'_> {
+        self.unreachable.notified()
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.lock().waiters.len()
     }
@@ -148,6 +156,7 @@ impl Registry {
 
     /// Fails all requested probes. Calls that wait for a position keep waiting.
     pub(super) fn refuse(&self, cause: &Unavailable) {
+        self.unreachable.notify_waiters();
         let probe_requests = mem::take(&mut self.lock().probe_requests);
         for request in probe_requests.into_values() {
             let _ = request.answer.send(Err(cause.clone()));

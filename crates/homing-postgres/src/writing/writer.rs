@@ -138,15 +138,23 @@ impl<'a> Writer<'a> {
             }
             return Ok(());
         }
-        let deadline = Instant::now() + options.replay_timeout;
-        match member.database().tracker().wait(position, deadline).await {
+        match member.database().tracker().wait_while_reachable(position, options.replay_deadline()).await {
             Ok(()) => {
                 session.caught_up(position);
                 Ok(())
             }
             // The next read finds another replica that shows the write.
-            Err(WaitError::TimedOut) if matches!(self.engine.choose_reached(position), Ok(Some(_))) => Ok(()),
-            Err(error) => self.not_visible(position, error),
+            Err(WaitError::TimedOut | WaitError::Unreachable)
+                if matches!(self.engine.choose_reached(position), Ok(Some(_))) =>
+            {
+                Ok(())
+            }
+            Err(error) => {
+                if error == WaitError::Unreachable {
+                    self.engine.replicas().suspect(&member);
+                }
+                self.not_visible(position, error)
+            }
         }
     }
 

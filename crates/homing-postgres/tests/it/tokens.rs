@@ -7,7 +7,7 @@ use homing_postgres::{
     AnsweredBy, Config, Database, Databases, Options, Replica, ReplicaList, ReplicaSettings, Replicas, Repo, Role,
 };
 use homing_rpc::{DEFAULT_MAX_MESSAGE_BYTES, NodeConfig, Region, Rpc, Server, ServerHandle, StaticPeers, Topology};
-use homing_testbed::Postgres;
+use homing_testbed::{Postgres, wait_until};
 
 /// A primary that is served to peers, and two replicas of it.
 struct Servers {
@@ -41,7 +41,12 @@ impl Servers {
 
     /// A handle for each replica; both share a session.
     async fn handles(&self) -> [Repo; 2] {
-        let named = |server: &Postgres, name| Replica::new(server.url()).unwrap().with_name(name);
+        self.handles_as("postgres").await
+    }
+
+    async fn handles_as(&self, role: &str) -> [Repo; 2] {
+        let url = |server: &Postgres| server.url().replace("://postgres@", &format!("://{role}@"));
+        let named = |server: &Postgres, name| Replica::new(url(server)).unwrap().with_name(name);
         let [syd, mel] = &self.replicas;
         let list = ReplicaList::new([named(syd, "syd"), named(mel, "mel")]).unwrap();
         let replicas = Replicas::start(None, &list, ReplicaSettings::default()).await.unwrap();
@@ -102,4 +107,30 @@ async fn the_same_replica_is_asked_nothing() {
     assert!(handle.database().unwrap().tracker().state().borrow().is_none());
     handle.token().await.unwrap();
     assert!(requires_a_position(&handle));
+}
+
+/// A role without `pg_monitor` learns of a switch of the timeline late, so a replica that lost its primary is in doubt.
+#[tokio::test]
+async fn doubtful_replica_lowers_no_session() {
+    let servers = Servers::start().await;
+    let [fresh, stale] = &servers.replicas;
+    let client = servers.primary.connect().await.unwrap();
+    client.batch_execute("create role ordinary login; grant all on notes to ordinary").await.unwrap();
+    for replica in &servers.replicas {
+        replica.caught_up_with(&servers.primary).await.unwrap();
+    }
+    let [first, second] = servers.handles_as("ordinary").await;
+    stale.pause_replay().await.unwrap();
+    client.batch_execute("insert into notes values ('first')").await.unwrap();
+    fresh.caught_up_with(&servers.primary).await.unwrap();
+    assert_eq!(notes(&first).await, 1);
+    servers.primary.kill().await.unwrap();
+    let alone = fresh.connect().await.unwrap();
+    let sql = "select count(*) = 0 from pg_stat_wal_receiver";
+    wait_until(sql, async || alone.query_one(sql, &[]).await.unwrap().get(0)).await;
+
+    match second.query("select text from notes", &[]).await {
+        Ok(rows) => assert_eq!(rows.len(), 1, "it is older than an earlier read"),
+        Err(error) => assert!(error.is_not_sent(), "{error:?}"),
+    }
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use crate::error::reason::Reason;
+use crate::metadata::timeout::MAX_TIME_LIMIT;
 use crate::metadata::trace::TraceContext;
 use crate::metadata::{GRPC_TIMEOUT, HOMING_PROTOCOL, HOMING_REGION, TRACEPARENT, TRACESTATE, timeout};
 use crate::region::Region;
@@ -75,9 +76,6 @@ fn text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> 
 
 /// The time limit of a request that has none. Homing's own clients always send one.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(60);
-
-/// A day. A longer time limit of a caller is shortened to it, so that adding it to the clock does not overflow.
-const MAX_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {

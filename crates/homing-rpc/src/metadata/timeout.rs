@@ -3,6 +3,12 @@
 use std::time::Duration;
 
 use http::HeaderValue;
+use tokio::time::Instant;
+
+/// Returns the deadline of a call that begins now and may take `timeout`, a day at most: beyond it clocks overflow.
+pub(crate) fn deadline_after(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(MAX_TIME_LIMIT)
+}
 
 /// Returns how long the server may take if the caller's deadline is `left` away. The rest is for the round trip, and
 /// for the server to answer that it gave up. The server knows whether anything was executed, so its answer should
@@ -41,6 +47,9 @@ pub(crate) fn decode(header: &HeaderValue) -> Option<Duration> {
         _ => return None,
     })
 }
+
+/// The longest time that a call may take: a day. A longer one would be as good as no limit.
+pub(crate) const MAX_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The time in which the server cancels its work and answers.
 const ANSWER_MARGIN: Duration = Duration::from_millis(50);

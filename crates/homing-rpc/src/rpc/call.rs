@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::function::arguments::{Arguments, IntoArguments};
 use crate::function::codec;
 use crate::metadata::caller::Caller;
+use crate::metadata::timeout::deadline_after;
 use crate::peer::name::PeerName;
 use crate::region::Region;
 use crate::rpc::Rpc;
@@ -102,7 +103,7 @@ impl Rpc {
         timeout: Duration,
     ) -> Result<Called<R>> {
         let arguments = arguments.into_arguments()?;
-        self.call_encoded(region, scope, function, arguments, Instant::now() + timeout).await
+        self.call_encoded(region, scope, function, arguments, deadline_after(timeout)).await
     }
 
     /// Calls a function in the primary region.
@@ -140,7 +141,7 @@ impl Rpc {
         arguments: impl IntoArguments,
         timeout: Duration,
     ) -> Result<Vec<(Region, Result<Called<R>>)>> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         let arguments = arguments.into_arguments()?;
         let calls = self.regions(deadline).await?.into_iter().map(|region| {
             let arguments = arguments.clone();

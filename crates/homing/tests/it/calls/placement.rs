@@ -1,6 +1,7 @@
 //! Which server runs a statement: a replica may say yes, only the primary says no.
 
 use homing::Node;
+use homing::error::SqlState;
 use homing::report::AnsweredBy;
 use homing_testbed::wait_until;
 use tokio::time::timeout;
@@ -17,7 +18,8 @@ const FUNCTIONS: &str = "
     create view logging as select log_quietly('view')::text as logged;
     create view logging_too as select logged from logging;
     create function is_free(key bigint) returns bool language sql as 'select pg_try_advisory_xact_lock(key)';
-    create function add(a int, b int) returns int language sql stable as 'select a + b'";
+    create function add(a int, b int) returns int language sql stable as 'select a + b';
+    create function double(a int) returns int language sql as 'select 2 * a'";
 
 async fn world() -> World {
     let servers = Servers::shared().await;
@@ -68,11 +70,22 @@ async fn function_that_locks_asks_the_primary() {
 #[tokio::test]
 async fn stable_function_stays_on_replica() {
     let world = world().await;
-    let (repo, reports) = recorded(&world.syd.repo());
-    for _ in 0..2 {
-        assert_eq!(repo.query_one("select add(1, 2)", &[]).await.unwrap().get::<_, i32>(0), 3);
-        assert_eq!(reports.last().answered_by, AnsweredBy::Local);
+    let options = world.syd.repo().options().with_read_only_functions(&["double"]);
+    let (repo, reports) = recorded(&world.syd.repo().with_options(options));
+    for sql in ["select add(1, 2)", "select add(1, 2)", "select double(4) - 5"] {
+        assert_eq!(repo.query_one(sql, &[]).await.unwrap().get::<_, i32>(0), 3);
+        assert_eq!(reports.last().answered_by, AnsweredBy::Local, "{sql}");
     }
+    assert_eq!(
+        repo.session()
+            .with_options(homing::Options::default())
+            .query_one("select double(2)", &[])
+            .await
+            .unwrap()
+            .get::<_, i32>(0),
+        4
+    );
+    assert!(matches!(reports.last().answered_by, AnsweredBy::Peer(_)));
 }
 
 #[tokio::test]
@@ -116,7 +129,7 @@ async fn serializable_default_keeps_the_replica() {
 async fn time_limit_of_the_database_is_final() {
     let (_world, syd) = world_with("statement_timeout = '300ms'").await;
     let error = syd.repo().query("select pg_sleep(600)", &[]).await.unwrap_err();
-    assert_eq!(error.code(), Some(&homing::error::SqlState::QUERY_CANCELED));
+    assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED));
     assert!(error.to_string().contains("the local database"), "{error}");
 }
 
@@ -173,4 +186,22 @@ async fn promoted_replica_runs_no_write_as_a_read() {
     assert_eq!(repo.execute("insert into users (name) values ('Ada')", &[]).await.unwrap(), 1);
     assert!(reports.last().position.is_some(), "it was not taken for a write");
     wait_until("one row", async || world.users_on_replica().await == 1).await;
+}
+
+#[tokio::test]
+async fn refused_writes_need_one_connection() {
+    let (servers, world) = (Servers::shared().await, World::shared().await);
+    let setting = format!("alter database {} set default_transaction_read_only = on", world.database);
+    world.primary.batch_execute(&setting).await.unwrap();
+    let iad = servers.primary_node(&world.database).await;
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let repo = iad.repo();
+            tokio::spawn(async move { repo.execute("insert into users (name) values ('Ada')", &[]).await })
+        })
+        .collect();
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::READ_ONLY_SQL_TRANSACTION), "{error}");
+    }
 }

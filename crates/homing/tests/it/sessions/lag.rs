@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use homing::report::AnsweredBy;
 use homing::{OnLag, Wait};
+use homing_testbed::wait_until;
 use tokio::time::timeout;
 
 use crate::fixture::{NewUser, PATIENCE, Servers, User, recorded};
@@ -115,4 +116,27 @@ async fn promoted_replica_takes_writes() {
     assert_eq!(reports.last().answered_by, AnsweredBy::Local);
     assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
     assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn killed_replica_frees_its_waiters() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    // Far longer than the test may take: only the loss of the replica ends the waits.
+    let repo = world.syd.repo().with_replay_timeout(Duration::MAX).with_call_timeout(Duration::MAX);
+    let (strict, database) = (repo.with_on_lag(OnLag::Fail), repo.database().unwrap());
+    servers.replica.pause_replay().await.unwrap();
+    let insert = |repo: &homing::Repo, name: String| {
+        let repo = repo.clone();
+        tokio::spawn(async move { repo.insert(&NewUser::named(&name)).await })
+    };
+    let calls: Vec<_> = (0..20).map(|number| insert(&repo, format!("user {number}"))).collect();
+    let strict = insert(&strict, "strict".into());
+    wait_until("all wait", async || database.tracker().waiting() == 21).await;
+    servers.replica.kill().await.unwrap();
+    for call in calls {
+        timeout(PATIENCE, call).await.expect("it waits for a server that is gone").unwrap().unwrap();
+    }
+    let mut error = timeout(PATIENCE, strict).await.unwrap().unwrap().unwrap_err();
+    assert!(error.is_committed() && error.take_value::<User>().is_some(), "{error:?}");
 }
