@@ -8,4 +8,5 @@ pub(crate) mod load;
 pub(crate) mod monitor;
 pub(crate) mod name;
 pub(crate) mod pick;
+pub(crate) mod schedule;
 pub(crate) mod set;

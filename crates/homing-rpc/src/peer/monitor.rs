@@ -56,6 +56,12 @@ pub(crate) enum PeerState {
     Down(Down),
 }
 
+impl PeerState {
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready(_))
+    }
+}
+
 /// Why a peer does not take calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Down {

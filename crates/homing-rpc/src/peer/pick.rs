@@ -13,7 +13,7 @@ use crate::error::reason::Reason;
 use crate::peer::channel::Link;
 use crate::peer::load;
 use crate::peer::load::Load;
-use crate::peer::monitor::{Down, PeerState};
+use crate::peer::monitor::PeerState;
 use crate::peer::name::PeerName;
 use crate::region::Region;
 
@@ -67,10 +67,8 @@ pub(crate) enum WaitFor {
 pub(crate) enum Choice {
     /// Use this connection.
     Peer(Arc<Link>),
-    /// Choose again after the next change.
+    /// Say that a call waits for a peer, and choose again after the next change.
     Wait,
-    /// Wake the peers that are down, and choose again after the next change.
-    WaitAndWake,
     /// No peer can take the request.
     NoPeer,
 }
@@ -85,8 +83,8 @@ impl Snapshot {
         if request.wait_for == WaitFor::Nothing {
             return Choice::NoPeer;
         }
-        if let Some(wait) = self.may_become_ready(&fresh, request) {
-            return wait;
+        if self.may_become_ready(&fresh, request) {
+            return Choice::Wait;
         }
         if request.wait_for == WaitFor::UntriedPeer {
             return Choice::NoPeer;
@@ -94,28 +92,20 @@ impl Snapshot {
         let all: Vec<&Member> = self.members.iter().collect();
         match cheapest(&all, request.passed_over, now, rng) {
             Some(link) => Choice::Peer(link),
-            None => self.may_become_ready(&all, request).unwrap_or(Choice::NoPeer),
+            None if self.may_become_ready(&all, request) => Choice::Wait,
+            None => Choice::NoPeer,
         }
     }
 
-    /// Returns how to wait if one of these members may become ready.
-    fn may_become_ready(&self, members: &[&Member], request: &PickRequest<'_>) -> Option<Choice> {
+    /// Returns whether one of these members may become ready.
+    fn may_become_ready(&self, members: &[&Member], request: &PickRequest<'_>) -> bool {
         if self.members.is_empty() {
-            return match &self.lookup {
-                None => Some(Choice::Wait),
-                Some(lookup) => (!is_recent(lookup.at, request)).then_some(Choice::WaitAndWake),
-            };
+            return self.lookup.as_ref().is_none_or(|lookup| !is_recent(lookup.at, request));
         }
-        let stale = |down: &Down| down.refusal.is_none() && !is_recent(down.at, request);
-        let mut choice = None;
-        for member in members {
-            match &member.state {
-                PeerState::Down(down) if stale(down) => return Some(Choice::WaitAndWake),
-                PeerState::Down(_) => {}
-                PeerState::Connecting | PeerState::Ready(_) => choice = Some(Choice::Wait),
-            }
-        }
-        choice
+        members.iter().any(|member| match &member.state {
+            PeerState::Down(down) => down.refusal.is_none() && !is_recent(down.at, request),
+            PeerState::Connecting | PeerState::Ready(_) => true,
+        })
     }
 
     /// Returns the error for a request that no peer can take.
@@ -203,6 +193,7 @@ mod tests {
 
     use super::*;
     use crate::metadata::identity::Identity;
+    use crate::peer::monitor::Down;
 
     fn address(port: u16) -> SocketAddr {
         ([10, 0, 0, 1], port).into()
@@ -242,7 +233,6 @@ mod tests {
         match snapshot.choose(request, Instant::now(), &mut SmallRng::seed_from_u64(7)) {
             Choice::Peer(link) => link.name.address.port().to_string(),
             Choice::Wait => "wait".into(),
-            Choice::WaitAndWake => "wake".into(),
             Choice::NoPeer => "no peer".into(),
         }
     }
@@ -255,7 +245,7 @@ mod tests {
         time::advance(Duration::from_secs(1)).await;
         assert_eq!(chosen(&snapshot([]), &request), "no peer");
         let late = PickRequest { began: Instant::now() + Duration::from_secs(1), ..request };
-        assert_eq!(chosen(&snapshot([]), &late), "wake");
+        assert_eq!(chosen(&snapshot([]), &late), "wait");
     }
 
     #[tokio::test(start_paused = true)]
@@ -267,7 +257,7 @@ mod tests {
         let table = [
             (vec![PeerState::Connecting], "wait"),
             (vec![down(new, None), PeerState::Connecting], "wait"),
-            (vec![down(new, None), down(old, None)], "wake"),
+            (vec![down(new, None), down(old, None)], "wait"),
             (vec![down(new, None), down(new, None)], "no peer"),
             (vec![down(old, Some(Reason::Unauthenticated))], "no peer"),
             (vec![down(new - RECENT, None)], "no peer"),

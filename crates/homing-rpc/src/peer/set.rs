@@ -3,7 +3,8 @@
 //! - **Spawned** by [`PeerSet::spawn`], which [`Rpc`](crate::Rpc) calls at the first use of a region. All clones of the
 //!   [`PeerSet`] share the task's handle.
 //! - **Owns** the list of addresses, the look-up under way, and the task of each peer. It looks the addresses up again
-//!   when their time to live is over, adds and removes peers, and publishes a [`Snapshot`] after each change.
+//!   when their time to live is over, and early when a peer was lost or no peer is up ([`Schedule`]). It adds and
+//!   removes peers, and publishes a [`Snapshot`] after each change.
 //! - **Channels:** in, the states of the peers ([`REPORT_QUEUE_CAPACITY`]) and a `Notify` of calls that wait for a
 //!   peer; out, a `watch` of snapshots.
 //! - **Ends** with the last [`PeerSet`]: that of the `Rpc`, and those of calls under way. Its peers' tasks end with it.
@@ -23,12 +24,12 @@ use tracing::{Instrument, info, warn};
 use crate::discover::{Discover, Resolution};
 use crate::error::{Error, Result, chain};
 use crate::metadata::identity::Identity;
-use crate::peer::backoff::Backoff;
 use crate::peer::channel::Link;
 use crate::peer::load::Load;
 use crate::peer::monitor::{Peer, PeerState};
 use crate::peer::name::PeerName;
 use crate::peer::pick::{Choice, LastLookup, Member, PickRequest, Snapshot};
+use crate::peer::schedule::{Pace, Schedule};
 use crate::region::Region;
 use crate::task::{BoxFuture, resume_panic};
 
@@ -68,8 +69,7 @@ impl PeerSet {
             tasks: JoinSet::new(),
             lookup: None,
             looking_up: None,
-            look_up_at: Instant::now(),
-            backoff: Backoff::new(FIRST_RETRY, MAX_RETRY),
+            schedule: Schedule::new(Instant::now()),
             rng: rand::make_rng(),
             numbers: 0,
             complained: false,
@@ -106,8 +106,7 @@ impl PeerSet {
             match snapshot.choose(request, Instant::now(), &mut rand::rng()) {
                 Choice::Peer(link) => return Ok(link),
                 Choice::NoPeer => return Err(snapshot.no_peer(&self.region)),
-                Choice::WaitAndWake => self.wanted.notify_one(),
-                Choice::Wait => {}
+                Choice::Wait => self.wanted.notify_one(),
             }
             match time::timeout_at(deadline, snapshots.changed()).await {
                 Ok(Ok(())) => {}
@@ -153,8 +152,7 @@ struct PeerSetTask {
     tasks: JoinSet<()>,
     lookup: Option<LastLookup>,
     looking_up: Option<BoxFuture<'static, Result<Resolution>>>,
-    look_up_at: Instant,
-    backoff: Backoff,
+    schedule: Schedule,
     rng: SmallRng,
     /// The number of the newest peer. An address that is removed and added again gets another number, so that reports
     /// of its former task are ignored.
@@ -178,7 +176,7 @@ impl PeerSetTask {
                 () = self.publish.closed() => return,
                 Some((number, state)) = self.reports.recv() => self.on_report(number, state),
                 resolution = look_up(&mut self.looking_up) => self.on_resolution(resolution),
-                () = time::sleep_until(self.look_up_at), if self.looking_up.is_none() => self.start_look_up(),
+                () = time::sleep_until(self.schedule.due()), if self.looking_up.is_none() => self.start_look_up(),
                 () = self.wanted.notified() => self.on_wanted(),
                 Some(ended) = self.tasks.join_next() => { resume_panic(ended); },
             }
@@ -186,10 +184,25 @@ impl PeerSetTask {
     }
 
     fn on_report(&mut self, number: u64, state: PeerState) {
-        if let Some(entry) = self.entries.values_mut().find(|entry| entry.number == number) {
-            entry.state = state;
-            self.publish();
+        let Some(entry) = self.entries.values_mut().find(|entry| entry.number == number) else { return };
+        let was_up = entry.state.is_ready();
+        entry.state = state;
+        let is_up = entry.state.is_ready();
+        if was_up && !is_up {
+            self.hasten(Pace::Fast);
+        } else if !self.is_any_up() {
+            self.hasten(Pace::Slow);
         }
+        self.publish();
+    }
+
+    fn is_any_up(&self) -> bool {
+        self.entries.values().any(|entry| entry.state.is_ready())
+    }
+
+    /// Looks the addresses up early, because a peer may have been replaced.
+    fn hasten(&mut self, pace: Pace) {
+        self.schedule.hasten(Instant::now(), pace, self.looking_up.is_some(), &mut self.rng);
     }
 
     fn start_look_up(&mut self) {
@@ -216,8 +229,8 @@ impl PeerSetTask {
         if std::mem::take(&mut self.complained) {
             info!(region = %self.region, "peer addresses are known again");
         }
-        self.backoff.reset();
-        self.look_up_at = Instant::now() + resolution.ttl.clamp(Resolution::MIN_TTL, Resolution::MAX_TTL);
+        let ttl = resolution.ttl.clamp(Resolution::MIN_TTL, Resolution::MAX_TTL);
+        self.schedule.answered(Instant::now(), ttl, &mut self.rng);
         self.lookup = Some(LastLookup { at: Instant::now(), failure: None });
         if resolution.addresses.len() > MAX_PEERS {
             let addresses = resolution.addresses.len();
@@ -241,8 +254,7 @@ impl PeerSetTask {
 
     /// Keeps the list of peers.
     fn on_no_address(&mut self, failure: &str) {
-        let retry = self.backoff.next(&mut self.rng);
-        self.look_up_at = Instant::now() + retry;
+        self.schedule.failed(Instant::now(), &mut self.rng);
         self.lookup = Some(LastLookup { at: Instant::now(), failure: Some(failure.into()) });
         if !std::mem::replace(&mut self.complained, true) {
             let kept = self.entries.len();
@@ -267,13 +279,12 @@ impl PeerSetTask {
         self.entries.insert(address, entry);
     }
 
-    /// Ends the delays of peers that are down, because a call waits for a peer.
+    /// Ends the delays of peers that are down, because a call waits for a peer. If no peer is up, looks for others.
     fn on_wanted(&mut self) {
         let down = self.entries.values().filter(|entry| matches!(entry.state, PeerState::Down(_)));
         down.for_each(|entry| entry.wanted.notify_one());
-        if self.entries.is_empty() {
-            let last = self.lookup.as_ref().map_or(Instant::now(), |lookup| lookup.at);
-            self.look_up_at = self.look_up_at.min(last + MIN_RETRY);
+        if !self.is_any_up() {
+            self.hasten(Pace::Fast);
         }
     }
 
@@ -309,11 +320,6 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long other peers are preferred after a peer said that its database is not the primary. It is short because roles
 /// change.
 const PASS_OVER_TIME: Duration = Duration::from_secs(1);
-
-/// The delays between look-ups that return no address: the shortest while a call waits, the first, and the longest.
-const MIN_RETRY: Duration = crate::peer::monitor::MIN_DELAY;
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const MAX_RETRY: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_rpc::{Closure, FunctionError, Registry, Retry, Rpc, StaticPeers};
+use homing_rpc::{Closure, FunctionError, Registry, Resolution, Retry, Rpc, StaticPeers};
 use homing_testbed::wait_until;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
@@ -141,6 +141,45 @@ async fn addresses_outlive_empty_discovery() {
         addresses.asked(2).await;
         add(&rpc).await.unwrap();
     }
+}
+
+/// Longer than these tests wait for anything.
+const LONG_TTL: Duration = Resolution::MAX_TTL;
+
+#[tokio::test]
+async fn replaced_peers_are_looked_up_early() {
+    let old = [serve("iad").await, serve("iad").await];
+    let addresses = Addresses::with_ttl(LONG_TTL);
+    addresses.set("iad", Some(old.each_ref().map(|server| server.local_addr()).to_vec()));
+    let rpc = client_with(addresses.clone());
+    add(&rpc).await.unwrap();
+    drop(old);
+    wait_until("the loss is noticed", async || add(&rpc).await.is_err()).await;
+    let new = serve("iad").await;
+    addresses.set("iad", Some(vec![new.local_addr()]));
+    wait_until("the new peer is found", async || add(&rpc).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn lost_peer_is_looked_up_early() {
+    let (first, second) = (serve("iad").await, serve("iad").await);
+    let relays = [Relay::to(first.local_addr()).await, Relay::to(second.local_addr()).await];
+    let addresses = Addresses::with_ttl(LONG_TTL);
+    addresses.set("iad", Some(relays.each_ref().map(|relay| relay.address).to_vec()));
+    let rpc = client_with(addresses.clone());
+    add(&rpc).await.unwrap();
+    for relay in &relays {
+        relay.connections(1).await;
+    }
+    let third = serve("iad").await;
+    addresses.set("iad", Some(vec![relays[0].address, third.local_addr()]));
+    // A peer that is up takes calls meanwhile, so no call waits.
+    relays[1].set(Link::Cut);
+    addresses.asked(1).await;
+    wait_until("the new peer gets calls", async || {
+        add(&rpc).await.unwrap().peer.unwrap().address == third.local_addr()
+    })
+    .await;
 }
 
 #[tokio::test]

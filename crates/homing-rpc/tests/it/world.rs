@@ -116,12 +116,18 @@ pub(crate) struct Addresses(Arc<State>);
 #[derive(Debug)]
 struct State {
     answers: Mutex<BTreeMap<Region, Option<Vec<SocketAddr>>>>,
+    ttl: Duration,
     asked: watch::Sender<usize>,
 }
 
 impl Addresses {
+    /// Answers that are valid for as short as possible.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(State { answers: Mutex::default(), asked: watch::Sender::new(0) }))
+        Self::with_ttl(Duration::ZERO)
+    }
+
+    pub(crate) fn with_ttl(ttl: Duration) -> Self {
+        Self(Arc::new(State { answers: Mutex::default(), ttl, asked: watch::Sender::new(0) }))
     }
 
     /// Sets the answer from now on; `None` is an error.
@@ -141,7 +147,7 @@ impl Discover for Addresses {
         Box::pin(async move {
             self.0.asked.send_modify(|asked| *asked += 1);
             match self.0.answers.lock().unwrap().get(region).cloned().flatten() {
-                Some(addresses) => Ok(Resolution::new(addresses, Duration::ZERO)),
+                Some(addresses) => Ok(Resolution::new(addresses, self.0.ttl)),
                 None => Err(broken()),
             }
         })
