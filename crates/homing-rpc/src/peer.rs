@@ -8,5 +8,6 @@ pub(crate) mod load;
 pub(crate) mod monitor;
 pub(crate) mod name;
 pub(crate) mod pick;
+pub(crate) mod rotation;
 pub(crate) mod schedule;
 pub(crate) mod set;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
+use crate::peer::rotation::{Change, Rotation};
+
 /// Chooses by the power of two choices: the cheaper one of two random candidates, or either of them if their costs are
 /// similar. This spreads load almost as evenly as comparing all candidates, and does not send all callers to the one
 /// that looks best at the moment. <https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf>
@@ -28,11 +30,14 @@ pub(crate) struct Load {
     in_flight: AtomicUsize,
     /// The lock is held for one operation on the average.
     latency: Mutex<Latency>,
+    /// The lock is held for one operation on the rotation.
+    rotation: Mutex<Rotation>,
 }
 
 impl Load {
     /// Counts a call as in flight until the guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.rotation().sent(Instant::now());
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
@@ -51,6 +56,26 @@ impl Load {
     pub(crate) fn cost(&self, now: Instant) -> f64 {
         let in_flight = self.in_flight.load(Ordering::Relaxed) as f64;
         (self.latency().expected(now) + NOISE) * (in_flight + 1.0)
+    }
+
+    /// Returns whether the peer may get a call. A peer that failed several times in a row may not, except for a call
+    /// from time to time that tries it.
+    pub(crate) fn admits(&self, now: Instant) -> bool {
+        self.rotation().admits(now)
+    }
+
+    /// Records that the peer answered a call as it should. Returns whether it is back in the rotation.
+    pub(crate) fn succeeded(&self) -> Option<Change> {
+        self.rotation().succeeded()
+    }
+
+    /// Records that the peer refused a call, or failed it. Returns whether it has left the rotation.
+    pub(crate) fn failed(&self, now: Instant) -> Option<Change> {
+        self.rotation().failed(now)
+    }
+
+    fn rotation(&self) -> std::sync::MutexGuard<'_, Rotation> {
+        self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn latency(&self) -> std::sync::MutexGuard<'_, Latency> {

@@ -132,7 +132,8 @@ impl Snapshot {
             let separator = if index == 0 { "" } else { "; " };
             let state = match &member.state {
                 PeerState::Connecting => "still connecting",
-                PeerState::Ready(_) => "up",
+                PeerState::Ready(_) if member.load.admits(Instant::now()) => "up",
+                PeerState::Ready(_) => "up, but it refused or failed the last calls",
                 PeerState::Down(down) => &down.message,
             };
             let _ = write!(text, "{separator}{}: {state}", member.name.address);
@@ -157,11 +158,17 @@ impl Snapshot {
 fn cheapest(members: &[&Member], passed_over: &[SocketAddr], now: Instant, rng: &mut impl Rng) -> Option<Arc<Link>> {
     let mut ready: Vec<(&Arc<Link>, &Member)> =
         members.iter().filter_map(|member| Some((member.link()?, *member))).collect();
-    if ready.iter().any(|(_, member)| !passed_over.contains(&member.name.address)) {
-        ready.retain(|(_, member)| !passed_over.contains(&member.name.address));
-    }
+    prefer(&mut ready, |member| !passed_over.contains(&member.name.address));
+    prefer(&mut ready, |member| member.load.admits(now));
     let costs: Vec<f64> = ready.iter().map(|(_, member)| member.load.cost(now)).collect();
     load::choose(&costs, rng).map(|index| Arc::clone(ready[index].0))
+}
+
+/// Keeps the good ones, if there are any.
+fn prefer(ready: &mut Vec<(&Arc<Link>, &Member)>, good: impl Fn(&Member) -> bool) {
+    if ready.iter().any(|(_, member)| good(member)) {
+        ready.retain(|(_, member)| good(member));
+    }
 }
 
 impl Member {
@@ -296,6 +303,17 @@ mod tests {
         assert_eq!(chosen(&both, &request), "2");
         let tried = [address(2)];
         assert_eq!(chosen(&both, &PickRequest { tried: &tried, ..request }), "1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failing_peer_is_chosen_last() {
+        let ((one, _one), (two, _two)) = (ready(1).await, ready(2).await);
+        let both = snapshot([member(1, one), member(2, two)]);
+        while both.members[0].load.failed(Instant::now()).is_none() {}
+        assert_eq!(chosen(&both, &request()), "2");
+        let tried = [address(2)];
+        assert_eq!(chosen(&both, &PickRequest { tried: &tried, ..request() }), "1");
+        assert!(both.describe().contains("10.0.0.1:1: up, but it refused"), "{}", both.describe());
     }
 
     #[tokio::test(start_paused = true)]

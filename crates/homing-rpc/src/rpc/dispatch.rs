@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{self, Instant};
 use tonic::{Response, Status};
-use tracing::{Span, debug};
+use tracing::{Span, debug, info, warn};
 
 use crate::error::reason::Reason;
 use crate::error::{Error, Result};
@@ -17,8 +17,9 @@ use crate::peer::channel::{Link, PeerChannel};
 use crate::peer::fate::Fate;
 use crate::peer::name::PeerName;
 use crate::peer::pick::{PickRequest, WaitFor};
+use crate::peer::rotation::Change;
 use crate::peer::set::PeerSet;
-use crate::rpc::retry::Retry;
+use crate::rpc::retry::{Failure, Retry};
 
 /// How to send a request.
 #[derive(Clone, Debug)]
@@ -196,9 +197,12 @@ impl<'a> Attempts<'a> {
         match time::timeout_at(deadline, send(channel.clone())).await {
             Ok(Ok(response)) => {
                 link.load.observe(Instant::now(), began.elapsed());
+                if let Some(Change::Returned) = link.load.succeeded() {
+                    info!(peer = %link.name, "peer takes calls again");
+                }
                 Outcome::Answer(response)
             }
-            Ok(Err(status)) => self.failed(&link.name, status),
+            Ok(Err(status)) => self.failed(link, status, began.elapsed()),
             Err(_) => {
                 // The peer is at least this slow.
                 link.load.observe(Instant::now(), began.elapsed());
@@ -207,11 +211,21 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    fn failed<T>(&self, peer: &PeerName, status: Status) -> Outcome<T> {
-        if Reason::of(&status) == Some(Reason::NotPrimary) {
+    fn failed<T>(&self, link: &Link, status: Status, elapsed: Duration) -> Outcome<T> {
+        let (peer, kind) = (&link.name, Failure::of(&status));
+        if kind == Failure::Refused(Reason::NotPrimary) {
             self.peers.pass_over(peer.address);
         }
-        let wait_for = self.dispatch.retry.after(&status);
+        if kind == Failure::TimedOut {
+            // The peer is at least this slow.
+            link.load.observe(Instant::now(), elapsed);
+        }
+        if kind.counts_against_peer()
+            && let Some(Change::Left) = link.load.failed(Instant::now())
+        {
+            warn!(peer = %peer, status = status.message(), "peer failed several calls in a row; others are preferred");
+        }
+        let wait_for = self.dispatch.retry.after(kind);
         let error = failure(&self.dispatch.operation, peer, status);
         match wait_for {
             Some(wait_for) if Instant::now() < self.dispatch.deadline => Outcome::Again(error, wait_for),

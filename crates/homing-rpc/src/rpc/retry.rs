@@ -1,6 +1,6 @@
 //! Decides whether a failed attempt is followed by another one.
 
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::error::reason::Reason;
 use crate::peer::fate::{Fate, TransportError};
@@ -25,30 +25,20 @@ pub enum Retry {
 
 impl Retry {
     /// Returns what the next attempt waits for, or `None` if the request fails.
-    pub(crate) fn after(self, status: &Status) -> Option<WaitFor> {
-        let failure = match (Reason::of(status), Fate::of(status)) {
-            (Some(reason), _) => Failure::Refused(reason),
-            (None, Fate::NotExecuted) => Failure::NotExecuted,
-            (None, Fate::Unknown) if TransportError::is_in(status) => Failure::Lost,
-            (None, Fate::Unknown) => Failure::Answered,
-        };
-        self.after_failure(failure)
-    }
-
-    fn after_failure(self, failure: Failure) -> Option<WaitFor> {
+    pub(crate) fn after(self, failure: Failure) -> Option<WaitFor> {
         match failure {
             Failure::Refused(reason) => after_refusal(reason),
             Failure::NotExecuted => Some(WaitFor::AnyPeer),
             Failure::Lost if self == Self::Always => Some(WaitFor::AnyPeer),
-            Failure::Answered if self == Self::Always => Some(WaitFor::UntriedPeer),
-            Failure::Lost | Failure::Answered => None,
+            Failure::Answered | Failure::TimedOut if self == Self::Always => Some(WaitFor::UntriedPeer),
+            Failure::Lost | Failure::Answered | Failure::TimedOut => None,
         }
     }
 }
 
 /// How an attempt failed.
-#[derive(Clone, Copy, Debug)]
-enum Failure {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
     /// The peer refused it with a reason.
     Refused(Reason),
     /// The transport proves that it was not executed.
@@ -57,6 +47,45 @@ enum Failure {
     Lost,
     /// The peer answered with a status without a reason.
     Answered,
+    /// The peer answered that the time limit was over.
+    TimedOut,
+}
+
+impl Failure {
+    pub(crate) fn of(status: &Status) -> Self {
+        match (Reason::of(status), Fate::of(status)) {
+            (Some(reason), _) => Self::Refused(reason),
+            (None, Fate::NotExecuted) => Self::NotExecuted,
+            (None, Fate::Unknown) if TransportError::is_in(status) => Self::Lost,
+            (None, Fate::Unknown) if status.code() == Code::DeadlineExceeded => Self::TimedOut,
+            (None, Fate::Unknown) => Self::Answered,
+        }
+    }
+
+    /// Returns whether the failure counts against the peer, because the same request would have fared better with
+    /// another peer. Failures of the transport do not count: the peer's own task watches the connection. Neither do
+    /// time limits, because the function may be slow on every peer; they make the peer's latency look worse.
+    pub(crate) fn counts_against_peer(self) -> bool {
+        match self {
+            Self::Refused(reason) => match reason {
+                Reason::DatabaseUnavailable
+                | Reason::Disabled
+                | Reason::Draining
+                | Reason::NotPrimary
+                | Reason::Overloaded
+                | Reason::ProtocolVersion
+                | Reason::Unauthenticated => true,
+                // These depend on the request.
+                Reason::BadArguments
+                | Reason::StaleStatement
+                | Reason::TooLarge
+                | Reason::UnknownDatabase
+                | Reason::UnknownFunction => false,
+            },
+            Self::Answered => true,
+            Self::NotExecuted | Self::Lost | Self::TimedOut => false,
+        }
+    }
 }
 
 fn after_refusal(reason: Reason) -> Option<WaitFor> {
@@ -86,6 +115,7 @@ mod tests {
             (Failure::NotExecuted, Some(WaitFor::AnyPeer), Some(WaitFor::AnyPeer)),
             (Failure::Lost, None, Some(WaitFor::AnyPeer)),
             (Failure::Answered, None, Some(WaitFor::UntriedPeer)),
+            (Failure::TimedOut, None, Some(WaitFor::UntriedPeer)),
             (Failure::Refused(Reason::Draining), Some(WaitFor::AnyPeer), Some(WaitFor::AnyPeer)),
             (Failure::Refused(Reason::NotPrimary), Some(WaitFor::UntriedPeer), Some(WaitFor::UntriedPeer)),
             (Failure::Refused(Reason::Overloaded), Some(WaitFor::Nothing), Some(WaitFor::Nothing)),
@@ -93,14 +123,31 @@ mod tests {
             (Failure::Refused(Reason::StaleStatement), None, None),
         ];
         for (failure, writes, reads) in table {
-            assert_eq!(Retry::NotProcessed.after_failure(failure), writes, "{failure:?}");
-            assert_eq!(Retry::Always.after_failure(failure), reads, "{failure:?}");
+            assert_eq!(Retry::NotProcessed.after(failure), writes, "{failure:?}");
+            assert_eq!(Retry::Always.after(failure), reads, "{failure:?}");
         }
     }
 
     #[test]
     fn status_without_proof_is_not_retried() {
-        assert_eq!(Retry::NotProcessed.after(&Status::unavailable("m")), None);
-        assert_eq!(Retry::NotProcessed.after(&Reason::Draining.status("m")), Some(WaitFor::AnyPeer));
+        let after = |status| Retry::NotProcessed.after(Failure::of(&status));
+        assert_eq!(after(Status::unavailable("m")), None);
+        assert_eq!(after(Reason::Draining.status("m")), Some(WaitFor::AnyPeer));
+    }
+
+    #[test]
+    fn only_peer_faults_count() {
+        let table = [
+            (Reason::DatabaseUnavailable.status("m"), true),
+            (Reason::NotPrimary.status("m"), true),
+            (Reason::Overloaded.status("m"), true),
+            (Status::internal("m"), true),
+            (Reason::UnknownFunction.status("m"), false),
+            (Reason::StaleStatement.status("m"), false),
+            (Status::deadline_exceeded("m"), false),
+        ];
+        for (status, expected) in table {
+            assert_eq!(Failure::of(&status).counts_against_peer(), expected, "{status:?}");
+        }
     }
 }

@@ -232,6 +232,22 @@ async fn slow_function_is_stopped_at_deadline() {
 }
 
 #[tokio::test]
+async fn peer_that_times_out_is_avoided() {
+    let mut registry = functions("iad");
+    registry.register_fn("work", |_, ()| std::future::pending::<Result<(), FunctionError>>()).unwrap();
+    let hung = offering("iad", registry).start().await.unwrap();
+    let mut registry = functions("iad");
+    registry.register_fn("work", |_, ()| std::future::ready(Ok::<_, FunctionError>(()))).unwrap();
+    let well = offering("iad", registry).start().await.unwrap();
+    let rpc = client(&[hung.local_addr(), well.local_addr()]);
+    let mut failed = 0;
+    for _ in 0..40 {
+        failed += u32::from(rpc.call_primary::<()>("work", (), Duration::from_millis(200)).await.is_err());
+    }
+    assert!(failed <= 5, "{failed}");
+}
+
+#[tokio::test]
 async fn silent_peer_meets_time_limit() {
     // Accepts, and says nothing.
     let silent = TcpListener::bind(ANY_PORT).await.unwrap();

@@ -1,7 +1,7 @@
 //! A service that is added to the server, as the one for databases is, and requests dispatched to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -182,4 +182,29 @@ async fn stream_is_in_flight_past_deadline() {
 
     drop(parts);
     wait_until("the dropped stream has left", async || execute(&rpc, Retry::NotProcessed).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn refusing_peer_leaves_the_rotation() {
+    static BROKEN: AtomicBool = AtomicBool::new(true);
+    let (bad, refused) = fake(|_| match BROKEN.load(Ordering::SeqCst) {
+        true => Err(Reason::DatabaseUnavailable.status("its database is down")),
+        false => Ok(ExecuteResponse::default()),
+    })
+    .await;
+    let good = [(); 3].map(|()| fake(|_| Ok(ExecuteResponse::default())));
+    let good = futures_util::future::join_all(good).await;
+    let addresses: Vec<_> = good.iter().map(|(server, _)| server.local_addr()).chain([bad.local_addr()]).collect();
+    let rpc = client(&addresses);
+    // At the same time, because a peer that refuses quickly looks idle beside busy ones.
+    let calls = stream::iter(0..200).map(|_| execute(&rpc, Retry::NotProcessed)).buffer_unordered(8);
+    calls.for_each(|call| std::future::ready(drop(call.unwrap()))).await;
+    // Some failures, and then single calls that try it, one in a second or less often.
+    let refused = refused.load(Ordering::SeqCst);
+    assert!(refused <= 20, "{refused}");
+    BROKEN.store(false, Ordering::SeqCst);
+    wait_until("the peer gets calls again", async || {
+        execute(&rpc, Retry::NotProcessed).await.unwrap().peer.address == bad.local_addr()
+    })
+    .await;
 }
