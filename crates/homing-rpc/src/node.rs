@@ -32,6 +32,7 @@ use crate::function::context::CallContext;
 use crate::function::error::FunctionError;
 use crate::metadata::caller::Caller;
 use crate::node::config::NodeConfig;
+use crate::task::panic_message;
 
 /// Runs this node's functions for callers in any region.
 #[derive(Debug)]
@@ -182,8 +183,7 @@ fn stopped(error: &FunctionError) -> CallFailure {
 
 fn panicked(error: JoinError) -> CallFailure {
     let Ok(panic) = error.try_into_panic() else { return CallFailure::TooLate };
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    let mut message = format!("the function panicked: {}", text.unwrap_or("no message"));
+    let mut message = format!("the function panicked: {}", panic_message(&*panic));
     truncate(&mut message, MAX_PANIC_BYTES);
     CallFailure::Failed(FunctionFailure { message, ..FunctionFailure::default() })
 }

@@ -145,13 +145,15 @@ impl Rpc {
         &*self.0.discover
     }
 
-    /// Returns the peers of a region. Its first use spawns the task that watches them.
+    /// Returns the peers of a region. Its first use spawns the task that watches them, as does the first use after that
+    /// task panicked.
     fn peers(&self, region: &Region) -> Result<PeerSet> {
         let mut sets = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(peers) = sets.get(region) {
-            return Ok(peers.clone());
+        match sets.get(region) {
+            Some(peers) if !peers.has_ended() => return Ok(peers.clone()),
+            _ => {}
         }
-        if sets.len() >= MAX_REGIONS {
+        if sets.len() >= MAX_REGIONS && !sets.contains_key(region) {
             return Err(Error::not_sent(format!(
                 "cannot connect to region {region}: this node already uses {MAX_REGIONS} regions, the limit; use fewer"
             )));

@@ -6,7 +6,7 @@
 //!
 //! - **Owns** the socket. hyper spawns further tasks for requests, which end with the connection.
 //! - **Ends** with the connection, or with the last [`Requests`]. Calls in flight keep it after its peer was removed.
-//! - **Panics** continue in the peer's task, which awaits [`Connection::ended`].
+//! - **Panics** continue in [`Connection::ended`], and the peer's task catches them there.
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;

@@ -4,7 +4,8 @@
 //! - **Owns** the connection and the health stream. Calls in flight keep the connection open after the task has ended.
 //! - **Channels:** out, the queue of reports of the peer set; in, a `Notify` of the peer set.
 //! - **Ends** when the peer set aborts it: discovery no longer returns the address, or the set ends.
-//! - **Panics** continue in the task of the peer set.
+//! - **Panics**, also those of the connection, are logged. The peer counts as down, and the task connects again after
+//!   the usual delay.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tonic::{Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::error::chain;
 use crate::error::reason::Reason;
@@ -29,6 +30,7 @@ use crate::peer::connection::Connection;
 use crate::peer::load::Load;
 use crate::peer::name::PeerName;
 use crate::region::Region;
+use crate::task::catch_panic;
 
 /// The input of a peer's task.
 #[derive(Debug)]
@@ -82,7 +84,10 @@ impl Peer {
             logged: None,
         };
         loop {
-            let down = task.serve().await;
+            let down = catch_panic(task.serve()).await.unwrap_or_else(|panic| {
+                error!(peer = %task.peer.name, panic, "a bug: watching a peer panicked; connecting again");
+                down(format!("a bug, watching it panicked: {panic}"), None)
+            });
             task.pause(down).await;
         }
     }

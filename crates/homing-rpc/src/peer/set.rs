@@ -1,14 +1,14 @@
 //! The peers of one region, and the task that watches them.
 //!
-//! - **Spawned** by [`PeerSet::spawn`], which [`Rpc`](crate::Rpc) calls at the first use of a region. All clones of the
-//!   [`PeerSet`] share the task's handle.
+//! - **Spawned** by [`PeerSet::spawn`], which [`Rpc`](crate::Rpc) calls at the first use of a region.
 //! - **Owns** the list of addresses, the look-up under way, and the task of each peer. It looks the addresses up again
 //!   when their time to live is over, and early when a peer was lost or no peer is up ([`Schedule`]). It adds and
 //!   removes peers, and publishes a [`Snapshot`] after each change.
 //! - **Channels:** in, the states of the peers ([`REPORT_QUEUE_CAPACITY`]) and a `Notify` of calls that wait for a
 //!   peer; out, a `watch` of snapshots.
 //! - **Ends** with the last [`PeerSet`]: that of the `Rpc`, and those of calls under way. Its peers' tasks end with it.
-//! - **Panics** continue in one of the calls that wait for the region. The task is not restarted.
+//! - **Panics** of a [`Discover`] count as failed look-ups. A panic of the task itself is logged and fails the calls
+//!   that wait; the next call spawns a new task.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{self, Instant};
-use tracing::{Instrument, info, warn};
+use tracing::{Instrument, error, info, warn};
 
 use crate::discover::{Discover, Resolution};
 use crate::error::{Error, Result, chain};
@@ -31,7 +31,7 @@ use crate::peer::name::PeerName;
 use crate::peer::pick::{Choice, LastLookup, Member, PickRequest, Snapshot};
 use crate::peer::schedule::{Pace, Schedule};
 use crate::region::Region;
-use crate::task::{BoxFuture, resume_panic};
+use crate::task::{BoxFuture, catch_panic, resume_panic};
 
 /// The peers of one region. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,8 +42,6 @@ pub(crate) struct PeerSet {
     /// Peers whose database was not the primary, and until when others are preferred. The lock is held for one
     /// operation on the map.
     passed_over: Arc<Mutex<HashMap<SocketAddr, Instant>>>,
-    /// Taken by the call that finds that the task has ended, which passes on its panic.
-    task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl PeerSet {
@@ -75,8 +73,18 @@ impl PeerSet {
             complained: false,
         };
         let span = tracing::info_span!(parent: None, "homing.peers", %region);
-        let task = tokio::spawn(task.run().instrument(span));
-        Self { region, snapshot, wanted, passed_over: Arc::default(), task: Arc::new(Mutex::new(Some(task))) }
+        let task = async move {
+            if let Err(panic) = catch_panic(task.run()).await {
+                error!(panic, "a bug: watching the peers of a region panicked; the next call starts again");
+            }
+        };
+        tokio::spawn(task.instrument(span));
+        Self { region, snapshot, wanted, passed_over: Arc::default() }
+    }
+
+    /// Returns whether the task has ended, through a panic or with its runtime.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.snapshot.has_changed().is_err()
     }
 
     /// Prefers other peers for [`PASS_OVER_TIME`], because the database of this one is not the primary.
@@ -110,7 +118,7 @@ impl PeerSet {
             }
             match time::timeout_at(deadline, snapshots.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(self.ended().await),
+                Ok(Err(_)) => return Err(self.ended()),
                 Err(_) => return Err(self.too_late(&snapshot)),
             }
         }
@@ -125,15 +133,12 @@ impl PeerSet {
         Error::not_sent(format!("no peer in region {region} came up within the time limit: {state}"))
     }
 
-    /// Passes on the panic that ended the task. Without a panic the task ends only after its last handle.
-    async fn ended(&self) -> Error {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
-            resume_panic(task.await);
-        }
+    /// Without a panic the task ends only after its last handle, or with the runtime.
+    fn ended(&self) -> Error {
+        let Self { region, .. } = self;
         Error::not_sent(format!(
-            "the peers of region {} are no longer watched, because the runtime is shutting down",
-            self.region
+            "the peers of region {region} are no longer watched, because of a bug that is in the log, or because the \
+             runtime is shutting down; call again"
         ))
     }
 }
@@ -208,8 +213,13 @@ impl PeerSetTask {
     fn start_look_up(&mut self) {
         let (discover, region) = (Arc::clone(&self.discover), self.region.clone());
         self.looking_up = Some(Box::pin(async move {
-            match time::timeout(LOOK_UP_TIMEOUT, discover.resolve(&region)).await {
-                Ok(resolution) => resolution,
+            let resolve = catch_panic(async { discover.resolve(&region).await });
+            match time::timeout(LOOK_UP_TIMEOUT, resolve).await {
+                Ok(Ok(resolution)) => resolution,
+                Ok(Err(panic)) => {
+                    error!(%region, panic, "a bug: looking up the peers of a region panicked; it is tried again");
+                    Err(Error::not_sent(format!("a bug, the look-up panicked: {panic}")))
+                }
                 Err(_) => Err(Error::not_sent(format!("no answer within {LOOK_UP_TIMEOUT:?}"))),
             }
         }));
@@ -323,6 +333,8 @@ const PASS_OVER_TIME: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use crate::discover::static_peers::StaticPeers;
     use crate::peer::pick::WaitFor;
@@ -356,12 +368,14 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     }
 
+    /// Panics when it is asked for the first time, and returns an address after that.
     #[derive(Debug)]
-    struct Panics;
+    struct PanicsOnce(AtomicBool, SocketAddr);
 
-    impl Discover for Panics {
+    impl Discover for PanicsOnce {
         fn resolve<'a>(&'a self, _: &'a Region) -> BoxFuture<'a, Result<Resolution>> {
-            panic!("a bug in the look-up")
+            assert!(self.0.swap(true, Ordering::SeqCst), "a bug in the look-up");
+            Box::pin(std::future::ready(Ok(Resolution::new([self.1], Resolution::MAX_TTL))))
         }
 
         fn regions(&self) -> BoxFuture<'_, Result<Vec<Region>>> {
@@ -369,9 +383,14 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    #[should_panic(expected = "a bug in the look-up")]
-    async fn panic_continues_in_the_caller() {
-        let _ = pick(&spawn(Panics)).await;
+    #[tokio::test(start_paused = true)]
+    async fn look_up_is_repeated_after_panic() {
+        let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let peers = spawn(PanicsOnce(AtomicBool::new(false), closed_port));
+        let error = pick(&peers).await.unwrap_err();
+        assert!(error.is_not_sent() && error.to_string().contains("a bug in the look-up"), "{error}");
+        let mut snapshots = peers.snapshot.clone();
+        let found = snapshots.wait_for(|snapshot| !snapshot.members.is_empty()).await;
+        assert!(found.is_ok() && !peers.has_ended());
     }
 }

@@ -8,7 +8,7 @@
 //!   end.
 //! - **Ends** when the connections have ended after that. `shutdown` aborts it after `CLOSE_TIMEOUT`; dropping the
 //!   handle aborts it at once. Its connections end with it.
-//! - **Panics** stop the listening, and continue in `shutdown`.
+//! - **Panics** are logged; after [`ACCEPT_PAUSE`] it accepts again.
 //!
 //! The task of a connection:
 //!
@@ -16,7 +16,7 @@
 //! - **Owns** the socket and one of the [`MAX_CONNECTIONS`] places.
 //! - **Ends** when the peer closes, does not answer a PING in time, shows no credential within [`CREDENTIAL_TIMEOUT`],
 //!   or when the acceptor closes or is aborted.
-//! - **Panics** continue in the acceptor.
+//! - **Panics** are logged by the acceptor. They end this connection only.
 //!
 //! hyper spawns a detached task for each request, which runs [`Gate::handle`]: see there.
 
@@ -31,15 +31,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time;
 use tonic::body::Body;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::error::chain;
 use crate::peer::connection::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::server::gate::Gate;
-use crate::task::resume_panic;
+use crate::task::{catch_panic, panic_message};
 
 /// Accepts connections until the server closes.
 #[derive(Debug)]
@@ -60,19 +60,27 @@ impl Acceptor {
     pub(crate) async fn run(mut self) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = accept(&self.listener, &room) => match accepted {
-                    Ok((stream, place)) => { connections.spawn(self.serve(stream, place)); }
-                    Err(error) => pause(&error).await,
-                },
-                Some(ended) = connections.join_next() => { resume_panic(ended); }
-                _ = self.closing.changed() => break,
-            }
+        while let Err(panic) = catch_panic(self.accept_all(&room, &mut connections)).await {
+            error!(panic, "a bug: accepting connections panicked; going on");
+            time::sleep(ACCEPT_PAUSE).await;
         }
         drop(self.listener);
         while let Some(ended) = connections.join_next().await {
-            resume_panic(ended);
+            note_panic(ended);
+        }
+    }
+
+    /// Accepts connections until the server closes.
+    async fn accept_all(&mut self, room: &Arc<Semaphore>, connections: &mut JoinSet<()>) {
+        loop {
+            tokio::select! {
+                accepted = accept(&self.listener, room) => match accepted {
+                    Ok((stream, place)) => { connections.spawn(self.serve(stream, place)); }
+                    Err(error) => pause(&error).await,
+                },
+                Some(ended) = connections.join_next() => note_panic(ended),
+                _ = self.closing.changed() => return,
+            }
         }
     }
 
@@ -115,6 +123,15 @@ impl Acceptor {
     }
 }
 
+/// Logs the panic of a connection's task. It ends that connection, and no other.
+fn note_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        error!(panic = panic_message(&*panic), "a bug: the task of a connection panicked; its connection is closed");
+    }
+}
+
 async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let place = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _address) = listener.accept().await?;
@@ -154,3 +171,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// cancelled.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn panic_of_a_connection_ends_there() {
+        let mut connections = JoinSet::new();
+        connections.spawn(async { panic!("a bug in a connection") });
+        connections.spawn(std::future::pending());
+        note_panic(connections.join_next().await.unwrap());
+        connections.abort_all();
+        note_panic(connections.join_next().await.unwrap());
+    }
+}
