@@ -19,7 +19,8 @@ use crate::task::BoxFuture;
 ///
 /// An empty list is an answer: the region has no nodes, or the name service does not know the region. An error says
 /// that the look-up itself failed. In both cases the peers that are already known stay, so an implementation does not
-/// have to remember earlier answers.
+/// have to remember earlier answers. A part of the addresses is an answer too, if it is marked as
+/// [`incomplete`](Resolution::incomplete).
 pub trait Discover: Debug + Send + Sync + 'static {
     /// Returns the current addresses of a region's nodes.
     ///
@@ -52,6 +53,9 @@ pub struct Resolution {
     pub addresses: Vec<SocketAddr>,
     /// How long to wait before the next look-up, between [`MIN_TTL`](Self::MIN_TTL) and [`MAX_TTL`](Self::MAX_TTL).
     pub ttl: Duration,
+    /// Whether these are all addresses. If a part of the look-up failed, peers that are already known stay until they
+    /// fail, and the look-up is repeated soon.
+    pub is_complete: bool,
 }
 
 impl Resolution {
@@ -62,12 +66,19 @@ impl Resolution {
     /// One minute. Zones often use an hour or a day, but autoscaling and deployments replace instances much sooner.
     pub const MAX_TTL: Duration = Duration::from_secs(60);
 
-    /// Returns these addresses sorted and without duplicates, with the time to live clamped to its bounds.
+    /// Returns a complete answer: these addresses sorted and without duplicates, with the time to live clamped to its
+    /// bounds.
     pub fn new(addresses: impl IntoIterator<Item = SocketAddr>, ttl: Duration) -> Self {
         let mut addresses: Vec<_> = addresses.into_iter().collect();
         addresses.sort_unstable();
         addresses.dedup();
-        Self { addresses, ttl: ttl.clamp(Self::MIN_TTL, Self::MAX_TTL) }
+        Self { addresses, ttl: ttl.clamp(Self::MIN_TTL, Self::MAX_TTL), is_complete: true }
+    }
+
+    /// Says that a part of the look-up failed, so that addresses may be missing.
+    #[must_use]
+    pub fn incomplete(self) -> Self {
+        Self { is_complete: false, ..self }
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Resolver {
 pub(super) struct Resolved {
     pub(super) addresses: Vec<Address>,
 
-    /// The error for a host that could not be resolved. Its known addresses stay in use.
+    /// The error for a host that could not be resolved, or only in part. Its known addresses stay in use.
     pub(super) failure: Option<Error>,
 
     /// When to resolve again; `None` if all hosts are addresses.
@@ -69,7 +69,14 @@ impl Resolver {
     async fn follow(&self, config: &tokio_postgres::Config, host: &str, port: u16, resolved: &mut Resolved) {
         let (found, again_after) = match &self.dns {
             Some(dns) => match dns.resolve(host, port).await {
-                Ok(resolution) => (Ok(resolution.addresses), resolution.ttl),
+                Ok(resolution) => {
+                    if !resolution.is_complete {
+                        let error =
+                            format!("a part of the look-up of the host {host} failed, so addresses may be missing");
+                        resolved.failure = Some(Error::not_sent(error));
+                    }
+                    (Ok(resolution.addresses), resolution.ttl)
+                }
                 Err(error) => (Err(Error::from(error)), self.interval),
             },
             None => (ask_the_system(host, port).await, self.interval),

@@ -90,10 +90,10 @@ impl Dns {
     }
 
     /// Returns the AAAA and A records of a name. The list is empty if the name does not exist.
-    pub(super) async fn addresses(&self, name: &Name, deadline: Instant) -> Result<Vec<Found<IpAddr>>> {
+    pub(super) async fn addresses(&self, name: &Name, deadline: Instant) -> Result<Answers<IpAddr>> {
         let (v6, v4) =
             tokio::join!(self.records(name, RecordType::AAAA, deadline), self.records(name, RecordType::A, deadline));
-        combine([v6, v4].map(|lookup| lookup.map(|lookup| found(lookup.as_ref(), ip_address))))
+        combine([v6, v4].map(|lookup| lookup.map(|lookup| Answers::all(found(lookup.as_ref(), ip_address)))))
     }
 
     /// Returns the TXT records of a name. The strings of each record are concatenated.
@@ -138,6 +138,34 @@ impl<T> Found<T> {
     }
 }
 
+/// The values from the answers to one or more questions.
+#[derive(Clone, Debug)]
+pub(super) struct Answers<T> {
+    pub(super) found: Vec<Found<T>>,
+    /// Whether every question was answered.
+    pub(super) complete: bool,
+}
+
+impl<T> Answers<T> {
+    /// Returns values of which none is missing.
+    pub(super) fn all(found: Vec<Found<T>>) -> Self {
+        Self { found, complete: true }
+    }
+
+    pub(super) fn map<U>(self, map: impl FnMut(Found<T>) -> Found<U>) -> Answers<U> {
+        Answers { found: self.found.into_iter().map(map).collect(), complete: self.complete }
+    }
+}
+
+impl Answers<SocketAddr> {
+    /// Returns the addresses, with the shortest of their times to live.
+    pub(super) fn into_resolution(self) -> Resolution {
+        let ttl = self.found.iter().map(|found| found.ttl).min().unwrap_or(EMPTY_TTL);
+        let resolution = Resolution::new(self.found.into_iter().map(|found| found.value), ttl);
+        if self.complete { resolution } else { resolution.incomplete() }
+    }
+}
+
 /// Returns the values of an answer. Each gets the shortest time to live in the answer, because an alias on the way may
 /// be the first record to change (RFC 2181, section 10.1.1).
 pub(super) fn found<T>(lookup: Option<&Lookup>, value: impl Fn(&RData) -> Option<T>) -> Vec<Found<T>> {
@@ -154,31 +182,28 @@ pub(super) fn ttl(record: &Record) -> Duration {
     Duration::from_secs(record.ttl.into())
 }
 
-/// Combines the answers to concurrent questions. If any of them found something, a failure of another is ignored. If
-/// nothing was found, a failure is returned, because it may be the reason.
-pub(super) fn combine<T>(answers: impl IntoIterator<Item = Result<Vec<T>>>) -> Result<Vec<T>> {
-    let mut all = Vec::new();
+/// Combines the answers to concurrent questions. If any of them found something, a failure of another makes the result
+/// incomplete. If nothing was found, a failure is returned, because it may be the reason.
+pub(super) fn combine<T>(answers: impl IntoIterator<Item = Result<Answers<T>>>) -> Result<Answers<T>> {
+    let mut all = Answers::all(Vec::new());
     let mut failure = None;
     for answer in answers {
         match answer {
-            Ok(found) => all.extend(found),
+            Ok(answer) => {
+                all.found.extend(answer.found);
+                all.complete &= answer.complete;
+            }
             Err(error) => failure = Some(error),
         }
     }
     match failure {
-        Some(error) if all.is_empty() => Err(error),
+        Some(error) if all.found.is_empty() => Err(error),
         Some(error) => {
             debug!(error = &error as &dyn StdError, "one of several DNS questions failed; the others were answered");
-            Ok(all)
+            Ok(Answers { complete: false, ..all })
         }
         None => Ok(all),
     }
-}
-
-/// Returns the addresses, with the shortest of their times to live.
-pub(super) fn resolution(found: Vec<Found<SocketAddr>>) -> Resolution {
-    let ttl = found.iter().map(|found| found.ttl).min().unwrap_or(EMPTY_TTL);
-    Resolution::new(found.into_iter().map(|found| found.value), ttl)
 }
 
 /// The servers that are asked, for error messages.
@@ -243,12 +268,25 @@ mod tests {
 
     #[test]
     fn failure_counts_if_nothing_was_found() {
+        let answer = |found: &[i32], complete| {
+            let found = found.iter().map(|&value| Found { value, ttl: EMPTY_TTL }).collect();
+            Ok(Answers { found, complete })
+        };
         let failure = || Err(Error::not_sent("m"));
-        assert_eq!(combine([Ok(vec![1]), Ok(vec![2])]).unwrap(), [1, 2]);
-        assert_eq!(combine([failure(), Ok(vec![2])]).unwrap(), [2]);
-        assert_eq!(combine([Ok(vec![1]), failure()]).unwrap(), [1]);
-        assert_eq!(combine([Ok(Vec::<i32>::new()), Ok(vec![])]).unwrap(), Vec::<i32>::new());
-        assert!(combine([Ok(Vec::<i32>::new()), failure()]).unwrap_err().is_not_sent());
+        let table = [
+            ([answer(&[1], true), answer(&[2], true)], vec![1, 2], true),
+            ([failure(), answer(&[2], true)], vec![2], false),
+            ([answer(&[1], true), failure()], vec![1], false),
+            ([answer(&[1], true), answer(&[2], false)], vec![1, 2], false),
+            ([answer(&[1], true), answer(&[], true)], vec![1], true),
+            ([answer(&[], true), answer(&[], true)], vec![], true),
+        ];
+        for (answers, expected, complete) in table {
+            let combined = combine(answers).unwrap();
+            let found: Vec<_> = combined.found.into_iter().map(|found| found.value).collect();
+            assert_eq!((found, combined.complete), (expected, complete));
+        }
+        assert!(combine([answer(&[], true), failure()]).unwrap_err().is_not_sent());
         assert!(combine::<i32>([failure(), failure()]).unwrap_err().is_not_sent());
     }
 
@@ -263,7 +301,7 @@ mod tests {
     fn resolution_has_the_shortest_ttl() {
         let found = [("10.0.0.1:1", 30), ("10.0.0.2:1", 7), ("10.0.0.3:1", 60)]
             .map(|(address, ttl)| Found { value: address.parse().unwrap(), ttl: Duration::from_secs(ttl) });
-        assert_eq!(resolution(found.into()).ttl, Duration::from_secs(7));
-        assert_eq!(resolution(Vec::new()), Resolution::new([], EMPTY_TTL));
+        assert_eq!(Answers::all(found.into()).into_resolution().ttl, Duration::from_secs(7));
+        assert_eq!(Answers::all(Vec::new()).into_resolution(), Resolution::new([], EMPTY_TTL));
     }
 }

@@ -3,7 +3,7 @@
 use hickory_resolver::proto::rr::Name;
 use tracing::debug;
 
-use crate::discover::dns::{Dns, DnsConfig, resolution};
+use crate::discover::dns::{Dns, DnsConfig};
 use crate::discover::{Discover, Resolution};
 use crate::error::{Error, Result};
 use crate::region::Region;
@@ -46,7 +46,7 @@ impl Discover for FlyDns {
     fn resolve<'a>(&'a self, region: &'a Region) -> BoxFuture<'a, Result<Resolution>> {
         Box::pin(async move {
             let found = self.dns.addresses(&self.name(region.as_str()), self.dns.deadline()).await?;
-            Ok(resolution(found.into_iter().map(|found| found.map(|ip| (ip, self.port).into())).collect()))
+            Ok(found.map(|found| found.map(|ip| (ip, self.port).into())).into_resolution())
         })
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use hickory_resolver::proto::rr::Name;
 
 use crate::discover::Resolution;
-use crate::discover::dns::{Dns, DnsConfig, resolution};
+use crate::discover::dns::{Dns, DnsConfig};
 use crate::error::{Error, Result};
 
 /// Resolves a host name, for callers that follow a name whose addresses may change.
@@ -41,6 +41,6 @@ impl HostResolver {
             .map_err(|error| Error::misuse(format!("{host:?} is not a host name")).with_source(error))?;
         let found = self.dns.addresses(&name, self.dns.deadline()).await?;
         let with_port = |ip| SocketAddr::new(ip, port);
-        Ok(resolution(found.into_iter().map(|found| found.map(with_port)).collect()))
+        Ok(found.map(|found| found.map(with_port)).into_resolution())
     }
 }

@@ -7,7 +7,7 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::time::Instant;
 
-use crate::discover::dns::{Dns, DnsConfig, Found, combine, found, ip_address, resolution, ttl};
+use crate::discover::dns::{Answers, Dns, DnsConfig, Found, combine, found, ip_address, ttl};
 use crate::discover::{Discover, Resolution};
 use crate::error::{Error, Result};
 use crate::region::Region;
@@ -59,9 +59,9 @@ impl DnsTemplate {
         Ok(Self { questions, host, regions, dns: Dns::new(dns)? })
     }
 
-    async fn services(&self, name: &Name, deadline: Instant) -> Result<Vec<Found<SocketAddr>>> {
+    async fn services(&self, name: &Name, deadline: Instant) -> Result<Answers<SocketAddr>> {
         let Some(lookup) = self.dns.records(name, RecordType::SRV, deadline).await? else {
-            return Ok(Vec::new());
+            return Ok(Answers::all(Vec::new()));
         };
         let answers = stream::iter(found(Some(&lookup), service))
             .map(|service| self.targets(service, &lookup, deadline))
@@ -71,20 +71,22 @@ impl DnsTemplate {
     }
 
     /// Returns the addresses of one service: those in the additional section, or else those that the name server
-    /// returns.
+    /// returns. A target without an address makes the answer incomplete: the service has a node, but its name is not
+    /// known yet, or no longer.
     async fn targets(
         &self,
         service: Found<Service>,
         lookup: &Lookup,
         deadline: Instant,
-    ) -> Result<Vec<Found<SocketAddr>>> {
+    ) -> Result<Answers<SocketAddr>> {
         let Service { target, port } = service.value;
-        let mut addresses = sent_along(lookup, &target);
-        if addresses.is_empty() {
+        let mut addresses = Answers::all(sent_along(lookup, &target));
+        if addresses.found.is_empty() {
             addresses = self.dns.addresses(&target, deadline).await?;
+            addresses.complete &= !addresses.found.is_empty();
         }
         let with_port = |found: Found<_>| Found { value: (found.value, port).into(), ttl: found.ttl.min(service.ttl) };
-        Ok(addresses.into_iter().map(with_port).collect())
+        Ok(addresses.map(with_port))
     }
 }
 
@@ -96,11 +98,11 @@ impl Discover for DnsTemplate {
             let found = match self.questions {
                 Questions::Addresses { port } => {
                     let addresses = self.dns.addresses(&name, deadline).await?;
-                    addresses.into_iter().map(|found| found.map(|ip| (ip, port).into())).collect()
+                    addresses.map(|found| found.map(|ip| (ip, port).into()))
                 }
                 Questions::Services => self.services(&name, deadline).await?,
             };
-            Ok(resolution(found))
+            Ok(found.into_resolution())
         })
     }
 

@@ -236,11 +236,18 @@ impl PeerSetTask {
     }
 
     fn on_addresses(&mut self, resolution: Resolution) {
-        if std::mem::take(&mut self.complained) {
-            info!(region = %self.region, "peer addresses are known again");
+        if resolution.is_complete {
+            if std::mem::take(&mut self.complained) {
+                info!(region = %self.region, "peer addresses are known again");
+            }
+            let ttl = resolution.ttl.clamp(Resolution::MIN_TTL, Resolution::MAX_TTL);
+            self.schedule.answered(Instant::now(), ttl, &mut self.rng);
+        } else {
+            if !std::mem::replace(&mut self.complained, true) {
+                warn!(region = %self.region, "a part of the look-up of peer addresses failed; keeping the known ones");
+            }
+            self.schedule.failed(Instant::now(), &mut self.rng);
         }
-        let ttl = resolution.ttl.clamp(Resolution::MIN_TTL, Resolution::MAX_TTL);
-        self.schedule.answered(Instant::now(), ttl, &mut self.rng);
         self.lookup = Some(LastLookup { at: Instant::now(), failure: None });
         if resolution.addresses.len() > MAX_PEERS {
             let addresses = resolution.addresses.len();
@@ -248,7 +255,8 @@ impl PeerSetTask {
         }
         let addresses: BTreeSet<SocketAddr> = resolution.addresses.into_iter().take(MAX_PEERS).collect();
         self.entries.retain(|address, entry| {
-            let stays = addresses.contains(address);
+            let may_be_missing = !resolution.is_complete && !matches!(entry.state, PeerState::Down(_));
+            let stays = may_be_missing || addresses.contains(address);
             if !stays {
                 info!(%address, "peer is removed");
                 entry.task.abort();

@@ -101,7 +101,7 @@ async fn srv_skips_a_failed_target() {
     for kind in [RecordType::A, RecordType::AAAA] {
         server.set_code("broken.shop.example", kind, ResponseCode::ServFail);
     }
-    assert_eq!(resolve(&srv(&server), "iad").await.unwrap(), expected(&["10.0.0.1:1"], 5));
+    assert_eq!(resolve(&srv(&server), "iad").await.unwrap(), expected(&["10.0.0.1:1"], 5).incomplete());
     assert_eq!(server.asked(".", RecordType::A), 0, "a target of . says that there is none, RFC 2782");
 }
 
@@ -154,8 +154,23 @@ async fn failed_family_does_not_hide_other() {
         let server = DnsServer::start().await;
         server.set_addresses(IAD, 30, &[has]);
         server.set_code(IAD, fails, ResponseCode::ServFail);
-        assert_eq!(resolve(&fly(&server), "iad").await.unwrap(), expected(&[address], 30));
+        assert_eq!(resolve(&fly(&server), "iad").await.unwrap(), expected(&[address], 30).incomplete());
     }
+}
+
+#[tokio::test]
+async fn missing_srv_target_is_incomplete() {
+    let server = DnsServer::start().await;
+    server.set_services(
+        "_homing._tcp.iad.shop.example",
+        5,
+        &[(1, "good.shop.example"), (2, "missing.shop.example")],
+        &[],
+    );
+    server.set_addresses("good.shop.example", 5, &["10.0.0.1"]);
+    assert_eq!(resolve(&srv(&server), "iad").await.unwrap(), expected(&["10.0.0.1:1"], 5).incomplete());
+    server.set_services("_homing._tcp.iad.shop.example", 5, &[(1, "good.shop.example"), (2, ".")], &[]);
+    assert_eq!(resolve(&srv(&server), "iad").await.unwrap(), expected(&["10.0.0.1:1"], 5));
 }
 
 #[tokio::test]
@@ -241,7 +256,7 @@ async fn silent_family_does_not_hide_other() {
     server.set_silent(IAD, RecordType::AAAA);
     let dns = DnsConfig::default().with_server(server.address()).with_timeout(Duration::from_millis(300));
     let fly = FlyDns::new("shop", PORT, &dns).unwrap();
-    assert_eq!(resolve(&fly, "iad").await.unwrap(), expected(&["10.0.0.1:4750"], 30));
+    assert_eq!(resolve(&fly, "iad").await.unwrap(), expected(&["10.0.0.1:4750"], 30).incomplete());
 }
 
 #[tokio::test]

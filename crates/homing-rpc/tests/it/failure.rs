@@ -183,6 +183,34 @@ async fn lost_peer_is_looked_up_early() {
 }
 
 #[tokio::test]
+async fn partial_answer_keeps_good_peers() {
+    let (first, second) = (serve("iad").await, serve("iad").await);
+    let relay = Relay::to(first.local_addr()).await;
+    let addresses = Addresses::new();
+    addresses.set("iad", Some(vec![relay.address]));
+    let rpc = client_with(addresses.clone());
+    add(&rpc).await.unwrap();
+    addresses.set("iad", Some(vec![second.local_addr()]));
+    addresses.set_incomplete(true);
+    wait_until("the new peer gets calls", async || {
+        add(&rpc).await.unwrap().peer.unwrap().address == second.local_addr()
+    })
+    .await;
+    wait_until("the old peer still gets calls", async || {
+        add(&rpc).await.unwrap().peer.unwrap().address == relay.address
+    })
+    .await;
+    // One that has failed is not worth keeping.
+    relay.set(Link::Cut);
+    relay.connections(0).await;
+    addresses.asked(3).await;
+    relay.set(Link::Open);
+    for _ in 0..20 {
+        assert_eq!(add(&rpc).await.unwrap().peer.unwrap().address, second.local_addr());
+    }
+}
+
+#[tokio::test]
 async fn removed_peer_finishes_its_calls() {
     let (hang, mut told) = hanging().await;
     let other = serve("iad").await;

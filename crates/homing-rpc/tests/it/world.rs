@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -116,6 +117,7 @@ pub(crate) struct Addresses(Arc<State>);
 #[derive(Debug)]
 struct State {
     answers: Mutex<BTreeMap<Region, Option<Vec<SocketAddr>>>>,
+    incomplete: AtomicBool,
     ttl: Duration,
     asked: watch::Sender<usize>,
 }
@@ -127,12 +129,22 @@ impl Addresses {
     }
 
     pub(crate) fn with_ttl(ttl: Duration) -> Self {
-        Self(Arc::new(State { answers: Mutex::default(), ttl, asked: watch::Sender::new(0) }))
+        Self(Arc::new(State {
+            answers: Mutex::default(),
+            incomplete: AtomicBool::new(false),
+            ttl,
+            asked: watch::Sender::new(0),
+        }))
     }
 
     /// Sets the answer from now on; `None` is an error.
     pub(crate) fn set(&self, name: &str, answer: Option<Vec<SocketAddr>>) {
         self.0.answers.lock().unwrap().insert(region(name), answer);
+    }
+
+    /// Says of answers from now on whether addresses may be missing.
+    pub(crate) fn set_incomplete(&self, incomplete: bool) {
+        self.0.incomplete.store(incomplete, Ordering::SeqCst);
     }
 
     /// Waits until discovery was asked this many more times.
@@ -147,7 +159,10 @@ impl Discover for Addresses {
         Box::pin(async move {
             self.0.asked.send_modify(|asked| *asked += 1);
             match self.0.answers.lock().unwrap().get(region).cloned().flatten() {
-                Some(addresses) => Ok(Resolution::new(addresses, self.0.ttl)),
+                Some(addresses) => {
+                    let resolution = Resolution::new(addresses, self.0.ttl);
+                    Ok(if self.0.incomplete.load(Ordering::SeqCst) { resolution.incomplete() } else { resolution })
+                }
                 None => Err(broken()),
             }
         })
