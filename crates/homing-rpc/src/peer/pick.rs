@@ -23,6 +23,8 @@ pub(crate) struct Snapshot {
     pub(crate) members: Vec<Member>,
     /// The result of the last look-up of the region's addresses; `None` before the first result.
     pub(crate) lookup: Option<LastLookup>,
+    /// Since when no peer has been up; `None` while one is.
+    pub(crate) without_peer_since: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct Member {
 #[derive(Clone, Debug)]
 pub(crate) struct LastLookup {
     pub(crate) at: Instant,
+    /// Whether the name service answered, also if it has no address.
+    pub(crate) is_answer: bool,
     /// Why the look-up returned no address.
     pub(crate) failure: Option<Arc<str>>,
 }
@@ -44,6 +48,8 @@ pub(crate) struct LastLookup {
 pub(crate) struct PickRequest<'a> {
     /// When it began to wait.
     pub(crate) began: Instant,
+    /// For how long no peer may have been up, so that it still waits for one.
+    pub(crate) patience: Duration,
     /// Peers that earlier attempts have tried; others are preferred.
     pub(crate) tried: &'a [SocketAddr],
     /// What to wait for if no untried peer is up.
@@ -80,10 +86,11 @@ impl Snapshot {
         if let Some(link) = cheapest(&fresh, request.passed_over, now, rng) {
             return Choice::Peer(link);
         }
+        let is_patient = self.gives_up_at(request).is_some_and(|at| now < at);
         if request.wait_for == WaitFor::Nothing {
             return Choice::NoPeer;
         }
-        if self.may_become_ready(&fresh, request) {
+        if self.may_become_ready(&fresh, request, is_patient) {
             return Choice::Wait;
         }
         if request.wait_for == WaitFor::UntriedPeer {
@@ -92,18 +99,28 @@ impl Snapshot {
         let all: Vec<&Member> = self.members.iter().collect();
         match cheapest(&all, request.passed_over, now, rng) {
             Some(link) => Choice::Peer(link),
-            None if self.may_become_ready(&all, request) => Choice::Wait,
+            None if self.may_become_ready(&all, request, is_patient) => Choice::Wait,
             None => Choice::NoPeer,
         }
     }
 
+    /// Returns until when a request waits although every peer has failed; `None` while a peer is up. A peer that
+    /// restarts, or a link that resets, is back soon. If no peer has been up for as long as the request would wait, it
+    /// fails as soon as every peer has failed once more.
+    pub(crate) fn gives_up_at(&self, request: &PickRequest<'_>) -> Option<Instant> {
+        self.without_peer_since.map(|since| since + request.patience)
+    }
+
     /// Returns whether one of these members may become ready.
-    fn may_become_ready(&self, members: &[&Member], request: &PickRequest<'_>) -> bool {
+    fn may_become_ready(&self, members: &[&Member], request: &PickRequest<'_>, is_patient: bool) -> bool {
         if self.members.is_empty() {
-            return self.lookup.as_ref().is_none_or(|lookup| !is_recent(lookup.at, request));
+            return self.lookup.as_ref().is_none_or(|lookup| {
+                // An answer without addresses is an answer; a failure may pass.
+                !is_recent(lookup.at, request) || is_patient && !lookup.is_answer
+            });
         }
         members.iter().any(|member| match &member.state {
-            PeerState::Down(down) => down.refusal.is_none() && !is_recent(down.at, request),
+            PeerState::Down(down) => down.refusal.is_none() && (is_patient || !is_recent(down.at, request)),
             PeerState::Connecting | PeerState::Ready(_) => true,
         })
     }
@@ -202,6 +219,8 @@ mod tests {
     use crate::metadata::identity::Identity;
     use crate::peer::monitor::Down;
 
+    const PATIENCE: Duration = Duration::from_secs(4);
+
     fn address(port: u16) -> SocketAddr {
         ([10, 0, 0, 1], port).into()
     }
@@ -215,8 +234,8 @@ mod tests {
     }
 
     fn snapshot(members: impl IntoIterator<Item = Member>) -> Snapshot {
-        let lookup = Some(LastLookup { at: Instant::now(), failure: None });
-        Snapshot { members: members.into_iter().collect(), lookup }
+        let lookup = Some(LastLookup { at: Instant::now(), is_answer: true, failure: None });
+        Snapshot { members: members.into_iter().collect(), lookup, without_peer_since: None }
     }
 
     fn down(at: Instant, refusal: Option<Reason>) -> PeerState {
@@ -273,6 +292,30 @@ mod tests {
             let members = states.into_iter().zip(1..).map(|(state, port)| member(port, state));
             let snapshot = snapshot(members);
             assert_eq!(chosen(&snapshot, &request), expected, "{snapshot:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_waits_through_short_outage() {
+        let now = Instant::now();
+        let failed = Snapshot {
+            lookup: Some(LastLookup { at: now, is_answer: false, failure: Some("no answer".into()) }),
+            ..snapshot([])
+        };
+        let table = [
+            (snapshot([member(1, down(now, None))]), "wait"),
+            (snapshot([member(1, down(now, Some(Reason::Unauthenticated)))]), "no peer"),
+            (snapshot([]), "no peer"),
+            (failed, "wait"),
+        ];
+        for (snapshot, expected) in table {
+            let snapshot = Snapshot { without_peer_since: Some(now), ..snapshot };
+            assert_eq!(chosen(&snapshot, &request()), expected, "{snapshot:?}");
+            let tried = [address(1)];
+            assert_eq!(chosen(&snapshot, &PickRequest { tried: &tried, ..request() }), expected, "{snapshot:?}");
+            assert_eq!(chosen(&snapshot, &PickRequest { wait_for: WaitFor::Nothing, ..request() }), "no peer");
+            let late = Snapshot { without_peer_since: now.checked_sub(PATIENCE), ..snapshot };
+            assert_eq!(chosen(&late, &request()), "no peer", "{late:?}");
         }
     }
 
@@ -337,6 +380,12 @@ mod tests {
     }
 
     fn request() -> PickRequest<'static> {
-        PickRequest { began: Instant::now(), tried: &[], wait_for: WaitFor::AnyPeer, passed_over: &[] }
+        PickRequest {
+            began: Instant::now(),
+            patience: PATIENCE,
+            tried: &[],
+            wait_for: WaitFor::AnyPeer,
+            passed_over: &[],
+        }
     }
 }

@@ -51,7 +51,8 @@ impl PeerSet {
         discover: Arc<dyn Discover>,
         identity: Arc<Identity>,
     ) -> Self {
-        let (publish, snapshot) = watch::channel(Arc::default());
+        let beginning = Snapshot { without_peer_since: Some(Instant::now()), ..Snapshot::default() };
+        let (publish, snapshot) = watch::channel(Arc::new(beginning));
         let (reporter, reports) = mpsc::channel(REPORT_QUEUE_CAPACITY);
         let wanted = Arc::new(Notify::new());
         let task = PeerSetTask {
@@ -66,6 +67,7 @@ impl PeerSet {
             entries: BTreeMap::new(),
             tasks: JoinSet::new(),
             lookup: None,
+            without_peer_since: Some(Instant::now()),
             looking_up: None,
             schedule: Schedule::new(Instant::now()),
             rng: rand::make_rng(),
@@ -101,8 +103,8 @@ impl PeerSet {
         passed_over.keys().copied().collect()
     }
 
-    /// Returns the connection for the next attempt. Waits for a peer to come up until all peers have failed since the
-    /// request began, or until the deadline.
+    /// Returns the connection for the next attempt. Waits for a peer to come up, until the deadline. If no peer has been
+    /// up for a long time, it waits only until all peers have failed since the request began.
     ///
     /// # Cancel safety
     ///
@@ -116,9 +118,12 @@ impl PeerSet {
                 Choice::NoPeer => return Err(snapshot.no_peer(&self.region)),
                 Choice::Wait => self.wanted.notify_one(),
             }
-            match time::timeout_at(deadline, snapshots.changed()).await {
+            let gives_up = snapshot.gives_up_at(request).filter(|at| *at > Instant::now());
+            let until = gives_up.map_or(deadline, |at| at.min(deadline));
+            match time::timeout_at(until, snapshots.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(self.ended()),
+                Err(_) if until < deadline => {}
                 Err(_) => return Err(self.too_late(&snapshot)),
             }
         }
@@ -156,6 +161,8 @@ struct PeerSetTask {
     entries: BTreeMap<SocketAddr, Entry>,
     tasks: JoinSet<()>,
     lookup: Option<LastLookup>,
+    /// Since when no peer has been up; `None` while one is.
+    without_peer_since: Option<Instant>,
     looking_up: Option<BoxFuture<'static, Result<Resolution>>>,
     schedule: Schedule,
     rng: SmallRng,
@@ -228,9 +235,11 @@ impl PeerSetTask {
     fn on_resolution(&mut self, resolution: Result<Resolution>) {
         self.looking_up = None;
         match resolution {
-            Ok(resolution) if resolution.addresses.is_empty() => self.on_no_address("discovery has no address for it"),
+            Ok(resolution) if resolution.addresses.is_empty() => {
+                self.on_no_address(true, "discovery has no address for it");
+            }
             Ok(resolution) => self.on_addresses(resolution),
-            Err(error) => self.on_no_address(&chain(&error)),
+            Err(error) => self.on_no_address(false, &chain(&error)),
         }
         self.publish();
     }
@@ -248,7 +257,7 @@ impl PeerSetTask {
             }
             self.schedule.failed(Instant::now(), &mut self.rng);
         }
-        self.lookup = Some(LastLookup { at: Instant::now(), failure: None });
+        self.lookup = Some(LastLookup { at: Instant::now(), is_answer: true, failure: None });
         if resolution.addresses.len() > MAX_PEERS {
             let addresses = resolution.addresses.len();
             warn!(region = %self.region, addresses, MAX_PEERS, "too many peers; using the first");
@@ -271,9 +280,9 @@ impl PeerSetTask {
     }
 
     /// Keeps the list of peers.
-    fn on_no_address(&mut self, failure: &str) {
+    fn on_no_address(&mut self, is_answer: bool, failure: &str) {
         self.schedule.failed(Instant::now(), &mut self.rng);
-        self.lookup = Some(LastLookup { at: Instant::now(), failure: Some(failure.into()) });
+        self.lookup = Some(LastLookup { at: Instant::now(), is_answer, failure: Some(failure.into()) });
         if !std::mem::replace(&mut self.complained, true) {
             let kept = self.entries.len();
             warn!(region = %self.region, %failure, kept, "no peer addresses found; keeping the known ones");
@@ -306,14 +315,19 @@ impl PeerSetTask {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.without_peer_since = match self.is_any_up() {
+            true => None,
+            false => self.without_peer_since.or(Some(Instant::now())),
+        };
         let member = |(address, entry): (&SocketAddr, &Entry)| Member {
             name: PeerName::new(self.region.clone(), *address),
             state: entry.state.clone(),
             load: Arc::clone(&entry.load),
         };
         let members = self.entries.iter().map(member).collect();
-        self.publish.send_replace(Arc::new(Snapshot { members, lookup: self.lookup.clone() }));
+        let (lookup, without_peer_since) = (self.lookup.clone(), self.without_peer_since);
+        self.publish.send_replace(Arc::new(Snapshot { members, lookup, without_peer_since }));
     }
 }
 
@@ -355,7 +369,8 @@ mod tests {
 
     async fn pick(peers: &PeerSet) -> Result<Arc<Link>> {
         let began = Instant::now();
-        let request = PickRequest { began, tried: &[], wait_for: WaitFor::AnyPeer, passed_over: &[] };
+        let patience = Duration::ZERO;
+        let request = PickRequest { began, patience, tried: &[], wait_for: WaitFor::AnyPeer, passed_over: &[] };
         peers.pick(&request, began + Duration::from_secs(600)).await
     }
 

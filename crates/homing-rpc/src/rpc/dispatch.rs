@@ -100,6 +100,8 @@ pub struct Dispatched<T> {
 pub(crate) struct Attempts<'a> {
     peers: &'a PeerSet,
     dispatch: &'a Dispatch,
+    /// See [`PickRequest::patience`].
+    patience: Duration,
     trace: TraceContext,
     tried: Vec<SocketAddr>,
     /// The error of the last attempt whose fate is known.
@@ -119,7 +121,9 @@ enum Outcome<T> {
 impl<'a> Attempts<'a> {
     pub(crate) fn new(peers: &'a PeerSet, dispatch: &'a Dispatch, trace: TraceContext) -> Self {
         let backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
-        Self { peers, dispatch, trace, tried: Vec::new(), failure: None, unknown: None, backoff }
+        let limit = dispatch.deadline.saturating_duration_since(Instant::now());
+        let patience = limit.mul_f64(PATIENCE);
+        Self { peers, dispatch, patience, trace, tried: Vec::new(), failure: None, unknown: None, backoff }
     }
 
     pub(crate) async fn run<T, F, Fut>(mut self, send: F) -> Result<Dispatched<T>>
@@ -174,7 +178,8 @@ impl<'a> Attempts<'a> {
 
     async fn pick(&mut self, wait_for: WaitFor) -> Result<Arc<Link>> {
         let passed_over = self.peers.passed_over();
-        let request = PickRequest { began: Instant::now(), tried: &self.tried, wait_for, passed_over: &passed_over };
+        let (patience, began) = (self.patience, Instant::now());
+        let request = PickRequest { began, patience, tried: &self.tried, wait_for, passed_over: &passed_over };
         let link = self.peers.pick(&request, self.dispatch.deadline).await?;
         let deadline = self.dispatch.deadline;
         if self.tried.contains(&link.name.address) {
@@ -269,6 +274,10 @@ pub(crate) fn failure(operation: &str, peer: &PeerName, status: Status) -> Error
         .with_source(status),
     }
 }
+
+/// The part of its time limit for which a request waits for a peer while none is up. The rest is for what the caller
+/// does instead, such as to ask a replica.
+const PATIENCE: f64 = 0.8;
 
 /// How many attempts a request may take; then it fails with its last error. Each attempt goes to another peer if there
 /// is one, and a region in which so many peers fail has other problems.

@@ -11,10 +11,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::world::{
-    ANY_PORT, Addresses, Link, Relay, SOON, client, client_with, config, functions, offering, region, serve, soon,
+    ANY_PORT, Addresses, Link, Relay, SOON, client, client_with, config, functions, offering, region, serve, server,
+    soon,
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// For calls that wait for a peer in vain.
+const SHORT_LIMIT: Duration = Duration::from_millis(500);
 
 /// A node of `iad` whose function `hang` tells when it has begun, and when it is cancelled or dropped, and never ends.
 async fn hanging() -> (homing_rpc::ServerHandle, mpsc::UnboundedReceiver<&'static str>) {
@@ -48,7 +52,11 @@ async fn closed_port() -> SocketAddr {
 }
 
 async fn add(rpc: &Rpc) -> homing_rpc::Result<homing_rpc::Called<i64>> {
-    soon("add", rpc.call_primary("add", (40, 2), LIMIT)).await
+    add_within(rpc, LIMIT).await
+}
+
+async fn add_within(rpc: &Rpc, limit: Duration) -> homing_rpc::Result<homing_rpc::Called<i64>> {
+    soon("add", rpc.call_primary("add", (40, 2), limit)).await
 }
 
 #[tokio::test]
@@ -106,7 +114,7 @@ async fn error_names_all_dead_peers() {
     let rpc = client(&addresses);
     for _ in 0..3 {
         let began = Instant::now();
-        let error = add(&rpc).await.unwrap_err();
+        let error = add_within(&rpc, SHORT_LIMIT).await.unwrap_err();
         assert!(error.is_not_sent() && !error.is_misuse(), "{error:?}");
         for address in addresses {
             assert!(error.to_string().contains(&address.to_string()), "{error}");
@@ -125,7 +133,7 @@ async fn region_without_addresses_is_named() {
         assert!(error.to_string().contains(name), "{error}");
     }
     let broken = Addresses::new();
-    let error = add(&client_with(broken)).await.unwrap_err();
+    let error = add_within(&client_with(broken), SHORT_LIMIT).await.unwrap_err();
     assert!(error.is_not_sent() && error.to_string().contains("the name service is broken"), "{error}");
 }
 
@@ -154,7 +162,7 @@ async fn replaced_peers_are_looked_up_early() {
     let rpc = client_with(addresses.clone());
     add(&rpc).await.unwrap();
     drop(old);
-    wait_until("the loss is noticed", async || add(&rpc).await.is_err()).await;
+    wait_until("the loss is noticed", async || add_within(&rpc, SHORT_LIMIT).await.is_err()).await;
     let new = serve("iad").await;
     addresses.set("iad", Some(vec![new.local_addr()]));
     wait_until("the new peer is found", async || add(&rpc).await.is_ok()).await;
@@ -237,10 +245,55 @@ async fn returning_peer_gets_calls_again() {
     add(&rpc).await.unwrap();
     relay.set(Link::Cut);
     relay.connections(0).await;
-    let error = add(&rpc).await.unwrap_err();
+    let error = add_within(&rpc, SHORT_LIMIT).await.unwrap_err();
     assert!(error.is_not_sent(), "{error:?}");
     relay.set(Link::Open);
     wait_until("the peer is back", async || add(&rpc).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn call_waits_through_short_outage() {
+    let iad = serve("iad").await;
+    let relay = Relay::to(iad.local_addr()).await;
+    let rpc = client(&[relay.address]);
+    add(&rpc).await.unwrap();
+    relay.set(Link::Cut);
+    relay.connections(0).await;
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let rpc = rpc.clone();
+            tokio::spawn(async move { add(&rpc).await })
+        })
+        .collect();
+    relay.refused(3).await;
+    relay.set(Link::Open);
+    for call in calls {
+        soon("call", call).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn call_waits_for_restarted_peer() {
+    let old = serve("iad").await;
+    let address = old.local_addr();
+    let rpc = client(&[address]);
+    add(&rpc).await.unwrap();
+    drop(old);
+    wait_until("the loss is noticed", async || add_within(&rpc, SHORT_LIMIT).await.is_err()).await;
+    let mut call = std::pin::pin!(rpc.call_primary::<i64>("add", (40, 2), LIMIT));
+    assert!(futures_util::poll!(call.as_mut()).is_pending());
+    let _new = server("iad").listen(address).start().await.unwrap();
+    assert_eq!(soon("call", call).await.unwrap().value, 42);
+}
+
+#[tokio::test]
+async fn long_outage_fails_calls_early() {
+    let address = closed_port().await;
+    let rpc = client(&[address]);
+    add_within(&rpc, SHORT_LIMIT).await.unwrap_err();
+    // No peer has been up for as long as this call would wait, so it is not its time limit that ends it.
+    let error = add_within(&rpc, SHORT_LIMIT / 2).await.unwrap_err();
+    assert!(error.is_not_sent() && error.to_string().contains("can take the call"), "{error}");
 }
 
 #[tokio::test]

@@ -192,7 +192,7 @@ async fn foreign_peer_is_not_called() {
     assert!(error.is_protocol_mismatch() && error.is_not_sent(), "{error:?}");
     assert!(error.to_string().contains(&newer.to_string()), "{error}");
     let (elsewhere, two) = stranger(iad(1, "ams")).await;
-    let error = client(&[elsewhere]).call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap_err();
+    let error = client(&[elsewhere]).call_primary::<i64>("add", (1, 2), LIMIT / 10).await.unwrap_err();
     assert!(error.is_not_sent() && error.to_string().contains("region ams"), "{error:?}");
     one.abort();
     two.abort();

@@ -183,6 +183,7 @@ pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     control: watch::Sender<Link>,
     connections: watch::Receiver<usize>,
+    refused: watch::Receiver<usize>,
     _tasks: JoinSet<()>,
 }
 
@@ -204,21 +205,31 @@ impl Relay {
         let address = listener.local_addr().unwrap();
         let (control, link) = watch::channel(Link::Open);
         let (count, connections) = watch::channel(0);
+        let (refuse, refused) = watch::channel(0);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut relays = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                if *link.borrow() != Link::Cut {
+                if *link.borrow() == Link::Cut {
+                    refuse.send_modify(|refused| *refused += 1);
+                } else {
                     relays.spawn(relay(stream, target, link.clone(), count.clone()));
                 }
             }
         });
-        Self { address, control, connections, _tasks: tasks }
+        Self { address, control, connections, refused, _tasks: tasks }
     }
 
     pub(crate) fn set(&self, link: Link) {
         self.control.send_replace(link);
+    }
+
+    /// Waits until this many more connections were closed at once.
+    pub(crate) async fn refused(&self, more: usize) {
+        let mut refused = self.refused.clone();
+        let target = *refused.borrow() + more;
+        soon("attempts to connect", refused.wait_for(|refused| *refused >= target)).await.unwrap();
     }
 
     /// Waits until this many connections are open.
