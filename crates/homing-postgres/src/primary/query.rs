@@ -1,14 +1,12 @@
 //! Opens a stream of rows through a peer in the primary region.
 
 use homing_proto::v1 as proto;
-use homing_proto::v1::database_client::DatabaseClient;
-use homing_rpc::{Dispatched, PeerChannel, Reason};
+use homing_rpc::{Dispatch, Dispatched, PeerChannel, Reason, Retry};
 use tokio::time::Instant;
 use tonic::{Code, Response, Status, Streaming};
 
 use super::Primary;
 use crate::error::{Error, Result};
-use crate::statement::kind::Writes;
 
 impl Primary {
     /// Opens a stream through a peer. If the peer fails before the first part, another peer is tried.
@@ -19,12 +17,17 @@ impl Primary {
     ) -> Result<Dispatched<(proto::QueryPart, Streaming<proto::QueryPart>)>> {
         let request = proto::QueryRequest { database: self.scope.to_wire(), statement: Some(statement) };
         self.rpc.check_size(&request)?;
-        let call = |mut client: DatabaseClient<PeerChannel>, request| async move {
-            let mut parts = client.query(request).await.map_err(explain_unimplemented)?.into_inner();
-            let first = parts.message().await?.ok_or_else(|| Status::unknown("a stream without parts"))?;
-            Ok(Response::new((first, parts)))
+        let send = |channel: PeerChannel| {
+            let (mut client, request) = (self.client(channel), request.clone());
+            async move {
+                let mut parts = client.query(request).await.map_err(explain_unimplemented)?.into_inner();
+                let first = parts.message().await?.ok_or_else(|| Status::unknown("a stream without parts"))?;
+                Ok(Response::new((first, parts)))
+            }
         };
-        self.dispatch("stream", Writes::No, deadline, call, request).await.map_err(|error| {
+        let dispatch = Dispatch::new(deadline).with_retry(Retry::Always).with_operation("stream").with_stream();
+        self.rpc.dispatch(self.rpc.topology().primary_region(), dispatch, send).await.map_err(|error| {
+            let error = Error::from(error);
             if !error.is_outcome_unknown() {
                 return error;
             }

@@ -1,13 +1,18 @@
 //! A gRPC channel to one peer, for generated clients.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{Request, Response, Uri};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
@@ -56,7 +61,19 @@ impl PeerChannel {
     }
 
     pub(crate) fn new(link: Arc<Link>, deadline: Option<Instant>, trace: Option<TraceContext>) -> Self {
-        Self { link, call: Arc::new(Call { deadline, trace, sent: AtomicBool::new(false) }) }
+        Self { link, call: Arc::new(Call { deadline, trace, sent: AtomicBool::new(false), _place: None }) }
+    }
+
+    /// Returns the channel of a request whose answer is a stream. `place` is given back when the stream and the channel
+    /// are dropped.
+    pub(crate) fn for_stream(
+        link: Arc<Link>,
+        deadline: Option<Instant>,
+        trace: Option<TraceContext>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let call = Call { deadline, trace, sent: AtomicBool::new(false), _place: Some(place) };
+        Self { link, call: Arc::new(call) }
     }
 
     /// Returns whether a request was sent through this channel or a clone of it.
@@ -105,11 +122,11 @@ impl Service<Request<Body>> for PeerChannel {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         self.prepare(&mut request);
         self.call.sent.store(true, Ordering::Release);
-        let name = self.link.name.clone();
+        let (name, call) = (self.link.name.clone(), Arc::clone(&self.call));
         let answer = self.link.requests.clone().try_send_request(request);
         Box::pin(async move {
             match answer.await {
-                Ok(response) => Ok(response.map(Body::new)),
+                Ok(response) => Ok(response.map(|inner| Body::new(AnswerBody { inner, _call: call }))),
                 Err(error) => Err(TransportError::new(name, error).into_status()),
             }
         })
@@ -123,6 +140,8 @@ pub(crate) struct Link {
     pub(crate) requests: Requests,
     pub(crate) identity: Arc<Identity>,
     pub(crate) load: Arc<Load>,
+    /// The places for answers that are streams.
+    pub(crate) streams: Arc<Semaphore>,
 }
 
 impl Link {
@@ -142,4 +161,30 @@ struct Call {
     deadline: Option<Instant>,
     trace: Option<TraceContext>,
     sent: AtomicBool,
+    /// The place of a stream on the connection.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// The body of an answer. It keeps the place of its stream until it is dropped.
+#[derive(Debug)]
+struct AnswerBody {
+    inner: Incoming,
+    _call: Arc<Call>,
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
 }

@@ -92,8 +92,16 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// answer; this covers a round trip of 200 ms at 160 Mbit/s. Beyond it the sender waits.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// How much memory the data of one connection may take on this node. Beyond it the sender waits.
-pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+/// How much a connection may have in flight: the largest window of HTTP/2. It must be larger than those of all streams
+/// that are read slowly or not at all ([`MAX_STREAMS`]), because otherwise they would leave nothing for small calls.
+/// The windows of the streams limit the memory.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
+/// How many answers that are streams may be open on a connection. Further ones wait at the caller. Their windows take
+/// up to half of the connection's.
+pub(crate) const MAX_STREAMS: usize = 256;
+
+const _: () = assert!(MAX_STREAMS * STREAM_WINDOW_BYTES as usize <= CONNECTION_WINDOW_BYTES as usize / 2 + 1);
 
 /// The limit for the headers of an answer, which contain a status with its details.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;

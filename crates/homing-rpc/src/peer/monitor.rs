@@ -13,7 +13,7 @@ use std::time::Duration;
 use homing_proto::v1::rpc_client::RpcClient;
 use homing_proto::v1::{DescribeRequest, DescribeResponse};
 use rand::rngs::SmallRng;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{self, Instant};
 use tonic::{Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -26,7 +26,7 @@ use crate::error::reason::Reason;
 use crate::metadata::identity::Identity;
 use crate::peer::backoff::{Backoff, jittered};
 use crate::peer::channel::{Link, PeerChannel};
-use crate::peer::connection::Connection;
+use crate::peer::connection::{Connection, MAX_STREAMS};
 use crate::peer::load::Load;
 use crate::peer::name::PeerName;
 use crate::region::Region;
@@ -115,6 +115,7 @@ impl PeerTask {
             requests: connection.requests(),
             identity: Arc::clone(&self.peer.identity),
             load: Arc::clone(&self.peer.load),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
         });
         let mut health = match self.greet(&link).await {
             Ok(health) => health,

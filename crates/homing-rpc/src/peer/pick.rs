@@ -250,7 +250,8 @@ mod tests {
             .await
             .unwrap();
         let identity = Arc::new(Identity::new(&Region::local(), None));
-        let link = Link { name: name(port), requests, identity, load: Arc::default() };
+        let streams = Arc::new(tokio::sync::Semaphore::new(1));
+        let link = Link { name: name(port), requests, identity, load: Arc::default(), streams };
         (PeerState::Ready(Arc::new(link)), (remote, driver))
     }
 

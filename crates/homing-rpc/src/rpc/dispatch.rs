@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::metadata::trace::TraceContext;
 use crate::peer::backoff::Backoff;
 use crate::peer::channel::{Link, PeerChannel};
+use crate::peer::connection::MAX_STREAMS;
 use crate::peer::fate::Fate;
 use crate::peer::name::PeerName;
 use crate::peer::pick::{PickRequest, WaitFor};
@@ -33,8 +34,12 @@ pub struct Dispatch {
     pub trace: Option<TraceContext>,
     /// The name of the request in spans and errors. Default: `request`.
     pub operation: Cow<'static, str>,
+    /// Whether the answer is a stream. A connection has room for 256 streams at a time, so that streams that are not read
+    /// do not hold up other requests; further ones wait until the deadline. Default: `false`, for an answer that is a
+    /// single message.
+    pub is_stream: bool,
     /// If the answer is a stream: the deadline of the whole stream, which is sent to the peer. `deadline` is then the
-    /// deadline of the stream's beginning. Default: none, for an answer that is a single message.
+    /// deadline of the stream's beginning. Default: none; the peer gets `deadline`.
     pub stream_deadline: Option<Instant>,
 }
 
@@ -46,6 +51,7 @@ impl Dispatch {
             retry: Retry::NotProcessed,
             trace: None,
             operation: Cow::Borrowed("request"),
+            is_stream: false,
             stream_deadline: None,
         }
     }
@@ -68,10 +74,16 @@ impl Dispatch {
         Self { operation: operation.into(), ..self }
     }
 
+    /// Says that the answer is a stream.
+    #[must_use]
+    pub fn with_stream(self) -> Self {
+        Self { is_stream: true, ..self }
+    }
+
     /// Says that the answer is a stream, and sets the deadline of the whole stream.
     #[must_use]
     pub fn with_stream_deadline(self, deadline: Instant) -> Self {
-        Self { stream_deadline: Some(deadline), ..self }
+        Self { is_stream: true, stream_deadline: Some(deadline), ..self }
     }
 
     pub(crate) fn trace(&self) -> TraceContext {
@@ -195,8 +207,10 @@ impl<'a> Attempts<'a> {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let deadline = self.dispatch.deadline;
-        let told = self.dispatch.stream_deadline.unwrap_or(deadline);
-        let channel = PeerChannel::new(Arc::clone(link), Some(told), Some(self.trace.clone()));
+        let channel = match self.channel(link).await {
+            Ok(channel) => channel,
+            Err(error) => return Outcome::Final(error),
+        };
         let _in_flight = link.load.begin();
         let began = Instant::now();
         match time::timeout_at(deadline, send(channel.clone())).await {
@@ -213,6 +227,28 @@ impl<'a> Attempts<'a> {
                 link.load.observe(Instant::now(), began.elapsed());
                 Outcome::Final(self.too_late(&link.name, &channel))
             }
+        }
+    }
+
+    /// Returns the channel for an attempt. A stream waits for a place on the connection.
+    async fn channel(&self, link: &Arc<Link>) -> Result<PeerChannel> {
+        let Dispatch { deadline, is_stream, stream_deadline, .. } = *self.dispatch;
+        let told = Some(stream_deadline.unwrap_or(deadline));
+        let trace = Some(self.trace.clone());
+        if !is_stream {
+            return Ok(PeerChannel::new(Arc::clone(link), told, trace));
+        }
+        match time::timeout_at(deadline, Arc::clone(&link.streams).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(PeerChannel::for_stream(Arc::clone(link), told, trace, place)),
+            _ => Err(Error::refused(
+                Reason::Overloaded,
+                None,
+                format!(
+                    "{}: {MAX_STREAMS} streams from {} are open, the limit, and none ended within the time limit; read \
+                     or drop some of them",
+                    self.dispatch.operation, link.name
+                ),
+            )),
         }
     }
 

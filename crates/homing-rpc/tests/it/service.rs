@@ -8,8 +8,8 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use homing_proto::v1::database_client::DatabaseClient;
 use homing_proto::v1::database_server::{Database, DatabaseServer};
 use homing_proto::v1::{
-    ExecuteRequest, ExecuteResponse, PrepareRequest, PrepareResponse, QueryPart, QueryRequest, TransactRequest,
-    TransactResponse,
+    ExecuteRequest, ExecuteResponse, PrepareRequest, PrepareResponse, QueryPart, QueryRequest, Statement,
+    TransactRequest, TransactResponse,
 };
 use homing_rpc::{Caller, Dispatch, Dispatched, Reason, Retry, Rpc, ServerHandle};
 use homing_testbed::wait_until;
@@ -49,10 +49,33 @@ impl Database for Fake {
 
     type QueryStream = BoxStream<'static, Result<QueryPart, Status>>;
 
-    /// One part, then nothing and no end.
-    async fn query(&self, _: Request<QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
-        Ok(Response::new(stream::iter([Ok(QueryPart::default())]).chain(stream::pending()).boxed()))
+    /// Without a statement: one part, then nothing and no end. With one: parts of 64 KiB without end, each counted.
+    async fn query(&self, request: Request<QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
+        if request.get_ref().statement.is_none() {
+            return Ok(Response::new(stream::iter([Ok(QueryPart::default())]).chain(stream::pending()).boxed()));
+        }
+        let asked = Arc::clone(&self.asked);
+        let part = move || {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Ok(QueryPart { rows: vec![vec![0; PART_BYTES].into()], ..QueryPart::default() })
+        };
+        Ok(Response::new(stream::repeat_with(part).boxed()))
     }
+}
+
+const PART_BYTES: usize = 64 * 1024;
+
+async fn query(
+    rpc: &Rpc,
+    statement: Option<Statement>,
+    limit: Duration,
+) -> homing_rpc::Result<Dispatched<tonic::Streaming<QueryPart>>> {
+    let send = |channel| {
+        let request = QueryRequest { statement: statement.clone(), ..QueryRequest::default() };
+        async move { DatabaseClient::new(channel).query(request).await }
+    };
+    let dispatch = Dispatch::new(Instant::now() + limit).with_retry(Retry::Always).with_stream();
+    soon("query", rpc.dispatch(&region("iad"), dispatch, send)).await
 }
 
 async fn fake(answer: fn(&Caller) -> Result<ExecuteResponse, Status>) -> (ServerHandle, Arc<AtomicUsize>) {
@@ -169,9 +192,7 @@ async fn stream_is_in_flight_past_deadline() {
     let iad = server("iad").service(service).max_in_flight(1).start().await.unwrap();
     let rpc = client(&[iad.local_addr()]);
     let limit = Duration::from_millis(500);
-    let send = |channel| async move { DatabaseClient::new(channel).query(QueryRequest::default()).await };
-    let dispatch = Dispatch::new(Instant::now() + limit).with_retry(Retry::Always);
-    let mut parts = soon("query", rpc.dispatch(&region("iad"), dispatch, send)).await.unwrap().response;
+    let mut parts = query(&rpc, None, limit).await.unwrap().response;
     assert!(soon("part", parts.message()).await.unwrap().is_some());
 
     // Past the deadline of the call, and the time that the server adds to it.
@@ -207,4 +228,37 @@ async fn refusing_peer_leaves_the_rotation() {
         execute(&rpc, Retry::NotProcessed).await.unwrap().peer.address == bad.local_addr()
     })
     .await;
+}
+
+#[tokio::test]
+async fn unread_streams_leave_room_for_calls() {
+    const STREAMS: usize = 20;
+    let (iad, parts) = fake(done).await;
+    let rpc = client(&[iad.local_addr()]);
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        streams.push(query(&rpc, Some(Statement::default()), LIMIT).await.unwrap());
+    }
+    // Three quarters of each stream's window of 4 MiB.
+    let full = STREAMS * 3 * 1024 * 1024 / PART_BYTES;
+    wait_until("the streams have filled their windows", async || parts.load(Ordering::SeqCst) >= full).await;
+    execute(&rpc, Retry::NotProcessed).await.unwrap();
+}
+
+#[tokio::test]
+async fn too_many_streams_wait_for_a_place() {
+    let (iad, _) = fake(done).await;
+    let rpc = client(&[iad.local_addr()]);
+    let mut streams = Vec::new();
+    let error = loop {
+        match query(&rpc, None, LIMIT / 20).await {
+            Ok(stream) => streams.push(stream),
+            Err(error) => break error,
+        }
+        assert!(streams.len() < 1000, "no limit");
+    };
+    assert!(error.is_overloaded() && error.is_not_sent(), "{error:?}");
+    execute(&rpc, Retry::NotProcessed).await.unwrap();
+    streams.pop();
+    query(&rpc, None, LIMIT).await.unwrap();
 }
