@@ -30,7 +30,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [not sent](Self::is_not_sent) | nothing was executed | no node of the primary region can be reached; all are overloaded; the call or the settings are wrong | try again later, or correct the call |
 /// | [rejected](Self::is_rejected) | it ran, and nothing of it remains | PostgreSQL refused it ([`db`](Self::db) tells why); it ran into its time limit; the row does not exist | correct it |
 /// | [outcome unknown](Self::is_outcome_unknown) | it may be committed or not | the connection broke, or the deadline passed, before the answer came | read the data, then decide |
-/// | [committed](Self::is_committed) | it is committed | the local replica is too far behind to show it; its rows are too large to return | go on; do not repeat it |
+/// | [committed](Self::is_committed) | it is committed | the local replica is too far behind to show it; its rows are too large to return; a trigger stored something else | go on; do not repeat it |
 ///
 /// A failed read is *not sent* or *rejected* too, since it changed nothing.
 ///
@@ -84,6 +84,8 @@ struct ErrorInner {
     message: String,
     database: Option<DatabaseError>,
     committed: Option<AfterCommit>,
+    /// The value of the call, in case that it is committed. The mutex only makes `Error` `Sync`: the value need not be.
+    value: Mutex<Option<Box<dyn Any + Send>>>,
     statement: Option<u32>,
     step: Option<Box<str>>,
     source: Option<Box<dyn error::Error + Send + Sync>>,
@@ -91,8 +93,6 @@ struct ErrorInner {
 
 struct AfterCommit {
     position: Option<Position>,
-    // The mutex only makes `Error` `Sync`: the value need not be.
-    value: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,6 @@ enum ErrorKind {
     Decode,
     Function,
     Misuse,
-    NoRow,
     NotFound,
     NotPrimary,
     NotSent,
@@ -164,14 +163,8 @@ impl Error {
     ///
     /// If a script or a procedure commits by itself, nothing remains that it wrote after its last commit.
     pub fn is_rejected(&self) -> bool {
-        let kinds = [
-            ErrorKind::Rejected,
-            ErrorKind::TimedOut,
-            ErrorKind::NotFound,
-            ErrorKind::NoRow,
-            ErrorKind::TooManyRows,
-            ErrorKind::Decode,
-        ];
+        let kinds =
+            [ErrorKind::Rejected, ErrorKind::TimedOut, ErrorKind::NotFound, ErrorKind::TooManyRows, ErrorKind::Decode];
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
 
@@ -181,9 +174,10 @@ impl Error {
     }
 
     /// Returns whether the call is committed on the primary, and only its result could not be returned. The local replica
-    /// did not replay it in time, or its rows could not be delivered.
+    /// did not replay it in time, its rows could not be delivered, or a trigger stored something else than was given.
     ///
-    /// False if the statement wrote nothing. PostgreSQL is asked for that only if the statement starts like a read.
+    /// False if the statement wrote nothing. PostgreSQL is asked for that by [`update`](crate::Repo::update),
+    /// [`delete`](crate::Repo::delete), and raw statements that start like a read.
     ///
     /// See [`position`](Self::position) and [`take_value`](Self::take_value).
     pub fn is_committed(&self) -> bool {
@@ -195,9 +189,10 @@ impl Error {
         self.0.kind == ErrorKind::Function
     }
 
-    /// Returns whether the row to read, update or delete does not exist.
+    /// Returns whether the row to read, update or delete does not exist, or the row to insert was not stored. If a trigger
+    /// wrote something else instead, [`is_committed`](Self::is_committed) holds too.
     pub fn is_not_found(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::NotFound | ErrorKind::NoRow)
+        self.0.kind == ErrorKind::NotFound
     }
 
     /// Returns whether the call ran longer than its limit and was cancelled. Nothing of it remains. Find out which lock it
@@ -286,7 +281,8 @@ impl Error {
     /// # }
     /// ```
     pub fn take_value<T: 'static>(&mut self) -> Option<T> {
-        let slot = self.0.committed.as_mut()?.value.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.0.committed.as_ref()?;
+        let slot = self.0.value.get_mut().unwrap_or_else(PoisonError::into_inner);
         match slot.take()?.downcast::<T>() {
             Ok(value) => Some(*value),
             Err(value) => {
@@ -322,6 +318,7 @@ impl Error {
             message: message.into(),
             database: None,
             committed: None,
+            value: Mutex::new(None),
             statement: None,
             step: None,
             source: None,
@@ -349,14 +346,9 @@ impl Error {
         Self::new(ErrorKind::Misuse, message)
     }
 
-    /// Returns an error for a missing row, if the call did nothing because of that.
+    /// Returns an error for a missing row.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, message)
-    }
-
-    /// Returns an error for a result without rows. The statement may have done something else.
-    pub(crate) fn no_row(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::NoRow, message)
     }
 
     pub(crate) fn not_primary(message: impl Into<String>) -> Self {
@@ -412,16 +404,14 @@ impl Error {
 
     pub(crate) fn committed(message: impl Into<String>, position: Option<Position>) -> Self {
         let mut error = Self::new(ErrorKind::AfterCommit, message);
-        error.0.committed = Some(AfterCommit { position, value: Mutex::new(None) });
+        error.0.committed = Some(AfterCommit { position });
         error
     }
 
     /// Turns the error into one of a committed write, whose result could not be returned because of this error.
     pub(crate) fn after_commit(mut self, position: Option<Position>) -> Self {
-        if self.0.kind != ErrorKind::NotFound {
-            self.0.message = format!("the write is committed, but its result cannot be returned: {}", self.0.message);
-            self.0.committed = Some(AfterCommit { position, value: Mutex::new(None) });
-        }
+        self.0.message = format!("the write is committed, but its result cannot be returned: {}", self.0.message);
+        self.0.committed = Some(AfterCommit { position });
         self
     }
 
@@ -443,10 +433,9 @@ impl Error {
         self
     }
 
+    /// Keeps the value of the call, which [`take_value`](Self::take_value) returns if the call is committed.
     pub(crate) fn with_value<T: Send + 'static>(mut self, value: T) -> Self {
-        if let Some(committed) = self.0.committed.as_mut() {
-            committed.value = Mutex::new(Some(Box::new(value)));
-        }
+        self.0.value = Mutex::new(Some(Box::new(value)));
         self
     }
 

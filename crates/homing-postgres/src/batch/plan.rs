@@ -97,6 +97,9 @@ impl<'a> Batch<'a> {
 
     /// Adds a step that stores a new row. The step's result is the row as it is stored.
     ///
+    /// If a trigger keeps the row from being stored, the batch is rolled back with the error
+    /// [`is_not_found`](Error::is_not_found).
+    ///
     /// # Errors
     ///
     /// Those of [every step](Batch#errors).
@@ -132,7 +135,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Adds a step that stores new rows. The step's result is the list of rows as they are stored. Later steps refer to
-    /// the first row.
+    /// the first row. If a trigger keeps a row from being stored, the batch is rolled back.
     ///
     /// # Errors
     ///
@@ -149,7 +152,8 @@ impl<'a> Batch<'a> {
         let sizes: Vec<_> = chunks(new.as_slice()).iter().map(|chunk| chunk.len()).collect();
         let statement = |size| {
             let rows: Vec<I> = new.by_ref().take(size).collect();
-            (queries::insert::<I>(size), Box::new(NewRows(rows)) as Box<dyn Arguments + 'a>, None)
+            let arguments = Box::new(NewRows(rows)) as Box<dyn Arguments + 'a>;
+            (queries::insert::<I>(size), arguments, Some(size as u64))
         };
         let statements: Vec<_> = sizes.into_iter().map(statement).collect();
         self.add(Added::of::<I::Entity>(name, entities::<I::Entity>), statements)

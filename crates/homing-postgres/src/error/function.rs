@@ -1,7 +1,6 @@
 //! Conversions between the errors of this crate, the errors of homing-rpc, and text.
 
 use std::error;
-use std::sync::Mutex;
 
 use homing_rpc::{FunctionError, Reason};
 
@@ -28,7 +27,7 @@ impl From<homing_rpc::Error> for Error {
         let mut wrapped = Self::new(kind, error.to_string());
         if kind == ErrorKind::Decode {
             // The function ran to its end. Only its result cannot be read.
-            wrapped.0.committed = Some(AfterCommit { position: None, value: Mutex::new(None) });
+            wrapped.0.committed = Some(AfterCommit { position: None });
         }
         wrapped.0.database = error.details().and_then(DatabaseError::from_details);
         wrapped.with_source(error)

@@ -71,11 +71,13 @@ impl<'a> Within<'a> {
     }
 }
 
-/// Returns `Maybe` if PostgreSQL has to be asked: the caller wants to know, and the only statement starts like a read.
-/// Such a statement can run in a block, unlike VACUUM or a procedure that commits.
+/// Returns `Maybe` if PostgreSQL has to be asked: the caller wants to know, and the only statement can run in a block,
+/// unlike VACUUM or a procedure that commits.
 pub(super) fn writes(request: &proto::ExecuteRequest) -> Writes {
     match &request.statements[..] {
-        [statement] if request.ask_unchanged && !statement.simple && sql::may_read(&statement.sql) => Writes::Maybe,
+        [statement] if request.ask_unchanged && !statement.simple && sql::runs_in_block(&statement.sql) => {
+            Writes::Maybe
+        }
         _ => Writes::Yes,
     }
 }

@@ -33,8 +33,9 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if a trigger kept the row from being
-    /// stored.
+    /// Any of the [four fates](Error). If a trigger or a rule kept the row from being stored,
+    /// [`is_not_found`](Error::is_not_found) and [`is_committed`](Error::is_committed) hold: what the trigger did instead
+    /// is committed.
     ///
     /// # Cancel safety
     ///
@@ -48,7 +49,9 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Any of the [four fates](Error).
+    /// Any of the [four fates](Error). If a trigger or a rule kept some of the rows from being stored,
+    /// [`is_committed`](Error::is_committed) holds: the others are committed, with what the trigger did instead, and
+    /// [`take_value`](Error::take_value) returns them.
     ///
     /// # Cancel safety
     ///
@@ -64,14 +67,16 @@ impl Repo {
             .collect();
         let statements: Vec<(&str, &Parameters<'_>)> =
             statements.iter().map(|(sql, values)| (sql.as_str(), values.as_slice())).collect();
-        self.write_all("insert_all", &statements, |outputs| all_of(all_rows(outputs))).await
+        self.write_all("insert_all", &statements, |outputs| all_stored(&all_rows(outputs), new.len())).await
     }
 
     /// Stores all fields of an existing row, except read-only ones. Returns the row as it is stored afterwards.
     ///
     /// # Errors
     ///
-    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if the table has no row with that key.
+    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if the table has no row with that key. If a
+    /// trigger or a rule kept the row as it is, [`is_committed`](Error::is_committed) holds too: what the trigger did
+    /// instead is committed.
     ///
     /// # Cancel safety
     ///
@@ -80,21 +85,23 @@ impl Repo {
         let (sql, parameters) = queries::update::<T>();
         let values = entity.values();
         let parameters: Vec<_> = parameters.into_iter().map(|index| values[index]).collect();
-        self.write("update", &sql, &parameters, |output| stored(&output)?.ok_or_else(missing::<T>)).await
+        self.change_row("update", &sql, &parameters).await
     }
 
     /// Deletes a row, and returns it as it was stored.
     ///
     /// # Errors
     ///
-    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if the table has no row with that key.
+    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if the table has no row with that key. If a
+    /// trigger or a rule kept the row as it is, [`is_committed`](Error::is_committed) holds too: what the trigger did
+    /// instead is committed.
     ///
     /// # Cancel safety
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn delete<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
         let sql = queries::delete::<T>();
-        self.write("delete", &sql, &key_of(entity), |output| stored(&output)?.ok_or_else(missing::<T>)).await
+        self.change_row("delete", &sql, &key_of(entity)).await
     }
 
     /// Reads a row again, and returns it as it is stored now.
@@ -236,6 +243,22 @@ impl Repo {
         engine.reported(operation, read).await
     }
 
+    /// Runs a statement that changes the row with one key. If there is no such row, PostgreSQL says whether anything else
+    /// was written, by a trigger.
+    async fn change_row<T: Entity>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<T> {
+        let changed = |output: Output| stored(&output)?.ok_or_else(not_changed::<T>);
+        let engine = &self.engine;
+        if self.transaction.is_some() {
+            return self.write(operation, sql, parameters, changed).await;
+        }
+        engine.reported(operation, Writer::new(engine, operation).write_or_read(sql, parameters, changed)).await
+    }
+
     /// Runs one statement that writes, and decodes its output with `read`.
     pub(super) async fn write<T: Send + 'static>(
         &self,
@@ -267,10 +290,16 @@ pub(super) fn stored<T: Entity>(output: &Output) -> Result<Option<T>> {
 }
 
 pub(super) fn not_stored<T: Entity>() -> Error {
-    Error::not_found(format!("a trigger of {} kept the row from being stored", T::TABLE))
+    let message = "a trigger or a rule kept the row from being stored there, and may have stored it elsewhere";
+    Error::not_found(format!("{} did not return the row: {message}", T::TABLE))
 }
 
-pub(super) fn missing<T: Entity>() -> Error {
+fn not_changed<T: Entity>() -> Error {
+    let message = "no row has this key, or a trigger kept the row as it is";
+    Error::not_found(format!("{} did not return the row: {message}", T::TABLE))
+}
+
+fn missing<T: Entity>() -> Error {
     Error::not_found(format!("{} has no row that matches", T::TABLE))
 }
 
@@ -286,6 +315,21 @@ pub(super) fn one_or_none<T: Entity>(rows: Vec<Row>) -> Result<Option<T>> {
 
 pub(super) fn all_of<T: Entity>(rows: Vec<Row>) -> Result<Vec<T>> {
     rows.iter().map(T::from_row).collect()
+}
+
+/// Decodes the stored rows, which have to be as many as were given.
+pub(super) fn all_stored<T: Entity>(rows: &[Row], given: usize) -> Result<Vec<T>> {
+    let stored: Vec<T> = rows.iter().map(T::from_row).collect::<Result<_>>()?;
+    if stored.len() == given {
+        return Ok(stored);
+    }
+    let message = format!(
+        "{} returned {} rows for the {given} that were given: a trigger or a rule kept rows from being stored there, and \
+         may have stored them elsewhere",
+        T::TABLE,
+        stored.len()
+    );
+    Err(Error::rejected(message).with_value(stored))
 }
 
 pub(super) fn scalar<T>(rows: Vec<Row>) -> Result<T>

@@ -73,7 +73,7 @@ impl Repo {
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn query_one(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Row> {
         self.raw("query_one", sql, parameters, |output| {
-            at_most_one(output.rows)?.ok_or_else(|| Error::no_row("the statement returned no row"))
+            at_most_one(output.rows)?.ok_or_else(|| Error::not_found("the statement returned no row"))
         })
         .await
     }

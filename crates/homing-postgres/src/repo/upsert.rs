@@ -3,7 +3,7 @@
 use tokio_postgres::types::ToSql;
 
 use super::Repo;
-use super::entities::{all_of, not_stored, stored};
+use super::entities::{all_stored, not_stored, stored};
 use crate::engine::execute::{Output, Parameters, all_rows};
 use crate::entity::conflict::{Conflict, Resolution};
 use crate::entity::parameters::chunks;
@@ -35,7 +35,7 @@ impl Repo {
     /// - [`is_misuse`](Error::is_misuse), before anything is sent, if the conflict names columns that do not exist.
     /// - [`is_rejected`](Error::is_rejected) with SQLSTATE 42P10 if the columns of the conflict have no unique index.
     /// - [`is_not_found`](Error::is_not_found) if nothing was to be updated and the stored row was deleted at that
-    ///   moment: call again.
+    ///   moment: call again. Also if a trigger kept the row from being stored, as in [`insert`](Self::insert).
     ///
     /// # Cancel safety
     ///
@@ -60,7 +60,8 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Those of [`insert_or_update`](Self::insert_or_update).
+    /// Those of [`insert_or_update`](Self::insert_or_update), and that of [`insert_all`](Self::insert_all) if not all
+    /// rows were stored.
     ///
     /// # Cancel safety
     ///
@@ -72,7 +73,7 @@ impl Repo {
         }
         let statements = statements(new, conflict, &resolution);
         self.write_all("insert_or_update_all", &borrowed(&statements), |outputs| match &resolution {
-            Resolution::Set(_) => all_of(all_rows(outputs)),
+            Resolution::Set(_) => all_stored(&all_rows(outputs), new.len()),
             Resolution::Keep { .. } => outputs.chunks(2).map(inserted_or_kept).collect(),
         })
         .await
@@ -115,7 +116,7 @@ fn inserted_or_kept<T: Entity>(outputs: &[Output]) -> Result<T> {
             return Ok(row);
         }
     }
-    Err(Error::no_row(format!(
+    Err(Error::not_found(format!(
         "the stored row of {} that conflicts with the new one was deleted at that moment: call again",
         T::TABLE
     )))

@@ -155,6 +155,11 @@ pub(crate) fn names(sql: &str) -> Vec<String> {
     names.into_iter().collect()
 }
 
+/// Returns whether a statement is known to run in a transaction block as it does by itself, by its first word.
+pub(crate) fn runs_in_block(sql: &str) -> bool {
+    may_read(sql) || matches!(Words::of(sql).next().as_deref(), Some("delete" | "insert" | "merge" | "update"))
+}
+
 const SETTING: &str = "set it for the role or the database";
 
 /// Returns the advice for a statement that needs a session of its own. `None` for any other statement.

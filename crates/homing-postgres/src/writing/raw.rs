@@ -5,12 +5,13 @@ use tokio::time::Instant;
 use super::writer::Writer;
 use crate::engine::Engine;
 use crate::engine::answered::Answered;
-use crate::engine::execute::{Output, Parameters};
+use crate::engine::execute::{Output, Parameters, only};
 use crate::error::Result;
 use crate::reading::plan::{OnLocalPrimary, WhyPrimary};
 use crate::reading::reader::{ReadRequest, ReadTiming};
 use crate::reading::server::{RefusedRead, query};
 use crate::replicas::Member;
+use crate::statement::sql;
 
 /// A statement, and the caller's function that decodes its output.
 #[derive(Debug)]
@@ -45,6 +46,10 @@ impl<T: Send + 'static, F: FnOnce(Output) -> Result<T>> ReadRequest for RawReque
         let without_waiting = (why == WhyPrimary::NoReplica).then(|| engine.without_waiting());
         let writer = Writer::new(without_waiting.as_ref().unwrap_or(engine), self.operation);
         let (sql, parameters) = (self.sql, self.parameters);
-        writer.write_or_read(sql, parameters, |output| self.read(output)).await
+        if sql::may_read(sql) {
+            writer.write_or_read(sql, parameters, |output| self.read(output)).await
+        } else {
+            writer.write(&[(sql, parameters)][..], |outputs| self.read(only(outputs))).await
+        }
     }
 }

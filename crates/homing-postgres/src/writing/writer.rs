@@ -18,7 +18,6 @@ use crate::reading::reader::has_reached;
 use crate::replicas::Member;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;
-use crate::statement::sql;
 use crate::tracker::error::WaitError;
 
 /// Runs the writes of one handle.
@@ -52,8 +51,8 @@ impl<'a> Writer<'a> {
         Ok(self.committed(started, executed, &descriptions, read).await)
     }
 
-    /// Runs one statement that may write. If PostgreSQL says that it wrote nothing, it was a read. PostgreSQL is asked
-    /// only if the statement begins like a read.
+    /// Runs one statement that may write. If PostgreSQL says that it wrote nothing, it was a read. The statement has
+    /// to run in a transaction block as it does by itself.
     pub(crate) async fn write_or_read<T: Send + 'static>(
         &self,
         sql: &str,
@@ -62,9 +61,6 @@ impl<'a> Writer<'a> {
     ) -> Result<Answered<T>> {
         let statements = &[(sql, parameters)][..];
         let read = |outputs| read(only(outputs));
-        if !sql::may_read(sql) {
-            return self.write(statements, read).await;
-        }
         let started = Instant::now();
         let seen = self.engine.session.seen_elsewhere(None);
         let (executed, descriptions) = self.execute(statements, Writes::Maybe).await?;

@@ -12,5 +12,6 @@ mod raw;
 mod reports;
 mod stream;
 mod tenants;
+mod triggers;
 mod types;
 mod writes;
