@@ -68,9 +68,10 @@ pub struct Config {
     /// [not sent](Error::is_not_sent). Streams use at most half of the connections.
     pub pool_size: usize,
 
-    /// How many interactive transactions may be open at a time, between 1 and `pool_size`. One more fails at once as
-    /// [overloaded](Error::is_overloaded). Default: three quarters of `pool_size`, so that single statements always find a
-    /// connection.
+    /// How many interactive transactions may be open at a time, between 1 and `pool_size`. Further ones wait for a place
+    /// as long as a call may take, and then fail as [overloaded](Error::is_overloaded). Default: three quarters of
+    /// `pool_size`. Transactions and streams together take no more than that either, so that single statements always
+    /// find a connection; with a higher value they may take that many.
     pub max_transactions: Option<usize>,
 
     /// How many bytes of rows one forwarded call may return. Default: 15 MiB, which fits into a message of 16 MiB.

@@ -15,20 +15,18 @@ mod interactive;
 mod limit;
 mod parts;
 mod pinned;
+mod places;
 mod prepared;
 mod probe;
 mod references;
 mod run;
 mod within;
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
-
 pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace};
 pub(crate) use self::failure::Failure;
 pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses};
 pub(crate) use self::parts::QueryParts;
+use self::places::Places;
 use crate::connection::pool::Pool;
 
 /// Runs the statements of this node's callers and of its peers on the database next to it.
@@ -36,21 +34,15 @@ use crate::connection::pool::Pool;
 pub(crate) struct Executor {
     pool: Pool,
     max_rows_bytes: usize,
-    /// A permit for each interactive transaction, which may keep its connection for long.
-    transactions: Arc<Semaphore>,
-    max_transactions: usize,
-    /// A permit for each stream. There are half as many as connections in the pool: streams are long, and must leave
-    /// connections to other statements.
-    streams: Arc<Semaphore>,
+    places: Places,
 }
 
 impl Executor {
     /// Creates an executor. `max_rows_bytes` limits the rows of one answer, `max_transactions` the open interactive
     /// transactions.
     pub(crate) fn new(pool: Pool, max_rows_bytes: usize, max_transactions: usize) -> Self {
-        let streams = Arc::new(Semaphore::new((pool.max_connections() / 2).max(1)));
-        let transactions = Arc::new(Semaphore::new(max_transactions));
-        Self { pool, max_rows_bytes, transactions, max_transactions, streams }
+        let places = Places::new(pool.max_connections(), max_transactions);
+        Self { pool, max_rows_bytes, places }
     }
 
     /// Returns the limit for the rows of one answer.

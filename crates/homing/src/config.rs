@@ -29,6 +29,8 @@ use self::error::{at, wrong};
 /// | `HOMING_REPLICA_MAX_LAG_BYTES` | how many bytes of the log a replica may be behind before it is left out, or `none` | `none` |
 /// | `HOMING_DATABASES` | the names of further databases: `analytics,billing` | |
 /// | `HOMING_ANALYTICS_DATABASE_URL`, `HOMING_ANALYTICS_REPLICA_URL` | the connection strings of the database `analytics`; likewise for each further one | |
+/// | `HOMING_POOL_SIZE` | the largest number of connections to each server | `16` |
+/// | `HOMING_MAX_TRANSACTIONS` | the largest number of interactive transactions that may be open on each server | three quarters of the connections |
 /// | `HOMING_SECRET` | the credential between nodes: at least 32 visible ASCII characters | |
 /// | `HOMING_LISTEN` | the address to listen on for peers | `[::]:4750`; `127.0.0.1:4750` without a secret |
 /// | `HOMING_PEERS` | the addresses of all nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
@@ -143,6 +145,19 @@ impl Config {
         self
     }
 
+    /// Sets the largest number of connections to each server; zero counts as one.
+    #[must_use]
+    pub fn with_pool_size(self, pool_size: usize) -> Self {
+        Self { pool_size: pool_size.max(1), ..self }
+    }
+
+    /// Sets how many interactive transactions may be open on each server: at least one, and no more than there are
+    /// connections.
+    #[must_use]
+    pub fn with_max_transactions(self, max_transactions: usize) -> Self {
+        Self { max_transactions: Some(max_transactions), ..self }
+    }
+
     /// Reads the settings from the environment.
     ///
     /// # Errors
@@ -166,9 +181,16 @@ impl Config {
         let listen = listen(&lookup, &topology, secret.is_some())?;
         let port = listen.map_or(DEFAULT_PORT, |address| address.port());
         let replicas = replicas::from_lookup(&lookup, topology.region())?;
-        let databases = database::from_lookup(topology.region(), &replicas.regions, &lookup)?;
+        let pool_size = count(&lookup, "HOMING_POOL_SIZE")?.unwrap_or(DEFAULT_POOL_SIZE);
+        let max_transactions = count(&lookup, "HOMING_MAX_TRANSACTIONS")?;
+        let mut databases = database::from_lookup(topology.region(), &replicas.regions, &lookup)?;
+        for (_, database) in &mut databases {
+            (database.pool_size, database.max_transactions) = (pool_size, max_transactions);
+        }
         Ok(Self {
             databases,
+            pool_size,
+            max_transactions,
             database_url: lookup("HOMING_DATABASE_URL").or_else(|| lookup("DATABASE_URL")),
             replica_url: replicas.url,
             replica_regions: replicas.regions,
@@ -219,6 +241,17 @@ fn listen(
     } else {
         (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()
     }))
+}
+
+/// Reads a number that is at least one.
+fn count(lookup: &dyn Fn(&str) -> Option<String>, variable: &str) -> Result<Option<usize>> {
+    let Some(text) = lookup(variable) else { return Ok(None) };
+    match text.trim().parse() {
+        Ok(number) if number > 0 => Ok(Some(number)),
+        _ => {
+            Err(Error::configuration(format!("{variable} is {text:?}: write a number that is at least 1, such as 16")))
+        }
+    }
 }
 
 /// Returns whether no region is set.
@@ -274,8 +307,14 @@ mod tests {
             ("HOMING_DATABASES", "analytics, billing_2"),
             ("HOMING_ANALYTICS_DATABASE_URL", "postgres://iad/a"),
             ("HOMING_ANALYTICS_REPLICA_URL", "postgres://{region}/a"),
+            ("HOMING_POOL_SIZE", "7"),
+            ("HOMING_MAX_TRANSACTIONS", "5"),
         ]);
-        let databases = config.unwrap().databases;
+        let config = config.unwrap();
+        let sizes = (7, Some(5));
+        assert_eq!((config.pool_size, config.max_transactions), sizes);
+        let databases = config.databases;
+        assert!(databases.iter().all(|(_, database)| (database.pool_size, database.max_transactions) == sizes));
         let [(analytics, first), (billing, second)] = &databases[..] else { panic!("{databases:?}") };
         assert_eq!((analytics.as_str(), billing.as_str()), ("analytics", "billing_2"));
         assert_eq!(first.database_url.as_deref(), Some("postgres://iad/a"));
@@ -297,6 +336,8 @@ mod tests {
             (&[("HOMING_DATABASES", "analytics,analytics")], "HOMING_DATABASES"),
             (&[("HOMING_REPLICA_URL", "nonsense")], "HOMING_REPLICA_URL"),
             (&[("HOMING_REPLICA_MAX_LAG", "soon")], "HOMING_REPLICA_MAX_LAG"),
+            (&[("HOMING_POOL_SIZE", "0")], "HOMING_POOL_SIZE"),
+            (&[("HOMING_MAX_TRANSACTIONS", "many")], "HOMING_MAX_TRANSACTIONS"),
         ] {
             let error = config(settings).unwrap_err();
             assert!(error.is_configuration(), "{error}");

@@ -3,7 +3,7 @@
 //! # Task
 //!
 //! [`Executor::query`] spawns one task for each stream. [`Chunks`] keeps its handle. The task owns a pooled connection
-//! and one of the executor's permits for streams. It sends the rows through a channel of [`MAX_CHUNKS`] and reads on only
+//! and one of the executor's places for streams. It sends the rows through a channel of [`MAX_CHUNKS`] and reads on only
 //! when the reader has taken the chunk before. So a slow reader holds back PostgreSQL itself: the driver passes on a
 //! few messages and leaves the rest in the socket.
 //!
@@ -12,14 +12,12 @@
 //! connection is closed. A panic continues in the reader.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::{FutureExt, OptionFuture, join3};
 use homing_proto::v1 as proto;
-use homing_rpc::Reason;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Row, RowStream};
@@ -27,6 +25,7 @@ use tracing::{Instrument, debug};
 
 use super::Executor;
 use super::failure::Failure;
+use super::places::Place;
 use super::prepared::Prepared;
 use super::probe::{PositionProbe, Probed};
 use crate::connection::pool::Connection;
@@ -138,7 +137,7 @@ impl ChunkReader {
             () = sender.closed() => return,
             opened = self.connect() => opened,
         };
-        let (permit, connection) = match opened {
+        let (place, connection) = match opened {
             Ok(opened) => opened,
             Err(failure) => return send_last(&sender, Err(Broken::Failed(failure))).await,
         };
@@ -153,29 +152,19 @@ impl ChunkReader {
         } else {
             connection.abandon().await;
         }
-        drop(permit);
+        drop(place);
         if let Some(message) = ended.message {
             send_last(&sender, message).await;
         }
     }
 
-    async fn connect(&self) -> Result<(OwnedSemaphorePermit, Connection), Failure> {
-        let Executor { streams, pool, .. } = &self.executor;
+    async fn connect(&self) -> Result<(Place, Connection), Failure> {
+        let Executor { places, pool, .. } = &self.executor;
         // Streams are long: if none ends within half of the time, the caller can use the other half for another server.
-        let patience = self.pace.first.saturating_duration_since(Instant::now()) / 2;
-        let permit = timeout(patience, Arc::clone(streams).acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else {
-            return Err(Failure::NotExecuted(
-                Reason::Overloaded,
-                format!(
-                    "streams use half of the connections to the database at {}, which is the limit: end some, or raise \
-                     the pool's size",
-                    pool.address()
-                ),
-            ));
-        };
+        let now = Instant::now();
+        let place = places.stream(now + self.pace.first.saturating_duration_since(now) / 2).await?;
         match pool.connection(self.pace.first).await {
-            Ok(connection) => Ok((permit, connection)),
+            Ok(connection) => Ok((place, connection)),
             Err(error) => Err(Failure::unavailable(with_causes(&error))),
         }
     }

@@ -3,27 +3,25 @@
 //! # Task
 //!
 //! [`Executor::transact`] spawns the task, detached, for a peer's stream and for a caller on this node alike. It owns
-//! the stream of requests, one of the executor's permits for transactions, and a pooled connection. Its answers go
+//! the stream of requests, one of the executor's places for transactions, and a pooled connection. Its answers go
 //! through a channel of [`MAX_RESPONSES`].
 //!
 //! The task ends after a commit, at the first invalid request, when its caller is gone (the requests end, or the caller
 //! no longer takes responses), after the idle timeout without a request, at its deadline, or when the connection to the
-//! database is lost. In every case an open transaction is rolled back, and the connection and the permit are given back
-//! before the caller gets the last response. After a panic the connection is closed and the permit given back, and the
+//! database is lost. In every case an open transaction is rolled back, and the connection and the place are given back
+//! before the caller gets the last response. After a panic the connection is closed and the place given back, and the
 //! caller sees the responses end.
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use homing_proto::v1 as proto;
-use homing_rpc::Reason;
 use proto::transact_request::Step;
 use proto::transact_response::Outcome;
 use proto::transaction_ended::Cause;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 use tracing::{Instrument, debug, debug_span};
@@ -32,6 +30,7 @@ use super::Executor;
 use super::failure::Failure;
 use super::limit::{Limit, Limited};
 use super::pinned::{Pinned, StepOutcome, ended};
+use super::places::Place;
 use crate::position::role::Role;
 use crate::statement::kind::RunsOn;
 
@@ -39,7 +38,8 @@ use crate::statement::kind::RunsOn;
 pub(crate) type Responses = mpsc::Receiver<proto::TransactResponse>;
 
 impl Executor {
-    /// Begins an interactive transaction with its first request. The other requests follow in `requests`.
+    /// Begins an interactive transaction with its first request, once there is a place for it. The other requests follow
+    /// in `requests`.
     ///
     /// # Errors
     ///
@@ -58,18 +58,10 @@ impl Executor {
     where
         S: Stream<Item = Result<proto::TransactRequest, Status>> + Send + Unpin + 'static,
     {
-        let permit = Arc::clone(&self.transactions).try_acquire_owned().map_err(|_| {
-            Failure::NotExecuted(
-                Reason::Overloaded,
-                format!(
-                    "all {} interactive transactions of the database are in use: try again later, or raise the limit",
-                    self.max_transactions
-                ),
-            )
-        })?;
+        let place = self.places.transaction(step_deadline(&first, deadline)).await?;
         let (responses, receiver) = mpsc::channel(MAX_RESPONSES);
         let (opened, outcome) = oneshot::channel();
-        let task = Interactive { executor: self.clone(), requests, runs_on, deadline, permit, responses };
+        let task = Interactive { executor: self.clone(), requests, runs_on, deadline, place, responses };
         tokio::spawn(task.run(first, opened).instrument(debug_span!("transaction")));
         outcome.await.unwrap_or_else(|_| Err(Failure::unavailable("the node is shutting down")))?;
         Ok(receiver)
@@ -81,8 +73,8 @@ struct Interactive<S> {
     requests: S,
     runs_on: RunsOn,
     deadline: Instant,
-    permit: OwnedSemaphorePermit,
-    // Dropped after the permit: the caller sees the end when this is dropped.
+    place: Place,
+    // Dropped after the place: the caller sees the end when this is dropped.
     responses: mpsc::Sender<proto::TransactResponse>,
 }
 
@@ -107,7 +99,7 @@ where
         let Begun { mut pinned, idle_timeout } = match self.begin(&first).await {
             Ok(begun) => begun,
             Err(failure) => {
-                // The permit is given back first: the caller may try again at once.
+                // The place is given back first: the caller may try again at once.
                 drop(self);
                 let _ = opened.send(Err(failure));
                 return;
@@ -149,7 +141,7 @@ where
             0 => MAX_IDLE_TIMEOUT,
             millis => Duration::from_millis(millis).min(MAX_IDLE_TIMEOUT),
         };
-        let deadline = self.step_deadline(first);
+        let deadline = step_deadline(first, self.deadline);
         let (executor, runs_on) = (self.executor.clone(), self.runs_on);
         let begun = self.limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool, runs_on).await?;
@@ -170,7 +162,7 @@ where
     }
 
     async fn step(&mut self, pinned: &mut Pinned, request: proto::TransactRequest) -> StepOutcome {
-        let deadline = self.step_deadline(&request);
+        let deadline = step_deadline(&request, self.deadline);
         let is_commit = matches!(request.step, Some(Step::Commit(_)));
         let token = pinned.cancel_token();
         let work = pinned.step(request);
@@ -225,16 +217,9 @@ where
                 Outcome::Committed(proto::TransactionCommitted { position })
             }
         };
-        drop(self.permit);
+        drop(self.place);
         // The caller may be gone.
         let _ = timeout(LAST_WORD_TIMEOUT, self.responses.send(response(outcome, started))).await;
-    }
-
-    fn step_deadline(&self, request: &proto::TransactRequest) -> Instant {
-        match request.step_timeout_millis {
-            0 => self.deadline,
-            millis => self.deadline.min(Instant::now() + Duration::from_millis(millis).min(MAX_STEP_TIMEOUT)),
-        }
     }
 
     /// Runs `work` with a limit that ends when the caller goes away. A request that arrives before the answer to the
@@ -260,6 +245,14 @@ where
     }
 }
 
+/// Returns the deadline of a step. `deadline` is that of the whole transaction.
+fn step_deadline(request: &proto::TransactRequest, deadline: Instant) -> Instant {
+    match request.step_timeout_millis {
+        0 => deadline,
+        millis => deadline.min(Instant::now() + Duration::from_millis(millis).min(MAX_STEP_TIMEOUT)),
+    }
+}
+
 fn response(outcome: Outcome, started: Instant) -> proto::TransactResponse {
     let execute_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     proto::TransactResponse { outcome: Some(outcome), execute_micros }
@@ -277,5 +270,5 @@ const MAX_STEP_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long to ask for the position on another connection: enough to open one.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the caller may take for the last response. The connection and the permit are already given back.
+/// How long the caller may take for the last response. The connection and the place are already given back.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -88,7 +88,8 @@ impl Repo {
     /// # Errors
     ///
     /// The closure's own error, or that of the commit: any of the [four fates](Error).
-    /// [`is_overloaded`](Error::is_overloaded) if the primary's node has as many open transactions as it allows.
+    /// [`is_overloaded`](Error::is_overloaded) if the primary's node has as many open transactions as it allows, and none
+    /// of them ends within the handle's [`call_timeout`](crate::Options::call_timeout).
     ///
     /// # Cancel safety
     ///

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use homing::transaction::TransactionOptions;
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,7 +33,8 @@ async fn transaction_limit_spares_single_writes() {
         for _ in 0..3 {
             all.recv().await.unwrap();
         }
-        let error = node.repo().transaction(|tx| async move { add(&tx, "one too many").await }).await.unwrap_err();
+        let brief = node.repo().with_call_timeout(Duration::from_millis(500));
+        let error = brief.transaction(|tx| async move { add(&tx, "one too many").await }).await.unwrap_err();
         assert!(error.is_overloaded() && error.is_not_sent(), "{region}: {error:?}");
         assert!(error.retry_after().is_some());
         node.repo().insert(&named(region, "single")).await.unwrap();
@@ -44,6 +46,50 @@ async fn transaction_limit_spares_single_writes() {
         node.repo().transaction(|tx| async move { add(&tx, "there is room again").await }).await.unwrap();
         node.repo().execute("delete from users", &[]).await.unwrap();
     }
+}
+
+/// The pool has four connections, and three places for transactions.
+#[tokio::test]
+async fn transactions_queue_for_places() {
+    let world = World::shared().await;
+    for (region, node) in world.both() {
+        let repo = node.repo().with_call_timeout(PATIENCE);
+        let many = (0..16).map(|number| {
+            let repo = repo.clone();
+            async move {
+                let twice = |tx: homing::Repo| async move {
+                    tx.insert(&named(region, &format!("first {number}"))).await?;
+                    tx.insert(&named(region, &format!("second {number}"))).await
+                };
+                repo.transaction(twice).await
+            }
+        });
+        futures_util::future::try_join_all(many).await.unwrap();
+        assert_eq!(node.repo().execute("delete from users", &[]).await.unwrap(), 32);
+    }
+}
+
+/// Two streams and transactions would take the whole pool, and another stream or transaction waits.
+#[tokio::test]
+async fn streams_and_transactions_spare_statements() {
+    let world = World::shared().await;
+    let repo = world.iad.repo().with_call_timeout(PATIENCE);
+    let many = "select repeat('x', 1000) from generate_series(1, 100000)";
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = Box::pin(repo.stream(many, &[]).await.unwrap());
+        stream.next().await.unwrap().unwrap();
+        streams.push(stream);
+    }
+    repo.transaction(|tx| async move {
+        add(&tx, "third place").await?;
+        let brief = world.iad.repo().with_call_timeout(Duration::from_millis(500));
+        let error = brief.transaction(|tx| async move { add(&tx, "one too many").await }).await.unwrap_err();
+        assert!(error.is_overloaded(), "{error:?}");
+        world.iad.repo().insert(&named("iad", "single")).await
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
