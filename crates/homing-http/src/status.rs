@@ -13,7 +13,7 @@ use http::StatusCode;
 /// | was rejected because of another row (unique, exclusion and foreign keys) or another transaction (SQLSTATE class 40) | 409 Conflict |
 /// | was rejected because of its values (SQLSTATE classes 22, 23), or by the application's own code (`P0001`) | 422 Unprocessable Content |
 /// | ended with an [unknown outcome](Fate::OutcomeUnknown) | 502 Bad Gateway |
-/// | was not sent, [timed out](Error::is_timed_out), or could not run at the moment (SQLSTATE classes 53, 55, 57) | 503 Service Unavailable |
+/// | was not sent, [timed out](Error::is_timed_out), met a [full node](Error::is_overloaded), or could not run at the moment (SQLSTATE classes 53, 55, 57) | 503 Service Unavailable |
 /// | is wrong itself ([`is_misuse`](Error::is_misuse), [`is_configuration`](Error::is_configuration)), or failed in any other way | 500 Internal Server Error |
 ///
 /// If a named function failed with an error of PostgreSQL, that error decides. An application may know a better status
@@ -33,6 +33,7 @@ pub fn status_of(error: &Error) -> StatusCode {
         Fate::NotSent => StatusCode::SERVICE_UNAVAILABLE,
         Fate::Rejected if error.is_not_found() => StatusCode::NOT_FOUND,
         Fate::Rejected if error.is_timed_out() => StatusCode::SERVICE_UNAVAILABLE,
+        Fate::FunctionFailed if error.is_overloaded() => StatusCode::SERVICE_UNAVAILABLE,
         Fate::Rejected | Fate::FunctionFailed => error.code().map_or(StatusCode::INTERNAL_SERVER_ERROR, of_sqlstate),
     }
 }

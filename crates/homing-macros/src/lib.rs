@@ -137,7 +137,7 @@ pub fn derive_insert(item: TokenStream) -> TokenStream {
 ///   application find the function by this name while one replaces the other.
 /// - `#[homing::remote(transactional)]`: the function runs in one transaction on the primary, and `ctx.repo()` is that
 ///   transaction. All of its writes are committed if the function returns `Ok`, and none if it returns an error, panics or
-///   runs out of time.
+///   runs out of time. Its caller then gets an error that says *rejected*.
 /// - `#[homing::remote(idempotent)]`: to run the function twice has the same effect as to run it once. A call whose answer
 ///   is lost is then repeated until its deadline. Without the marker its outcome would be unknown.
 ///

@@ -33,6 +33,8 @@ pub(crate) struct Engine {
     /// The name of the only replica to read from, if the handle has one.
     pub(crate) replica: Option<Arc<str>>,
     pub(crate) observer: Observer,
+    /// When the named function that uses the handle has to end, if one does.
+    pub(crate) until: Option<Instant>,
 }
 
 /// One database in one schema.
@@ -69,7 +71,8 @@ impl Engine {
 
     /// Returns the deadline for the execution of a call that begins now.
     pub(crate) fn deadline(&self) -> Instant {
-        self.options.call_deadline()
+        let deadline = self.options.call_deadline();
+        self.until.map_or(deadline, |until| deadline.min(until))
     }
 
     /// Returns an engine whose writes leave waiting to the next read.

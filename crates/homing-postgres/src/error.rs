@@ -35,7 +35,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A failed read is *not sent* or *rejected* too, since it changed nothing.
 ///
 /// A named function has a fifth fate, [function failed](Self::is_function_failed): the function ran and returned an
-/// error. It may have committed some of its writes before that, which only the function knows.
+/// error. It may have committed some of its writes before that, which only the function knows. A *transactional*
+/// function that returns an error is rolled back, so its error is *rejected*.
 ///
 /// ```
 /// use homing_postgres::{Error, Fate};
@@ -88,6 +89,8 @@ struct ErrorInner {
     value: Mutex<Option<Box<dyn Any + Send>>>,
     statement: Option<u32>,
     step: Option<Box<str>>,
+    /// After how long an overloaded node asks to be tried again.
+    retry_after: Option<Duration>,
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
@@ -106,7 +109,6 @@ enum ErrorKind {
     NotPrimary,
     NotSent,
     OutcomeUnknown,
-    Overloaded,
     Rejected,
     Stale,
     TimedOut,
@@ -149,7 +151,6 @@ impl Error {
         let kinds = [
             ErrorKind::NotSent,
             ErrorKind::NotPrimary,
-            ErrorKind::Overloaded,
             ErrorKind::Stale,
             ErrorKind::Misuse,
             ErrorKind::Configuration,
@@ -184,7 +185,8 @@ impl Error {
         self.0.committed.is_some()
     }
 
-    /// Returns whether the named function ran and returned an error.
+    /// Returns whether the named function ran and returned an error. False if it is transactional: it was rolled back then,
+    /// and the call is [rejected](Self::is_rejected).
     pub fn is_function_failed(&self) -> bool {
         self.0.kind == ErrorKind::Function
     }
@@ -228,9 +230,10 @@ impl Error {
     }
 
     /// Returns whether a limit was reached: the peer's calls in flight, or the open transactions of the peer or this node.
-    /// [`retry_after`](Self::retry_after) tells when to try again.
+    /// [`retry_after`](Self::retry_after) tells when to try again. A named function that fails for this reason passes it
+    /// on to its caller; the fate says whether the function may have written anything before.
     pub fn is_overloaded(&self) -> bool {
-        self.0.kind == ErrorKind::Overloaded || self.rpc().is_some_and(homing_rpc::Error::is_overloaded)
+        self.0.retry_after.is_some() || self.rpc().is_some_and(homing_rpc::Error::is_overloaded)
     }
 
     /// Returns whether the peer refused this node's secret.
@@ -240,10 +243,7 @@ impl Error {
 
     /// Returns after how long an overloaded peer asks to be tried again.
     pub fn retry_after(&self) -> Option<Duration> {
-        if self.0.kind == ErrorKind::Overloaded {
-            return Some(RETRY_AFTER);
-        }
-        self.rpc().and_then(homing_rpc::Error::retry_after)
+        self.0.retry_after.or_else(|| self.rpc()?.retry_after())
     }
 
     /// Returns PostgreSQL's own error, if there was one. A forwarded statement keeps it, and so does a named function that
@@ -321,6 +321,7 @@ impl Error {
             value: Mutex::new(None),
             statement: None,
             step: None,
+            retry_after: None,
             source: None,
         }))
     }
@@ -369,7 +370,9 @@ impl Error {
 
     /// Returns an error for a full node.
     pub(crate) fn overloaded(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Overloaded, message)
+        let mut error = Self::not_sent(message);
+        error.0.retry_after = Some(RETRY_AFTER);
+        error
     }
 
     /// Adds PostgreSQL's own error.
@@ -383,7 +386,8 @@ impl Error {
     }
 
     /// Returns an error for a call that was cancelled at its time limit.
-    pub(crate) fn timed_out(message: impl Into<String>) -> Self {
+    #[doc(hidden)]
+    pub fn timed_out(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::TimedOut, message)
     }
 

@@ -20,6 +20,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use homing_rpc::{Region, Rpc};
+use tokio::time::Instant;
 
 use crate::call::options::{Consistency, OnLag, Options, Wait};
 use crate::call::report::{Observer, Report};
@@ -77,8 +78,8 @@ impl Repo {
     pub fn new(rpc: Rpc, replicas: impl Into<Replicas>, options: Options) -> Self {
         let scoped = Arc::new(ScopedDatabase::new(Primary::new(rpc, replicas.into(), Scope::default())));
         let catalog = Arc::new(Catalog::from([(DatabaseName::default(), Arc::clone(&scoped))]));
-        let engine =
-            Engine { scoped, session: Session::default(), options, replica: None, observer: Observer::default() };
+        let (session, observer) = (Session::default(), Observer::default());
+        let engine = Engine { scoped, session, options, replica: None, observer, until: None };
         Self { engine, catalog, transaction: None }
     }
 
@@ -211,6 +212,16 @@ impl Repo {
         }
     }
 
+    /// Returns a handle for a named function that has to end at `until`: its calls may take all the time that is left.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn until(&self, until: Instant) -> Self {
+        self.with(|engine| {
+            engine.options.call_timeout = until.saturating_duration_since(Instant::now());
+            engine.until = Some(until);
+        })
+    }
+
     fn with(&self, change: impl FnOnce(&mut Engine)) -> Self {
         let mut repo = self.clone();
         change(&mut repo.engine);
@@ -224,7 +235,8 @@ impl WeakRepo {
         let catalog = self.catalog.upgrade()?;
         let scoped = catalog.get(&self.scope.database)?.in_schema(self.scope.schema.as_ref());
         let session = Session::default().of(&self.scope.database);
-        let engine = Engine { scoped, session, options: self.options, replica: None, observer: self.observer.clone() };
+        let (options, observer) = (self.options, self.observer.clone());
+        let engine = Engine { scoped, session, options, replica: None, observer, until: None };
         Some(Repo { engine, catalog, transaction: None })
     }
 }

@@ -43,7 +43,7 @@ pub mod call_response {
 pub struct FunctionFailure {
     #[prost(string, tag = "1")]
     pub message: ::prost::alloc::string::String,
-    /// The details that the application attached: a protobuf message in binary form, for example homing.v1.DatabaseError.
+    /// The details that the application attached: a protobuf message in binary form, for example homing.v1.CallFailure.
     #[prost(string, tag = "2")]
     pub details_type: ::prost::alloc::string::String,
     #[prost(bytes = "bytes", tag = "3")]
@@ -695,6 +695,84 @@ pub struct DatabaseError {
     pub constraint: ::prost::alloc::string::String,
     #[prost(string, tag = "13")]
     pub routine: ::prost::alloc::string::String,
+}
+/// The details of a FunctionFailure: why a named function failed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CallFailure {
+    #[prost(enumeration = "call_failure::Kind", tag = "1")]
+    pub kind: i32,
+    /// The error of PostgreSQL that made the function fail.
+    #[prost(message, optional, tag = "2")]
+    pub database_error: ::core::option::Option<DatabaseError>,
+    /// A limit was reached: after how long to try again.
+    #[prost(uint64, optional, tag = "3")]
+    pub retry_after_millis: ::core::option::Option<u64>,
+}
+/// Nested message and enum types in `CallFailure`.
+pub mod call_failure {
+    /// What became of the function's writes.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        /// Only the function knows what it had committed before it failed.
+        Unspecified = 0,
+        /// The function runs in one transaction, which could not begin or was lost before the commit.
+        NotSent = 1,
+        /// The function runs in one transaction, which was rolled back.
+        Rejected = 2,
+        /// Like KIND_REJECTED, because a row was missing.
+        NotFound = 3,
+        /// Like KIND_REJECTED, because there were several rows.
+        TooManyRows = 4,
+        /// Like KIND_REJECTED, at the time limit.
+        TimedOut = 5,
+        /// The commit of the function's transaction was interrupted.
+        OutcomeUnknown = 6,
+        /// The function's transaction is committed.
+        Committed = 7,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::NotSent => "KIND_NOT_SENT",
+                Self::Rejected => "KIND_REJECTED",
+                Self::NotFound => "KIND_NOT_FOUND",
+                Self::TooManyRows => "KIND_TOO_MANY_ROWS",
+                Self::TimedOut => "KIND_TIMED_OUT",
+                Self::OutcomeUnknown => "KIND_OUTCOME_UNKNOWN",
+                Self::Committed => "KIND_COMMITTED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "KIND_NOT_SENT" => Some(Self::NotSent),
+                "KIND_REJECTED" => Some(Self::Rejected),
+                "KIND_NOT_FOUND" => Some(Self::NotFound),
+                "KIND_TOO_MANY_ROWS" => Some(Self::TooManyRows),
+                "KIND_TIMED_OUT" => Some(Self::TimedOut),
+                "KIND_OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
+                "KIND_COMMITTED" => Some(Self::Committed),
+                _ => None,
+            }
+        }
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct QueryRequest {

@@ -1,10 +1,10 @@
 use std::sync::{Arc, OnceLock};
 
-use homing_postgres::{Repo, Result, TransactionOptions, WeakRepo};
+use homing_postgres::{Error, Repo, Result, TransactionOptions, WeakRepo};
 use homing_rpc::{CallContext, Closure, FromArguments, FunctionError, IntoArguments, Reason, Registry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::context::Context;
 
@@ -36,7 +36,8 @@ pub trait Remote: Send + Sync + 'static {
     /// # Errors
     ///
     /// The error that the function returns. Its caller gets it as
-    /// [`is_function_failed`](homing_postgres::Error::is_function_failed).
+    /// [`is_function_failed`](homing_postgres::Error::is_function_failed), or as
+    /// [`is_rejected`](homing_postgres::Error::is_rejected) if the function is transactional and was rolled back.
     ///
     /// # Cancel safety
     ///
@@ -59,21 +60,40 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
             // During a deployment that adds a database, another node of this region may know it already.
             let repo = repo.in_scope(call.scope());
             let repo = repo.map_err(|error| FunctionError::refused(Reason::UnknownDatabase, error.to_string()))?;
-            let ran = if T::TRANSACTIONAL {
-                run_in_transaction::<T>(&repo, call, arguments).await
+            let repo = repo.until(call.deadline() - reserve(&call));
+            if T::TRANSACTIONAL {
+                run_in_transaction::<T>(&repo, call, arguments).await.map_err(Error::of_transactional_function)
             } else {
-                T::run(Context::new(repo, call), arguments).await
-            };
-            ran.map_err(FunctionError::from)
+                Ok(T::run(Context::new(repo, call), arguments).await?)
+            }
         }
     };
     let function = Closure::new(T::NAME, run);
     registry.register(if T::IDEMPOTENT { function.idempotent() } else { function })
 }
 
-/// Runs the function in a transaction, which may take all the time until the caller's deadline, idle time included.
+/// Runs the function in a transaction, which may take all the time that the function has, idle time included. At the end
+/// of that time the transaction is rolled back, and the caller still learns of it.
 async fn run_in_transaction<T: Remote>(repo: &Repo, call: CallContext, arguments: T::Arguments) -> Result<T::Output> {
-    let left = call.deadline().saturating_duration_since(Instant::now());
-    let options = TransactionOptions::default().with_time_limit(left).with_idle_timeout(left);
-    repo.transaction_with(options, |tx| T::run(Context::new(tx, call), arguments)).await
+    let time = repo.options().call_timeout;
+    let options = TransactionOptions::default().with_time_limit(time).with_idle_timeout(time);
+    // A statement that is running is cancelled at the time limit, and says so. This is for everything else that the
+    // function may wait for.
+    let stop = call.deadline() - reserve(&call) / 2;
+    let body = |tx| async move {
+        let ran = timeout_at(stop, T::run(Context::new(tx, call), arguments)).await;
+        ran.unwrap_or_else(|_| {
+            Err(Error::timed_out(
+                "the function did not end within its caller's call_timeout and is rolled back: do less in it, or raise \
+                 call_timeout",
+            ))
+        })
+    };
+    repo.transaction_with(options, body).await
+}
+
+/// Returns how long before the caller's deadline the calls of a function end: a tenth of its time, so that the function
+/// can return their errors, and at most half a second, which is plenty to cancel a statement and roll back.
+fn reserve(call: &CallContext) -> Duration {
+    (call.deadline().saturating_duration_since(Instant::now()) / 10).min(Duration::from_millis(500))
 }

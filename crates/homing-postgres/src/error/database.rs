@@ -3,8 +3,6 @@
 use std::{error, fmt};
 
 use homing_proto::v1 as proto;
-use homing_rpc::Details;
-use prost::Message;
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
 /// An error as PostgreSQL reported it, on the local server or on the primary.
@@ -105,17 +103,6 @@ impl DatabaseError {
     pub(crate) fn is_stale_plan(&self) -> bool {
         self.code == SqlState::FEATURE_NOT_SUPPORTED && self.routine() == Some("RevalidateCachedQuery")
     }
-
-    /// Encodes the error as the details of a failed named function.
-    pub(crate) fn to_details(&self) -> Details {
-        Details::new(DETAILS_TYPE, self.to_proto().encode_to_vec())
-    }
-
-    /// Decodes the details of a failed named function. `None` if they hold something else.
-    pub(crate) fn from_details(details: &Details) -> Option<Self> {
-        let bytes = (details.type_name == DETAILS_TYPE).then_some(details.bytes.as_ref())?;
-        proto::DatabaseError::decode(bytes).ok().map(Self::from_proto)
-    }
 }
 
 impl fmt::Display for DatabaseError {
@@ -196,9 +183,6 @@ impl DatabaseError {
         }
     }
 }
-
-/// The full name of the message in the details of a failed named function.
-const DETAILS_TYPE: &str = "homing.v1.DatabaseError";
 
 #[cfg(test)]
 mod tests {

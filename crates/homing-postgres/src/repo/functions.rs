@@ -37,7 +37,7 @@ impl Repo {
     /// Any of the [four fates](crate::Error), and besides:
     ///
     /// - [`is_function_failed`](crate::Error::is_function_failed) if the function returned an error. Writes that it
-    ///   committed before remain.
+    ///   committed before remain. A transactional function is [rejected](crate::Error::is_rejected) instead.
     /// - [`is_unknown_function`](crate::Error::is_unknown_function) if the primary region has no function with that
     ///   name.
     /// - [`is_misuse`](crate::Error::is_misuse) through the handle of a transaction.

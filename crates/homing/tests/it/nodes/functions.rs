@@ -1,6 +1,10 @@
 //! Named functions: their context, their region, and calls between two builds.
 
-use homing::{Context, Node, Repo};
+use std::time::Duration;
+
+use homing::error::SqlState;
+use homing::{Context, Fate, Node, Repo};
+use tokio::sync::oneshot;
 
 use crate::fixture::{NewUser, Servers, User, World, in_iad};
 
@@ -124,12 +128,92 @@ async fn transactional_function_is_atomic() {
     let world = World::shared().await;
     let (_iad, repo) = node_with(&world, |iad| iad.register(both_or_none)).await;
     let failed = both_or_none::call(&repo, true).await.unwrap_err();
-    assert!(failed.is_function_failed() && failed.to_string().contains("told to"), "{failed}");
+    assert!(failed.is_rejected() && failed.to_string().contains("told to"), "{failed}");
     assert_eq!(world.users_on_primary().await, 0);
     both_or_none::call(&repo, false).await.unwrap();
     assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 2);
     // The second call conflicts with the first: it stores nothing and returns PostgreSQL's error.
     let failed = both_or_none::call(&repo, false).await.unwrap_err();
-    assert_eq!(failed.code(), Some(&homing::error::SqlState::UNIQUE_VIOLATION), "{failed}");
+    assert_eq!(failed.code(), Some(&SqlState::UNIQUE_VIOLATION), "{failed}");
+    assert_eq!(failed.fate(), Fate::Rejected);
     assert_eq!(world.users_on_primary().await, 2);
+}
+
+/// Stores a user, and then waits for the database or for something else.
+#[homing::remote(transactional)]
+async fn endless(context: Context, in_database: bool) -> homing::Result<()> {
+    context.repo().insert(&NewUser::named("Ada")).await?;
+    match in_database {
+        true => context.repo().execute("select pg_sleep(60)", &[]).await.map(drop),
+        false => std::future::pending().await,
+    }
+}
+
+#[tokio::test]
+async fn late_transactional_function_is_rejected() {
+    let world = World::shared().await;
+    let (iad, syd) = node_with(&world, |iad| iad.register(endless)).await;
+    for (region, repo) in [("iad", iad.repo()), ("syd", syd)] {
+        let repo = repo.with_call_timeout(Duration::from_secs(2));
+        for in_database in [true, false] {
+            let error = endless::call(&repo, in_database).await.unwrap_err();
+            assert!(error.is_rejected() && error.is_timed_out(), "{region} {in_database}: {error:?}");
+            assert_eq!(world.users_on_primary().await, 0);
+        }
+    }
+}
+
+/// Uses the time that its caller gives it.
+#[homing::remote]
+async fn patient(context: Context) -> homing::Result<Duration> {
+    context.repo().execute("select 1", &[]).await?;
+    Ok(context.repo().options().call_timeout)
+}
+
+#[tokio::test]
+async fn function_has_its_callers_time() {
+    let world = World::shared().await;
+    let (_iad, repo) = node_with(&world, |iad| iad.register(patient)).await;
+    let time = patient::call(&repo.with_call_timeout(Duration::from_secs(60))).await.unwrap();
+    assert!(time > Duration::from_secs(50), "{time:?}");
+}
+
+#[homing::remote]
+async fn in_transaction(context: Context) -> homing::Result<()> {
+    context.repo().transaction(|tx| async move { tx.insert(&NewUser::named("one too many")).await }).await.map(drop)
+}
+
+#[tokio::test]
+async fn functions_say_that_node_is_full() {
+    let world = World::shared().await;
+    let (iad, syd) = node_with(&world, |iad| iad.register(both_or_none).register(in_transaction)).await;
+    let mut open = Vec::new();
+    // The pool has four connections, and three places for transactions.
+    for number in 0..3 {
+        let (repo, (begun, wait), (done, finish)) = (iad.repo(), oneshot::channel(), oneshot::channel::<()>());
+        let task = tokio::spawn(async move {
+            let hold = |tx: Repo| async move {
+                tx.insert(&NewUser::named(&format!("user {number}"))).await?;
+                begun.send(()).unwrap();
+                let _ = finish.await;
+                Ok(())
+            };
+            repo.transaction(hold).await
+        });
+        wait.await.unwrap();
+        open.push((done, task));
+    }
+    for (region, repo) in [("iad", iad.repo()), ("syd", syd)] {
+        let repo = repo.with_call_timeout(Duration::from_secs(1));
+        let error = both_or_none::call(&repo, false).await.unwrap_err();
+        assert!(error.is_overloaded() && error.is_not_sent(), "{region}: {error:?}");
+        assert!(error.retry_after().is_some());
+        let error = in_transaction::call(&repo).await.unwrap_err();
+        assert!(error.is_overloaded() && error.is_function_failed(), "{region}: {error:?}");
+        assert!(error.retry_after().is_some());
+    }
+    for (done, task) in open {
+        done.send(()).unwrap();
+        task.await.unwrap().unwrap();
+    }
 }
