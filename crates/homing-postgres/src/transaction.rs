@@ -39,7 +39,7 @@ pub struct TransactionOptions {
     /// Which writes of other transactions it sees. Default: [`Isolation::ReadCommitted`].
     pub isolation: Isolation,
 
-    /// Whether it may write. Default: [`Access::ReadWrite`].
+    /// Whether it may write. Default: [`Access::RoleDefault`].
     pub access: Access,
 
     /// How long it may wait for the next statement before it is rolled back. Between two statements it holds its locks
@@ -115,11 +115,15 @@ pub enum Isolation {
 
 /// Whether a transaction may write.
 ///
-/// Closed: it may write or it may not.
+/// Closed: it may write or it may not, or the database decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Access {
-    /// The transaction reads and writes. It runs on the primary.
+    /// The transaction runs on the primary. It may write unless PostgreSQL's setting `default_transaction_read_only` is on
+    /// for its role or database. A write then fails with SQLSTATE 25006, as outside of a transaction.
     #[default]
+    RoleDefault,
+
+    /// The transaction may write, even if the default of its role or database is read-only. It runs on the primary.
     ReadWrite,
 
     /// The transaction only reads. It is a snapshot of the local database, taken at its first statement, with at least
@@ -234,6 +238,7 @@ impl Transaction {
             database: database.to_owned(),
             isolation: isolation.into(),
             read_only: self.is_read_only(),
+            read_write: self.options.access == Access::ReadWrite,
             idle_timeout_millis: u64::try_from(idle).unwrap_or(u64::MAX).max(1),
         }
     }

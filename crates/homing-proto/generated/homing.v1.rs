@@ -928,6 +928,9 @@ pub struct BeginTransaction {
     /// maximum.
     #[prost(uint64, tag = "4")]
     pub idle_timeout_millis: u64,
+    /// The transaction may write even if the default of its role or database is read-only.
+    #[prost(bool, tag = "5")]
+    pub read_write: bool,
 }
 /// Nested message and enum types in `BeginTransaction`.
 pub mod begin_transaction {

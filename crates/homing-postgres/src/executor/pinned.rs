@@ -390,15 +390,20 @@ fn not_executed(failure: Failure) -> StepOutcome {
     }
 }
 
-/// Returns the BEGIN of a transaction. A read-only one reads from one snapshot.
+/// Returns the BEGIN of a transaction. A read-only one reads from one snapshot. If the caller does not say whether it
+/// writes, the default of the role and the database stands: a database may be frozen by it.
 fn begin_sql(begin: &proto::BeginTransaction) -> String {
     let isolation = match (begin.isolation(), begin.read_only) {
         (Isolation::Serializable, _) => "SERIALIZABLE",
         (Isolation::RepeatableRead, _) | (_, true) => "REPEATABLE READ",
         (Isolation::Unspecified | Isolation::ReadCommitted, false) => "READ COMMITTED",
     };
-    let access = if begin.read_only { "READ ONLY" } else { "READ WRITE" };
-    format!("BEGIN ISOLATION LEVEL {isolation}, {access}")
+    let access = match begin {
+        proto::BeginTransaction { read_only: true, .. } => ", READ ONLY",
+        proto::BeginTransaction { read_write: true, .. } => ", READ WRITE",
+        _ => "",
+    };
+    format!("BEGIN ISOLATION LEVEL {isolation}{access}")
 }
 
 fn savepoint_sql(command: &Command) -> String {
@@ -430,7 +435,7 @@ mod tests {
                 ..proto::BeginTransaction::default()
             })
         };
-        assert_eq!(sql(Isolation::Unspecified, false), "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE");
+        assert_eq!(sql(Isolation::Unspecified, false), "BEGIN ISOLATION LEVEL READ COMMITTED");
         assert_eq!(sql(Isolation::ReadCommitted, true), "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
         assert_eq!(sql(Isolation::Serializable, true), "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY");
     }

@@ -47,7 +47,7 @@ pub(crate) fn lost(message: impl std::fmt::Display) -> Error {
 /// The error of a write in a transaction that only reads.
 pub(crate) fn read_only(database: Option<DatabaseError>) -> Error {
     let error = Error::misuse(
-        "the statement writes, but the transaction only reads (Access::ReadOnly): begin it with Access::ReadWrite",
+        "the statement writes, but the transaction only reads (Access::ReadOnly): begin it without Access::ReadOnly",
     );
     match database {
         Some(database) => error.with_database(database),

@@ -2,9 +2,9 @@
 
 use homing::error::SqlState;
 use homing::report::AnsweredBy;
-use homing::transaction::{Isolation, TransactionOptions};
+use homing::transaction::{Access, Isolation, TransactionOptions};
 
-use crate::fixture::{NewUser, Servers, User, World, config, recorded, start};
+use crate::fixture::{NewUser, Servers, User, World, config, in_iad, recorded, start};
 
 #[tokio::test]
 async fn it_is_one_local_snapshot() {
@@ -110,4 +110,27 @@ async fn lagging_session_snapshots_primary() {
     .await
     .unwrap();
     servers.replica.resume_replay().await.unwrap();
+}
+
+/// Nodes that connect after the default was set; single writes and transactions agree on it.
+#[tokio::test]
+async fn read_only_default_of_database_stands() {
+    let (world, servers) = (World::shared().await, Servers::shared().await);
+    let freeze = format!("alter database {} set default_transaction_read_only = on", world.database);
+    world.primary.batch_execute(&freeze).await.unwrap();
+    let iad = servers.primary_node(&world.database).await;
+    let syd = servers.replica_node(&world.database, in_iad(iad.local_addr())).await;
+    for (stored, region, node) in [(0, "iad", &iad), (1, "syd", &syd)] {
+        let repo = node.repo();
+        let alone = repo.insert(&NewUser::named("Ada")).await.unwrap_err();
+        let within = repo.transaction(|tx| async move { tx.insert(&NewUser::named("Ada")).await }).await.unwrap_err();
+        for error in [alone, within] {
+            assert_eq!(error.code(), Some(&SqlState::READ_ONLY_SQL_TRANSACTION), "{region}: {error:?}");
+            assert!(error.is_rejected(), "{region}: {error:?}");
+        }
+        assert_eq!(world.users_on_primary().await, stored);
+        let asked = TransactionOptions::default().with_access(Access::ReadWrite);
+        repo.transaction_with(asked, |tx| async move { tx.insert(&NewUser::named(region)).await }).await.unwrap();
+    }
+    assert_eq!(world.users_on_primary().await, 2);
 }
