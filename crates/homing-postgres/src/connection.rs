@@ -3,3 +3,4 @@
 pub(crate) mod address;
 pub(crate) mod block;
 pub(crate) mod pool;
+mod statements;

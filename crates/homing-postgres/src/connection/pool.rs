@@ -2,31 +2,31 @@
 //!
 //! Each connection has a background task that drives its socket:
 //!
-//! - **Spawned by** [`Connector`] when the pool opens a connection. **Kept by** deadpool's object.
+//! - **Spawned by** [`Connector`] when the pool opens a connection. **Kept by** its [`PooledClient`].
 //! - **Owns** the socket. Its channel is the driver's own.
-//! - **Ends** when the server closes the connection, or when the object is dropped, which aborts the task.
+//! - **Ends** when the server closes the connection, or when the client is dropped, which aborts the task.
 //! - **If it panics**, the connection counts as closed, and the pool opens another one.
 //! - **Bounds:** as many as the pool has connections. Callers that wait for one have no limit but their deadlines.
 
 use std::ops::Deref;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::{
-    Connect, Hook, HookError, Manager, ManagerConfig, Metrics, Object, PoolError, RecyclingMethod, Runtime,
-    TimeoutType, Timeouts,
+use deadpool::Runtime;
+use deadpool::managed::{
+    self, Manager, Metrics, Object, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, NoTls, Statement};
 use tracing::{debug, info};
 
 use super::address::Address;
+use super::statements::{MAX_STATEMENTS, PreparedStatements};
 use crate::error::{Error, Result};
 use crate::position::SystemIdentifier;
 use crate::position::role::Role;
@@ -34,17 +34,10 @@ use crate::position::role::Role;
 /// Connections to one server, pinned to its address. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
-    connections: deadpool_postgres::Pool,
+    connections: managed::Pool<Connector>,
     address: Address,
-    server: Arc<Mutex<Known>>,
-}
-
-/// The server as it last reported itself. The lock is held to read or replace the value only.
-#[derive(Debug, Default)]
-struct Known {
-    server: Option<Server>,
-    /// Since when it has this role. Connections that were opened before are not used again.
-    since: Option<Instant>,
+    /// As the server last reported itself. The lock is held to read or replace the value only.
+    server: Arc<Mutex<Option<Server>>>,
 }
 
 /// A server as it reported itself when a connection was opened.
@@ -59,21 +52,9 @@ pub(crate) struct Server {
 impl Pool {
     /// Returns a pool without opening a connection.
     pub(crate) fn new(address: Address, size: usize) -> Self {
-        let server = Arc::new(Mutex::new(Known::default()));
-        let connector = Connector { address: address.to_string(), server: Arc::clone(&server) };
-        // No call leaves anything behind that has to be reset: statements that change a session are refused, and a
-        // connection in doubtful state is discarded.
-        let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(address.config().clone(), connector, config);
-        let known = Arc::clone(&server);
-        let is_of_this_role = move |_: &mut _, metrics: &Metrics| match lock(&known).since {
-            Some(since) if metrics.age() > since.elapsed() => {
-                Err(HookError::message("the server has changed its role"))
-            }
-            _ => Ok(()),
-        };
-        let connections = deadpool_postgres::Pool::builder(manager)
-            .pre_recycle(Hook::sync_fn(is_of_this_role))
+        let server = Arc::new(Mutex::new(None));
+        let connector = Connector { address: address.clone(), server: Arc::clone(&server) };
+        let connections = managed::Pool::builder(connector)
             .max_size(size)
             .runtime(Runtime::Tokio1)
             .build()
@@ -105,17 +86,14 @@ impl Pool {
         // Each of the three may take all of the time that is left, but not all three together.
         let connection = timeout_at(deadline, self.connections.timeout_get(&timeouts)).await;
         match connection.unwrap_or(Err(PoolError::Timeout(TimeoutType::Create))) {
-            Ok(connection) => {
-                let server = self.server().expect("the server was identified when this connection was opened");
-                Ok(Connection { connection, server, beginning: Beginning::default() })
-            }
+            Ok(connection) => Ok(Connection { connection, beginning: Beginning::default() }),
             Err(error) => Err(self.unavailable(error)),
         }
     }
 
     /// Returns the server as it last reported itself. `None` before the first connection.
     pub(crate) fn server(&self) -> Option<Server> {
-        lock(&self.server).server
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a connection for statements that may write. A connection to a replica is read-only, so if the server is a
@@ -172,7 +150,7 @@ impl Pool {
         }
     }
 
-    fn unavailable(&self, error: PoolError) -> Error {
+    fn unavailable(&self, error: PoolError<tokio_postgres::Error>) -> Error {
         let Self { address, .. } = self;
         match error {
             PoolError::Timeout(TimeoutType::Wait) => Error::not_sent(format!(
@@ -193,9 +171,7 @@ impl Pool {
 /// A connection, which goes back to the pool on drop.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    connection: Object,
-    /// The server as it was when this connection was opened.
-    server: Server,
+    connection: Object<Connector>,
     beginning: Beginning,
 }
 
@@ -211,27 +187,30 @@ struct Beginning {
 impl Connection {
     /// Returns the cluster that the connection leads to.
     pub(crate) fn system_identifier(&self) -> SystemIdentifier {
-        self.server.system_identifier
+        self.connection.server.system_identifier
     }
 
     /// Returns the role that the server had when the connection was opened. A connection to a replica is read-only: if the
     /// replica was promoted since, it still refuses to write.
     pub(crate) fn role(&self) -> Role {
-        self.server.role
+        self.connection.server.role
     }
 
     /// Prepares a statement, unless this connection has prepared it before.
     pub(crate) async fn statement(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
-        if self.connection.statement_cache.size() >= MAX_STATEMENTS {
-            self.connection.statement_cache.clear();
-        }
-        self.connection.prepare_cached(sql).await
+        self.connection.statements.get_or_prepare(&self.connection.client, sql).await
     }
 
-    /// Forgets the prepared statements and the types, because the schema has changed.
+    /// Forgets a prepared statement and the types, because the schema has changed since it was prepared.
+    pub(crate) fn forget(&self, sql: &str) {
+        self.connection.statements.forget(sql);
+        self.clear_type_cache();
+    }
+
+    /// Forgets all prepared statements and the types, because the schema has changed.
     pub(crate) fn forget_statements(&self) {
-        self.connection.statement_cache.clear();
-        self.connection.clear_type_cache();
+        self.connection.statements.clear();
+        self.clear_type_cache();
     }
 
     /// Notes that a `BEGIN` is sent. Nothing on this connection may be cancelled until it is [answered](Self::note_begun).
@@ -321,45 +300,69 @@ impl Deref for Connection {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        &self.connection
+        &self.connection.client
     }
 }
 
+/// Opens the connections of a pool.
+#[derive(Debug)]
 struct Connector {
-    address: String,
-    server: Arc<Mutex<Known>>,
+    address: Address,
+    server: Arc<Mutex<Option<Server>>>,
 }
 
-type Connected = Result<(Client, JoinHandle<()>), tokio_postgres::Error>;
+/// A connection that belongs to a pool.
+struct PooledClient {
+    client: Client,
+    /// The server as it was when this connection was opened.
+    server: Server,
+    statements: PreparedStatements,
+    _task: AbortOnDrop,
+}
 
-impl Connect for Connector {
-    fn connect(&self, config: &Config) -> Pin<Box<dyn Future<Output = Connected> + Send + '_>> {
-        let config = config.clone();
-        Box::pin(async move {
-            let (client, connection) = config.connect(NoTls).await?;
-            let address = self.address.clone();
-            let task = tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    debug!(%address, %error, "connection to the database ended");
-                }
-            });
-            let mut task = AbortOnDrop(Some(task));
-            let server = identify(&client).await?;
-            note(&self.server, server, &self.address);
-            Ok((client, task.0.take().expect("put there above")))
-        })
+impl Manager for Connector {
+    type Type = PooledClient;
+    type Error = tokio_postgres::Error;
+
+    async fn create(&self) -> Result<PooledClient, tokio_postgres::Error> {
+        let (client, connection) = self.address.config().connect(NoTls).await?;
+        let address = self.address.to_string();
+        let task = AbortOnDrop(tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%address, %error, "connection to the database ended");
+            }
+        }));
+        let server = identify(&client).await?;
+        note(&self.server, server, &self.address.to_string());
+        Ok(PooledClient { client, server, statements: PreparedStatements::new(MAX_STATEMENTS), _task: task })
+    }
+
+    /// No call leaves anything behind that has to be reset: statements that change a session are refused, and a connection
+    /// in doubtful state is discarded.
+    async fn recycle(&self, client: &mut PooledClient, _: &Metrics) -> RecycleResult<tokio_postgres::Error> {
+        if client.client.is_closed() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
+        let known = *self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_some_and(|known| known.role != client.server.role) {
+            return Err(RecycleError::message("the server has changed its role"));
+        }
+        Ok(())
     }
 }
 
-/// The task of a connection that is not ready yet. It ends if the connection never gets ready, so that a silent server
-/// does not keep it.
-struct AbortOnDrop(Option<JoinHandle<()>>);
+impl std::fmt::Debug for PooledClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PooledClient").finish_non_exhaustive()
+    }
+}
+
+/// The task of a connection. A silent server does not keep it.
+struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -396,22 +399,12 @@ async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
     Ok(Server { role, system_identifier, started_at: row.try_get(3)? })
 }
 
-fn note(known: &Mutex<Known>, server: Server, address: &str) {
-    let mut known = lock(known);
-    let before = known.server.replace(server);
+fn note(known: &Mutex<Option<Server>>, server: Server, address: &str) {
+    let before = known.lock().unwrap_or_else(PoisonError::into_inner).replace(server);
     if before.is_some_and(|before| before.role != server.role) {
-        known.since = Some(Instant::now());
         info!(%address, role = %server.role, "database server changed role");
     }
 }
-
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How many prepared statements one connection keeps. They take memory in the server too. At the limit all are forgotten
-/// and prepared again when they are used.
-const MAX_STATEMENTS: usize = 512;
 
 /// How long to wait for a cancellation. After that, the server notices by itself that the connection is closed.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
