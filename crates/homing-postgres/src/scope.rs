@@ -1,5 +1,6 @@
 //! [`Scope`]: the database of a handle, and the schema in it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -150,6 +151,11 @@ impl Schema {
     pub(crate) fn tagged(&self, sql: &str) -> String {
         format!("{sql}\n/* schema {} */", self.0.tag)
     }
+}
+
+/// Returns the text under which a connection knows a statement: in a schema the same text may mean other tables.
+pub(crate) fn tagged<'a>(schema: Option<&Schema>, sql: &'a str) -> Cow<'a, str> {
+    schema.map_or(Cow::Borrowed(sql), |schema| Cow::Owned(schema.tagged(sql)))
 }
 
 /// Returns a string constant that does not depend on `standard_conforming_strings`.

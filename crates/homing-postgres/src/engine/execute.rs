@@ -70,29 +70,38 @@ pub(crate) struct PrimaryRunner<'a> {
     pub(crate) deadline: Instant,
 }
 
-/// Runs statements. If the schema has changed since they were described, describes them again and runs them once more.
+/// Runs statements. If the schema may have changed since they were described, because the primary says so or the
+/// parameters do not fit, describes them again and tries once more.
 pub(crate) async fn execute<R: Runner>(
     statements: &(impl Statements + ?Sized),
     runner: &R,
 ) -> Result<(R::Answer, Vec<StatementDescription>)> {
     statements.check()?;
-    match execute_once(statements, runner).await {
-        Err(error) if error.is_stale() => {
-            for (sql, _) in distinct(statements) {
-                runner.describe_again(sql).await?;
-            }
-            execute_once(statements, runner).await
-        }
-        outcome => outcome,
+    let descriptions = describe_all(statements, runner).instrument(debug_span!("route")).await?;
+    let unfit = match statements.encode(&descriptions) {
+        Ok(encoded) => match run(statements, runner, encoded, descriptions).await {
+            Err(error) if error.is_stale() => None,
+            outcome => return outcome,
+        },
+        Err(error) => Some(error),
+    };
+    let describing = distinct(statements).into_iter().map(|(sql, _)| runner.describe_again(sql)).collect::<Vec<_>>();
+    let described: Result<Vec<()>> =
+        stream::iter(describing).buffer_unordered(MAX_DESCRIBED_AT_ONCE).try_collect().await;
+    if let Err(error) = described {
+        return Err(unfit.unwrap_or(error));
     }
-}
-
-async fn execute_once<R: Runner>(
-    statements: &(impl Statements + ?Sized),
-    runner: &R,
-) -> Result<(R::Answer, Vec<StatementDescription>)> {
     let descriptions = describe_all(statements, runner).instrument(debug_span!("route")).await?;
     let encoded = statements.encode(&descriptions)?;
+    run(statements, runner, encoded, descriptions).await
+}
+
+async fn run<R: Runner>(
+    statements: &(impl Statements + ?Sized),
+    runner: &R,
+    encoded: Vec<proto::Statement>,
+    descriptions: Vec<StatementDescription>,
+) -> Result<(R::Answer, Vec<StatementDescription>)> {
     let answer = runner.run(encoded, &descriptions).await.map_err(|error| match error.statement() {
         Some(statement) => statements.locate(statement as usize, error),
         None => error,

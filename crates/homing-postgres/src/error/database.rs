@@ -94,14 +94,37 @@ impl DatabaseError {
         self.routine.as_deref()
     }
 
-    /// Returns whether a prepared statement went stale because its tables have changed. PostgreSQL finds this before it
-    /// executes anything, so the statement may be prepared and run again.
+    /// Returns whether a prepared statement is stale, because its tables have changed, one of its types was dropped, or the
+    /// server no longer has it. PostgreSQL finds this before it executes anything, so the statement may be prepared and run
+    /// again.
     ///
-    /// This SQLSTATE has many other meanings too, even in the middle of a procedure that has already committed. The name
-    /// of the reporting routine tells them apart, as libpq's users do.
+    /// These SQLSTATEs have other meanings too, even in the middle of a procedure that has already committed. The name of
+    /// the reporting routine tells them apart, as libpq's users do, or that no function is on the stack.
     /// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/backend/utils/cache/plancache.c>
     pub(crate) fn is_stale_plan(&self) -> bool {
-        self.code == SqlState::FEATURE_NOT_SUPPORTED && self.routine() == Some("RevalidateCachedQuery")
+        match &self.code {
+            code if *code == SqlState::FEATURE_NOT_SUPPORTED => self.routine() == Some("RevalidateCachedQuery"),
+            code if *code == SqlState::INVALID_SQL_STATEMENT_NAME => self.context.is_none(),
+            // PostgreSQL does not translate messages about its own catalog.
+            code if *code == SqlState::INTERNAL_ERROR => {
+                self.context.is_none() && self.message.starts_with("cache lookup failed for type")
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns whether the error, if a statement that was prepared before caused it, may come from that: PostgreSQL analyses
+    /// the statement again after a change of the schema, with the parameters' types of before. It does so before it executes
+    /// anything.
+    pub(crate) fn may_be_stale(&self) -> bool {
+        let of_types = [
+            SqlState::AMBIGUOUS_FUNCTION,
+            SqlState::CANNOT_COERCE,
+            SqlState::DATATYPE_MISMATCH,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::UNDEFINED_OBJECT,
+        ];
+        self.is_stale_plan() || self.context.is_none() && of_types.contains(&self.code)
     }
 }
 

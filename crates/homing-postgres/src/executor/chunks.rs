@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::{FutureExt, OptionFuture, join3};
 use homing_proto::v1 as proto;
+use homing_rpc::Reason;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -32,7 +33,7 @@ use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::error::function::with_causes;
 use crate::position::Position;
-use crate::scope::Schema;
+use crate::scope::{Schema, tagged};
 use crate::statement::kind::RunsOn;
 use crate::statement::values::Encoded;
 
@@ -217,13 +218,16 @@ impl ChunkReader {
     /// Opens the stream, and once more if its statement is stale: PostgreSQL has run nothing then.
     async fn open_twice(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
         match self.open(connection).await {
-            Err(Broken::Rejected(error)) if error.is_stale_plan() => {
-                connection.batch_execute("ROLLBACK").await.map_err(|error| self.broken(&error))?;
-                connection.forget_statements();
-                self.open(connection).await
-            }
+            Err(Broken::Rejected(error)) if error.may_be_stale() => self.open_again(connection).await,
+            Err(Broken::Failed(Failure::NotExecuted(Reason::StaleStatement, _))) => self.open_again(connection).await,
             opened => opened,
         }
+    }
+
+    async fn open_again(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
+        connection.batch_execute("ROLLBACK").await.map_err(|error| self.broken(&error))?;
+        connection.forget(&tagged(self.schema.as_ref(), &self.statement.sql));
+        self.open(connection).await
     }
 
     /// Begins the transaction and starts the statement. All messages are sent before the first answer is awaited. The

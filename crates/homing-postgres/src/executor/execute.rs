@@ -8,6 +8,7 @@
 //! continues in the caller.
 
 use homing_proto::v1 as proto;
+use homing_rpc::Reason;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
@@ -24,7 +25,7 @@ use crate::connection::block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::position::role::Role;
-use crate::scope::Schema;
+use crate::scope::{Schema, tagged};
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::{RunsOn, Writes};
 
@@ -61,6 +62,8 @@ impl Executor {
         let executor = self.clone();
         self.spawn_limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool, RunsOn::Any).await?;
+            // The caller may ask because what this node knows is stale.
+            connection.forget(&tagged(schema.as_ref(), &sql));
             let preparing = block::prepare(&connection, schema.as_ref(), &sql);
             // A cancellation may hit the BEGIN of the block, or arrive late, so a later answer is not used.
             let Limited::Ended(prepared) = limit.run(connection.cancel_token(), preparing).await else {
@@ -130,8 +133,9 @@ impl Executor {
         Ok(ended.into_response(started.elapsed()))
     }
 
-    /// Runs the request, and once more in two cases in which PostgreSQL has run nothing: its statements are stale, or a
-    /// function, such as those of some extensions, refuses to run in a transaction block that only this node wanted.
+    /// Runs the request, and once more in two cases in which PostgreSQL has run nothing: the statements that this connection
+    /// has prepared may be stale, or a function, such as those of some extensions, refuses to run in a transaction block
+    /// that only this node wanted.
     async fn attempt_twice(
         &self,
         connection: &Connection,
@@ -139,17 +143,22 @@ impl Executor {
         request: &proto::ExecuteRequest,
     ) -> Result<RunOutcome, Failure> {
         let writes = writes(request);
-        let first = self.attempt(connection, schema, &request.statements, writes).await?;
-        let RunOutcome::Rejected { error, .. } = &first else { return Ok(first) };
+        let first = self.attempt(connection, schema, &request.statements, writes).await;
         let is_block_ours = writes == Writes::Maybe && schema.is_none();
-        if error.is_stale_plan() {
-            connection.forget_statements();
-            self.attempt(connection, schema, &request.statements, writes).await
-        } else if is_block_ours && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION {
-            self.attempt(connection, schema, &request.statements, Writes::Yes).await
-        } else {
-            Ok(first)
+        let writes = match &first {
+            Ok(Attempt::Ran(RunOutcome::Rejected { error, .. })) if error.may_be_stale() => writes,
+            Err(Failure::NotExecuted(Reason::StaleStatement, _)) => writes,
+            Ok(Attempt::Ran(RunOutcome::Rejected { error, .. }))
+                if is_block_ours && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
+            {
+                Writes::Yes
+            }
+            _ => return first.map(Attempt::into_outcome),
+        };
+        for statement in &request.statements {
+            connection.forget(&tagged(schema, &statement.sql));
         }
+        self.attempt(connection, schema, &request.statements, writes).await.map(Attempt::into_outcome)
     }
 
     async fn attempt(
@@ -158,19 +167,21 @@ impl Executor {
         schema: Option<&Schema>,
         statements: &[proto::Statement],
         writes: Writes,
-    ) -> Result<RunOutcome, Failure> {
+    ) -> Result<Attempt, Failure> {
         let mut within = match Within::enter(connection, schema, statements, writes).await? {
             Ok(within) => within,
             Err(error) => return self.not_prepared(None, &error),
         };
         match within.hearing(Prepared::all(connection, schema, statements)).await? {
-            Ok(prepared) => RequestRun::new(connection, self.max_rows_bytes).run(&prepared, within).await,
+            Ok(prepared) => {
+                RequestRun::new(connection, self.max_rows_bytes).run(&prepared, within).await.map(Attempt::Ran)
+            }
             Err((statement, error)) => self.not_prepared(Some(statement), &within.cause(error).await),
         }
     }
 
-    fn not_prepared(&self, statement: Option<u32>, error: &tokio_postgres::Error) -> Result<RunOutcome, Failure> {
-        Ok(RunOutcome::Rejected { statement, error: Box::new(self.database_error(error)?) })
+    fn not_prepared(&self, statement: Option<u32>, error: &tokio_postgres::Error) -> Result<Attempt, Failure> {
+        Ok(Attempt::NotPrepared(RunOutcome::Rejected { statement, error: Box::new(self.database_error(error)?) }))
     }
 
     fn database_error(&self, error: &tokio_postgres::Error) -> Result<DatabaseError, Failure> {
@@ -190,6 +201,22 @@ impl Executor {
         match server.role {
             Role::Replica => Err(Failure::not_primary(self.pool.address())),
             Role::Primary => Ok(RunOutcome::Rejected { statement: None, error }),
+        }
+    }
+}
+
+/// How an attempt to run a request ended.
+enum Attempt {
+    /// A statement could not be prepared.
+    NotPrepared(RunOutcome),
+
+    Ran(RunOutcome),
+}
+
+impl Attempt {
+    fn into_outcome(self) -> RunOutcome {
+        match self {
+            Self::NotPrepared(outcome) | Self::Ran(outcome) => outcome,
         }
     }
 }

@@ -1,14 +1,12 @@
 //! [`Prepared`], a statement of a request, prepared on a connection and with its parameters.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use homing_proto::v1 as proto;
 use tokio_postgres::{Statement, types::Type};
 
 use super::failure::Failure;
 use crate::connection::pool::Connection;
-use crate::scope::Schema;
+use crate::scope::{Schema, tagged};
 use crate::statement::{types, values};
 
 /// A statement that is ready to run.
@@ -46,8 +44,7 @@ impl<'a> Prepared<'a> {
             if statement.simple {
                 return Err(Failure::bad_request("a script cannot be one of several statements"));
             }
-            let sql = schema.map_or(Cow::Borrowed(&*statement.sql), |schema| schema.tagged(&statement.sql).into());
-            match connection.statement(&sql).await {
+            match connection.statement(&tagged(schema, &statement.sql)).await {
                 Ok(known) => prepared.push(Self::extended(known, statement, &prepared)?),
                 Err(error) => return Ok(Err((index, error))),
             }

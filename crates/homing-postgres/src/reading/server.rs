@@ -16,6 +16,7 @@ use crate::position::role::Role;
 use crate::primary::local_database;
 use crate::reading::plan::OnLocalPrimary;
 use crate::replicas::Member;
+use crate::scope::tagged;
 use crate::session::Seen;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;
@@ -62,7 +63,7 @@ pub(crate) async fn query(
         if writes(engine, &connection, sql).await? == Writes::Yes {
             return Ok(None);
         }
-        query_on(engine, &connection, sql, parameters).await.map(Some)
+        query_twice(engine, &connection, sql, parameters).await.map(Some)
     };
     let Ok(outcome) = timeout_at(deadline, query).await else {
         engine.replicas().suspect(member);
@@ -78,6 +79,8 @@ pub(crate) async fn query(
     let refusal = match error.as_db_error() {
         Some(refused) => Refusal::of(&DatabaseError::from(refused), Some(connection.role())),
         None if is_lost(&error) => Refusal::Transient,
+        // A replica's schema may be older.
+        None if connection.role() == Role::Replica => Refusal::Unknown,
         None => Refusal::Final,
     };
     match refusal {
@@ -106,18 +109,43 @@ async fn writes(engine: &Engine, connection: &Connection, sql: &str) -> Result<W
     Ok(writes)
 }
 
-async fn query_on(
+/// Runs a statement. If this connection has prepared it before a change of the schema, prepares and runs it once more.
+async fn query_twice(
     engine: &Engine,
     connection: &Connection,
     sql: &str,
     parameters: &Parameters<'_>,
 ) -> Result<Output, tokio_postgres::Error> {
+    let mut is_prepared = false;
+    let first = query_on(engine, connection, sql, parameters, &mut is_prepared).await;
+    let may_be_stale = |error: &tokio_postgres::Error| match error.as_db_error() {
+        Some(refused) => DatabaseError::from(refused).may_be_stale(),
+        None => !is_lost(error),
+    };
+    match first {
+        Err(error) if is_prepared && may_be_stale(&error) => {
+            connection.forget(&tagged(engine.primary().schema(), sql));
+            query_on(engine, connection, sql, parameters, &mut is_prepared).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn query_on(
+    engine: &Engine,
+    connection: &Connection,
+    sql: &str,
+    parameters: &Parameters<'_>,
+    is_prepared: &mut bool,
+) -> Result<Output, tokio_postgres::Error> {
     let Some(schema) = engine.primary().schema() else {
         let statement = connection.statement(sql).await?;
+        *is_prepared = true;
         return rows(engine, connection, sql, &statement, parameters).await;
     };
     let mut block = Block::begin(connection, Some(schema));
     let statement = block.statement(schema, sql).await?;
+    *is_prepared = true;
     block.finish(rows(engine, connection, sql, &statement, parameters)).await
 }
 

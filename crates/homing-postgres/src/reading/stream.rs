@@ -50,9 +50,14 @@ impl ReadRequest for StreamRequest<'_> {
         deadline: Instant,
     ) -> Result<Result<RowStream>, RefusedRead> {
         let described = async {
-            let description = engine.describe(self.sql, deadline).await?;
-            let statement = [(self.sql, self.parameters)][..].encode(std::slice::from_ref(&description))?.remove(0);
-            Ok((statement, description))
+            let mut description = engine.describe(self.sql, deadline).await?;
+            let statements = &[(self.sql, self.parameters)][..];
+            let mut encoded = statements.encode(std::slice::from_ref(&description));
+            if encoded.is_err() && engine.describe_again(self.sql, deadline).await.is_ok() {
+                description = engine.describe(self.sql, deadline).await?;
+                encoded = statements.encode(std::slice::from_ref(&description));
+            }
+            Ok((encoded?.remove(0), description))
         };
         let (statement, description) =
             described.await.map_err(|error: Error| RefusedRead { refusal: Refusal::Final, error })?;

@@ -14,7 +14,7 @@ use tokio_postgres::types::Type;
 use super::kind::Writes;
 use super::row::Column;
 use super::types;
-use crate::scope::Schema;
+use crate::scope::{Schema, tagged};
 
 /// The types of a statement's parameters and columns.
 ///
@@ -127,7 +127,7 @@ impl DescriptionCache {
     }
 
     fn key<'a>(&self, sql: &'a str) -> Cow<'a, str> {
-        self.schema.as_ref().map_or(Cow::Borrowed(sql), |schema| Cow::Owned(schema.tagged(sql)))
+        tagged(self.schema.as_ref(), sql)
     }
 
     fn change(&self, sql: &str, change: impl FnOnce(&mut CachedStatement)) {

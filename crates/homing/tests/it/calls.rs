@@ -6,6 +6,7 @@ mod entities;
 mod entity_types;
 mod errors;
 mod memory;
+mod migrations;
 mod placement;
 mod properties;
 mod raw;
