@@ -36,7 +36,7 @@ impl From<homing_rpc::Error> for Error {
             // The function ran to its end. Only its result cannot be read.
             wrapped.0.committed = Some(AfterCommit { position: None });
         }
-        wrapped.0.database = failure.database_error.map(DatabaseError::from);
+        wrapped.0.database = failure.database_error.map(DatabaseError::from_proto);
         wrapped.0.retry_after = failure.retry_after_millis.map(Duration::from_millis);
         wrapped.with_source(error)
     }
@@ -74,7 +74,7 @@ impl Error {
     fn into_failure(self, kind: Kind) -> FunctionError {
         let failure = proto::CallFailure {
             kind: kind.into(),
-            database_error: self.db().cloned().map(Into::into),
+            database_error: self.db().map(DatabaseError::to_proto),
             retry_after_millis: self.retry_after().map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         };
         let message = with_causes(&self);
