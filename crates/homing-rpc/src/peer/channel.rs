@@ -142,6 +142,9 @@ pub(crate) struct Link {
     pub(crate) load: Arc<Load>,
     /// The places for answers that are streams.
     pub(crate) streams: Arc<Semaphore>,
+    /// Set when the peer left calls and a probe without an answer. The connection gets no further calls, and those in
+    /// flight are sent again if they may be.
+    pub(crate) is_silent: AtomicBool,
 }
 
 impl Link {

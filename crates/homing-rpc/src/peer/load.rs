@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::peer::rotation::{Change, Rotation};
@@ -28,6 +29,8 @@ pub(crate) fn choose(costs: &[f64], rng: &mut impl Rng) -> Option<usize> {
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     in_flight: AtomicUsize,
+    /// Notified when a call begins.
+    begun: Notify,
     /// The lock is held for one operation on the average.
     latency: Mutex<Latency>,
     /// The lock is held for one operation on the rotation.
@@ -39,11 +42,35 @@ impl Load {
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
         self.rotation().sent(Instant::now());
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.begun.notify_one();
         InFlight(Arc::clone(self))
+    }
+
+    /// Waits until a call is in flight.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(crate) async fn is_busy(&self) {
+        while self.in_flight.load(Ordering::Relaxed) == 0 {
+            self.begun.notified().await;
+        }
+    }
+
+    /// Returns whether calls are in flight, and no answer has arrived since this time.
+    pub(crate) fn is_quiet_since(&self, since: Instant) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0 && self.latency().answered_at.is_none_or(|at| at < since)
     }
 
     /// Records that an answer arrived after this time.
     pub(crate) fn observe(&self, now: Instant, latency: Duration) {
+        let mut average = self.latency();
+        average.observe(now, latency);
+        average.answered_at = Some(now);
+    }
+
+    /// Records that no answer arrived within this time.
+    pub(crate) fn observe_silence(&self, now: Instant, latency: Duration) {
         self.latency().observe(now, latency);
     }
 
@@ -100,6 +127,7 @@ struct Latency {
     average: f64,
     floor: Option<f64>,
     at: Option<Instant>,
+    answered_at: Option<Instant>,
 }
 
 impl Latency {
@@ -183,6 +211,19 @@ mod tests {
         assert!(idle.cost(now) < slow.cost(now) && slow.cost(now) < busy.cost(now));
         drop(calls);
         assert_eq!(busy.cost(now), idle.cost(now));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_answers_end_the_quiet() {
+        let start = Instant::now();
+        let load = Arc::new(Load::default());
+        assert!(!load.is_quiet_since(start), "nothing is in flight");
+        let _call = load.begin();
+        assert!(load.is_quiet_since(start));
+        load.observe_silence(start + MS, MS);
+        assert!(load.is_quiet_since(start));
+        load.observe(start + MS, MS);
+        assert!(!load.is_quiet_since(start + MS) && load.is_quiet_since(start + 2 * MS));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
-//! The task of one peer: it connects, greets the peer, watches its health, and connects again.
+//! The task of one peer: it connects, greets the peer, watches its health, probes it if calls get no answer, and connects
+//! again.
 //!
 //! - **Spawned** by the [peer set](crate::peer::set), which keeps it in a `JoinSet`.
 //! - **Owns** the connection and the health stream. Calls in flight keep the connection open after the task has ended.
@@ -8,6 +9,7 @@
 //!   the usual delay.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use homing_proto::v1::rpc_client::RpcClient;
@@ -116,6 +118,7 @@ impl PeerTask {
             identity: Arc::clone(&self.peer.identity),
             load: Arc::clone(&self.peer.load),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            is_silent: AtomicBool::new(false),
         });
         let mut health = match self.greet(&link).await {
             Ok(health) => health,
@@ -124,6 +127,7 @@ impl PeerTask {
         tokio::select! {
             down = self.watch(&link, &mut health) => down,
             reason = connection.ended() => down(format!("the connection ended: {reason}"), None),
+            down = silence(&link) => down,
         }
     }
 
@@ -227,6 +231,27 @@ impl PeerTask {
     }
 }
 
+/// Waits until the peer leaves calls and then a probe without an answer. The PINGs of the connection notice that too, but
+/// they take longer than a call has time: they end the connection and with it calls that may still be answered. This
+/// only makes another connection.
+async fn silence(link: &Arc<Link>) -> Down {
+    let mut health = HealthClient::new(PeerChannel::new(Arc::clone(link), None, None));
+    loop {
+        link.load.is_busy().await;
+        let since = Instant::now();
+        time::sleep(PROBE_AFTER).await;
+        if !link.load.is_quiet_since(since) {
+            continue;
+        }
+        let limit = PROBE_TIMEOUT.max(PROBE_ROUND_TRIPS * link.load.round_trip());
+        // Any answer will do. If the connection has ended, its owner knows.
+        if time::timeout(limit, health.check(HealthCheckRequest::default())).await.is_err() {
+            link.is_silent.store(true, Ordering::Release);
+            return down(format!("it answered neither calls nor a probe within {limit:?}"), None);
+        }
+    }
+}
+
 /// Waits until a call needs a peer, but at least [`MIN_DELAY`], so that many waiting calls do not cause many attempts.
 async fn wanted(wanted: &Notify) {
     time::sleep(MIN_DELAY).await;
@@ -268,3 +293,12 @@ const REFUSED_DELAY: Duration = Duration::from_secs(10);
 
 /// A connection that lasted for this long was stable, so the next attempt is made at once.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
+
+/// If calls are in flight and no answer has arrived for this time, the peer is probed.
+const PROBE_AFTER: Duration = Duration::from_millis(250);
+
+/// The time limit of a probe: this, or some round trips if the peer is far away. Together with [`PROBE_AFTER`] it is a
+/// fraction of a call's usual limit of five seconds, so that a second attempt has time. A lost packet is repeated
+/// within it.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(600);
+const PROBE_ROUND_TRIPS: u32 = 3;

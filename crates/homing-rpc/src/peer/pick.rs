@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::Rng;
@@ -125,6 +126,13 @@ impl Snapshot {
         })
     }
 
+    /// Returns whether a request that waits for an answer on this connection should be sent again: the peer is silent,
+    /// and there is another connection to a peer that was not tried, or to the same peer.
+    pub(crate) fn replaces(&self, link: &Arc<Link>, tried: &[SocketAddr]) -> bool {
+        let is_other = |other: &Arc<Link>| !Arc::ptr_eq(other, link) && !tried.contains(&other.name.address);
+        link.is_silent.load(Ordering::Acquire) && self.members.iter().filter_map(Member::link).any(is_other)
+    }
+
     /// Returns the error for a request that no peer can take.
     pub(crate) fn no_peer(&self, region: &Region) -> Error {
         if self.members.is_empty() {
@@ -211,6 +219,8 @@ const MAX_LISTED: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
     use tokio::time;
@@ -251,7 +261,8 @@ mod tests {
             .unwrap();
         let identity = Arc::new(Identity::new(&Region::local(), None));
         let streams = Arc::new(tokio::sync::Semaphore::new(1));
-        let link = Link { name: name(port), requests, identity, load: Arc::default(), streams };
+        let load = Arc::default();
+        let link = Link { name: name(port), requests, identity, load, streams, is_silent: AtomicBool::new(false) };
         (PeerState::Ready(Arc::new(link)), (remote, driver))
     }
 
@@ -358,6 +369,19 @@ mod tests {
         let tried = [address(2)];
         assert_eq!(chosen(&both, &PickRequest { tried: &tried, ..request() }), "1");
         assert!(both.describe().contains("10.0.0.1:1: up, but it refused"), "{}", both.describe());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_connection_is_replaced() {
+        let ((one, _one), (again, _again), (two, _two)) = (ready(1).await, ready(1).await, ready(2).await);
+        let PeerState::Ready(link) = &one else { unreachable!() };
+        let both = snapshot([member(1, one.clone()), member(2, two.clone())]);
+        assert!(!both.replaces(link, &[]), "it is not silent");
+        link.is_silent.store(true, Ordering::Release);
+        assert!(both.replaces(link, &[]));
+        assert!(!both.replaces(link, &[address(2)]));
+        assert!(!snapshot([member(1, PeerState::Connecting)]).replaces(link, &[]));
+        assert!(snapshot([member(1, again)]).replaces(link, &[]));
     }
 
     #[tokio::test(start_paused = true)]

@@ -129,6 +129,19 @@ impl PeerSet {
         }
     }
 
+    /// Waits until a request that waits for an answer on this connection should be sent again, see
+    /// [`Snapshot::replaces`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(crate) async fn replacement(&self, link: &Arc<Link>, tried: &[SocketAddr]) {
+        let mut snapshots = self.snapshot.clone();
+        if snapshots.wait_for(|snapshot| snapshot.replaces(link, tried)).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     fn too_late(&self, snapshot: &Snapshot) -> Error {
         let Self { region, .. } = self;
         let state = match snapshot.members.is_empty() {

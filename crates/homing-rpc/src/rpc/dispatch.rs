@@ -213,7 +213,15 @@ impl<'a> Attempts<'a> {
         };
         let _in_flight = link.load.begin();
         let began = Instant::now();
-        match time::timeout_at(deadline, send(channel.clone())).await {
+        let answer = time::timeout_at(deadline, send(channel.clone()));
+        let answer = tokio::select! {
+            answer = answer => answer,
+            () = self.peers.replacement(link, &self.tried), if self.dispatch.retry == Retry::Always => {
+                link.load.observe_silence(Instant::now(), began.elapsed());
+                return Outcome::Again(self.silent(&link.name), WaitFor::AnyPeer);
+            }
+        };
+        match answer {
             Ok(Ok(response)) => {
                 link.load.observe(Instant::now(), began.elapsed());
                 if let Some(Change::Returned) = link.load.succeeded() {
@@ -224,7 +232,7 @@ impl<'a> Attempts<'a> {
             Ok(Err(status)) => self.failed(link, status, began.elapsed()),
             Err(_) => {
                 // The peer is at least this slow.
-                link.load.observe(Instant::now(), began.elapsed());
+                link.load.observe_silence(Instant::now(), began.elapsed());
                 Outcome::Final(self.too_late(&link.name, &channel))
             }
         }
@@ -272,6 +280,11 @@ impl<'a> Attempts<'a> {
             Some(wait_for) if Instant::now() < self.dispatch.deadline => Outcome::Again(error, wait_for),
             _ => Outcome::Final(error),
         }
+    }
+
+    fn silent(&self, peer: &PeerName) -> Error {
+        let operation = &self.dispatch.operation;
+        Error::outcome_unknown(format!("{operation}: {peer} is silent; it may have been executed"))
     }
 
     fn too_late(&self, peer: &PeerName, channel: &PeerChannel) -> Error {

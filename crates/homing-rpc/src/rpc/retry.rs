@@ -12,6 +12,7 @@ use crate::peer::pick::WaitFor;
 /// |---|---|---|
 /// | provably not executed, by the transport | any peer | any peer |
 /// | the connection broke | no | any peer |
+/// | the peer is silent, another connection is up | no | any peer |
 /// | a status without a [reason](crate::Reason) | no | another peer |
 /// | a refusal with a reason | depends on the [reason](crate::Reason) | the same peers |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -342,6 +342,40 @@ async fn silent_peer_meets_time_limit() {
 }
 
 #[tokio::test]
+async fn silent_peer_leaves_time_for_another() {
+    let (first, second) = (serve("iad").await, serve("iad").await);
+    let relays = [Relay::to(first.local_addr()).await, Relay::to(second.local_addr()).await];
+    let rpc = client(&[relays[0].address, relays[1].address]);
+    // Less than the PINGs of a connection need to notice it.
+    let limit = Duration::from_secs(4);
+    wait_until("both peers are up", async || describe(&rpc, limit).await.peer.address == relays[1].address).await;
+    relays[1].set(Link::Hole);
+    wait_until("a second attempt was made", async || describe(&rpc, limit).await.attempts > 1).await;
+    for _ in 0..20 {
+        assert_eq!(add(&rpc).await.unwrap().peer.unwrap().address, relays[0].address);
+    }
+}
+
+#[tokio::test]
+async fn calls_are_not_sent_to_silent_peer() {
+    let (hang, mut told) = hanging().await;
+    let relay = Relay::to(hang.local_addr()).await;
+    let rpc = client(&[relay.address]);
+    let call = tokio::spawn({
+        let rpc = rpc.clone();
+        async move { rpc.call_primary::<()>("hang", (), LIMIT / 2).await }
+    });
+    assert_eq!(soon("begun", told.recv()).await, Some("begun"));
+    relay.set(Link::Hole);
+    // A second connection is made while the call still waits on the first.
+    relay.connections(2).await;
+    assert!(!call.is_finished());
+    let error = add_within(&rpc, SHORT_LIMIT).await.unwrap_err();
+    assert!(error.is_not_sent(), "{error:?}");
+    assert!(soon("error", call).await.unwrap().unwrap_err().is_outcome_unknown());
+}
+
+#[tokio::test]
 async fn vanished_peer_is_detected() {
     let (hang, mut told) = hanging().await;
     let relay = Relay::to(hang.local_addr()).await;
@@ -417,19 +451,22 @@ async fn full_peer_is_passed_over() {
     hang.abort();
 }
 
+/// A request that may be repeated.
+async fn describe(rpc: &Rpc, limit: Duration) -> homing_rpc::Dispatched<homing_proto::v1::DescribeResponse> {
+    let dispatch = homing_rpc::Dispatch::new(Instant::now() + limit).with_retry(Retry::Always);
+    let send = |channel| async move {
+        let mut client = homing_proto::v1::rpc_client::RpcClient::new(channel);
+        client.describe(homing_proto::v1::DescribeRequest {}).await
+    };
+    soon("describe", rpc.dispatch(&region("iad"), dispatch, send)).await.unwrap()
+}
+
 #[tokio::test]
 async fn retry_always_repeats_unknown_fate() {
     let (first, second) = (serve("iad").await, serve("iad").await);
     let relays = [Relay::to(first.local_addr()).await, Relay::to(second.local_addr()).await];
     let rpc = client(&[relays[0].address, relays[1].address]);
-    let describe = || async {
-        let dispatch = homing_rpc::Dispatch::new(Instant::now() + LIMIT).with_retry(Retry::Always);
-        let send = |channel| async move {
-            let mut client = homing_proto::v1::rpc_client::RpcClient::new(channel);
-            client.describe(homing_proto::v1::DescribeRequest {}).await
-        };
-        soon("describe", rpc.dispatch(&region("iad"), dispatch, send)).await.unwrap()
-    };
+    let describe = || describe(&rpc, LIMIT);
     // Garbage in place of an answer: the connection breaks with a request on its way. The peer that answered last is
     // likely to be asked again, but not certain.
     let broken = async || {
