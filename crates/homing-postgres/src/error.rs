@@ -65,6 +65,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | the call ran into its time limit | [`is_timed_out`](Self::is_timed_out) |
 /// | the call can never succeed | [`is_misuse`](Self::is_misuse) |
 /// | the settings are wrong | [`is_configuration`](Self::is_configuration) |
+/// | it is committed, and no synchronous replica has confirmed it | [`is_not_replicated`](Self::is_not_replicated) |
 /// | the peer or this node is full | [`is_overloaded`](Self::is_overloaded), [`retry_after`](Self::retry_after) |
 /// | the database is not the primary | [`is_not_primary`](Self::is_not_primary) |
 /// | the region has no such function | [`is_unknown_function`](Self::is_unknown_function) |
@@ -107,6 +108,7 @@ enum ErrorKind {
     Misuse,
     NotFound,
     NotPrimary,
+    NotReplicated,
     NotSent,
     OutcomeUnknown,
     Rejected,
@@ -175,7 +177,8 @@ impl Error {
     }
 
     /// Returns whether the call is committed on the primary, and only its result could not be returned. The local replica
-    /// did not replay it in time, its rows could not be delivered, or a trigger stored something else than was given.
+    /// did not replay it in time, no synchronous replica [confirmed it](Self::is_not_replicated), its rows could not be
+    /// delivered, or a trigger stored something else than was given.
     ///
     /// False if the statement wrote nothing. PostgreSQL is asked for that by [`update`](crate::Repo::update),
     /// [`delete`](crate::Repo::delete), and raw statements that start like a read.
@@ -183,6 +186,13 @@ impl Error {
     /// See [`position`](Self::position) and [`take_value`](Self::take_value).
     pub fn is_committed(&self) -> bool {
         self.0.committed.is_some()
+    }
+
+    /// Returns whether the call is committed on the primary, and its wait for a synchronous replica
+    /// (`synchronous_standby_names`) was cancelled at the time limit: after a failover the write may be gone.
+    /// [`is_committed`](Self::is_committed) holds too.
+    pub fn is_not_replicated(&self) -> bool {
+        self.0.kind == ErrorKind::NotReplicated
     }
 
     /// Returns whether the named function ran and returned an error. False if it is transactional: it was rolled back then,
@@ -412,9 +422,22 @@ impl Error {
         error
     }
 
+    /// Returns an error for a write that is committed and not confirmed by a synchronous replica.
+    pub(crate) fn not_replicated() -> Self {
+        let mut error = Self::committed(
+            "the write is committed on the primary, but no synchronous replica confirmed it in time: if the primary is \
+             lost now, so is the write; look at pg_stat_replication, and do not repeat the write",
+            None,
+        );
+        error.0.kind = ErrorKind::NotReplicated;
+        error
+    }
+
     /// Turns the error into one of a committed write, whose result could not be returned because of this error.
     pub(crate) fn after_commit(mut self, position: Option<Position>) -> Self {
-        self.0.message = format!("the write is committed, but its result cannot be returned: {}", self.0.message);
+        if !self.is_committed() {
+            self.0.message = format!("the write is committed, but its result cannot be returned: {}", self.0.message);
+        }
         self.0.committed = Some(AfterCommit { position });
         self
     }

@@ -580,6 +580,9 @@ pub struct ExecuteResponse {
     /// The transaction wrote nothing: PostgreSQL had not given it a transaction id. False if PostgreSQL was not asked.
     #[prost(bool, tag = "5")]
     pub unchanged: bool,
+    /// The transaction is committed, but the wait for a synchronous replica was cancelled.
+    #[prost(bool, tag = "6")]
+    pub not_replicated: bool,
     #[prost(oneof = "execute_response::Outcome", tags = "1, 2")]
     pub outcome: ::core::option::Option<execute_response::Outcome>,
 }
@@ -740,6 +743,8 @@ pub mod call_failure {
         OutcomeUnknown = 6,
         /// The function's transaction is committed.
         Committed = 7,
+        /// Like KIND_COMMITTED, but the wait for a synchronous replica was cancelled.
+        NotReplicated = 8,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -756,6 +761,7 @@ pub mod call_failure {
                 Self::TimedOut => "KIND_TIMED_OUT",
                 Self::OutcomeUnknown => "KIND_OUTCOME_UNKNOWN",
                 Self::Committed => "KIND_COMMITTED",
+                Self::NotReplicated => "KIND_NOT_REPLICATED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -769,6 +775,7 @@ pub mod call_failure {
                 "KIND_TIMED_OUT" => Some(Self::TimedOut),
                 "KIND_OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
                 "KIND_COMMITTED" => Some(Self::Committed),
+                "KIND_NOT_REPLICATED" => Some(Self::NotReplicated),
                 _ => None,
             }
         }
@@ -1050,6 +1057,9 @@ pub struct TransactionCommitted {
     /// A position that is not before the commit. Absent if the database could not be asked for it.
     #[prost(message, optional, tag = "1")]
     pub position: ::core::option::Option<Position>,
+    /// The wait for a synchronous replica was cancelled.
+    #[prost(bool, tag = "2")]
+    pub not_replicated: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TransactionEnded {

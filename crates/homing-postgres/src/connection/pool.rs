@@ -8,6 +8,7 @@
 //! - **If it panics**, the connection counts as closed, and the pool opens another one.
 //! - **Bounds:** as many as the pool has connections. Callers that wait for one have no limit but their deadlines.
 
+use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +22,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 use tracing::{debug, info};
 
 use super::address::Address;
@@ -213,6 +214,11 @@ impl Connection {
         self.clear_type_cache();
     }
 
+    /// Returns whether the wait of a commit for a synchronous replica was cancelled since the last question.
+    pub(crate) fn take_not_replicated(&self) -> bool {
+        self.connection.not_replicated.swap(false, Ordering::AcqRel)
+    }
+
     /// Notes that a `BEGIN` is sent. Nothing on this connection may be cancelled until it is [answered](Self::note_begun).
     pub(crate) fn note_beginning(&self) {
         self.beginning.is_pending.store(true, Ordering::Release);
@@ -317,6 +323,8 @@ struct PooledClient {
     /// The server as it was when this connection was opened.
     server: Server,
     statements: PreparedStatements,
+    /// Whether PostgreSQL has warned that a commit is not replicated.
+    not_replicated: Arc<AtomicBool>,
     _task: AbortOnDrop,
 }
 
@@ -325,16 +333,27 @@ impl Manager for Connector {
     type Error = tokio_postgres::Error;
 
     async fn create(&self) -> Result<PooledClient, tokio_postgres::Error> {
-        let (client, connection) = self.address.config().connect(NoTls).await?;
+        let (client, mut connection) = self.address.config().connect(NoTls).await?;
         let address = self.address.to_string();
+        let not_replicated = Arc::new(AtomicBool::new(false));
+        let warned = Arc::clone(&not_replicated);
         let task = AbortOnDrop(tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%address, %error, "connection to the database ended");
+            // The messages come in order, so a warning is noted before the call sees the end of its commit.
+            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+                match message {
+                    Ok(AsyncMessage::Notice(notice)) if is_not_replicated(&notice) => {
+                        warned.store(true, Ordering::Release);
+                    }
+                    Ok(AsyncMessage::Notice(notice)) => debug!(%address, %notice, "notice of the database"),
+                    Ok(_) => {}
+                    Err(error) => debug!(%address, %error, "connection to the database ended"),
+                }
             }
         }));
         let server = identify(&client).await?;
         note(&self.server, server, &self.address.to_string());
-        Ok(PooledClient { client, server, statements: PreparedStatements::new(MAX_STATEMENTS), _task: task })
+        let statements = PreparedStatements::new(MAX_STATEMENTS);
+        Ok(PooledClient { client, server, statements, not_replicated, _task: task })
     }
 
     /// No call leaves anything behind that has to be reset: statements that change a session are refused, and a connection
@@ -355,6 +374,13 @@ impl std::fmt::Debug for PooledClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PooledClient").finish_non_exhaustive()
     }
+}
+
+/// Whether PostgreSQL says that it cancelled a commit's wait for a synchronous replica. The text may be in another language,
+/// so the routine tells.
+/// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/backend/replication/syncrep.c>
+fn is_not_replicated(notice: &DbError) -> bool {
+    notice.routine() == Some("SyncRepWaitForLSN")
 }
 
 /// The task of a connection. A silent server does not keep it.

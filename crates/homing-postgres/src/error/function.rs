@@ -32,7 +32,7 @@ impl From<homing_rpc::Error> for Error {
             ErrorKind::NotSent
         };
         let mut wrapped = Self::new(kind, error.to_string());
-        if matches!(kind, ErrorKind::Decode | ErrorKind::AfterCommit) {
+        if matches!(kind, ErrorKind::Decode | ErrorKind::AfterCommit | ErrorKind::NotReplicated) {
             // The function ran to its end. Only its result cannot be read.
             wrapped.0.committed = Some(AfterCommit { position: None });
         }
@@ -56,6 +56,7 @@ impl Error {
     #[doc(hidden)]
     pub fn of_transactional_function(self) -> FunctionError {
         let kind = match self.fate() {
+            Fate::Committed if self.is_not_replicated() => Kind::NotReplicated,
             Fate::Committed => Kind::Committed,
             Fate::OutcomeUnknown => Kind::OutcomeUnknown,
             // A function that it called may have written something.
@@ -95,6 +96,7 @@ fn kind_of(kind: Kind) -> ErrorKind {
         Kind::TimedOut => ErrorKind::TimedOut,
         Kind::OutcomeUnknown => ErrorKind::OutcomeUnknown,
         Kind::Committed => ErrorKind::AfterCommit,
+        Kind::NotReplicated => ErrorKind::NotReplicated,
     }
 }
 

@@ -125,8 +125,9 @@ impl Executor {
             RunOutcome::Committed { position: Probed::InRecovery, .. } => {
                 return Err(Failure::not_primary(self.pool.address()));
             }
-            RunOutcome::Committed { results, position: Probed::Lost, writes } => {
-                RunOutcome::Committed { results, position: self.probe(limit.deadline()).await, writes }
+            RunOutcome::Committed { results, position: Probed::Lost, writes, not_replicated } => {
+                let position = self.probe(limit.deadline()).await;
+                RunOutcome::Committed { results, position, writes, not_replicated }
             }
             ended => ended,
         };

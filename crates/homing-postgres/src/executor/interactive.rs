@@ -204,7 +204,7 @@ where
         pinned.finish().await;
         let outcome = match step {
             StepOutcome::Open(outcome) | StepOutcome::Over(outcome) => outcome,
-            StepOutcome::Committed(probed) => {
+            StepOutcome::Committed { position: probed, not_replicated } => {
                 let position = match (probed.position(), self.runs_on) {
                     // Any position after the commit will do.
                     (None, RunsOn::Primary) => {
@@ -214,7 +214,7 @@ where
                     _ => probed,
                 };
                 let position = position.position().map(|position| position.to_proto(""));
-                Outcome::Committed(proto::TransactionCommitted { position })
+                Outcome::Committed(proto::TransactionCommitted { position, not_replicated })
             }
         };
         drop(self.place);

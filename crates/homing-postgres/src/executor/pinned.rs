@@ -77,7 +77,11 @@ pub(super) enum StepOutcome {
     Over(Outcome),
 
     /// The transaction is over and committed.
-    Committed(Probed),
+    Committed {
+        position: Probed,
+        /// Whether the wait for a synchronous replica was cancelled.
+        not_replicated: bool,
+    },
 }
 
 impl Pinned {
@@ -291,7 +295,7 @@ impl Pinned {
         let (commit, position) = join(connection.batch_execute("COMMIT"), probe.position()).await;
         self.status = BlockStatus::Over;
         match commit {
-            Ok(()) => StepOutcome::Committed(position),
+            Ok(()) => StepOutcome::Committed { position, not_replicated: self.connection().take_not_replicated() },
             Err(error) => match error.as_db_error() {
                 Some(refused) if !is_fatal(refused) => {
                     StepOutcome::Over(rejection(None, DatabaseError::from(refused).to_proto()))

@@ -40,6 +40,8 @@ pub(crate) enum RunOutcome {
         results: proto::StatementResults,
         position: Probed,
         writes: Writes,
+        /// Whether the wait for a synchronous replica was cancelled.
+        not_replicated: bool,
     },
     Rejected {
         /// The index of the statement, or `None` for the commit.
@@ -225,7 +227,8 @@ impl<'a> RequestRun<'a> {
             results.iter_mut().for_each(|result| result.rows.clear());
         }
         let results = proto::StatementResults { results, rows_dropped: self.rows_dropped };
-        RunOutcome::Committed { results, position, writes }
+        let not_replicated = self.connection.take_not_replicated();
+        RunOutcome::Committed { results, position, writes, not_replicated }
     }
 }
 
@@ -243,6 +246,7 @@ impl RunOutcome {
     pub(crate) fn into_response(self, execute: Duration) -> proto::ExecuteResponse {
         let rejection = |statement, cause| Outcome::Rejection(proto::Rejection { statement, cause: Some(cause) });
         let unchanged = matches!(self, Self::Committed { writes: Writes::No, .. });
+        let not_replicated = matches!(self, Self::Committed { not_replicated: true, .. });
         let (outcome, position) = match self {
             Self::Committed { results, position, .. } => (Outcome::Results(results), position.position()),
             Self::Rejected { statement, error } => (rejection(statement, Cause::DatabaseError(error.to_proto())), None),
@@ -257,6 +261,7 @@ impl RunOutcome {
             position: position.map(|position| position.to_proto("")),
             execute_micros: u64::try_from(execute.as_micros()).unwrap_or(u64::MAX),
             unchanged,
+            not_replicated,
         }
     }
 }

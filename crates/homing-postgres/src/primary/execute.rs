@@ -25,6 +25,8 @@ pub(crate) struct Executed {
     pub(crate) position: Option<Position>,
     /// Whether PostgreSQL says that the statements wrote nothing.
     pub(crate) unchanged: bool,
+    /// Whether the wait for a synchronous replica was cancelled.
+    pub(crate) not_replicated: bool,
     pub(crate) trip: Trip,
 }
 
@@ -107,7 +109,8 @@ impl Executed {
             Some(Outcome::Results(results)) => {
                 let position = response.position.as_ref().and_then(Position::from_proto);
                 let proto::StatementResults { results, rows_dropped } = results;
-                Ok(Self { results, rows_dropped, position, unchanged: response.unchanged, trip })
+                let proto::ExecuteResponse { unchanged, not_replicated, .. } = response;
+                Ok(Self { results, rows_dropped, position, unchanged, not_replicated, trip })
             }
             Some(Outcome::Rejection(rejection)) => Err(rejected(rejection, place)),
             None => Err(Error::outcome_unknown(format!(

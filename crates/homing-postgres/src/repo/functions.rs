@@ -93,7 +93,8 @@ impl Repo {
                 execute: called.execute,
             };
             let report = trip.report(OPERATION, started, position);
-            let committed = Committed { value: Ok(called.value), position, report };
+            // A function's own calls report that, and it may return their error.
+            let committed = Committed { value: Ok(called.value), position, not_replicated: false, report };
             Ok(Writer::new(&self.engine, OPERATION).settle(committed).await)
         };
         self.engine.reported(OPERATION, call).await

@@ -113,7 +113,7 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// Any of the [four fates](Error). If a script that commits by itself is [rejected](Error::is_rejected), the
+    /// Any of the [four fates](Error). [`is_misuse`](Error::is_misuse) if the script copies from or to the client. If a script that commits by itself is [rejected](Error::is_rejected), the
     /// statements before its last `COMMIT` remain.
     ///
     /// # Cancel safety
@@ -130,7 +130,8 @@ impl Repo {
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
             let executed = engine.primary().execute(vec![statement], Writes::Yes, engine.deadline()).await?;
             let report = executed.trip.report(OPERATION, started, executed.position);
-            let committed = Committed { value: Ok(()), position: executed.position, report };
+            let (position, not_replicated) = (executed.position, executed.not_replicated);
+            let committed = Committed { value: Ok(()), position, not_replicated, report };
             Ok(Writer::new(engine, OPERATION).settle(committed).await)
         };
         engine.reported(OPERATION, run).await

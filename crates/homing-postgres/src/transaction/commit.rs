@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::Transaction;
-use super::exchange::Exchange;
+use super::exchange::{CommittedTransaction, Exchange};
 use crate::engine::Engine;
 use crate::engine::answered::Answered;
 use crate::error::Result;
@@ -19,12 +19,13 @@ pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Tra
             exchange.roll_back().await;
             return Err(error);
         }
-        let Some((position, trip)) = exchange.commit().await? else {
+        let Some(CommittedTransaction { position, not_replicated, trip }) = exchange.commit().await? else {
             return Ok(Answered { value: Ok(value), report: None });
         };
         let report = trip.report(OPERATION, started, position);
         if !transaction.is_read_only() {
-            return Ok(Writer::new(engine, OPERATION).settle(Committed { value: Ok(value), position, report }).await);
+            let committed = Committed { value: Ok(value), position, not_replicated, report };
+            return Ok(Writer::new(engine, OPERATION).settle(committed).await);
         }
         // Later reads on the replica must not be older than this snapshot of the primary.
         if let Some(position) = position {

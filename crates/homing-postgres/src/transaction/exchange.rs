@@ -32,6 +32,15 @@ pub(super) struct StepAnswer {
     pub(super) trip: Trip,
 }
 
+/// The response to a commit.
+#[derive(Debug)]
+pub(crate) struct CommittedTransaction {
+    pub(crate) position: Option<Position>,
+    /// Whether the wait for a synchronous replica was cancelled.
+    pub(crate) not_replicated: bool,
+    pub(crate) trip: Trip,
+}
+
 /// Sends the requests of a transaction, one at a time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exchange<'a> {
@@ -54,8 +63,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends the commit, and returns its position. `None` if the transaction had no statements.
-    pub(crate) async fn commit(&self) -> Result<Option<(Option<Position>, Trip)>> {
+    /// Sends the commit. `None` if the transaction had no statements.
+    pub(crate) async fn commit(&self) -> Result<Option<CommittedTransaction>> {
         let transaction = self.transaction;
         let mut state = transaction.state.lock().await;
         let state = std::mem::replace(&mut *state, StreamState::Closed);
@@ -216,7 +225,7 @@ async fn send_commit(
     mut stream: TransactionStream,
     outstanding: bool,
     deadline: Instant,
-) -> Result<(Option<Position>, Trip)> {
+) -> Result<CommittedTransaction> {
     let started = Instant::now();
     if outstanding {
         let dropped = receive(transaction, &mut stream, deadline).await?;
@@ -235,7 +244,7 @@ async fn send_commit(
     match response.outcome {
         Some(Outcome::Committed(committed)) => {
             let position = committed.position.as_ref().and_then(Position::from_proto);
-            Ok((position, trip))
+            Ok(CommittedTransaction { position, not_replicated: committed.not_replicated, trip })
         }
         Some(Outcome::Rejection(rejection)) => Err(refused(transaction, rejection, &place)),
         Some(Outcome::Ended(end)) => Err(ended(end, &place)),

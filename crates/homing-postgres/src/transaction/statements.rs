@@ -84,7 +84,7 @@ impl<'a> TransactionCall<'a> {
         let Outcome::Results(proto::StatementResults { results, rows_dropped }) = outcome else {
             return Err(Error::decode("the primary sent results that this build cannot read: update this node"));
         };
-        Ok(Executed { results, rows_dropped, position: None, unchanged: false, trip })
+        Ok(Executed { results, rows_dropped, position: None, unchanged: false, not_replicated: false, trip })
     }
 
     /// Refuses a write in a transaction that only reads, before anything is sent.

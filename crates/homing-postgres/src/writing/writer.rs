@@ -32,6 +32,8 @@ pub(crate) struct Writer<'a> {
 pub(crate) struct Committed<T> {
     pub(crate) value: Result<T>,
     pub(crate) position: Option<Position>,
+    /// Whether the wait for a synchronous replica was cancelled.
+    pub(crate) not_replicated: bool,
     pub(crate) report: Report,
 }
 
@@ -88,22 +90,26 @@ impl<'a> Writer<'a> {
         descriptions: &[StatementDescription],
         read: impl FnOnce(Vec<Output>) -> Result<T>,
     ) -> Answered<T> {
-        let position = executed.position;
+        let (position, not_replicated) = (executed.position, executed.not_replicated);
         let report = executed.trip.report(self.operation, started, position);
         let value = executed.outputs(descriptions).and_then(read);
-        self.settle(Committed { value, position, report }).await
+        self.settle(Committed { value, position, not_replicated, report }).await
     }
 
     /// Waits for the replica as the options say, and returns the value of a committed write.
     pub(crate) async fn settle<T: Send + 'static>(&self, committed: Committed<T>) -> Answered<T> {
-        let Committed { value, position, mut report } = committed;
+        let Committed { mut value, position, not_replicated, mut report } = committed;
         let started = Instant::now();
         let visible = self.wait_until_visible(position).instrument(debug_span!("replay_wait")).await;
         report.stages.replay_wait = started.elapsed();
+        if not_replicated {
+            value = value.and_then(|value| Err(Error::not_replicated().with_value(value)));
+        }
         let value = match (visible, value) {
             (Ok(()), value) => value.map_err(|error| error.after_commit(position)),
             (Err(error), Ok(value)) => Err(error.with_value(value)),
-            (Err(error), Err(_)) => Err(error),
+            // That the replica lags is known from the session. What became of the write is not.
+            (Err(_), Err(error)) => Err(error.after_commit(position)),
         };
         Answered::new(value, report)
     }

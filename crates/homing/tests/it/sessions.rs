@@ -2,6 +2,7 @@
 
 mod lag;
 mod positions;
+mod synchronous;
 mod tokens;
 
 use std::time::Duration;
