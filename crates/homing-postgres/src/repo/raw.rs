@@ -125,6 +125,7 @@ impl Repo {
         if let Some(handle) = &self.transaction {
             return Box::pin(run_script(engine, handle, OPERATION, script)).await;
         }
+        sql::check_copy(script)?;
         let run = async {
             let started = Instant::now();
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };

@@ -33,6 +33,7 @@ pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
             first.unwrap_or_default().to_uppercase()
         )));
     }
+    check_copy(sql)?;
     let mut destination = match (first.as_deref(), second.as_deref()) {
         // A replica runs these without a complaint: a procedure or block may swallow the refusal of a write, and the others
         // would change that server.
@@ -95,6 +96,7 @@ pub(crate) fn destination_in_transaction(sql: &str) -> Result<RunsOn> {
 /// `is_misuse` if it holds a transaction command, which would end the transaction unnoticed, or changes
 /// `synchronous_commit`.
 pub(crate) fn check_script_in_transaction(script: &str) -> Result<()> {
+    check_copy(script)?;
     let mut words = Words::of(script);
     let mut is_first = true;
     while let Some(token) = words.token() {
@@ -114,6 +116,34 @@ pub(crate) fn check_script_in_transaction(script: &str) -> Result<()> {
             }
             SqlToken::Word(_) | SqlToken::Quoted(_) => {}
         }
+    }
+    Ok(())
+}
+
+/// Refuses COPY from or to the client. It needs messages that calls do not send, and the connection would wait for them.
+///
+/// # Errors
+///
+/// `is_misuse` if one of the statements is such a COPY.
+pub(crate) fn check_copy(script: &str) -> Result<()> {
+    let mut words = Words::of(script);
+    let (mut is_first, mut is_copy, mut last) = (true, false, String::new());
+    while let Some(token) = words.token() {
+        let SqlToken::Word(word) = token else {
+            is_first = true;
+            continue;
+        };
+        is_copy = if is_first { word == "copy" } else { is_copy };
+        is_first = false;
+        if is_copy && matches!((&*last, &*word), ("from", "stdin") | ("to", "stdout")) {
+            return Err(Error::misuse(format!(
+                "COPY {} {} is not supported: store rows with insert_all and read them with stream, or copy over a \
+                 connection of your own",
+                last.to_uppercase(),
+                word.to_uppercase()
+            )));
+        }
+        last = word;
     }
     Ok(())
 }
@@ -396,10 +426,23 @@ mod tests {
             "select pg_advisory_unlock_all()",
             "discard all",
             "declare c cursor with hold for select 1",
+            "copy t (a, b) from stdin with (format csv)",
+            "COPY (select 1) TO STDOUT",
+            "select 1; copy t from stdin",
         ] {
             let error = destination(sql).unwrap_err();
             assert!(error.is_misuse() && error.is_not_sent(), "{sql}: {error}");
         }
+    }
+
+    #[test]
+    fn copy_by_the_server_is_allowed() {
+        for sql in
+            ["copy t from '/tmp/t'", "copy (select 1) to program 'cat'", "select 1 from stdin", "select a from copy"]
+        {
+            assert!(check_copy(sql).is_ok(), "{sql}");
+        }
+        assert!(check_copy("create table t (a int);\ncopy t from stdin;").unwrap_err().is_misuse());
     }
 
     #[test]

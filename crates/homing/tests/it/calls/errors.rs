@@ -96,6 +96,21 @@ async fn wrong_parameters_fail_locally() {
 }
 
 #[tokio::test]
+async fn copy_by_the_client_is_refused() {
+    let world = World::shared().await;
+    for (_, node) in world.both() {
+        for sql in ["copy users from stdin", "copy users to stdout"] {
+            let errors = [
+                node.repo().execute(sql, &[]).await.unwrap_err(),
+                node.repo().query(sql, &[]).await.unwrap_err(),
+                node.repo().batch_execute(sql).await.unwrap_err(),
+            ];
+            assert!(errors.iter().all(|error| error.is_misuse() && error.to_string().contains("COPY")), "{errors:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn functions_return_their_own_errors() {
     let world = World::shared().await;
     for (region, node) in world.both() {
