@@ -555,6 +555,10 @@ pub struct Statement {
     /// build that does not know these fields counts one value too many and executes nothing.
     #[prost(uint64, optional, tag = "7")]
     pub expected_rows: ::core::option::Option<u64>,
+    /// A hash of the columns' names: FNV-1a with 64 bits over each name and a zero byte. It is compared like column_types,
+    /// unless it is 0.
+    #[prost(fixed64, tag = "8")]
+    pub column_names: u64,
 }
 /// The value of a column of an earlier statement's first row, of the parameter's type.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

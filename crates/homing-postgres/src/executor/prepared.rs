@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use homing_proto::v1 as proto;
-use tokio_postgres::{Statement, types::Type};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Column, Statement};
 
 use super::failure::Failure;
 use crate::connection::pool::Connection;
 use crate::scope::{Schema, tagged};
+use crate::statement::description::hash_of_names;
 use crate::statement::{types, values};
 
 /// A statement that is ready to run.
@@ -76,6 +78,10 @@ impl<'a> Prepared<'a> {
         let columns = known.columns().iter().map(|column| column.type_().oid());
         if !columns.eq(asked.column_types.iter().copied()) {
             return Err(Failure::stale("the columns of the statement have different types on the primary"));
+        }
+        let names = hash_of_names(known.columns().iter().map(Column::name));
+        if asked.column_names != 0 && asked.column_names != names {
+            return Err(Failure::stale("the columns of the statement have different names on the primary"));
         }
         let parameters = parameters(asked)?;
         let proto::Statement { references, expected_rows, .. } = asked;

@@ -64,6 +64,7 @@ impl StatementDescription {
             parameter_types: self.parameter_oids(),
             parameters,
             column_types: self.column_oids(),
+            column_names: hash_of_names(self.columns.iter().map(Column::name)),
             ..proto::Statement::default()
         }
     }
@@ -76,6 +77,12 @@ impl StatementDescription {
         let oid = |column: &Column| column.type_().oid();
         self.columns.iter().map(oid).collect()
     }
+}
+
+/// Returns a hash of names, which two nodes compare: FNV-1a. It is never zero.
+pub(crate) fn hash_of_names<'a>(names: impl Iterator<Item = &'a str>) -> u64 {
+    let bytes = names.flat_map(|name| name.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)).max(1)
 }
 
 /// The descriptions of the statements that were used last, and which of them write.
@@ -155,6 +162,15 @@ const MAX_DESCRIPTIONS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero"
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hash_tells_names_apart() {
+        let hash = |names: &[&str]| hash_of_names(names.iter().copied());
+        // The known hash of one zero byte.
+        assert_eq!(hash(&[""]), 0xaf63_bd4c_8601_b7df);
+        assert_ne!(hash(&["a", "b"]), hash(&["b", "a"]));
+        assert_ne!(hash(&["a", "b"]), hash(&["ab"]));
+    }
 
     #[test]
     fn forgetting_keeps_whether_it_writes() {

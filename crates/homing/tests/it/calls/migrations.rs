@@ -110,3 +110,23 @@ async fn changed_type_of_column_is_learned() {
         node.repo().transaction(within).await.unwrap();
     }
 }
+
+/// The names of two columns change places, and the types stay.
+#[tokio::test]
+async fn renamed_columns_do_not_change_places() {
+    let world = World::shared().await;
+    world.migrate("create table pairs (a text, b text)").await;
+    let write = async |repo: Repo| repo.query_one("insert into pairs values ('1', '2') returning *", &[]).await;
+    let read = async |repo: Repo| repo.query_one("select * from pairs limit 1", &[]).await;
+    for (_, node) in world.both() {
+        everywhere(node, write).await;
+        everywhere(node, read).await;
+    }
+    world
+        .migrate("alter table pairs rename a to c; alter table pairs rename b to a; alter table pairs rename c to b")
+        .await;
+    for (region, node) in world.both() {
+        let rows = [everywhere(node, write).await, everywhere(node, read).await].concat();
+        assert!(rows.iter().all(|row| row.get::<_, &str>("a") == "2"), "{region}");
+    }
+}
