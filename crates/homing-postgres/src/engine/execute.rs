@@ -85,7 +85,7 @@ pub(crate) async fn execute<R: Runner>(
         },
         Err(error) => Some(error),
     };
-    let describing = distinct(statements).into_iter().map(|(sql, _)| runner.describe_again(sql)).collect::<Vec<_>>();
+    let describing = distinct(statements).into_keys().map(|sql| runner.describe_again(sql)).collect::<Vec<_>>();
     let described: Result<Vec<()>> =
         stream::iter(describing).buffer_unordered(MAX_DESCRIBED_AT_ONCE).try_collect().await;
     if let Err(error) = described {
