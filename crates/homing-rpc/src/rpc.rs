@@ -31,8 +31,8 @@ use crate::topology::Topology;
 
 /// Calls functions in any region. Cheap to clone.
 ///
-/// It connects to the peers of a region at the region's first use, and stays connected. Its tasks and connections end
-/// after the last clone was dropped and the calls under way have ended.
+/// It connects to the peers of a region at the region's first use, or at [`connect`](Rpc::connect), and stays connected.
+/// Its tasks and connections end after the last clone was dropped and the calls under way have ended.
 #[derive(Clone)]
 pub struct Rpc(Arc<RpcInner>);
 
@@ -54,6 +54,19 @@ impl Rpc {
     /// Returns the credential that is sent to peers.
     pub fn secret(&self) -> Option<&Secret> {
         self.0.node.config.secret.as_ref()
+    }
+
+    /// Begins to connect to the peers of a region, so that the first call does not have to wait for that. It returns at
+    /// once; whether it succeeds, calls will tell. It does nothing for the own region.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_sent`] if this node already uses too many regions.
+    pub fn connect(&self, region: &Region) -> Result<()> {
+        if region != self.topology().region() {
+            self.peers(region)?;
+        }
+        Ok(())
     }
 
     /// Returns how many bytes a message may have.

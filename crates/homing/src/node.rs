@@ -97,7 +97,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Connects to the databases, asks each for its role, and starts to serve peers.
+    /// Connects to the databases, asks each for its role, and starts to serve peers. Outside the primary region it also
+    /// begins to connect to the peers there, and does not wait for them.
     ///
     /// # Errors
     ///
@@ -118,6 +119,8 @@ impl NodeBuilder {
         let databases = connected.databases()?;
         let node = node_config(&config, self.registry, &databases);
         let rpc = Rpc::new(node.clone(), Arc::clone(&config.discover));
+        // So that the first write does not wait for a look-up, a connection and a greeting.
+        rpc.connect(config.topology.primary_region())?;
         let server = serve(&config, node, &databases).await?;
         let mut repo = connected.repo(rpc, config.options)?;
         if let Some(Observe(observe)) = self.observe {

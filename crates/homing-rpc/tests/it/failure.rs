@@ -500,6 +500,18 @@ async fn tasks_end_with_the_last_handle() {
 }
 
 #[tokio::test]
+async fn connect_does_not_need_a_call() {
+    let iad = serve("iad").await;
+    let relay = Relay::to(iad.local_addr()).await;
+    let rpc = client(&[relay.address]);
+    rpc.connect(&region("syd")).unwrap();
+    rpc.connect(&region("iad")).unwrap();
+    relay.connections(1).await;
+    add(&rpc).await.unwrap();
+    relay.connections(1).await;
+}
+
+#[tokio::test]
 async fn concurrent_calls_are_spread() {
     let (first, second) = (serve("iad").await, serve("iad").await);
     let peers = [first.local_addr(), second.local_addr()];
