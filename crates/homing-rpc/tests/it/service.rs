@@ -219,7 +219,7 @@ async fn refusing_peer_leaves_the_rotation() {
     let rpc = client(&addresses);
     // At the same time, because a peer that refuses quickly looks idle beside busy ones.
     let calls = stream::iter(0..200).map(|_| execute(&rpc, Retry::NotProcessed)).buffer_unordered(8);
-    calls.for_each(|call| std::future::ready(drop(call.unwrap()))).await;
+    calls.for_each(|call| async { drop(call.unwrap()) }).await;
     // Some failures, and then single calls that try it, one in a second or less often.
     let refused = refused.load(Ordering::SeqCst);
     assert!(refused <= 20, "{refused}");
