@@ -8,3 +8,4 @@ pub(crate) mod row;
 pub(crate) mod sql;
 pub(crate) mod types;
 pub(crate) mod values;
+mod words;
