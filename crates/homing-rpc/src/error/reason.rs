@@ -23,7 +23,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// | `Unauthenticated` | `UNAUTHENTICATED` | another peer, waits for one |
 /// | `UnknownDatabase` | `NOT_FOUND` | another peer, waits for one |
 /// | `Disabled` | `PERMISSION_DENIED` | another peer that is up now |
-/// | `Overloaded` | `RESOURCE_EXHAUSTED` | another peer that is up now |
+/// | `Overloaded` | `RESOURCE_EXHAUSTED` | another peer that is up now, or any peer when it has room |
 /// | `UnknownFunction` | `NOT_FOUND` | another peer that is up now |
 /// | `BadArguments` | `INVALID_ARGUMENT` | no peer |
 /// | `StaleStatement` | `FAILED_PRECONDITION` | no peer |

@@ -66,6 +66,8 @@ pub(crate) enum WaitFor {
     AnyPeer,
     /// An untried peer that may come up.
     UntriedPeer,
+    /// Room at any peer, if no untried peer is up: all peers are full.
+    Room,
     /// Nothing: the request fails.
     Nothing,
 }
@@ -88,7 +90,7 @@ impl Snapshot {
             return Choice::Peer(link);
         }
         let is_patient = self.gives_up_at(request).is_some_and(|at| now < at);
-        if request.wait_for == WaitFor::Nothing {
+        if matches!(request.wait_for, WaitFor::Room | WaitFor::Nothing) {
             return Choice::NoPeer;
         }
         if self.may_become_ready(&fresh, request, is_patient) {

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -24,11 +24,13 @@ use tracing::{Instrument, error, info, warn};
 use crate::discover::{Discover, Resolution};
 use crate::error::{Error, Result, chain};
 use crate::metadata::identity::Identity;
+use crate::peer::budget::Budget;
 use crate::peer::channel::Link;
 use crate::peer::load::Load;
 use crate::peer::monitor::{Peer, PeerState};
 use crate::peer::name::PeerName;
 use crate::peer::pick::{Choice, LastLookup, Member, PickRequest, Snapshot};
+use crate::peer::queue::Queue;
 use crate::peer::schedule::{Pace, Schedule};
 use crate::region::Region;
 use crate::task::{BoxFuture, catch_panic, resume_panic};
@@ -42,6 +44,9 @@ pub(crate) struct PeerSet {
     /// Peers whose database was not the primary, and until when others are preferred. The lock is held for one
     /// operation on the map.
     passed_over: Arc<Mutex<HashMap<SocketAddr, Instant>>>,
+    /// The lock is held for one operation on the budget.
+    budget: Arc<Mutex<Budget>>,
+    queue: Arc<Queue>,
 }
 
 impl PeerSet {
@@ -81,12 +86,32 @@ impl PeerSet {
             }
         };
         tokio::spawn(task.instrument(span));
-        Self { region, snapshot, wanted, passed_over: Arc::default() }
+        let budget = Arc::new(Mutex::new(Budget::new(Instant::now())));
+        Self { region, snapshot, wanted, passed_over: Arc::default(), budget, queue: Queue::new() }
     }
 
     /// Returns whether the task has ended, through a panic or with its runtime.
     pub(crate) fn has_ended(&self) -> bool {
         self.snapshot.has_changed().is_err()
+    }
+
+    /// Records a request, which allows for a part of a second attempt.
+    pub(crate) fn begin(&self) {
+        self.budget().deposit();
+    }
+
+    /// Returns whether an attempt may be repeated that load may have caused to fail.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.budget().withdraw(Instant::now())
+    }
+
+    /// Returns where requests wait while all peers are full.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Prefers other peers for [`PASS_OVER_TIME`], because the database of this one is not the primary.

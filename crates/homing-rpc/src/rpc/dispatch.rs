@@ -18,6 +18,7 @@ use crate::peer::connection::MAX_STREAMS;
 use crate::peer::fate::Fate;
 use crate::peer::name::PeerName;
 use crate::peer::pick::{PickRequest, WaitFor};
+use crate::peer::queue::Full;
 use crate::peer::rotation::Change;
 use crate::peer::set::PeerSet;
 use crate::rpc::retry::{Failure, Retry};
@@ -144,15 +145,17 @@ impl<'a> Attempts<'a> {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let began = Instant::now();
-        let mut wait_for = WaitFor::AnyPeer;
-        for attempts in 1..=MAX_ATTEMPTS {
-            let link = match self.pick(wait_for).await {
+        let (mut wait_for, mut attempts, mut failures) = (WaitFor::AnyPeer, 0, 0);
+        self.peers.begin();
+        while failures < MAX_FAILURES {
+            let link = match self.next(wait_for).await {
                 Ok(link) => link,
                 Err(error) => {
                     let last = self.failure.take();
                     return Err(self.fate(last.unwrap_or(error)));
                 }
             };
+            attempts += 1;
             Span::current().record("peer", tracing::field::display(link.name.address)).record("attempt", attempts);
             let sent = Instant::now();
             match self.attempt(&link, &send).await {
@@ -170,6 +173,8 @@ impl<'a> Attempts<'a> {
                     debug!(peer = %link.name, %error, "attempt failed, trying again");
                     self.note(&link.name, error);
                     wait_for = next;
+                    // Waiting for room has the deadline as its limit.
+                    failures += u32::from(next != WaitFor::Room);
                 }
             }
         }
@@ -186,6 +191,30 @@ impl<'a> Attempts<'a> {
     /// Returns the error of the whole request. If the fate of any attempt is unknown, so is that of the request.
     fn fate(self, error: Error) -> Error {
         self.unknown.unwrap_or(error)
+    }
+
+    /// Returns the connection for the next attempt.
+    async fn next(&mut self, wait_for: WaitFor) -> Result<Arc<Link>> {
+        let picked = self.pick(wait_for).await;
+        if wait_for != WaitFor::Room {
+            return picked;
+        }
+        match picked {
+            Ok(link) if self.peers.may_retry() => Ok(link),
+            _ => {
+                self.wait_for_room().await?;
+                self.pick(WaitFor::AnyPeer).await
+            }
+        }
+    }
+
+    async fn wait_for_room(&mut self) -> Result<()> {
+        let hint = self.failure.as_ref().and_then(Error::retry_after).unwrap_or_default();
+        let pause = hint + self.backoff.next(&mut rand::rng());
+        let waited = self.peers.queue().wait(pause, self.dispatch.deadline).await;
+        waited.map_err(|Full| Error::not_sent("too many requests wait for room"))?;
+        self.tried.clear();
+        Ok(())
     }
 
     async fn pick(&mut self, wait_for: WaitFor) -> Result<Arc<Link>> {
@@ -224,6 +253,7 @@ impl<'a> Attempts<'a> {
         match answer {
             Ok(Ok(response)) => {
                 link.load.observe(Instant::now(), began.elapsed());
+                self.peers.queue().answered();
                 if let Some(Change::Returned) = link.load.succeeded() {
                     info!(peer = %link.name, "peer takes calls again");
                 }
@@ -274,7 +304,11 @@ impl<'a> Attempts<'a> {
         {
             warn!(peer = %peer, status = status.message(), "peer failed several calls in a row; others are preferred");
         }
-        let wait_for = self.dispatch.retry.after(kind);
+        let mut wait_for = self.dispatch.retry.after(kind);
+        if kind.may_come_from_load() {
+            self.peers.queue().answered();
+            wait_for = wait_for.filter(|_| self.peers.may_retry());
+        }
         let error = failure(&self.dispatch.operation, peer, status);
         match wait_for {
             Some(wait_for) if Instant::now() < self.dispatch.deadline => Outcome::Again(error, wait_for),
@@ -328,9 +362,9 @@ pub(crate) fn failure(operation: &str, peer: &PeerName, status: Status) -> Error
 /// does instead, such as to ask a replica.
 const PATIENCE: f64 = 0.8;
 
-/// How many attempts a request may take; then it fails with its last error. Each attempt goes to another peer if there
+/// How many attempts of a request may fail; then it fails with its last error. Each attempt goes to another peer if there
 /// is one, and a region in which so many peers fail has other problems.
-const MAX_ATTEMPTS: u32 = 16;
+const MAX_FAILURES: u32 = 16;
 
 /// The delays before a peer is tried again: the first and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

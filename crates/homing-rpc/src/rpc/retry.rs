@@ -15,6 +15,9 @@ use crate::peer::pick::WaitFor;
 /// | the peer is silent, another connection is up | no | any peer |
 /// | a status without a [reason](crate::Reason) | no | another peer |
 /// | a refusal with a reason | depends on the [reason](crate::Reason) | the same peers |
+///
+/// A status without a reason, and a peer without room, may come from load: then another peer is asked at once only
+/// within a budget of a fifth of all requests and ten a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
@@ -63,6 +66,11 @@ impl Failure {
         }
     }
 
+    /// Returns whether load may have caused the failure, so that a retry might add to it.
+    pub(crate) fn may_come_from_load(self) -> bool {
+        matches!(self, Self::Answered | Self::TimedOut)
+    }
+
     /// Returns whether the failure counts against the peer, because the same request would have fared better with
     /// another peer. Failures of the transport do not count: the peer's own task watches the connection. Neither do
     /// time limits, because the function may be slow on every peer; they make the peer's latency look worse.
@@ -99,8 +107,10 @@ fn after_refusal(reason: Reason) -> Option<WaitFor> {
         | Reason::ProtocolVersion
         | Reason::Unauthenticated
         | Reason::UnknownDatabase => Some(WaitFor::UntriedPeer),
+        // Another peer that is up may have room, and soon this one has.
+        Reason::Overloaded => Some(WaitFor::Room),
         // Another peer that is up may take it, but waiting does not help.
-        Reason::Disabled | Reason::Overloaded | Reason::UnknownFunction => Some(WaitFor::Nothing),
+        Reason::Disabled | Reason::UnknownFunction => Some(WaitFor::Nothing),
         // Every peer would refuse it.
         Reason::BadArguments | Reason::StaleStatement | Reason::TooLarge => None,
     }
@@ -119,7 +129,8 @@ mod tests {
             (Failure::TimedOut, None, Some(WaitFor::UntriedPeer)),
             (Failure::Refused(Reason::Draining), Some(WaitFor::AnyPeer), Some(WaitFor::AnyPeer)),
             (Failure::Refused(Reason::NotPrimary), Some(WaitFor::UntriedPeer), Some(WaitFor::UntriedPeer)),
-            (Failure::Refused(Reason::Overloaded), Some(WaitFor::Nothing), Some(WaitFor::Nothing)),
+            (Failure::Refused(Reason::Overloaded), Some(WaitFor::Room), Some(WaitFor::Room)),
+            (Failure::Refused(Reason::UnknownFunction), Some(WaitFor::Nothing), Some(WaitFor::Nothing)),
             (Failure::Refused(Reason::BadArguments), None, None),
             (Failure::Refused(Reason::StaleStatement), None, None),
         ];

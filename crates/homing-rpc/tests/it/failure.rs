@@ -425,11 +425,46 @@ async fn full_server_answers_overloaded() {
         calls.spawn(async move { rpc.call_primary::<()>("hang", (), LIMIT).await.is_err() });
         soon("begun", told.recv()).await.unwrap();
     }
-    let error = add(&rpc).await.unwrap_err();
+    let error = add_within(&rpc, SHORT_LIMIT).await.unwrap_err();
     assert!(error.is_overloaded() && error.is_not_sent(), "{error:?}");
     assert!(error.retry_after().unwrap() > Duration::ZERO);
     calls.shutdown().await;
     wait_until("there is room again", async || add(&rpc).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn calls_wait_for_room() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let answers = Arc::new(Semaphore::new(0));
+    let mut registry = functions("iad");
+    let work = {
+        let answers = Arc::clone(&answers);
+        move |_, ()| {
+            let (tell, answers) = (tell.clone(), Arc::clone(&answers));
+            async move {
+                tell.send(()).unwrap();
+                let _ = answers.acquire().await;
+                Ok::<_, FunctionError>(())
+            }
+        }
+    };
+    registry.register_fn("work", work).unwrap();
+    let iad = offering("iad", registry).max_in_flight(2).start().await.unwrap();
+    let rpc = client(&[iad.local_addr()]);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let rpc = rpc.clone();
+        calls.spawn(async move { rpc.call_primary::<()>("work", (), LIMIT).await });
+    }
+    for _ in 0..2 {
+        soon("begun", told.recv()).await.unwrap();
+    }
+    // By the time that this one has failed, the others were refused too.
+    assert!(add_within(&rpc, SHORT_LIMIT).await.unwrap_err().is_overloaded());
+    answers.add_permits(2);
+    while let Some(call) = soon("call", calls.join_next()).await {
+        call.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]
@@ -442,7 +477,7 @@ async fn full_peer_is_passed_over() {
     let hang = tokio::spawn(async move { alone.call_primary::<()>("hang", (), LIMIT).await });
     let rpc = client(&[full.local_addr(), other.local_addr()]);
     wait_until("the server is full", async || {
-        !add(&client(&[full.local_addr()])).await.is_err_and(|error| !error.is_overloaded())
+        !add_within(&client(&[full.local_addr()]), SHORT_LIMIT).await.is_err_and(|error| !error.is_overloaded())
     })
     .await;
     for _ in 0..20 {

@@ -198,7 +198,9 @@ async fn stream_is_in_flight_past_deadline() {
     // Past the deadline of the call, and the time that the server adds to it.
     let next = tokio::time::timeout(limit + Duration::from_secs(3), parts.message()).await;
     assert!(next.is_err(), "nothing comes, and it does not end: {next:?}");
-    let error = execute(&rpc, Retry::NotProcessed).await.unwrap_err();
+    let dispatch = Dispatch::new(Instant::now() + limit);
+    let send = |channel| async move { DatabaseClient::new(channel).execute(ExecuteRequest::default()).await };
+    let error = soon("error", rpc.dispatch(&region("iad"), dispatch, send)).await.unwrap_err();
     assert!(error.is_overloaded(), "{error:?}");
 
     drop(parts);
@@ -261,4 +263,22 @@ async fn too_many_streams_wait_for_a_place() {
     execute(&rpc, Retry::NotProcessed).await.unwrap();
     streams.pop();
     query(&rpc, None, LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn overload_is_not_multiplied() {
+    let full = [(); 4].map(|()| fake(|_| Err(Reason::Overloaded.status_retry_after("full", LIMIT))));
+    let full = futures_util::future::join_all(full).await;
+    let addresses: Vec<_> = full.iter().map(|(server, _)| server.local_addr()).collect();
+    let rpc = client(&addresses);
+    let calls = (0..100).map(|_| async {
+        let dispatch = Dispatch::new(Instant::now() + LIMIT / 10);
+        let send = |channel| async move { DatabaseClient::new(channel).execute(ExecuteRequest::default()).await };
+        rpc.dispatch(&region("iad"), dispatch, send).await
+    });
+    for called in soon("calls", futures_util::future::join_all(calls)).await {
+        assert!(called.unwrap_err().is_overloaded());
+    }
+    let asked: usize = full.iter().map(|(_, asked)| asked.load(Ordering::SeqCst)).sum();
+    assert!((100..250).contains(&asked), "{asked}");
 }
