@@ -73,6 +73,15 @@ async fn calls_move_from_dead_peer() {
 }
 
 #[tokio::test]
+async fn node_connects_before_first_write() {
+    let servers = Servers::shared().await;
+    let world = servers.world().await;
+    let relay = Relay::start(world.iad.local_addr().unwrap()).unwrap();
+    let _syd = servers.replica_node(&world.database, in_iad([relay.address()])).await;
+    timeout(PATIENCE, relay.connections().wait_for(|open| *open == 1)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn at_most_one_call_notices_death() {
     let two = TwoPeers::start().await;
     let (repo, reports) = two.repo();
