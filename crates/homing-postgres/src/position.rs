@@ -21,7 +21,7 @@ use self::lsn::Lsn;
 /// reached a position.
 ///
 /// On the wire, a position is a `homing.v1.Position`. That message also names the database within the node, which
-/// `Position` does not hold: [`Position::to_proto`] takes the name, and the conversion back ignores it.
+/// `Position` does not hold.
 ///
 /// The fields are public because the type is complete: PostgreSQL needs these three to name a place in a log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
