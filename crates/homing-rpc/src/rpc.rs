@@ -106,8 +106,8 @@ impl Rpc {
     /// Sends a request to one of the peers of a region. If an attempt fails, [`Dispatch::retry`] decides whether the
     /// request is sent again. Peers are chosen by their load; a peer is asked twice only if all peers have been asked.
     ///
-    /// While no peer is up, the request waits for one, for four fifths of its time. If no peer has been up for that long
-    /// when it begins, it fails as soon as every peer has failed once more.
+    /// While no peer is up, or no peer reaches its database, the request waits, for four fifths of its time. If that has
+    /// lasted for so long already when it begins, it fails as soon as every peer has failed once more.
     ///
     /// `send` is called for each attempt. It must pass the channel to a generated client and send one request.
     ///

@@ -18,7 +18,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// | reason | gRPC code | the request is sent again to |
 /// |---|---|---|
 /// | `Draining` | `UNAVAILABLE` | any peer, waits for one |
-/// | `DatabaseUnavailable` | `UNAVAILABLE` | another peer, waits for one |
+/// | `DatabaseUnavailable` | `UNAVAILABLE` | another peer, waits for one, or for the database |
 /// | `NotPrimary`, `ProtocolVersion` | `FAILED_PRECONDITION` | another peer, waits for one |
 /// | `Unauthenticated` | `UNAUTHENTICATED` | another peer, waits for one |
 /// | `UnknownDatabase` | `NOT_FOUND` | another peer, waits for one |

@@ -66,6 +66,8 @@ pub(crate) enum WaitFor {
     AnyPeer,
     /// An untried peer that may come up.
     UntriedPeer,
+    /// An untried peer that may come up, or else that any peer's database is back.
+    Database,
     /// Room at any peer, if no untried peer is up: all peers are full.
     Room,
     /// Nothing: the request fails.
@@ -96,7 +98,7 @@ impl Snapshot {
         if self.may_become_ready(&fresh, request, is_patient) {
             return Choice::Wait;
         }
-        if request.wait_for == WaitFor::UntriedPeer {
+        if matches!(request.wait_for, WaitFor::UntriedPeer | WaitFor::Database) {
             return Choice::NoPeer;
         }
         let all: Vec<&Member> = self.members.iter().collect();

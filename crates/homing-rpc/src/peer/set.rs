@@ -47,6 +47,8 @@ pub(crate) struct PeerSet {
     /// The lock is held for one operation on the budget.
     budget: Arc<Mutex<Budget>>,
     queue: Arc<Queue>,
+    /// Since when every answer was that the peer cannot reach its database. The lock is held for one operation.
+    no_database_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl PeerSet {
@@ -87,7 +89,8 @@ impl PeerSet {
         };
         tokio::spawn(task.instrument(span));
         let budget = Arc::new(Mutex::new(Budget::new(Instant::now())));
-        Self { region, snapshot, wanted, passed_over: Arc::default(), budget, queue: Queue::new() }
+        let (passed_over, no_database_since) = Default::default();
+        Self { region, snapshot, wanted, passed_over, budget, queue: Queue::new(), no_database_since }
     }
 
     /// Returns whether the task has ended, through a panic or with its runtime.
@@ -108,6 +111,13 @@ impl PeerSet {
     /// Returns where requests wait while all peers are full.
     pub(crate) fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Records whether the database of a peer could be reached. Returns since when none could be.
+    pub(crate) fn note_database(&self, was_reached: bool) -> Option<Instant> {
+        let mut since = self.no_database_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = if was_reached { None } else { since.or(Some(Instant::now())) };
+        *since
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {

@@ -115,6 +115,8 @@ pub(crate) struct Attempts<'a> {
     dispatch: &'a Dispatch,
     /// See [`PickRequest::patience`].
     patience: Duration,
+    /// Since when no database of the region could be reached.
+    no_database_since: Option<Instant>,
     trace: TraceContext,
     tried: Vec<SocketAddr>,
     /// The error of the last attempt whose fate is known.
@@ -136,7 +138,8 @@ impl<'a> Attempts<'a> {
         let backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
         let limit = dispatch.deadline.saturating_duration_since(Instant::now());
         let patience = limit.mul_f64(PATIENCE);
-        Self { peers, dispatch, patience, trace, tried: Vec::new(), failure: None, unknown: None, backoff }
+        let (tried, failure, unknown, no_database_since) = Default::default();
+        Self { peers, dispatch, patience, no_database_since, trace, tried, failure, unknown, backoff }
     }
 
     pub(crate) async fn run<T, F, Fut>(mut self, send: F) -> Result<Dispatched<T>>
@@ -195,16 +198,17 @@ impl<'a> Attempts<'a> {
 
     /// Returns the connection for the next attempt.
     async fn next(&mut self, wait_for: WaitFor) -> Result<Arc<Link>> {
-        let picked = self.pick(wait_for).await;
-        if wait_for != WaitFor::Room {
-            return picked;
-        }
-        match picked {
-            Ok(link) if self.peers.may_retry() => Ok(link),
-            _ => {
+        match (self.pick(wait_for).await, wait_for) {
+            (Ok(link), WaitFor::Room) if self.peers.may_retry() => Ok(link),
+            (_, WaitFor::Room) => {
                 self.wait_for_room().await?;
                 self.pick(WaitFor::AnyPeer).await
             }
+            (Err(error), WaitFor::Database) => match self.no_database_since {
+                Some(since) if since + self.patience > Instant::now() => self.pick(WaitFor::AnyPeer).await,
+                _ => Err(error),
+            },
+            (picked, _) => picked,
         }
     }
 
@@ -230,7 +234,7 @@ impl<'a> Attempts<'a> {
         if deadline <= Instant::now() { Err(self.too_late_to_send(&link.name)) } else { Ok(link) }
     }
 
-    async fn attempt<T, F, Fut>(&self, link: &Arc<Link>, send: &F) -> Outcome<T>
+    async fn attempt<T, F, Fut>(&mut self, link: &Arc<Link>, send: &F) -> Outcome<T>
     where
         F: Fn(PeerChannel) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
@@ -254,6 +258,7 @@ impl<'a> Attempts<'a> {
             Ok(Ok(response)) => {
                 link.load.observe(Instant::now(), began.elapsed());
                 self.peers.queue().answered();
+                self.peers.note_database(true);
                 if let Some(Change::Returned) = link.load.succeeded() {
                     info!(peer = %link.name, "peer takes calls again");
                 }
@@ -290,10 +295,13 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    fn failed<T>(&self, link: &Link, status: Status, elapsed: Duration) -> Outcome<T> {
+    fn failed<T>(&mut self, link: &Link, status: Status, elapsed: Duration) -> Outcome<T> {
         let (peer, kind) = (&link.name, Failure::of(&status));
         if kind == Failure::Refused(Reason::NotPrimary) {
             self.peers.pass_over(peer.address);
+        }
+        if kind == Failure::Refused(Reason::DatabaseUnavailable) {
+            self.no_database_since = self.peers.note_database(false);
         }
         if kind == Failure::TimedOut {
             // The peer is at least this slow.
@@ -358,7 +366,7 @@ pub(crate) fn failure(operation: &str, peer: &PeerName, status: Status) -> Error
     }
 }
 
-/// The part of its time limit for which a request waits for a peer while none is up. The rest is for what the caller
+/// The part of its time limit for which a request waits while no peer is up, or no peer reaches its database. The rest is for what the caller
 /// does instead, such as to ask a replica.
 const PATIENCE: f64 = 0.8;
 

@@ -101,12 +101,12 @@ fn after_refusal(reason: Reason) -> Option<WaitFor> {
     match reason {
         // The peer is shutting down; another one will take its place.
         Reason::Draining => Some(WaitFor::AnyPeer),
+        // Another peer may be able to take it, or its database restarts.
+        Reason::DatabaseUnavailable => Some(WaitFor::Database),
         // Another peer may be able to take it, now or soon.
-        Reason::DatabaseUnavailable
-        | Reason::NotPrimary
-        | Reason::ProtocolVersion
-        | Reason::Unauthenticated
-        | Reason::UnknownDatabase => Some(WaitFor::UntriedPeer),
+        Reason::NotPrimary | Reason::ProtocolVersion | Reason::Unauthenticated | Reason::UnknownDatabase => {
+            Some(WaitFor::UntriedPeer)
+        }
         // Another peer that is up may have room, and soon this one has.
         Reason::Overloaded => Some(WaitFor::Room),
         // Another peer that is up may take it, but waiting does not help.
@@ -128,6 +128,7 @@ mod tests {
             (Failure::Answered, None, Some(WaitFor::UntriedPeer)),
             (Failure::TimedOut, None, Some(WaitFor::UntriedPeer)),
             (Failure::Refused(Reason::Draining), Some(WaitFor::AnyPeer), Some(WaitFor::AnyPeer)),
+            (Failure::Refused(Reason::DatabaseUnavailable), Some(WaitFor::Database), Some(WaitFor::Database)),
             (Failure::Refused(Reason::NotPrimary), Some(WaitFor::UntriedPeer), Some(WaitFor::UntriedPeer)),
             (Failure::Refused(Reason::Overloaded), Some(WaitFor::Room), Some(WaitFor::Room)),
             (Failure::Refused(Reason::UnknownFunction), Some(WaitFor::Nothing), Some(WaitFor::Nothing)),

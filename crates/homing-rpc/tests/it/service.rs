@@ -282,3 +282,37 @@ async fn overload_is_not_multiplied() {
     let asked: usize = full.iter().map(|(_, asked)| asked.load(Ordering::SeqCst)).sum();
     assert!((100..250).contains(&asked), "{asked}");
 }
+
+#[tokio::test]
+async fn calls_wait_for_restarting_database() {
+    static BROKEN: AtomicBool = AtomicBool::new(true);
+    let (iad, asked) = fake(|_| match BROKEN.load(Ordering::SeqCst) {
+        true => Err(Reason::DatabaseUnavailable.status("its database restarts")),
+        false => Ok(ExecuteResponse::default()),
+    })
+    .await;
+    let rpc = client(&[iad.local_addr()]);
+    let call = tokio::spawn({
+        let rpc = rpc.clone();
+        async move { execute(&rpc, Retry::NotProcessed).await }
+    });
+    wait_until("it was refused more than once", async || asked.load(Ordering::SeqCst) >= 3).await;
+    BROKEN.store(false, Ordering::SeqCst);
+    assert!(soon("call", call).await.unwrap().unwrap().attempts > 3);
+}
+
+#[tokio::test]
+async fn long_outage_of_database_fails_early() {
+    let (iad, asked) = fake(|_| Err(Reason::DatabaseUnavailable.status("its database is down"))).await;
+    let rpc = client(&[iad.local_addr()]);
+    let execute = async |limit| {
+        let dispatch = Dispatch::new(Instant::now() + limit);
+        let send = |channel| async move { DatabaseClient::new(channel).execute(ExecuteRequest::default()).await };
+        let error = soon("error", rpc.dispatch(&region("iad"), dispatch, send)).await.unwrap_err();
+        assert_eq!(error.reason(), Some(Reason::DatabaseUnavailable), "{error:?}");
+        asked.load(Ordering::SeqCst)
+    };
+    let first = execute(LIMIT / 20).await;
+    assert!(first > 1, "{first}");
+    assert_eq!(execute(LIMIT / 40).await, first + 1);
+}
