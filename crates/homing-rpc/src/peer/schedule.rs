@@ -78,7 +78,7 @@ impl Schedule {
 /// for a replaced peer has seconds.
 const FAST_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The time between look-ups while no peer is up and no call waits: longer, because nobody needs the answer yet.
+/// The time between look-ups while no peer is up and no call waits: longer, because no call needs the answer yet.
 const SLOW_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The longest random delay of an early look-up.
