@@ -366,8 +366,8 @@ pub(crate) fn failure(operation: &str, peer: &PeerName, status: Status) -> Error
     }
 }
 
-/// The part of its time limit for which a request waits while no peer is up, or no peer reaches its database. The rest is for what the caller
-/// does instead, such as to ask a replica.
+/// The part of its time limit for which a request waits while no peer is up, or no peer reaches its database. The rest is
+/// for what the caller does instead, such as to ask a replica.
 const PATIENCE: f64 = 0.8;
 
 /// How many attempts of a request may fail; then it fails with its last error. Each attempt goes to another peer if there
