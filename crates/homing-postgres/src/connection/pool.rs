@@ -346,7 +346,11 @@ impl Manager for Connector {
                     }
                     Ok(AsyncMessage::Notice(notice)) => debug!(%address, %notice, "notice of the database"),
                     Ok(_) => {}
-                    Err(error) => debug!(%address, %error, "connection to the database ended"),
+                    // The end of the task drops the connection, and with it the requests that wait for an answer.
+                    Err(error) => {
+                        debug!(%address, %error, "connection to the database ended");
+                        return;
+                    }
                 }
             }
         }));
