@@ -45,14 +45,15 @@ impl TwoPeers {
 async fn calls_move_from_dead_peer() {
     let two = TwoPeers::start().await;
     let (repo, reports) = two.repo();
-    let calls: Vec<_> = (0..4)
+    // One fewer than a pool has connections: all of them may go to the second peer, if it is up first.
+    let calls: Vec<_> = (0..3)
         .map(|number| {
             let repo = repo.with_call_timeout(PATIENCE);
             let sql = "insert into users (name) select $1 from pg_sleep(61)";
             tokio::spawn(async move { repo.execute(sql, &[&format!("in flight {number}")]).await })
         })
         .collect();
-    wait_until_running(&two.world.primary, "%pg_sleep(61)%", 4).await;
+    wait_until_running(&two.world.primary, "%pg_sleep(61)%", 3).await;
 
     two.relays[0].cut(Cut::Reset).await;
     let user = timeout(PATIENCE, repo.insert(&NewUser::named("Ada"))).await.unwrap().unwrap();
