@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::entity::Entity;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::statement::row::{Column, Row};
 
 /// The rows of [`Repo::stream`](crate::Repo::stream), as a [`Stream`] with a [`next`](Self::next) of its own.
@@ -22,8 +22,26 @@ pub struct RowStream {
     rows: BoxStream<'static, Result<Row>>,
 }
 
+/// Some rows, and whether they are the last ones.
+pub(crate) type Rows = (Vec<Row>, bool);
+
+/// The server, the peer or the cursor that rows come from.
+pub(crate) trait RowSource: Send + 'static {
+    /// Returns the next rows. After the last ones or an error it is not called again.
+    fn next(&mut self) -> impl Future<Output = Result<Rows>> + Send;
+}
+
 impl RowStream {
-    pub(crate) fn new(columns: Arc<[Column]>, rows: BoxStream<'static, Result<Row>>) -> Self {
+    /// Returns a stream of the first rows, followed by those of the source.
+    pub(crate) fn new(columns: Arc<[Column]>, first: Rows, source: impl RowSource) -> Self {
+        let (first, last) = first;
+        let rest = stream::try_unfold((!last).then_some(source), |source| async move {
+            let Some(mut source) = source else { return Ok(None) };
+            let (rows, last) = source.next().await?;
+            Ok(Some((rows, (!last).then_some(source))))
+        });
+        let chunks = stream::iter([Ok::<_, Error>(first)]).chain(rest);
+        let rows = chunks.map_ok(|rows| stream::iter(rows.into_iter().map(Ok))).try_flatten().boxed();
         Self { columns, rows }
     }
 

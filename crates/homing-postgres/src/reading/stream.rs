@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use homing_proto::v1 as proto;
 use homing_rpc::{Dispatched, Reason};
 use tokio::time::{Instant, timeout};
@@ -12,7 +11,7 @@ use tracing::debug;
 
 use super::plan::WhyPrimary;
 use super::reader::{ReadRequest, ReadTiming};
-use super::rows::RowStream;
+use super::rows::{RowSource, RowStream, Rows};
 use super::server::{RefusedRead, note_read};
 use crate::call::options::MAX_TIMEOUT;
 use crate::call::report::{AnsweredBy, Report, Stages};
@@ -149,7 +148,7 @@ impl PrimaryRequest for StreamOpening<'_> {
         let limit = self.engine.options.call_timeout;
         let mut source = Forwarded { parts, columns: Arc::clone(columns), place: peer_place(&peer), limit };
         let first = source.rows(first)?;
-        let rows = RowStream::new(Arc::clone(columns), rows(first, Source::Forwarded(Box::new(source))));
+        let rows = RowStream::new(Arc::clone(columns), first, source);
         Ok(Opened { rows, answered_by: AnsweredBy::Peer(peer), attempts, forward })
     }
 }
@@ -170,7 +169,7 @@ async fn open_on(
     let columns = &description.columns;
     let source = Local { chunks, columns: Arc::clone(columns), database: database.clone() };
     let first = source.rows(first);
-    Ok(RowStream::new(Arc::clone(columns), rows(first, Source::Local(Box::new(source)))))
+    Ok(RowStream::new(Arc::clone(columns), first, source))
 }
 
 /// A stream whose first rows have arrived.
@@ -182,18 +181,14 @@ struct Opened {
     forward: Duration,
 }
 
-/// The source of further rows.
-enum Source {
-    Local(Box<Local>),
-    Forwarded(Box<Forwarded>),
-}
-
+/// A local server that sends rows.
 struct Local {
     chunks: Chunks,
     columns: Arc<[Column]>,
     database: Database,
 }
 
+/// A peer that sends rows.
 struct Forwarded {
     parts: Streaming<proto::QueryPart>,
     columns: Arc<[Column]>,
@@ -202,38 +197,22 @@ struct Forwarded {
     limit: Duration,
 }
 
-/// Some rows, and whether they are the last ones.
-type Rows = (Vec<Row>, bool);
-
-/// Returns a stream of the first rows, followed by those of the source.
-fn rows(first: Rows, source: Source) -> stream::BoxStream<'static, Result<Row>> {
-    let (first, last) = first;
-    let rest = stream::try_unfold((!last).then_some(source), |source| async move {
-        let Some(mut source) = source else { return Ok(None) };
-        let (rows, last) = match &mut source {
-            Source::Local(local) => local.next().await?,
-            Source::Forwarded(forwarded) => forwarded.next().await?,
-        };
-        Ok(Some((rows, (!last).then_some(source))))
-    });
-    let chunks = stream::iter([Ok::<_, Error>(first)]).chain(rest);
-    chunks.map_ok(|rows| stream::iter(rows.into_iter().map(Ok))).try_flatten().boxed()
-}
-
-impl Local {
+impl RowSource for Local {
     async fn next(&mut self) -> Result<Rows> {
         match self.chunks.next().await {
             Ok(chunk) => Ok(self.rows(chunk)),
             Err(broken) => Err(local_error(broken, &self.database)),
         }
     }
+}
 
+impl Local {
     fn rows(&self, chunk: Chunk) -> Rows {
         (chunk.rows.into_iter().map(|row| Row::local(&self.columns, row)).collect(), chunk.last)
     }
 }
 
-impl Forwarded {
+impl RowSource for Forwarded {
     async fn next(&mut self) -> Result<Rows> {
         let lost = |why: &str| {
             Error::not_sent(format!("{} was lost before the last row ({why}): begin the stream again", self.place))
@@ -245,7 +224,9 @@ impl Forwarded {
             Err(_) => Err(lost("no rows came within call_timeout")),
         }
     }
+}
 
+impl Forwarded {
     fn rows(&mut self, part: proto::QueryPart) -> Result<Rows> {
         if let Some(rejection) = part.rejection {
             return Err(rejected(rejection, &self.place)).map_err(|error| match error.db() {

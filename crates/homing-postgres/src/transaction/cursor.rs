@@ -1,6 +1,5 @@
 //! A stream in a transaction: a cursor that is fetched from as its rows are read.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use homing_proto::v1 as proto;
 
 use super::Handle;
@@ -8,10 +7,9 @@ use super::statements::{TransactionCall, run};
 use crate::engine::Engine;
 use crate::engine::execute::{Parameters, Runner};
 use crate::error::{Error, Result};
-use crate::reading::rows::RowStream;
+use crate::reading::rows::{RowSource, RowStream, Rows};
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::{RunsOn, Writes};
-use crate::statement::row::Row;
 use crate::statement::sql;
 
 /// Opens a cursor in the transaction of a handle. The cursor is closed with the transaction.
@@ -33,13 +31,7 @@ pub(crate) async fn open_cursor(
     let description = TransactionCall::enter(engine, handle)?.describe(sql).await?;
     let columns = description.columns.clone();
     let cursor = Cursor { engine: engine.clone(), handle: handle.clone(), name, description, rows: FIRST_ROWS };
-    let rows = stream::try_unfold(Some(cursor), |cursor| async move {
-        let Some(mut cursor) = cursor else { return Ok(None) };
-        let (rows, last) = cursor.fetch().await?;
-        Ok::<_, Error>(Some((rows, (!last).then_some(cursor))))
-    });
-    let rows = rows.map_ok(|rows| stream::iter(rows.into_iter().map(Ok))).try_flatten().boxed();
-    Ok(RowStream::new(columns, rows))
+    Ok(RowStream::new(columns, (Vec::new(), false), cursor))
 }
 
 struct Cursor {
@@ -51,9 +43,8 @@ struct Cursor {
     rows: usize,
 }
 
-impl Cursor {
-    /// Fetches the next rows, and returns whether they are the last ones.
-    async fn fetch(&mut self) -> Result<(Vec<Row>, bool)> {
+impl RowSource for Cursor {
+    async fn next(&mut self) -> Result<Rows> {
         let requested = self.rows;
         // Its types are not remembered: the same SQL fetches from another cursor in the next transaction.
         let statement = proto::Statement {
