@@ -36,9 +36,6 @@ use crate::position::role::Role;
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     connections: managed::Pool<Connector>,
-    address: Address,
-    /// As the server last reported itself. The lock is held to read or replace the value only.
-    server: Arc<Mutex<Option<Server>>>,
 }
 
 /// A server as it reported itself when a connection was opened.
@@ -53,18 +50,16 @@ pub(crate) struct Server {
 impl Pool {
     /// Returns a pool without opening a connection.
     pub(crate) fn new(address: Address, size: usize) -> Self {
-        let server = Arc::new(Mutex::new(None));
-        let connector = Connector { address: address.clone(), server: Arc::clone(&server) };
-        let connections = managed::Pool::builder(connector)
+        let connections = managed::Pool::builder(Connector { address, server: Mutex::new(None) })
             .max_size(size)
             .runtime(Runtime::Tokio1)
             .build()
             .expect("a runtime is set, which is all that building checks");
-        Self { connections, address, server }
+        Self { connections }
     }
 
     pub(crate) fn address(&self) -> &Address {
-        &self.address
+        &self.connections.manager().address
     }
 
     /// Returns how many connections the pool may have.
@@ -94,7 +89,7 @@ impl Pool {
 
     /// Returns the server as it last reported itself. `None` before the first connection.
     pub(crate) fn server(&self) -> Option<Server> {
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.manager().server()
     }
 
     /// Returns a connection for statements that may write. A connection to a replica is read-only, so if the server is a
@@ -124,13 +119,13 @@ impl Pool {
     /// `is_not_sent` if there is no answer before the deadline.
     pub(crate) async fn ask(&self, deadline: Instant) -> Result<Server> {
         let connection = AttendedConnection::new(self.connection(deadline).await?);
-        let silent = || Error::not_sent(format!("the database at {} did not report its role in time", self.address));
+        let silent = || Error::not_sent(format!("the database at {} did not report its role in time", self.address()));
         let server = timeout_at(deadline, identify(&connection))
             .await
             .map_err(|_| silent())?
             .map_err(|error| silent().with_source(error))?;
         drop(connection.done());
-        note(&self.server, server, &self.address.to_string());
+        self.connections.manager().note(server);
         Ok(server)
     }
 
@@ -147,12 +142,12 @@ impl Pool {
                 drop(connection.done());
                 Ok(began.elapsed())
             }
-            _ => Err(Error::not_sent(format!("the database at {} did not answer in time", self.address))),
+            _ => Err(Error::not_sent(format!("the database at {} did not answer in time", self.address()))),
         }
     }
 
     fn unavailable(&self, error: PoolError<tokio_postgres::Error>) -> Error {
-        let Self { address, .. } = self;
+        let address = self.address();
         match error {
             PoolError::Timeout(TimeoutType::Wait) => Error::not_sent(format!(
                 "all {} connections to the database at {address} stayed in use: raise the pool's size, or look for slow \
@@ -314,7 +309,21 @@ impl Deref for Connection {
 #[derive(Debug)]
 struct Connector {
     address: Address,
-    server: Arc<Mutex<Option<Server>>>,
+    /// As the server last reported itself. The lock is held to read or replace the value only.
+    server: Mutex<Option<Server>>,
+}
+
+impl Connector {
+    fn server(&self) -> Option<Server> {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, server: Server) {
+        let before = self.server.lock().unwrap_or_else(PoisonError::into_inner).replace(server);
+        if before.is_some_and(|before| before.role != server.role) {
+            info!(address = %self.address, role = %server.role, "database server changed role");
+        }
+    }
 }
 
 /// A connection that belongs to a pool.
@@ -355,7 +364,7 @@ impl Manager for Connector {
             }
         }));
         let server = identify(&client).await?;
-        note(&self.server, server, &self.address.to_string());
+        self.note(server);
         let statements = PreparedStatements::new(MAX_STATEMENTS);
         Ok(PooledClient { client, server, statements, not_replicated, _task: task })
     }
@@ -366,8 +375,7 @@ impl Manager for Connector {
         if client.client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
         }
-        let known = *self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_some_and(|known| known.role != client.server.role) {
+        if self.server().is_some_and(|known| known.role != client.server.role) {
             return Err(RecycleError::message("the server has changed its role"));
         }
         Ok(())
@@ -427,13 +435,6 @@ async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
     let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
     let system_identifier = SystemIdentifier::from(row.try_get::<_, i64>(1)?.cast_unsigned());
     Ok(Server { role, system_identifier, started_at: row.try_get(3)? })
-}
-
-fn note(known: &Mutex<Option<Server>>, server: Server, address: &str) {
-    let before = known.lock().unwrap_or_else(PoisonError::into_inner).replace(server);
-    if before.is_some_and(|before| before.role != server.role) {
-        info!(%address, role = %server.role, "database server changed role");
-    }
 }
 
 /// How long to wait for a cancellation. After that, the server notices by itself that the connection is closed.
