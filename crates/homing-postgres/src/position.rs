@@ -122,8 +122,13 @@ impl fmt::Display for Timeline {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Returns a position of the cluster that tests of other modules use too.
+    pub(crate) fn position(timeline: u32, lsn: u64) -> Position {
+        Position { system_identifier: 7.into(), timeline: timeline.into(), lsn: lsn.into() }
+    }
 
     const POSITION: Position = Position {
         system_identifier: SystemIdentifier(7_312_394_723_947_239_472),

@@ -138,14 +138,11 @@ pub enum Verdict {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::position::tests::position;
 
-    fn position(timeline: u32, lsn: u64) -> Position {
-        Position { system_identifier: 7.into(), timeline: timeline.into(), lsn: lsn.into() }
-    }
-
-    fn replica(timeline: u32, lsn: u64) -> ServerState {
+    pub(crate) fn replica(timeline: u32, lsn: u64) -> ServerState {
         ServerState::new(Role::Replica, position(timeline, lsn))
     }
 

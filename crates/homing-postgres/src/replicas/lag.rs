@@ -120,12 +120,9 @@ const MAX_SPACING: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::tests::position;
 
     const LIMIT: Duration = Duration::from_secs(32);
-
-    fn position(timeline: u32, lsn: u64) -> Position {
-        Position { system_identifier: 7.into(), timeline: timeline.into(), lsn: lsn.into() }
-    }
 
     fn replica(lsn: u64, age: Option<u64>) -> ServerState {
         let state = ServerState::new(Role::Replica, position(1, lsn));

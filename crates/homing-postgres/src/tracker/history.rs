@@ -148,6 +148,7 @@ mod tests {
     use super::*;
     use crate::Verdict::{NotYet, OtherTimeline, Reached};
     use crate::position::state::Verdict;
+    use crate::position::tests::position;
 
     /// A replica that shows its timeline.
     fn streaming(timeline: u32, lsn: u64) -> ProbeAnswer {
@@ -207,7 +208,7 @@ mod tests {
             .collect();
         let state = states.last().unwrap().unwrap();
         for &((timeline, lsn), verdict) in table {
-            let wanted = Position { system_identifier: 7.into(), timeline: timeline.into(), lsn: lsn.into() };
+            let wanted = position(timeline, lsn);
             assert_eq!(state.compare(wanted), verdict, "{wanted} on {state:?}");
         }
     }

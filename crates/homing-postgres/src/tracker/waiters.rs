@@ -147,15 +147,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::position::role::Role;
-
-    fn position(timeline: u32, lsn: u64) -> Position {
-        Position { system_identifier: 7.into(), timeline: timeline.into(), lsn: lsn.into() }
-    }
-
-    fn replica(timeline: u32, lsn: u64) -> ServerState {
-        ServerState::new(Role::Replica, position(timeline, lsn))
-    }
+    use crate::position::state::tests::replica;
+    use crate::position::tests::position;
 
     fn at(millis: u64) -> Instant {
         static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
