@@ -74,7 +74,6 @@ impl PeerSet {
             entries: BTreeMap::new(),
             tasks: JoinSet::new(),
             lookup: None,
-            without_peer_since: Some(Instant::now()),
             looking_up: None,
             schedule: Schedule::new(Instant::now()),
             rng: rand::make_rng(),
@@ -209,8 +208,6 @@ struct PeerSetTask {
     entries: BTreeMap<SocketAddr, Entry>,
     tasks: JoinSet<()>,
     lookup: Option<LastLookup>,
-    /// Since when no peer has been up; `None` while one is.
-    without_peer_since: Option<Instant>,
     looking_up: Option<BoxFuture<'static, Result<Resolution>>>,
     schedule: Schedule,
     rng: SmallRng,
@@ -364,9 +361,9 @@ impl PeerSetTask {
     }
 
     fn publish(&mut self) {
-        self.without_peer_since = match self.is_any_up() {
+        let without_peer_since = match self.is_any_up() {
             true => None,
-            false => self.without_peer_since.or(Some(Instant::now())),
+            false => self.publish.borrow().without_peer_since.or(Some(Instant::now())),
         };
         let member = |(address, entry): (&SocketAddr, &Entry)| Member {
             name: PeerName::new(self.region.clone(), *address),
@@ -374,8 +371,7 @@ impl PeerSetTask {
             load: Arc::clone(&entry.load),
         };
         let members = self.entries.iter().map(member).collect();
-        let (lookup, without_peer_since) = (self.lookup.clone(), self.without_peer_since);
-        self.publish.send_replace(Arc::new(Snapshot { members, lookup, without_peer_since }));
+        self.publish.send_replace(Arc::new(Snapshot { members, lookup: self.lookup.clone(), without_peer_since }));
     }
 }
 
