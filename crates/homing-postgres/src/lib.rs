@@ -96,6 +96,7 @@ pub use error::{Error, Result};
 pub use position::lsn::{Lsn, ParseLsnError};
 pub use position::role::Role;
 pub use position::state::{Ancestor, ServerState, Verdict};
+pub use position::transaction_id::TransactionId;
 pub use position::{Position, SystemIdentifier, Timeline};
 pub use reading::rows::{EntityStream, RowStream};
 pub use replicas::{Choose, Health, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas};

@@ -3,27 +3,31 @@
 pub(crate) mod lsn;
 pub(crate) mod role;
 pub(crate) mod state;
+pub(crate) mod transaction_id;
 
 use std::fmt;
 
 use homing_proto::v1 as proto;
 
 use self::lsn::Lsn;
+use self::transaction_id::TransactionId;
 
-/// A place in a database's write-ahead log: the cluster, the timeline and the log sequence number.
+/// A place in a database's write-ahead log: the cluster, the timeline and the log sequence number; and of a write the
+/// transaction that wrote.
 ///
-/// Each write has a position: the primary's flush position (`pg_current_wal_flush_lsn()`), read after the commit on the
-/// same connection. The insert position would not do. It can lie past a page header where replay stops before it, and
-/// it counts bytes that other sessions have not flushed, so a replica of a quiet primary would not get there for seconds.
+/// The place of a write is the primary's flush position (`pg_current_wal_flush_lsn()`), read after the commit on the same
+/// connection. It may lie inside a record that another session has not finished. No replica replays that record before
+/// some later commit, but the write is visible as soon as its transaction is. So a replica has reached a position if it
+/// has replayed the log up to there, or if it shows the transaction as committed.
 ///
-/// A position is printed as `7312394723947239472/1:0/16B3748`. Positions are not ordered: one of another cluster or
-/// timeline is neither before nor after. [`ServerState::compare`](crate::ServerState::compare) tells whether a server has
-/// reached a position.
+/// A position is printed as `7312394723947239472/1:0/16B3748`, without the transaction. Positions are not ordered: one of
+/// another cluster or timeline is neither before nor after. [`ServerState::compare`](crate::ServerState::compare) tells
+/// whether a server has replayed the log up to a position.
 ///
 /// On the wire, a position is a `homing.v1.Position`. That message also names the database within the node, which
 /// `Position` does not hold.
 ///
-/// The fields are public because the type is complete: PostgreSQL needs these three to name a place in a log.
+/// The fields are public because the type is complete: PostgreSQL has no more to say about a place in a log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
     /// The cluster.
@@ -34,9 +38,32 @@ pub struct Position {
 
     /// The place in that timeline.
     pub lsn: Lsn,
+
+    /// The transaction that wrote. `None` if it is not known, or if none wrote.
+    pub transaction: Option<TransactionId>,
 }
 
 impl Position {
+    /// Returns a place in a log, without a transaction.
+    pub fn new(
+        system_identifier: impl Into<SystemIdentifier>,
+        timeline: impl Into<Timeline>,
+        lsn: impl Into<Lsn>,
+    ) -> Self {
+        Self {
+            system_identifier: system_identifier.into(),
+            timeline: timeline.into(),
+            lsn: lsn.into(),
+            transaction: None,
+        }
+    }
+
+    /// Sets the transaction that wrote.
+    #[must_use]
+    pub fn with_transaction(self, transaction: impl Into<Option<TransactionId>>) -> Self {
+        Self { transaction: transaction.into(), ..self }
+    }
+
     /// Returns the message for this position. `database` is the name of the node's database, empty for the unnamed one.
     pub(crate) fn to_proto(self, database: impl Into<String>) -> proto::Position {
         proto::Position {
@@ -44,16 +71,16 @@ impl Position {
             system_identifier: self.system_identifier.0,
             timeline: self.timeline.0,
             lsn: self.lsn.into(),
+            transaction: self.transaction.map_or(0, u64::from),
         }
     }
 
-    /// Returns the position in this message; `None` if a part is zero. PostgreSQL never assigns zero, so the field is
-    /// missing.
+    /// Returns the position in this message; `None` if a part of the place is zero. PostgreSQL never assigns zero, so the
+    /// field is missing.
     pub(crate) fn from_proto(message: &proto::Position) -> Option<Self> {
-        (message.system_identifier != 0 && message.timeline != 0 && message.lsn != 0).then(|| Self {
-            system_identifier: SystemIdentifier(message.system_identifier),
-            timeline: Timeline(message.timeline),
-            lsn: Lsn::from(message.lsn),
+        (message.system_identifier != 0 && message.timeline != 0 && message.lsn != 0).then(|| {
+            let transaction = Some(message.transaction).filter(|number| *number != 0).map(TransactionId::from);
+            Self::new(message.system_identifier, message.timeline, message.lsn).with_transaction(transaction)
         })
     }
 }
@@ -66,7 +93,10 @@ impl fmt::Display for Position {
 
 impl fmt::Debug for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Position({self})")
+        match self.transaction {
+            Some(transaction) => write!(f, "Position({self}, transaction {transaction})"),
+            None => write!(f, "Position({self})"),
+        }
     }
 }
 
@@ -127,13 +157,14 @@ pub(crate) mod tests {
 
     /// Returns a position of the cluster that tests of other modules use too.
     pub(crate) fn position(timeline: u32, lsn: u64) -> Position {
-        Position { system_identifier: 7.into(), timeline: timeline.into(), lsn: lsn.into() }
+        Position::new(7, timeline, lsn)
     }
 
     const POSITION: Position = Position {
         system_identifier: SystemIdentifier(7_312_394_723_947_239_472),
         timeline: Timeline(3),
         lsn: Lsn::INVALID,
+        transaction: None,
     };
 
     #[test]
@@ -141,6 +172,9 @@ pub(crate) mod tests {
         let position = Position { lsn: Lsn::from(0x016B_3748), ..POSITION };
         assert_eq!(position.to_string(), "7312394723947239472/3:0/16B3748");
         assert_eq!(format!("{position:?}"), "Position(7312394723947239472/3:0/16B3748)");
+        let write = position.with_transaction(TransactionId::from(744));
+        assert_eq!(write.to_string(), position.to_string());
+        assert_eq!(format!("{write:?}"), "Position(7312394723947239472/3:0/16B3748, transaction 744)");
     }
 
     #[test]
@@ -150,6 +184,8 @@ pub(crate) mod tests {
         assert_eq!(message.database, "orders");
         assert_eq!(Position::from_proto(&message), Some(position));
         assert_eq!(position.to_proto("").database, "");
+        let write = position.with_transaction(TransactionId::from(744));
+        assert_eq!(Position::from_proto(&write.to_proto("")), Some(write));
     }
 
     #[test]

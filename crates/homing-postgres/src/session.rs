@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     fn at(system: u64, timeline: u32, lsn: u64) -> Position {
-        Position { system_identifier: system.into(), timeline: timeline.into(), lsn: lsn.into() }
+        Position::new(system, timeline, lsn)
     }
 
     #[test]

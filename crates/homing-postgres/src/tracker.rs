@@ -202,7 +202,7 @@ mod tests {
     use crate::position::role::Role;
 
     fn position(lsn: u64) -> Position {
-        Position { system_identifier: 7.into(), timeline: 1.into(), lsn: lsn.into() }
+        Position::new(7, 1, lsn)
     }
 
     /// A handle whose task is the test.

@@ -24,6 +24,9 @@ pub struct CallResponse {
     /// How long the function ran.
     #[prost(uint64, tag = "4")]
     pub execute_micros: u64,
+    /// The function says that it wrote nothing. False if it does not know.
+    #[prost(bool, tag = "5")]
+    pub unchanged: bool,
     #[prost(oneof = "call_response::Outcome", tags = "1, 2")]
     pub outcome: ::core::option::Option<call_response::Outcome>,
 }
@@ -63,6 +66,9 @@ pub struct Position {
     pub timeline: u32,
     #[prost(fixed64, tag = "4")]
     pub lsn: u64,
+    /// The transaction that wrote, as a 64-bit number (xid8). 0 if it is not known, or if none wrote.
+    #[prost(uint64, tag = "5")]
+    pub transaction: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeRequest {}
@@ -525,7 +531,8 @@ pub struct ExecuteRequest {
     /// Executed in order. All of them are committed, or none.
     #[prost(message, repeated, tag = "2")]
     pub statements: ::prost::alloc::vec::Vec<Statement>,
-    /// Asks whether anything was written. The server answers this only for a single statement that begins like a read.
+    /// Asks whether anything was written, for a statement that may only read. Builds that know Position.transaction always
+    /// say so. Older ones say so only if they are asked, and only for a single statement.
     #[prost(bool, tag = "3")]
     pub ask_unchanged: bool,
 }
@@ -575,13 +582,15 @@ pub struct Reference {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExecuteResponse {
-    /// A position that is not before the commit. Absent if nothing was committed.
+    /// A position that is not before the commit. Absent if nothing was committed. If nothing was written, everything that
+    /// the statements saw is at or before it.
     #[prost(message, optional, tag = "3")]
     pub position: ::core::option::Option<Position>,
     /// Time in the database, including the commit.
     #[prost(uint64, tag = "4")]
     pub execute_micros: u64,
-    /// The transaction wrote nothing: PostgreSQL had not given it a transaction id. False if PostgreSQL was not asked.
+    /// The transaction wrote nothing: PostgreSQL had not given it a transaction id. False if PostgreSQL was not asked, as for
+    /// scripts and for statements that do not run in a transaction block.
     #[prost(bool, tag = "5")]
     pub unchanged: bool,
     /// The transaction is committed, but the wait for a synchronous replica was cancelled.
@@ -1058,12 +1067,16 @@ pub struct StaleTypes {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TransactionCommitted {
-    /// A position that is not before the commit. Absent if the database could not be asked for it.
+    /// A position that is not before the commit. Absent if the database could not be asked for it. If nothing was written,
+    /// everything that the transaction saw is at or before it.
     #[prost(message, optional, tag = "1")]
     pub position: ::core::option::Option<Position>,
     /// The wait for a synchronous replica was cancelled.
     #[prost(bool, tag = "2")]
     pub not_replicated: bool,
+    /// See ExecuteResponse.
+    #[prost(bool, tag = "3")]
+    pub unchanged: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TransactionEnded {

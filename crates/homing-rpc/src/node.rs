@@ -76,7 +76,7 @@ impl LocalNode {
             return Err(too_late(&name));
         };
         let execute_micros = u64::try_from(execute.as_micros()).unwrap_or(u64::MAX);
-        let response = CallResponse { positions, execute_micros, outcome: Some(outcome) };
+        let response = CallResponse { positions, execute_micros, unchanged: false, outcome: Some(outcome) };
         Ok(self.limit_size(&name, response))
     }
 

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn at(lsn: u64) -> Option<Position> {
-        Some(Position { system_identifier: 7.into(), timeline: 1.into(), lsn: lsn.into() })
+        Some(Position::new(7, 1, lsn))
     }
 
     fn probe(local: Option<Position>, primary: Option<Position>, lag: Option<u64>) -> Probe {

@@ -214,7 +214,7 @@ where
                     _ => probed,
                 };
                 let position = position.position().map(|position| position.to_proto(""));
-                Outcome::Committed(proto::TransactionCommitted { position, not_replicated })
+                Outcome::Committed(proto::TransactionCommitted { position, not_replicated, unchanged: false })
             }
         };
         drop(self.place);

@@ -10,7 +10,8 @@ use tracing::warn;
 use super::Executor;
 use super::failure::Failure;
 use crate::connection::pool::Connection;
-use crate::position::{Position, Timeline};
+use crate::position::Position;
+use crate::position::lsn::Lsn;
 use crate::statement::kind::Writes;
 
 /// Asks for a position that the commit before it is not after.
@@ -60,11 +61,8 @@ impl<'a> PositionProbe<'a> {
 
     async fn ask(&self) -> Result<Position, Error> {
         let row = self.0.ask().await?;
-        Ok(Position {
-            system_identifier: self.0.connection.system_identifier(),
-            timeline: Timeline::from(row.try_get::<_, i32>(0)?.cast_unsigned()),
-            lsn: row.try_get(1)?,
-        })
+        let timeline = row.try_get::<_, i32>(0)?.cast_unsigned();
+        Ok(Position::new(self.0.connection.system_identifier(), timeline, row.try_get::<_, Lsn>(1)?))
     }
 }
 

@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn at(lsn: u64) -> Position {
-        Position { system_identifier: 7.into(), timeline: 1.into(), lsn: lsn.into() }
+        Position::new(7, 1, lsn)
     }
 
     fn required(behind: bool, is_reached: bool) -> Option<Requirement> {

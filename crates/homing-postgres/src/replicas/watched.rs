@@ -245,7 +245,7 @@ mod tests {
         /// commit is `age` seconds old.
         fn probe(&mut self, replayed: u64, known: u64, age: u64) -> Health {
             self.now += INTERVAL;
-            let position = |lsn: u64| Position { system_identifier: 7.into(), timeline: 1.into(), lsn: lsn.into() };
+            let position = |lsn: u64| Position::new(7, 1, lsn);
             self.newest.hear(position(known), self.now);
             let state = ServerState::new(Role::Replica, position(replayed));
             let state = ServerState { lag: Some(Duration::from_secs(age)), ..state };

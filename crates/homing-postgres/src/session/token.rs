@@ -170,6 +170,7 @@ fn positions(mut bytes: &[u8]) -> Option<Vec<(DatabaseName, Position)>> {
             system_identifier: u64::from_be_bytes(*system_identifier),
             timeline: u32::from_be_bytes(*timeline),
             lsn: u64::from_be_bytes(*lsn),
+            transaction: 0,
         };
         positions.push((name, Position::from_proto(&position)?));
     }
@@ -202,7 +203,7 @@ mod tests {
     }
 
     fn at(lsn: u64) -> Position {
-        Position { system_identifier: u64::MAX.into(), timeline: 3.into(), lsn: lsn.into() }
+        Position::new(u64::MAX, 3, lsn)
     }
 
     fn named(name: &str) -> DatabaseName {

@@ -73,7 +73,7 @@ impl History {
             Some(certain) if is_fresh => (certain, None),
             certain_to => (answer.lsn, certain_to),
         };
-        let position = Position { system_identifier: self.system, timeline, lsn };
+        let position = Position::new(self.system, timeline, lsn);
         let state = ServerState::new(answer.role, position);
         let in_doubt = self.doubt.is_some();
         let ProbeAnswer { received, lag, .. } = *answer;

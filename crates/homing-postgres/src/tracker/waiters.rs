@@ -138,7 +138,7 @@ impl<A> Default for Waiters<A> {
 impl WaiterKey {
     fn position(&self) -> Position {
         let (system_identifier, timeline) = self.timeline;
-        Position { system_identifier, timeline, lsn: self.lsn }
+        Position::new(system_identifier, timeline, self.lsn)
     }
 }
 
