@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Config;
 
 use self::error::{Unavailable, WaitError};
-use self::registry::Registry;
+use self::registry::{Registered, Registry};
 use self::task::TrackerTask;
 use crate::connection::address::Address;
 use crate::position::Position;
@@ -31,6 +31,10 @@ use crate::position::state::{ServerState, Verdict};
 /// the server, with one query that returns the role, the position and the lag. It does so only while calls wait: at
 /// once for the first one, then at intervals that follow the usual lag. All waiting calls share one query. An idle
 /// tracker sends nothing. The task ends and closes its connection when the last handle is dropped.
+///
+/// A position is reached when the server has replayed the log up to its place. A write is reached too when the server, on
+/// the timeline of the write, shows its transaction as committed: the place of a write may lie inside a record that
+/// another session has not finished, and then no replica gets there before some later commit.
 ///
 /// A position that one server has reached says nothing about any other server. So give each address a tracker of its
 /// own, and a pool that is pinned to that address. A connection pooler or a load balancer between the tracker and
@@ -87,7 +91,7 @@ impl Tracker {
         Self { inner: Arc::new(TrackerInner { server, registry, state }) }
     }
 
-    /// Waits until everything up to `position` is visible on the server.
+    /// Waits until the server has reached `position`.
     ///
     /// Returns without a query if the position is known to be reached. If the server cannot be reached, the wait
     /// continues until `deadline`.
@@ -139,7 +143,10 @@ impl Tracker {
         if self.is_known_to_have_reached(position) {
             return Ok(Verdict::Reached);
         }
-        Ok(self.probe().await?.compare(position))
+        // A probe answers its waiters first.
+        let waiter = Registry::register_wait(&self.inner.registry, position);
+        let state = self.probe().await?;
+        Ok(waiter.and_then(Registered::answered).unwrap_or_else(|| state.compare(position)))
     }
 
     /// Asks the server for its state now. Concurrent calls share a query.
@@ -165,7 +172,7 @@ impl Tracker {
         self.inner.state.clone()
     }
 
-    /// Returns how many calls of [`wait`](Self::wait) are waiting.
+    /// Returns how many calls of [`wait`](Self::wait) and [`check`](Self::check) are waiting.
     pub fn waiting(&self) -> usize {
         self.inner.registry.waiting()
     }
@@ -195,9 +202,11 @@ impl Drop for TrackerInner {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::registry::Agenda;
+    use super::waiters::Found;
     use super::*;
     use crate::position::role::Role;
 
@@ -212,6 +221,10 @@ mod tests {
             Tracker { inner: Arc::new(TrackerInner { server: "a test".into(), registry: Arc::default(), state }) },
             publisher,
         )
+    }
+
+    fn replica_at(lsn: u64) -> Found {
+        Found { state: ServerState::new(Role::Replica, position(lsn)), visible: BTreeSet::default() }
     }
 
     fn soon() -> Instant {
@@ -253,12 +266,12 @@ mod tests {
     async fn later_call_needs_a_later_probe() {
         let (tracker, _publisher) = tracker(None);
         let registry = &tracker.inner.registry;
-        let under_way = registry.begin_probe();
+        let (under_way, _) = registry.begin_probe(7.into());
         let mut probe = Box::pin(tracker.probe());
         assert!(futures_util::poll!(&mut probe).is_pending());
-        registry.answer(under_way, ServerState::new(Role::Replica, position(1)));
+        registry.answer(under_way, &replica_at(1));
         assert!(futures_util::poll!(&mut probe).is_pending());
-        registry.answer(registry.begin_probe(), ServerState::new(Role::Replica, position(2)));
+        registry.answer(registry.begin_probe(7.into()).0, &replica_at(2));
         assert_eq!(probe.await.unwrap().position, position(2));
     }
 

@@ -9,9 +9,10 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Config, Connection, Error, NoTls, Socket, Statement};
 
 use super::history::History;
-use super::probe::{ProbeAnswer, ProbeQuery};
+use super::probe::ProbeQuery;
+use super::waiters::{Found, Wanted};
+use crate::position::SystemIdentifier;
 use crate::position::state::ServerState;
-use crate::position::{SystemIdentifier, Timeline};
 
 /// A connection to the server, and the history that was learned on it.
 ///
@@ -54,31 +55,32 @@ impl Link {
         self.history.system()
     }
 
-    /// Asks the server for its state. `newest_wanted` is the highest timeline of its cluster among the awaited positions.
-    pub(super) async fn probe(&mut self, newest_wanted: Option<Timeline>) -> Result<ServerState, LinkError> {
-        let state = within(PROBE_TIMEOUT, async {
-            if self.had_timeline {
-                let answer = self.run(ProbeQuery::Quick).await?;
-                if let Some(state) = self.history.read(&answer, newest_wanted, Instant::now()) {
-                    return Ok(Some(state));
-                }
+    /// Asks the server for its state.
+    pub(super) async fn probe(&mut self, wanted: &Wanted) -> Result<Found, LinkError> {
+        let Found { state, visible } = within(PROBE_TIMEOUT, async {
+            if self.had_timeline
+                && let Some(found) = self.run(ProbeQuery::Quick, wanted).await?
+            {
+                return Ok(Some(found));
             }
-            let answer = self.run(self.thorough_query).await?;
-            Ok(self.history.read(&answer, newest_wanted, Instant::now()))
+            self.run(self.thorough_query, wanted).await
         })
         .await?
         .ok_or(LinkError::Unclear)?;
-        Ok(ServerState { round_trip: self.round_trip, ..state })
+        Ok(Found { state: ServerState { round_trip: self.round_trip, ..state }, visible })
     }
 
-    async fn run(&mut self, query: ProbeQuery) -> Result<ProbeAnswer, Error> {
+    /// Runs a query. `None` if the answer does not show the timeline.
+    async fn run(&mut self, query: ProbeQuery, wanted: &Wanted) -> Result<Option<Found>, Error> {
         let statement = if query == ProbeQuery::Quick { &self.quick } else { &self.thorough };
         let began = Instant::now();
-        let row = drive(&mut self.connection, self.client.query_one(statement, &[])).await?;
+        let row = drive(&mut self.connection, self.client.query_one(statement, &[&wanted.transactions])).await?;
         self.round_trip = Some(began.elapsed());
         let answer = query.read(&row)?;
         self.had_timeline = answer.timeline.is_some();
-        Ok(answer)
+        let visible = ProbeQuery::read_visible(&row)?;
+        let state = self.history.read(&answer, wanted.newest_timeline, Instant::now());
+        Ok(state.map(|state| Found { state, visible }))
     }
 
     /// Returns when the server has closed the connection.

@@ -1,5 +1,6 @@
 //! [`ProbeQuery`], which asks a server for its state, and [`ProbeAnswer`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio_postgres::{Error, Row};
@@ -7,6 +8,7 @@ use tokio_postgres::{Error, Row};
 use crate::position::Timeline;
 use crate::position::lsn::Lsn;
 use crate::position::role::Role;
+use crate::position::transaction_id::TransactionId;
 
 /// One answer of a server to a probe.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,8 +53,10 @@ pub(super) struct Evidence {
 ///
 /// Functions that work on one role only are not called on the other, even if the role changes in between: a primary
 /// becomes a replica only through a restart. The order of the columns matters, since PostgreSQL evaluates them in it. A
-/// replica notes a new timeline before it replays anything of it. So the position is read before the timeline.
-/// Otherwise, a position of the new timeline could be taken for one of the old timeline.
+/// replica notes a new timeline before it replays anything of it. So the transactions and the position are read before
+/// the timeline. Otherwise, those of the new timeline could be taken for those of the old timeline.
+///
+/// The parameter is a list of transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbeQuery {
     /// Takes the server about 10 µs. Enough if the last answer held the timeline.
@@ -73,19 +77,21 @@ impl ProbeQuery {
             Self::ThoroughWithFiles => format!(", {CONTROL_FILE}, {HIGHEST_FILE}"),
         };
         // `offset 0` keeps the planner from calling the function once for each mention.
-        format!("select {BASICS}{more} from (select pg_is_in_recovery() as replica offset 0) as server")
+        format!(
+            "select replica, {VISIBLE}, {BASICS}{more} from (select pg_is_in_recovery() as replica offset 0) as server"
+        )
     }
 
     pub(super) fn read(self, row: &Row) -> Result<ProbeAnswer, Error> {
         let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
-        let lsn = row.try_get(1)?;
+        let lsn = row.try_get(2)?;
         let (receiver, streamed) = read_receiver(row)?;
-        let written = row.try_get::<_, Option<&str>>(3)?.and_then(timeline_of_file);
-        let received = row.try_get(5)?;
+        let written = row.try_get::<_, Option<&str>>(4)?.and_then(timeline_of_file);
+        let received = row.try_get(6)?;
         Ok(ProbeAnswer {
             role,
             lsn,
-            switched_at: row.try_get(2)?,
+            switched_at: row.try_get(3)?,
             timeline: written.or(streamed),
             receiver,
             received,
@@ -94,16 +100,21 @@ impl ProbeQuery {
         })
     }
 
+    /// Reads which of the transactions that were asked about are visible.
+    pub(super) fn read_visible(row: &Row) -> Result<BTreeSet<TransactionId>, Error> {
+        Ok(row.try_get::<_, Vec<TransactionId>>(1)?.into_iter().collect())
+    }
+
     fn read_evidence(self, row: &Row) -> Result<Evidence, Error> {
-        let highest = if self == Self::ThoroughWithFiles { row.try_get::<_, Option<i64>>(9)? } else { None };
-        let (timeline, lsn) = read_point(row, 7)?.max(read_point(row, 8)?);
+        let highest = if self == Self::ThoroughWithFiles { row.try_get::<_, Option<i64>>(10)? } else { None };
+        let (timeline, lsn) = read_point(row, 8)?.max(read_point(row, 9)?);
         Ok(Evidence { timeline, lsn, highest: highest.map(timeline_of_number) })
     }
 }
 
 /// Reads the WAL receiver's process id, and the timeline that it is streaming.
 fn read_receiver(row: &Row) -> Result<(Option<i32>, Option<Timeline>), Error> {
-    let receiver = row.try_get::<_, Option<Vec<Option<i32>>>>(4)?.unwrap_or_default();
+    let receiver = row.try_get::<_, Option<Vec<Option<i32>>>>(5)?.unwrap_or_default();
     let number = |index: usize| receiver.get(index).copied().flatten();
     Ok((number(0), number(1).map(|timeline| timeline_of_number(timeline.into()))))
 }
@@ -115,7 +126,7 @@ fn read_lag(row: &Row, replayed: Lsn, received: Option<Lsn>, receiver: Option<i3
         return Ok(Some(Duration::ZERO));
     }
     // Negative if the clocks of the primary and the replica differ.
-    let seconds: Option<f64> = row.try_get(6)?;
+    let seconds: Option<f64> = row.try_get(7)?;
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
 }
 
@@ -136,8 +147,16 @@ fn timeline_of_file(name: &str) -> Option<Timeline> {
     u32::from_str_radix(name.get(..8)?, 16).ok().map(Timeline::from)
 }
 
-/// Columns 0 to 6.
-const BASICS: &str = "replica, \
+/// Column 1: the transactions that are committed and visible here. A transaction that this server does not know yet would
+/// be an error. The list of running transactions in a replica's snapshot is empty, so the snapshot alone does not tell.
+/// <https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT>
+const VISIBLE: &str = "\
+     array(select asked from unnest($1::xid8[]) as asked \
+            where case when asked < pg_snapshot_xmax(pg_current_snapshot()) \
+                       then pg_xact_status(asked) = 'committed' end)";
+
+/// Columns 2 to 7.
+const BASICS: &str = "\
      case when replica then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end, \
      case when not replica then pg_last_wal_replay_lsn() end, \
      case when not replica then pg_walfile_name(pg_current_wal_flush_lsn()) end, \
@@ -146,12 +165,12 @@ const BASICS: &str = "replica, \
      case when replica then pg_last_wal_receive_lsn() end, \
      case when replica then extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float8 end";
 
-/// Columns 7 and 8: two certain places. One call reads both halves of a place, so that they belong together.
+/// Columns 8 and 9: two certain places. One call reads both halves of a place, so that they belong together.
 const CONTROL_FILE: &str = "\
      (select array[timeline_id::int8, (checkpoint_lsn - '0/0')::int8] from pg_control_checkpoint()), \
      (select array[min_recovery_end_timeline::int8, (min_recovery_end_lsn - '0/0')::int8] from pg_control_recovery())";
 
-/// Column 9. The files of a timeline and its `.history` exist before anything of it is replayed.
+/// Column 10. The files of a timeline and its `.history` exist before anything of it is replayed.
 const HIGHEST_FILE: &str = "\
      (select max(('x' || left(name, 8))::bit(32)::int8) from pg_ls_waldir() \
        where name ~ '^[0-9A-F]{8}([0-9A-F]{16}|\\.history)')";

@@ -13,9 +13,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::error::Unavailable;
-use super::waiters::{Front, WaiterKey, Waiters};
+use super::waiters::{Found, Front, WaiterKey, Waiters, Wanted};
 use crate::position::state::{ServerState, Verdict};
-use crate::position::{Position, SystemIdentifier, Timeline};
+use crate::position::{Position, SystemIdentifier};
 
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -125,23 +125,18 @@ impl Registry {
         }
     }
 
-    /// Returns the number of the probe that begins now. The probe may not cover a call that comes after this.
-    pub(super) fn begin_probe(&self) -> u64 {
+    /// Returns the number of the probe of this cluster that begins now, and what it has to ask. The probe may not cover a
+    /// call that comes after this.
+    pub(super) fn begin_probe(&self, system: SystemIdentifier) -> (u64, Wanted) {
         let mut inner = self.lock();
         inner.probes += 1;
-        inner.probes
+        (inner.probes, inner.waiters.wanted(system))
     }
 
-    /// Returns the highest timeline of the cluster among the awaited positions.
-    pub(super) fn newest_timeline(&self, system: SystemIdentifier) -> Option<Timeline> {
-        self.lock().waiters.newest_timeline(system)
-    }
-
-    /// Answers all calls that this probe's state answers. Returns when the first of the waiters came whose position is
-    /// reached.
-    pub(super) fn answer(&self, probe: u64, state: ServerState) -> Option<Instant> {
+    /// Answers all calls that this probe answers. Returns when the first of the waiters came whose position is reached.
+    pub(super) fn answer(&self, probe: u64, found: &Found) -> Option<Instant> {
         let mut inner = self.lock();
-        let answered = inner.waiters.answer(probe, &state);
+        let answered = inner.waiters.answer(probe, found);
         let probe_requests = inner.take_probe_requests(probe);
         drop(inner);
         // A call that was dropped in the meantime needs no answer.
@@ -149,7 +144,7 @@ impl Registry {
             let _ = answer.send(verdict);
         }
         for request in probe_requests.into_values() {
-            let _ = request.answer.send(Ok(state));
+            let _ = request.answer.send(Ok(found.state));
         }
         answered.oldest_reached
     }
@@ -200,6 +195,11 @@ impl<T> Registered<T> {
     /// Waits for the answer. `None` if the tracker has ended.
     pub(super) async fn answer(mut self) -> Option<T> {
         (&mut self.receiver).await.ok()
+    }
+
+    /// Returns the answer, if it has come.
+    pub(super) fn answered(mut self) -> Option<T> {
+        self.receiver.try_recv().ok()
     }
 }
 

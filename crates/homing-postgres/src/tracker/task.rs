@@ -144,15 +144,14 @@ impl TrackerTask {
     }
 
     async fn probe(&mut self, link: &mut Link) -> Result<(), LinkError> {
-        let newest_wanted = self.registry.newest_timeline(link.system());
-        let number = self.registry.begin_probe();
+        let (number, wanted) = self.registry.begin_probe(link.system());
         let began = Instant::now();
-        let state = link.probe(newest_wanted).await?;
+        let found = link.probe(&wanted).await?;
         self.backoff.succeeded();
         self.cadence.probed(began, Instant::now());
         // Published first, so that an answered caller finds at least this state there.
-        self.publish(state);
-        if let Some(since) = self.registry.answer(number, state) {
+        self.publish(found.state);
+        if let Some(since) = self.registry.answer(number, &found) {
             self.cadence.reached(since);
         }
         Ok(())

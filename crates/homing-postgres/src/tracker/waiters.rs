@@ -1,12 +1,13 @@
 //! [`Waiters`], the waiting calls in the order in which they will be answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use tokio::time::Instant;
 
 use crate::position::lsn::Lsn;
 use crate::position::state::{ServerState, Verdict};
+use crate::position::transaction_id::TransactionId;
 use crate::position::{Position, SystemIdentifier, Timeline};
 
 /// The waiting calls, each with its position. Does no IO; `A` is the handle that answers a waiter.
@@ -34,7 +35,28 @@ struct WaiterEntry<A> {
     since: Instant,
     /// How many probes had begun when the waiter came.
     probes: u64,
+    transaction: Option<TransactionId>,
     answer: A,
+}
+
+/// What the waiters of one cluster want to know.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// The highest timeline among the awaited positions.
+    pub(super) newest_timeline: Option<Timeline>,
+
+    /// The transactions of the first waiters.
+    pub(super) transactions: Vec<TransactionId>,
+}
+
+/// What a probe has found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) state: ServerState,
+
+    /// Those of the wanted transactions that are visible on the server. If the timeline of the state is certain, they are
+    /// transactions of that timeline.
+    pub(super) visible: BTreeSet<TransactionId>,
 }
 
 /// The waiter whose answer is nearest: of the first waiters of each timeline, the one that came last.
@@ -62,7 +84,7 @@ impl<A> Waiters<A> {
         let timeline = (position.system_identifier, position.timeline);
         let key = WaiterKey { timeline, lsn: position.lsn, id: self.next_id };
         self.next_id += 1;
-        self.entries.insert(key, WaiterEntry { since: now, probes, answer });
+        self.entries.insert(key, WaiterEntry { since: now, probes, transaction: position.transaction, answer });
         key
     }
 
@@ -81,17 +103,20 @@ impl<A> Waiters<A> {
         fronts.max_by_key(|front| (front.is_new, front.since))
     }
 
-    /// Returns the highest timeline of the cluster among the awaited positions.
-    pub(super) fn newest_timeline(&self, system: SystemIdentifier) -> Option<Timeline> {
+    /// Returns what the waiters of the cluster want to know.
+    pub(super) fn wanted(&self, system: SystemIdentifier) -> Wanted {
         let timelines = self.timelines().map(|(key, _)| key.timeline);
-        timelines.filter(|timeline| timeline.0 == system).map(|timeline| timeline.1).max()
+        let newest_timeline = timelines.filter(|timeline| timeline.0 == system).map(|timeline| timeline.1).max();
+        let of_cluster = self.entries.iter().filter(|(key, _)| key.timeline.0 == system);
+        let transactions = of_cluster.take(MAX_TRANSACTIONS).filter_map(|(_, entry)| entry.transaction).collect();
+        Wanted { newest_timeline, transactions }
     }
 
-    /// Removes the waiters that this probe's state answers. A waiter that came after the probe had begun only takes a
-    /// positive answer: a reached position stays reached, but any other verdict may have changed since.
-    pub(super) fn answer(&mut self, probe: u64, state: &ServerState) -> AnsweredWaiters<A> {
+    /// Removes the waiters that this probe answers. A waiter that came after the probe had begun only takes a positive
+    /// answer: a reached position stays reached, but any other verdict may have changed since.
+    pub(super) fn answer(&mut self, probe: u64, found: &Found) -> AnsweredWaiters<A> {
         let mut answered = AnsweredWaiters { verdicts: Vec::new(), oldest_reached: None };
-        for (key, verdict) in self.answerable(probe, state) {
+        for (key, verdict) in self.answerable(probe, found) {
             let Some(entry) = self.entries.remove(&key) else { continue };
             if verdict == Verdict::Reached {
                 let oldest = answered.oldest_reached.get_or_insert(entry.since);
@@ -102,15 +127,19 @@ impl<A> Waiters<A> {
         answered
     }
 
-    fn answerable(&self, probe: u64, state: &ServerState) -> Vec<(WaiterKey, Verdict)> {
+    fn answerable(&self, probe: u64, found: &Found) -> Vec<(WaiterKey, Verdict)> {
         let mut answerable = Vec::new();
         for (first, _) in self.timelines() {
-            for (key, entry) in self.entries.range(*first..) {
-                let verdict = if key.timeline == first.timeline { state.compare(key.position()) } else { break };
-                match verdict {
-                    Verdict::NotYet => break, // and so for all later ones of this timeline
-                    Verdict::Reached => answerable.push((*key, verdict)),
-                    _ if entry.probes < probe => answerable.push((*key, verdict)),
+            // If one is not reached by its place, all later ones of its timeline are not. By transaction they may be.
+            let mut left = if found.visible.is_empty() { 0 } else { MAX_TRANSACTIONS };
+            for (key, entry) in self.entries.range(*first..).take_while(|(key, _)| key.timeline == first.timeline) {
+                match found.state.compare(key.position()) {
+                    Verdict::NotYet if found.shows(key.timeline, entry.transaction) => {
+                        answerable.push((*key, Verdict::Reached));
+                    }
+                    Verdict::NotYet if left == 0 => break,
+                    Verdict::NotYet => left -= 1,
+                    verdict if verdict == Verdict::Reached || entry.probes < probe => answerable.push((*key, verdict)),
                     _ => {}
                 }
             }
@@ -129,6 +158,17 @@ impl<A> Waiters<A> {
     }
 }
 
+impl Found {
+    /// Returns whether a transaction of this timeline is visible on the server. After a failover, transaction ids are used
+    /// again, so an answer about one timeline says nothing about another.
+    fn shows(&self, timeline: TimelineId, transaction: Option<TransactionId>) -> bool {
+        let Position { system_identifier, timeline: of_server, .. } = self.state.position;
+        timeline == (system_identifier, of_server)
+            && !self.state.in_doubt
+            && transaction.is_some_and(|transaction| self.visible.contains(&transaction))
+    }
+}
+
 impl<A> Default for Waiters<A> {
     fn default() -> Self {
         Self { entries: BTreeMap::new(), next_id: 0 }
@@ -142,13 +182,26 @@ impl WaiterKey {
     }
 }
 
+/// How many transactions one probe asks about: enough for a busy node, and no more than a millisecond for the server.
+const MAX_TRANSACTIONS: usize = 1000;
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::position::state::tests::replica;
+    use crate::position::state::tests;
     use crate::position::tests::position;
+
+    /// A replica that is at this place.
+    fn replica(timeline: u32, lsn: u64) -> Found {
+        Found { state: tests::replica(timeline, lsn), visible: BTreeSet::new() }
+    }
+
+    /// A replica that is at this place, and shows these transactions.
+    fn showing(timeline: u32, lsn: u64, visible: &[u64]) -> Found {
+        Found { visible: visible.iter().copied().map(TransactionId::from).collect(), ..replica(timeline, lsn) }
+    }
 
     fn at(millis: u64) -> Instant {
         static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
@@ -189,8 +242,8 @@ mod tests {
         for wanted in [position(1, 50), position(2, 50), position(2, 60), position(3, 50), elsewhere] {
             waiters.insert(wanted, at(0), 0, wanted);
         }
-        assert_eq!(waiters.newest_timeline(7.into()), Some(3.into()));
-        assert_eq!(waiters.newest_timeline(9.into()), None);
+        assert_eq!(waiters.wanted(7.into()).newest_timeline, Some(3.into()));
+        assert_eq!(waiters.wanted(9.into()).newest_timeline, None);
         assert_eq!(
             waiters.answer(1, &replica(2, 55)).verdicts,
             [
@@ -200,6 +253,43 @@ mod tests {
             ]
         );
         assert_eq!(waiters.len(), 2);
+    }
+
+    #[test]
+    fn visible_transaction_answers_its_waiter() {
+        let mut waiters = Waiters::default();
+        let write = |timeline, lsn, transaction: u64| {
+            position(timeline, lsn).with_transaction(TransactionId::from(transaction))
+        };
+        for wanted in [position(1, 20), write(1, 30, 900), write(1, 40, 901), write(1, 50, 902), write(2, 50, 903)] {
+            waiters.insert(wanted, at(0), 0, wanted);
+        }
+        let asked: Vec<u64> = waiters.wanted(7.into()).transactions.into_iter().map(u64::from).collect();
+        assert_eq!(asked, [900, 901, 902, 903]);
+        assert!(waiters.wanted(8.into()).transactions.is_empty());
+        let answered = waiters.answer(1, &showing(1, 10, &[901, 902, 903]));
+        assert_eq!(answered.verdicts, [write(1, 40, 901), write(1, 50, 902)].map(|wanted| (wanted, Verdict::Reached)));
+
+        let in_doubt = showing(1, 10, &[900]);
+        let in_doubt = Found { state: ServerState { in_doubt: true, ..in_doubt.state }, ..in_doubt };
+        assert!(waiters.answer(2, &in_doubt).verdicts.is_empty());
+        let lost = waiters.answer(3, &showing(2, 10, &[900, 903])).verdicts;
+        let verdicts: Vec<_> =
+            lost.into_iter().map(|(wanted, verdict)| (wanted.transaction.map(u64::from), verdict)).collect();
+        let other = Verdict::OtherTimeline;
+        assert_eq!(verdicts, [(None, other), (Some(900), other), (Some(903), Verdict::Reached)]);
+    }
+
+    #[test]
+    fn probe_asks_about_few_transactions() {
+        let mut waiters = Waiters::default();
+        let many = u64::try_from(MAX_TRANSACTIONS).unwrap() + 10;
+        for number in 1..=many {
+            waiters.insert(position(1, 100).with_transaction(TransactionId::from(number)), at(0), 0, number);
+        }
+        assert_eq!(waiters.wanted(7.into()).transactions.len(), MAX_TRANSACTIONS);
+        assert_eq!(waiters.answer(1, &showing(1, 10, &[1, 1000])).verdicts.len(), 2);
+        assert_eq!(waiters.len(), usize::try_from(many).unwrap() - 2);
     }
 
     #[test]

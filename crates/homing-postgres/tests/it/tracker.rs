@@ -3,4 +3,5 @@
 mod failover;
 mod idle;
 mod pair;
+mod transactions;
 mod waiting;
