@@ -1,4 +1,5 @@
-//! A call of a handle: its options and its report.
+//! A call of a handle: its options, its report, and whether it wrote.
 
 pub(crate) mod options;
 pub(crate) mod report;
+pub(crate) mod tally;

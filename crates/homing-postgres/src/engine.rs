@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::call::options::{Options, Wait};
 use crate::call::report::Observer;
+use crate::call::tally::Tally;
 use crate::error::Result;
 use crate::position::Position;
 use crate::primary::Primary;
@@ -18,6 +19,7 @@ use crate::replicas::{Member, ReplicaRequest, Replicas};
 use crate::scope::{Schema, Scope};
 use crate::session::Session;
 use crate::statement::description::DescriptionCache;
+use crate::statement::kind::{Ask, Writes};
 
 /// The parts that the calls of one handle share: a database in a schema, the handle's session and its options. It is
 /// cheap to clone.
@@ -35,6 +37,8 @@ pub(crate) struct Engine {
     pub(crate) observer: Observer,
     /// When the named function that uses the handle has to end, if one does.
     pub(crate) until: Option<Instant>,
+    /// Counts the calls of that function.
+    pub(crate) tally: Option<Arc<Tally>>,
 }
 
 /// One database in one schema.
@@ -73,6 +77,18 @@ impl Engine {
     pub(crate) fn deadline(&self) -> Instant {
         let deadline = self.options.call_deadline();
         self.until.map_or(deadline, |until| deadline.min(until))
+    }
+
+    /// Returns what to ask a local primary besides a statement. It is asked for the position of a write only if the write
+    /// waits for a replica: otherwise nobody may ever need it, and the session can ask later.
+    pub(crate) fn ask_locally(&self, writes: Writes) -> Ask {
+        let waits = self.options.wait == Wait::Now && self.replicas().local_primary().is_some();
+        let reads_elsewhere = || self.choose(None, &[]).ok().flatten().is_some_and(|member| !member.is_local_primary());
+        match writes {
+            Writes::Maybe | Writes::Yes if waits && reads_elsewhere() => Ask::Position,
+            Writes::Maybe => Ask::Transaction,
+            Writes::No | Writes::Yes => Ask::Nothing,
+        }
     }
 
     /// Returns an engine whose writes leave waiting to the next read.

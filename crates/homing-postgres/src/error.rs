@@ -274,8 +274,8 @@ impl Error {
         self.0.step.as_deref()
     }
 
-    /// Returns the position of a committed write. `None` if [`is_committed`](Self::is_committed) does not hold, or if the
-    /// primary could not be asked for the position.
+    /// Returns the position of a committed write. `None` if [`is_committed`](Self::is_committed) does not hold, if the primary
+    /// could not be asked for the position, or if it is local and was not asked; see [`Report::position`](crate::Report).
     pub fn position(&self) -> Option<Position> {
         self.0.committed.as_ref().and_then(|committed| committed.position)
     }

@@ -83,6 +83,8 @@ pub use batch::results::BatchResults;
 pub use batch::step::{Parameter, Step};
 pub use call::options::{Consistency, OnLag, Options, Wait};
 pub use call::report::{AnsweredBy, Report, Stages};
+#[doc(hidden)]
+pub use call::tally::Tally;
 pub use database::{Config, Database};
 pub use databases::Databases;
 pub use entity::aggregate::Aggregate;

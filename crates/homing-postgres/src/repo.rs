@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::call::options::{Consistency, OnLag, Options, Wait};
 use crate::call::report::{Observer, Report};
+use crate::call::tally::Tally;
 use crate::database::Database;
 use crate::engine::{Engine, ScopedDatabase};
 use crate::error::Result;
@@ -79,7 +80,7 @@ impl Repo {
         let scoped = Arc::new(ScopedDatabase::new(Primary::new(rpc, replicas.into(), Scope::default())));
         let catalog = Arc::new(Catalog::from([(DatabaseName::default(), Arc::clone(&scoped))]));
         let (session, observer) = (Session::default(), Observer::default());
-        let engine = Engine { scoped, session, options, replica: None, observer, until: None };
+        let engine = Engine { scoped, session, options, replica: None, observer, until: None, tally: None };
         Self { engine, catalog, transaction: None }
     }
 
@@ -212,14 +213,18 @@ impl Repo {
         }
     }
 
-    /// Returns a handle for a named function that has to end at `until`: its calls may take all the time that is left.
+    /// Returns a handle for a named function that has to end at `until`, and the tally of its calls. They may take all the
+    /// time that is left.
     #[doc(hidden)]
     #[must_use]
-    pub fn until(&self, until: Instant) -> Self {
-        self.with(|engine| {
+    pub fn for_function(&self, until: Instant) -> (Self, Arc<Tally>) {
+        let tally = Arc::new(Tally::default());
+        let repo = self.with(|engine| {
             engine.options.call_timeout = until.saturating_duration_since(Instant::now());
             engine.until = Some(until);
-        })
+            engine.tally = Some(Arc::clone(&tally));
+        });
+        (repo, tally)
     }
 
     fn with(&self, change: impl FnOnce(&mut Engine)) -> Self {
@@ -236,7 +241,7 @@ impl WeakRepo {
         let scoped = catalog.get(&self.scope.database)?.in_schema(self.scope.schema.as_ref());
         let session = Session::default().of(&self.scope.database);
         let (options, observer) = (self.options, self.observer.clone());
-        let engine = Engine { scoped, session, options, replica: None, observer, until: None };
+        let engine = Engine { scoped, session, options, replica: None, observer, until: None, tally: None };
         Some(Repo { engine, catalog, transaction: None })
     }
 }

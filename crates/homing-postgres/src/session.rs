@@ -13,7 +13,10 @@ use crate::scope::DatabaseName;
 ///
 /// A position is *imported* if it came from another node with a token and this node has not confirmed it yet. An
 /// imported position is *offered* if it came from a stranger: if it turns out to be of another cluster, it is left out.
-/// A server is *seen* if the session has read from it without asking how far it was.
+/// A server is *seen* if the session has read from it, or written on it, without asking how far it was.
+///
+/// The floor is a position, and below it what the session has read. A server has reached a position if it shows the write of
+/// the position, and that alone says nothing about reads and other writes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Session {
     floors: Arc<Mutex<Vec<Floor>>>,
@@ -25,6 +28,9 @@ pub(crate) struct Session {
 struct Floor {
     database: DatabaseName,
     position: Option<Position>,
+    /// A place before `position`, without a transaction, that a server which has reached `position` by its transaction has to
+    /// have reached too.
+    below: Option<Position>,
     behind: bool,
     imported: bool,
     offered: bool,
@@ -38,14 +44,16 @@ pub(crate) struct RequiredPosition {
     pub(crate) behind: bool,
 }
 
-/// A server that answered reads, which may be gone by now, and their number. It is asked for its position only when
+/// A server that answered calls, which may be gone by now, and their number. It is asked for its position only when
 /// that matters: when the next read goes to another server, or the session to another node. Asking at each read would
 /// cost a round trip.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     server: WeakDatabase,
-    reads: u64,
-    /// Its position after the last of these reads, if the answer contained one.
+    calls: u64,
+    /// Whether one of the calls has or may have written.
+    wrote: bool,
+    /// Its position after the last of these calls, if the answer contained one.
     position: Option<Position>,
 }
 
@@ -102,6 +110,16 @@ impl Session {
         self.read(|floor| floor.position.map(|position| RequiredPosition { position, behind: floor.behind }))
     }
 
+    /// Returns the place that a server has to have reached too, if it has reached the wanted position by its transaction.
+    pub(crate) fn wanted_below(&self) -> Option<Position> {
+        self.read(|floor| floor.below)
+    }
+
+    /// Returns the positions that make a floor, lowest first.
+    pub(crate) fn positions(&self) -> Vec<Position> {
+        self.read(|floor| Some([floor.below, floor.position].into_iter().flatten().collect())).unwrap_or_default()
+    }
+
     /// Tells whether the position came from another node and is not confirmed yet.
     pub(crate) fn is_imported(&self) -> bool {
         self.read(|floor| Some(floor.imported)).unwrap_or_default()
@@ -127,34 +145,28 @@ impl Session {
     }
 
     /// Notes a read from this server, with the server's position after it if the answer contained one. `before` is the
-    /// list of seen servers when the read began. If other reads ended in between, the position does not cover them.
+    /// list of seen servers when the read began. If other calls ended in between, the position does not cover them.
     pub(crate) fn has_read(&self, server: &Database, position: Option<Position>, before: &[Seen]) {
-        let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.reads);
-        self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is(server)) {
-            Some(seen) => {
-                seen.position = position.filter(|_| seen.reads == before);
-                seen.reads += 1;
-            }
-            None => {
-                let position = position.filter(|_| before == 0);
-                floor.seen.push(Seen { server: server.downgrade(), reads: before + 1, position });
-            }
+        let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.calls);
+        self.see(&server.downgrade(), |seen| {
+            seen.position = position.filter(|_| seen.calls == before);
+            seen.calls = seen.calls.max(before) + 1;
         });
+    }
+
+    /// Notes a write on this server, at a position that it was not asked for.
+    pub(crate) fn has_written(&self, server: &Database) {
+        self.see(&server.downgrade(), Seen::write);
     }
 
     /// Notes that something may have been written at an unknown position. The primary has to be asked for one.
     pub(crate) fn lost_track(&self) {
-        let unknown = WeakDatabase::default();
-        self.change(|floor| match floor.seen.iter_mut().find(|seen| seen.server.is_same(&unknown)) {
-            Some(seen) => seen.reads += 1,
-            None => floor.seen.push(Seen { server: unknown, reads: 1, position: None }),
-        });
+        self.see(&WeakDatabase::default(), Seen::write);
     }
 
-    /// Tells whether [`lost_track`](Self::lost_track) was called and no position has been found since.
-    pub(crate) fn has_lost_track(&self) -> bool {
-        let unknown = WeakDatabase::default();
-        self.read(|floor| Some(floor.seen.iter().any(|seen| seen.server.is_same(&unknown)))).unwrap_or_default()
+    /// Tells whether there are writes whose positions are not known.
+    pub(crate) fn has_unknown_writes(&self) -> bool {
+        self.read(|floor| Some(floor.seen.iter().any(|seen| seen.wrote))).unwrap_or_default()
     }
 
     /// Returns the seen servers other than `local`.
@@ -170,10 +182,9 @@ impl Session {
     /// the server remains on the list.
     pub(crate) fn settle(&self, asked: &Seen, position: Position) {
         self.change(|floor| {
-            floor.seen.retain(|seen| !(seen.server.is_same(&asked.server) && seen.reads == asked.reads));
-            let of_this_cluster = |known: Position| known.system_identifier == position.system_identifier;
-            if floor.position.is_none_or(|known| of_this_cluster(known) && is_after(position, known)) {
-                floor.position = Some(position);
+            floor.seen.retain(|seen| !(seen.server.is_same(&asked.server) && seen.calls == asked.calls));
+            if floor.position.is_none_or(|known| known.system_identifier == position.system_identifier) {
+                floor.raise(position);
             }
         });
     }
@@ -185,10 +196,20 @@ impl Session {
 
     fn raise(&self, position: Position, imported: bool) {
         self.change(|floor| {
-            if floor.position.is_none_or(|known| is_after(position, known)) {
-                floor.position = Some(position);
+            if floor.raise(position) {
                 floor.imported = imported;
             }
+        });
+    }
+
+    fn see(&self, server: &WeakDatabase, change: impl FnOnce(&mut Seen)) {
+        self.change(|floor| {
+            let known = floor.seen.iter().position(|seen| seen.server.is_same(server));
+            let index = known.unwrap_or_else(|| {
+                floor.seen.push(Seen { server: server.clone(), calls: 0, wrote: false, position: None });
+                floor.seen.len() - 1
+            });
+            change(&mut floor.seen[index]);
         });
     }
 
@@ -212,8 +233,31 @@ impl Session {
     }
 }
 
+impl Floor {
+    /// Moves the floor up to this position. Returns whether it became the position of the floor.
+    fn raise(&mut self, position: Position) -> bool {
+        let before = self.position;
+        let (upper, lower) = match before {
+            Some(known) if !is_after(position, known) => (known, Some(position)),
+            known => (position, known),
+        };
+        self.position = Some(upper);
+        // By its place alone, the upper position includes the lower one. By its transaction it may not.
+        let below = [self.below, lower].into_iter().flatten().filter(|below| *below != upper);
+        let below = below.filter(|below| upper.transaction.is_some() && is_same_history(*below, upper));
+        self.below = below.map(|below| below.with_transaction(None)).max_by_key(|below| below.lsn);
+        before.is_none_or(|known| is_after(position, known))
+    }
+}
+
 impl Seen {
-    /// Returns the server's position after the reads, if it is known.
+    fn write(&mut self) {
+        self.position = None;
+        self.calls += 1;
+        self.wrote = true;
+    }
+
+    /// Returns the server's position after the calls, if it is known.
     pub(crate) fn position(&self) -> Option<Position> {
         self.position
     }
@@ -233,9 +277,15 @@ fn is_after(position: Position, known: Position) -> bool {
     (position.timeline, position.lsn) > (known.timeline, known.lsn)
 }
 
+/// Tells whether two positions are of the same cluster and timeline.
+fn is_same_history(one: Position, other: Position) -> bool {
+    (one.system_identifier, one.timeline) == (other.system_identifier, other.timeline)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::transaction_id::TransactionId;
 
     fn at(system: u64, timeline: u32, lsn: u64) -> Position {
         Position::new(system, timeline, lsn)
@@ -256,6 +306,32 @@ mod tests {
             session.advance(next);
             assert_eq!(session.wanted().unwrap().position, expected);
         }
+    }
+
+    #[test]
+    fn write_covers_only_itself_by_its_transaction() {
+        let write = |lsn, transaction: u64| at(7, 1, lsn).with_transaction(TransactionId::from(transaction));
+        let session = Session::default();
+        let check = |position, below: Option<u64>| {
+            assert_eq!(session.wanted().unwrap().position, position);
+            assert_eq!(session.wanted_below(), below.map(|lsn| at(7, 1, lsn)));
+        };
+        session.advance(write(100, 900));
+        check(write(100, 900), None);
+        session.advance(write(100, 900));
+        check(write(100, 900), None);
+        session.advance(at(7, 1, 50));
+        check(write(100, 900), Some(50));
+        session.advance(write(120, 901));
+        check(write(120, 901), Some(100));
+        session.advance(write(110, 902));
+        check(write(120, 901), Some(110));
+        // The place of a read includes all of it.
+        session.advance(at(7, 1, 130));
+        check(at(7, 1, 130), None);
+        session.advance(write(140, 903));
+        session.advance(at(7, 2, 10).with_transaction(TransactionId::from(904)));
+        assert_eq!(session.wanted_below(), None);
     }
 
     #[test]
@@ -287,13 +363,13 @@ mod tests {
     fn lost_track_asks_the_primary_once() {
         let session = Session::default();
         assert!(session.seen_elsewhere(None).is_empty());
-        assert!(!session.has_lost_track());
+        assert!(!session.has_unknown_writes());
         session.lost_track();
-        assert!(session.has_lost_track());
+        assert!(session.has_unknown_writes());
         let [seen] = &session.seen_elsewhere(None)[..] else { panic!("the primary has to be asked") };
         assert!(seen.server().is_none());
         session.settle(seen, at(7, 1, 100));
-        assert!(session.seen_elsewhere(None).is_empty() && !session.has_lost_track());
+        assert!(session.seen_elsewhere(None).is_empty() && !session.has_unknown_writes());
         assert_eq!(session.wanted().unwrap().position, at(7, 1, 100));
     }
 

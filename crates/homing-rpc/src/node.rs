@@ -57,9 +57,12 @@ impl LocalNode {
         let Some(function) = self.config.functions.function(&name) else {
             return Err(Reason::UnknownFunction.status(self.unknown(&name)));
         };
-        let deadline = caller.deadline;
         let began = Instant::now();
-        let result = self.run(function, Arguments::from_encoded(request.arguments), request.scope, caller).await;
+        let Caller { region, deadline, trace } = caller;
+        let (context, _awaiting) = CallContext::new(region, deadline, trace);
+        let context = context.with_scope(request.scope);
+        let result = self.run(function, Arguments::from_encoded(request.arguments), context.clone()).await;
+        let unchanged = context.is_unchanged();
         let execute = began.elapsed();
         let outcome = match result {
             Ok(result) => Outcome::Result(result),
@@ -76,7 +79,7 @@ impl LocalNode {
             return Err(too_late(&name));
         };
         let execute_micros = u64::try_from(execute.as_micros()).unwrap_or(u64::MAX);
-        let response = CallResponse { positions, execute_micros, unchanged: false, outcome: Some(outcome) };
+        let response = CallResponse { positions, execute_micros, unchanged, outcome: Some(outcome) };
         Ok(self.limit_size(&name, response))
     }
 
@@ -97,12 +100,9 @@ impl LocalNode {
         &self,
         function: Arc<dyn Function>,
         arguments: Arguments,
-        scope: String,
-        caller: Caller,
+        context: CallContext,
     ) -> Result<Bytes, CallFailure> {
-        let Caller { region, deadline, trace } = caller;
-        let (context, _awaiting) = CallContext::new(region, deadline, trace.clone());
-        let context = context.with_scope(scope);
+        let (deadline, trace) = (context.deadline(), context.trace().clone());
         let running = trace.scope(async move { function.call(context, arguments).await });
         let ended = ended(self.life.subscribe());
         let task = async move {

@@ -60,12 +60,17 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
             // During a deployment that adds a database, another node of this region may know it already.
             let repo = repo.in_scope(call.scope());
             let repo = repo.map_err(|error| FunctionError::refused(Reason::UnknownDatabase, error.to_string()))?;
-            let repo = repo.until(call.deadline() - reserve(&call));
-            if T::TRANSACTIONAL {
+            let (repo, tally) = repo.for_function(call.deadline() - reserve(&call));
+            let context = call.clone();
+            let ran = if T::TRANSACTIONAL {
                 run_in_transaction::<T>(&repo, call, arguments).await.map_err(Error::of_transactional_function)
             } else {
-                Ok(T::run(Context::new(repo, call), arguments).await?)
+                T::run(Context::new(repo, call), arguments).await.map_err(FunctionError::from)
+            };
+            if tally.is_unchanged() {
+                context.note_unchanged();
             }
+            ran
         }
     };
     let function = Closure::new(T::NAME, run);

@@ -67,7 +67,7 @@ impl Live {
     pub(crate) fn observe(&self, report: &Report) {
         let mut view = self.view();
         let is_far = report.answered_by.peer().is_some();
-        if report.position.is_none() && report.fate.is_none() {
+        if !report.wrote && report.fate.is_none() {
             push(&mut view.reads, !is_far, MAX_READS);
             return self.send("read", if is_far { "primary" } else { "here" }.to_owned());
         }

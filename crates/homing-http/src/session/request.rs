@@ -127,7 +127,7 @@ impl RequestInfo {
     pub(crate) fn record(&self, report: &Report) {
         let mut calls = self.calls();
         calls.count += 1;
-        calls.written |= report.position.is_some() || report.fate.is_some_and(Fate::may_have_written);
+        calls.written |= report.wrote || report.fate.is_some_and(Fate::may_have_written);
         if calls.reports.len() < MAX_REPORTS {
             calls.reports.push(report.clone());
         }

@@ -32,7 +32,13 @@ pub struct Report {
     /// [`Repo::replica`](crate::Repo::replica).
     pub replica: Option<Arc<str>>,
 
-    /// The position of a committed write. `None` for a read, and if the primary could not be asked for the position.
+    /// Whether the call has committed something. PostgreSQL says so of statements that may only read, and of every forwarded
+    /// statement that runs in a transaction block; other statements count as writes.
+    pub wrote: bool,
+
+    /// The position of a committed write. `None` for a read, and if the primary could not be asked for the position. A local
+    /// primary is asked only if the call waits for a replica; see [`Repo::token`](crate::Repo::token) for the position of
+    /// a session.
     pub position: Option<Position>,
 
     /// The number of peers that it was sent to. Zero if this node answered it.
@@ -81,6 +87,7 @@ impl Report {
             fate: None,
             answered_by,
             replica: None,
+            wrote: false,
             position: None,
             attempts: 0,
             stages: Stages::default(),

@@ -15,7 +15,7 @@ use super::Databases;
 use crate::executor::{Pace, QueryParts};
 use crate::replicas::Member;
 use crate::scope::Scope;
-use crate::statement::kind::RunsOn;
+use crate::statement::kind::{Ask, RunsOn};
 
 /// The executors of a node's databases as a gRPC service.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl proto::database_server::Database for Service {
         let deadline = Caller::of(&request)?.deadline;
         let request = request.into_inner();
         let (member, scope) = self.member(&request.database)?;
-        Ok(Response::new(member.database().executor().execute(request, scope.schema, deadline).await?))
+        Ok(Response::new(member.database().executor().execute(request, scope.schema, deadline, Ask::Position).await?))
     }
 
     async fn prepare(
@@ -83,7 +83,8 @@ impl proto::database_server::Database for Service {
             return Err(Reason::BadArguments.status("the first request of a transaction did not arrive in time"));
         };
         let (member, _) = self.member(first.begin.as_ref().map_or("", |begin| &begin.database))?;
-        let mut responses = member.database().executor().transact(first, requests, deadline, RunsOn::Primary).await?;
+        let mut responses =
+            member.database().executor().transact(first, requests, deadline, RunsOn::Primary, Ask::Position).await?;
         let responses = stream::poll_fn(move |context| responses.poll_recv(context)).map(Ok);
         Ok(Response::new(responses.boxed()))
     }

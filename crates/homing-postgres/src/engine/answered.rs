@@ -34,9 +34,17 @@ impl Engine {
         call: impl Future<Output = Result<Answered<T>>>,
     ) -> Result<T> {
         let span = self.span(operation);
+        if let Some(tally) = &self.tally {
+            tally.begin();
+        }
         // On the heap: a future that awaits its argument holds it twice.
         let answered = Box::pin(call).instrument(span.clone()).await;
         let Answered { value, report } = answered.unwrap_or_else(|error| failed(operation, error));
+        let wrote = report.as_ref().is_some_and(|report| report.wrote);
+        let may_have_written = wrote || value.as_ref().is_err_and(|error| error.fate().may_have_written());
+        if let Some(tally) = self.tally.as_ref().filter(|_| !may_have_written) {
+            tally.end_unchanged();
+        }
         if let Some(mut report) = report {
             report.fate = value.as_ref().err().map(Error::fate);
             record(&span, &report);

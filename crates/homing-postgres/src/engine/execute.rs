@@ -165,7 +165,8 @@ impl Runner for PrimaryRunner<'_> {
     }
 
     async fn run(&self, statements: Vec<proto::Statement>, _: &[StatementDescription]) -> Result<Executed> {
-        self.engine.primary().execute(statements, self.writes, self.deadline).await
+        let ask_locally = self.engine.ask_locally(self.writes);
+        self.engine.primary().execute(statements, self.writes, ask_locally, self.deadline).await
     }
 }
 

@@ -15,7 +15,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use futures_util::future::{FutureExt, OptionFuture, join3};
+use futures_util::future::{FutureExt, join3};
 use homing_proto::v1 as proto;
 use homing_rpc::Reason;
 use tokio::sync::mpsc;
@@ -28,13 +28,13 @@ use super::Executor;
 use super::failure::Failure;
 use super::places::Place;
 use super::prepared::Prepared;
-use super::probe::{PositionProbe, Probed};
+use super::probe::{Flushed, Probed, Questions};
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::error::function::with_causes;
 use crate::position::Position;
 use crate::scope::{Schema, tagged};
-use crate::statement::kind::RunsOn;
+use crate::statement::kind::{Ask, RunsOn, Written};
 use crate::statement::values::Encoded;
 
 /// How long a stream may take.
@@ -231,7 +231,7 @@ impl ChunkReader {
     }
 
     /// Begins the transaction and starts the statement. All messages are sent before the first answer is awaited. The
-    /// position comes from the snapshot of the rows: everything that they show was flushed before it.
+    /// position is asked for after the snapshot of the rows: everything that they show is before it.
     async fn open(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
         if let Some(schema) = &self.schema {
             // A prepared statement depends on the schema, so BEGIN is awaited.
@@ -247,11 +247,11 @@ impl ChunkReader {
                 "a streamed query has to be one statement whose parameters are all values",
             )));
         };
-        let probe = match self.runs_on {
-            RunsOn::Primary => Some(PositionProbe::prepare(connection).await.map_err(Broken::Failed)?),
-            RunsOn::Any => None,
+        let ask = match self.runs_on {
+            RunsOn::Primary => Ask::Position,
+            RunsOn::Any => Ask::Nothing,
         };
-        let position = OptionFuture::from(probe.as_ref().map(PositionProbe::position));
+        let questions = Questions::prepare(connection, ask).await.map_err(Broken::Failed)?;
         let parameters: Vec<_> = parameters.into_iter().map(Encoded).collect();
         let begin = async {
             match self.schema {
@@ -260,15 +260,19 @@ impl ChunkReader {
             }
         };
         // The driver sends a message when its future is first polled, so they are sent in this order.
-        let (begun, position, rows) = join3(begin, position, connection.query_raw(&statement, parameters)).await;
+        let (begun, log, rows) = join3(begin, questions.log(), connection.query_raw(&statement, parameters)).await;
         begun.map_err(|error| self.broken(&error))?;
+        let (position, flushed) = log.position(Written::Nothing);
+        if flushed == Flushed::InPart {
+            // This connection cannot do it before the stream ends. The task ends at its deadline.
+            let executor = self.executor.clone();
+            tokio::spawn(async move { executor.probe(Instant::now() + FLUSH_TIMEOUT).await });
+        }
         let position = match position {
-            Some(Probed::At(position)) => Some(position),
-            Some(Probed::InRecovery) => {
-                return Err(Broken::Failed(Failure::not_primary(self.executor.pool.address())));
-            }
-            Some(Probed::Lost) => return Err(Broken::Failed(self.lost())),
-            None => None,
+            Probed::At(position) => Some(position),
+            Probed::InRecovery => return Err(Broken::Failed(Failure::not_primary(self.executor.pool.address()))),
+            Probed::Lost => return Err(Broken::Failed(self.lost())),
+            Probed::NotAsked => None,
         };
         Ok((rows.map_err(|error| self.broken(&error))?, position))
     }
@@ -322,6 +326,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The memory that a row takes besides its values, roughly.
 const ROW_BYTES: usize = 64;
+
+/// How long to try to make the primary flush its log. Without it, reads after the stream may wait for a later commit.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A live server answers ROLLBACK at once.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(1);

@@ -20,17 +20,17 @@ use super::limit::{Limit, Limited};
 use super::prepared::Prepared;
 use super::probe::Probed;
 use super::run::{RequestRun, RunOutcome};
-use super::within::{Within, writes};
+use super::within::{OwnBlock, Within};
 use crate::connection::block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::position::role::Role;
 use crate::scope::{Schema, tagged};
 use crate::statement::description::StatementDescription;
-use crate::statement::kind::{RunsOn, Writes};
+use crate::statement::kind::{Ask, RunsOn};
 
 impl Executor {
-    /// Runs the statements in one transaction.
+    /// Runs the statements in one transaction, and asks the questions of `ask`.
     ///
     /// # Cancel safety
     ///
@@ -40,9 +40,10 @@ impl Executor {
         request: proto::ExecuteRequest,
         schema: Option<Schema>,
         deadline: Instant,
+        ask: Ask,
     ) -> Result<proto::ExecuteResponse, Failure> {
         let executor = self.clone();
-        self.spawn_limited(deadline, |limit| async move { executor.run(&request, schema.as_ref(), limit).await })
+        self.spawn_limited(deadline, |limit| async move { executor.run(&request, schema.as_ref(), limit, ask).await })
             .instrument(debug_span!("execute"))
             .await
     }
@@ -100,10 +101,13 @@ impl Executor {
         request: &proto::ExecuteRequest,
         schema: Option<&Schema>,
         mut limit: Limit,
+        ask: Ask,
     ) -> Result<proto::ExecuteResponse, Failure> {
         let connection = limit.connection(&self.pool, RunsOn::Primary).await?;
+        // The position also tells whether a server that was a replica is one still.
+        let ask = if connection.role() == Role::Primary { ask } else { Ask::Position };
         let started = Instant::now();
-        let limited = limit.run_with_blocks(&connection, self.attempt_twice(&connection, schema, request)).await;
+        let limited = limit.run_with_blocks(&connection, self.attempt_twice(&connection, schema, request, ask)).await;
         let (ended, in_doubt) = match limited {
             Limited::Ended(ended) => (ended, request.statements.iter().any(|statement| statement.simple)),
             Limited::Cancelled(ended) => (ended.map(RunOutcome::after_cancellation), true),
@@ -125,9 +129,9 @@ impl Executor {
             RunOutcome::Committed { position: Probed::InRecovery, .. } => {
                 return Err(Failure::not_primary(self.pool.address()));
             }
-            RunOutcome::Committed { results, position: Probed::Lost, writes, not_replicated } => {
+            RunOutcome::Committed { results, position: Probed::Lost, written, not_replicated } => {
                 let position = self.probe(limit.deadline()).await;
-                RunOutcome::Committed { results, position, writes, not_replicated }
+                RunOutcome::Committed { results, position, written, not_replicated }
             }
             ended => ended,
         };
@@ -142,24 +146,25 @@ impl Executor {
         connection: &Connection,
         schema: Option<&Schema>,
         request: &proto::ExecuteRequest,
+        ask: Ask,
     ) -> Result<RunOutcome, Failure> {
-        let writes = writes(request);
-        let first = self.attempt(connection, schema, &request.statements, writes).await;
-        let is_block_ours = writes == Writes::Maybe && schema.is_none();
-        let writes = match &first {
-            Ok(Attempt::Ran(RunOutcome::Rejected { error, .. })) if error.may_be_stale() => writes,
-            Err(Failure::NotExecuted(Reason::StaleStatement, _)) => writes,
+        let own_block = OwnBlock::of(&request.statements, ask);
+        let first = self.attempt(connection, schema, &request.statements, own_block, ask).await;
+        let is_block_ours = own_block == OwnBlock::Begin && schema.is_none();
+        let own_block = match &first {
+            Ok(Attempt::Ran(RunOutcome::Rejected { error, .. })) if error.may_be_stale() => own_block,
+            Err(Failure::NotExecuted(Reason::StaleStatement, _)) => own_block,
             Ok(Attempt::Ran(RunOutcome::Rejected { error, .. }))
                 if is_block_ours && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
             {
-                Writes::Yes
+                OwnBlock::Without
             }
             _ => return first.map(Attempt::into_outcome),
         };
         for statement in &request.statements {
             connection.forget(&tagged(schema, &statement.sql));
         }
-        self.attempt(connection, schema, &request.statements, writes).await.map(Attempt::into_outcome)
+        self.attempt(connection, schema, &request.statements, own_block, ask).await.map(Attempt::into_outcome)
     }
 
     async fn attempt(
@@ -167,15 +172,16 @@ impl Executor {
         connection: &Connection,
         schema: Option<&Schema>,
         statements: &[proto::Statement],
-        writes: Writes,
+        own_block: OwnBlock,
+        ask: Ask,
     ) -> Result<Attempt, Failure> {
-        let mut within = match Within::enter(connection, schema, statements, writes).await? {
+        let mut within = match Within::enter(connection, schema, statements, own_block, ask).await? {
             Ok(within) => within,
             Err(error) => return self.not_prepared(None, &error),
         };
         match within.hearing(Prepared::all(connection, schema, statements)).await? {
             Ok(prepared) => {
-                RequestRun::new(connection, self.max_rows_bytes).run(&prepared, within).await.map(Attempt::Ran)
+                RequestRun::new(connection, self.max_rows_bytes).run(&prepared, within, ask).await.map(Attempt::Ran)
             }
             Err((statement, error)) => self.not_prepared(Some(statement), &within.cause(error).await),
         }

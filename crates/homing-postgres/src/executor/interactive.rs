@@ -31,15 +31,16 @@ use super::failure::Failure;
 use super::limit::{Limit, Limited};
 use super::pinned::{Pinned, StepOutcome, ended};
 use super::places::Place;
+use super::probe::Probed;
 use crate::position::role::Role;
-use crate::statement::kind::RunsOn;
+use crate::statement::kind::{Ask, RunsOn, Written};
 
 /// The responses to the steps of a transaction. They end with the transaction.
 pub(crate) type Responses = mpsc::Receiver<proto::TransactResponse>;
 
 impl Executor {
     /// Begins an interactive transaction with its first request, once there is a place for it. The other requests follow
-    /// in `requests`.
+    /// in `requests`. The questions of `ask` are asked at the commit.
     ///
     /// # Errors
     ///
@@ -54,6 +55,7 @@ impl Executor {
         requests: S,
         deadline: Instant,
         runs_on: RunsOn,
+        ask: Ask,
     ) -> Result<Responses, Failure>
     where
         S: Stream<Item = Result<proto::TransactRequest, Status>> + Send + Unpin + 'static,
@@ -61,7 +63,7 @@ impl Executor {
         let place = self.places.transaction(step_deadline(&first, deadline)).await?;
         let (responses, receiver) = mpsc::channel(MAX_RESPONSES);
         let (opened, outcome) = oneshot::channel();
-        let task = Interactive { executor: self.clone(), requests, runs_on, deadline, place, responses };
+        let task = Interactive { executor: self.clone(), requests, runs_on, ask, deadline, place, responses };
         tokio::spawn(task.run(first, opened).instrument(debug_span!("transaction")));
         outcome.await.unwrap_or_else(|_| Err(Failure::unavailable("the node is shutting down")))?;
         Ok(receiver)
@@ -72,6 +74,7 @@ struct Interactive<S> {
     executor: Executor,
     requests: S,
     runs_on: RunsOn,
+    ask: Ask,
     deadline: Instant,
     place: Place,
     // Dropped after the place: the caller sees the end when this is dropped.
@@ -142,11 +145,11 @@ where
             millis => Duration::from_millis(millis).min(MAX_IDLE_TIMEOUT),
         };
         let deadline = step_deadline(first, self.deadline);
-        let (executor, runs_on) = (self.executor.clone(), self.runs_on);
+        let (executor, runs_on, ask) = (self.executor.clone(), self.runs_on, self.ask);
         let begun = self.limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool, runs_on).await?;
             let token = connection.cancel_token();
-            match limit.run(token, Pinned::begin(connection, begin, executor.max_rows_bytes)).await {
+            match limit.run(token, Pinned::begin(connection, begin, executor.max_rows_bytes, ask)).await {
                 Limited::Ended(begun) => begun,
                 Limited::Cancelled(_) | Limited::Abandoned => {
                     Err(Failure::unavailable("the deadline passed before the transaction had begun"))
@@ -204,17 +207,18 @@ where
         pinned.finish().await;
         let outcome = match step {
             StepOutcome::Open(outcome) | StepOutcome::Over(outcome) => outcome,
-            StepOutcome::Committed { position: probed, not_replicated } => {
-                let position = match (probed.position(), self.runs_on) {
+            StepOutcome::Committed { position: probed, written, not_replicated } => {
+                let position = match probed {
                     // Any position after the commit will do.
-                    (None, RunsOn::Primary) => {
+                    Probed::Lost => {
                         let deadline = self.deadline.min(Instant::now() + PROBE_TIMEOUT);
                         self.executor.probe(deadline).await
                     }
                     _ => probed,
                 };
                 let position = position.position().map(|position| position.to_proto(""));
-                Outcome::Committed(proto::TransactionCommitted { position, not_replicated, unchanged: false })
+                let unchanged = written == Written::Nothing;
+                Outcome::Committed(proto::TransactionCommitted { position, not_replicated, unchanged })
             }
         };
         drop(self.place);

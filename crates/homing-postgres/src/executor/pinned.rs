@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 use homing_proto::v1 as proto;
 use proto::begin_transaction::Isolation;
 use proto::savepoint_command::Command;
@@ -17,13 +17,14 @@ use tracing::warn;
 
 use super::failure::Failure;
 use super::prepared::Prepared;
-use super::probe::{PositionProbe, Probed};
+use super::probe::{Probed, Questions};
 use super::run::{RequestRun, StatementFailure, is_fatal};
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::position::role::Role;
 use crate::scope::Schema;
 use crate::statement::description::StatementDescription;
+use crate::statement::kind::{Ask, Written};
 use crate::statement::sql;
 
 /// A connection with an open transaction. Only [`finish`](Self::finish) gives it back to the pool. A connection that is
@@ -35,6 +36,8 @@ pub(super) struct Pinned {
     /// it.
     prepared: HashMap<String, Statement>,
     max_rows_bytes: usize,
+    /// What to ask at the commit.
+    ask: Ask,
     /// The connection's current search path, or `None` if it is unknown because of a rollback.
     search_path: Option<SearchPath>,
     status: BlockStatus,
@@ -79,6 +82,7 @@ pub(super) enum StepOutcome {
     /// The transaction is over and committed.
     Committed {
         position: Probed,
+        written: Written,
         /// Whether the wait for a synchronous replica was cancelled.
         not_replicated: bool,
     },
@@ -93,12 +97,14 @@ impl Pinned {
         connection: Connection,
         begin: &proto::BeginTransaction,
         max_rows_bytes: usize,
+        ask: Ask,
     ) -> Result<(Self, Role), Failure> {
         let sql = begin_sql(begin);
         let mut pinned = Self {
             connection: Some(connection),
             prepared: HashMap::new(),
             max_rows_bytes,
+            ask,
             search_path: Some(SearchPath::OfTheRole),
             status: BlockStatus::Open,
             in_doubt: true,
@@ -287,15 +293,20 @@ impl Pinned {
             return StepOutcome::Over(rejection(None, error));
         }
         let connection = self.connection();
-        let Ok(probe) = PositionProbe::prepare(connection).await else {
+        let Ok(questions) = Questions::prepare(connection, self.ask).await else {
             self.in_doubt = true;
             return StepOutcome::Over(ended(Cause::DatabaseLost, "the database was lost before the commit"));
         };
         // Sent one behind the other, as in `RequestRun::several`.
-        let (commit, position) = join(connection.batch_execute("COMMIT"), probe.position()).await;
+        let (written, commit, log) =
+            join3(questions.written(), connection.batch_execute("COMMIT"), questions.log()).await;
+        let position = questions.position(log, *written.as_ref().unwrap_or(&Written::Unknown));
         self.status = BlockStatus::Over;
-        match commit {
-            Ok(()) => StepOutcome::Committed { position, not_replicated: self.connection().take_not_replicated() },
+        match written.and_then(|written| commit.map(|()| written)) {
+            Ok(written) => {
+                let not_replicated = self.connection().take_not_replicated();
+                StepOutcome::Committed { position, written, not_replicated }
+            }
             Err(error) => match error.as_db_error() {
                 Some(refused) if !is_fatal(refused) => {
                     StepOutcome::Over(rejection(None, DatabaseError::from(refused).to_proto()))

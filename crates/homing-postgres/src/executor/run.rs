@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 use homing_proto::v1 as proto;
 use proto::execute_response::Outcome;
 use proto::rejection::Cause;
@@ -15,13 +15,13 @@ use tracing::warn;
 
 use super::failure::Failure;
 use super::prepared::Prepared;
-use super::probe::{PositionProbe, Probed, WriteProbe};
+use super::probe::{Probed, Questions};
 use super::references::{FirstRows, Unmet};
 use super::within::Within;
 use crate::connection::block::Block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
-use crate::statement::kind::Writes;
+use crate::statement::kind::{Ask, Written};
 use crate::statement::values::{self, Encoded, Raw};
 
 /// The statements of one request on one connection, with or without a transaction block.
@@ -39,7 +39,7 @@ pub(crate) enum RunOutcome {
     Committed {
         results: proto::StatementResults,
         position: Probed,
-        writes: Writes,
+        written: Written,
         /// Whether the wait for a synchronous replica was cancelled.
         not_replicated: bool,
     },
@@ -73,37 +73,38 @@ impl<'a> RequestRun<'a> {
         Self { first_rows: FirstRows::wanted_by(statements.iter().flat_map(Prepared::references)), ..self }
     }
 
-    /// Runs the statements.
-    pub(super) async fn run(mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<RunOutcome, Failure> {
+    /// Runs the statements, and asks the questions of `ask`.
+    pub(super) async fn run(
+        mut self,
+        statements: &[Prepared<'_>],
+        within: Within<'_>,
+        ask: Ask,
+    ) -> Result<RunOutcome, Failure> {
+        let questions = Questions::prepare(self.connection, ask).await?;
         match (statements, within) {
             // A statement that requires a row count may have to be rolled back, so it must not commit by itself.
-            ([statement], Within::Connection) if statement.expected_rows().is_none() => self.single(statement).await,
-            ([statement], Within::Block(block, probe)) if statement.expected_rows().is_none() => {
-                self.single_in_block(statement, block, probe).await
+            ([statement], Within::Connection) if statement.expected_rows().is_none() => {
+                self.single(statement, &questions).await
             }
-            (statements, within) => self.several(statements, within).await,
+            ([statement], Within::Block(block)) if statement.expected_rows().is_none() => {
+                self.single_in_block(statement, block, &questions).await
+            }
+            (statements, within) => self.several(statements, within, &questions).await,
         }
     }
 
-    /// Runs a statement in a block, and asks whether it wrote anything if there is a probe. BEGIN, the statement, the
-    /// probes and COMMIT are sent one behind the other, without waiting.
+    /// Runs a statement in a block. BEGIN, the statement, the questions and COMMIT are sent one behind the other, without
+    /// waiting.
     async fn single_in_block(
         &mut self,
         statement: &Prepared<'_>,
         block: Block<'_>,
-        write_probe: Option<WriteProbe<'_>>,
+        questions: &Questions<'_>,
     ) -> Result<RunOutcome, Failure> {
-        let probe = PositionProbe::prepare(self.connection).await?;
-        let writes = async {
-            match &write_probe {
-                Some(write_probe) => write_probe.writes().await,
-                None => Ok(Writes::Yes),
-            }
-        };
-        let ran = block.finish_and_ask(self.statement(0, statement), writes);
-        let (result, position) = join(ran, probe.position()).await;
+        let ran = block.finish_and_ask(self.statement(0, statement), questions.written());
+        let (result, log) = join(ran, questions.log()).await;
         match result {
-            Ok((result, writes)) => Ok(self.committed(vec![result], position, writes)),
+            Ok((result, written)) => Ok(self.committed(vec![result], questions.position(log, written), written)),
             Err(failure) => failure.ended(0, Commit::MayHaveHappened),
         }
     }
@@ -111,24 +112,30 @@ impl<'a> RequestRun<'a> {
     /// Runs a statement that is a transaction by itself. The question for the position is sent right behind it, without
     /// waiting. Each of the two messages ends with a Sync of its own, so the position is from after the commit, and
     /// costs no further round trip.
-    async fn single(&mut self, statement: &Prepared<'_>) -> Result<RunOutcome, Failure> {
-        let probe = PositionProbe::prepare(self.connection).await?;
+    async fn single(&mut self, statement: &Prepared<'_>, questions: &Questions<'_>) -> Result<RunOutcome, Failure> {
         // The driver sends a message when its future is first polled, so they are sent in this order.
-        let (result, position) = join(self.statement(0, statement), probe.position()).await;
+        let (result, log) = join(self.statement(0, statement), questions.log()).await;
         match result {
             Ok(_) if self.is_left_open(statement).await => Ok(RunOutcome::LeftOpen),
-            Ok(result) => Ok(self.committed(vec![result], position, Writes::Yes)),
+            Ok(result) => {
+                let position = questions.position(log, Written::Unknown);
+                Ok(self.committed(vec![result], position, Written::Unknown))
+            }
             Err(failure) => failure.ended(0, Commit::MayHaveHappened),
         }
     }
 
     /// Runs several statements in one transaction.
-    async fn several(&mut self, statements: &[Prepared<'_>], within: Within<'_>) -> Result<RunOutcome, Failure> {
-        let probe = PositionProbe::prepare(self.connection).await?;
+    async fn several(
+        &mut self,
+        statements: &[Prepared<'_>],
+        within: Within<'_>,
+        questions: &Questions<'_>,
+    ) -> Result<RunOutcome, Failure> {
         let connection = self.connection;
         let begun = match within {
             Within::Connection => connection.batch_execute("BEGIN").await,
-            Within::Block(block, _) => block.go_on().await,
+            Within::Block(block) => block.go_on().await,
         };
         if let Err(error) = begun {
             return rejected(None, &error, Commit::WasNotSent);
@@ -144,9 +151,11 @@ impl<'a> RequestRun<'a> {
                 }
             }
         }
-        let (commit, position) = join(connection.batch_execute("COMMIT"), probe.position()).await;
-        match commit {
-            Ok(()) => Ok(self.committed(results, position, Writes::Yes)),
+        let (written, commit, log) =
+            join3(questions.written(), connection.batch_execute("COMMIT"), questions.log()).await;
+        // PostgreSQL answers the COMMIT of a failed transaction without an error, although it rolls back.
+        match written.and_then(|written| commit.map(|()| written)) {
+            Ok(written) => Ok(self.committed(results, questions.position(log, written), written)),
             Err(error) => rejected(None, &error, Commit::MayHaveHappened),
         }
     }
@@ -222,13 +231,13 @@ impl<'a> RequestRun<'a> {
         }
     }
 
-    fn committed(&self, mut results: Vec<proto::StatementResult>, position: Probed, writes: Writes) -> RunOutcome {
+    fn committed(&self, mut results: Vec<proto::StatementResult>, position: Probed, written: Written) -> RunOutcome {
         if self.rows_dropped {
             results.iter_mut().for_each(|result| result.rows.clear());
         }
         let results = proto::StatementResults { results, rows_dropped: self.rows_dropped };
         let not_replicated = self.connection.take_not_replicated();
-        RunOutcome::Committed { results, position, writes, not_replicated }
+        RunOutcome::Committed { results, position, written, not_replicated }
     }
 }
 
@@ -245,7 +254,7 @@ impl RunOutcome {
 
     pub(crate) fn into_response(self, execute: Duration) -> proto::ExecuteResponse {
         let rejection = |statement, cause| Outcome::Rejection(proto::Rejection { statement, cause: Some(cause) });
-        let unchanged = matches!(self, Self::Committed { writes: Writes::No, .. });
+        let unchanged = matches!(self, Self::Committed { written: Written::Nothing, .. });
         let not_replicated = matches!(self, Self::Committed { not_replicated: true, .. });
         let (outcome, position) = match self {
             Self::Committed { results, position, .. } => (Outcome::Results(results), position.position()),

@@ -15,13 +15,14 @@ use crate::call::report::{AnsweredBy, Report, Stages};
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::replicas::Member;
-use crate::statement::kind::Writes;
+use crate::statement::kind::{Ask, Writes};
 
 /// The results of statements that ran on the primary.
 #[derive(Debug)]
 pub(crate) struct Executed {
     pub(crate) results: Vec<proto::StatementResult>,
     pub(crate) rows_dropped: bool,
+    /// `None` if the local primary was not asked for it, or no answer came.
     pub(crate) position: Option<Position>,
     /// Whether PostgreSQL says that the statements wrote nothing.
     pub(crate) unchanged: bool,
@@ -42,20 +43,23 @@ pub(crate) struct Trip {
 struct Execute {
     request: proto::ExecuteRequest,
     writes: Writes,
+    ask_locally: Ask,
     deadline: Instant,
 }
 
 impl Primary {
-    /// Runs the statements in one transaction. With [`Writes::Maybe`], PostgreSQL is asked whether they wrote anything.
+    /// Runs the statements in one transaction. A peer answers with their position, and says if they wrote nothing. A local
+    /// primary answers the questions of `ask_locally`.
     pub(crate) async fn execute(
         &self,
         statements: Vec<proto::Statement>,
         writes: Writes,
+        ask_locally: Ask,
         deadline: Instant,
     ) -> Result<Executed> {
         let ask_unchanged = writes == Writes::Maybe;
         let request = proto::ExecuteRequest { database: self.scope.to_wire(), statements, ask_unchanged };
-        let executed = self.send(&Execute { request, writes, deadline }).await?;
+        let executed = self.send(&Execute { request, writes, ask_locally, deadline }).await?;
         if let Some(position) = executed.position {
             self.replicas.heard(position);
         }
@@ -74,7 +78,8 @@ impl PrimaryRequest for Execute {
         let database = member.database();
         let place = local_place(database);
         let schema = primary.schema().cloned();
-        let response = database.executor().execute(self.request.clone(), schema, self.deadline).await;
+        let executor = database.executor();
+        let response = executor.execute(self.request.clone(), schema, self.deadline, self.ask_locally).await;
         let response = response.map_err(|failure| failed(failure, &place))?;
         let execute = Duration::from_micros(response.execute_micros);
         let trip = Trip { answered_by: AnsweredBy::Local, attempts: 0, forward: Duration::ZERO, execute };

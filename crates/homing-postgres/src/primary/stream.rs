@@ -16,7 +16,7 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::executor::Responses;
 use crate::replicas::Member;
-use crate::statement::kind::RunsOn;
+use crate::statement::kind::{Ask, RunsOn};
 
 /// The beginning of an interactive transaction.
 #[derive(Debug, Clone)]
@@ -29,6 +29,9 @@ pub(crate) struct Opening {
 
     /// The deadline of the whole transaction.
     pub(crate) deadline: Instant,
+
+    /// What to ask a local primary at the commit.
+    pub(crate) ask_locally: Ask,
 }
 
 /// An open transaction. Each request has one response. Dropping the stream rolls the transaction back.
@@ -85,7 +88,11 @@ impl Primary {
         let mut first = opening.request.clone();
         first.step_timeout_millis = millis_until(opening.step_deadline);
         let receiver = stream::poll_fn(move |context| receiver.poll_recv(context).map(|request| request.map(Ok)));
-        let responses = database.executor().transact(first, receiver, opening.deadline, runs_on).await;
+        let ask = match runs_on {
+            RunsOn::Primary => opening.ask_locally,
+            RunsOn::Any => Ask::Nothing,
+        };
+        let responses = database.executor().transact(first, receiver, opening.deadline, runs_on, ask).await;
         let responses = Incoming::Local(responses.map_err(|failure| failed(failure, &place))?);
         Ok(TransactionStream { requests, responses, place, answered_by: AnsweredBy::Local, attempts: 0, channel: None })
     }

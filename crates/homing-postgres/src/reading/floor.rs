@@ -10,9 +10,10 @@ use crate::database::Database;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::position::Position;
+use crate::position::role::Role;
 use crate::session::Seen;
 use crate::session::token::foreign;
-use crate::statement::kind::Writes;
+use crate::statement::kind::{Ask, Writes};
 use crate::statement::values;
 
 /// Asks the servers that the session has read from for their positions, so that later reads are not older. Skips
@@ -50,7 +51,8 @@ pub(crate) async fn ask_primary(engine: &Engine) -> Result<Position> {
         column_types: vec![Type::INT4.oid()],
         ..proto::Statement::default()
     };
-    let executed = engine.in_schema(None).primary().execute(vec![statement], Writes::No, engine.deadline()).await?;
+    let primary = engine.in_schema(None);
+    let executed = primary.primary().execute(vec![statement], Writes::No, Ask::Position, engine.deadline()).await?;
     executed.position.ok_or_else(|| Error::not_sent("the primary answered without its position: try again"))
 }
 
@@ -59,6 +61,9 @@ async fn ask_server(seen: &Seen) -> Option<Position> {
         return Some(position);
     }
     let server = seen.server()?;
+    if server.role() == Some(Role::Primary) {
+        return server.current_position().await;
+    }
     let state = timeout(ASK_TIMEOUT, server.tracker().probe()).await.ok()?.ok()?;
     // Of a server in doubt it is not known how far the session has read there.
     (!state.in_doubt).then_some(state.position)

@@ -27,7 +27,8 @@ pub(crate) async fn read_from_primary(
     let seen = engine.session.seen_elsewhere(None);
     let runner = PrimaryRunner { engine, writes, deadline: engine.deadline() };
     let (executed, descriptions) = execute(&[(sql, parameters)][..], &runner).await?;
-    note_read_from_primary(engine, operation, started, executed, &descriptions, &seen)
+    let answered = note_read_from_primary(engine, operation, started, executed, &descriptions, &seen)?;
+    Ok(answered.and_then(|outputs| Ok(only(outputs))))
 }
 
 /// Advances the session to the position of a read from the primary. `seen` are the servers that the session had read
@@ -39,11 +40,13 @@ pub(crate) fn note_read_from_primary(
     executed: Executed,
     descriptions: &[StatementDescription],
     seen: &[Seen],
-) -> Result<Answered<Output>> {
+) -> Result<Answered<Vec<Output>>> {
     let local = engine.replicas().local_primary().filter(|_| executed.trip.answered_by == AnsweredBy::Local);
     match (local, executed.position) {
-        // The local primary answered, so this is a read like any other.
-        (Some(local), position) if executed.unchanged => note_read(engine, &local, position, seen),
+        // The local primary answered, so this is a read like any other: it is asked for its position when that matters.
+        (Some(local), position) if executed.unchanged || position.is_none() => {
+            note_read(engine, &local, position, seen);
+        }
         (_, Some(position)) => {
             check_cluster(engine, position)?;
             engine.session.advance(position);
@@ -53,5 +56,5 @@ pub(crate) fn note_read_from_primary(
         (_, None) => engine.session.lost_track(),
     }
     let report = executed.trip.report(operation, started, None);
-    Ok(Answered::new(executed.outputs(descriptions).map(only), report))
+    Ok(Answered::new(executed.outputs(descriptions), report))
 }

@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
                     self.plan.settled(self.requirement())
                 }
                 ReadStep::Check(position) => {
-                    let is_reached = has_reached(self.chosen().database(), position).await;
+                    let is_reached = self.has_reached(position).await;
                     self.note_reached(position, is_reached);
                     self.plan.checked(is_reached)
                 }
@@ -171,10 +171,26 @@ impl<'a> Reader<'a> {
         Some(Requirement { required, is_reached })
     }
 
+    async fn has_reached(&self, position: Position) -> bool {
+        let database = self.chosen().database();
+        let below = match self.engine.session.wanted_below() {
+            Some(below) => has_reached(database, below).await,
+            None => true,
+        };
+        below && has_reached(database, position).await
+    }
+
     async fn wait(&self, position: Position) -> Waited {
         let session = &self.engine.session;
         let deadline = self.engine.options.replay_deadline();
-        match self.chosen().database().tracker().wait_while_reachable(position, deadline).await {
+        let tracker = self.chosen().database().tracker();
+        let waited = async {
+            if let Some(below) = session.wanted_below() {
+                tracker.wait_while_reachable(below, deadline).await?;
+            }
+            tracker.wait_while_reachable(position, deadline).await
+        };
+        match waited.await {
             Ok(()) => Waited::Reached,
             Err(WaitError::OtherSystem) if session.decline() => Waited::Declined,
             Err(WaitError::OtherSystem) if session.is_imported() => Waited::Foreign,

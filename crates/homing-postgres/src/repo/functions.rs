@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Repo;
 use crate::call::options::Wait;
 use crate::call::report::AnsweredBy;
+use crate::engine::answered::Answered;
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::primary::execute::Trip;
@@ -92,6 +93,13 @@ impl Repo {
                 forward: called.forward.saturating_sub(called.execute),
                 execute: called.execute,
             };
+            if called.unchanged {
+                // It was a read: there is nothing to wait for now.
+                if let Some(position) = position.filter(|_| self.options().wait != Wait::Never) {
+                    self.engine.session.advance(position);
+                }
+                return Ok(Answered::new(Ok(called.value), trip.report(OPERATION, started, None)));
+            }
             let report = trip.report(OPERATION, started, position);
             // A function's own calls report that, and it may return their error.
             let committed = Committed { value: Ok(called.value), position, not_replicated: false, report };

@@ -16,8 +16,8 @@ impl Repo {
     /// Returns a token with the positions that this session's reads have to see, in all databases. The token of a new
     /// session has no positions.
     ///
-    /// If the session has read from a replica since the last token, the replica is asked for its position once. Writes
-    /// do not need this question.
+    /// If the session has read from a replica since the last token, or has written next to the primary, that server is asked
+    /// for its position once.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Repo {
         for database in self.engine.session.databases() {
             let repo = self.with_database(database.as_str())?.without_schema();
             settle_reads(&repo.engine, None).await?;
-            positions.extend(repo.engine.session.wanted().map(|required| (database, required.position)));
+            positions.extend(repo.engine.session.positions().into_iter().map(|position| (database.clone(), position)));
         }
         Ok(Token::seal(&positions, &key(self.rpc_client())))
     }
@@ -39,23 +39,23 @@ impl Repo {
     /// Returns a token like [`token`](Self::token), without asking a server: it has the positions of this session's
     /// writes and of its reads from the primary.
     ///
-    /// Reads from a replica are left out. So is a write whose position is unknown; see
+    /// Reads from a local server are left out. So is a write whose position is unknown; see
     /// [`knows_its_writes`](Self::knows_its_writes).
     pub fn token_of_writes(&self) -> Token {
         let known = |database: DatabaseName| {
-            let required = self.engine.session.of(&database).wanted()?;
-            Some((database, required.position))
+            let positions = self.engine.session.of(&database).positions();
+            positions.into_iter().map(move |position| (database.clone(), position))
         };
-        let positions: Vec<_> = self.engine.session.databases().into_iter().filter_map(known).collect();
+        let positions: Vec<_> = self.engine.session.databases().into_iter().flat_map(known).collect();
         Token::seal(&positions, &key(self.rpc_client()))
     }
 
     /// Returns whether the session knows the positions of all its writes.
     ///
-    /// It does not if the primary was lost between a commit and the question for its position. [`token`](Self::token)
-    /// asks again.
+    /// It does not after a write next to the primary, which is not asked for its position before it is needed; and if the
+    /// primary was lost between a commit and the question for its position. [`token`](Self::token) asks.
     pub fn knows_its_writes(&self) -> bool {
-        self.engine.session.databases().iter().all(|database| !self.engine.session.of(database).has_lost_track())
+        self.engine.session.databases().iter().all(|database| !self.engine.session.of(database).has_unknown_writes())
     }
 
     /// Asks the primary for its current position. From another region this is one round trip.

@@ -17,8 +17,8 @@ use crate::scope::DatabaseName;
 /// The positions that a session has to see, as a string that can travel in a cookie, a header or a message.
 ///
 /// [`Repo::token`](crate::Repo::token) makes a token, and [`Repo::with_token`](crate::Repo::with_token) uses it. It
-/// holds a position for each database of the session. With one database it has 51 characters, all of them letters,
-/// digits, `-` or `_`.
+/// holds the positions of each database of the session. With one database it has 51 characters, or up to 90 while a write
+/// is new; all of them are letters, digits, `-` or `_`.
 ///
 /// A token is authenticated (HMAC-SHA256, 128 bits, with a key derived from the node's secret) but not encrypted. Its
 /// holder can read the positions in it, and cannot change them. A node without a secret accepts only tokens of its own
@@ -51,11 +51,16 @@ impl Token {
         for (database, position) in positions {
             let name = database.as_str().as_bytes();
             let position = position.to_proto("");
-            bytes.push(u8::try_from(name.len()).expect("the name of a database is short"));
+            let length = u8::try_from(name.len()).expect("the name of a database is short");
+            let flag = if position.transaction == 0 { 0 } else { WITH_TRANSACTION };
+            bytes.push(length | flag);
             bytes.extend_from_slice(name);
             bytes.extend_from_slice(&position.system_identifier.to_be_bytes());
             bytes.extend_from_slice(&position.timeline.to_be_bytes());
             bytes.extend_from_slice(&position.lsn.to_be_bytes());
+            if flag != 0 {
+                bytes.extend_from_slice(&position.transaction.to_be_bytes());
+            }
         }
         let tag = key.sign(&bytes);
         bytes.extend_from_slice(&tag[..TAG_BYTES]);
@@ -158,10 +163,17 @@ fn decoded(text: &str) -> Result<Vec<u8>> {
 fn positions(mut bytes: &[u8]) -> Option<Vec<(DatabaseName, Position)>> {
     let mut positions = Vec::new();
     while let Some((&length, rest)) = bytes.split_first() {
-        let (name, rest) = rest.split_at_checked(length.into())?;
+        let (name, rest) = rest.split_at_checked((length & !WITH_TRANSACTION).into())?;
         let (system_identifier, rest) = rest.split_first_chunk()?;
         let (timeline, rest) = rest.split_first_chunk()?;
         let (lsn, rest) = rest.split_first_chunk()?;
+        let (transaction, rest) = match length & WITH_TRANSACTION {
+            0 => (0, rest),
+            _ => rest.split_first_chunk().map(|(number, rest)| (u64::from_be_bytes(*number), rest))?,
+        };
+        if transaction == 0 && length & WITH_TRANSACTION != 0 {
+            return None;
+        }
         bytes = rest;
         let name = std::str::from_utf8(name).ok()?;
         let name = if name.is_empty() { DatabaseName::default() } else { DatabaseName::new(name).ok()? };
@@ -170,7 +182,7 @@ fn positions(mut bytes: &[u8]) -> Option<Vec<(DatabaseName, Position)>> {
             system_identifier: u64::from_be_bytes(*system_identifier),
             timeline: u32::from_be_bytes(*timeline),
             lsn: u64::from_be_bytes(*lsn),
-            transaction: 0,
+            transaction,
         };
         positions.push((name, Position::from_proto(&position)?));
     }
@@ -179,6 +191,10 @@ fn positions(mut bytes: &[u8]) -> Option<Vec<(DatabaseName, Position)>> {
 
 /// The version of the format, the first byte of a token.
 const VERSION: u8 = 1;
+
+/// A bit of the length of a database's name: the position has a transaction. Builds that do not know it cannot read the
+/// positions, and refuse the token.
+const WITH_TRANSACTION: u8 = 0x80;
 
 const TAG_BYTES: usize = 16;
 
@@ -193,6 +209,7 @@ mod tests {
     use homing_rpc::Secret;
 
     use super::*;
+    use crate::position::transaction_id::TransactionId;
 
     fn key(secret: &str) -> Key {
         Secret::new(secret).unwrap().key(LABEL)
@@ -206,14 +223,22 @@ mod tests {
         Position::new(u64::MAX, 3, lsn)
     }
 
+    fn written(lsn: u64) -> Position {
+        at(lsn).with_transaction(TransactionId::from(u64::MAX))
+    }
+
     fn named(name: &str) -> DatabaseName {
         DatabaseName::new(name).unwrap()
     }
 
     #[test]
     fn opened_token_holds_the_sealed_positions() {
-        let databases =
-            [vec![], vec![(DatabaseName::default(), at(7))], vec![(named("a"), at(1)), (named("b_2"), at(u64::MAX))]];
+        let databases = [
+            vec![],
+            vec![(DatabaseName::default(), at(7))],
+            vec![(named("a"), at(1)), (named("b_2"), at(u64::MAX))],
+            vec![(named("a"), at(1)), (named("a"), written(2)), (named("b"), at(3))],
+        ];
         for positions in databases {
             let token = Token::seal(&positions, &ours());
             assert_eq!(Token::open(token.as_str(), &ours(), true).unwrap(), positions);
@@ -225,6 +250,8 @@ mod tests {
     #[test]
     fn token_fits_into_a_cookie() {
         assert_eq!(Token::seal(&[(DatabaseName::default(), at(u64::MAX))], &ours()).as_str().len(), 51);
+        let newest = [(DatabaseName::default(), at(1)), (DatabaseName::default(), written(2))];
+        assert_eq!(Token::seal(&newest, &ours()).as_str().len(), 90);
         assert_eq!(Token::seal(&[], &ours()).as_str().len(), 23);
         let longest = (0..50).map(|number| (named(&format!("{}{number:02}", "x".repeat(30))), at(1)));
         let token = Token::seal(&longest.collect::<Vec<_>>(), &ours());
@@ -257,7 +284,7 @@ mod tests {
     /// Every change of one character, every cut, and ten thousand changes of several bytes.
     #[test]
     fn changed_token_is_refused() {
-        let positions = [(DatabaseName::default(), at(7)), (named("analytics"), at(9))];
+        let positions = [(DatabaseName::default(), written(7)), (named("analytics"), at(9))];
         let token = Token::seal(&positions, &ours());
         let text = token.as_str();
         let refused = |changed: &[u8]| {

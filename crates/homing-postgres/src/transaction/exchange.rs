@@ -22,7 +22,7 @@ use crate::primary::rejection::rejected;
 use crate::primary::stream::{Opening, ReceiveError, TransactionStream};
 use crate::reading::plan::OnLocalPrimary;
 use crate::reading::reader::Reader;
-use crate::statement::kind::RunsOn;
+use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::refusal::says_that_it_writes;
 
 /// The response to a step.
@@ -36,6 +36,8 @@ pub(super) struct StepAnswer {
 #[derive(Debug)]
 pub(crate) struct CommittedTransaction {
     pub(crate) position: Option<Position>,
+    /// Whether PostgreSQL says that it wrote nothing.
+    pub(crate) unchanged: bool,
     /// Whether the wait for a synchronous replica was cancelled.
     pub(crate) not_replicated: bool,
     pub(crate) trip: Trip,
@@ -180,6 +182,7 @@ impl Exchange<'_> {
             request: request.clone(),
             step_deadline: self.step_deadline(),
             deadline: transaction.deadline,
+            ask_locally: engine.ask_locally(if transaction.is_read_only() { Writes::No } else { Writes::Maybe }),
         };
         if transaction.reads_replica()
             && let Some(member) = Reader::new(engine, RunsOn::Any, OnLocalPrimary::Read).server().await?
@@ -244,7 +247,8 @@ async fn send_commit(
     match response.outcome {
         Some(Outcome::Committed(committed)) => {
             let position = committed.position.as_ref().and_then(Position::from_proto);
-            Ok(CommittedTransaction { position, not_replicated: committed.not_replicated, trip })
+            let proto::TransactionCommitted { unchanged, not_replicated, .. } = committed;
+            Ok(CommittedTransaction { position, unchanged, not_replicated, trip })
         }
         Some(Outcome::Rejection(rejection)) => Err(refused(transaction, rejection, &place)),
         Some(Outcome::Ended(end)) => Err(ended(end, &place)),

@@ -46,7 +46,7 @@ impl<T: Send + 'static, F: FnOnce(Output) -> Result<T>> ReadRequest for RawReque
         let without_waiting = (why == WhyPrimary::NoReplica).then(|| engine.without_waiting());
         let writer = Writer::new(without_waiting.as_ref().unwrap_or(engine), self.operation);
         let (sql, parameters) = (self.sql, self.parameters);
-        if sql::may_read(sql) {
+        if sql::runs_in_block(sql) {
             writer.write_or_read(sql, parameters, |output| self.read(output)).await
         } else {
             writer.write(&[(sql, parameters)][..], |outputs| self.read(only(outputs))).await

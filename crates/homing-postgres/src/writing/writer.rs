@@ -6,17 +6,15 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug_span};
 
 use crate::call::options::{OnLag, Wait};
-use crate::call::report::Report;
+use crate::call::report::{AnsweredBy, Report};
 use crate::engine::Engine;
 use crate::engine::answered::Answered;
 use crate::engine::execute::{Output, Parameters, PrimaryRunner, Statements, execute, only};
 use crate::error::{Error, Result};
 use crate::position::Position;
-use crate::primary::execute::Executed;
 use crate::reading::on_primary::note_read_from_primary;
 use crate::reading::reader::has_reached;
 use crate::replicas::Member;
-use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;
 use crate::tracker::error::WaitError;
 
@@ -48,60 +46,49 @@ impl<'a> Writer<'a> {
         statements: &(impl Statements + ?Sized),
         read: impl FnOnce(Vec<Output>) -> Result<T>,
     ) -> Result<Answered<T>> {
-        let started = Instant::now();
-        let (executed, descriptions) = self.execute(statements, Writes::Yes).await?;
-        Ok(self.committed(started, executed, &descriptions, read).await)
+        self.execute(statements, Writes::Yes, read).await
     }
 
-    /// Runs one statement that may write. If PostgreSQL says that it wrote nothing, it was a read. The statement has
-    /// to run in a transaction block as it does by itself.
+    /// Runs one statement that may write. The statement has to run in a transaction block as it does by itself.
     pub(crate) async fn write_or_read<T: Send + 'static>(
         &self,
         sql: &str,
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<Answered<T>> {
-        let statements = &[(sql, parameters)][..];
-        let read = |outputs| read(only(outputs));
-        let started = Instant::now();
-        let seen = self.engine.session.seen_elsewhere(None);
-        let (executed, descriptions) = self.execute(statements, Writes::Maybe).await?;
-        if executed.unchanged {
-            let answered =
-                note_read_from_primary(self.engine, self.operation, started, executed, &descriptions, &seen)?;
-            return Ok(answered.and_then(|output| read(vec![output])));
-        }
-        Ok(self.committed(started, executed, &descriptions, read).await)
+        self.execute(&[(sql, parameters)][..], Writes::Maybe, |outputs| read(only(outputs))).await
     }
 
-    async fn execute(
+    /// Runs statements. If PostgreSQL says that they wrote nothing, they were a read.
+    async fn execute<T: Send + 'static>(
         &self,
         statements: &(impl Statements + ?Sized),
         writes: Writes,
-    ) -> Result<(Executed, Vec<StatementDescription>)> {
-        let runner = PrimaryRunner { engine: self.engine, writes, deadline: self.engine.deadline() };
-        execute(statements, &runner).await
-    }
-
-    async fn committed<T: Send + 'static>(
-        &self,
-        started: Instant,
-        executed: Executed,
-        descriptions: &[StatementDescription],
         read: impl FnOnce(Vec<Output>) -> Result<T>,
-    ) -> Answered<T> {
+    ) -> Result<Answered<T>> {
+        let Self { engine, operation } = *self;
+        let started = Instant::now();
+        let seen = engine.session.seen_elsewhere(None);
+        let runner = PrimaryRunner { engine, writes, deadline: engine.deadline() };
+        let (executed, descriptions) = execute(statements, &runner).await?;
+        if executed.unchanged {
+            let answered = note_read_from_primary(engine, operation, started, executed, &descriptions, &seen)?;
+            return Ok(answered.and_then(read));
+        }
         let (position, not_replicated) = (executed.position, executed.not_replicated);
-        let report = executed.trip.report(self.operation, started, position);
-        let value = executed.outputs(descriptions).and_then(read);
-        self.settle(Committed { value, position, not_replicated, report }).await
+        let report = executed.trip.report(operation, started, position);
+        let value = executed.outputs(&descriptions).and_then(read);
+        Ok(self.settle(Committed { value, position, not_replicated, report }).await)
     }
 
     /// Waits for the replica as the options say, and returns the value of a committed write.
     pub(crate) async fn settle<T: Send + 'static>(&self, committed: Committed<T>) -> Answered<T> {
         let Committed { mut value, position, not_replicated, mut report } = committed;
         let started = Instant::now();
-        let visible = self.wait_until_visible(position).instrument(debug_span!("replay_wait")).await;
+        let waiting = self.wait_until_visible(position, &report.answered_by);
+        let visible = waiting.instrument(debug_span!("replay_wait")).await;
         report.stages.replay_wait = started.elapsed();
+        report.wrote = true;
         if not_replicated {
             value = value.and_then(|value| Err(Error::not_replicated().with_value(value)));
         }
@@ -114,13 +101,21 @@ impl<'a> Writer<'a> {
         Answered::new(value, report)
     }
 
-    async fn wait_until_visible(&self, position: Option<Position>) -> Result<()> {
+    async fn wait_until_visible(&self, position: Option<Position>, answered_by: &AnsweredBy) -> Result<()> {
         let Engine { session, options, .. } = self.engine;
         if options.wait == Wait::Never {
             return Ok(());
         }
         // If the position is not known, the next read asks for one.
-        position.map_or_else(|| session.lost_track(), |position| session.advance(position));
+        match (position, self.local_primary(answered_by)) {
+            (Some(position), _) => session.advance(position),
+            (None, Some(local)) => {
+                session.has_written(local.database());
+                // It was not asked for the position, because the call does not wait.
+                return Ok(());
+            }
+            (None, None) => session.lost_track(),
+        }
         let Some(member) = self.replica(position) else { return Ok(()) };
         let Some(position) = position else {
             return Err(Error::committed(
@@ -158,6 +153,11 @@ impl<'a> Writer<'a> {
                 self.not_visible(position, error)
             }
         }
+    }
+
+    /// Returns the primary if it is local and answered.
+    fn local_primary(&self, answered_by: &AnsweredBy) -> Option<Arc<Member>> {
+        self.engine.replicas().local_primary().filter(|_| *answered_by == AnsweredBy::Local)
     }
 
     /// Returns the replica that the next read goes to, or `None` if it goes to the primary.

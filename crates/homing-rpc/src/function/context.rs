@@ -1,6 +1,7 @@
 //! The context of a call, as its function sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ pub struct CallContext {
     scope: Arc<str>,
     /// Closed when the caller no longer waits for the answer.
     awaited: watch::Receiver<()>,
+    unchanged: Arc<AtomicBool>,
 }
 
 impl CallContext {
@@ -56,10 +58,22 @@ impl CallContext {
         self.awaited.has_changed().is_err()
     }
 
+    /// Notes that the function wrote nothing, so that its caller need not wait for replicas; see
+    /// [`Called::unchanged`](crate::Called::unchanged). Call it when the function has ended.
+    pub fn note_unchanged(&self) {
+        self.unchanged.store(true, Ordering::Release);
+    }
+
+    /// Returns whether [`note_unchanged`](Self::note_unchanged) was called.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.unchanged.load(Ordering::Acquire)
+    }
+
     /// Returns a context, and the guard that keeps it from being cancelled.
     pub(crate) fn new(caller: Region, deadline: Instant, trace: TraceContext) -> (Self, Awaiting) {
         let (awaiting, awaited) = watch::channel(());
-        (Self { caller, deadline, trace, scope: "".into(), awaited }, Awaiting { _sender: awaiting })
+        let unchanged = Arc::default();
+        (Self { caller, deadline, trace, scope: "".into(), awaited, unchanged }, Awaiting { _sender: awaiting })
     }
 
     pub(crate) fn with_scope(self, scope: String) -> Self {

@@ -34,6 +34,9 @@ pub struct Called<R> {
     /// A position for each database of the node that ran the function, if the database could be asked. No commit of the
     /// function is after it.
     pub positions: Vec<Position>,
+    /// Whether the function says that it wrote nothing; see
+    /// [`CallContext::note_unchanged`](crate::CallContext::note_unchanged).
+    pub unchanged: bool,
     /// The peer that ran the function; `None` if it ran on this node.
     pub peer: Option<PeerName>,
     /// How many attempts were made; 0 if the function ran on this node.
@@ -276,6 +279,7 @@ fn read<R: DeserializeOwned>(response: CallResponse, function: &str, place: &str
     Ok(Called {
         value,
         positions: response.positions,
+        unchanged: response.unchanged,
         peer: None,
         attempts: 0,
         route: Duration::ZERO,

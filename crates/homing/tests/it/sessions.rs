@@ -4,6 +4,7 @@ mod lag;
 mod positions;
 mod synchronous;
 mod tokens;
+mod unchanged;
 
 use std::time::Duration;
 

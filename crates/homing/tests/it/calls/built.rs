@@ -59,7 +59,7 @@ async fn built_condition_updates_and_deletes() {
         let mut update = User::update();
         update.value("age", Expr::col("age").add(1)).and_where(Expr::col("name").is_in(["Ada", "Grace", "nobody"]));
         assert_eq!(repo.update_all_built(&update).await.unwrap(), 2);
-        assert!(reports.last().position.is_some());
+        assert!(reports.last().wrote);
         let mut delete = User::delete();
         delete.and_where(Expr::col("id").eq(repo.all::<User>("order by id desc limit 1", &[]).await.unwrap()[0].id));
         assert_eq!(repo.delete_all_built(&delete).await.unwrap(), 1);

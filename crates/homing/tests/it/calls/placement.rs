@@ -184,7 +184,7 @@ async fn promoted_replica_runs_no_write_as_a_read() {
     // Nothing has told the node: it still takes its server for a replica.
     let (repo, reports) = recorded(&repo);
     assert_eq!(repo.execute("insert into users (name) values ('Ada')", &[]).await.unwrap(), 1);
-    assert!(reports.last().position.is_some(), "it was not taken for a write");
+    assert!(reports.last().wrote, "it was not taken for a write");
     wait_until("one row", async || world.users_on_replica().await == 1).await;
 }
 

@@ -37,7 +37,7 @@ async fn each_call_is_reported_once() {
         let rename = "update users set name = name || '!' where id = $1 returning name";
         repo.query_one(rename, &[&user.id]).await.unwrap();
         assert!(repo.query_one(rename, &[&-1_i64]).await.unwrap_err().is_not_found());
-        assert_eq!(told(&reports), [("query_one", None), ("query_one", Some(Fate::Committed))]);
+        assert_eq!(told(&reports), [("query_one", None), ("query_one", Some(Fate::Rejected))]);
 
         repo.one::<User>("where false", &[]).await.unwrap_err();
         repo.get_by::<User>(&[("age", &"a")]).await.unwrap_err();

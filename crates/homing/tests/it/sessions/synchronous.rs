@@ -9,7 +9,6 @@ use crate::fixture::{NewUser, Servers, User};
 fn assert_not_replicated<T: std::fmt::Debug>(written: Result<T, Error>) -> Error {
     let error = written.unwrap_err();
     assert!(error.is_committed() && error.is_not_replicated(), "{error:?}");
-    assert!(error.position().is_some(), "{error:?}");
     error
 }
 
