@@ -223,7 +223,7 @@ impl Database {
 
     fn of(config: Config, pool: Pool) -> Self {
         let tracker = Tracker::spawn(pool.address().config().clone());
-        let executor = Executor::new(pool.clone(), config.max_rows_bytes, config.transaction_limit());
+        let executor = Executor::new(pool.clone(), tracker.clone(), config.max_rows_bytes, config.transaction_limit());
         Self(Arc::new(DatabaseInner { config, pool, tracker, executor }))
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod answered;
 mod describe;
 pub(crate) mod execute;
+mod history;
 
 use std::sync::Arc;
 

@@ -72,6 +72,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | the region has no such function | [`is_unknown_function`](Self::is_unknown_function) |
 /// | the peer refused the secret | [`is_unauthenticated`](Self::is_unauthenticated) |
 /// | the token cannot be used | [`is_token_refused`](Self::is_token_refused) |
+/// | what the session has seen was lost in a failover | [`is_history_lost`](Self::is_history_lost) |
 ///
 /// # Known limits
 ///
@@ -106,6 +107,7 @@ enum ErrorKind {
     Configuration,
     Decode,
     Function,
+    HistoryLost,
     Misuse,
     NotFound,
     NotPrimary,
@@ -153,6 +155,7 @@ impl Error {
     pub fn is_not_sent(&self) -> bool {
         let kinds = [
             ErrorKind::NotSent,
+            ErrorKind::HistoryLost,
             ErrorKind::NotPrimary,
             ErrorKind::Stale,
             ErrorKind::Misuse,
@@ -303,7 +306,19 @@ impl Error {
         }
     }
 
-    /// Returns whether the database is not the primary.
+    /// Returns whether what the session has written or read was lost in a failover, or cannot be shown to have survived: the
+    /// primary that was promoted does not have it in its history. Nothing was executed.
+    ///
+    /// The session fails once for each loss, and then goes on with what the primary has. So read again what the call
+    /// depends on, and then repeat the call.
+    ///
+    /// Whether it survived can be shown by the node that has followed the promoted server before, and by roles that may read
+    /// the server's history file (`pg_read_file`, by default superusers).
+    pub fn is_history_lost(&self) -> bool {
+        self.0.kind == ErrorKind::HistoryLost
+    }
+
+    /// Returns whether the database is not the primary, or is an old one: the session has seen a later timeline.
     pub fn is_not_primary(&self) -> bool {
         self.0.kind == ErrorKind::NotPrimary
     }

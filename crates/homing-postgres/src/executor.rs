@@ -11,6 +11,7 @@
 mod chunks;
 mod execute;
 mod failure;
+mod history;
 mod interactive;
 mod limit;
 mod parts;
@@ -24,15 +25,19 @@ mod within;
 
 pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace};
 pub(crate) use self::failure::Failure;
+pub(crate) use self::history::positions;
 pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses};
 pub(crate) use self::parts::QueryParts;
 use self::places::Places;
 use crate::connection::pool::Pool;
+use crate::tracker::Tracker;
 
 /// Runs the statements of this node's callers and of its peers on the database next to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
     pool: Pool,
+    /// Follows the same server.
+    tracker: Tracker,
     max_rows_bytes: usize,
     places: Places,
 }
@@ -40,9 +45,9 @@ pub(crate) struct Executor {
 impl Executor {
     /// Creates an executor. `max_rows_bytes` limits the rows of one answer, `max_transactions` the open interactive
     /// transactions.
-    pub(crate) fn new(pool: Pool, max_rows_bytes: usize, max_transactions: usize) -> Self {
+    pub(crate) fn new(pool: Pool, tracker: Tracker, max_rows_bytes: usize, max_transactions: usize) -> Self {
         let places = Places::new(pool.max_connections(), max_transactions);
-        Self { pool, max_rows_bytes, places }
+        Self { pool, tracker, max_rows_bytes, places }
     }
 
     /// Returns the limit for the rows of one answer.

@@ -1,5 +1,6 @@
 //! [`Position`], a place in the write-ahead log of one cluster and timeline.
 
+pub(crate) mod history;
 pub(crate) mod lsn;
 pub(crate) mod role;
 pub(crate) mod state;

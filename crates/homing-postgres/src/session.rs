@@ -5,7 +5,7 @@ pub(crate) mod token;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::database::{Database, WeakDatabase};
-use crate::position::Position;
+use crate::position::{Position, Timeline};
 use crate::scope::DatabaseName;
 
 /// The positions that every read of a handle has to see. The clones of a handle share them. There is a floor for each
@@ -31,6 +31,8 @@ struct Floor {
     /// A place before `position`, without a transaction, that a server which has reached `position` by its transaction has to
     /// have reached too.
     below: Option<Position>,
+    /// The last places of earlier timelines, one of each, that are not known to be in the history of `position`.
+    unproven: Vec<Position>,
     behind: bool,
     imported: bool,
     offered: bool,
@@ -115,9 +117,10 @@ impl Session {
         self.read(|floor| floor.below)
     }
 
-    /// Returns the positions that make a floor, lowest first.
+    /// Returns the positions that make a floor, lowest first. A primary has to have them in its history.
     pub(crate) fn positions(&self) -> Vec<Position> {
-        self.read(|floor| Some([floor.below, floor.position].into_iter().flatten().collect())).unwrap_or_default()
+        let all = |floor: &Floor| floor.unproven.iter().chain(&floor.below).chain(&floor.position).copied().collect();
+        self.read(|floor| Some(all(floor))).unwrap_or_default()
     }
 
     /// Tells whether the position came from another node and is not confirmed yet.
@@ -152,6 +155,40 @@ impl Session {
             seen.position = position.filter(|_| seen.calls == before);
             seen.calls = seen.calls.max(before) + 1;
         });
+    }
+
+    /// Returns the places of earlier timelines that may have been lost in a failover.
+    pub(crate) fn unproven(&self) -> Vec<Position> {
+        self.read(|floor| Some(floor.unproven.clone())).unwrap_or_default()
+    }
+
+    /// Notes that these positions are in the history of a timeline. There, they have the same numbers.
+    pub(crate) fn survived(&self, positions: &[Position], timeline: Timeline) {
+        if positions.iter().all(|position| position.timeline >= timeline) {
+            return;
+        }
+        self.change(|floor| {
+            let of_before = |position: &Position| position.timeline < timeline && positions.contains(position);
+            let mut survivors: Vec<_> = floor.unproven.extract_if(.., |unproven| of_before(unproven)).collect();
+            if floor.position.as_ref().is_some_and(of_before) {
+                survivors.extend(floor.below.take().into_iter().chain(floor.position.take()));
+            }
+            for position in survivors {
+                floor.raise(Position { timeline, ..position });
+            }
+        });
+    }
+
+    /// Forgets positions that a primary does not have in its history. Later reads see at least what the primary has now.
+    pub(crate) fn lost(&self, positions: &[Position]) {
+        self.change(|floor| {
+            floor.unproven.retain(|unproven| !positions.contains(unproven));
+            if floor.position.is_some_and(|known| positions.contains(&known)) {
+                let (database, unproven) = (floor.database.clone(), std::mem::take(&mut floor.unproven));
+                *floor = Floor { database, unproven, seen: std::mem::take(&mut floor.seen), ..Floor::default() };
+            }
+        });
+        self.lost_track();
     }
 
     /// Notes a write on this server, at a position that it was not asked for.
@@ -235,10 +272,22 @@ impl Session {
 
 impl Floor {
     /// Moves the floor up to this position. Returns whether it became the position of the floor.
+    ///
+    /// A position of another cluster replaces the floor. One of another timeline cannot be compared with it: the one of the
+    /// later timeline becomes the floor, and the other one is kept until it is known to be in its history.
     fn raise(&mut self, position: Position) -> bool {
+        match self.position {
+            Some(known) if known.system_identifier != position.system_identifier => self.unproven.clear(),
+            Some(known) if known.timeline < position.timeline => self.doubt(known),
+            Some(known) if known.timeline > position.timeline => {
+                self.doubt(position);
+                return false;
+            }
+            Some(_) | None => {}
+        }
         let before = self.position;
         let (upper, lower) = match before {
-            Some(known) if !is_after(position, known) => (known, Some(position)),
+            Some(known) if is_same_history(position, known) && position.lsn <= known.lsn => (known, Some(position)),
             known => (position, known),
         };
         self.position = Some(upper);
@@ -246,7 +295,15 @@ impl Floor {
         let below = [self.below, lower].into_iter().flatten().filter(|below| *below != upper);
         let below = below.filter(|below| upper.transaction.is_some() && is_same_history(*below, upper));
         self.below = below.map(|below| below.with_transaction(None)).max_by_key(|below| below.lsn);
-        before.is_none_or(|known| is_after(position, known))
+        before != self.position
+    }
+
+    /// Keeps a position of an earlier timeline, where only its place counts.
+    fn doubt(&mut self, position: Position) {
+        match self.unproven.iter_mut().find(|unproven| unproven.timeline == position.timeline) {
+            Some(unproven) => unproven.lsn = unproven.lsn.max(position.lsn),
+            None => self.unproven.push(position.with_transaction(None)),
+        }
     }
 }
 
@@ -266,15 +323,6 @@ impl Seen {
     pub(crate) fn server(&self) -> Option<Database> {
         self.server.upgrade()
     }
-}
-
-/// Tells whether a position replaces the known one. A position of another cluster or a later timeline does, because it
-/// belongs to a newer write and cannot be compared with the old history.
-fn is_after(position: Position, known: Position) -> bool {
-    if position.system_identifier != known.system_identifier {
-        return true;
-    }
-    (position.timeline, position.lsn) > (known.timeline, known.lsn)
 }
 
 /// Tells whether two positions are of the same cluster and timeline.
@@ -332,6 +380,39 @@ mod tests {
         session.advance(write(140, 903));
         session.advance(at(7, 2, 10).with_transaction(TransactionId::from(904)));
         assert_eq!(session.wanted_below(), None);
+    }
+
+    #[test]
+    fn earlier_timeline_is_kept_until_proven() {
+        let session = Session::default();
+        session.advance(at(7, 1, 100).with_transaction(TransactionId::from(900)));
+        session.advance(at(7, 2, 50));
+        session.import(at(7, 1, 120));
+        assert_eq!(session.positions(), [at(7, 1, 120), at(7, 2, 50)]);
+        session.survived(&session.positions(), 2.into());
+        // All of it is in timeline 2, where it has the same number.
+        assert_eq!(session.positions(), [at(7, 2, 120)]);
+        session.survived(&session.positions(), 3.into());
+        assert_eq!(session.positions(), [at(7, 3, 120)]);
+        let write = at(7, 3, 130).with_transaction(TransactionId::from(901));
+        session.advance(write);
+        session.survived(&session.positions(), 4.into());
+        assert_eq!(session.positions(), [at(7, 4, 120), Position { timeline: 4.into(), ..write }]);
+        session.advance(at(8, 1, 1));
+        assert_eq!(session.positions(), [at(8, 1, 1)]);
+    }
+
+    #[test]
+    fn lost_positions_are_forgotten() {
+        let session = Session::default();
+        session.advance(at(7, 1, 100));
+        let before = session.positions();
+        session.advance(at(7, 2, 90));
+        session.lost(&before);
+        assert_eq!(session.positions(), [at(7, 2, 90)]);
+        session.lost(&[at(7, 2, 90)]);
+        assert_eq!(session.positions(), []);
+        assert!(session.has_unknown_writes(), "later reads see what the primary has");
     }
 
     #[test]

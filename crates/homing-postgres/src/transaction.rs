@@ -19,6 +19,8 @@ use tokio::time::Instant;
 use self::error::over;
 use self::savepoints::{SavepointId, Savepoints};
 use crate::error::Result;
+use crate::position::Position;
+use crate::primary::execute::to_wire;
 use crate::primary::stream::TransactionStream;
 use crate::statement::description::StatementDescription;
 use crate::statement::sql;
@@ -226,7 +228,8 @@ impl Transaction {
     }
 
     /// Returns the request that begins the transaction. `database` is the name of its database within the node.
-    pub(crate) fn begin(&self, database: &str) -> proto::BeginTransaction {
+    /// `session` are the positions that its server has to have in its history.
+    pub(crate) fn begin(&self, database: &str, session: &[Position]) -> proto::BeginTransaction {
         use proto::begin_transaction::Isolation as Wire;
         let isolation = match self.options.isolation {
             Isolation::ReadCommitted => Wire::ReadCommitted,
@@ -240,6 +243,7 @@ impl Transaction {
             read_only: self.is_read_only(),
             read_write: self.options.access == Access::ReadWrite,
             idle_timeout_millis: u64::try_from(idle).unwrap_or(u64::MAX).max(1),
+            session: to_wire(session),
         }
     }
 

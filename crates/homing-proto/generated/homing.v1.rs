@@ -535,6 +535,11 @@ pub struct ExecuteRequest {
     /// say so. Older ones say so only if they are asked, and only for a single statement.
     #[prost(bool, tag = "3")]
     pub ask_unchanged: bool,
+    /// The positions that the sender's session has to see. If the server cannot show that it has them, nothing is executed.
+    /// The reason is NOT_PRIMARY if a position has a higher timeline than the server, else HISTORY_LOST. Positions of other
+    /// clusters are ignored.
+    #[prost(message, repeated, tag = "4")]
+    pub session: ::prost::alloc::vec::Vec<Position>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Statement {
@@ -802,6 +807,9 @@ pub struct QueryRequest {
     /// The fields references, expected_rows and simple are not set.
     #[prost(message, optional, tag = "2")]
     pub statement: ::core::option::Option<Statement>,
+    /// See ExecuteRequest.
+    #[prost(message, repeated, tag = "3")]
+    pub session: ::prost::alloc::vec::Vec<Position>,
 }
 /// A part of the rows of a statement.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -935,7 +943,7 @@ pub mod transact_request {
         Commit(super::CommitTransaction),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BeginTransaction {
     /// The name of the database within the node; empty for the unnamed database.
     #[prost(string, tag = "1")]
@@ -951,6 +959,9 @@ pub struct BeginTransaction {
     /// The transaction may write even if the default of its role or database is read-only.
     #[prost(bool, tag = "5")]
     pub read_write: bool,
+    /// See ExecuteRequest.
+    #[prost(message, repeated, tag = "6")]
+    pub session: ::prost::alloc::vec::Vec<Position>,
 }
 /// Nested message and enum types in `BeginTransaction`.
 pub mod begin_transaction {

@@ -6,7 +6,8 @@
 //!   session sees it. If the local replica is too far behind, the primary answers the read.
 //! - **Known fate.** Every failed write says which of four things happened: *not sent*, *rejected*, *outcome unknown*,
 //!   or *committed* but not visible here yet. No time limit hides a commit. See [`Error`].
-//! - **No lost history.** A position of one timeline never counts as reached on another one because the numbers say so.
+//! - **No lost history.** A position of one timeline never counts as reached on another one because the numbers say so. A
+//!   session that has seen a later timeline than a server is refused there, and what a failover lost is an error.
 //! - **Idle is free.** If no call waits for a replica, Homing sends that replica no query.
 //! - **Peers only.** A node rejects every call without the credential. A node without a credential serves loopback
 //!   addresses only.
@@ -87,7 +88,10 @@
 //! - The primaries of all databases of a node are in one region.
 //! - Connect nodes to PostgreSQL directly. A transaction pooler or a load balancer, which spreads connections over
 //!   several servers or sessions, breaks the positions.
-//! - Homing does not fence. A node whose own database is a primary writes there, whatever the other regions say.
+//! - Homing does not fence. A node whose own database is a primary writes there, whatever the other regions say, unless
+//!   the session has seen a later timeline.
+//! - After a failover, sessions and tokens of the earlier timeline fail once if it cannot be shown that the promoted server
+//!   has what they saw: see [`Error::is_history_lost`]. Named functions are compared only after they have run.
 //! - A node learns the role of a server when it opens a connection, while it follows replay, and when no node of the
 //!   primary region answers. Until then it routes statements by the old role of a promoted server.
 //! - The catalog is asked once for each statement whether it calls a volatile function. If a function is replaced by a

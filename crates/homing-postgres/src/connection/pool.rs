@@ -29,8 +29,8 @@ use tracing::{debug, info};
 use super::address::Address;
 use super::statements::{MAX_STATEMENTS, PreparedStatements};
 use crate::error::{Error, Result};
-use crate::position::SystemIdentifier;
 use crate::position::role::Role;
+use crate::position::{SystemIdentifier, Timeline};
 
 /// Connections to one server, pinned to its address. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub(crate) struct Pool {
 pub(crate) struct Server {
     pub(crate) role: Role,
     pub(crate) system_identifier: SystemIdentifier,
+    /// The timeline of a primary, which it keeps for as long as it runs. `None` of a replica.
+    pub(crate) timeline: Option<Timeline>,
     /// When the server was started, in microseconds since 1970. It tells one server from another.
     pub(crate) started_at: i64,
 }
@@ -184,6 +186,11 @@ impl Connection {
     /// Returns the cluster that the connection leads to.
     pub(crate) fn system_identifier(&self) -> SystemIdentifier {
         self.connection.server.system_identifier
+    }
+
+    /// Returns the timeline of the server, if it was a primary when the connection was opened.
+    pub(crate) fn timeline(&self) -> Option<Timeline> {
+        self.connection.server.timeline
     }
 
     /// Returns the role that the server had when the connection was opened. A connection to a replica is read-only: if the
@@ -423,7 +430,9 @@ async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
                               when 'off' then 'on' else current_setting('synchronous_commit') end,
                           false),
                (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8,
-               case when pg_is_in_recovery() then set_config('default_transaction_read_only', 'on', false) end";
+               case when pg_is_in_recovery() then set_config('default_transaction_read_only', 'on', false) end,
+               case when not pg_is_in_recovery()
+                   then ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int end";
     let row = match client.query_one(SQL, &[]).await {
         Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
             // A replica refuses all statements of a role whose default is serializable.
@@ -434,7 +443,8 @@ async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
     };
     let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
     let system_identifier = SystemIdentifier::from(row.try_get::<_, i64>(1)?.cast_unsigned());
-    Ok(Server { role, system_identifier, started_at: row.try_get(3)? })
+    let timeline = row.try_get::<_, Option<i32>>(5)?.map(|number| Timeline::from(number.cast_unsigned()));
+    Ok(Server { role, system_identifier, timeline, started_at: row.try_get(3)? })
 }
 
 /// How long to wait for a cancellation. After that, the server notices by itself that the connection is closed.

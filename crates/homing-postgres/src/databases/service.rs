@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Databases;
-use crate::executor::{Pace, QueryParts};
+use crate::executor::{Pace, QueryParts, positions};
 use crate::replicas::Member;
 use crate::scope::Scope;
 use crate::statement::kind::{Ask, RunsOn};
@@ -99,7 +99,8 @@ impl proto::database_server::Database for Service {
         let statement = request.statement.ok_or_else(|| Reason::BadArguments.status("the request has no statement"))?;
         let pace = Pace { first, next: first.saturating_duration_since(Instant::now()) };
         let executor = member.database().executor();
-        let chunks = executor.query(statement, scope.schema, pace, RunsOn::Primary);
+        let session = positions(&request.session);
+        let chunks = executor.query(statement, scope.schema, session, pace, RunsOn::Primary);
         let mut parts = QueryParts::new(chunks, executor.max_rows_bytes());
         let first = parts.next().await?;
         let rest = stream::try_unfold(parts, |mut parts| async move {

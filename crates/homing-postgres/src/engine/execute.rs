@@ -166,7 +166,7 @@ impl Runner for PrimaryRunner<'_> {
 
     async fn run(&self, statements: Vec<proto::Statement>, _: &[StatementDescription]) -> Result<Executed> {
         let ask_locally = self.engine.ask_locally(self.writes);
-        self.engine.primary().execute(statements, self.writes, ask_locally, self.deadline).await
+        self.engine.execute_on_primary(statements, self.writes, ask_locally, self.deadline).await
     }
 }
 

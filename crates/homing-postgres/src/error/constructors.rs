@@ -49,6 +49,11 @@ impl Error {
         Self::new(ErrorKind::NotFound, message)
     }
 
+    /// Returns an error for positions of the session that the primary does not have.
+    pub(crate) fn history_lost(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::HistoryLost, message)
+    }
+
     pub(crate) fn not_primary(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotPrimary, message)
     }

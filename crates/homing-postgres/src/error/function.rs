@@ -28,6 +28,8 @@ impl From<homing_rpc::Error> for Error {
             ErrorKind::NotPrimary
         } else if error.reason() == Some(Reason::StaleStatement) {
             ErrorKind::Stale
+        } else if error.reason() == Some(Reason::HistoryLost) {
+            ErrorKind::HistoryLost
         } else {
             ErrorKind::NotSent
         };
@@ -61,7 +63,11 @@ impl Error {
             Fate::OutcomeUnknown => Kind::OutcomeUnknown,
             // A function that it called may have written something.
             Fate::FunctionFailed if self.rpc().is_some() => Kind::Unspecified,
-            Fate::NotSent if matches!(self.0.kind, ErrorKind::NotSent | ErrorKind::NotPrimary) => Kind::NotSent,
+            Fate::NotSent
+                if matches!(self.0.kind, ErrorKind::NotSent | ErrorKind::HistoryLost | ErrorKind::NotPrimary) =>
+            {
+                Kind::NotSent
+            }
             Fate::NotSent | Fate::Rejected | Fate::FunctionFailed => match self.0.kind {
                 ErrorKind::NotFound => Kind::NotFound,
                 ErrorKind::TooManyRows => Kind::TooManyRows,

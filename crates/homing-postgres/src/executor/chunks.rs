@@ -82,17 +82,25 @@ pub(crate) struct Chunks {
 
 impl Executor {
     /// Runs a statement in a read-only transaction. If it has to run on the primary, its first chunk carries the
-    /// position.
+    /// position. `session` are the positions that the server has to have in its history.
     pub(crate) fn query(
         &self,
         statement: proto::Statement,
         schema: Option<Schema>,
+        session: Vec<Position>,
         pace: Pace,
         runs_on: RunsOn,
     ) -> Chunks {
         let (sender, chunks) = mpsc::channel(MAX_CHUNKS);
-        let reader = ChunkReader { executor: self.clone(), statement, schema, pace, runs_on };
+        let reader = ChunkReader { executor: self.clone(), statement, schema, session, pace, runs_on };
         Chunks { chunks, task: tokio::spawn(reader.run(sender).in_current_span()) }
+    }
+}
+
+impl Broken {
+    /// Returns whether the server does not have what the session has seen.
+    pub(crate) fn is_history_lost(&self) -> bool {
+        matches!(self, Self::Failed(Failure::NotExecuted(Reason::HistoryLost, _)))
     }
 }
 
@@ -118,6 +126,7 @@ struct ChunkReader {
     executor: Executor,
     statement: proto::Statement,
     schema: Option<Schema>,
+    session: Vec<Position>,
     pace: Pace,
     runs_on: RunsOn,
 }
@@ -164,10 +173,10 @@ impl ChunkReader {
         // Streams are long: if none ends within half of the time, the caller can use the other half for another server.
         let now = Instant::now();
         let place = places.stream(now + self.pace.first.saturating_duration_since(now) / 2).await?;
-        match pool.connection(self.pace.first).await {
-            Ok(connection) => Ok((place, connection)),
-            Err(error) => Err(Failure::unavailable(with_causes(&error))),
-        }
+        let connection = pool.connection(self.pace.first).await;
+        let connection = connection.map_err(|error| Failure::unavailable(with_causes(&error)))?;
+        self.executor.check_history(&connection, &self.session, self.pace.first).await?;
+        Ok((place, connection))
     }
 
     async fn read(&self, connection: &Connection, sender: &mpsc::Sender<Result<Chunk, Broken>>) -> StreamEnd {

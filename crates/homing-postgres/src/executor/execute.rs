@@ -16,6 +16,7 @@ use tracing::{Instrument, debug_span};
 
 use super::Executor;
 use super::failure::Failure;
+use super::history::positions;
 use super::limit::{Limit, Limited};
 use super::prepared::Prepared;
 use super::probe::Probed;
@@ -104,6 +105,7 @@ impl Executor {
         ask: Ask,
     ) -> Result<proto::ExecuteResponse, Failure> {
         let connection = limit.connection(&self.pool, RunsOn::Primary).await?;
+        self.check_history(&connection, &positions(&request.session), limit.deadline()).await?;
         // The position also tells whether a server that was a replica is one still.
         let ask = if connection.role() == Role::Primary { ask } else { Ask::Position };
         let started = Instant::now();

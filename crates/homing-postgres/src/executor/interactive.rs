@@ -28,6 +28,7 @@ use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
 use super::failure::Failure;
+use super::history::positions;
 use super::limit::{Limit, Limited};
 use super::pinned::{Pinned, StepOutcome, ended};
 use super::places::Place;
@@ -148,6 +149,7 @@ where
         let (executor, runs_on, ask) = (self.executor.clone(), self.runs_on, self.ask);
         let begun = self.limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool, runs_on).await?;
+            executor.check_history(&connection, &positions(&begin.session), limit.deadline()).await?;
             let token = connection.cancel_token();
             match limit.run(token, Pinned::begin(connection, begin, executor.max_rows_bytes, ask)).await {
                 Limited::Ended(begun) => begun,

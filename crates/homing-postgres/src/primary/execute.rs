@@ -48,17 +48,19 @@ struct Execute {
 }
 
 impl Primary {
-    /// Runs the statements in one transaction. A peer answers with their position, and says if they wrote nothing. A local
-    /// primary answers the questions of `ask_locally`.
+    /// Runs the statements in one transaction, on a primary that has the positions of `session` in its history. A peer answers
+    /// with their position, and says if they wrote nothing. A local primary answers the questions of `ask_locally`.
     pub(crate) async fn execute(
         &self,
         statements: Vec<proto::Statement>,
         writes: Writes,
         ask_locally: Ask,
+        session: &[Position],
         deadline: Instant,
     ) -> Result<Executed> {
         let ask_unchanged = writes == Writes::Maybe;
-        let request = proto::ExecuteRequest { database: self.scope.to_wire(), statements, ask_unchanged };
+        let (database, session) = (self.scope.to_wire(), to_wire(session));
+        let request = proto::ExecuteRequest { database, statements, ask_unchanged, session };
         let executed = self.send(&Execute { request, writes, ask_locally, deadline }).await?;
         if let Some(position) = executed.position {
             self.replicas.heard(position);
@@ -138,6 +140,11 @@ impl Trip {
             ..Report::new(operation, self.answered_by.clone())
         }
     }
+}
+
+/// Returns the positions that a server has to have in its history, for a request.
+pub(crate) fn to_wire(session: &[Position]) -> Vec<proto::Position> {
+    session.iter().map(|position| position.to_proto("")).collect()
 }
 
 /// Returns whether a build without batches would reject the statement.

@@ -6,16 +6,20 @@ use tokio::time::Instant;
 use tonic::{Code, Response, Status, Streaming};
 
 use super::Primary;
+use super::execute::to_wire;
 use crate::error::{Error, Result};
+use crate::position::Position;
 
 impl Primary {
     /// Opens a stream through a peer. If the peer fails before the first part, another peer is tried.
     pub(crate) async fn query_peer(
         &self,
         statement: proto::Statement,
+        session: &[Position],
         deadline: Instant,
     ) -> Result<Dispatched<(proto::QueryPart, Streaming<proto::QueryPart>)>> {
-        let request = proto::QueryRequest { database: self.scope.to_wire(), statement: Some(statement) };
+        let (database, session) = (self.scope.to_wire(), to_wire(session));
+        let request = proto::QueryRequest { database, statement: Some(statement), session };
         self.rpc.check_size(&request)?;
         let send = |channel: PeerChannel| {
             let (mut client, request) = (self.client(channel), request.clone());

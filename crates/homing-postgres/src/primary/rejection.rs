@@ -56,6 +56,7 @@ fn unexpected(rows: proto::UnexpectedRows, place: &str) -> Error {
 pub(crate) fn failed(failure: Failure, place: &str) -> Error {
     match failure {
         Failure::NotExecuted(Reason::NotPrimary, message) => Error::not_primary(message),
+        Failure::NotExecuted(Reason::HistoryLost, message) => Error::history_lost(message),
         Failure::NotExecuted(Reason::StaleStatement, message) => Error::stale(message),
         Failure::NotExecuted(Reason::BadArguments, message) => Error::misuse(message),
         Failure::NotExecuted(Reason::Overloaded, message) => Error::overloaded(message),

@@ -51,8 +51,8 @@ pub(crate) async fn ask_primary(engine: &Engine) -> Result<Position> {
         column_types: vec![Type::INT4.oid()],
         ..proto::Statement::default()
     };
-    let primary = engine.in_schema(None);
-    let executed = primary.primary().execute(vec![statement], Writes::No, Ask::Position, engine.deadline()).await?;
+    let engine = engine.in_schema(None);
+    let executed = engine.execute_on_primary(vec![statement], Writes::No, Ask::Position, engine.deadline()).await?;
     executed.position.ok_or_else(|| Error::not_sent("the primary answered without its position: try again"))
 }
 

@@ -113,7 +113,7 @@ pub(crate) enum ReadStep {
 
 /// Why the primary is asked.
 ///
-/// Closed: there is no third reason.
+/// Closed: there is no other reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WhyPrimary {
     /// The statement writes or may only run on the primary, or the primary is local.
@@ -121,6 +121,9 @@ pub(crate) enum WhyPrimary {
 
     /// No replica can answer.
     NoReplica,
+
+    /// Only the primary can tell whether what the session has seen was lost in a failover.
+    History,
 }
 
 /// Why a read fails.
@@ -170,9 +173,11 @@ impl ReadPlan {
         }
     }
 
-    /// After [`ReadStep::Settle`]; `None` if the session does not have to see a position.
-    pub(crate) fn settled(&self, requirement: Option<Requirement>) -> ReadStep {
+    /// After [`ReadStep::Settle`]; `None` if the session does not have to see a position. `is_proven` if nothing that the
+    /// session has seen may have been lost in a failover.
+    pub(crate) fn settled(&self, requirement: Option<Requirement>, is_proven: bool) -> ReadStep {
         match requirement {
+            _ if !is_proven => HISTORY,
             Some(Requirement { required, is_reached: false }) if required.behind => ReadStep::Check(required.position),
             Some(Requirement { required, is_reached: false }) => ReadStep::Wait(required.position),
             Some(_) | None => ReadStep::Run,
@@ -195,7 +200,11 @@ impl ReadPlan {
 
     /// After [`ReadStep::ChooseReached`]; `error` is how the wait for the first server ended.
     pub(crate) fn chosen_reached(&self, is_found: bool, error: WaitError) -> ReadStep {
-        if is_found { ReadStep::Run } else { self.lagging(ReadFailure::Lagging(Some(error))) }
+        match error {
+            _ if is_found => ReadStep::Run,
+            WaitError::OtherTimeline => HISTORY,
+            error => self.lagging(ReadFailure::Lagging(Some(error))),
+        }
     }
 
     /// After [`ReadStep::Run`], if the chosen server did not answer.
@@ -203,7 +212,7 @@ impl ReadPlan {
         self.asked += 1;
         match (refusal, self.chosen) {
             (Refusal::Writes, _) => ReadStep::Primary(WhyPrimary::Statement),
-            (Refusal::Unknown, ChosenServer::Replica) => NO_REPLICA,
+            (Refusal::Unknown, ChosenServer::Replica) | (Refusal::OldPrimary, _) => NO_REPLICA,
             (Refusal::Transient, _) if self.asked < MAX_ASKED => ReadStep::Run,
             (Refusal::Transient | Refusal::Unreachable, ChosenServer::Replica) => {
                 self.failed += 1;
@@ -235,6 +244,8 @@ impl ReadPlan {
 }
 
 const NO_REPLICA: ReadStep = ReadStep::Primary(WhyPrimary::NoReplica);
+
+const HISTORY: ReadStep = ReadStep::Primary(WhyPrimary::History);
 
 /// After this many replicas have not answered, the primary is asked.
 const MAX_REPLICAS_TRIED: usize = 3;
@@ -305,7 +316,9 @@ mod tests {
             (required(true, false), Check(at(5))),
         ];
         for (requirement, expected) in table {
-            assert_eq!(ReadPlan::new(session()).settled(requirement), expected, "{requirement:?}");
+            let plan = ReadPlan::new(session());
+            assert_eq!(plan.settled(requirement, true), expected, "{requirement:?}");
+            assert_eq!(plan.settled(requirement, false), HISTORY, "{requirement:?}");
         }
     }
 
@@ -323,12 +336,14 @@ mod tests {
         assert_eq!(plan.chosen_reached(true, LAG), Run);
         assert_eq!(plan.chosen_reached(false, LAG), NO_REPLICA);
         assert_eq!(strict.chosen_reached(false, LAG), Fail(ReadFailure::Lagging(Some(LAG))));
+        assert_eq!(plan.chosen_reached(false, WaitError::OtherTimeline), HISTORY);
+        assert_eq!(strict.chosen_reached(false, WaitError::OtherTimeline), HISTORY);
     }
 
     #[test]
     fn refusals_lead_on_until_the_primary() {
-        use Refusal::{Final, Transient, Unknown, Unreachable, Writes};
-        let table: [(ChosenServer, &[Refusal], ReadStep); 12] = [
+        use Refusal::{Final, OldPrimary, Transient, Unknown, Unreachable, Writes};
+        let table: [(ChosenServer, &[Refusal], ReadStep); 14] = [
             (ChosenServer::Replica, &[Writes], STATEMENT),
             (ChosenServer::Replica, &[Unknown], NO_REPLICA),
             (ChosenServer::Replica, &[Final], FAIL),
@@ -341,6 +356,8 @@ mod tests {
             (ChosenServer::LocalPrimary, &[Unreachable], FAIL),
             (ChosenServer::LocalPrimary, &[Unknown], FAIL),
             (ChosenServer::LocalPrimary, &[Final], FAIL),
+            (ChosenServer::LocalPrimary, &[OldPrimary], NO_REPLICA),
+            (ChosenServer::Replica, &[OldPrimary], NO_REPLICA),
         ];
         for (server, refusals, expected) in table {
             let mut plan = ReadPlan::new(session());
@@ -361,13 +378,14 @@ mod tests {
 
     #[test]
     fn last_resort_needs_a_lenient_read() {
-        use WhyPrimary::{NoReplica, Statement};
+        use WhyPrimary::{History, NoReplica, Statement};
         let eventual = policy(Consistency::Eventual, OnLag::ReadFromPrimary);
         let table = [
             (session(), NoReplica, true, LastResort),
             (eventual, NoReplica, true, LastResort),
             (session(), NoReplica, false, FAIL),
             (session(), Statement, true, FAIL),
+            (session(), History, true, FAIL),
             (policy(Consistency::Session, OnLag::Fail), NoReplica, true, FAIL),
             (policy(Consistency::Global, OnLag::ReadFromPrimary), NoReplica, true, FAIL),
         ];

@@ -108,7 +108,10 @@ impl<'a> Reader<'a> {
                     match request.run_on_primary(self.engine, why, timing).await {
                         Ok(answered) => return Ok(answered),
                         Err(error) => {
-                            let out_of_reach = error.is_not_sent() && !error.is_misuse() && !error.is_configuration();
+                            let out_of_reach = error.is_not_sent()
+                                && !error.is_misuse()
+                                && !error.is_configuration()
+                                && !error.is_history_lost();
                             last_error = Some(error);
                             self.plan.primary_failed(why, out_of_reach)
                         }
@@ -136,7 +139,8 @@ impl<'a> Reader<'a> {
                 ReadStep::Choose => self.choose()?,
                 ReadStep::Settle => {
                     settle_reads(self.engine, self.database()).await?;
-                    self.plan.settled(self.requirement())
+                    let is_proven = self.is_proven();
+                    self.plan.settled(self.requirement(), is_proven)
                 }
                 ReadStep::Check(position) => {
                     let is_reached = self.has_reached(position).await;
@@ -169,6 +173,18 @@ impl<'a> Reader<'a> {
         let is_reached = self.chosen().is_known_to_have_reached(required.position);
         self.note_reached(required.position, is_reached);
         Some(Requirement { required, is_reached })
+    }
+
+    /// Returns whether nothing that the session has seen on earlier timelines may have been lost. The chosen server knows if
+    /// it was followed at that time.
+    fn is_proven(&self) -> bool {
+        let session = &self.engine.session;
+        for position in session.unproven() {
+            if let Some(timeline) = self.chosen().timeline_that_has(position) {
+                session.survived(&[position], timeline);
+            }
+        }
+        session.unproven().is_empty()
     }
 
     async fn has_reached(&self, position: Position) -> bool {

@@ -58,6 +58,13 @@ pub(crate) async fn query(
     if connection.role() == Role::Primary && on_local_primary == OnLocalPrimary::Execute {
         return Err(refused(Refusal::Unknown, Error::not_sent(format!("{place} was promoted a moment ago"))));
     }
+    let session = engine.history(Writes::No);
+    let checked = database.executor().check_history(&connection, &session, deadline).await;
+    let checked = checked.map_err(|failure| crate::primary::rejection::failed(failure, &place));
+    if let Err(error) = engine.heed(&session, connection.timeline(), checked) {
+        let refusal = if error.is_not_primary() { Refusal::OldPrimary } else { Refusal::Final };
+        return Err(refused(refusal, error));
+    }
     let connection = AttendedConnection::new(connection);
     let query = async {
         if writes(engine, &connection, sql).await? == Writes::Yes {

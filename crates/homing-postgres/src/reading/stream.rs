@@ -27,7 +27,7 @@ use crate::primary::rejection::{failed, rejected};
 use crate::primary::{Primary, PrimaryRequest, local_database, peer_place};
 use crate::replicas::Member;
 use crate::statement::description::StatementDescription;
-use crate::statement::kind::RunsOn;
+use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::refusal::{Refusal, says_that_it_writes};
 use crate::statement::row::{Column, Row};
 
@@ -138,8 +138,7 @@ impl PrimaryRequest for StreamOpening<'_> {
     }
 
     async fn forward(&self, primary: &Primary) -> Result<Opened> {
-        let Dispatched { response: (first, parts), peer, attempts, forward, .. } =
-            primary.query_peer(self.statement.clone(), self.deadline).await?;
+        let Dispatched { response: (first, parts), peer, attempts, forward, .. } = self.query_peer(primary).await?;
         if let Some(position) = first.position.as_ref().and_then(Position::from_proto) {
             // Later reads from a replica must not be older than this one.
             self.engine.session.advance(position);
@@ -150,6 +149,21 @@ impl PrimaryRequest for StreamOpening<'_> {
         let first = source.rows(first)?;
         let rows = RowStream::new(Arc::clone(columns), first, source);
         Ok(Opened { rows, answered_by: AnsweredBy::Peer(peer), attempts, forward })
+    }
+}
+
+impl StreamOpening<'_> {
+    async fn query_peer(
+        &self,
+        primary: &Primary,
+    ) -> Result<Dispatched<(proto::QueryPart, Streaming<proto::QueryPart>)>> {
+        let session = self.engine.history(Writes::No);
+        let opened = primary.query_peer(self.statement.clone(), &session, self.deadline).await;
+        let first = opened.as_ref().ok().and_then(|opened| opened.response.0.position.as_ref());
+        let position = first.and_then(Position::from_proto);
+        let opened = self.engine.heed(&session, position.map(|position| position.timeline), opened)?;
+        self.engine.check_timeline(position, false)?;
+        Ok(opened)
     }
 }
 
@@ -164,8 +178,13 @@ async fn open_on(
     let database = member.database();
     let pace = Pace { first: deadline, next: engine.options.call_timeout.min(MAX_TIMEOUT) };
     let schema = engine.primary().schema().cloned();
-    let mut chunks = database.executor().query(statement, schema, pace, RunsOn::Any);
-    let first = chunks.next().await?;
+    let session = engine.history(Writes::No);
+    let mut chunks = database.executor().query(statement, schema, session.clone(), pace, RunsOn::Any);
+    let first = chunks.next().await.inspect_err(|broken| {
+        if broken.is_history_lost() {
+            engine.session.lost(&session);
+        }
+    })?;
     let columns = &description.columns;
     let source = Local { chunks, columns: Arc::clone(columns), database: database.clone() };
     let first = source.rows(first);
@@ -244,6 +263,7 @@ fn refusal(broken: &Broken, database: &Database) -> Refusal {
         Broken::Failed(Failure::NotExecuted(Reason::StaleStatement | Reason::DatabaseUnavailable, _)) => {
             Refusal::Transient
         }
+        Broken::Failed(Failure::NotExecuted(Reason::NotPrimary, _)) => Refusal::OldPrimary,
         Broken::Rejected(error) => match Refusal::of(error, database.role()) {
             // A stream may not write on the primary either.
             Refusal::Writes => Refusal::Final,

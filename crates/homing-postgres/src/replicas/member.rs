@@ -63,7 +63,14 @@ impl Member {
         self.is_local_primary() || state.is_some_and(|state| state.compare(position) == Verdict::Reached)
     }
 
-    /// Tells whether it is the primary that this node writes to. Such a server has everything that a session has seen.
+    /// Returns the server's timeline if it is known to have a position, without a query.
+    pub(crate) fn timeline_that_has(&self, position: Position) -> Option<Timeline> {
+        let state = (*self.database.tracker().state().borrow())?;
+        (state.compare(position) == Verdict::Reached).then_some(state.position.timeline)
+    }
+
+    /// Tells whether it is the primary that this node writes to. Unless it is an old primary, such a server has everything
+    /// that a session has seen.
     pub(crate) fn is_local_primary(&self) -> bool {
         self.origin != Origin::Elsewhere && self.is_primary()
     }

@@ -101,6 +101,9 @@ impl Repo {
                 return Ok(Answered::new(Ok(called.value), trip.report(OPERATION, started, None)));
             }
             let report = trip.report(OPERATION, started, position);
+            if let Err(error) = self.engine.check_timeline(position, true) {
+                return Err(error.with_value(called.value));
+            }
             // A function's own calls report that, and it may return their error.
             let committed = Committed { value: Ok(called.value), position, not_replicated: false, report };
             Ok(Writer::new(&self.engine, OPERATION).settle(committed).await)

@@ -131,7 +131,7 @@ impl Repo {
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
             let ask_locally = engine.ask_locally(Writes::Yes);
             let executed =
-                engine.primary().execute(vec![statement], Writes::Yes, ask_locally, engine.deadline()).await?;
+                engine.execute_on_primary(vec![statement], Writes::Yes, ask_locally, engine.deadline()).await?;
             let report = executed.trip.report(OPERATION, started, executed.position);
             let (position, not_replicated) = (executed.position, executed.not_replicated);
             let committed = Committed { value: Ok(()), position, not_replicated, report };

@@ -91,8 +91,8 @@ impl Repo {
     /// # }
     /// ```
     ///
-    /// A position that was lost in a failover is never reached. Until the session has advanced past it, the primary
-    /// answers its reads, or they fail, as [`OnLag`](crate::OnLag) says.
+    /// If the position was lost in a failover, the first call fails and [`is_history_lost`](Error::is_history_lost) holds.
+    /// The session then goes on with what the primary has.
     ///
     /// # Errors
     ///

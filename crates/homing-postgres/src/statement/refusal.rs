@@ -23,6 +23,9 @@ pub(crate) enum Refusal {
     /// No connection could be made.
     Unreachable,
 
+    /// The server is a primary of an earlier timeline than the session has seen.
+    OldPrimary,
+
     /// The error is the answer.
     Final,
 }

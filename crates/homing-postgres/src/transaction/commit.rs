@@ -26,7 +26,11 @@ pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Tra
             return Ok(Answered { value: Ok(value), report: None });
         };
         let CommittedTransaction { position, unchanged, not_replicated, trip } = committed;
-        if !transaction.is_read_only() && !unchanged {
+        let may_have_written = !transaction.is_read_only() && !unchanged;
+        if let Err(error) = engine.check_timeline(position, may_have_written) {
+            return Err(error.with_value(value));
+        }
+        if may_have_written {
             let report = trip.report(OPERATION, started, position);
             let committed = Committed { value: Ok(value), position, not_replicated, report };
             return Ok(Writer::new(engine, OPERATION).settle(committed).await);

@@ -157,10 +157,13 @@ impl Exchange<'_> {
     async fn begin(&self, state: &mut StreamState, mut request: proto::TransactRequest) -> Result<Instant> {
         let transaction = self.transaction;
         let savepoints = transaction.savepoints().take_pending();
-        request.begin = Some(transaction.begin(self.engine.database_name()));
+        let writes = if transaction.is_read_only() { Writes::No } else { Writes::Yes };
+        let session = self.engine.history(writes);
+        request.begin = Some(transaction.begin(self.engine.database_name(), &session));
         request.savepoints.clone_from(&savepoints);
         *state = StreamState::Opening;
-        match self.open(request).await {
+        let opened = self.open(request).await;
+        match self.engine.heed(&session, None, opened) {
             Ok((stream, deadline)) => {
                 transaction.note_is_local(stream.is_local());
                 *state = StreamState::Open { stream, outstanding: true };
@@ -190,7 +193,8 @@ impl Exchange<'_> {
             let (database, opening) = (member.database(), opening());
             match engine.primary().transact_locally(database, &opening, RunsOn::Any).await {
                 Err(error)
-                    if database.role() != Some(Role::Primary) && error.is_not_sent() && !error.is_overloaded() =>
+                    if error.is_not_primary()
+                        || database.role() != Some(Role::Primary) && error.is_not_sent() && !error.is_overloaded() =>
                 {
                     debug!(%error, "the local replica cannot answer");
                 }

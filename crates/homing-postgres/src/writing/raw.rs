@@ -43,7 +43,7 @@ impl<T: Send + 'static, F: FnOnce(Output) -> Result<T>> ReadRequest for RawReque
     async fn run_on_primary(&mut self, engine: &Engine, why: WhyPrimary, _: ReadTiming) -> Result<Answered<T>> {
         // If no replica can answer, the statement may only read. The call has waited for the replica already and does
         // not wait a second time.
-        let without_waiting = (why == WhyPrimary::NoReplica).then(|| engine.without_waiting());
+        let without_waiting = (why != WhyPrimary::Statement).then(|| engine.without_waiting());
         let writer = Writer::new(without_waiting.as_ref().unwrap_or(engine), self.operation);
         let (sql, parameters) = (self.sql, self.parameters);
         if sql::runs_in_block(sql) {

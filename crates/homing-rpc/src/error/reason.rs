@@ -26,7 +26,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// | `Overloaded` | `RESOURCE_EXHAUSTED` | another peer that is up now, or any peer when it has room |
 /// | `UnknownFunction` | `NOT_FOUND` | another peer that is up now |
 /// | `BadArguments` | `INVALID_ARGUMENT` | no peer |
-/// | `StaleStatement` | `FAILED_PRECONDITION` | no peer |
+/// | `HistoryLost`, `StaleStatement` | `FAILED_PRECONDITION` | no peer |
 /// | `TooLarge` | `RESOURCE_EXHAUSTED` | no peer |
 ///
 /// [`Retry`](crate::Retry) says what happens after failures without a reason.
@@ -41,6 +41,8 @@ pub enum Reason {
     Disabled,
     /// The node is shutting down and accepts no new requests.
     Draining,
+    /// The primary's history does not contain what the sender's session has seen.
+    HistoryLost,
     /// The node's database is not the primary.
     NotPrimary,
     /// The node has no room for another request.
@@ -102,6 +104,7 @@ impl Reason {
             Self::DatabaseUnavailable => "DATABASE_UNAVAILABLE",
             Self::Disabled => "DISABLED",
             Self::Draining => "DRAINING",
+            Self::HistoryLost => "HISTORY_LOST",
             Self::NotPrimary => "NOT_PRIMARY",
             Self::Overloaded => "OVERLOADED",
             Self::ProtocolVersion => "PROTOCOL_VERSION",
@@ -119,7 +122,9 @@ impl Reason {
             Self::BadArguments => Code::InvalidArgument,
             Self::Disabled => Code::PermissionDenied,
             Self::DatabaseUnavailable | Self::Draining => Code::Unavailable,
-            Self::NotPrimary | Self::ProtocolVersion | Self::StaleStatement => Code::FailedPrecondition,
+            Self::HistoryLost | Self::NotPrimary | Self::ProtocolVersion | Self::StaleStatement => {
+                Code::FailedPrecondition
+            }
             Self::Overloaded | Self::TooLarge => Code::ResourceExhausted,
             Self::Unauthenticated => Code::Unauthenticated,
             Self::UnknownDatabase | Self::UnknownFunction => Code::NotFound,
@@ -134,6 +139,7 @@ impl fmt::Display for Reason {
             Self::DatabaseUnavailable => "database unavailable",
             Self::Disabled => "disabled",
             Self::Draining => "draining",
+            Self::HistoryLost => "history lost",
             Self::NotPrimary => "not primary",
             Self::Overloaded => "overloaded",
             Self::ProtocolVersion => "other protocol version",
@@ -161,11 +167,12 @@ const DOMAIN: &str = "homing.v1";
 /// and in base64. Together they stay below the 16 KiB that clients usually accept.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
-const ALL: [Reason; 12] = [
+const ALL: [Reason; 13] = [
     Reason::BadArguments,
     Reason::DatabaseUnavailable,
     Reason::Disabled,
     Reason::Draining,
+    Reason::HistoryLost,
     Reason::NotPrimary,
     Reason::Overloaded,
     Reason::ProtocolVersion,

@@ -86,6 +86,7 @@ impl Failure {
                 | Reason::Unauthenticated => true,
                 // These depend on the request.
                 Reason::BadArguments
+                | Reason::HistoryLost
                 | Reason::StaleStatement
                 | Reason::TooLarge
                 | Reason::UnknownDatabase
@@ -112,7 +113,7 @@ fn after_refusal(reason: Reason) -> Option<WaitFor> {
         // Another peer that is up may take it, but waiting does not help.
         Reason::Disabled | Reason::UnknownFunction => Some(WaitFor::Nothing),
         // Every peer would refuse it.
-        Reason::BadArguments | Reason::StaleStatement | Reason::TooLarge => None,
+        Reason::BadArguments | Reason::HistoryLost | Reason::StaleStatement | Reason::TooLarge => None,
     }
 }
 
@@ -133,6 +134,7 @@ mod tests {
             (Failure::Refused(Reason::Overloaded), Some(WaitFor::Room), Some(WaitFor::Room)),
             (Failure::Refused(Reason::UnknownFunction), Some(WaitFor::Nothing), Some(WaitFor::Nothing)),
             (Failure::Refused(Reason::BadArguments), None, None),
+            (Failure::Refused(Reason::HistoryLost), None, None),
             (Failure::Refused(Reason::StaleStatement), None, None),
         ];
         for (failure, writes, reads) in table {

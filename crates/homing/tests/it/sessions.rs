@@ -1,5 +1,6 @@
 //! How fresh a read is: as the local replica, as the session, or as the primary.
 
+mod failover;
 mod lag;
 mod positions;
 mod synchronous;

@@ -1,0 +1,69 @@
+//! Compares the session with the histories of servers.
+
+use homing_proto::v1 as proto;
+
+use super::Engine;
+use crate::call::options::Consistency;
+use crate::error::{Error, Result};
+use crate::position::{Position, Timeline};
+use crate::primary::execute::Executed;
+use crate::statement::kind::{Ask, Writes};
+
+impl Engine {
+    /// Runs statements on the primary in one transaction, unless the primary's history lacks what the session has seen.
+    pub(crate) async fn execute_on_primary(
+        &self,
+        statements: Vec<proto::Statement>,
+        writes: Writes,
+        ask_locally: Ask,
+        deadline: tokio::time::Instant,
+    ) -> Result<Executed> {
+        let session = self.history(writes);
+        let executed = self.primary().execute(statements, writes, ask_locally, &session, deadline).await;
+        let timeline = executed.as_ref().ok().and_then(|executed| executed.position).map(|position| position.timeline);
+        let executed = self.heed(&session, timeline, executed)?;
+        let may_have_written = writes != Writes::No && !executed.unchanged;
+        self.check_timeline(executed.position, may_have_written)?;
+        Ok(executed)
+    }
+
+    /// Returns the positions that a server has to have in its history. An eventual read has to see nothing.
+    pub(crate) fn history(&self, writes: Writes) -> Vec<Position> {
+        match (self.options.consistency, writes) {
+            (Consistency::Eventual, Writes::No) => Vec::new(),
+            _ => self.session.positions(),
+        }
+    }
+
+    /// Notes what the answer of a server of this timeline says of the positions that were sent to it. A server that
+    /// answers has them in its history, as has one that refuses for another reason.
+    pub(crate) fn heed<T>(&self, session: &[Position], timeline: Option<Timeline>, answer: Result<T>) -> Result<T> {
+        match (&answer, timeline) {
+            (Ok(_), Some(timeline)) => self.session.survived(session, timeline),
+            (Err(error), _) if error.is_history_lost() => self.session.lost(session),
+            _ => {}
+        }
+        answer
+    }
+
+    /// Fails if the primary that answered is on an earlier timeline than the session. It should have refused the call, but
+    /// an older build does not compare.
+    pub(crate) fn check_timeline(&self, answered: Option<Position>, may_have_written: bool) -> Result<()> {
+        let is_later = |answered: Position| {
+            let of_this_cluster = |known: &Position| known.system_identifier == answered.system_identifier;
+            let mut session = self.session.positions().into_iter().filter(of_this_cluster);
+            session.find(|known| known.timeline > answered.timeline)
+        };
+        let Some((answered, known)) = answered.and_then(|answered| Some((answered, is_later(answered)?))) else {
+            return Ok(());
+        };
+        let message = format!(
+            "an old primary answered: it is at {answered}, and this session has seen {known}, which is of a later timeline; \
+             take the old primary out of service"
+        );
+        Err(match may_have_written {
+            true => Error::committed(format!("the write is committed there, but {message}"), Some(answered)),
+            false => Error::not_primary(message),
+        })
+    }
+}
