@@ -138,10 +138,13 @@ impl PrimaryRequest for StreamOpening<'_> {
     }
 
     async fn forward(&self, primary: &Primary) -> Result<Opened> {
+        let seen = self.engine.session.seen_elsewhere(None);
         let Dispatched { response: (first, parts), peer, attempts, forward, .. } = self.query_peer(primary).await?;
         if let Some(position) = first.position.as_ref().and_then(Position::from_proto) {
             // Later reads from a replica must not be older than this one.
             self.engine.session.advance(position);
+            // No replica was ahead of this position when the session read from it.
+            seen.iter().for_each(|seen| self.engine.session.settle(seen, position));
         }
         let columns = &self.description.columns;
         let limit = self.engine.options.call_timeout;

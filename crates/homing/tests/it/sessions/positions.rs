@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use homing::OnLag;
 use homing::position::{Lsn, Position};
+use homing::report::AnsweredBy;
+use homing::transaction::{Isolation, TransactionOptions};
+use homing::{Consistency, OnLag, Repo};
 use tokio_postgres::Client;
 
-use crate::fixture::{NewUser, Servers, in_iad, recorded};
+use crate::fixture::{NewUser, Servers, User, count_users, in_iad, recorded};
 
 /// Trap: on a quiet primary the insert position after a commit that fills its page lies past the header of the next
 /// one, which replay does not reach until the next write.
@@ -51,6 +53,70 @@ async fn unflushed_commit_is_waited_for() {
     assert_eq!(world.users_on_replica().await, 21);
 }
 
+/// Trap: other sessions' commits with `synchronous_commit = off` are visible before they are flushed.
+#[tokio::test]
+async fn unflushed_commit_binds_its_readers() {
+    let servers = Servers::start(&[("wal_writer_delay", "10s"), ("autovacuum", "off")]).await;
+    let world = servers.world().await;
+    let global = world.syd.repo().with_consistency(Consistency::Global);
+    let reads: [(&str, &Repo); 4] =
+        [("entity", &global), ("raw", &global), ("stream", &global), ("transaction", &world.syd.repo())];
+    // The statements are prepared, so that nothing but the commit is written below.
+    for unflushed in [false, true] {
+        for (kind, repo) in reads {
+            let client = servers.primary.connect_to(&world.database).await.unwrap();
+            client.batch_execute("set synchronous_commit = off").await.unwrap();
+            if unflushed {
+                client.execute("insert into users (name) values ($1)", &[&kind]).await.unwrap();
+            }
+            let repo = repo.session();
+            let read = match kind {
+                "entity" => repo.exists::<User>("where name = $1", &[&kind]).await.unwrap(),
+                "raw" => repo.query("select 1 from users where name = $1", &[&kind]).await.unwrap().len() == 1,
+                "stream" => {
+                    let mut rows = repo.stream("select 1 from users where name = $1", &[&kind]).await.unwrap();
+                    rows.next().await.transpose().unwrap().is_some()
+                }
+                _ => {
+                    let serializable = TransactionOptions::read_only().with_isolation(Isolation::Serializable);
+                    let read = repo.transaction_with(serializable, |tx| async move {
+                        tx.exists::<User>("where name = $1", &[&kind]).await
+                    });
+                    read.await.unwrap()
+                }
+            };
+            assert_eq!(read, unflushed, "{kind}");
+            let (later, reports) = recorded(&repo.with_consistency(Consistency::Session));
+            assert_eq!(later.exists::<User>("where name = $1", &[&kind]).await.unwrap(), unflushed, "{kind}");
+            assert_eq!(reports.last().answered_by, AnsweredBy::Local, "{kind}");
+        }
+    }
+    // A token of reads next to the primary.
+    let client = servers.primary.connect_to(&world.database).await.unwrap();
+    client.batch_execute("set synchronous_commit = off; insert into users (name) values ('token')").await.unwrap();
+    let reader = world.iad.repo();
+    assert_eq!(count_users(&reader).await, 5);
+    let token = reader.token().await.unwrap();
+    assert_eq!(count_users(&world.syd.repo().with_token(token).unwrap()).await, 5);
+}
+
+/// Nothing flushes a page that is not full if no transaction commits.
+#[tokio::test]
+async fn read_flushes_what_it_waits_for() {
+    let servers = Servers::start(&[("wal_writer_delay", "10s"), ("autovacuum", "off")]).await;
+    let world = servers.world().await;
+    let repo = world.syd.repo().with_on_lag(OnLag::Fail);
+    world
+        .primary
+        .batch_execute("begin; insert into users (name) select i::text from generate_series(1, 50) i")
+        .await
+        .unwrap();
+    assert!(written(&world.primary).await > flushed(&world.primary).await);
+    assert_eq!(count_users(&repo.with_consistency(Consistency::Global)).await, 0);
+    assert_eq!(count_users(&repo).await, 0);
+    world.primary.batch_execute("commit").await.unwrap();
+}
+
 /// Trap: read in the same message as the statement, the position is the one before the commit.
 #[tokio::test]
 async fn position_is_not_before_commit() {
@@ -87,6 +153,11 @@ async fn replica_of_other_cluster_is_named() {
 
 fn lsn(position: Position) -> u64 {
     position.lsn.into()
+}
+
+async fn flushed(client: &Client) -> u64 {
+    let row = client.query_one("select pg_current_wal_flush_lsn()", &[]).await.unwrap();
+    row.get::<_, Lsn>(0).into()
 }
 
 async fn written(client: &Client) -> u64 {
