@@ -201,6 +201,11 @@ impl Session {
         self.see(&WeakDatabase::default(), Seen::write);
     }
 
+    /// Notes a read from the primary at an unknown position. The primary has to be asked for one.
+    pub(crate) fn has_read_primary(&self) {
+        self.see(&WeakDatabase::default(), Seen::read);
+    }
+
     /// Tells whether there are writes whose positions are not known.
     pub(crate) fn has_unknown_writes(&self) -> bool {
         self.read(|floor| Some(floor.seen.iter().any(|seen| seen.wrote))).unwrap_or_default()
@@ -308,9 +313,13 @@ impl Floor {
 }
 
 impl Seen {
-    fn write(&mut self) {
+    fn read(&mut self) {
         self.position = None;
         self.calls += 1;
+    }
+
+    fn write(&mut self) {
+        self.read();
         self.wrote = true;
     }
 
@@ -444,6 +453,8 @@ mod tests {
     fn lost_track_asks_the_primary_once() {
         let session = Session::default();
         assert!(session.seen_elsewhere(None).is_empty());
+        assert!(!session.has_unknown_writes());
+        session.has_read_primary();
         assert!(!session.has_unknown_writes());
         session.lost_track();
         assert!(session.has_unknown_writes());

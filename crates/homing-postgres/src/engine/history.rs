@@ -4,6 +4,7 @@ use homing_proto::v1 as proto;
 
 use super::Engine;
 use crate::call::options::Consistency;
+use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::position::{Position, Timeline};
 use crate::primary::execute::Executed;
@@ -20,11 +21,28 @@ impl Engine {
     ) -> Result<Executed> {
         let session = self.history(writes);
         let executed = self.primary().execute(statements, writes, ask_locally, &session, deadline).await;
+        if let Err(error) = &executed
+            && error.db().is_some()
+        {
+            // A duplicate key tells that the row is there, for example.
+            let local = self.replicas().local_primary();
+            self.note_unknown_read(local.as_ref().map(|member| member.database()));
+        }
         let timeline = executed.as_ref().ok().and_then(|executed| executed.position).map(|position| position.timeline);
         let executed = self.heed(&session, timeline, executed)?;
         let may_have_written = writes != Writes::No && !executed.unchanged;
         self.check_timeline(executed.position, may_have_written)?;
         Ok(executed)
+    }
+
+    /// Notes that a local server, or else the primary behind a peer, answered something about its data. How far it was is
+    /// asked later, if it matters.
+    pub(crate) fn note_unknown_read(&self, server: Option<&Database>) {
+        match server {
+            _ if self.options.consistency == Consistency::Eventual => {}
+            Some(server) => self.session.has_read(server, None, &[]),
+            None => self.session.has_read_primary(),
+        }
     }
 
     /// Returns the positions that a server has to have in its history. An eventual read has to see nothing.

@@ -42,6 +42,8 @@ pub(crate) struct TransactionStream {
     /// The name of the server in messages.
     pub(crate) place: String,
     pub(crate) answered_by: AnsweredBy,
+    /// The local server that it runs on, if it does.
+    pub(crate) server: Option<Database>,
     pub(crate) attempts: u32,
     /// The channel to the peer, which estimates the time on the way.
     channel: Option<PeerChannel>,
@@ -94,7 +96,15 @@ impl Primary {
         };
         let responses = database.executor().transact(first, receiver, opening.deadline, runs_on, ask).await;
         let responses = Incoming::Local(responses.map_err(|failure| failed(failure, &place))?);
-        Ok(TransactionStream { requests, responses, place, answered_by: AnsweredBy::Local, attempts: 0, channel: None })
+        Ok(TransactionStream {
+            requests,
+            responses,
+            place,
+            answered_by: AnsweredBy::Local,
+            server: Some(database.clone()),
+            attempts: 0,
+            channel: None,
+        })
     }
 }
 
@@ -136,6 +146,7 @@ impl PrimaryRequest for Opening {
             responses: Incoming::Forwarded(Box::new(responses)),
             place: peer_place(&peer),
             answered_by: AnsweredBy::Peer(peer),
+            server: None,
             attempts,
             channel: Some(channel),
         })
@@ -197,7 +208,7 @@ impl TransactionStream {
     }
 
     pub(crate) fn is_local(&self) -> bool {
-        self.channel.is_none()
+        self.server.is_some()
     }
 }
 

@@ -142,6 +142,8 @@ impl Exchange<'_> {
         *outstanding = false;
         let trip = trip(stream, started, response.execute_micros);
         let outcome = check_going_on(transaction, response, &stream.place)?;
+        // Even a rejection tells what is stored.
+        self.engine.note_unknown_read(stream.server.as_ref());
         match outcome {
             Outcome::Rejection(rejection) => {
                 let error = refused(transaction, rejection, &stream.place);

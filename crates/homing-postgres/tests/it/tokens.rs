@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_postgres::{
-    AnsweredBy, Config, Database, Databases, Options, Replica, ReplicaList, ReplicaSettings, Replicas, Repo, Role,
+    AnsweredBy, Config, Database, Databases, Error, Options, Replica, ReplicaList, ReplicaSettings, Replicas, Repo,
+    Role, SqlState, TransactionOptions,
 };
 use homing_rpc::{DEFAULT_MAX_MESSAGE_BYTES, NodeConfig, Region, Rpc, Server, ServerHandle, StaticPeers, Topology};
 use homing_testbed::{Postgres, wait_until};
+use tokio::sync::Notify;
 
 /// A primary that is served to peers, and two replicas of it.
 struct Servers {
@@ -94,6 +96,66 @@ async fn another_replica_is_not_older() {
     let back = second[1].with_observer(move |report| sender.send(report.answered_by.clone()).unwrap());
     assert_eq!(notes(&back).await, 1);
     assert_eq!(reports.recv().unwrap(), AnsweredBy::Local);
+}
+
+/// A transaction, however it ends, and the error of a write tell what is stored. Both replicas are behind, except that the
+/// first one has the first row.
+#[tokio::test]
+async fn whatever_shows_a_row_binds_the_session() {
+    let servers = Servers::start().await;
+    let [fresh, stale] = &servers.replicas;
+    let client = servers.primary.connect().await.unwrap();
+    client.batch_execute("create unique index on notes (text)").await.unwrap();
+    stale.caught_up_with(&servers.primary).await.unwrap();
+    stale.pause_replay().await.unwrap();
+    client.batch_execute("insert into notes values ('first')").await.unwrap();
+    fresh.caught_up_with(&servers.primary).await.unwrap();
+    fresh.pause_replay().await.unwrap();
+    let [on_fresh, on_stale] = servers.handles().await;
+    let later = async |shown: &str, session: &Repo| {
+        let token = session.token().await.unwrap();
+        let on_stale = session.replica("mel").unwrap();
+        assert!(notes(&on_stale).await > 0, "{shown}");
+        assert!(notes(&on_stale.session().with_token(token).unwrap()).await > 0, "{shown}");
+    };
+    assert_eq!(notes(&on_stale).await, 0);
+
+    let session = on_fresh.session();
+    let snapshot = session.transaction_with(TransactionOptions::read_only(), |tx| async move { Ok(notes(&tx).await) });
+    assert_eq!(snapshot.await.unwrap(), 1);
+    later("a snapshot of the other replica", &session).await;
+
+    let session = on_stale.session();
+    let rolled_back = session.transaction(|tx| async move {
+        assert_eq!(notes(&tx).await, 1);
+        Err::<(), _>(Error::failed("as the application wants"))
+    });
+    rolled_back.await.unwrap_err();
+    later("a transaction that was rolled back", &session).await;
+
+    let session = on_stale.session();
+    let read = Arc::new(Notify::new());
+    let has_read = Arc::clone(&read);
+    let hanging = session.transaction(|tx| async move {
+        assert_eq!(notes(&tx).await, 1);
+        has_read.notify_one();
+        std::future::pending::<homing_postgres::Result<()>>().await
+    });
+    tokio::select! {
+        _ = hanging => unreachable!(),
+        () = read.notified() => {}
+    }
+    later("a transaction that was dropped", &session).await;
+
+    let session = on_stale.session();
+    let committed = session.transaction(|tx| async move { Ok(notes(&tx).await) });
+    assert_eq!(committed.await.unwrap(), 1);
+    later("a transaction that was committed", &session).await;
+
+    let session = on_stale.session();
+    let error = session.execute("insert into notes values ('first')", &[]).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION));
+    later("the error of a write", &session).await;
 }
 
 #[tokio::test]
