@@ -108,7 +108,7 @@ impl Engine {
     /// Chooses the server for a read, without waiting for it, among those whose ids are not in `except`. Returns `None`
     /// if the primary has to answer the read.
     pub(crate) fn choose(&self, position: Option<Position>, except: &[u64]) -> Result<Option<Arc<Member>>> {
-        self.choose_for(position, self.session.is_behind(), except)
+        self.choose_for(position, self.session.behind().is_some(), except)
     }
 
     /// Chooses a server that is known to have reached `position`.

@@ -33,17 +33,18 @@ struct Floor {
     below: Option<Position>,
     /// The last places of earlier timelines, one of each, that are not known to be in the history of `position`.
     unproven: Vec<Position>,
-    behind: bool,
+    /// The position that a replica did not reach in time. It stays while later reads of the primary move `position` up.
+    behind: Option<Position>,
     imported: bool,
     offered: bool,
     seen: Vec<Seen>,
 }
 
-/// The position that a read has to see, and whether a wait for it has failed before.
+/// The position that a read has to see, and the one that a replica did not reach in time, if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequiredPosition {
     pub(crate) position: Position,
-    pub(crate) behind: bool,
+    pub(crate) behind: Option<Position>,
 }
 
 /// A server that answered calls, which may be gone by now, and their number. It is asked for its position only when
@@ -128,21 +129,27 @@ impl Session {
         self.read(|floor| Some(floor.imported)).unwrap_or_default()
     }
 
-    /// Tells whether a wait has failed and the replica is not known to have caught up since.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.read(|floor| Some(floor.behind)).unwrap_or_default()
+    /// Returns the position that a replica did not reach in time, if it is not known to have reached it since.
+    pub(crate) fn behind(&self) -> Option<Position> {
+        self.read(|floor| floor.behind)
     }
 
-    /// Notes that a wait for the position took too long, so that later reads do not wait again.
-    pub(crate) fn fell_behind(&self) {
-        self.change(|floor| floor.behind = true);
+    /// Notes that a wait for `position` took too long, so that later reads do not wait again before a replica is there.
+    pub(crate) fn fell_behind(&self, position: Position) {
+        self.change(|floor| {
+            let _ = floor.behind.get_or_insert(position);
+        });
     }
 
     /// Notes that the replica has reached `position`.
     pub(crate) fn caught_up(&self, position: Position) {
         self.change(|floor| {
-            if floor.position == Some(position) {
-                floor.behind = false;
+            let is_covered = floor.behind.is_some_and(|behind| {
+                (behind.system_identifier, behind.timeline) == (position.system_identifier, position.timeline)
+                    && behind.lsn <= position.lsn
+            });
+            if is_covered || floor.position == Some(position) {
+                floor.behind = None;
             }
         });
     }
@@ -172,6 +179,7 @@ impl Session {
             let mut survivors: Vec<_> = floor.unproven.extract_if(.., |unproven| of_before(unproven)).collect();
             if floor.position.as_ref().is_some_and(of_before) {
                 survivors.extend(floor.below.take().into_iter().chain(floor.position.take()));
+                floor.behind = None;
             }
             for position in survivors {
                 floor.raise(Position { timeline, ..position });
@@ -282,8 +290,14 @@ impl Floor {
     /// later timeline becomes the floor, and the other one is kept until it is known to be in its history.
     fn raise(&mut self, position: Position) -> bool {
         match self.position {
-            Some(known) if known.system_identifier != position.system_identifier => self.unproven.clear(),
-            Some(known) if known.timeline < position.timeline => self.doubt(known),
+            Some(known) if known.system_identifier != position.system_identifier => {
+                self.unproven.clear();
+                self.behind = None;
+            }
+            Some(known) if known.timeline < position.timeline => {
+                self.doubt(known);
+                self.behind = None;
+            }
             Some(known) if known.timeline > position.timeline => {
                 self.doubt(position);
                 return false;
@@ -428,12 +442,18 @@ mod tests {
     fn being_behind_ends_at_the_awaited_position() {
         let session = Session::default();
         session.advance(at(7, 1, 100));
-        session.fell_behind();
+        session.fell_behind(at(7, 1, 100));
+        // Reads of the primary move the floor, and waits for that may fail too.
         session.advance(at(7, 1, 200));
+        session.fell_behind(at(7, 1, 200));
+        assert_eq!(session.wanted().unwrap().behind, Some(at(7, 1, 100)));
+        session.caught_up(at(7, 1, 90));
+        assert_eq!(session.behind(), Some(at(7, 1, 100)));
         session.caught_up(at(7, 1, 100));
-        assert!(session.wanted().unwrap().behind);
-        session.caught_up(at(7, 1, 200));
-        assert!(!session.wanted().unwrap().behind);
+        assert_eq!(session.behind(), None);
+        session.fell_behind(at(7, 1, 200));
+        session.advance(at(7, 2, 150));
+        assert_eq!(session.behind(), None, "the numbers of a timeline say nothing about another one");
     }
 
     #[test]

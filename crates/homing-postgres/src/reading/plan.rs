@@ -89,7 +89,8 @@ pub(crate) enum ReadStep {
     /// Ask the servers that the session has read from for their positions. Next: [`settled`](ReadPlan::settled).
     Settle,
 
-    /// Ask the server once whether it has reached the position. Next: [`checked`](ReadPlan::checked).
+    /// Ask the server once whether it has reached the position that it did not reach in time before. Next:
+    /// [`is_still_behind`](ReadPlan::is_still_behind), or [`settled`](ReadPlan::settled).
     Check(Position),
 
     /// Wait until the server has reached the position. Next: [`waited`](ReadPlan::waited).
@@ -178,15 +179,17 @@ impl ReadPlan {
     pub(crate) fn settled(&self, requirement: Option<Requirement>, is_proven: bool) -> ReadStep {
         match requirement {
             _ if !is_proven => HISTORY,
-            Some(Requirement { required, is_reached: false }) if required.behind => ReadStep::Check(required.position),
-            Some(Requirement { required, is_reached: false }) => ReadStep::Wait(required.position),
+            Some(Requirement { required, is_reached: false }) => {
+                required.behind.map_or(ReadStep::Wait(required.position), ReadStep::Check)
+            }
             Some(_) | None => ReadStep::Run,
         }
     }
 
-    /// After [`ReadStep::Check`].
-    pub(crate) fn checked(&self, is_reached: bool) -> ReadStep {
-        if is_reached { ReadStep::Run } else { self.lagging(ReadFailure::Lagging(None)) }
+    /// After [`ReadStep::Check`], if the server has not reached the position. If it has, it is no longer behind: next comes
+    /// [`settled`](Self::settled) again.
+    pub(crate) fn is_still_behind(&self) -> ReadStep {
+        self.lagging(ReadFailure::Lagging(None))
     }
 
     /// After [`ReadStep::Wait`].
@@ -276,6 +279,7 @@ mod tests {
     }
 
     fn required(behind: bool, is_reached: bool) -> Option<Requirement> {
+        let behind = behind.then(|| at(3));
         Some(Requirement { required: RequiredPosition { position: at(5), behind }, is_reached })
     }
 
@@ -313,7 +317,7 @@ mod tests {
             (required(false, true), Run),
             (required(true, true), Run),
             (required(false, false), Wait(at(5))),
-            (required(true, false), Check(at(5))),
+            (required(true, false), Check(at(3))),
         ];
         for (requirement, expected) in table {
             let plan = ReadPlan::new(session());
@@ -325,9 +329,8 @@ mod tests {
     #[test]
     fn lag_leads_to_another_server() {
         let (plan, strict) = (ReadPlan::new(session()), ReadPlan::new(policy(Consistency::Session, OnLag::Fail)));
-        assert_eq!(plan.checked(true), Run);
-        assert_eq!(plan.checked(false), NO_REPLICA);
-        assert_eq!(strict.checked(false), Fail(ReadFailure::Lagging(None)));
+        assert_eq!(plan.is_still_behind(), NO_REPLICA);
+        assert_eq!(strict.is_still_behind(), Fail(ReadFailure::Lagging(None)));
         let waited = |waited| plan.waited(at(5), waited);
         assert_eq!(waited(Waited::Reached), Run);
         assert_eq!(waited(Waited::Declined), Run);

@@ -139,14 +139,13 @@ impl<'a> Reader<'a> {
                 ReadStep::Choose => self.choose()?,
                 ReadStep::Settle => {
                     settle_reads(self.engine, self.database()).await?;
-                    let is_proven = self.is_proven();
-                    self.plan.settled(self.requirement(), is_proven)
+                    self.settled()
                 }
-                ReadStep::Check(position) => {
-                    let is_reached = self.has_reached(position).await;
-                    self.note_reached(position, is_reached);
-                    self.plan.checked(is_reached)
+                ReadStep::Check(behind) if has_reached(self.chosen().database(), behind).await => {
+                    self.engine.session.caught_up(behind);
+                    self.settled()
                 }
+                ReadStep::Check(_) => self.plan.is_still_behind(),
                 ReadStep::Wait(position) => self.plan.waited(position, self.wait(position).await),
                 ReadStep::ChooseReached(position, error) => self.choose_reached(position, error)?,
                 ReadStep::Fail(failure) if failure != ReadFailure::LastStep => return Err(self.error(failure)),
@@ -167,11 +166,18 @@ impl<'a> Reader<'a> {
         Ok(self.plan.chosen(server))
     }
 
+    fn settled(&self) -> ReadStep {
+        let is_proven = self.is_proven();
+        self.plan.settled(self.requirement(), is_proven)
+    }
+
     /// Returns the position that the session has to see, which settling its earlier reads may have advanced.
     fn requirement(&self) -> Option<Requirement> {
         let required = self.engine.session.wanted()?;
         let is_reached = self.chosen().is_known_to_have_reached(required.position);
-        self.note_reached(required.position, is_reached);
+        if is_reached {
+            self.engine.session.caught_up(required.position);
+        }
         Some(Requirement { required, is_reached })
     }
 
@@ -185,15 +191,6 @@ impl<'a> Reader<'a> {
             }
         }
         session.unproven().is_empty()
-    }
-
-    async fn has_reached(&self, position: Position) -> bool {
-        let database = self.chosen().database();
-        let below = match self.engine.session.wanted_below() {
-            Some(below) => has_reached(database, below).await,
-            None => true,
-        };
-        below && has_reached(database, position).await
     }
 
     async fn wait(&self, position: Position) -> Waited {
@@ -224,7 +221,7 @@ impl<'a> Reader<'a> {
             self.set_member(other);
         } else {
             if matches!(error, WaitError::TimedOut | WaitError::Unreachable) {
-                session.fell_behind();
+                session.fell_behind(position);
             }
             debug!(%error, %position, "the local replica cannot answer");
         }
@@ -281,12 +278,6 @@ impl<'a> Reader<'a> {
         if !self.chosen().is_local_primary() {
             self.engine.replicas().suspect(self.chosen());
             self.given_up.push(self.chosen().id());
-        }
-    }
-
-    fn note_reached(&self, position: Position, is_reached: bool) {
-        if is_reached {
-            self.engine.session.caught_up(position);
         }
     }
 

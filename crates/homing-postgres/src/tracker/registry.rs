@@ -49,7 +49,7 @@ pub(super) enum Agenda {
     /// End.
     Close,
 
-    /// Send a probe now, since a call has asked for one.
+    /// Send a probe as soon as the cadence allows, since a call has asked for one.
     Probe,
 
     /// Send a probe when it is worth it for the waiter in front.

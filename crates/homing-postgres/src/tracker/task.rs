@@ -23,6 +23,7 @@ use super::cadence::{Cadence, NextProbe};
 use super::error::Unavailable;
 use super::link::{Link, LinkError};
 use super::registry::{Agenda, Registry};
+use super::waiters::Front;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
@@ -120,7 +121,10 @@ impl TrackerTask {
             let due = match self.registry.agenda() {
                 Agenda::Close => return LinkEnd::Closed,
                 Agenda::Rest => None,
-                Agenda::Probe => Some(NextProbe::Now),
+                Agenda::Probe => {
+                    let now = Instant::now();
+                    Some(self.cadence.next(Front { since: now, is_new: true }, now))
+                }
                 Agenda::Wait(front) => Some(self.cadence.next(front, Instant::now())),
             };
             let outcome = match due {

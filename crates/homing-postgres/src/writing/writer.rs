@@ -127,13 +127,15 @@ impl<'a> Writer<'a> {
         if options.wait == Wait::AtNextRead {
             return Ok(());
         }
-        if options.on_lag == OnLag::ReadFromPrimary && session.is_behind() {
+        if options.on_lag == OnLag::ReadFromPrimary
+            && let Some(behind) = session.behind()
+        {
             // A wait has taken too long already, and reads go to the primary, so that not every write has to wait
             // again.
-            if has_reached(member.database(), position).await {
-                session.caught_up(position);
+            if !has_reached(member.database(), behind).await {
+                return Ok(());
             }
-            return Ok(());
+            session.caught_up(behind);
         }
         match member.database().tracker().wait_while_reachable(position, options.replay_deadline()).await {
             Ok(()) => {
@@ -177,7 +179,7 @@ impl<'a> Writer<'a> {
                 Some(position),
             ));
         }
-        self.engine.session.fell_behind();
+        self.engine.session.fell_behind(position);
         if self.engine.options.on_lag == OnLag::ReadFromPrimary {
             return Ok(());
         }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use homing::report::AnsweredBy;
-use homing::{OnLag, Wait};
+use homing::{Consistency, OnLag, Wait};
 use homing_testbed::wait_until;
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, Servers, User, recorded};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, count_users, recorded};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -33,6 +33,31 @@ async fn lagging_session_reads_from_primary() {
     servers.replica.resume_replay().await.unwrap();
     servers.replica.caught_up_with(&servers.primary).await.unwrap();
     assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
+}
+
+/// Other clients write all the time, so each read of the primary moves what the session has to see.
+#[tokio::test]
+async fn caught_up_session_returns_to_replica() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let (repo, reports) = recorded(&world.syd.repo().with_replay_timeout(SHORT));
+    servers.replica.pause_replay().await.unwrap();
+    repo.insert(&NewUser::named("Ada")).await.unwrap();
+    assert_eq!(count_users(&repo).await, 1);
+    assert!(matches!(reports.last().answered_by, AnsweredBy::Peer(_)), "it fell behind");
+
+    servers.replica.resume_replay().await.unwrap();
+    servers.replica.caught_up_with(&servers.primary).await.unwrap();
+    servers.replica.pause_replay().await.unwrap();
+    world.iad.repo().insert(&NewUser::named("Grace")).await.unwrap();
+    assert_eq!(count_users(&repo.with_consistency(Consistency::Global)).await, 2);
+    // The replica has what it lacked before, so it is worth a wait again.
+    let (patient, database) = (repo.with_replay_timeout(PATIENCE), repo.database().unwrap());
+    let waiting = tokio::spawn(async move { count_users(&patient).await });
+    wait_until("the read waits", async || database.tracker().waiting() == 1).await;
+    servers.replica.resume_replay().await.unwrap();
+    assert_eq!(timeout(PATIENCE, waiting).await.unwrap().unwrap(), 2);
     assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 }
 
