@@ -1,7 +1,7 @@
 //! [`Engine`], which the calls of a handle run on.
 
 pub(crate) mod answered;
-mod describe;
+pub(crate) mod describe;
 pub(crate) mod execute;
 mod history;
 

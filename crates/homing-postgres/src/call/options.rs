@@ -18,12 +18,17 @@ pub struct Options {
     pub wait: Wait,
 
     /// How long a call may take until it is executed. That includes finding a peer, forwarding, and the time in the
-    /// database. For a read on this node it is the time in the database only. Default: 5 s, enough for a round trip
+    /// database. Default: 5 s, enough for a round trip
     /// around the world and a slow statement. A day at most.
+    ///
+    /// A read may ask several servers, one after the other. All of them together have this time. A replica that cannot be
+    /// connected to takes half of what is left, so that the next server has the other half.
     pub call_timeout: Duration,
 
     /// How long a committed write waits until the local replica has replayed it, and how long a read waits for a replica
-    /// that is behind what it has to see. Default: 5 s, far beyond the usual lag. A day at most.
+    /// that is behind what it has to see, in all. Default: 5 s, far beyond the usual lag. A day at most.
+    ///
+    /// Waiting does not take from [`call_timeout`](Self::call_timeout): a call takes no longer than both together.
     pub replay_timeout: Duration,
 
     /// How to go on if the replica takes longer. Default: [`OnLag::ReadFromPrimary`].

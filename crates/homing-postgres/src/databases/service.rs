@@ -97,7 +97,7 @@ impl proto::database_server::Database for Service {
         let request = request.into_inner();
         let (member, scope) = self.member(&request.database)?;
         let statement = request.statement.ok_or_else(|| Reason::BadArguments.status("the request has no statement"))?;
-        let pace = Pace { first, next: first.saturating_duration_since(Instant::now()) };
+        let pace = Pace { connect: first, first, next: first.saturating_duration_since(Instant::now()) };
         let executor = member.database().executor();
         let session = positions(&request.session);
         let chunks = executor.query(statement, scope.schema, session, pace, RunsOn::Primary);

@@ -66,8 +66,8 @@ impl Engine {
     }
 }
 
-/// Returns the middle of the time that is left. The second half is for the primary.
-fn half_way_to(deadline: Instant) -> Instant {
+/// Returns the middle of the time that is left. The second half is for another server.
+pub(crate) fn half_way_to(deadline: Instant) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now) / 2
 }

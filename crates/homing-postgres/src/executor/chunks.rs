@@ -40,6 +40,9 @@ use crate::statement::values::Encoded;
 /// How long a stream may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
+    /// How long to wait for a connection.
+    pub(crate) connect: Instant,
+
     /// When the first chunk has to be there.
     pub(crate) first: Instant,
 
@@ -173,7 +176,7 @@ impl ChunkReader {
         // Streams are long: if none ends within half of the time, the caller can use the other half for another server.
         let now = Instant::now();
         let place = places.stream(now + self.pace.first.saturating_duration_since(now) / 2).await?;
-        let connection = pool.connection(self.pace.first).await;
+        let connection = pool.connection(self.pace.connect).await;
         let connection = connection.map_err(|error| Failure::unavailable(with_causes(&error)))?;
         self.executor.check_history(&connection, &self.session, self.pace.first).await?;
         Ok((place, connection))

@@ -11,7 +11,7 @@ use super::plan::{
     ChosenServer, OnLocalPrimary, ReadFailure, ReadPlan, ReadPolicy, ReadStep, Requirement, Waited, WhyPrimary,
 };
 use super::server::{RefusedRead, note_read};
-use crate::call::options::Consistency;
+use crate::call::options::{Consistency, MAX_TIMEOUT};
 use crate::call::report::{AnsweredBy, Report, Stages};
 use crate::database::Database;
 use crate::engine::Engine;
@@ -56,18 +56,23 @@ pub(crate) struct ReadTiming {
 
 /// Runs one read for a handle.
 #[derive(Debug)]
-pub(crate) struct Reader<'a> {
-    engine: &'a Engine,
+pub(crate) struct Reader {
+    /// The handle's engine, whose calls end with the read: all servers together have the time of one call. Waiting for a
+    /// replica does not count.
+    engine: Engine,
     plan: ReadPlan,
     member: Option<Arc<Member>>,
-    /// The deadline of the chosen server's answer, once it was asked.
-    deadline: Option<Instant>,
+    /// How much longer the read may wait for replicas.
+    replay_left: Duration,
+    /// When the named function that runs the read has to end, if one does.
+    until: Option<Instant>,
     /// The ids of the servers that the read has given up on.
     given_up: Vec<u64>,
 }
 
-impl<'a> Reader<'a> {
-    pub(crate) fn new(engine: &'a Engine, runs_on: RunsOn, on_local_primary: OnLocalPrimary) -> Self {
+impl Reader {
+    pub(crate) fn new(engine: &Engine, runs_on: RunsOn, on_local_primary: OnLocalPrimary) -> Self {
+        let until = engine.until;
         let plan = ReadPlan::new(ReadPolicy {
             consistency: engine.options.consistency,
             on_lag: engine.options.on_lag,
@@ -75,7 +80,9 @@ impl<'a> Reader<'a> {
             on_local_primary,
             is_named: engine.replica.is_some(),
         });
-        Self { engine, plan, member: None, deadline: None, given_up: Vec::new() }
+        let engine = Engine { until: Some(engine.deadline()), ..engine.clone() };
+        let replay_left = engine.options.replay_timeout.min(MAX_TIMEOUT);
+        Self { engine, plan, member: None, replay_left, until, given_up: Vec::new() }
     }
 
     /// Runs the request on the first server that answers.
@@ -105,7 +112,7 @@ impl<'a> Reader<'a> {
                 },
                 ReadStep::Primary(why) => {
                     let timing = ReadTiming { started, replay_wait };
-                    match request.run_on_primary(self.engine, why, timing).await {
+                    match request.run_on_primary(&self.engine, why, timing).await {
                         Ok(answered) => return Ok(answered),
                         Err(error) => {
                             let out_of_reach = error.is_not_sent()
@@ -138,7 +145,7 @@ impl<'a> Reader<'a> {
             step = match step {
                 ReadStep::Choose => self.choose()?,
                 ReadStep::Settle => {
-                    settle_reads(self.engine, self.database()).await?;
+                    settle_reads(&self.engine, self.database()).await?;
                     self.settled()
                 }
                 ReadStep::Check(behind) if has_reached(self.chosen().database(), behind).await => {
@@ -146,7 +153,12 @@ impl<'a> Reader<'a> {
                     self.settled()
                 }
                 ReadStep::Check(_) => self.plan.is_still_behind(),
-                ReadStep::Wait(position) => self.plan.waited(position, self.wait(position).await),
+                ReadStep::Wait(position) => {
+                    let started = Instant::now();
+                    let waited = self.wait(position).await;
+                    self.note_wait(started.elapsed());
+                    self.plan.waited(position, waited)
+                }
                 ReadStep::ChooseReached(position, error) => self.choose_reached(position, error)?,
                 ReadStep::Fail(failure) if failure != ReadFailure::LastStep => return Err(self.error(failure)),
                 step => return Ok(step),
@@ -195,7 +207,7 @@ impl<'a> Reader<'a> {
 
     async fn wait(&self, position: Position) -> Waited {
         let session = &self.engine.session;
-        let deadline = self.engine.options.replay_deadline();
+        let deadline = Instant::now() + self.replay_left;
         let tracker = self.chosen().database().tracker();
         let waited = async {
             if let Some(below) = session.wanted_below() {
@@ -209,6 +221,13 @@ impl<'a> Reader<'a> {
             Err(WaitError::OtherSystem) if session.is_imported() => Waited::Foreign,
             Err(error) => Waited::NotReached(error),
         }
+    }
+
+    /// Takes a wait from the time that is left for waiting, and not from that of the call.
+    fn note_wait(&mut self, waited: Duration) {
+        self.replay_left = self.replay_left.saturating_sub(waited);
+        let deadline = self.engine.until.map(|deadline| deadline + waited);
+        self.engine.until = self.until.map_or(deadline, |until| deadline.map(|deadline| deadline.min(until)));
     }
 
     /// Chooses another server that has reached the position, after the first one did not in time.
@@ -235,10 +254,9 @@ impl<'a> Reader<'a> {
         replay_wait: Duration,
     ) -> Result<Answered<R::Output>, RefusedRead> {
         let started = Instant::now();
-        let deadline = *self.deadline.get_or_insert(self.engine.deadline());
         let member = self.chosen();
-        let output = request.run_on(self.engine, member, deadline).await?;
-        note_read(self.engine, member, None, &[]);
+        let output = request.run_on(&self.engine, member, self.engine.deadline()).await?;
+        note_read(&self.engine, member, None, &[]);
         let report = Report {
             replica: (!member.is_local_primary()).then(|| Arc::clone(member.name())),
             stages: Stages { execute: started.elapsed(), replay_wait, ..Stages::default() },
@@ -255,7 +273,7 @@ impl<'a> Reader<'a> {
         request: &mut R,
         error: Error,
     ) -> Result<Answered<R::Output>> {
-        let Engine { session, replica, .. } = self.engine;
+        let Engine { session, replica, .. } = self.engine.clone();
         let position = session.wanted().map(|required| required.position);
         let Some(member) = self.engine.replicas().last_resort(replica.as_deref(), position) else {
             return Err(error);
@@ -304,7 +322,7 @@ impl<'a> Reader<'a> {
     }
 
     fn set_member(&mut self, member: Option<Arc<Member>>) {
-        (self.member, self.deadline) = (member, None);
+        self.member = member;
     }
 
     fn database(&self) -> Option<&Database> {

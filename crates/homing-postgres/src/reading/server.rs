@@ -8,6 +8,7 @@ use crate::connection::block::Block;
 use crate::connection::pool::{AttendedConnection, Connection};
 use crate::database::Database;
 use crate::engine::Engine;
+use crate::engine::describe::half_way_to;
 use crate::engine::execute::{Output, Parameters};
 use crate::error::Error;
 use crate::error::database::DatabaseError;
@@ -50,7 +51,9 @@ pub(crate) async fn query(
 ) -> Result<Output, RefusedRead> {
     let database = member.database();
     let refused = |refusal, error| RefusedRead { refusal, error };
-    let connection = database.pool().connection(deadline).await.map_err(|error| {
+    // Another server has the rest of the time.
+    let connect_by = if member.is_local_primary() { deadline } else { half_way_to(deadline) };
+    let connection = database.pool().connection(connect_by).await.map_err(|error| {
         debug!(%error, "the local database cannot answer");
         refused(Refusal::Unreachable, error)
     })?;

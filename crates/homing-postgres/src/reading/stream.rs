@@ -18,6 +18,7 @@ use crate::call::report::{AnsweredBy, Report, Stages};
 use crate::database::Database;
 use crate::engine::Engine;
 use crate::engine::answered::Answered;
+use crate::engine::describe::half_way_to;
 use crate::engine::execute::{Parameters, Runner, Statements, execute};
 use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
@@ -179,7 +180,8 @@ async fn open_on(
     deadline: Instant,
 ) -> Result<RowStream, Broken> {
     let database = member.database();
-    let pace = Pace { first: deadline, next: engine.options.call_timeout.min(MAX_TIMEOUT) };
+    let connect = if member.is_local_primary() { deadline } else { half_way_to(deadline) };
+    let pace = Pace { connect, first: deadline, next: engine.options.call_timeout.min(MAX_TIMEOUT) };
     let schema = engine.primary().schema().cloned();
     let session = engine.history(Writes::No);
     let mut chunks = database.executor().query(statement, schema, session.clone(), pace, RunsOn::Any);
