@@ -186,6 +186,11 @@ impl ReadPlan {
         }
     }
 
+    /// After [`ReadStep::Settle`], if no position is known that covers the session's earlier reads; `None` if the read fails.
+    pub(crate) fn unsettled(&self) -> Option<ReadStep> {
+        (self.policy.on_lag == OnLag::ReadFromPrimary).then_some(NO_REPLICA)
+    }
+
     /// After [`ReadStep::Check`], if the server has not reached the position. If it has, it is no longer behind: next comes
     /// [`settled`](Self::settled) again.
     pub(crate) fn is_still_behind(&self) -> ReadStep {
@@ -329,6 +334,7 @@ mod tests {
     #[test]
     fn lag_leads_to_another_server() {
         let (plan, strict) = (ReadPlan::new(session()), ReadPlan::new(policy(Consistency::Session, OnLag::Fail)));
+        assert_eq!((plan.unsettled(), strict.unsettled()), (Some(NO_REPLICA), None));
         assert_eq!(plan.is_still_behind(), NO_REPLICA);
         assert_eq!(strict.is_still_behind(), Fail(ReadFailure::Lagging(None)));
         let waited = |waited| plan.waited(at(5), waited);

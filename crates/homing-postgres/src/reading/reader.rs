@@ -144,10 +144,11 @@ impl Reader {
         loop {
             step = match step {
                 ReadStep::Choose => self.choose()?,
-                ReadStep::Settle => {
-                    settle_reads(&self.engine, self.database()).await?;
-                    self.settled()
-                }
+                ReadStep::Settle => match settle_reads(&self.engine, self.database()).await {
+                    Ok(()) => self.settled(),
+                    Err(error) if error.is_history_lost() => return Err(error),
+                    Err(error) => self.plan.unsettled().ok_or(error)?,
+                },
                 ReadStep::Check(behind) if has_reached(self.chosen().database(), behind).await => {
                     self.engine.session.caught_up(behind);
                     self.settled()

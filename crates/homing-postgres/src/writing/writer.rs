@@ -117,16 +117,20 @@ impl<'a> Writer<'a> {
             (None, None) => session.lost_track(),
         }
         let Some(member) = self.replica(position) else { return Ok(()) };
-        let Some(position) = position else {
-            return Err(Error::committed(
-                "the write is committed, but the primary was lost before it sent the position: the local replica may \
-                 not show the write yet",
-                None,
-            ));
-        };
         if options.wait == Wait::AtNextRead {
             return Ok(());
         }
+        let Some(position) = position else {
+            // Later reads ask for a position, and the primary answers them as long as it has none to give.
+            return match options.on_lag {
+                OnLag::ReadFromPrimary => Ok(()),
+                OnLag::Fail => Err(Error::committed(
+                    "the write is committed, but the primary was lost before it sent the position: the local replica may \
+                     not show the write yet",
+                    None,
+                )),
+            };
+        };
         if options.on_lag == OnLag::ReadFromPrimary
             && let Some(behind) = session.behind()
         {

@@ -7,7 +7,7 @@ use homing::{Consistency, OnLag, Wait};
 use homing_testbed::wait_until;
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, Servers, User, count_users, recorded};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, count_users, in_iad, recorded, start};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -85,6 +85,40 @@ async fn lag_error_carries_committed_value() {
     servers.replica.resume_replay().await.unwrap();
     servers.replica.caught_up_with(&servers.primary).await.unwrap();
     assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
+}
+
+/// The node in `iad` may not ask for positions for a while, which stands for a primary that is lost after each commit.
+#[tokio::test]
+async fn lost_position_leaves_reads_to_primary() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let grants = "create role ordinary login; grant all on all tables in schema public to ordinary;
+                  grant all on all sequences in schema public to ordinary";
+    world.primary.batch_execute(grants).await.unwrap();
+    let mut config = servers.primary_config(&world.database);
+    config.database_url = config.database_url.map(|url| url.replace("://postgres@", "://ordinary@"));
+    let iad = start(config).await.unwrap();
+    let syd = servers.replica_node(&world.database, in_iad(iad.local_addr())).await;
+    syd.repo().insert(&NewUser::named("Ada")).await.unwrap();
+    servers.replica.pause_replay().await.unwrap();
+    world.primary.batch_execute("revoke execute on function pg_current_wal_flush_lsn() from public").await.unwrap();
+
+    let repo = syd.repo();
+    let grace = repo.insert(&NewUser::named("Grace")).await.unwrap();
+    assert!(!repo.knows_its_writes());
+    assert_eq!(repo.get::<User>(grace.id).await.unwrap().as_ref(), Some(&grace));
+    let strict = syd.repo().with_on_lag(OnLag::Fail);
+    let mut error = strict.insert(&NewUser::named("Linus")).await.unwrap_err();
+    assert!(error.is_committed() && error.position().is_none(), "{error:?}");
+    assert_eq!(error.take_value::<User>().unwrap().name, "Linus");
+    strict.with_wait(Wait::AtNextRead).insert(&NewUser::named("Margaret")).await.unwrap();
+    assert!(strict.count::<User>("", &[]).await.unwrap_err().is_not_sent());
+
+    world.primary.batch_execute("grant execute on function pg_current_wal_flush_lsn() to public").await.unwrap();
+    repo.token().await.unwrap();
+    assert!(repo.knows_its_writes());
+    servers.replica.resume_replay().await.unwrap();
+    assert_eq!(count_users(&strict).await, 4);
 }
 
 #[tokio::test]
