@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod limits;
+mod monotonic;
+mod servers;
 mod tokens;
 mod tracker;

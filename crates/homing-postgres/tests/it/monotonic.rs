@@ -1,0 +1,190 @@
+//! Reads of one session never go back, whichever server answers them and in whatever way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use homing_postgres::{Choose, Consistency, Error, Isolation, Repo, TransactionOptions, Wait};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::Mutex;
+use tokio_postgres::Client;
+
+use crate::servers::Servers;
+
+/// What the steps of one session share.
+struct World {
+    session: Repo,
+    servers: Servers,
+    /// Whether each replica has paused its replay.
+    paused: [Mutex<bool>; 2],
+    /// The highest value that a call of the session has shown.
+    shown: AtomicI64,
+}
+
+/// A way to see the value.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Replica(&'static str),
+    Any(Choose),
+    Global,
+    Stream,
+    Snapshot,
+    SerializableSnapshot,
+    Committed,
+    RolledBack,
+    Dropped,
+    Write(Wait),
+    RejectedWrite,
+    Token,
+}
+
+const WAYS: [Way; 15] = [
+    Way::Replica("syd"),
+    Way::Replica("mel"),
+    Way::Any(Choose::Random),
+    Way::Any(Choose::LeastLag),
+    Way::Any(Choose::Nearest),
+    Way::Global,
+    Way::Stream,
+    Way::Snapshot,
+    Way::SerializableSnapshot,
+    Way::Committed,
+    Way::RolledBack,
+    Way::Dropped,
+    Way::Write(Wait::AtNextRead),
+    Way::RejectedWrite,
+    Way::Token,
+];
+
+async fn read(repo: &Repo) -> homing_postgres::Result<i64> {
+    Ok(repo.query_one("select value from counter", &[]).await?.get(0))
+}
+
+impl Way {
+    /// Returns the value that it shows.
+    async fn see(self, repo: &Repo) -> homing_postgres::Result<i64> {
+        let snapshot = TransactionOptions::read_only();
+        match self {
+            Self::Replica(name) => read(&repo.replica(name)?).await,
+            Self::Any(choose) => read(&repo.with_choose(choose)).await,
+            Self::Global => read(&repo.with_consistency(Consistency::Global)).await,
+            Self::Stream => {
+                let repo = repo.with_choose(Choose::Random);
+                let mut rows = repo.stream("select value from counter", &[]).await?;
+                Ok(rows.next().await.expect("there is a row")?.get(0))
+            }
+            Self::Snapshot => {
+                let repo = repo.with_choose(Choose::Random);
+                repo.transaction_with(snapshot, |tx| async move { read(&tx).await }).await
+            }
+            Self::SerializableSnapshot => {
+                let options = snapshot.with_isolation(Isolation::Serializable);
+                repo.transaction_with(options, |tx| async move { read(&tx).await }).await
+            }
+            Self::Committed => repo.transaction(|tx| async move { read(&tx).await }).await,
+            Self::RolledBack => {
+                let shown = Arc::new(AtomicI64::new(0));
+                let sink = Arc::clone(&shown);
+                let rolled_back = repo.transaction(|tx| async move {
+                    sink.store(read(&tx).await?, Ordering::SeqCst);
+                    Err::<(), _>(Error::failed("as the application wants"))
+                });
+                assert!(rolled_back.await.is_err_and(|error| error.is_function_failed()));
+                Ok(shown.load(Ordering::SeqCst))
+            }
+            Self::Dropped => {
+                let (sender, mut shown) = tokio::sync::oneshot::channel();
+                let hanging = repo.transaction(|tx| async move {
+                    let _ = sender.send(read(&tx).await);
+                    std::future::pending::<homing_postgres::Result<()>>().await
+                });
+                tokio::select! {
+                    ended = hanging => ended.map(|()| unreachable!("it hangs")),
+                    value = &mut shown => value.expect("it was sent"),
+                }
+            }
+            Self::Write(wait) => {
+                let sql = "update counter set value = value + 1 returning value";
+                Ok(repo.with_wait(wait).query_one(sql, &[]).await?.get(0))
+            }
+            Self::RejectedWrite => {
+                // The message of the error holds the value.
+                let sql = "insert into checked select ('value ' || value)::int from counter";
+                let error = repo.execute(sql, &[]).await.expect_err("no text is a number");
+                let message = error.db().expect("PostgreSQL rejects it").message().to_owned();
+                let digits: String = message.chars().filter(char::is_ascii_digit).collect();
+                Ok(digits.parse().expect("the message holds the value"))
+            }
+            Self::Token => {
+                let token = repo.token().await?;
+                read(&repo.session().with_choose(Choose::Random).with_token(token)?).await
+            }
+        }
+    }
+}
+
+impl World {
+    /// One step: perhaps somebody else writes, perhaps a replica stops or goes on with its replay, and then the session
+    /// sees the value in some way.
+    async fn step(&self, other: &Client, rng: &mut SmallRng) {
+        if rng.random_bool(0.5) {
+            let commit = if rng.random_bool(0.5) { "off" } else { "on" };
+            let write = format!("set synchronous_commit = {commit}; update counter set value = value + 1");
+            other.batch_execute(&write).await.unwrap();
+        }
+        if rng.random_bool(0.05) {
+            let index = rng.random_range(0..2);
+            let replica = &self.servers.replicas[index];
+            let mut is_paused = self.paused[index].lock().await;
+            if *is_paused {
+                replica.resume_replay().await.unwrap();
+            } else {
+                replica.pause_replay().await.unwrap();
+            }
+            *is_paused = !*is_paused;
+        }
+        let way = WAYS[rng.random_range(0..WAYS.len())];
+        let before = self.shown.load(Ordering::SeqCst);
+        let value = way.see(&self.session).await.unwrap_or_else(|error| panic!("{way:?}: {error:?}"));
+        assert!(value >= before, "{way:?} shows {value} after {before}");
+        // The session of a token is another one: it may see more than this one does later.
+        if !matches!(way, Way::Token) {
+            self.shown.fetch_max(value, Ordering::SeqCst);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_of_a_session_never_go_back() {
+    let steps = std::env::var("HOMING_READ_STEPS").map_or(STEPS, |steps| steps.parse().expect("a number"));
+    let servers = Servers::start().await;
+    let client = servers.primary.connect().await.unwrap();
+    let tables =
+        "create table counter (value bigint); insert into counter values (0); create table checked (number int)";
+    client.batch_execute(tables).await.unwrap();
+    for replica in &servers.replicas {
+        replica.caught_up_with(&servers.primary).await.unwrap();
+    }
+    let session = servers.repo_as("postgres").await.with_replay_timeout(Duration::from_millis(10));
+    let seed: u32 = rand::random();
+    eprintln!("seed {seed}");
+    let world = Arc::new(World { session, servers, paused: Default::default(), shown: AtomicI64::new(0) });
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..TASKS {
+        let (world, other) = (Arc::clone(&world), world.servers.primary.connect().await.unwrap());
+        tasks.spawn(async move {
+            let mut rng = SmallRng::seed_from_u64(u64::from(seed) + task);
+            for _ in 0..steps / TASKS {
+                world.step(&other, &mut rng).await;
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+/// Ten thousand take about a minute: set `HOMING_READ_STEPS` for them.
+const STEPS: u64 = 1000;
+
+/// The tasks that share the session.
+const TASKS: u64 = 4;
