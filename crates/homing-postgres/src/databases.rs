@@ -5,12 +5,16 @@ mod service;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use homing_proto::v1 as proto;
 use homing_rpc::{BoxFuture, Positions, States};
+use tokio::time::Instant;
+use tonic::Status;
 
 use crate::error::{Error, Result};
+use crate::position::Position;
 use crate::replicas::Replicas;
 use crate::scope::DatabaseName;
 
@@ -76,6 +80,20 @@ impl Positions for Databases {
             join_all(positions).await.into_iter().flatten().collect()
         })
     }
+
+    fn check(&self, session: Vec<proto::Position>) -> BoxFuture<'_, Result<(), Status>> {
+        Box::pin(async move {
+            for (name, replicas) in self.0.iter() {
+                let of_this = session.iter().filter(|position| position.database == name.as_str());
+                let of_this: Vec<_> = of_this.filter_map(Position::from_proto).collect();
+                if let (Some(member), false) = (replicas.serving(), of_this.is_empty()) {
+                    let deadline = Instant::now() + CHECK_TIMEOUT;
+                    member.database().executor().check_session(&of_this, deadline).await?;
+                }
+            }
+            Ok(())
+        })
+    }
 }
 
 #[doc(hidden)]
@@ -91,6 +109,9 @@ impl fmt::Debug for Databases {
         f.debug_map().entries(self.0.iter().map(|(name, database)| (name.as_str(), database))).finish()
     }
 }
+
+/// How long a function's caller waits for a connection that tells the history of a database. Its deadline may be earlier.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the error for two databases with one name.
 pub(crate) fn taken(name: &DatabaseName) -> Error {

@@ -57,8 +57,9 @@ impl LocalNode {
         let Some(function) = self.config.functions.function(&name) else {
             return Err(Reason::UnknownFunction.status(self.unknown(&name)));
         };
-        let began = Instant::now();
         let Caller { region, deadline, trace } = caller;
+        self.check(request.session, deadline).await?;
+        let began = Instant::now();
         let (context, _awaiting) = CallContext::new(region, deadline, trace);
         let context = context.with_scope(request.scope);
         let result = self.run(function, Arguments::from_encoded(request.arguments), context.clone()).await;
@@ -117,6 +118,14 @@ impl LocalNode {
             Ok(None) => Err(CallFailure::TooLate),
             Err(error) => Err(panicked(error)),
         }
+    }
+
+    /// Refuses a call whose session has seen what the databases of this node do not have.
+    async fn check(&self, session: Vec<Position>, deadline: Instant) -> Result<(), Status> {
+        let Some(positions) = self.config.positions.as_ref().filter(|_| !session.is_empty()) else { return Ok(()) };
+        time::timeout_at(deadline, positions.check(session)).await.unwrap_or_else(|_| {
+            Err(Reason::DatabaseUnavailable.status("the database did not report its history in time"))
+        })
     }
 
     async fn positions(&self) -> Vec<Position> {

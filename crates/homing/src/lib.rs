@@ -91,7 +91,7 @@
 //! - Homing does not fence. A node whose own database is a primary writes there, whatever the other regions say, unless
 //!   the session has seen a later timeline.
 //! - After a failover, sessions and tokens of the earlier timeline fail once if it cannot be shown that the promoted server
-//!   has what they saw: see [`Error::is_history_lost`]. Named functions are compared only after they have run.
+//!   has what they saw: see [`Error::is_history_lost`].
 //! - A node learns the role of a server when it opens a connection, while it follows replay, and when no node of the
 //!   primary region answers. Until then it routes statements by the old role of a promoted server.
 //! - The catalog is asked once for each statement whether it calls a volatile function. If a function is replaced by a

@@ -7,7 +7,8 @@ use tracing::debug;
 
 use super::Executor;
 use super::failure::Failure;
-use crate::connection::pool::Connection;
+use crate::connection::pool::{Connection, Server};
+use crate::error::function::with_causes;
 use crate::position::history::TimelineHistory;
 use crate::position::state::Verdict;
 use crate::position::{Position, Timeline};
@@ -33,6 +34,20 @@ impl Executor {
             }
         }
         Ok(())
+    }
+
+    /// Refuses work that takes connections of its own, as [`check_history`](Self::check_history) refuses a request.
+    pub(crate) async fn check_session(&self, session: &[Position], deadline: Instant) -> Result<(), Failure> {
+        let has_timeline_of = |server: Server| {
+            let of_this_cluster = |position: &&Position| position.system_identifier == server.system_identifier;
+            session.iter().filter(of_this_cluster).all(|position| server.timeline == Some(position.timeline))
+        };
+        if self.pool.server().is_some_and(has_timeline_of) {
+            return Ok(());
+        }
+        let connection = self.pool.connection(deadline).await;
+        let connection = connection.map_err(|error| Failure::unavailable(with_causes(&error)))?;
+        self.check_history(&connection, session, deadline).await
     }
 
     /// Returns whether a position of an earlier timeline is in the server's history. The tracker knows if it followed the

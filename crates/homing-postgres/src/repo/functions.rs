@@ -84,9 +84,14 @@ impl Repo {
         }
         let call = async {
             let started = Instant::now();
-            let called = self.call_primary(function, arguments).await;
-            let called: Called<R> = called.map_err(|error| self.note_partial_writes(error))?;
+            let session = self.engine.session.positions();
+            let called = self.call_primary(function, arguments, &session).await;
+            let called = called.map_err(|error| self.note_partial_writes(error));
+            let called: Called<R> = self.engine.heed(&session, None, called)?;
             let position = self.advance_to(&called.positions);
+            if let Err(error) = self.engine.check_timeline(position, !called.unchanged) {
+                return Err(error.with_value(called.value));
+            }
             let trip = Trip {
                 answered_by: called.peer.map_or(AnsweredBy::Local, AnsweredBy::Peer),
                 attempts: called.attempts,
@@ -101,9 +106,6 @@ impl Repo {
                 return Ok(Answered::new(Ok(called.value), trip.report(OPERATION, started, None)));
             }
             let report = trip.report(OPERATION, started, position);
-            if let Err(error) = self.engine.check_timeline(position, true) {
-                return Err(error.with_value(called.value));
-            }
             // A function's own calls report that, and it may return their error.
             let committed = Committed { value: Ok(called.value), position, not_replicated: false, report };
             Ok(Writer::new(&self.engine, OPERATION).settle(committed).await)
@@ -115,10 +117,12 @@ impl Repo {
         &self,
         function: &str,
         arguments: impl IntoArguments,
+        session: &[Position],
     ) -> homing_rpc::Result<Called<R>> {
         let (rpc, scope) = (self.rpc_client(), self.engine.primary().scope().to_wire());
         let region = rpc.topology().primary_region();
-        rpc.call_in(region, &scope, function, arguments, self.options().call_timeout).await
+        let session = session.iter().map(|position| position.to_proto(self.database_name())).collect();
+        rpc.call_after(region, &scope, function, arguments, session, self.options().call_timeout).await
     }
 
     /// Advances the session in the node's other databases, since the function may have written to them too: the next

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use homing_proto::v1::{DatabaseState, Position};
 use prost::Message;
+use tonic::Status;
 
 use crate::error::reason::Reason;
 use crate::error::{Error, Result};
@@ -95,6 +96,22 @@ pub trait Positions: fmt::Debug + Send + Sync + 'static {
     ///
     /// The future is dropped at the deadline of the function's caller.
     fn current(&self) -> BoxFuture<'_, Vec<Position>>;
+
+    /// Checks that the node's databases have these positions in their histories, before a function runs. The positions are
+    /// those of the caller's session. Default: they have.
+    ///
+    /// # Errors
+    ///
+    /// A status with the reason [`NotPrimary`](crate::Reason::NotPrimary) if a position has a later timeline than the
+    /// database, or [`HistoryLost`](crate::Reason::HistoryLost) if the database does not have it.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped at the deadline of the function's caller.
+    fn check(&self, session: Vec<Position>) -> BoxFuture<'_, Result<(), Status>> {
+        drop(session);
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// Returns the states of the node's databases for `Describe`.

@@ -105,8 +105,30 @@ impl Rpc {
         arguments: impl IntoArguments,
         timeout: Duration,
     ) -> Result<Called<R>> {
+        self.call_after(region, scope, function, arguments, Vec::new(), timeout).await
+    }
+
+    /// Calls a function with a scope, on a node whose databases have these positions in their histories. Nodes that do not
+    /// have them refuse the call: see [`Positions::check`](crate::Positions::check).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_sent`], [`Error::is_outcome_unknown`] or [`Error::is_executed`]; see [`call`](Self::call).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`call`](Self::call).
+    pub async fn call_after<R: DeserializeOwned>(
+        &self,
+        region: &Region,
+        scope: &str,
+        function: &str,
+        arguments: impl IntoArguments,
+        session: Vec<Position>,
+        timeout: Duration,
+    ) -> Result<Called<R>> {
         let arguments = arguments.into_arguments()?;
-        self.call_encoded(region, scope, function, arguments, deadline_after(timeout)).await
+        self.call_encoded(region, scope, function, arguments, session, deadline_after(timeout)).await
     }
 
     /// Calls a function in the primary region.
@@ -149,7 +171,7 @@ impl Rpc {
         let calls = self.regions(deadline).await?.into_iter().map(|region| {
             let arguments = arguments.clone();
             async move {
-                let called = self.call_encoded(&region, "", function, arguments, deadline).await;
+                let called = self.call_encoded(&region, "", function, arguments, Vec::new(), deadline).await;
                 (region, called)
             }
         });
@@ -162,6 +184,7 @@ impl Rpc {
         scope: &str,
         function: &str,
         arguments: Arguments,
+        session: Vec<Position>,
         deadline: Instant,
     ) -> Result<Called<R>> {
         let (plain, scoped) = if scope.is_empty() { (function, "") } else { ("", function) };
@@ -170,6 +193,7 @@ impl Rpc {
             arguments: arguments.into_encoded(),
             scope: scope.to_owned(),
             scoped_function: scoped.to_owned(),
+            session,
         };
         self.check_size(&request)?;
         let dispatch = Dispatch::new(deadline).with_operation(function.to_owned()).with_retry(self.retry_of(function));

@@ -41,6 +41,7 @@ async fn calls(repo: &Repo, token: &Token) -> Vec<(&'static str, homing::Result<
             "transaction",
             repo().transaction(|tx| async move { tx.insert(&NewUser::named("Oscar")).await }).await.map(drop),
         ),
+        ("function", repo().rpc_and_wait::<u64>("import", &["Niaj"]).await.map(drop)),
         ("snapshot", {
             let options = TransactionOptions::read_only();
             repo().transaction_with(options, |tx| async move { tx.get::<User>(1).await }).await.map(drop)
