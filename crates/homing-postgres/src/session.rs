@@ -1,9 +1,13 @@
 //! [`Session`], which remembers what a handle has written and read, so that its reads see all of it.
 
+mod floor;
+pub(crate) mod seen;
 pub(crate) mod token;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::floor::Floor;
+use self::seen::Seen;
 use crate::database::{Database, WeakDatabase};
 use crate::position::{Position, Timeline};
 use crate::scope::DatabaseName;
@@ -23,41 +27,11 @@ pub(crate) struct Session {
     database: DatabaseName,
 }
 
-/// The position that the reads of one database have to see.
-#[derive(Debug, Clone, Default)]
-struct Floor {
-    database: DatabaseName,
-    position: Option<Position>,
-    /// A place before `position`, without a transaction, that a server which has reached `position` by its transaction has to
-    /// have reached too.
-    below: Option<Position>,
-    /// The last places of earlier timelines, one of each, that are not known to be in the history of `position`.
-    unproven: Vec<Position>,
-    /// The position that a replica did not reach in time. It stays while later reads of the primary move `position` up.
-    behind: Option<Position>,
-    imported: bool,
-    offered: bool,
-    seen: Vec<Seen>,
-}
-
 /// The position that a read has to see, and the one that a replica did not reach in time, if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequiredPosition {
     pub(crate) position: Position,
     pub(crate) behind: Option<Position>,
-}
-
-/// A server that answered calls, which may be gone by now, and their number. It is asked for its position only when
-/// that matters: when the next read goes to another server, or the session to another node. Asking at each read would
-/// cost a round trip.
-#[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    server: WeakDatabase,
-    calls: u64,
-    /// Whether one of the calls has or may have written.
-    wrote: bool,
-    /// Its position after the last of these calls, if the answer contained one.
-    position: Option<Position>,
 }
 
 impl Session {
@@ -281,76 +255,6 @@ impl Session {
         // No code under the lock panics in the middle of a change.
         self.floors.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Floor {
-    /// Moves the floor up to this position. Returns whether it became the position of the floor.
-    ///
-    /// A position of another cluster replaces the floor. One of another timeline cannot be compared with it: the one of the
-    /// later timeline becomes the floor, and the other one is kept until it is known to be in its history.
-    fn raise(&mut self, position: Position) -> bool {
-        match self.position {
-            Some(known) if known.system_identifier != position.system_identifier => {
-                self.unproven.clear();
-                self.behind = None;
-            }
-            Some(known) if known.timeline < position.timeline => {
-                self.doubt(known);
-                self.behind = None;
-            }
-            Some(known) if known.timeline > position.timeline => {
-                self.doubt(position);
-                return false;
-            }
-            Some(_) | None => {}
-        }
-        let before = self.position;
-        let (upper, lower) = match before {
-            Some(known) if is_same_history(position, known) && position.lsn <= known.lsn => (known, Some(position)),
-            known => (position, known),
-        };
-        self.position = Some(upper);
-        // By its place alone, the upper position includes the lower one. By its transaction it may not.
-        let below = [self.below, lower].into_iter().flatten().filter(|below| *below != upper);
-        let below = below.filter(|below| upper.transaction.is_some() && is_same_history(*below, upper));
-        self.below = below.map(|below| below.with_transaction(None)).max_by_key(|below| below.lsn);
-        before != self.position
-    }
-
-    /// Keeps a position of an earlier timeline, where only its place counts.
-    fn doubt(&mut self, position: Position) {
-        match self.unproven.iter_mut().find(|unproven| unproven.timeline == position.timeline) {
-            Some(unproven) => unproven.lsn = unproven.lsn.max(position.lsn),
-            None => self.unproven.push(position.with_transaction(None)),
-        }
-    }
-}
-
-impl Seen {
-    fn read(&mut self) {
-        self.position = None;
-        self.calls += 1;
-    }
-
-    fn write(&mut self) {
-        self.read();
-        self.wrote = true;
-    }
-
-    /// Returns the server's position after the calls, if it is known.
-    pub(crate) fn position(&self) -> Option<Position> {
-        self.position
-    }
-
-    /// Returns the server, if it still exists.
-    pub(crate) fn server(&self) -> Option<Database> {
-        self.server.upgrade()
-    }
-}
-
-/// Tells whether two positions are of the same cluster and timeline.
-fn is_same_history(one: Position, other: Position) -> bool {
-    (one.system_identifier, one.timeline) == (other.system_identifier, other.timeline)
 }
 
 #[cfg(test)]

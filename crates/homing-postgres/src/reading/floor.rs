@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::position::role::Role;
-use crate::session::Seen;
+use crate::session::seen::Seen;
 use crate::session::token::foreign;
 use crate::statement::kind::{Ask, Writes};
 use crate::statement::values;

@@ -18,7 +18,7 @@ use crate::primary::local_database;
 use crate::reading::plan::OnLocalPrimary;
 use crate::replicas::Member;
 use crate::scope::tagged;
-use crate::session::Seen;
+use crate::session::seen::Seen;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;
 use crate::statement::refusal::Refusal;
