@@ -35,8 +35,8 @@ pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
     check_copy(sql)?;
     let mut destination = match (first.as_deref(), second.as_deref()) {
         // A replica runs these without a complaint: a procedure or block may swallow the refusal of a write, and the others
-        // would change that server.
-        (Some("call" | "do" | "checkpoint"), _) | (Some("alter"), Some("system")) => RunsOn::Primary,
+        // would change that server, or files on it.
+        (Some("call" | "copy" | "do" | "checkpoint"), _) | (Some("alter"), Some("system")) => RunsOn::Primary,
         _ => RunsOn::Any,
     };
     for word in Words::of(sql) {
@@ -231,8 +231,10 @@ fn selects_into_temporary(rest: &mut Words<'_>) -> bool {
 /// Returns whether a function changes the server that it runs on, without writing: a replica would run it.
 /// <https://www.postgresql.org/docs/current/functions-admin.html>
 fn changes_server(function: &str) -> bool {
-    matches!(function, "pg_cancel_backend" | "pg_reload_conf" | "pg_rotate_logfile" | "pg_terminate_backend")
-        || function.starts_with("pg_stat_reset")
+    matches!(
+        function,
+        "lo_export" | "pg_cancel_backend" | "pg_reload_conf" | "pg_rotate_logfile" | "pg_terminate_backend"
+    ) || function.starts_with("pg_stat_reset")
         || function.starts_with("pg_replication_slot_advance")
         || (function.starts_with("pg_create_") || function.starts_with("pg_copy_") || function.starts_with("pg_drop_"))
             && function.contains("replication_slot")
@@ -296,6 +298,7 @@ mod tests {
         {
             assert!(check_copy(sql).is_ok(), "{sql}");
         }
+        assert_eq!(destination("copy t to '/tmp/t'").unwrap(), RunsOn::Primary, "files are on the primary");
         assert!(check_copy("create table t (a int);\ncopy t from stdin;").unwrap_err().is_misuse());
     }
 
