@@ -11,6 +11,7 @@ mod placement;
 mod properties;
 mod raw;
 mod reports;
+mod statements;
 mod stream;
 mod tenants;
 mod triggers;
