@@ -4,8 +4,10 @@ use bytes::BytesMut;
 use futures_util::future::try_join_all;
 use homing::{Node, Repo, Result};
 use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use crate::fixture::{Servers, World};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World};
 
 /// A value of an enum type of that name.
 #[derive(Debug)]
@@ -129,4 +131,52 @@ async fn renamed_columns_do_not_change_places() {
         let rows = [everywhere(node, write).await, everywhere(node, read).await].concat();
         assert!(rows.iter().all(|row| row.get::<_, &str>("a") == "2"), "{region}");
     }
+}
+
+/// Three nodes read and write all the time while columns are added.
+#[tokio::test]
+async fn added_columns_fail_no_call() {
+    let world = World::shared().await;
+    let other = Servers::shared().await.replica_node(&world.database, world.peers()).await;
+    let (done, _) = watch::channel(());
+    let rounds: Vec<_> = [("iad", &world.iad), ("syd", &world.syd), ("other", &other)]
+        .into_iter()
+        .flat_map(|(region, node)| [(format!("{region} 1"), node.repo()), (format!("{region} 2"), node.repo())])
+        .map(|(name, repo)| {
+            let (rounds, seen) = watch::channel(0);
+            let ended = done.subscribe();
+            let load = async move {
+                while ended.has_changed().is_ok() {
+                    let round = *rounds.borrow();
+                    one_round(&repo.with_call_timeout(PATIENCE), &name, round).await?;
+                    rounds.send_modify(|rounds| *rounds += 1);
+                }
+                Ok(())
+            };
+            let load: JoinHandle<Result<()>> = tokio::spawn(load);
+            (load, seen)
+        })
+        .collect();
+    for number in 0..8 {
+        world.migrate(&format!("alter table users add column more_{number} int")).await;
+        for (_, seen) in &rounds {
+            let (mut seen, before) = (seen.clone(), *seen.borrow());
+            // The load ends with the first call that fails.
+            let _ = seen.wait_for(|now| *now > before + 3).await;
+        }
+    }
+    drop(done);
+    for (load, _) in rounds {
+        load.await.unwrap().unwrap();
+    }
+}
+
+async fn one_round(repo: &Repo, name: &str, round: u32) -> Result<()> {
+    let user = repo.insert(&NewUser::named(&format!("{name}, {round}"))).await?;
+    assert_eq!(repo.get::<User>(user.id).await?.as_ref(), Some(&user));
+    let sql = "insert into users (name) values ($1) returning *";
+    let row = repo.query_one(sql, &[&format!("{name}, {round}, too")]).await?;
+    let read = repo.query_one("select * from users where id = $1", &[&row.get::<_, i64>("id")]).await?;
+    assert_eq!(read.get::<_, &str>("name"), row.get::<_, &str>("name"));
+    Ok(())
 }

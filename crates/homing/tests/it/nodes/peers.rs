@@ -1,15 +1,19 @@
 //! Peers that die, refuse, or do not exist: the error, and the peer that takes over.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing::discover::StaticPeers;
+use homing::discover::{DnsConfig, DnsTemplate, StaticPeers};
 use homing::report::AnsweredBy;
 use homing::{Node, Repo, Secret};
-use homing_testbed::{Cut, Relay, wait_until};
+use homing_testbed::{Cut, DnsView, Relay, wait_until};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, Reports, Servers, User, World, in_iad, recorded, start, wait_until_running};
+use crate::fixture::{
+    NewUser, PATIENCE, Reports, Servers, User, World, in_iad, recorded, region, start, wait_until_running,
+};
 
 /// A world whose node in `syd` reaches two nodes in `iad`, each through a relay that can be cut.
 struct TwoPeers {
@@ -186,4 +190,51 @@ async fn shutdown_finishes_calls_in_flight() {
     assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap().unwrap(), 1);
     let error = syd.repo().insert(&NewUser::named("Grace")).await.unwrap_err();
     assert!(error.is_not_sent(), "{error:?}");
+}
+
+/// All nodes of the primary region are replaced at once. Their name is good for an hour.
+#[tokio::test]
+async fn replaced_peers_are_found_early() {
+    let (servers, world) = (Servers::shared().await, World::shared().await);
+    let dns = DnsView::start().unwrap();
+    dns.set_ttl(Duration::from_secs(3600));
+    dns.set_addresses("here.test", [IpAddr::from([127, 0, 0, 1])]).unwrap();
+    let publish = |nodes: &[Node]| {
+        let ports = nodes.iter().map(|node| ("here.test", node.local_addr().unwrap().port()));
+        dns.set_services("iad.test", ports).unwrap();
+    };
+    let two = async || [servers.primary_node(&world.database).await, servers.primary_node(&world.database).await];
+    let old = two().await;
+    publish(&old);
+    let settings = DnsConfig::default().with_server(dns.address());
+    let discover = DnsTemplate::new("srv:{region}.test", None, [region("iad")], 0, &settings).unwrap();
+    let mut config = servers.replica_config(&world.database, StaticPeers::none());
+    config.discover = Arc::new(discover);
+    let syd = start(config).await.unwrap();
+
+    let written = Arc::new(watch::Sender::new([0; 8]));
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let (repo, written) = (syd.repo(), Arc::clone(&written));
+            tokio::spawn(async move {
+                for number in 0.. {
+                    // A write that was under way when its peer died may fail.
+                    if repo.insert(&NewUser::named(&format!("{writer} {number}"))).await.is_ok() {
+                        written.send_modify(|written| written[writer] += 1);
+                    }
+                }
+            })
+        })
+        .collect();
+    let all_go_on = async || {
+        let before = *written.borrow();
+        let more = |now: &[u64; 8]| now.iter().zip(before).all(|(now, before)| *now > before + 10);
+        timeout(PATIENCE, written.subscribe().wait_for(more)).await.expect("writes do not go on").unwrap();
+    };
+    all_go_on().await;
+    let new = two().await;
+    drop(old);
+    publish(&new);
+    all_go_on().await;
+    writers.iter().for_each(tokio::task::JoinHandle::abort);
 }

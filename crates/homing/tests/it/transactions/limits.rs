@@ -7,7 +7,7 @@ use homing::transaction::TransactionOptions;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{add, named};
-use crate::fixture::{PATIENCE, World};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World, in_iad, start};
 
 #[tokio::test]
 async fn transaction_limit_spares_single_writes() {
@@ -66,6 +66,31 @@ async fn transactions_queue_for_places() {
         });
         futures_util::future::try_join_all(many).await.unwrap();
         assert_eq!(node.repo().execute("delete from users", &[]).await.unwrap(), 32);
+    }
+}
+
+#[tokio::test]
+async fn many_clients_share_a_pool() {
+    let (servers, world) = (Servers::shared().await, World::shared().await);
+    let mut config = servers.primary_config(&world.database);
+    config.pool_size = 16;
+    let iad = start(config).await.unwrap();
+    let syd = servers.replica_node(&world.database, in_iad(iad.local_addr())).await;
+    for (region, node) in [("iad", &iad), ("syd", &syd)] {
+        let clients = (0..64).map(|number| {
+            let repo = node.repo().with_call_timeout(PATIENCE);
+            async move {
+                let name = format!("{region} {number}");
+                let of_four = |tx: homing::Repo| async move {
+                    let user = tx.insert(&NewUser::named(&name)).await?;
+                    tx.execute("update users set age = 1 where id = $1", &[&user.id]).await?;
+                    let user = tx.get::<User>(user.id).await?.expect("it was just inserted");
+                    tx.delete(&user).await
+                };
+                repo.transaction(of_four).await
+            }
+        });
+        futures_util::future::try_join_all(clients).await.unwrap();
     }
 }
 
