@@ -19,7 +19,8 @@ use tracing::{Instrument, debug_span};
 use crate::database::Database;
 use crate::error::Result;
 use crate::replicas::{Member, Replicas};
-use crate::scope::{Schema, Scope};
+use crate::scope::Scope;
+use crate::scope::schema::Schema;
 use crate::statement::kind::Writes;
 
 /// The way to the primary of one database in one schema.

@@ -11,7 +11,7 @@ use futures_util::future::join4;
 use tokio_postgres::{Error, Statement};
 
 use super::pool::Connection;
-use crate::scope::Schema;
+use crate::scope::schema::Schema;
 
 /// A transaction block. If it has a schema, it begins with `SET LOCAL search_path`. The `BEGIN`, the statements and the
 /// `COMMIT` are sent one behind the other, without waiting for answers in between.

@@ -33,7 +33,7 @@ use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::error::function::with_causes;
 use crate::position::Position;
-use crate::scope::{Schema, tagged};
+use crate::scope::schema::{Schema, tagged};
 use crate::statement::kind::{Ask, RunsOn, Written};
 use crate::statement::values::Encoded;
 

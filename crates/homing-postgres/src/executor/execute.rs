@@ -26,7 +26,7 @@ use crate::connection::block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::position::role::Role;
-use crate::scope::{Schema, tagged};
+use crate::scope::schema::{Schema, tagged};
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::{Ask, RunsOn};
 

@@ -22,7 +22,7 @@ use super::run::{RequestRun, StatementFailure, is_fatal};
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::position::role::Role;
-use crate::scope::Schema;
+use crate::scope::schema::Schema;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::{Ask, Written};
 use crate::statement::sql;

@@ -7,7 +7,7 @@ use tokio_postgres::{Column, Statement};
 
 use super::failure::Failure;
 use crate::connection::pool::Connection;
-use crate::scope::{Schema, tagged};
+use crate::scope::schema::{Schema, tagged};
 use crate::statement::description::hash_of_names;
 use crate::statement::{types, values};
 

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::probe::Questions;
 use crate::connection::block::Block;
 use crate::connection::pool::Connection;
-use crate::scope::Schema;
+use crate::scope::schema::Schema;
 use crate::statement::kind::Ask;
 use crate::statement::sql;
 

@@ -17,7 +17,7 @@ use crate::position::role::Role;
 use crate::primary::local_database;
 use crate::reading::plan::OnLocalPrimary;
 use crate::replicas::Member;
-use crate::scope::tagged;
+use crate::scope::schema::tagged;
 use crate::session::seen::Seen;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;

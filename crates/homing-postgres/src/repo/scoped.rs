@@ -8,7 +8,8 @@ use crate::engine::ScopedDatabase;
 use crate::error::{Error, Result};
 use crate::primary::Primary;
 use crate::replicas::Replicas;
-use crate::scope::{DatabaseName, Schema, Scope};
+use crate::scope::schema::Schema;
+use crate::scope::{DatabaseName, Scope};
 
 /// # Databases and tenants
 ///

@@ -14,7 +14,7 @@ use tokio_postgres::types::Type;
 use super::kind::Writes;
 use super::row::Column;
 use super::types;
-use crate::scope::{Schema, tagged};
+use crate::scope::schema::{Schema, tagged};
 
 /// The types of a statement's parameters and columns.
 ///
