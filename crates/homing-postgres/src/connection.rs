@@ -3,4 +3,5 @@
 pub(crate) mod address;
 pub(crate) mod block;
 pub(crate) mod pool;
+pub(crate) mod set;
 mod statements;

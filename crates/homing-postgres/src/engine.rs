@@ -17,13 +17,13 @@ use crate::error::Result;
 use crate::position::Position;
 use crate::primary::Primary;
 use crate::replicas::{Member, ReplicaRequest, Replicas};
-use crate::scope::Scope;
 use crate::scope::schema::Schema;
+use crate::scope::{LocalSettings, Scope};
 use crate::session::Session;
 use crate::statement::description::DescriptionCache;
 use crate::statement::kind::{Ask, Writes};
 
-/// The parts that the calls of one handle share: a database in a schema, the handle's session and its options. It is
+/// The parts that the calls of one handle share: a database with local settings, the handle's session and its options. It is
 /// cheap to clone.
 ///
 /// Reads ([`Reader`](crate::reading::Reader)), writes ([`Writer`](crate::writing::Writer)) and interactive transactions
@@ -43,7 +43,7 @@ pub(crate) struct Engine {
     pub(crate) tally: Option<Arc<Tally>>,
 }
 
-/// One database in one schema.
+/// One database with the local settings of one handle.
 #[derive(Debug)]
 pub(crate) struct ScopedDatabase {
     pub(crate) primary: Primary,
@@ -102,8 +102,8 @@ impl Engine {
         Self { options: Options { wait, ..self.options }, ..self.clone() }
     }
 
-    pub(crate) fn in_schema(&self, schema: Option<&Schema>) -> Self {
-        Self { scoped: self.scoped.in_schema(schema), ..self.clone() }
+    pub(crate) fn with_local(&self, local: &LocalSettings) -> Self {
+        Self { scoped: self.scoped.with_local(local), ..self.clone() }
     }
 
     /// Chooses the server for a read, without waiting for it, among those whose ids are not in `except`. Returns `None`
@@ -129,13 +129,13 @@ impl ScopedDatabase {
         Self { primary, descriptions: DescriptionCache::new() }
     }
 
-    /// Returns the database in a schema, or with the `search_path` of its role.
-    pub(crate) fn in_schema(self: &Arc<Self>, schema: Option<&Schema>) -> Arc<Self> {
-        if self.primary.schema() == schema {
+    /// Returns the database with these local settings, and no others.
+    pub(crate) fn with_local(self: &Arc<Self>, local: &LocalSettings) -> Arc<Self> {
+        if self.primary.local() == local {
             return Arc::clone(self);
         }
-        let scope = Scope { schema: schema.cloned(), ..self.primary.scope().clone() };
-        let descriptions = self.descriptions.in_schema(schema);
+        let scope = Scope { local: local.clone(), ..self.primary.scope().clone() };
+        let descriptions = self.descriptions.in_schema(local.schema.as_ref());
         Arc::new(Self { primary: self.primary.clone().in_scope(scope), descriptions })
     }
 }

@@ -26,8 +26,8 @@
 //!   or another read is not older than that one. [`Consistency`] asks for more or less, and a [`Token`] takes the session
 //!   to another node. A replica whose lag is known to exceed [`ReplicaSettings::max_lag`] is left out, unless it is asked
 //!   for by name or the primary cannot be reached.
-//! - **Separate tenants.** A handle for a schema never runs a statement in another schema, and leaves nothing behind on a
-//!   pooled connection.
+//! - **Separate tenants.** A handle for a schema never runs a statement in another schema, and a handle with a setting
+//!   ([`Repo::with_setting`]) never runs a statement without it. They leave nothing behind on a pooled connection.
 //! - **Transactions** ([`Repo::transaction`]) are committed as a whole or not at all. If the caller, its node or the network
 //!   fails, an uncommitted transaction is rolled back. It holds no lock beyond its idle timeout.
 //!

@@ -19,11 +19,11 @@ use tracing::{Instrument, debug_span};
 use crate::database::Database;
 use crate::error::Result;
 use crate::replicas::{Member, Replicas};
-use crate::scope::Scope;
 use crate::scope::schema::Schema;
+use crate::scope::{LocalSettings, Scope};
 use crate::statement::kind::Writes;
 
-/// The way to the primary of one database in one schema.
+/// The way to the primary of one database, with the local settings of one handle.
 #[derive(Clone, Debug)]
 pub(crate) struct Primary {
     rpc: Rpc,
@@ -51,7 +51,7 @@ impl Primary {
         Self { rpc, replicas, scope }
     }
 
-    /// Returns the way to another database or schema in the same primary region.
+    /// Returns the way to another database in the same primary region, or with other local settings.
     pub(crate) fn in_scope(self, scope: Scope) -> Self {
         Self { scope, ..self }
     }
@@ -62,7 +62,12 @@ impl Primary {
 
     /// Returns the schema in which statements run, on replicas and on the primary.
     pub(crate) fn schema(&self) -> Option<&Schema> {
-        self.scope.schema.as_ref()
+        self.scope.local.schema.as_ref()
+    }
+
+    /// Returns the schema and the settings with which each transaction begins, on replicas and on the primary.
+    pub(crate) fn local(&self) -> &LocalSettings {
+        &self.scope.local
     }
 
     pub(crate) fn rpc(&self) -> &Rpc {

@@ -238,7 +238,7 @@ impl WeakRepo {
     /// Returns a handle with a session of its own, or `None` if the node has shut down.
     pub fn upgrade(&self) -> Option<Repo> {
         let catalog = self.catalog.upgrade()?;
-        let scoped = catalog.get(&self.scope.database)?.in_schema(self.scope.schema.as_ref());
+        let scoped = catalog.get(&self.scope.database)?.with_local(&self.scope.local);
         let session = Session::default().of(&self.scope.database);
         let (options, observer) = (self.options, self.observer.clone());
         let engine = Engine { scoped, session, options, replica: None, observer, until: None, tally: None };

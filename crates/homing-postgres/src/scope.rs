@@ -1,38 +1,73 @@
-//! [`Scope`]: the database of a handle, and the schema in it.
+//! [`Scope`]: the database of a handle, and the settings that are local to each of its transactions.
 
 pub(crate) mod schema;
+pub(crate) mod settings;
 
 use std::sync::Arc;
 
 use self::schema::{Schema, shortened};
+use self::settings::Settings;
 use crate::error::{Error, Result};
 
-/// The database and the schema of a handle's calls. It travels as the `database` of a request.
+/// The database of a handle's calls, and their local settings. It travels as the `database` of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) database: DatabaseName,
+    pub(crate) local: LocalSettings,
+}
+
+/// The schema and the settings with which each transaction of a handle begins. Cheap to clone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LocalSettings {
     pub(crate) schema: Option<Schema>,
+    pub(crate) settings: Settings,
 }
 
 impl Scope {
-    /// Returns the form that travels: the database's name and, behind a slash, the name of the schema.
+    /// Returns the form that travels: the database's name, the settings behind a question mark, and the name of the schema
+    /// behind a slash.
     ///
-    /// It is one field so that a build without schemas refuses it, and does not run the call in another schema.
+    /// It is one field so that a build without schemas or settings refuses it, and does not run the call without them: no
+    /// database has such a name.
     pub(crate) fn to_wire(&self) -> String {
-        match &self.schema {
-            None => self.database.as_str().to_owned(),
-            Some(schema) => format!("{}/{}", self.database.as_str(), schema.name()),
+        let LocalSettings { schema, settings } = &self.local;
+        let mut wire = self.database.as_str().to_owned();
+        if !settings.is_empty() {
+            wire = format!("{wire}?{}", settings.to_wire());
         }
+        if let Some(schema) = schema {
+            wire = format!("{wire}/{}", schema.name());
+        }
+        wire
     }
 
-    /// Parses the form that travels. A database's name has no slash, so the schema's name begins behind the first one.
+    /// Parses the form that travels. Neither a database's name nor the settings have a slash, so the schema's name begins
+    /// behind the first one.
     pub(crate) fn from_wire(text: &str) -> Result<Self> {
-        let (database, schema) = match text.split_once('/') {
+        let (text, schema) = match text.split_once('/') {
             None => (text, None),
-            Some((database, schema)) => (database, Some(Schema::new(schema)?)),
+            Some((text, schema)) => (text, Some(Schema::new(schema)?)),
+        };
+        let (database, settings) = match text.split_once('?') {
+            None => (text, Settings::default()),
+            Some((database, settings)) => (database, Settings::from_wire(settings)?),
         };
         let database = if database.is_empty() { DatabaseName::default() } else { DatabaseName::new(database)? };
-        Ok(Self { database, schema })
+        Ok(Self { database, local: LocalSettings { schema, settings } })
+    }
+}
+
+impl LocalSettings {
+    pub(crate) fn in_schema(&self, schema: Option<&Schema>) -> Self {
+        Self { schema: schema.cloned(), ..self.clone() }
+    }
+
+    pub(crate) fn with_settings(&self, settings: Settings) -> Self {
+        Self { settings, ..self.clone() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.schema.is_none() && self.settings.is_empty()
     }
 }
 
@@ -84,13 +119,50 @@ mod tests {
 
     #[test]
     fn scope_survives_the_wire() {
-        for text in ["", "analytics", "/tenant_7", "analytics/tenant 7", "/a/b\"c'd\\", "/Ünïcode"] {
+        for text in [
+            "",
+            "analytics",
+            "/tenant_7",
+            "analytics/tenant 7",
+            "/a/b\"c'd\\",
+            "/Ünïcode",
+            "?app.user=Nw",
+            "a?app.user=&role=dGVuYW50/b?c/d",
+        ] {
             assert_eq!(Scope::from_wire(text).unwrap().to_wire(), text);
         }
         let scope = Scope::from_wire("/a/b").unwrap();
-        assert_eq!((scope.database.as_str(), scope.schema.unwrap().name()), ("", "a/b"));
-        for text in ["/", "Analytics", "analytics/", "a b/c", "/pg_catalog", "/\0"] {
+        assert_eq!((scope.database.as_str(), scope.local.schema.unwrap().name()), ("", "a/b"));
+        for text in [
+            "/",
+            "Analytics",
+            "analytics/",
+            "a b/c",
+            "/pg_catalog",
+            "/\0",
+            "?",
+            "?/b",
+            "?a.b",
+            "?a.b=!",
+            "?timezone=",
+            "a?b?a.b=",
+        ] {
             assert!(Scope::from_wire(text).unwrap_err().is_misuse(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn old_builds_refuse_settings() {
+        let settings = Settings::default().with("app.user", "a/b?c&d=e".into()).unwrap();
+        for (database, schema) in [("", None), ("analytics", Some("tenant_7"))] {
+            let schema = schema.map(|name| Schema::new(name).unwrap());
+            let mut scope = Scope::from_wire(database).unwrap();
+            scope.local = LocalSettings { schema, settings: settings.clone() };
+            assert_eq!(Scope::from_wire(&scope.to_wire()).unwrap(), scope);
+            // An old build takes everything before the first slash for the name of a database.
+            let wire = scope.to_wire();
+            let name = wire.split_once('/').map_or(&*wire, |(name, _)| name);
+            assert!(DatabaseName::new(name).unwrap_err().is_misuse(), "{wire}");
         }
     }
 

@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::position::Position;
 use crate::primary::execute::to_wire;
 use crate::primary::stream::TransactionStream;
+use crate::scope::Scope;
 use crate::statement::description::StatementDescription;
 use crate::statement::sql;
 
@@ -227,9 +228,9 @@ impl Transaction {
         self.is_read_only() && self.options.isolation != Isolation::Serializable
     }
 
-    /// Returns the request that begins the transaction. `database` is the name of its database within the node.
-    /// `session` are the positions that its server has to have in its history.
-    pub(crate) fn begin(&self, database: &str, session: &[Position]) -> proto::BeginTransaction {
+    /// Returns the request that begins the transaction. Its scope is the database and the settings of all its calls; each
+    /// call names its own schema. `session` are the positions that its server has to have in its history.
+    pub(crate) fn begin(&self, scope: &Scope, session: &[Position]) -> proto::BeginTransaction {
         use proto::begin_transaction::Isolation as Wire;
         let isolation = match self.options.isolation {
             Isolation::ReadCommitted => Wire::ReadCommitted,
@@ -238,7 +239,7 @@ impl Transaction {
         };
         let idle = self.options.idle_timeout.min(crate::executor::MAX_IDLE_TIMEOUT).as_millis();
         proto::BeginTransaction {
-            database: database.to_owned(),
+            database: Scope { local: scope.local.in_schema(None), ..scope.clone() }.to_wire(),
             isolation: isolation.into(),
             read_only: self.is_read_only(),
             read_write: self.options.access == Access::ReadWrite,

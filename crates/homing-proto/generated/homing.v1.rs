@@ -528,8 +528,10 @@ pub mod rpc_server {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExecuteRequest {
     /// The name of the database within the node; empty for the unnamed database. To run the statements in a schema, a
-    /// slash and the schema's name follow: "analytics/tenant_7", "/tenant_7". It is one field, so that a build that does
-    /// not know schemas finds no database of that name instead of running the statements in the wrong schema.
+    /// slash and the schema's name follow: "analytics/tenant_7", "/tenant_7". To run them with settings, which are local to
+    /// the transaction, a question mark and the settings come before the slash, with values in Base64 (URL-safe, without
+    /// padding): "analytics?app.user=Nw&role=dGVuYW50/tenant_7". It is one field, so that a build that does not know schemas
+    /// or settings finds no database of that name instead of running the statements without them.
     #[prost(string, tag = "1")]
     pub database: ::prost::alloc::string::String,
     /// Executed in order. All of them are committed, or none.
@@ -949,7 +951,7 @@ pub mod transact_request {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BeginTransaction {
-    /// The name of the database within the node; empty for the unnamed database.
+    /// See ExecuteRequest. The settings hold for the whole transaction. There is no schema: each step has its own.
     #[prost(string, tag = "1")]
     pub database: ::prost::alloc::string::String,
     #[prost(enumeration = "begin_transaction::Isolation", tag = "2")]

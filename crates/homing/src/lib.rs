@@ -51,14 +51,16 @@
 //!   answer is lost, only functions marked `idempotent` are called again.
 //! - A write whose future is dropped is reported to no observer, whatever its outcome.
 //! - A script or procedure with transaction commands of its own can be *rejected* after parts of it were committed.
-//! - Code that sets `synchronous_commit = off` by itself (a database function, a script) commits before the flush: the
-//!   position that Homing reads may be older than its commit.
+//! - Code that sets `synchronous_commit = off` by itself (a database function, a script of its own) commits before the flush:
+//!   the position that Homing reads may be older than its commit.
 //! - If raw SQL has an effect without a transaction id (notifications, foreign tables, other servers), Homing takes it for
 //!   a read. If its result cannot be delivered, the error says *rejected*.
 //! - If SQL of your own reads entities next to the primary and calls a function that writes, the session does not wait
 //!   for that write elsewhere. Use raw SQL for it.
-//! - In a schema ([`Repo::with_schema`]), statements that PostgreSQL refuses inside a transaction fail (`VACUUM`,
-//!   procedures that commit).
+//! - In a schema ([`Repo::with_schema`]) or with a setting ([`Repo::with_setting`]), statements that PostgreSQL refuses
+//!   inside a transaction fail (`VACUUM`, procedures that commit).
+//! - A handle cannot set PostgreSQL's settings that change the meaning of a statement's text, such as `TimeZone`: use
+//!   `at time zone`, or set them for the role.
 //! - The statements of a batch run one after the other on the primary: 10,000 steps take some seconds.
 //! - A function whose caller has gone may run on until its deadline.
 //!

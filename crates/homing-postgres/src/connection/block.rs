@@ -1,7 +1,7 @@
 //! [`Block`], a transaction block that is sent without waiting for answers.
 //!
-//! With a block, a statement sees the tables of one schema, and the pooled connection forgets the schema afterwards. It
-//! costs no extra round trip.
+//! With a block, a statement runs with the schema and the settings of one handle, and the pooled connection forgets them
+//! afterwards. It costs no extra round trip.
 
 use std::future::ready;
 use std::pin::{Pin, pin};
@@ -11,10 +11,12 @@ use futures_util::future::join4;
 use tokio_postgres::{Error, Statement};
 
 use super::pool::Connection;
-use crate::scope::schema::Schema;
+use super::set::{Lifetime, SetCommand};
+use crate::scope::LocalSettings;
+use crate::scope::schema::{Schema, tagged};
 
-/// A transaction block. If it has a schema, it begins with `SET LOCAL search_path`. The `BEGIN`, the statements and the
-/// `COMMIT` are sent one behind the other, without waiting for answers in between.
+/// A transaction block. If it has a schema, it begins with `SET LOCAL search_path`, and if it has settings, it sets them. The
+/// `BEGIN`, the statements and the `COMMIT` are sent one behind the other, without waiting for answers in between.
 ///
 /// A block that is dropped before its end was sent is rolled back. So the connection can go back to the pool at any time.
 pub(crate) struct Block<'a> {
@@ -32,12 +34,15 @@ enum BlockStart<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// Sends the `BEGIN`. If the schema does not exist, everything that is sent behind it fails, and
-    /// [`begun`](Self::begun) returns the error.
-    pub(crate) fn begin(connection: &'a Connection, schema: Option<&'a Schema>) -> Self {
+    /// Sends the `BEGIN`. If the schema does not exist or PostgreSQL refuses a setting, everything that is sent behind it
+    /// fails, and [`begun`](Self::begun) returns the error.
+    ///
+    /// Fails if the connection was lost before.
+    pub(crate) async fn begin(connection: &'a Connection, local: &'a LocalSettings) -> Result<Self, Error> {
+        let set = SetCommand::prepare(connection, &local.settings, Lifetime::Transaction).await?;
         connection.note_beginning();
         let mut begin = Box::pin(async move {
-            let begun = connection.batch_execute(schema.map_or("BEGIN", Schema::begin)).await;
+            let begun = set.run_after(local.schema.as_ref().map_or("BEGIN", Schema::begin)).await;
             connection.note_begun();
             begun
         });
@@ -46,12 +51,12 @@ impl<'a> Block<'a> {
             Some(begun) => BlockStart::Answered(begun),
             None => BlockStart::Sent(begin),
         };
-        Self { connection, begin, is_open: true }
+        Ok(Self { connection, begin, is_open: true })
     }
 
     /// Prepares a statement, unless this connection has prepared it before in the same schema.
-    pub(crate) async fn statement(&mut self, schema: &Schema, sql: &str) -> Result<Statement, Error> {
-        let sql = schema.tagged(sql);
+    pub(crate) async fn statement(&mut self, schema: Option<&Schema>, sql: &str) -> Result<Statement, Error> {
+        let sql = tagged(schema, sql);
         let connection = self.connection;
         match self.hearing(connection.statement(&sql)).await {
             Ok(statement) => Ok(statement),
@@ -73,7 +78,7 @@ impl<'a> Block<'a> {
         work.await
     }
 
-    /// Waits until the transaction has begun. Fails if its schema does not exist.
+    /// Waits until the transaction has begun. Fails if its schema does not exist, or if PostgreSQL refuses a setting.
     pub(crate) async fn begun(&mut self) -> Result<(), Error> {
         if let BlockStart::Sent(begin) = &mut self.begin {
             self.begin = BlockStart::Answered(begin.await);
@@ -157,12 +162,13 @@ impl std::fmt::Debug for Block<'_> {
     }
 }
 
-/// Prepares a statement, in the schema if one is given.
-pub(crate) async fn prepare(connection: &Connection, schema: Option<&Schema>, sql: &str) -> Result<Statement, Error> {
-    match schema {
-        Some(schema) => Block::begin(connection, Some(schema)).statement(schema, sql).await,
-        None => connection.statement(sql).await,
+/// Prepares a statement, with the schema and the settings if there are any: a role has to be allowed to use the schemas
+/// that a statement names.
+pub(crate) async fn prepare(connection: &Connection, local: &LocalSettings, sql: &str) -> Result<Statement, Error> {
+    if local.is_empty() {
+        return connection.statement(sql).await;
     }
+    Block::begin(connection, local).await?.statement(local.schema.as_ref(), sql).await
 }
 
 #[cfg(test)]
@@ -192,13 +198,14 @@ mod tests {
         let question = connection.prepare("select 1 / $1::int").await.unwrap();
         let notes = async || connection.query_one("select count(*) from notes", &[]).await.unwrap().get::<_, i64>(0);
 
-        let block = Block::begin(&connection, None);
+        let local = LocalSettings::default();
+        let block = Block::begin(&connection, &local).await.unwrap();
         let (last, fails) = (connection.execute(&insert, &[]), connection.execute(&question, &[&0]));
         let failed: Result<_, Error> = block.finish_and_ask(last, fails).await;
         assert_eq!(failed.unwrap_err().code(), Some(&SqlState::DIVISION_BY_ZERO));
         assert_eq!(notes().await, 0);
 
-        let block = Block::begin(&connection, None);
+        let block = Block::begin(&connection, &local).await.unwrap();
         let (last, answers) = (connection.execute(&insert, &[]), connection.execute(&question, &[&1]));
         let done: Result<_, Error> = block.finish_and_ask(last, answers).await;
         assert_eq!((done.unwrap(), notes().await), ((1, 1), 1));
@@ -208,7 +215,8 @@ mod tests {
     async fn dropped_block_is_rolled_back_and_cancellable() {
         let server = Postgres::options().start().await.unwrap();
         let connection = connection(&server).await;
-        let block = Block::begin(&connection, None);
+        let local = LocalSettings::default();
+        let block = Block::begin(&connection, &local).await.unwrap();
         assert!(connection.begun().now_or_never().is_none());
         drop(block);
         assert!(connection.begun().now_or_never().is_some());

@@ -38,8 +38,11 @@ impl Service {
     /// Returns the server and the scope that a request names. The server is the primary of the database if it is here,
     /// otherwise any of its servers, which will answer that it is a replica.
     fn member(&self, scope: &str) -> Result<(Arc<Member>, Scope), Status> {
-        let unknown = || Reason::UnknownDatabase.status(format!("this node has no database named {scope:?}"));
-        let scope = Scope::from_wire(scope).map_err(|_| unknown())?;
+        // Without the settings: their values may hold a person's data.
+        let shown = scope.split(['?', '/']).next().unwrap_or_default();
+        let unknown = || Reason::UnknownDatabase.status(format!("this node has no database named {shown:?}"));
+        let scope = Scope::from_wire(scope)
+            .map_err(|error| Reason::UnknownDatabase.status(format!("the scope of the call is invalid: {error}")))?;
         let replicas = self.databases.database(&scope.database).ok_or_else(unknown)?;
         let member = replicas
             .serving()
@@ -57,7 +60,7 @@ impl proto::database_server::Database for Service {
         let deadline = Caller::of(&request)?.deadline;
         let request = request.into_inner();
         let (member, scope) = self.member(&request.database)?;
-        Ok(Response::new(member.database().executor().execute(request, scope.schema, deadline, Ask::Position).await?))
+        Ok(Response::new(member.database().executor().execute(request, scope.local, deadline, Ask::Position).await?))
     }
 
     async fn prepare(
@@ -67,7 +70,7 @@ impl proto::database_server::Database for Service {
         let deadline = Caller::of(&request)?.deadline;
         let request = request.into_inner();
         let (member, scope) = self.member(&request.database)?;
-        Ok(Response::new(member.database().executor().prepare(request.sql, scope.schema, deadline).await?))
+        Ok(Response::new(member.database().executor().prepare(request.sql, scope.local, deadline).await?))
     }
 
     type TransactStream = BoxStream<'static, Result<proto::TransactResponse, Status>>;
@@ -100,7 +103,7 @@ impl proto::database_server::Database for Service {
         let pace = Pace { connect: first, first, next: first.saturating_duration_since(Instant::now()) };
         let executor = member.database().executor();
         let session = positions(&request.session);
-        let chunks = executor.query(statement, scope.schema, session, pace, RunsOn::Primary);
+        let chunks = executor.query(statement, scope.local, session, pace, RunsOn::Primary);
         let mut parts = QueryParts::new(chunks, executor.max_rows_bytes());
         let first = parts.next().await?;
         let rest = stream::try_unfold(parts, |mut parts| async move {

@@ -50,7 +50,7 @@ impl Engine {
         };
         let place = local_database(&database);
         // Preparing a statement waits for locks, including those that replay holds.
-        let prepared = timeout_at(half_way, block::prepare(&connection, self.primary().schema(), sql)).await;
+        let prepared = timeout_at(half_way, block::prepare(&connection, self.primary().local(), sql)).await;
         let Ok(prepared) = prepared else {
             return ask_primary(Error::not_sent(format!("{place} did not prepare the statement in time")));
         };

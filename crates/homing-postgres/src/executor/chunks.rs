@@ -30,9 +30,11 @@ use super::places::Place;
 use super::prepared::Prepared;
 use super::probe::{Flushed, Probed, Questions};
 use crate::connection::pool::Connection;
+use crate::connection::set::{Lifetime, SetCommand};
 use crate::error::database::DatabaseError;
 use crate::error::function::with_causes;
 use crate::position::Position;
+use crate::scope::LocalSettings;
 use crate::scope::schema::{Schema, tagged};
 use crate::statement::kind::{Ask, RunsOn, Written};
 use crate::statement::values::Encoded;
@@ -89,13 +91,13 @@ impl Executor {
     pub(crate) fn query(
         &self,
         statement: proto::Statement,
-        schema: Option<Schema>,
+        local: LocalSettings,
         session: Vec<Position>,
         pace: Pace,
         runs_on: RunsOn,
     ) -> Chunks {
         let (sender, chunks) = mpsc::channel(MAX_CHUNKS);
-        let reader = ChunkReader { executor: self.clone(), statement, schema, session, pace, runs_on };
+        let reader = ChunkReader { executor: self.clone(), statement, local, session, pace, runs_on };
         Chunks { chunks, task: tokio::spawn(reader.run(sender).in_current_span()) }
     }
 }
@@ -128,7 +130,7 @@ impl Chunks {
 struct ChunkReader {
     executor: Executor,
     statement: proto::Statement,
-    schema: Option<Schema>,
+    local: LocalSettings,
     session: Vec<Position>,
     pace: Pace,
     runs_on: RunsOn,
@@ -238,20 +240,19 @@ impl ChunkReader {
 
     async fn open_again(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
         connection.batch_execute("ROLLBACK").await.map_err(|error| self.broken(&error))?;
-        connection.forget(&tagged(self.schema.as_ref(), &self.statement.sql));
+        connection.forget(&tagged(self.local.schema.as_ref(), &self.statement.sql));
         self.open(connection).await
     }
 
     /// Begins the transaction and starts the statement. All messages are sent before the first answer is awaited. The
     /// position is asked for after the snapshot of the rows: everything that they show is before it.
     async fn open(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
-        if let Some(schema) = &self.schema {
-            // A prepared statement depends on the schema, so BEGIN is awaited.
-            let begin = format!("{BEGIN}; {}", schema.enter_transaction());
-            connection.batch_execute(&begin).await.map_err(|error| self.broken(&error))?;
+        if !self.local.is_empty() {
+            // A prepared statement depends on the schema and the role, so BEGIN is awaited.
+            self.begin_local(connection).await.map_err(|error| self.broken(&error))?;
         }
         let statements = std::slice::from_ref(&self.statement);
-        let prepared = Prepared::all(connection, self.schema.as_ref(), statements).await;
+        let prepared = Prepared::all(connection, self.local.schema.as_ref(), statements).await;
         let mut prepared = prepared.map_err(Broken::Failed)?.map_err(|(_, error)| self.broken(&error))?;
         let Some(Prepared::Extended { statement, parameters, references: [], expected_rows: None }) = prepared.pop()
         else {
@@ -266,9 +267,9 @@ impl ChunkReader {
         let questions = Questions::prepare(connection, ask).await.map_err(Broken::Failed)?;
         let parameters: Vec<_> = parameters.into_iter().map(Encoded).collect();
         let begin = async {
-            match self.schema {
-                Some(_) => Ok(()),
-                None => connection.batch_execute(BEGIN).await,
+            match self.local.is_empty() {
+                false => Ok(()),
+                true => connection.batch_execute(BEGIN).await,
             }
         };
         // The driver sends a message when its future is first polled, so they are sent in this order.
@@ -287,6 +288,14 @@ impl ChunkReader {
             Probed::NotAsked => None,
         };
         Ok((rows.map_err(|error| self.broken(&error))?, position))
+    }
+
+    /// Begins the transaction with the schema and the settings.
+    async fn begin_local(&self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
+        let LocalSettings { schema, settings } = &self.local;
+        let set = SetCommand::prepare(connection, settings, Lifetime::Transaction).await?;
+        let enter = schema.as_ref().map_or("", Schema::enter_transaction);
+        set.run_after(&format!("{BEGIN}; {enter}")).await
     }
 
     fn broken(&self, error: &tokio_postgres::Error) -> Broken {

@@ -26,7 +26,8 @@ use crate::connection::block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::position::role::Role;
-use crate::scope::schema::{Schema, tagged};
+use crate::scope::LocalSettings;
+use crate::scope::schema::tagged;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::{Ask, RunsOn};
 
@@ -39,12 +40,12 @@ impl Executor {
     pub(crate) async fn execute(
         &self,
         request: proto::ExecuteRequest,
-        schema: Option<Schema>,
+        local: LocalSettings,
         deadline: Instant,
         ask: Ask,
     ) -> Result<proto::ExecuteResponse, Failure> {
         let executor = self.clone();
-        self.spawn_limited(deadline, |limit| async move { executor.run(&request, schema.as_ref(), limit, ask).await })
+        self.spawn_limited(deadline, |limit| async move { executor.run(&request, &local, limit, ask).await })
             .instrument(debug_span!("execute"))
             .await
     }
@@ -57,7 +58,7 @@ impl Executor {
     pub(crate) async fn prepare(
         &self,
         sql: String,
-        schema: Option<Schema>,
+        local: LocalSettings,
         deadline: Instant,
     ) -> Result<proto::PrepareResponse, Failure> {
         use proto::prepare_response::Outcome;
@@ -65,8 +66,8 @@ impl Executor {
         self.spawn_limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool, RunsOn::Any).await?;
             // The caller may ask because what this node knows is stale.
-            connection.forget(&tagged(schema.as_ref(), &sql));
-            let preparing = block::prepare(&connection, schema.as_ref(), &sql);
+            connection.forget(&tagged(local.schema.as_ref(), &sql));
+            let preparing = block::prepare(&connection, &local, &sql);
             // A cancellation may hit the BEGIN of the block, or arrive late, so a later answer is not used.
             let Limited::Ended(prepared) = limit.run(connection.cancel_token(), preparing).await else {
                 connection.discard();
@@ -100,7 +101,7 @@ impl Executor {
     async fn run(
         &self,
         request: &proto::ExecuteRequest,
-        schema: Option<&Schema>,
+        local: &LocalSettings,
         mut limit: Limit,
         ask: Ask,
     ) -> Result<proto::ExecuteResponse, Failure> {
@@ -109,7 +110,7 @@ impl Executor {
         // The position also tells whether a server that was a replica is one still.
         let ask = if connection.role() == Role::Primary { ask } else { Ask::Position };
         let started = Instant::now();
-        let limited = limit.run_with_blocks(&connection, self.attempt_twice(&connection, schema, request, ask)).await;
+        let limited = limit.run_with_blocks(&connection, self.attempt_twice(&connection, local, request, ask)).await;
         let (ended, in_doubt) = match limited {
             Limited::Ended(ended) => (ended, request.statements.iter().any(|statement| statement.simple)),
             Limited::Cancelled(ended) => (ended.map(RunOutcome::after_cancellation), true),
@@ -146,13 +147,13 @@ impl Executor {
     async fn attempt_twice(
         &self,
         connection: &Connection,
-        schema: Option<&Schema>,
+        local: &LocalSettings,
         request: &proto::ExecuteRequest,
         ask: Ask,
     ) -> Result<RunOutcome, Failure> {
         let own_block = OwnBlock::of(&request.statements, ask);
-        let first = self.attempt(connection, schema, &request.statements, own_block, ask).await;
-        let is_block_ours = own_block == OwnBlock::Begin && schema.is_none();
+        let first = self.attempt(connection, local, &request.statements, own_block, ask).await;
+        let is_block_ours = own_block == OwnBlock::Begin && local.is_empty();
         let own_block = match &first {
             Ok(Attempt::Ran(RunOutcome::Rejected { error, .. })) if error.may_be_stale() => own_block,
             Err(Failure::NotExecuted(Reason::StaleStatement, _)) => own_block,
@@ -164,24 +165,24 @@ impl Executor {
             _ => return first.map(Attempt::into_outcome),
         };
         for statement in &request.statements {
-            connection.forget(&tagged(schema, &statement.sql));
+            connection.forget(&tagged(local.schema.as_ref(), &statement.sql));
         }
-        self.attempt(connection, schema, &request.statements, own_block, ask).await.map(Attempt::into_outcome)
+        self.attempt(connection, local, &request.statements, own_block, ask).await.map(Attempt::into_outcome)
     }
 
     async fn attempt(
         &self,
         connection: &Connection,
-        schema: Option<&Schema>,
+        local: &LocalSettings,
         statements: &[proto::Statement],
         own_block: OwnBlock,
         ask: Ask,
     ) -> Result<Attempt, Failure> {
-        let mut within = match Within::enter(connection, schema, statements, own_block, ask).await? {
+        let mut within = match Within::enter(connection, local, statements, own_block, ask).await? {
             Ok(within) => within,
             Err(error) => return self.not_prepared(None, &error),
         };
-        match within.hearing(Prepared::all(connection, schema, statements)).await? {
+        match within.hearing(Prepared::all(connection, local.schema.as_ref(), statements)).await? {
             Ok(prepared) => {
                 RequestRun::new(connection, self.max_rows_bytes).run(&prepared, within, ask).await.map(Attempt::Ran)
             }

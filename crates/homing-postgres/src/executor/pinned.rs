@@ -20,9 +20,12 @@ use super::prepared::Prepared;
 use super::probe::{Probed, Questions};
 use super::run::{RequestRun, StatementFailure, is_fatal};
 use crate::connection::pool::Connection;
+use crate::connection::set::{Lifetime, SetCommand};
 use crate::error::database::DatabaseError;
 use crate::position::role::Role;
+use crate::scope::Scope;
 use crate::scope::schema::Schema;
+use crate::scope::settings::Settings;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::{Ask, Written};
 use crate::statement::sql;
@@ -38,6 +41,8 @@ pub(super) struct Pinned {
     max_rows_bytes: usize,
     /// What to ask at the commit.
     ask: Ask,
+    /// The settings that the first step sets.
+    settings: Settings,
     /// The connection's current search path, or `None` if it is unknown because of a rollback.
     search_path: Option<SearchPath>,
     status: BlockStatus,
@@ -45,6 +50,8 @@ pub(super) struct Pinned {
     in_doubt: bool,
     /// Whether a script ran, which may leave any state behind.
     is_scripted: bool,
+    /// Whether a statement called `set_config`, which may turn `synchronous_commit` off.
+    is_configured: bool,
 }
 
 /// The search path of the connection.
@@ -99,16 +106,19 @@ impl Pinned {
         max_rows_bytes: usize,
         ask: Ask,
     ) -> Result<(Self, Role), Failure> {
+        let scope = Scope::from_wire(&begin.database).map_err(|error| Failure::bad_request(error.to_string()))?;
         let sql = begin_sql(begin);
         let mut pinned = Self {
             connection: Some(connection),
             prepared: HashMap::new(),
             max_rows_bytes,
             ask,
+            settings: scope.local.settings,
             search_path: Some(SearchPath::OfTheRole),
             status: BlockStatus::Open,
             in_doubt: true,
             is_scripted: false,
+            is_configured: false,
         };
         let connection = pinned.connection();
         let asked = async {
@@ -138,6 +148,11 @@ impl Pinned {
     }
 
     pub(super) async fn step(&mut self, request: proto::TransactRequest) -> StepOutcome {
+        // Before all savepoints, so that no rollback to one undoes them.
+        let settings = std::mem::take(&mut self.settings);
+        if let Err(error) = self.set(&settings).await {
+            return self.failed(None, &error);
+        }
         if let Err(error) = self.savepoints(&request.savepoints).await {
             return StepOutcome::Over(ended(
                 Cause::BadRequest,
@@ -187,6 +202,11 @@ impl Pinned {
         Ok(())
     }
 
+    /// Sets the settings for the rest of the transaction.
+    async fn set(&self, settings: &Settings) -> Result<(), tokio_postgres::Error> {
+        SetCommand::prepare(self.connection(), settings, Lifetime::Transaction).await?.run().await
+    }
+
     /// Sets the search path to the step's schema.
     async fn enter(&mut self, schema: String) -> Result<(), StepOutcome> {
         let wanted = if schema.is_empty() {
@@ -213,6 +233,7 @@ impl Pinned {
             return self.script(&statement.sql).await;
         }
         let mut prepared = Vec::with_capacity(statements.len());
+        self.is_configured |= statements.iter().any(|statement| sql::sets_by_function(&statement.sql));
         for (index, statement) in (0..).zip(statements) {
             let known = match self.statement(&statement.sql).await {
                 Ok(known) => known,
@@ -297,11 +318,15 @@ impl Pinned {
             self.in_doubt = true;
             return StepOutcome::Over(ended(Cause::DatabaseLost, "the database was lost before the commit"));
         };
+        let is_flushed_first = self.is_scripted || self.is_configured;
+        let commit = if is_flushed_first { FLUSHED_COMMIT } else { "COMMIT" };
         // Sent one behind the other, as in `RequestRun::several`.
         let (written, commit, log) =
-            join3(questions.written(), connection.batch_execute("COMMIT"), questions.log()).await;
+            join3(questions.written(), connection.batch_execute(commit), questions.log()).await;
         let position = questions.position(log, *written.as_ref().unwrap_or(&Written::Unknown));
         self.status = BlockStatus::Over;
+        // The transaction may still be open if the question before the COMMIT failed.
+        self.in_doubt |= is_flushed_first && commit.is_err();
         match written.and_then(|written| commit.map(|()| written)) {
             Ok(written) => {
                 let not_replicated = self.connection().take_not_replicated();
@@ -430,6 +455,12 @@ fn savepoint_sql(command: &Command) -> String {
         }
     }
 }
+
+/// If the commit did not flush, the position that is read after it would lie before it.
+const FLUSHED_COMMIT: &str = "
+    SELECT pg_catalog.set_config('synchronous_commit', 'on', true)
+    WHERE pg_catalog.current_setting('synchronous_commit') = 'off';
+    COMMIT";
 
 /// The prepared statements of one transaction, as a limit for memory. Past it, all are forgotten and prepared again.
 const MAX_STATEMENTS: usize = 256;

@@ -1,4 +1,4 @@
-//! [`Within`], the surroundings of a request's statements: a schema, a transaction block, or neither.
+//! [`Within`], the surroundings of a request's statements: local settings, a transaction block, or neither.
 
 use homing_proto::v1 as proto;
 use tokio_postgres::Error;
@@ -7,6 +7,8 @@ use super::failure::Failure;
 use super::probe::Questions;
 use crate::connection::block::Block;
 use crate::connection::pool::Connection;
+use crate::connection::set::{Lifetime, SetCommand};
+use crate::scope::LocalSettings;
 use crate::scope::schema::Schema;
 use crate::statement::kind::Ask;
 use crate::statement::sql;
@@ -14,10 +16,10 @@ use crate::statement::sql;
 /// The surroundings of a request's statements.
 #[derive(Debug)]
 pub(super) enum Within<'a> {
-    /// The connection as it is: with the role's own `search_path`, or in the schema that was entered for a script.
+    /// The connection as it is: with the role's own settings, or with those that were set for a script.
     Connection,
 
-    /// An open transaction, in the schema if there is one.
+    /// An open transaction with the local settings.
     Block(Block<'a>),
 }
 
@@ -44,26 +46,28 @@ impl OwnBlock {
 }
 
 impl<'a> Within<'a> {
-    /// Enters the schema, and a block. A script may end its transaction and go on after it, so it gets the whole
-    /// connection, which is closed after every script.
+    /// Sets the local settings, and enters a block if there are any or `own_block` asks for one. A script may end its
+    /// transaction and go on after it, so it gets the whole connection, which is closed after every script.
     pub(super) async fn enter(
         connection: &'a Connection,
-        schema: Option<&'a Schema>,
+        local: &'a LocalSettings,
         statements: &[proto::Statement],
         own_block: OwnBlock,
         ask: Ask,
     ) -> Result<Result<Self, Error>, Failure> {
         let is_script = statements.iter().any(|statement| statement.simple);
-        match schema {
-            Some(schema) if is_script => {
-                return Ok(connection.batch_execute(schema.enter()).await.map(|()| Self::Connection));
-            }
-            None if own_block == OwnBlock::Without => return Ok(Ok(Self::Connection)),
-            Some(_) | None => {}
+        if is_script {
+            return Ok(set_for_script(connection, local).await.map(|()| Self::Connection));
+        }
+        if local.is_empty() && own_block == OwnBlock::Without {
+            return Ok(Ok(Self::Connection));
         }
         // PostgreSQL prepares nothing in a transaction that has failed.
         Questions::prepare(connection, ask).await?;
-        let mut block = Block::begin(connection, schema);
+        let mut block = match Block::begin(connection, local).await {
+            Ok(block) => block,
+            Err(error) => return Ok(Err(error)),
+        };
         // The cancellation may hit BEGIN, and a statement sent behind it would run outside of a block.
         if connection.is_cancelled()
             && let Err(error) = block.begun().await
@@ -88,4 +92,14 @@ impl<'a> Within<'a> {
             Self::Block(mut block) => block.cause(error).await,
         }
     }
+}
+
+/// Sets the local settings for as long as the connection is open.
+async fn set_for_script(connection: &Connection, local: &LocalSettings) -> Result<(), Error> {
+    if local.is_empty() {
+        return Ok(());
+    }
+    let LocalSettings { schema, settings } = local;
+    let set = SetCommand::prepare(connection, settings, Lifetime::Connection).await?;
+    set.run_after(schema.as_ref().map_or("", Schema::enter)).await
 }

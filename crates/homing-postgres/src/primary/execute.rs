@@ -79,9 +79,9 @@ impl PrimaryRequest for Execute {
     async fn run_locally(&self, primary: &Primary, member: &Arc<Member>) -> Result<Executed> {
         let database = member.database();
         let place = local_place(database);
-        let schema = primary.schema().cloned();
+        let local = primary.local().clone();
         let executor = database.executor();
-        let response = executor.execute(self.request.clone(), schema, self.deadline, self.ask_locally).await;
+        let response = executor.execute(self.request.clone(), local, self.deadline, self.ask_locally).await;
         let response = response.map_err(|failure| failed(failure, &place))?;
         let execute = Duration::from_micros(response.execute_micros);
         let trip = Trip { answered_by: AnsweredBy::Local, attempts: 0, forward: Duration::ZERO, execute };

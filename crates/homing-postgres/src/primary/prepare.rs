@@ -36,8 +36,8 @@ impl PrimaryRequest for Prepare<'_> {
     async fn run_locally(&self, primary: &Primary, member: &Arc<Member>) -> Result<StatementDescription> {
         let database = member.database();
         let place = local_place(database);
-        let schema = primary.schema().cloned();
-        let response = database.executor().prepare(self.sql.to_owned(), schema, self.deadline).await;
+        let local = primary.local().clone();
+        let response = database.executor().prepare(self.sql.to_owned(), local, self.deadline).await;
         description(response.map_err(|failure| failed(failure, &place))?, place)
     }
 

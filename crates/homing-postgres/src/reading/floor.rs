@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::position::role::Role;
+use crate::scope::LocalSettings;
 use crate::session::seen::Seen;
 use crate::session::token::foreign;
 use crate::statement::kind::{Ask, Writes};
@@ -51,7 +52,7 @@ pub(crate) async fn ask_primary(engine: &Engine) -> Result<Position> {
         column_types: vec![Type::INT4.oid()],
         ..proto::Statement::default()
     };
-    let engine = engine.in_schema(None);
+    let engine = engine.with_local(&LocalSettings::default());
     let executed = engine.execute_on_primary(vec![statement], Writes::No, Ask::Position, engine.deadline()).await?;
     executed.position.ok_or_else(|| Error::not_sent("the primary answered without its position: try again"))
 }

@@ -148,13 +148,14 @@ async fn query_on(
     parameters: &Parameters<'_>,
     is_prepared: &mut bool,
 ) -> Result<Output, tokio_postgres::Error> {
-    let Some(schema) = engine.primary().schema() else {
+    let local = engine.primary().local();
+    if local.is_empty() {
         let statement = connection.statement(sql).await?;
         *is_prepared = true;
         return rows(engine, connection, sql, &statement, parameters).await;
-    };
-    let mut block = Block::begin(connection, Some(schema));
-    let statement = block.statement(schema, sql).await?;
+    }
+    let mut block = Block::begin(connection, local).await?;
+    let statement = block.statement(local.schema.as_ref(), sql).await?;
     *is_prepared = true;
     block.finish(rows(engine, connection, sql, &statement, parameters)).await
 }

@@ -182,9 +182,9 @@ async fn open_on(
     let database = member.database();
     let connect = if member.is_local_primary() { deadline } else { half_way_to(deadline) };
     let pace = Pace { connect, first: deadline, next: engine.options.call_timeout.min(MAX_TIMEOUT) };
-    let schema = engine.primary().schema().cloned();
+    let local = engine.primary().local().clone();
     let session = engine.history(Writes::No);
-    let mut chunks = database.executor().query(statement, schema, session.clone(), pace, RunsOn::Any);
+    let mut chunks = database.executor().query(statement, local, session.clone(), pace, RunsOn::Any);
     let first = chunks.next().await.inspect_err(|broken| {
         if broken.is_history_lost() {
             engine.session.lost(&session);

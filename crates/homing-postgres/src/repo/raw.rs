@@ -33,8 +33,8 @@ use crate::writing::writer::{Committed, Writer};
 /// functions that change the server run on the primary too.
 ///
 /// Statements that change the state of a PostgreSQL session (`BEGIN`, `SET`, `LISTEN`, `CREATE TEMP TABLE`, session
-/// advisory locks) are misuse, since connections are pooled. Statements with transaction-level advisory locks go to the
-/// primary.
+/// advisory locks) are misuse, since connections are pooled; [`with_setting`](Repo::with_setting) sets something for the
+/// calls of a handle. Statements with transaction-level advisory locks go to the primary.
 ///
 /// Parameters are passed as in `tokio_postgres`: `&[&18, &"Ada"]` for `$1` and `$2`.
 impl Repo {

@@ -29,7 +29,7 @@ impl Repo {
     pub async fn token(&self) -> Result<Token> {
         let mut positions = Vec::new();
         for database in self.engine.session.databases() {
-            let repo = self.with_database(database.as_str())?.without_schema();
+            let repo = self.with_database(database.as_str())?;
             settle_reads(&repo.engine, None).await?;
             positions.extend(repo.engine.session.positions().into_iter().map(|position| (database.clone(), position)));
         }

@@ -23,6 +23,16 @@ use crate::error::{Error, Result};
 ///
 /// `is_misuse` if it changes the state of a session. Its author cannot keep that session, since connections are pooled.
 pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
+    if sets_by_function(sql) {
+        return Err(Error::misuse(format!(
+            "set_config needs a session of its own, but connections are pooled: {SETTING}"
+        )));
+    }
+    destination_of(sql)
+}
+
+/// Returns where a statement may run that sets nothing.
+fn destination_of(sql: &str) -> Result<RunsOn> {
     let mut words = Words::of(sql);
     let first = words.next();
     let second = words.next();
@@ -39,19 +49,14 @@ pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
         (Some("call" | "copy" | "do" | "checkpoint"), _) | (Some("alter"), Some("system")) => RunsOn::Primary,
         _ => RunsOn::Any,
     };
-    for word in Words::of(sql) {
-        if changes_server(&word) {
+    for function in functions(sql) {
+        if changes_server(&function) {
             destination = RunsOn::Primary;
         }
-        if word == "set_config" {
-            return Err(Error::misuse(format!(
-                "set_config needs a session of its own, but connections are pooled: {SETTING}"
-            )));
-        }
-        match lock_scope(&word) {
+        match lock_scope(&function) {
             Some(LockScope::Session) => {
                 return Err(Error::misuse(format!(
-                    "{word} takes a lock that belongs to a session, but connections are pooled: use \
+                    "{function} takes a lock that belongs to a session, but connections are pooled: use \
                      pg_advisory_xact_lock in a transaction or a named function"
                 )));
             }
@@ -84,7 +89,11 @@ pub(crate) fn destination_in_transaction(sql: &str) -> Result<RunsOn> {
         (Some("begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release"), _) => {
             Err(Error::misuse(NESTED))
         }
-        _ => destination(sql),
+        _ if sets_by_function(sql) && !sets_locally(sql) => Err(Error::misuse(
+            "set_config may change the session, but connections are pooled: write true as its third argument, so that the \
+             setting ends with the transaction",
+        )),
+        _ => destination_of(sql),
     }
 }
 
@@ -113,7 +122,7 @@ pub(crate) fn check_script_in_transaction(script: &str) -> Result<()> {
             SqlToken::Word(word) if word == "synchronous_commit" => {
                 return Err(Error::misuse("a script within a transaction cannot change synchronous_commit"));
             }
-            SqlToken::Word(_) | SqlToken::Quoted(_) => {}
+            SqlToken::Word(_) | SqlToken::Quoted(_) | SqlToken::Mark(_) => {}
         }
     }
     Ok(())
@@ -128,9 +137,13 @@ pub(crate) fn check_copy(script: &str) -> Result<()> {
     let mut words = Words::of(script);
     let (mut is_first, mut is_copy, mut last) = (true, false, String::new());
     while let Some(token) = words.token() {
-        let SqlToken::Word(word) = token else {
-            is_first = true;
-            continue;
+        let word = match token {
+            SqlToken::Word(word) => word,
+            SqlToken::Semicolon => {
+                is_first = true;
+                continue;
+            }
+            SqlToken::Quoted(_) | SqlToken::Mark(_) => continue,
         };
         is_copy = if is_first { word == "copy" } else { is_copy };
         is_first = false;
@@ -178,18 +191,79 @@ pub(crate) fn names(sql: &str) -> Vec<String> {
         match token {
             SqlToken::Word(word) => drop(names.insert(word)),
             SqlToken::Quoted(name) => drop(names.insert(name.trim_matches('"').to_owned())),
-            SqlToken::Semicolon => {}
+            SqlToken::Semicolon | SqlToken::Mark(_) => {}
         }
     }
     names.into_iter().collect()
 }
+
+/// Returns the names in front of a parenthesis, quoted or not: those of all functions that the statement itself calls.
+fn functions(sql: &str) -> Vec<String> {
+    let (mut words, mut functions, mut name) = (Words::of(sql), Vec::new(), None);
+    while let Some(token) = words.token() {
+        name = match token {
+            SqlToken::Word(word) => Some(word),
+            SqlToken::Quoted(quoted) => Some(quoted.trim_matches('"').to_owned()),
+            SqlToken::Mark('(') => {
+                functions.extend(name);
+                None
+            }
+            SqlToken::Mark(_) | SqlToken::Semicolon => None,
+        };
+    }
+    functions
+}
+
+/// Returns whether a statement calls `set_config`.
+pub(crate) fn sets_by_function(sql: &str) -> bool {
+    functions(sql).iter().any(|function| function == SET_CONFIG)
+}
+
+/// Returns whether each call of `set_config` says that its setting ends with the transaction: its third argument is the
+/// word `true`. A parameter may be false.
+fn sets_locally(sql: &str) -> bool {
+    let (mut words, mut is_setting) = (Words::of(sql), false);
+    while let Some(token) = words.token() {
+        is_setting = match token {
+            SqlToken::Word(word) => word == SET_CONFIG,
+            SqlToken::Quoted(quoted) => quoted.trim_matches('"') == SET_CONFIG,
+            SqlToken::Mark('(') if is_setting => {
+                let is_local = third_argument(words.clone()).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+                if !is_local {
+                    return false;
+                }
+                false
+            }
+            SqlToken::Mark(_) | SqlToken::Semicolon => false,
+        };
+    }
+    true
+}
+
+/// Returns the text of the third argument, if there are exactly three. `words` are behind the opening parenthesis.
+fn third_argument<'a>(mut words: Words<'a>) -> Option<&'a str> {
+    let (mut depth, mut commas, mut argument) = (0, 0, "");
+    loop {
+        match words.token()? {
+            SqlToken::Mark('(') => depth += 1,
+            SqlToken::Mark(')') if depth == 0 => break,
+            SqlToken::Mark(')') => depth -= 1,
+            SqlToken::Mark(_) if depth == 0 => (commas, argument) = (commas + 1, words.rest()),
+            _ => {}
+        }
+    }
+    let end = argument.len().checked_sub(words.rest().len() + 1)?;
+    (commas == 2).then(|| argument[..end].trim())
+}
+
+const SET_CONFIG: &str = "set_config";
 
 /// Returns whether a statement is known to run in a transaction block as it does by itself, by its first word.
 pub(crate) fn runs_in_block(sql: &str) -> bool {
     may_read(sql) || matches!(Words::of(sql).next().as_deref(), Some("delete" | "insert" | "merge" | "update"))
 }
 
-const SETTING: &str = "set it for the role or the database";
+const SETTING: &str = "use with_setting for a setting of a handle's calls, or set it for the role or the database";
 
 /// Returns the advice for a statement that needs a session of its own. `None` for any other statement.
 fn session_advice(first: Option<&str>, second: Option<&str>, rest: &mut Words<'_>) -> Option<&'static str> {
@@ -201,7 +275,8 @@ fn session_advice(first: Option<&str>, second: Option<&str>, rest: &mut Words<'_
         ("prepare" | "deallocate", _) => Some("Homing prepares every statement by itself"),
         ("listen" | "unlisten", _) => Some("connect to the primary's database for it"),
         ("declare" | "fetch" | "move" | "close", _) => Some("use a named function"),
-        ("set", Some("local" | "constraints" | "transaction")) => Some(TRANSACTION),
+        ("set", Some("local")) => Some("use with_setting, or SET LOCAL within a transaction"),
+        ("set", Some("constraints" | "transaction")) => Some(TRANSACTION),
         ("set" | "reset" | "discard" | "load", _) => Some(SETTING),
         ("create", Some("temp" | "temporary" | "local" | "global")) => Some(TEMPORARY),
         ("create", Some("or")) => {
@@ -278,12 +353,17 @@ mod tests {
             "select a, b into temporary t from u",
             "select pg_advisory_lock(1)",
             "select set_config('synchronous_commit', 'off', false)",
+            "select set_config('app.user', $1, true)",
+            "select pg_catalog.\"set_config\" ('app.user', $1, false)",
+            "select \"pg_advisory_lock\"(1)",
             "select 1 where pg_try_advisory_lock_shared(1, 2)",
             "select pg_advisory_unlock_all()",
             "discard all",
             "declare c cursor with hold for select 1",
             "copy t (a, b) from stdin with (format csv)",
             "COPY (select 1) TO STDOUT",
+            "copy \"t\" (a, b) from stdin",
+            "copy (select \"a\", 1 from t) to stdout",
             "select 1; copy t from stdin",
         ] {
             let error = destination(sql).unwrap_err();
@@ -309,6 +389,24 @@ mod tests {
             assert_eq!(destination_in_transaction(sql).unwrap(), RunsOn::Any, "{sql}");
         }
         for sql in [
+            "select set_config('app.user', $1, true)",
+            "select set_config($1, $2, TRUE), pg_catalog.set_config ( 'a', set_config('b', ')', true), true )",
+            "with a as (select \"set_config\"('a', concat('b', (','), $1), true)) select * from a",
+        ] {
+            assert_eq!(destination_in_transaction(sql).unwrap(), RunsOn::Any, "{sql}");
+        }
+        for sql in [
+            "select set_config('app.user', $1, false)",
+            "select set_config('app.user', $1, $2), true",
+            "select set_config('app.user', $1, not true)",
+            "select set_config('app.user', $1, 'f' = true)",
+            "select set_config('app.user', 'true', $1 -- true\n)",
+            "select set_config('a', set_config('b', 'c', false), true)",
+            "select set_config('a', 'b', true), set_config('a', 'b', false)",
+            "select \"set_config\"('a', 'b', false)",
+            "select set_config(is_local => $1, setting_name => 'a', new_value => true)",
+            "select set_config(variadic array['a', 'b', true])",
+            "select set_config('a', 'b', true",
             "commit",
             "savepoint a",
             "set lock_timeout = '1s'",

@@ -7,6 +7,7 @@ use std::str::CharIndices;
 /// identifiers and dollar-quoted bodies are skipped.
 ///
 /// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html>
+#[derive(Clone)]
 pub(super) struct Words<'a> {
     sql: &'a str,
     chars: Peekable<CharIndices<'a>>,
@@ -15,6 +16,11 @@ pub(super) struct Words<'a> {
 impl<'a> Words<'a> {
     pub(super) fn of(sql: &'a str) -> Self {
         Self { sql, chars: sql.char_indices().peekable() }
+    }
+
+    /// Returns the text behind the last token.
+    pub(super) fn rest(&mut self) -> &'a str {
+        self.chars.peek().map_or("", |&(index, _)| &self.sql[index..])
     }
 
     fn peek(&mut self) -> Option<char> {
@@ -84,6 +90,8 @@ pub(super) enum SqlToken<'a> {
     /// An identifier with its quotes. A doubled quote within it begins the next one.
     Quoted(&'a str),
     Semicolon,
+    /// A parenthesis or a comma.
+    Mark(char),
 }
 
 impl<'a> Words<'a> {
@@ -107,6 +115,7 @@ impl<'a> Words<'a> {
                 }
                 ('$', _) => self.skip_dollar_quoted(start),
                 (';', _) => return Some(SqlToken::Semicolon),
+                ('(' | ')' | ',', _) => return Some(SqlToken::Mark(char)),
                 _ if is_word(char) => return Some(SqlToken::Word(self.word(start))),
                 _ => {}
             }

@@ -161,7 +161,7 @@ impl Exchange<'_> {
         let savepoints = transaction.savepoints().take_pending();
         let writes = if transaction.is_read_only() { Writes::No } else { Writes::Yes };
         let session = self.engine.history(writes);
-        request.begin = Some(transaction.begin(self.engine.database_name(), &session));
+        request.begin = Some(transaction.begin(self.engine.primary().scope(), &session));
         request.savepoints.clone_from(&savepoints);
         *state = StreamState::Opening;
         let opened = self.open(request).await;

@@ -12,6 +12,7 @@ mod placement;
 mod properties;
 mod raw;
 mod reports;
+mod settings;
 mod statements;
 mod stream;
 mod tenants;

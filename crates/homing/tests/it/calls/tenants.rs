@@ -311,7 +311,7 @@ async fn calls_on_one_connection_never_mix() {
 }
 
 /// Drops the future after it was polled so many times.
-async fn give_up_after<T>(polls: usize, call: impl Future<Output = T>) {
+pub(super) async fn give_up_after<T>(polls: usize, call: impl Future<Output = T>) {
     let mut call = std::pin::pin!(call);
     let mut left = polls;
     std::future::poll_fn(|context| {
@@ -356,7 +356,7 @@ async fn failed_commit_is_rejected() {
 
 /// The node sends `BEGIN`, the statement and `COMMIT` before it has any answer.
 #[tokio::test]
-async fn schema_costs_no_round_trip() {
+async fn schema_and_setting_cost_no_round_trip() {
     let tenants = Tenants::start(&["a"]).await;
     let servers = Servers::shared().await;
     let (proxy, hold) = one_way(servers.primary.address()).await;
@@ -365,7 +365,7 @@ async fn schema_costs_no_round_trip() {
     config.database_url = config.database_url.map(|url| through(url, servers.primary.address()));
     config.pool_size = 1;
     let node = Node::with_config(config).start().await.unwrap();
-    let repo = node.repo().with_schema("a").unwrap().with_call_timeout(PATIENCE);
+    let repo = node.repo().with_schema("a").unwrap().with_setting("app.user", 7).unwrap().with_call_timeout(PATIENCE);
     let sql = "insert into orders (item) values ($1)";
     for item in ["first", "second"] {
         repo.execute(sql, &[&item]).await.unwrap();
