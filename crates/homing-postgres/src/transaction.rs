@@ -4,6 +4,7 @@ pub(crate) mod commit;
 pub(crate) mod cursor;
 mod error;
 pub(crate) mod exchange;
+pub(crate) mod retry;
 pub(crate) mod savepoints;
 pub(crate) mod statements;
 
@@ -53,6 +54,10 @@ pub struct TransactionOptions {
     /// is cancelled and the transaction is rolled back. Each statement, and the commit, is also limited by the handle's
     /// [`call_timeout`](crate::Options::call_timeout). Default: 60 s. At most one day.
     pub time_limit: Duration,
+
+    /// How often [`retry_transaction`](crate::Repo::retry_transaction) runs the closure at most. Other calls run it once.
+    /// Default: 5.
+    pub max_attempts: u32,
 }
 
 impl Default for TransactionOptions {
@@ -62,6 +67,7 @@ impl Default for TransactionOptions {
             access: Access::default(),
             idle_timeout: IDLE_TIMEOUT,
             time_limit: TIME_LIMIT,
+            max_attempts: MAX_ATTEMPTS,
         }
     }
 }
@@ -94,6 +100,17 @@ impl TransactionOptions {
     #[must_use]
     pub fn with_time_limit(self, time_limit: Duration) -> Self {
         Self { time_limit, ..self }
+    }
+
+    /// Sets how often [`retry_transaction`](crate::Repo::retry_transaction) runs the closure at most.
+    #[must_use]
+    pub fn with_max_attempts(self, max_attempts: u32) -> Self {
+        Self { max_attempts, ..self }
+    }
+
+    /// Returns the deadline of a transaction that begins now.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.time_limit.min(MAX_TIME_LIMIT)
     }
 }
 
@@ -154,6 +171,7 @@ pub(crate) struct Transaction {
     /// The types of statements, by schema and SQL.
     descriptions: Mutex<HashMap<(Option<String>, String), StatementDescription>>,
     schema_changed: AtomicBool,
+    has_conflicted: AtomicBool,
     cursors: AtomicU32,
     /// Whether it runs on the local database, once it has begun.
     is_local: OnceLock<bool>,
@@ -183,14 +201,14 @@ pub(crate) enum StreamState {
 }
 
 impl Transaction {
-    pub(crate) fn new(options: TransactionOptions) -> Self {
-        let deadline = Instant::now() + options.time_limit.min(MAX_TIME_LIMIT);
+    pub(crate) fn new(options: TransactionOptions, deadline: Instant) -> Self {
         Self {
             options,
             deadline,
             savepoints: Mutex::default(),
             descriptions: Mutex::default(),
             schema_changed: AtomicBool::new(false),
+            has_conflicted: AtomicBool::new(false),
             cursors: AtomicU32::new(0),
             is_local: OnceLock::new(),
             state: tokio::sync::Mutex::new(StreamState::Unopened),
@@ -280,6 +298,15 @@ impl Transaction {
         self.descriptions.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Returns whether PostgreSQL has chosen one of its statements, or its commit, to give way to other transactions.
+    pub(crate) fn has_conflicted(&self) -> bool {
+        self.has_conflicted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_conflict(&self) {
+        self.has_conflicted.store(true, Ordering::Release);
+    }
+
     /// Returns a name that no other cursor of this transaction has.
     pub(crate) fn next_cursor(&self) -> String {
         format!("homing_{}", self.cursors.fetch_add(1, Ordering::Relaxed))
@@ -311,6 +338,10 @@ impl Handle {
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Several transactions that are in conflict with each other come through one after the other. If more attempts are needed,
+/// the conflict is the rule.
+const MAX_ATTEMPTS: u32 = 5;
 
 /// Far beyond a useful limit, and short enough that adding it to an instant does not overflow.
 const MAX_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);

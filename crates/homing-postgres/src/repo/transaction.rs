@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
 use super::Repo;
 use crate::error::{Error, Result};
 use crate::transaction::commit::commit;
 use crate::transaction::exchange::Exchange;
+use crate::transaction::retry::Retries;
 use crate::transaction::savepoints::SavepointId;
 use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOptions};
 
@@ -61,26 +65,8 @@ use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOpti
 /// closure returns an error of its own, whatever the fate of that error says. If the connection is lost before `COMMIT`
 /// was sent, the transaction is *not sent*; if the connection is lost while `COMMIT` is under way, its *outcome is
 /// unknown*. The commit may be *rejected* too: by a deferred constraint, or with SQLSTATE 40001 under
-/// [`Isolation::Serializable`]. A transaction is never repeated automatically, since its closure may do more than run
-/// statements. To repeat it after a serialization failure:
-///
-/// ```no_run
-/// # async fn example(repo: homing_postgres::Repo) -> homing_postgres::Result<()> {
-/// use homing_postgres::{Isolation, SqlState, TransactionOptions};
-///
-/// let options = TransactionOptions::default().with_isolation(Isolation::Serializable);
-/// for attempt in 1.. {
-///     let done = repo.transaction_with(options, |tx| async move {
-///         tx.execute("update counters set value = value + 1", &[]).await
-///     });
-///     match done.await {
-///         Err(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) && attempt < 5 => {}
-///         done => return done.map(drop),
-///     }
-/// }
-/// # unreachable!()
-/// # }
-/// ```
+/// [`Isolation::Serializable`]. A transaction is not repeated by itself, since its closure may do more than run statements:
+/// [`retry_transaction`](Self::retry_transaction) repeats it after a serialization failure.
 impl Repo {
     /// Runs the closure in a transaction with the default options: it reads and writes, and each statement sees what
     /// was committed before it. Through the handle of a transaction, this is a nested transaction at a savepoint.
@@ -177,6 +163,86 @@ impl Repo {
         }
     }
 
+    /// Runs the closure in a transaction with these options, and runs it again if PostgreSQL chose the transaction to give way
+    /// to others: after a serialization failure (SQLSTATE 40001) or a deadlock (40P01).
+    ///
+    /// ```no_run
+    /// # async fn example(repo: homing_postgres::Repo, id: i64) -> homing_postgres::Result<()> {
+    /// use homing_postgres::{Isolation, TransactionOptions};
+    ///
+    /// let options = TransactionOptions::default().with_isolation(Isolation::Serializable);
+    /// repo.retry_transaction(options, |tx| async move {
+    ///     let on_call: i64 = tx.query_one("select count(*) from doctors where on_call", &[]).await?.get(0);
+    ///     if on_call > 1 {
+    ///         tx.execute("update doctors set on_call = false where id = $1", &[&id]).await?;
+    ///     }
+    ///     Ok(())
+    /// })
+    /// .await
+    /// # }
+    /// ```
+    ///
+    /// The closure runs at most [`max_attempts`](TransactionOptions::max_attempts) times, each time in a new transaction.
+    /// Nothing remains of an attempt that failed, except what the closure did besides its statements: it has to stand being
+    /// run again. Between two attempts the call waits for a random time of up to 10 ms, then 20 ms, and so on up to a second,
+    /// without a connection. All attempts together have to end within [`time_limit`](TransactionOptions::time_limit).
+    ///
+    /// An attempt is repeated if it failed after PostgreSQL had reported such a conflict in it, whichever error the closure
+    /// returned. Other failures are not repeated, and neither is a commit whose outcome is unknown.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`transaction_with`](Self::transaction_with), of the last attempt. [`is_misuse`](Error::is_misuse) through the
+    /// handle of a transaction: repeat the whole transaction.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`transaction`](Self::transaction).
+    pub async fn retry_transaction<T, F, Fut>(&self, options: TransactionOptions, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(Self) -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        self.try_retry_transaction(options, body).await
+    }
+
+    /// Runs the closure like [`retry_transaction`](Self::retry_transaction). The closure may return an error type of the
+    /// application, as in [`try_transaction`](Self::try_transaction).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`retry_transaction`](Self::retry_transaction).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`transaction`](Self::transaction).
+    pub async fn try_retry_transaction<T, E, F, Fut>(&self, options: TransactionOptions, body: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error>,
+        F: Fn(Self) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        if self.in_transaction() {
+            let message = "a nested transaction cannot be repeated after a serialization failure, because the outer one keeps \
+                           its snapshot and its locks: use retry_transaction for the outermost one";
+            return Err(Error::misuse(message).into());
+        }
+        let deadline = self.engine.until.map_or(options.deadline(), |until| until.min(options.deadline()));
+        let mut retries = Retries::new(options.max_attempts, deadline);
+        loop {
+            let failed = match self.attempt(Transaction::new(options, deadline), &body).await {
+                Ok(value) => return Ok(value),
+                Err(failed) => failed,
+            };
+            let pause = failed.is_conflict.then(|| retries.next(Instant::now(), &mut rand::rng())).flatten();
+            let Some(pause) = pause else { return Err(failed.error) };
+            debug!(?pause, "a transaction runs again after a serialization failure");
+            sleep(pause).await;
+        }
+    }
+
     /// Returns whether the calls of this handle belong to a transaction.
     pub fn in_transaction(&self) -> bool {
         self.transaction.is_some()
@@ -189,13 +255,26 @@ impl Repo {
         F: FnOnce(Self) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let transaction = Owned(Arc::new(Transaction::new(options)));
-        let tx = self.at(transaction.0.handle(SavepointId::OUTERMOST));
+        self.attempt(Transaction::new(options, options.deadline()), body).await.map_err(|failed| failed.error)
+    }
+
+    async fn attempt<T, E, F, Fut>(&self, transaction: Transaction, body: F) -> Result<T, FailedAttempt<E>>
+    where
+        T: Send + 'static,
+        E: From<Error>,
+        F: FnOnce(Self) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let Owned(transaction) = &Owned(Arc::new(transaction));
+        let tx = self.at(transaction.handle(SavepointId::OUTERMOST));
         match body(tx).await {
-            Ok(value) => Ok(commit(&self.engine, &transaction.0, value).await?),
+            Ok(value) => commit(&self.engine, transaction, value).await.map_err(|error| FailedAttempt {
+                is_conflict: transaction.has_conflicted() && error.is_rejected(),
+                error: error.into(),
+            }),
             Err(error) => {
-                Exchange { engine: &self.engine, transaction: &transaction.0 }.roll_back().await;
-                Err(error)
+                Exchange { engine: &self.engine, transaction }.roll_back().await;
+                Err(FailedAttempt { is_conflict: transaction.has_conflicted(), error })
             }
         }
     }
@@ -218,6 +297,13 @@ impl Repo {
     fn at(&self, handle: Handle) -> Self {
         Self { transaction: Some(handle), ..self.clone() }
     }
+}
+
+/// An attempt of which nothing remains, or whose commit failed.
+struct FailedAttempt<E> {
+    error: E,
+    /// Whether it may succeed if it runs again: PostgreSQL has reported a conflict, and nothing remains.
+    is_conflict: bool,
 }
 
 /// Ends the transaction when the call that began it returns or is dropped.

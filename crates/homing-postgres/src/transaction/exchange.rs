@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::error::{Aborted, lost, over, read_only};
+use super::retry::is_conflict;
 use super::savepoints::SavepointId;
 use super::{StreamState, Transaction};
 use crate::call::report::AnsweredBy;
@@ -306,9 +307,12 @@ fn fatal(transaction: &Transaction, error: Error) -> Error {
 }
 
 /// Makes the error of a rejection. If PostgreSQL says that a statement writes in a transaction that only reads, the
-/// error is misuse, as for a statement that is known to write.
+/// error is misuse, as for a statement that is known to write. Notes a conflict.
 fn refused(transaction: &Transaction, rejection: proto::Rejection, place: &str) -> Error {
     let error = rejected(rejection, place);
+    if error.db().is_some_and(is_conflict) {
+        transaction.note_conflict();
+    }
     match error.db() {
         Some(database) if transaction.is_read_only() && says_that_it_writes(database) => {
             read_only(Some(database.clone()))

@@ -4,6 +4,7 @@ mod calls;
 mod limits;
 mod lost;
 mod read_only;
+mod retry;
 mod round_trips;
 
 use homing::error::SqlState;

@@ -267,7 +267,14 @@ async fn peer_death_during_commit_is_unknown() {
         .await
         .unwrap();
     let repo = linked.syd.repo().with_call_timeout(PATIENCE * 2);
-    let call = tokio::spawn(async move { repo.transaction(|tx| async move { add(&tx, "Ada").await }).await });
+    // It is not repeated, even if a nested transaction had a conflict before.
+    let body = |tx: Repo| async move {
+        let conflict = "do $$ begin raise exception using errcode = 'serialization_failure'; end $$";
+        let nested = tx.transaction(|nested| async move { nested.execute(conflict, &[]).await });
+        nested.await.unwrap_err();
+        add(&tx, "Ada").await
+    };
+    let call = tokio::spawn(async move { repo.retry_transaction(TransactionOptions::default(), body).await });
     wait_until_running(&linked.world.primary, "COMMIT", 1).await;
     linked.relay.cut(Cut::Reset).await;
     let error = timeout(PATIENCE, call).await.unwrap().unwrap().unwrap_err();
