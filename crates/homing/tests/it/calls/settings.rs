@@ -190,7 +190,7 @@ async fn tenants_never_see_each_other() {
                 40 => repo.batch_execute("insert into notes (text) values ('script')").await.unwrap(),
                 5 => drop(repo.query("select 1 / (random() * 0)::int", &[]).await.unwrap_err()),
                 15 => drop(repo.execute("insert into notes (tenant) values ('stolen')", &[]).await.unwrap_err()),
-                polls @ (25 | 26 | 27 | 28 | 29) => {
+                polls @ 25..=29 => {
                     let read = repo.query("select tenant from notes, pg_sleep(0.001)", &[]);
                     give_up_after((polls - 25) * 3 + number / 50 % 3, read).await;
                 }
