@@ -4,6 +4,7 @@ mod configuration;
 mod databases;
 mod functions;
 mod local;
+mod named;
 mod peers;
 mod replicas;
 mod wire;

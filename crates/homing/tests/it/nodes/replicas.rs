@@ -1,20 +1,19 @@
 //! Several replicas: which one answers, and what happens when one is gone.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing::discover::DnsConfig;
 use homing::replicas::{Choose, Health, Measure, Replica, ReplicaList, ReplicaSettings, ReplicaStatus};
 use homing::report::AnsweredBy;
 use homing::{Config, Node};
-use homing_testbed::{DnsView, Postgres};
-use tokio::net::{TcpListener, TcpStream};
+use homing_testbed::Postgres;
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::named::{FIRST, Named, SECOND};
 use crate::fixture::{NewUser, PATIENCE, Reports, Servers, User, World, config, recorded, start};
 
 /// The node probes replicas often, so that tests are quick.
@@ -323,65 +322,6 @@ async fn measured_reads_have_row_per_server() {
     assert!(shown.contains("x slower") && shown.contains("b was not measured"), "{shown}");
 }
 
-/// Relays from an address of its own to a server, so that several servers can share one name and port.
-struct Forwarder(AbortHandle);
-
-impl Forwarder {
-    fn start(listener: TcpListener, target: SocketAddr) -> Self {
-        let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((mut one, _)) = listener.accept().await {
-                connections.spawn(async move {
-                    if let Ok(mut other) = TcpStream::connect(target).await {
-                        let _ = tokio::io::copy_bidirectional(&mut one, &mut other).await;
-                    }
-                });
-            }
-        });
-        Self(task.abort_handle())
-    }
-}
-
-impl Drop for Forwarder {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// A name that stands for one or both of two servers, at one port.
-struct Named {
-    dns: DnsView,
-    port: u16,
-    _forwarders: [Forwarder; 2],
-}
-
-const NAME: &str = "db.shop.internal";
-
-const FIRST: [u8; 4] = [127, 0, 0, 2];
-const SECOND: [u8; 4] = [127, 0, 0, 3];
-
-impl Named {
-    async fn start(first: &Postgres, second: &Postgres) -> Self {
-        let one = TcpListener::bind((IpAddr::from(FIRST), 0)).await.unwrap();
-        let port = one.local_addr().unwrap().port();
-        let other = TcpListener::bind((IpAddr::from(SECOND), port)).await.unwrap();
-        let forwarders = [Forwarder::start(one, first.address()), Forwarder::start(other, second.address())];
-        Self { dns: DnsView::start().unwrap(), port, _forwarders: forwarders }
-    }
-
-    fn leads_to<const N: usize>(&self, addresses: [[u8; 4]; N]) {
-        self.dns.set_addresses(NAME, addresses.map(IpAddr::from)).unwrap();
-    }
-
-    fn settings(&self) -> ReplicaSettings {
-        settings().with_dns(DnsConfig::default().with_server(self.dns.address()))
-    }
-
-    fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@{NAME}:{}/{database}", self.port)
-    }
-}
-
 fn addresses(status: &[ReplicaStatus]) -> Vec<String> {
     let address = |status: &ReplicaStatus| status.address.split(':').next().unwrap().to_owned();
     status.iter().map(address).collect()
@@ -397,7 +337,7 @@ async fn host_name_of_replicas_is_followed() {
     let named = Named::start(&servers.replica, &second).await;
     named.leads_to([FIRST]);
     let list = ReplicaList::new([replica("db", &named.url(&world.database))]).unwrap();
-    let syd = start(away(&world, &list, named.settings())).await.unwrap();
+    let syd = start(away(&world, &list, named.settings().with_probe_interval(PROBE_INTERVAL))).await.unwrap();
     let (repo, reports) = recorded(&syd.repo().with_choose(Choose::Random));
     read(&repo, 10).await;
     assert_eq!(answered(&reports), names(["db"]));
@@ -434,7 +374,7 @@ async fn host_name_of_primary_is_followed() {
     named.leads_to([FIRST]);
     let mut config = config("iad");
     config.database_url = Some(named.url(&world.database));
-    config.replica_settings = named.settings();
+    config.replica_settings = named.settings().with_probe_interval(PROBE_INTERVAL);
     let iad = start(config).await.unwrap();
     let repo = iad.repo();
     repo.insert(&NewUser::named("Ada")).await.unwrap();
