@@ -236,6 +236,10 @@ impl Limits {
         if probe.role.is_none() && !repo.replicas().status().is_empty() {
             note(Status::Degraded, "the local database does not answer".to_owned());
         }
+        if repo.replicas().missing_primary().is_some() {
+            // The log names the servers. This report may be public.
+            note(Status::Degraded, "no database next to this node is the primary, as its settings say".to_owned());
+        }
         if let Some(lag) = probe.lag.filter(|lag| *lag > self.max_lag) {
             let (lag, max) = (lag.as_secs_f64(), self.max_lag.as_secs_f64());
             note(Status::Unavailable, format!("the local replica is {lag:.1} s behind; the limit is {max:.1} s"));

@@ -2,6 +2,8 @@
 
 pub(crate) mod address;
 pub(crate) mod block;
+pub(crate) mod known;
 pub(crate) mod pool;
+pub(crate) mod session_attrs;
 pub(crate) mod set;
 mod statements;

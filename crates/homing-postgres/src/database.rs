@@ -5,15 +5,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::connection::address::Address;
-use crate::connection::pool::{Pool, Server};
+use crate::connection::pool::Pool;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::position::Position;
 use crate::position::role::Role;
+use crate::position::{Position, Timeline};
 use crate::tracker::Tracker;
 
 /// The database next to this node: the primary itself or a replica of it. Cheap to clone.
@@ -28,8 +29,10 @@ use crate::tracker::Tracker;
 /// - A transaction pooler or a load balancer between the node and PostgreSQL breaks positions and sessions. The connection
 ///   string must lead to a server directly.
 /// - The role is learned when a connection is opened and when the tracker probes, so a promotion is noticed at the next of
-///   these. A node that finds no primary also asks its own server whether it was promoted. Until then, statements are
+///   these. A node that finds no primary also asks its own servers whether one was promoted. Until then, statements are
 ///   routed by the old role.
+/// - A database keeps its address. [`Replicas::start`](crate::Replicas::start) follows host names, and finds the server
+///   with the role of the primary again after a failover.
 /// - There is no fencing. A node whose own database reports that it is a primary writes there, whatever the other regions
 ///   report.
 /// - A connection remembers types. One that was altered in place (`alter type … add value`) keeps its OID, so connections
@@ -58,7 +61,7 @@ pub struct Config {
     /// The name of the setting that holds the connection string, for messages. Default: `DATABASE_URL`.
     pub variable: String,
 
-    /// The role that the database must have when the node starts.
+    /// The role to look for. If none of the servers has it, one of them is used with the role that it has.
     pub role: Role,
 
     /// How many connections the pool may open. The tracker's connection is one more. Default: 16.
@@ -82,7 +85,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns the configuration for a connection string. The database must have this role.
+    /// Returns the configuration for a connection string. A server with this role is preferred.
     pub fn new(url: impl Into<String>, role: Role) -> Self {
         Self {
             url: url.into(),
@@ -136,54 +139,53 @@ impl fmt::Debug for Config {
 impl Database {
     /// Connects, asks the database for its role, and starts its tracker.
     ///
-    /// If the connection string stands for several addresses, the first one that answers is used from then on. A replica
-    /// that does not answer is not an error: the primary answers the reads until the replica does.
+    /// If the connection string stands for several addresses, the first one that has the expected role is used from then
+    /// on, else the first one that answers, with a warning. A replica that does not answer is not an error: the primary
+    /// answers the reads until the replica does.
     ///
     /// # Errors
     ///
     /// [`is_configuration`](Error::is_configuration) if the connection string is invalid, if a host name cannot be
-    /// resolved, if a primary does not answer, or if the database does not have the expected role.
+    /// resolved, or if a primary does not answer.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: connections that were opened are closed.
     pub async fn connect(config: Config) -> Result<Self> {
-        let addresses = Address::resolve(&config.url, &config.variable).await?;
-        Self::connect_to_one_of(addresses, config).await
-    }
-
-    /// Connects to the first of these addresses that answers; see [`connect`](Self::connect).
-    pub(crate) async fn connect_to_one_of(addresses: Vec<Address>, config: Config) -> Result<Self> {
-        let mut first_error = None;
-        let mut first_pool = None;
-        for address in addresses {
+        let (mut first_error, mut silent, mut other) = (None, None, None);
+        for address in Address::resolve(&config.url, &config.variable).await? {
             let pool = Pool::new(address, config.pool_size);
             match pool.ask(Instant::now() + CONNECT_TIMEOUT).await {
-                Ok(server) => {
-                    check_role(&config, server, pool.address())?;
+                Ok(server) if server.role == config.role => {
                     info!(address = %pool.address(), role = %server.role, "connected to the database");
                     return Ok(Self::of(config, pool));
                 }
+                Ok(_) => other = other.or(Some(pool)),
                 Err(error) => {
                     first_error.get_or_insert(error);
-                    first_pool.get_or_insert(pool);
+                    silent.get_or_insert(pool);
                 }
             }
         }
-        let (Some(error), Some(pool)) = (first_error, first_pool) else {
+        if let Some(pool) = other {
+            let (variable, wanted) = (&config.variable, config.role);
+            warn!(variable, address = %pool.address(), %wanted, "no server has the expected role: using this one");
+            return Ok(Self::of(config, pool));
+        }
+        let (Some(error), Some(pool)) = (first_error, silent) else {
             return Err(Error::configuration(format!("the host in {} has no address: check it", config.variable)));
         };
         if config.role == Role::Primary {
-            return Err(unreachable(&config, &error).with_source(error));
+            return Err(unusable(&config.variable, error));
         }
         let message = crate::error::function::with_causes(&error);
         warn!(variable = config.variable, error = message, "the replica does not answer: reads go to the primary");
         Ok(Self::of(config, pool))
     }
 
-    /// Returns the server at this address, without connecting to it.
-    pub(crate) fn at(address: Address, config: Config) -> Self {
-        let pool = Pool::new(address, config.pool_size);
+    /// Returns the server at this address, without connecting to it. `alarm` is that of its [`Pool`].
+    pub(crate) fn at(address: Address, config: Config, alarm: Arc<Notify>) -> Self {
+        let pool = Pool::with_alarm(address, config.pool_size, alarm);
         Self::of(config, pool)
     }
 
@@ -210,6 +212,12 @@ impl Database {
 
     pub(crate) fn pool(&self) -> &Pool {
         &self.0.pool
+    }
+
+    /// Returns the timeline that the server last reported. `None` if it is not known.
+    pub(crate) fn timeline(&self) -> Option<Timeline> {
+        let tracked = self.0.tracker.state().borrow().map(|state| state.position.timeline);
+        tracked.max(self.0.pool.known().report().server.and_then(|server| server.timeline))
     }
 
     pub(crate) fn executor(&self) -> &Executor {
@@ -272,23 +280,10 @@ impl fmt::Debug for DatabaseInner {
     }
 }
 
-pub(crate) fn check_role(config: &Config, server: Server, address: &Address) -> Result<()> {
-    let variable = &config.variable;
-    match (config.role, server.role) {
-        (Role::Primary, Role::Replica) => Err(Error::configuration(format!(
-            "{variable} leads to a replica at {address}, but this is the primary region: set it to the primary's \
-             database, or set HOMING_PRIMARY_REGION to the region where the primary is"
-        ))),
-        (Role::Replica, Role::Primary) => Err(Error::configuration(format!(
-            "{variable} leads to a primary at {address}, but this is not the primary region: set it to a streaming \
-             replica, or set HOMING_PRIMARY_REGION to this region if that database is the primary now"
-        ))),
-        (Role::Primary, Role::Primary) | (Role::Replica, Role::Replica) => Ok(()),
-    }
-}
-
-fn unreachable(config: &Config, error: &Error) -> Error {
-    Error::configuration(format!("{error}: check that PostgreSQL runs there and that {} is right", config.variable))
+/// Returns the error for a setting whose servers cannot be used.
+pub(crate) fn unusable(variable: &str, error: Error) -> Error {
+    Error::configuration(format!("{error}: check that PostgreSQL runs there and that {variable} is right"))
+        .with_source(error)
 }
 
 /// The default of [`Config::pool_size`].

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{error, fmt};
 
+use homing_rpc::Reason;
 use tokio_postgres::error::SqlState;
 
 use self::database::DatabaseError;
@@ -332,6 +333,14 @@ impl Error {
     /// Returns whether the primary prepares the statement with other types than this node assumed.
     pub(crate) fn is_stale(&self) -> bool {
         self.0.kind == ErrorKind::Stale
+    }
+
+    /// Returns whether no primary could be reached on the way that was tried: it does not answer, or is a replica.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        let reason = self.rpc().and_then(homing_rpc::Error::reason);
+        let is_passing =
+            matches!(reason, None | Some(Reason::DatabaseUnavailable | Reason::Draining | Reason::NotPrimary));
+        matches!(self.0.kind, ErrorKind::NotSent | ErrorKind::NotPrimary) && !self.is_overloaded() && is_passing
     }
 
     fn rpc(&self) -> Option<&homing_rpc::Error> {

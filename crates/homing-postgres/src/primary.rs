@@ -17,7 +17,8 @@ use tonic::{Response, Status};
 use tracing::{Instrument, debug_span};
 
 use crate::database::Database;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::position::role::Role;
 use crate::replicas::{Member, Replicas};
 use crate::scope::schema::Schema;
 use crate::scope::{LocalSettings, Scope};
@@ -83,8 +84,8 @@ impl Primary {
         self.replicas.nearest().map(|member| member.database().clone())
     }
 
-    /// Asks the local database if it is the primary, and otherwise a peer. If no peer can be reached and the local
-    /// database was promoted a moment ago, asks the local database.
+    /// Asks the local database if it is the primary, and otherwise a peer. If neither is the primary any longer, looks for
+    /// the server that is.
     ///
     /// The future is boxed, since the compiler limits how deep futures may be nested, and applications nest further.
     pub(crate) fn send<'a, R: PrimaryRequest>(&'a self, request: &'a R) -> BoxFuture<'a, Result<R::Answer>> {
@@ -92,21 +93,35 @@ impl Primary {
     }
 
     async fn send_unboxed<R: PrimaryRequest>(&self, request: &R) -> Result<R::Answer> {
-        if let Some(member) = self.replicas.local_primary() {
-            match request.run_locally(self, &member).await {
-                Err(error) if error.is_not_primary() => {}
+        let began = Instant::now();
+        let lost = match self.replicas.local_primary() {
+            Some(member) => match request.run_locally(self, &member).await {
+                Err(error) if error.is_out_of_reach() => Some(error),
                 outcome => return outcome,
-            }
+            },
+            None => None,
+        };
+        let error = match lost {
+            // The peers of this region use the same servers.
+            Some(error) if !error.is_not_primary() => error,
+            _ => match request.forward(self).instrument(debug_span!("forward")).await {
+                Err(error) if error.is_out_of_reach() => error,
+                outcome => return outcome,
+            },
+        };
+        let limit = request.answer_by().saturating_duration_since(began);
+        match self.replicas.find_primary(began + limit.mul_f64(PATIENCE)).await {
+            Some(member) => request.run_locally(self, &member).await,
+            None => Err(self.nowhere(error)),
         }
-        match request.forward(self).instrument(debug_span!("forward")).await {
-            Err(error) if error.is_not_sent() && !error.is_misuse() => {
-                match self.replicas.promoted(request.answer_by()).await {
-                    Some(member) => request.run_locally(self, &member).await,
-                    None => Err(error),
-                }
-            }
-            outcome => outcome,
-        }
+    }
+
+    /// Returns the error for a request that found no primary.
+    fn nowhere(&self, error: Error) -> Error {
+        let Some(missing) = self.replicas.missing_primary() else { return error };
+        let is_replica = self.database().is_some_and(|database| database.role() == Some(Role::Replica));
+        let nowhere = if is_replica || error.is_not_primary() { Error::not_primary } else { Error::not_sent };
+        nowhere(missing).with_source(error)
     }
 
     /// Sends a request to a peer in the primary region, and to the next peer as long as it may be repeated.
@@ -151,3 +166,6 @@ pub(crate) fn local_database(database: &Database) -> String {
 pub(crate) fn peer_place(peer: &PeerName) -> String {
     format!("the primary through peer {peer}")
 }
+
+/// The part of its time limit for which a request waits for the primary. The rest is for running it there.
+const PATIENCE: f64 = 0.8;

@@ -10,6 +10,7 @@ mod lag;
 mod list;
 mod member;
 mod resolve;
+mod search;
 mod settings;
 mod status;
 mod task;
@@ -19,19 +20,20 @@ mod watched;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use self::choice::{Candidate, Preference};
 use self::lag::Newest;
 use self::member::{Origin, Snapshot};
 use self::resolve::Resolver;
+use self::search::Seekers;
 use self::task::{Message, ReplicaTask, TaskParts};
 use self::usage::Usage;
 use self::watched::Watched;
+use crate::connection::session_attrs::Admission;
 use crate::database::{Config, Database};
 use crate::error::Result;
 use crate::position::Position;
@@ -69,11 +71,20 @@ struct ReplicaSet {
     usage: Arc<Usage>,
     /// The newest known position of the primary. Locked for a few operations, by reads and by the task.
     newest: Arc<Mutex<Newest>>,
-    /// `None` for a fixed set, which has no task. The task ends when this is dropped.
-    messages: Option<mpsc::Sender<Message>>,
+    /// `None` for a fixed set, which has no task.
+    links: Option<TaskLinks>,
     /// Keeps the channel of a fixed set open.
     _publish: Option<watch::Sender<Arc<Snapshot>>>,
     task: Option<JoinHandle<()>>,
+}
+
+/// The links to the task.
+struct TaskLinks {
+    /// The task ends when this is dropped.
+    messages: mpsc::Sender<Message>,
+    seekers: Arc<Seekers>,
+    /// The setting of the primary's connection string, if this node should be next to the primary.
+    variable: Option<String>,
 }
 
 /// The requirements of a read.
@@ -97,16 +108,23 @@ pub(crate) struct ReplicaRequest<'a> {
 impl Replicas {
     /// Connects to the replicas of the list, and follows the list from then on.
     ///
-    /// `primary` is the primary next to this node, if there is one. It has to answer. Its host name is followed too: if
-    /// it leads to another primary later, reads and writes go there.
+    /// `primary` says where the primary next to this node is, if there is one. It may list several hosts, and a host name
+    /// may stand for several servers: the one that says that it is the primary takes the writes. If that server does not
+    /// answer, or becomes a replica, all of them are asked again, and the names are resolved again. The others answer reads
+    /// as replicas do. If none is the primary, the node starts with a warning, and looks for one while calls need it.
+    ///
+    /// `target_session_attrs` in a connection string says which of its servers answer reads, with libpq's values and
+    /// meanings. Writes go to the primary in any case. Which replica answers a read is decided by [`Choose`]; the driver's
+    /// `load_balance_hosts` has no effect.
     ///
     /// A replica that does not answer, or whose name cannot be resolved, is logged and does not affect the others. If
-    /// no replica answers, the primary answers the reads.
+    /// no replica answers, the primary answers the reads. A replica whose region is that of this node, and that is a
+    /// primary, takes this node's writes.
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](crate::Error::is_configuration) if the primary does not answer or is a replica, if the only
-    /// replica is a primary, or if the system's DNS settings cannot be read.
+    /// [`is_configuration`](crate::Error::is_configuration) if the connection string of the primary is not valid, if
+    /// PostgreSQL refuses its password or the name of its database, or if the system's DNS settings cannot be read.
     ///
     /// # Panics
     ///
@@ -117,16 +135,13 @@ impl Replicas {
     /// Dropping the future closes all connections that it has opened.
     pub async fn start(primary: Option<Config>, list: &ReplicaList, settings: ReplicaSettings) -> Result<Self> {
         let resolver = Resolver::new(&settings)?;
-        let primary = match primary {
-            Some(config) => Some(resolver.connect(config).await?),
-            None => None,
-        };
         let (publish, snapshot) = watch::channel(Arc::default());
         let (sender, messages) = mpsc::channel(MAX_MESSAGES);
         let (ready, is_ready) = oneshot::channel();
         let usage = Arc::new(Usage::new());
         let newest = Arc::new(Mutex::new(Newest::new(settings.max_lag.unwrap_or_default())));
-        let is_only = primary.is_none() && list.names().len() == 1;
+        let variable = primary.as_ref().map(|config| config.variable.clone());
+        let seekers = Arc::new(Seekers::new(primary.is_some()));
         let parts = TaskParts {
             list: list.subscribe(),
             settings,
@@ -135,17 +150,40 @@ impl Replicas {
             messages,
             usage: Arc::clone(&usage),
             newest: Arc::clone(&newest),
+            seekers: Arc::clone(&seekers),
             ready: Some(ready),
         };
-        let task = tokio::spawn(ReplicaTask::new(parts, primary).run());
-        let inner = ReplicaSet { snapshot, usage, newest, messages: Some(sender), _publish: None, task: Some(task) };
+        let task = tokio::spawn(ReplicaTask::new(parts, primary)?.run());
+        let links = TaskLinks { messages: sender, seekers, variable };
+        let inner = ReplicaSet { snapshot, usage, newest, links: Some(links), _publish: None, task: Some(task) };
         let replicas = Self { inner: Arc::new(inner) };
         // Name resolution and connections have time limits of their own.
-        let _ = is_ready.await;
-        if is_only && let [only] = &replicas.snapshot().0[..] {
-            only.check_role()?;
+        is_ready.await.unwrap_or(Ok(()))?;
+        if let Some(missing) = replicas.missing_primary() {
+            warn!(missing, "the node starts without a primary next to it, and looks for one while calls need it");
         }
         Ok(replicas)
+    }
+
+    /// Returns what is missing, as text for people, if this node should be next to the primary, and none of its servers
+    /// said when it was last asked that it is the primary. Sends no query.
+    pub fn missing_primary(&self) -> Option<String> {
+        let variable = self.inner.links.as_ref()?.variable.as_ref()?;
+        let snapshot = self.snapshot();
+        if snapshot.has_primary() {
+            return None;
+        }
+        let servers = snapshot.0.iter().filter(|member| member.origin == Origin::OwnPrimary);
+        let servers = servers.map(|member| match member.database.role() {
+            Some(Role::Replica) => format!("{} is a replica", member.status.address),
+            _ => format!("{} does not answer", member.status.address),
+        });
+        let servers: Vec<_> = servers.collect();
+        let servers = if servers.is_empty() { "its host has no address".into() } else { servers.join(", ") };
+        Some(format!(
+            "no server in {variable} is the primary ({servers}): check that PostgreSQL runs there, or set {variable} to \
+             servers among which the primary is, and HOMING_PRIMARY_REGION to its region"
+        ))
     }
 
     /// Returns the last known state of each server, the primary next to this node first. Sends no query.
@@ -190,8 +228,15 @@ impl Replicas {
         {
             return Err(snapshot.no_such(name));
         }
-        let members: Vec<_> = members.into_iter().filter(|member| !request.except.contains(&member.id)).collect();
-        let candidates: Vec<_> = members.iter().map(|member| Candidate::of(member, request.position)).collect();
+        if self.is_missing_primary(&snapshot) {
+            self.seek();
+        }
+        let may_answer =
+            |member: &&Arc<Member>| !request.except.contains(&member.id) && member.admission() != Admission::No;
+        let members: Vec<_> = members.into_iter().filter(may_answer).collect();
+        let primary = snapshot.local_primary().map(|member| member.id);
+        let candidate = |member: &&Arc<Member>| Candidate::of(member, primary == Some(member.id), request.position);
+        let candidates: Vec<_> = members.iter().map(candidate).collect();
         let preference = match (request.name, request.is_behind) {
             (Some(_), _) => Preference::ByHand(request.choose),
             (None, true) => Preference::Reached(request.choose),
@@ -215,10 +260,7 @@ impl Replicas {
 
     /// Returns the primary if it is next to this node.
     pub(crate) fn local_primary(&self) -> Option<Arc<Member>> {
-        let snapshot = self.snapshot();
-        let primaries = snapshot.0.iter().filter(|member| member.is_local_primary());
-        // After a failover there may be two; the one that was promoted last counts.
-        primaries.max_by_key(|member| (member.timeline(), member.origin == Origin::OwnPrimary)).cloned()
+        self.snapshot().local_primary().cloned()
     }
 
     /// Returns the server for peers and functions: the primary if it is one of these, otherwise any server, which will
@@ -228,21 +270,70 @@ impl Replicas {
         self.local_primary().or_else(first)
     }
 
-    /// Asks all servers for their role, and returns one that was promoted since it was last asked.
-    pub(crate) async fn promoted(&self, deadline: Instant) -> Option<Arc<Member>> {
-        let snapshot = self.snapshot();
-        let mut asked: FuturesUnordered<_> = snapshot
-            .0
-            .iter()
-            .map(|member| async move { (member, member.database.pool().ask(deadline).await) })
-            .collect();
-        // The first answer counts, because other servers may hang.
-        while let Some((member, server)) = asked.next().await {
-            if server.is_ok_and(|server| server.role == Role::Primary) {
-                return Some(Arc::clone(member));
+    /// Returns a server that says, asked from now on, that it is the primary. The first answer counts, because other
+    /// servers may hang. All calls share the same questions.
+    ///
+    /// If this node should be next to the primary, waits for one until `until`, or until none has answered for as long.
+    /// Otherwise returns `None` as soon as the servers have answered.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: without callers the search ends.
+    pub(crate) async fn find_primary(&self, until: Instant) -> Option<Arc<Member>> {
+        let Some(TaskLinks { seekers, .. }) = &self.inner.links else {
+            return self.ask_fixed_set(until).await;
+        };
+        let began = Instant::now();
+        let _seeker = seekers.seek();
+        let mut progress = seekers.progress();
+        let first = progress.borrow().begun;
+        loop {
+            let seen = *progress.borrow_and_update();
+            if let Some(member) = self.primary_heard_since(began) {
+                return Some(member);
             }
+            let mut until = until;
+            if seekers.has_failed(&seen, first, began) {
+                let patience = until.saturating_duration_since(began);
+                let since = seen.missing_since.filter(|_| seekers.expect_primary)?;
+                until = until.min(since + patience);
+            }
+            timeout_at(until, progress.changed()).await.ok()?.ok()?;
         }
-        None
+    }
+
+    /// Returns a primary that answered after `began`.
+    fn primary_heard_since(&self, began: Instant) -> Option<Arc<Member>> {
+        let is_current = |member: &&Arc<Member>| {
+            let heard_at = member.database.pool().known().report().heard_at;
+            member.is_primary() && heard_at.is_some_and(|at| at >= began)
+        };
+        let snapshot = self.snapshot();
+        snapshot.local_primary().filter(is_current).or_else(|| snapshot.0.iter().find(is_current)).cloned()
+    }
+
+    /// Asks the server of a fixed set whether it was promoted.
+    async fn ask_fixed_set(&self, until: Instant) -> Option<Arc<Member>> {
+        let member = self.snapshot().0.first().cloned()?;
+        let server = member.database.pool().ask(until).await;
+        server.is_ok_and(|server| server.role == Role::Primary).then_some(member)
+    }
+
+    /// Starts to look for the primary, without waiting for it.
+    fn seek(&self) {
+        if let Some(links) = &self.inner.links {
+            links.seekers.alarm.notify_one();
+        }
+    }
+
+    /// Returns whether this node should be next to the primary, and none of its servers is.
+    fn is_missing_primary(&self, snapshot: &Snapshot) -> bool {
+        self.expects_primary() && !snapshot.has_primary()
+    }
+
+    /// Returns whether this node should be next to the primary.
+    pub(crate) fn expects_primary(&self) -> bool {
+        self.inner.links.as_ref().is_some_and(|links| links.seekers.expect_primary)
     }
 
     /// Returns a server that answers and is known to have reached the position, however far it is behind.
@@ -263,9 +354,9 @@ impl Replicas {
 
     /// Notes that this server could not answer a read.
     pub(crate) fn suspect(&self, member: &Member) {
-        if let Some(messages) = &self.inner.messages {
+        if let Some(links) = &self.inner.links {
             // If the queue is full, other reads have already sent the same.
-            let _ = messages.try_send(Message::Suspect(member.id));
+            let _ = links.messages.try_send(Message::Suspect(member.id));
         }
     }
 
@@ -291,7 +382,7 @@ impl From<Option<Database>> for Replicas {
                 snapshot,
                 usage: Arc::new(Usage::new()),
                 newest: Arc::new(Mutex::new(Newest::new(std::time::Duration::ZERO))),
-                messages: None,
+                links: None,
                 _publish: Some(publish),
                 task: None,
             }),

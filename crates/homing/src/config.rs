@@ -21,7 +21,7 @@ use self::error::{at, wrong};
 /// | `HOMING_REGION`, else `FLY_REGION` | the region of this node | none: the node is its own primary |
 /// | `HOMING_PRIMARY_REGION`, else `PRIMARY_REGION` | the region of the primary | |
 /// | `HOMING_APP`, else `FLY_APP_NAME` | the name of the application, for discovery | |
-/// | `HOMING_DATABASE_URL`, else `DATABASE_URL` | the connection string of the primary; used in the primary region only | |
+/// | `HOMING_DATABASE_URL`, else `DATABASE_URL` | the connection string of the primary, or of the servers among which it is; used in the primary region only | |
 /// | `HOMING_REPLICA_URL` | the replicas to read from: one connection string or several, with or without names: `syd=postgres://…,postgres://…`; may contain `{region}` | reads go to the primary |
 /// | `HOMING_REPLICA_REGIONS` | the regions that replace `{region}` in `HOMING_REPLICA_URL`, one replica each: `syd,ams` | this region |
 /// | `HOMING_REPLICA_CHOOSE` | which replica a read goes to: `nearest`, `random`, `least-lag` | `nearest` |
@@ -63,6 +63,11 @@ pub struct Config {
     pub topology: Topology,
 
     /// The connection string of the primary. Used in the primary region only, and required there.
+    ///
+    /// It may list several hosts, and a host name may stand for several servers. The server that says that it is the primary
+    /// takes the writes, after a failover another one. `target_session_attrs` says which of them answer reads, with libpq's
+    /// values and meanings. If none of them is the primary, the node starts with a warning, forwards what it can, and looks
+    /// for the primary while calls need it.
     pub database_url: Option<String>,
 
     /// The connection strings of the replicas to read from, separated by commas, in the syntax of

@@ -94,8 +94,11 @@
 //!   the session has seen a later timeline.
 //! - After a failover, sessions and tokens of the earlier timeline fail once if it cannot be shown that the promoted server
 //!   has what they saw: see [`Error::is_history_lost`].
-//! - A node learns the role of a server when it opens a connection, while it follows replay, and when no node of the
-//!   primary region answers. Until then it routes statements by the old role of a promoted server.
+//! - A node learns the role of a server when it opens a connection, while it follows replay, and when it misses the
+//!   primary. Until then it routes statements by the old role of a promoted server. While it misses the primary, it asks
+//!   its servers at most once a second, and only while calls need them.
+//! - A node beside a primary that hangs without closing its connections notices it when a new connection fails, after
+//!   three seconds, or when a statement does not react to its cancellation.
 //! - The catalog is asked once for each statement whether it calls a volatile function. If a function is replaced by a
 //!   volatile one later, nodes that know its statements go on to run them on their replicas. Functions behind operators,
 //!   casts and other functions are not looked up.

@@ -100,10 +100,14 @@ impl NodeBuilder {
     /// Connects to the databases, asks each for its role, and starts to serve peers. Outside the primary region it also
     /// begins to connect to the peers there, and does not wait for them.
     ///
+    /// Settings say where to look, and each database says what it is. Beside a demoted primary, or without a primary that
+    /// answers, the node starts with a warning and serves what it can; beside a promoted replica it takes writes.
+    /// [`Replicas::missing_primary`](crate::replicas::Replicas::missing_primary) tells what is missing.
+    ///
     /// # Errors
     ///
-    /// - [`is_configuration`](Error::is_configuration) if the primary region has no database, the primary does not
-    ///   answer, a server is a primary where a replica is expected or the reverse, or a connection string is not valid.
+    /// - [`is_configuration`](Error::is_configuration) if the primary region has no connection string, a connection string
+    ///   is not valid, or PostgreSQL refuses the password or the name of the primary's database.
     /// - [`is_misuse`](Error::is_misuse) if two functions or two databases have the same name, the name of a database is
     ///   not allowed, or the node cannot listen on its address.
     ///

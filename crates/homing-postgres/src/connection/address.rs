@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
+use super::session_attrs::SessionAttrs;
 use crate::error::{Error, Result};
 
 /// A connection string that leads to exactly one server.
@@ -52,8 +53,10 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// `is_configuration` if the string is not a valid connection string with a host, or if it requires TLS.
+    /// `is_configuration` if the string is not a valid connection string with a host, if a setting of it is invalid, or if
+    /// it requires TLS.
     pub(crate) fn parse(url: &str, variable: &str) -> Result<Config> {
+        let (url, _) = SessionAttrs::take(url, variable)?;
         // The driver's reason is left out: it quotes the part that it did not understand, which may hold the password.
         let config: Config = url.parse().map_err(|_: tokio_postgres::Error| {
             Error::configuration(format!(

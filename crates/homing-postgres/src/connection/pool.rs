@@ -10,8 +10,8 @@
 
 use std::future::poll_fn;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool::Runtime;
@@ -27,6 +27,7 @@ use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 use tracing::{debug, info};
 
 use super::address::Address;
+use super::known::{KnownServer, Server};
 use super::statements::{MAX_STATEMENTS, PreparedStatements};
 use crate::error::{Error, Result};
 use crate::position::role::Role;
@@ -38,21 +39,16 @@ pub(crate) struct Pool {
     connections: managed::Pool<Connector>,
 }
 
-/// A server as it reported itself when a connection was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Server {
-    pub(crate) role: Role,
-    pub(crate) system_identifier: SystemIdentifier,
-    /// The timeline of a primary, which it keeps for as long as it runs. `None` of a replica.
-    pub(crate) timeline: Option<Timeline>,
-    /// When the server was started, in microseconds since 1970. It tells one server from another.
-    pub(crate) started_at: i64,
-}
-
 impl Pool {
     /// Returns a pool without opening a connection.
     pub(crate) fn new(address: Address, size: usize) -> Self {
-        let connections = managed::Pool::builder(Connector { address, server: Mutex::new(None) })
+        Self::with_alarm(address, size, Arc::default())
+    }
+
+    /// Returns a pool that notifies `alarm` if its server may have lost or gained the role of the primary: it does not
+    /// answer, has changed its role, or is a replica where a caller wants the primary.
+    pub(crate) fn with_alarm(address: Address, size: usize, alarm: Arc<Notify>) -> Self {
+        let connections = managed::Pool::builder(Connector { address, known: KnownServer::new(alarm) })
             .max_size(size)
             .runtime(Runtime::Tokio1)
             .build()
@@ -85,13 +81,23 @@ impl Pool {
         let connection = timeout_at(deadline, self.connections.timeout_get(&timeouts)).await;
         match connection.unwrap_or(Err(PoolError::Timeout(TimeoutType::Create))) {
             Ok(connection) => Ok(Connection { connection, beginning: Beginning::default() }),
-            Err(error) => Err(self.unavailable(error)),
+            Err(error) => {
+                if !matches!(error, PoolError::Timeout(TimeoutType::Wait)) {
+                    self.known().suspect();
+                }
+                Err(self.unavailable(error))
+            }
         }
+    }
+
+    /// Returns what the server last reported.
+    pub(crate) fn known(&self) -> &KnownServer {
+        &self.connections.manager().known
     }
 
     /// Returns the server as it last reported itself. `None` before the first connection.
     pub(crate) fn server(&self) -> Option<Server> {
-        self.connections.manager().server()
+        self.known().report().server
     }
 
     /// Returns a connection for statements that may write. A connection to a replica is read-only, so if the server is a
@@ -110,8 +116,32 @@ impl Pool {
             return Ok(connection);
         }
         drop(connection);
-        self.ask(deadline).await?;
+        if self.ask(deadline).await?.role == Role::Replica {
+            self.known().is_wrong();
+        }
         self.connection(deadline).await
+    }
+
+    /// Asks the server for its role, its identity and its timeline on a connection of its own, which is closed again. It
+    /// needs no free connection of the pool, and no connection that was opened before the server died.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_sent` if there is no answer before the deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the connection is closed.
+    pub(crate) async fn ask_anew(&self, deadline: Instant) -> Result<Server> {
+        let connector = self.connections.manager();
+        match timeout_at(deadline, connector.open()).await {
+            Ok(Ok(opened)) => {
+                connector.note(opened.server);
+                Ok(opened.server)
+            }
+            Ok(Err(error)) => Err(self.unavailable(PoolError::Backend(error))),
+            Err(_) => Err(self.unavailable(PoolError::Timeout(TimeoutType::Create))),
+        }
     }
 
     /// Asks the server for its role and its identity.
@@ -316,39 +346,17 @@ impl Deref for Connection {
 #[derive(Debug)]
 struct Connector {
     address: Address,
-    /// As the server last reported itself. The lock is held to read or replace the value only.
-    server: Mutex<Option<Server>>,
+    known: KnownServer,
 }
 
 impl Connector {
-    fn server(&self) -> Option<Server> {
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn note(&self, server: Server) {
-        let before = self.server.lock().unwrap_or_else(PoisonError::into_inner).replace(server);
-        if before.is_some_and(|before| before.role != server.role) {
+        if self.known.note(server) {
             info!(address = %self.address, role = %server.role, "database server changed role");
         }
     }
-}
 
-/// A connection that belongs to a pool.
-struct PooledClient {
-    client: Client,
-    /// The server as it was when this connection was opened.
-    server: Server,
-    statements: PreparedStatements,
-    /// Whether PostgreSQL has warned that a commit is not replicated.
-    not_replicated: Arc<AtomicBool>,
-    _task: AbortOnDrop,
-}
-
-impl Manager for Connector {
-    type Type = PooledClient;
-    type Error = tokio_postgres::Error;
-
-    async fn create(&self) -> Result<PooledClient, tokio_postgres::Error> {
+    async fn open(&self) -> Result<PooledClient, tokio_postgres::Error> {
         let (client, mut connection) = self.address.config().connect(NoTls).await?;
         let address = self.address.to_string();
         let not_replicated = Arc::new(AtomicBool::new(false));
@@ -371,9 +379,30 @@ impl Manager for Connector {
             }
         }));
         let server = identify(&client).await?;
-        self.note(server);
         let statements = PreparedStatements::new(MAX_STATEMENTS);
         Ok(PooledClient { client, server, statements, not_replicated, _task: task })
+    }
+}
+
+/// A connection that belongs to a pool.
+struct PooledClient {
+    client: Client,
+    /// The server as it was when this connection was opened.
+    server: Server,
+    statements: PreparedStatements,
+    /// Whether PostgreSQL has warned that a commit is not replicated.
+    not_replicated: Arc<AtomicBool>,
+    _task: AbortOnDrop,
+}
+
+impl Manager for Connector {
+    type Type = PooledClient;
+    type Error = tokio_postgres::Error;
+
+    async fn create(&self) -> Result<PooledClient, tokio_postgres::Error> {
+        let opened = self.open().await?;
+        self.note(opened.server);
+        Ok(opened)
     }
 
     /// No call leaves anything behind that has to be reset: statements that change a session are refused, and a connection
@@ -382,7 +411,7 @@ impl Manager for Connector {
         if client.client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
         }
-        if self.server().is_some_and(|known| known.role != client.server.role) {
+        if self.known.report().server.is_some_and(|known| known.role != client.server.role) {
             return Err(RecycleError::message("the server has changed its role"));
         }
         Ok(())
@@ -431,6 +460,7 @@ async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
                           false),
                (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8,
                case when pg_is_in_recovery() then set_config('default_transaction_read_only', 'on', false) end,
+               pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool,
                case when not pg_is_in_recovery()
                    then ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int end";
     let row = match client.query_one(SQL, &[]).await {
@@ -443,8 +473,8 @@ async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
     };
     let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
     let system_identifier = SystemIdentifier::from(row.try_get::<_, i64>(1)?.cast_unsigned());
-    let timeline = row.try_get::<_, Option<i32>>(5)?.map(|number| Timeline::from(number.cast_unsigned()));
-    Ok(Server { role, system_identifier, timeline, started_at: row.try_get(3)? })
+    let timeline = row.try_get::<_, Option<i32>>(6)?.map(|number| Timeline::from(number.cast_unsigned()));
+    Ok(Server { role, system_identifier, timeline, started_at: row.try_get(3)?, is_read_only: row.try_get(5)? })
 }
 
 /// How long to wait for a cancellation. After that, the server notices by itself that the connection is closed.

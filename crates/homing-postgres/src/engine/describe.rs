@@ -46,7 +46,9 @@ impl Engine {
         let half_way = half_way_to(deadline);
         let connection = match database.pool().connection(half_way).await {
             Ok(connection) => AttendedConnection::new(connection),
-            Err(error) => return ask_primary(error),
+            // If it was the primary, another server may be the primary now.
+            Err(error) if error.is_not_sent() => return Ok(None),
+            Err(error) => return Err(error),
         };
         let place = local_database(&database);
         // Preparing a statement waits for locks, including those that replay holds.
@@ -61,7 +63,7 @@ impl Engine {
         };
         match error.as_db_error() {
             Some(refused) => ask_primary(Error::rejected_by(refused.into(), place)),
-            None => ask_primary(Error::not_sent(format!("{place} did not prepare the statement")).with_source(error)),
+            None => Ok(None),
         }
     }
 }

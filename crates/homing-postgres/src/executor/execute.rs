@@ -115,6 +115,7 @@ impl Executor {
             Limited::Ended(ended) => (ended, request.statements.iter().any(|statement| statement.simple)),
             Limited::Cancelled(ended) => (ended.map(RunOutcome::after_cancellation), true),
             Limited::Abandoned => {
+                self.pool.known().suspect();
                 (Err(Failure::Unknown("the database did not react to the cancellation of the statement".into())), true)
             }
         };

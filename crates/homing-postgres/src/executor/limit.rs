@@ -56,7 +56,10 @@ impl Limit {
         };
         tokio::select! {
             biased;
-            () = self.passed() => Err(Failure::unavailable("the deadline passed before a connection was free")),
+            () = self.passed() => {
+                pool.known().suspect();
+                Err(Failure::unavailable("the deadline passed before a connection was free"))
+            }
             connection = connection => {
                 connection.map_err(|error| Failure::unavailable(with_causes(&error)))
             }

@@ -226,9 +226,11 @@ impl ReadPlan {
                 self.failed += 1;
                 if self.failed < MAX_REPLICAS_TRIED { ReadStep::Choose } else { NO_REPLICA }
             }
-            (Refusal::Final | Refusal::Unknown | Refusal::Transient | Refusal::Unreachable, _) => {
-                ReadStep::Fail(ReadFailure::LastStep)
+            // Another server may be the primary now.
+            (Refusal::Transient | Refusal::Unreachable, ChosenServer::LocalPrimary) => {
+                ReadStep::Primary(WhyPrimary::Statement)
             }
+            (Refusal::Final | Refusal::Unknown, _) => ReadStep::Fail(ReadFailure::LastStep),
         }
     }
 
@@ -361,8 +363,8 @@ mod tests {
             (ChosenServer::Replica, &[Transient, Writes], STATEMENT),
             (ChosenServer::Replica, &[Unreachable], Choose),
             (ChosenServer::LocalPrimary, &[Transient], Run),
-            (ChosenServer::LocalPrimary, &[Transient, Transient], FAIL),
-            (ChosenServer::LocalPrimary, &[Unreachable], FAIL),
+            (ChosenServer::LocalPrimary, &[Transient, Transient], STATEMENT),
+            (ChosenServer::LocalPrimary, &[Unreachable], STATEMENT),
             (ChosenServer::LocalPrimary, &[Unknown], FAIL),
             (ChosenServer::LocalPrimary, &[Final], FAIL),
             (ChosenServer::LocalPrimary, &[OldPrimary], NO_REPLICA),

@@ -7,6 +7,7 @@ use rand::seq::IteratorRandom;
 
 use super::member::{Member, Origin};
 use super::status::Health;
+use crate::connection::session_attrs::Admission;
 use crate::position::Position;
 
 /// How a read chooses among the replicas that are up and not too far behind.
@@ -40,14 +41,16 @@ pub(super) struct Candidate {
     pub(super) health: Health,
     pub(super) round_trip: Option<Duration>,
     pub(super) lag: Option<Duration>,
+    pub(super) admission: Admission,
     /// Whether it is known to have reached the session's position.
     pub(super) has_reached: bool,
 }
 
 impl Candidate {
-    pub(super) fn of(member: &Member, position: Option<Position>) -> Self {
+    /// `is_local_primary` tells whether this node writes to it.
+    pub(super) fn of(member: &Member, is_local_primary: bool, position: Option<Position>) -> Self {
         let kind = match (member.origin, member.is_primary()) {
-            (Origin::OwnPrimary, true) => MemberKind::OwnPrimary,
+            (Origin::OwnPrimary, true) if is_local_primary => MemberKind::OwnPrimary,
             (_, true) => MemberKind::Primary,
             (_, false) => MemberKind::Replica,
         };
@@ -56,6 +59,7 @@ impl Candidate {
             health: member.status.health,
             round_trip: member.status.round_trip,
             lag: member.status.lag,
+            admission: member.admission(),
             has_reached: position.is_some_and(|position| member.is_known_to_have_reached(position)),
         }
     }
@@ -93,6 +97,8 @@ pub(super) fn choose(candidates: &[Candidate], preference: Preference, rng: &mut
         Preference::ByHand(choose) => (choose, |health| health != Health::Down),
     };
     let usable = || candidates.iter().enumerate().filter(|(_, candidate)| is_enough(candidate.health));
+    let has_first = usable().any(|(_, candidate)| candidate.admission == Admission::Yes);
+    let usable = || usable().filter(|(_, candidate)| candidate.admission == Admission::Yes || !has_first);
     let own = usable().find(|(_, candidate)| candidate.kind == MemberKind::OwnPrimary);
     if let Some((index, _)) = own
         && choose == Choose::Nearest
@@ -169,6 +175,7 @@ mod tests {
         health: Health::Up,
         round_trip: None,
         lag: Some(Duration::ZERO),
+        admission: Admission::Yes,
         has_reached: false,
     };
 

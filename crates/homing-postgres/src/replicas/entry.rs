@@ -1,5 +1,6 @@
 //! [`ListEntry`], one connection string of a replica set, and the time to resolve its names.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use super::member::{Origin, PRIMARY};
 use super::resolve::Resolved;
 use super::settings::ReplicaSettings;
 use crate::connection::address::Address;
+use crate::connection::session_attrs::SessionAttrs;
 use crate::database::Config;
+use crate::error::Result;
 use crate::error::function::with_causes;
 use crate::position::role::Role;
 
@@ -26,25 +29,33 @@ pub(super) struct ListEntry {
     pub(super) config: Config,
     /// The parsed connection string.
     pub(super) target: tokio_postgres::Config,
+    pub(super) session_attrs: SessionAttrs,
+    /// The keys of the servers that its names last led to.
+    pub(super) keys: BTreeSet<String>,
     /// The origin of the servers of this entry.
     pub(super) origin: Origin,
+    /// Whether the settings say that its servers are in the region of this node.
+    pub(super) is_own: bool,
     pub(super) was_resolved: bool,
-    pub(super) is_moving: bool,
     pub(super) has_warned_of_duplicate: bool,
     resolve_at: Option<Instant>,
+    resolved_at: Option<Instant>,
     is_resolving: bool,
     /// Whether a warning about its names has been logged.
     has_warned: bool,
 }
 
 impl ListEntry {
-    /// Creates the entry of the primary, to which this node is already connected.
-    pub(super) fn primary(number: u64, config: Config, now: Instant) -> Self {
-        let mut entry = Self::new(number, PRIMARY.into(), None, config, now);
-        entry.was_resolved = true;
-        entry
+    /// Creates the entry of the servers that may be the primary next to this node.
+    pub(super) fn primary(number: u64, config: Config, now: Instant) -> Result<Self> {
+        Self::new(number, PRIMARY.into(), None, config, now)
     }
 
+    /// Creates the entry of a replica.
+    ///
+    /// # Panics
+    ///
+    /// Never: a [`Replica`] has a valid connection string.
     pub(super) fn replica(number: u64, replica: Replica, settings: &ReplicaSettings, now: Instant) -> Self {
         let variable = format!("the replica {}", replica.name());
         let mut config = Config::new(replica.url(), Role::Replica).with_variable(variable);
@@ -54,8 +65,10 @@ impl ListEntry {
             _ => false,
         };
         let name = replica.shared_name();
+        let is_own = settings.region.is_some() && replica.region() == settings.region.as_ref();
         let entry = Self::new(number, name, Some(replica), config.with_pool_size(settings.pool_size), now);
-        Self { origin: if is_elsewhere { Origin::Elsewhere } else { Origin::Local }, ..entry }
+        let entry = entry.expect("a replica has a valid connection string");
+        Self { origin: if is_elsewhere { Origin::Elsewhere } else { Origin::Local }, is_own, ..entry }
     }
 
     /// Resolves its names again at the next opportunity.
@@ -63,22 +76,37 @@ impl ListEntry {
         self.resolve_at = Some(now);
     }
 
-    fn new(number: u64, name: Arc<str>, replica: Option<Replica>, config: Config, now: Instant) -> Self {
-        let target = Address::parse(&config.url, &config.variable).unwrap_or_default();
-        Self {
+    /// Resolves its names early, if it has names, because they may lead to another server now.
+    pub(super) fn hasten_resolution(&mut self, now: Instant) {
+        let earliest = self.resolved_at.map_or(now, |at| now.max(at + MIN_RESOLVE_PAUSE));
+        self.resolve_at = self.resolve_at.map(|at| at.min(earliest));
+    }
+
+    fn new(number: u64, name: Arc<str>, replica: Option<Replica>, config: Config, now: Instant) -> Result<Self> {
+        let target = Address::parse(&config.url, &config.variable)?;
+        let (_, session_attrs) = SessionAttrs::take(&config.url, &config.variable)?;
+        Ok(Self {
             number,
             name,
             replica,
             config,
             target,
+            session_attrs,
+            keys: BTreeSet::new(),
             origin: Origin::OwnPrimary,
+            is_own: true,
             was_resolved: false,
-            is_moving: false,
             has_warned_of_duplicate: false,
             resolve_at: Some(now),
+            resolved_at: None,
             is_resolving: false,
             has_warned: false,
-        }
+        })
+    }
+
+    /// Returns whether it stands for the servers that may be the primary next to this node.
+    pub(super) fn is_primary(&self) -> bool {
+        self.replica.is_none()
     }
 
     pub(super) fn region(&self) -> Option<&Region> {
@@ -97,11 +125,13 @@ impl ListEntry {
     pub(super) fn end_resolution(&mut self, resolved: &Resolved, now: Instant) {
         self.is_resolving = false;
         self.was_resolved = true;
+        self.resolved_at = Some(now);
         self.resolve_at = resolved.again_after.map(|pause| now + pause.max(MIN_RESOLVE_PAUSE));
         match &resolved.failure {
             Some(error) if !self.has_warned => {
                 let error = with_causes(error);
-                warn!(replica = %self.name, error, "cannot resolve a host name: keeping the addresses known so far");
+                let variable = &self.config.variable;
+                warn!(variable, error, "cannot resolve a host name: keeping the addresses known so far");
             }
             _ => {}
         }

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 
 /// One entry of a [`ReplicaList`]: a connection string and a name.
 ///
-/// A host name in it may stand for several servers. Each of them is then a replica of its own.
+/// A host name in it may stand for several servers. Each of them is then a replica of its own. `target_session_attrs`
+/// says which of them answer reads, see [`Replicas::start`](super::Replicas::start).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Replica {
     name: Arc<str>,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::status::ReplicaStatus;
-use crate::database::{Config, Database, check_role};
-use crate::error::{Error, Result};
+use super::status::{Health, ReplicaStatus};
+use crate::connection::session_attrs::{Admission, SessionAttrs};
+use crate::database::Database;
+use crate::error::Error;
 use crate::position::role::Role;
 use crate::position::state::Verdict;
 use crate::position::{Position, Timeline};
@@ -22,19 +23,20 @@ pub(crate) struct Member {
     pub(super) status: ReplicaStatus,
     pub(super) database: Database,
     pub(super) origin: Origin,
+    pub(super) session_attrs: SessionAttrs,
 }
 
 /// The source of a server, which decides whether this node sends writes straight to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// It was given as the primary next to this node.
+    /// It was given as the primary next to this node, or as one of the servers that may have this role.
     OwnPrimary,
 
     /// It is from the list, and its region is this one or not known. If it is promoted, writes go straight to it.
     Local,
 
-    /// It is from the list, and its region is another one, or it was already a primary when it was found. Writes go
-    /// through the nodes next to it, as long as there are any.
+    /// It is from the list, and its region is another one, or it is not known to be this one and the server was already a
+    /// primary when it was found. Writes go through the nodes next to it, as long as there are any.
     Elsewhere,
 }
 
@@ -83,18 +85,32 @@ impl Member {
         ReplicaStatus { role: self.database.role(), ..self.status.clone() }
     }
 
-    pub(super) fn check_role(&self) -> Result<()> {
-        let Some(server) = self.database.pool().server() else { return Ok(()) };
-        let config = Config::new("", Role::Replica).with_variable(REPLICA_VARIABLE);
-        check_role(&config, server, self.database.pool().address())
+    /// Returns whether the settings let it answer reads, with the role that it has now.
+    pub(super) fn admission(&self) -> Admission {
+        let is_read_only = self.database.pool().server().is_some_and(|server| server.is_read_only);
+        self.session_attrs.admission(self.database.role(), is_read_only)
     }
 
     pub(super) fn timeline(&self) -> Option<Timeline> {
-        self.database.tracker().state().borrow().map(|state| state.position.timeline)
+        self.database.timeline()
     }
 }
 
 impl Snapshot {
+    /// Returns the primary that this node writes to. After a failover there may be two that say so: one that answered last
+    /// time counts, and of these the one that was promoted last.
+    pub(super) fn local_primary(&self) -> Option<&Arc<Member>> {
+        let primaries = self.0.iter().filter(|member| member.is_local_primary());
+        primaries.max_by_key(|member| {
+            (member.status.health != Health::Down, member.timeline(), member.origin == Origin::OwnPrimary)
+        })
+    }
+
+    /// Returns whether a primary that this node writes to answered last time.
+    pub(super) fn has_primary(&self) -> bool {
+        self.local_primary().is_some_and(|member| member.status.health != Health::Down)
+    }
+
     pub(super) fn no_such(&self, name: &str) -> Error {
         let names: Vec<_> = self.0.iter().map(|member| &**member.name()).collect();
         let known = match names.is_empty() {
@@ -107,6 +123,3 @@ impl Snapshot {
 
 /// The name of the primary next to this node.
 pub(super) const PRIMARY: &str = "primary";
-
-/// The variable from which a list of one replica usually comes.
-const REPLICA_VARIABLE: &str = "HOMING_REPLICA_URL";

@@ -10,7 +10,6 @@ use tokio_postgres::config::Host;
 
 use super::settings::ReplicaSettings;
 use crate::connection::address::Address;
-use crate::database::{Config, Database};
 use crate::error::{Error, Result};
 
 /// Resolves host names with the system's resolver, or with a name server.
@@ -37,17 +36,6 @@ impl Resolver {
         let dns = settings.dns.as_ref().map(HostResolver::new).transpose();
         let dns = dns.map_err(|error| Error::configuration(error.to_string()).with_source(error))?;
         Ok(Self { dns, interval: settings.resolve_interval })
-    }
-
-    /// Connects to the server of a connection string, like [`Database::connect`].
-    pub(super) async fn connect(&self, config: Config) -> Result<Database> {
-        let resolved = self.resolve(&Address::parse(&config.url, &config.variable)?).await;
-        match resolved.failure {
-            Some(error) if resolved.addresses.is_empty() => {
-                Err(Error::configuration(format!("{}: {error}", config.variable)).with_source(error))
-            }
-            _ => Database::connect_to_one_of(resolved.addresses, config).await,
-        }
     }
 
     /// Resolves all hosts of a connection string. Cancel safe.

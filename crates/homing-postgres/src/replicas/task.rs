@@ -4,12 +4,15 @@
 //!
 //! `Replicas::start` spawns the task, and `Replicas` keeps its handle. It owns the entries, the members and their
 //! state. It resolves host names when it is time, adds and removes servers, probes them while reads are made, and
-//! publishes a snapshot after each change. It runs this work in a `JoinSet`, with at most one resolution for each
-//! entry, and one first query and one probe for each server, at a time.
+//! publishes a snapshot after each change. If the primary may be another server, it asks them all ([`Search`]). It runs
+//! this work in a `JoinSet`, with at most one resolution for each entry, and one first query, one probe and one question
+//! for its role for each server, at a time.
 //!
-//! Its input is the list (`watch`), a bounded channel of failed reads, and [`Usage`]. Its output is a `watch` of
-//! snapshots. The task is aborted, together with its work, when the last `Replicas` is dropped. A panic is logged: the
+//! Its input is the list (`watch`), a bounded channel of failed reads, [`Usage`], and a `Notify` of the calls and pools
+//! that miss the primary ([`Seekers`]). Its output is a `watch` of snapshots. The task is aborted, together with its work, when the last `Replicas` is dropped. A panic is logged: the
 //! last snapshot stays, so reads go on, but no server comes back or is left out any more.
+
+mod introduction;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +22,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{self, Instant};
+use tokio_postgres::error::SqlState;
 use tracing::{info, warn};
 
 use super::entry::ListEntry;
@@ -26,16 +30,16 @@ use super::lag::Newest;
 use super::list::{Replica, ReplicaList};
 use super::member::{Origin, Snapshot};
 use super::resolve::{Resolved, Resolver};
+use super::search::{Search, Seekers};
 use super::settings::ReplicaSettings;
 use super::status::Health;
 use super::usage::Usage;
 use super::watched::{Change, Watched};
 use crate::connection::address::Address;
-use crate::connection::pool::Server;
-use crate::database::{CONNECT_TIMEOUT, Database};
-use crate::error::Result;
+use crate::connection::known::Server;
+use crate::database::{CONNECT_TIMEOUT, Config, Database, unusable};
 use crate::error::function::with_causes;
-use crate::position::role::Role;
+use crate::error::{Error, Result};
 use crate::position::state::ServerState;
 
 /// A message from the handles to the task.
@@ -51,8 +55,8 @@ enum Done {
     Resolved(u64, Resolved),
     Introduced(u64, Result<(Server, Duration)>),
     Probed(u64, Result<ServerState, String>),
-    /// The primary next to this node, at another address than before.
-    Moved(u64, Result<Database>),
+    /// The answer to a search of the primary.
+    Asked(u64, Result<Server>),
 }
 
 pub(super) struct ReplicaTask {
@@ -61,6 +65,9 @@ pub(super) struct ReplicaTask {
     /// In the order of the list; the primary next to this node first.
     entries: Vec<ListEntry>,
     servers: Vec<Watched>,
+    search: Search,
+    /// The first error by which a server of the primary's entry refused the settings of this node.
+    refusal: Option<Error>,
     rng: SmallRng,
     numbers: u64,
     jobs: JoinSet<Done>,
@@ -75,26 +82,33 @@ pub(super) struct TaskParts {
     pub(super) messages: mpsc::Receiver<Message>,
     pub(super) usage: Arc<Usage>,
     pub(super) newest: Arc<Mutex<Newest>>,
-    /// Signalled when all servers of the first list have been asked.
-    pub(super) ready: Option<oneshot::Sender<()>>,
+    pub(super) seekers: Arc<Seekers>,
+    /// Signalled when the servers of the first list have been asked. It holds an error if PostgreSQL refuses this node.
+    pub(super) ready: Option<oneshot::Sender<Result<()>>>,
 }
 
 impl ReplicaTask {
-    pub(super) fn new(parts: TaskParts, primary: Option<Database>) -> Self {
+    /// # Errors
+    ///
+    /// `is_configuration` if the connection string of the primary is not valid.
+    pub(super) fn new(parts: TaskParts, primary: Option<Config>) -> Result<Self> {
         let mut task = Self {
             parts,
             is_list_open: true,
             entries: Vec::new(),
             servers: Vec::new(),
+            search: Search::default(),
+            refusal: None,
             rng: rand::make_rng(),
             numbers: 0,
             jobs: JoinSet::new(),
         };
-        if let Some(database) = primary {
-            task.add_own_primary(database);
+        if let Some(config) = primary {
+            let number = task.number();
+            task.entries.push(ListEntry::primary(number, config, Instant::now())?);
         }
         task.on_list();
-        task
+        Ok(task)
     }
 
     pub(super) async fn run(mut self) {
@@ -114,6 +128,8 @@ impl ReplicaTask {
                 Some(done) = self.jobs.join_next() => self.on_done(done),
                 () = until(resolve_at) => self.resolve(),
                 () = until(probe_at) => self.probe(),
+                () = until(self.search.due()) => self.search(),
+                () = self.parts.seekers.alarm.notified() => self.search.want(Instant::now()),
                 () = self.parts.usage.wanted() => {}
             }
         }
@@ -142,22 +158,12 @@ impl ReplicaTask {
         self.numbers
     }
 
-    fn add_own_primary(&mut self, database: Database) {
-        let (entry, id, now) = (self.number(), self.number(), Instant::now());
-        let key = database.pool().address().key();
-        let mut server = Watched::new(id, entry, key, database.clone(), Origin::OwnPrimary, now);
-        server.is_known = true;
-        self.entries.push(ListEntry::primary(entry, database.config().clone(), now));
-        self.servers.push(server);
-        self.publish();
-    }
-
     /// Follows a change of the list. Entries that stay keep their connections.
     fn on_list(&mut self) {
         let now = Instant::now();
         let replicas = self.parts.list.borrow_and_update().clone();
         let mut known: Vec<_> = std::mem::take(&mut self.entries);
-        let mut entries: Vec<_> = known.extract_if(.., |entry| entry.replica.is_none()).collect();
+        let mut entries: Vec<_> = known.extract_if(.., |entry| entry.is_primary()).collect();
         for replica in replicas {
             let same = known.iter().position(|entry| entry.replica.as_ref() == Some(&replica));
             match same {
@@ -210,7 +216,7 @@ impl ReplicaTask {
             Ok(Done::Resolved(entry, resolved)) => self.on_resolved(entry, resolved),
             Ok(Done::Introduced(id, answer)) => self.on_introduced(id, answer),
             Ok(Done::Probed(id, state)) => self.on_probed(id, state),
-            Ok(Done::Moved(entry, database)) => self.on_moved(entry, database),
+            Ok(Done::Asked(id, answer)) => self.on_asked(id, answer),
             Err(error) => {
                 if let Ok(panic) = error.try_into_panic() {
                     std::panic::resume_unwind(panic);
@@ -222,60 +228,43 @@ impl ReplicaTask {
     fn on_resolved(&mut self, number: u64, resolved: Resolved) {
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.number == number) else { return };
         entry.end_resolution(&resolved, Instant::now());
-        let (is_primary, is_complete) = (entry.replica.is_none(), resolved.failure.is_none());
-        let keys: BTreeSet<_> = resolved.addresses.iter().map(Address::key).collect();
-        if is_primary {
-            self.follow_primary(number, resolved.addresses, &keys);
-        } else {
-            if is_complete {
-                self.servers.retain(|server| server.entry != number || keys.contains(&server.key));
-            }
-            for address in resolved.addresses {
-                self.add(number, address);
-            }
+        if resolved.failure.is_none() {
+            entry.keys = resolved.addresses.iter().map(Address::key).collect();
+            self.drop_former(number);
+        }
+        for address in resolved.addresses {
+            self.add(number, address);
         }
         self.changed();
     }
 
-    /// Connects to the new address of the primary, if its name leads to another one now.
-    fn follow_primary(&mut self, number: u64, addresses: Vec<Address>, keys: &BTreeSet<String>) {
-        let here = self.servers.iter().find(|server| server.entry == number);
-        let entry = self.entries.iter_mut().find(|entry| entry.number == number);
-        let (Some(here), Some(entry)) = (here, entry) else { return };
-        if keys.contains(&here.key) || addresses.is_empty() || entry.is_moving {
-            return;
-        }
-        entry.is_moving = true;
-        let config = entry.config.clone();
-        self.jobs.spawn(async move { Done::Moved(number, Database::connect_to_one_of(addresses, config).await) });
-    }
-
-    fn on_moved(&mut self, number: u64, database: Result<Database>) {
-        let Some(entry) = self.entries.iter_mut().find(|entry| entry.number == number) else { return };
-        entry.is_moving = false;
-        let variable = entry.config.variable.clone();
-        match database {
-            Ok(database) => {
-                info!(variable, address = %database.pool().address(), "following the primary to its new address");
-                self.servers.retain(|server| server.entry != number);
-                let (id, key) = (self.number(), database.pool().address().key());
-                let mut server = Watched::new(id, number, key, database, Origin::OwnPrimary, Instant::now());
-                server.is_known = true;
-                self.servers.insert(0, server);
-                self.publish();
+    /// Drops the servers of an entry to which its names no longer lead. A primary stays until its successor answers.
+    fn drop_former(&mut self, number: u64) {
+        let Some(entry) = self.entries.iter().find(|entry| entry.number == number) else { return };
+        let is_current = |server: &Watched| entry.keys.contains(&server.key);
+        let has_primary =
+            self.servers.iter().any(|server| server.entry == number && is_current(server) && server.is_primary());
+        let may_go = !entry.keys.is_empty() && (has_primary || !entry.is_primary());
+        self.servers.retain(|server| {
+            let stays = server.entry != number || is_current(server) || !may_go;
+            if !stays && entry.is_primary() {
+                let (variable, address) = (&entry.config.variable, server.database.pool().address());
+                info!(variable, %address, "the name of the primary leads to another server now");
             }
-            Err(error) => {
-                let error = with_causes(&error);
-                warn!(variable, error, "no primary answers at the address to which the primary's name leads now");
-            }
-        }
+            stays
+        });
     }
 
     fn add(&mut self, number: u64, address: Address) {
         let key = address.key();
-        if let Some(same) = self.servers.iter().find(|server| server.key == key) {
-            if same.entry != number {
-                self.warn_of_duplicate(number, &address);
+        let is_primary = self.entries.iter().any(|entry| entry.number == number && entry.is_primary());
+        if let Some(same) = self.servers.iter_mut().find(|server| server.key == key) {
+            let other = if is_primary { std::mem::replace(&mut same.entry, number) } else { number };
+            if is_primary {
+                same.origin = Origin::OwnPrimary;
+            }
+            if other != same.entry {
+                self.warn_of_duplicate(other, &address);
             }
             return;
         }
@@ -285,10 +274,11 @@ impl ReplicaTask {
         }
         let id = self.number();
         let Some(entry) = self.entries.iter().find(|entry| entry.number == number) else { return };
-        let origin = entry.origin;
-        let database = Database::at(address, entry.config.clone());
+        let database = Database::at(address, entry.config.clone(), Arc::clone(&self.parts.seekers.alarm));
         let pool = database.pool().clone();
-        self.servers.push(Watched::new(id, number, key, database, origin, Instant::now()));
+        let mut server = Watched::new(id, number, key, database, entry.origin, Instant::now());
+        server.session_attrs = entry.session_attrs;
+        self.servers.push(server);
         self.jobs.spawn(async move {
             let deadline = Instant::now() + CONNECT_TIMEOUT;
             let answer = async { Ok((pool.ask(deadline).await?, pool.round_trip(deadline).await?)) };
@@ -303,42 +293,42 @@ impl ReplicaTask {
         }
     }
 
-    fn on_introduced(&mut self, id: u64, answer: Result<(Server, Duration)>) {
-        let Some(index) = self.servers.iter().position(|server| server.id == id) else { return };
-        let (server, error) = match answer {
-            Ok(answer) => (Some(answer), None),
-            Err(error) => (None, Some(error)),
-        };
-        let is_alias = server.is_some_and(|(server, _)| self.is_there_already(index, server));
-        let watched = &mut self.servers[index];
-        watched.introduce(server, Instant::now());
-        watched.is_alias = is_alias;
-        let address = watched.database.pool().address();
-        match (server, error) {
-            (Some(_), _) if is_alias => {
-                info!(%address, "this server is known by another address: using it once");
-            }
-            (Some((Server { role: Role::Primary, .. }, _)), _) => {
-                warn!(%address, "a listed replica is a primary: reads may go to it, writes go to the primary region");
-            }
-            (Some(_), _) => info!(%address, "connected to a replica"),
-            (None, error) => {
-                let error = error.as_ref().map(|error| with_causes(error));
-                warn!(%address, error, "a replica does not answer: leaving it out until it does");
-            }
+    /// Asks each server for its role, and looks its names up again.
+    fn search(&mut self) {
+        let now = Instant::now();
+        for entry in self.entries.iter_mut().filter(|entry| entry.is_primary()) {
+            entry.hasten_resolution(now);
         }
-        self.changed();
+        let mut asked = 0;
+        for server in self.servers.iter().filter(|server| !server.is_alias) {
+            let (id, pool) = (server.id, server.database.pool().clone());
+            self.jobs.spawn(async move { Done::Asked(id, pool.ask_anew(now + SEARCH_TIMEOUT).await) });
+            asked += 1;
+        }
+        self.search.begin(asked, &self.parts.seekers);
+        if asked == 0 {
+            self.search.end(false, &self.parts.seekers, now);
+        }
     }
 
-    /// Tells whether a server is already known by another address: a name may stand for two addresses of one server, as
-    /// `localhost` does, and in the primary region for the primary.
-    fn is_there_already(&self, index: usize, server: Server) -> bool {
-        let entry = self.servers[index].entry;
-        let same = |(other, watched): (usize, &Watched)| match watched.origin {
-            Origin::OwnPrimary => watched.database.pool().server() == Some(server),
-            _ => other != index && watched.entry == entry && !watched.is_alias && watched.introduced == Some(server),
-        };
-        server.started_at != 0 && self.servers.iter().enumerate().any(same)
+    fn on_asked(&mut self, id: u64, answer: Result<Server>) {
+        let now = Instant::now();
+        if let Some(index) = self.servers.iter().position(|server| server.id == id) {
+            let is_new = self.servers[index].introduced.is_none();
+            let (number, error) = (self.servers[index].entry, answer.as_ref().err().map(|error| with_causes(error)));
+            let is_busy = answer.as_ref().is_err_and(is_full);
+            let change = if is_busy { None } else { self.servers[index].reported(answer.ok(), now) };
+            if is_new {
+                self.note_aliases(index);
+            }
+            if let Some(change) = change {
+                report(&self.servers[index], change, error);
+            }
+            self.drop_former(number);
+        }
+        self.publish();
+        let is_found = self.parts.publish.borrow().has_primary();
+        self.search.answered(is_found, &self.parts.seekers, now);
     }
 
     fn on_probed(&mut self, id: u64, state: Result<ServerState, String>) {
@@ -359,16 +349,24 @@ impl ReplicaTask {
         self.publish();
     }
 
-    /// Publishes a snapshot, and signals when all servers of the first list have been asked.
+    /// Publishes a snapshot, and signals when the servers of the first list have been asked. A primary that answers does not
+    /// wait for the other servers of its entry.
     fn changed(&mut self) {
         self.publish();
-        let resolved = self.entries.iter().all(|entry| entry.replica.is_none() || entry.was_resolved);
-        if resolved
-            && self.servers.iter().all(|server| server.is_known)
+        let is_ready = |entry: &ListEntry| {
+            let servers = || self.servers.iter().filter(|server| server.entry == entry.number);
+            let has_primary = entry.is_primary() && servers().any(Watched::is_primary);
+            entry.was_resolved && (has_primary || servers().all(|server| server.is_known))
+        };
+        if self.entries.iter().all(is_ready)
             && let Some(ready) = self.parts.ready.take()
         {
+            let primary = self.entries.iter().find(|entry| entry.is_primary());
+            let is_usable = self.servers.iter().any(|server| server.introduced.is_some());
+            let refusal = self.refusal.take().zip(primary).filter(|_| !is_usable);
+            let outcome = refusal.map_or(Ok(()), |(error, entry)| Err(unusable(&entry.config.variable, error)));
             // The caller may be gone.
-            let _ = ready.send(());
+            let _ = ready.send(outcome);
         }
     }
 
@@ -376,9 +374,12 @@ impl ReplicaTask {
         let mut members = Vec::new();
         for entry in &self.entries {
             let servers = || self.servers.iter().filter(|server| server.entry == entry.number && server.is_visible());
+            // Of the servers that may be the primary, one that never answered may not exist.
+            let has_answer = entry.is_primary() && servers().any(|server| server.introduced.is_some());
+            let servers = || servers().filter(|server| !has_answer || server.introduced.is_some());
             let is_only = servers().count() == 1;
             for server in servers() {
-                let name = match is_only {
+                let name = match is_only || entry.is_primary() && server.is_primary() {
                     true => Arc::clone(&entry.name),
                     false => Arc::from(format!("{}/{}", entry.name, server.database.pool().address().authority())),
                 };
@@ -392,9 +393,9 @@ impl ReplicaTask {
 fn report(server: &Watched, change: Change, error: Option<String>) {
     let address = server.database.pool().address();
     match change.to {
-        Health::Up => info!(%address, before = ?change.from, "the replica is back"),
+        Health::Up => info!(%address, before = ?change.from, "the database server is back"),
         Health::TooFarBehind => warn!(%address, "the replica is too far behind: leaving it out until it has caught up"),
-        Health::Down => warn!(%address, error, "the replica does not answer: leaving it out until it does"),
+        Health::Down => warn!(%address, error, "the database server does not answer: leaving it out until it does"),
     }
 }
 
@@ -415,6 +416,19 @@ async fn until(time: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+/// Returns whether PostgreSQL answered, but had no room for another connection.
+fn is_full(error: &Error) -> bool {
+    code(error) == Some(&SqlState::TOO_MANY_CONNECTIONS)
+}
+
+/// Returns the SQLSTATE of a failed connection.
+fn code(error: &Error) -> Option<&SqlState> {
+    std::error::Error::source(error)?.downcast_ref::<tokio_postgres::Error>()?.code()
+}
+
+/// How long one server may take to tell its role in a search. Long enough for a connection around the world.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long probes go on after the last read at least, so that occasional reads find a fresh state.
 const MIN_LINGER: Duration = Duration::from_secs(1);

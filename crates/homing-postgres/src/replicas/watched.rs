@@ -10,7 +10,8 @@ use super::lag::{Behind, Newest};
 use super::member::{Member, Origin, PRIMARY};
 use super::settings::ReplicaSettings;
 use super::status::{Health, ReplicaStatus};
-use crate::connection::pool::Server;
+use crate::connection::known::Server;
+use crate::connection::session_attrs::{Admission, SessionAttrs};
 use crate::database::Database;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
@@ -31,6 +32,7 @@ pub(super) struct Watched {
     pub(super) is_known: bool,
     /// Whether it is another address of a server that is already known.
     pub(super) is_alias: bool,
+    pub(super) session_attrs: SessionAttrs,
     pub(super) is_being_probed: bool,
     pub(super) probe_at: Instant,
     health: Health,
@@ -61,6 +63,7 @@ impl Watched {
             introduced: None,
             is_known: false,
             is_alias: false,
+            session_attrs: SessionAttrs::default(),
             is_being_probed: false,
             probe_at: now,
             health: Health::Up,
@@ -91,22 +94,44 @@ impl Watched {
         self.is_known && !self.is_alias
     }
 
-    /// Tells whether to probe it. The primary next to this node is never left out, because its callers have to learn
-    /// that it does not answer. So probes are not needed.
+    /// Tells whether to probe it. The primary next to this node is not behind, and the search tells if it does not answer.
+    /// So probes are not needed.
     pub(super) fn is_worth_probing(&self) -> bool {
-        let is_own_primary = self.origin == Origin::OwnPrimary && self.database.role() == Some(Role::Primary);
-        self.is_visible() && !is_own_primary
+        let is_own_primary = self.origin == Origin::OwnPrimary && self.database.role() != Some(Role::Replica);
+        let is_read_only = self.introduced.is_some_and(|server| server.is_read_only);
+        let answers_reads = self.session_attrs.admission(self.database.role(), is_read_only) != Admission::No;
+        self.is_visible() && !is_own_primary && answers_reads
     }
 
-    /// Notes the result of the first query.
-    pub(super) fn introduce(&mut self, answer: Option<(Server, Duration)>, now: Instant) {
+    /// Tells whether it answered and is the primary.
+    pub(super) fn is_primary(&self) -> bool {
+        self.is_visible() && self.health != Health::Down && self.database.role() == Some(Role::Primary)
+    }
+
+    /// Notes that the server reported its role, or that it could not be reached, for a search of the primary. The health of
+    /// a replica is left to its probes.
+    pub(super) fn reported(&mut self, server: Option<Server>, now: Instant) -> Option<Change> {
+        self.introduced = server.or(self.introduced);
+        match server.map(|server| server.role) {
+            Some(Role::Primary) => self.turn(Health::Up),
+            Some(Role::Replica) => {
+                self.suspect_again(now);
+                None
+            }
+            None if self.is_worth_probing() => None,
+            None => self.turn(Health::Down),
+        }
+    }
+
+    /// Notes the result of the first query. `is_own` tells whether the settings say that it is in this node's region.
+    pub(super) fn introduce(&mut self, answer: Option<(Server, Duration)>, is_own: bool, now: Instant) {
         self.is_known = true;
         self.probe_at = now;
         match answer {
             Some((server, round_trip)) => {
                 self.introduced = Some(server);
                 self.round_trip = Some(round_trip);
-                if self.origin == Origin::Local && server.role == Role::Primary {
+                if self.origin == Origin::Local && server.role == Role::Primary && !is_own {
                     self.origin = Origin::Elsewhere;
                 }
             }
@@ -117,6 +142,13 @@ impl Watched {
     /// Schedules a probe at once, because a read could not be answered.
     pub(super) fn suspect(&mut self, now: Instant) {
         if self.health != Health::Down {
+            self.probe_at = now;
+        }
+    }
+
+    /// Schedules a probe of a replica that is down, since it answers again.
+    fn suspect_again(&mut self, now: Instant) {
+        if self.health == Health::Down {
             self.probe_at = now;
         }
     }
@@ -180,7 +212,8 @@ impl Watched {
             lag_bytes: self.behind.bytes,
         };
         let (entry, database) = (Arc::clone(entry), self.database.clone());
-        Member { id: self.id, entry, status, database, origin: self.origin }
+        let (origin, session_attrs) = (self.origin, self.session_attrs);
+        Member { id: self.id, entry, status, database, origin, session_attrs }
     }
 
     fn turn(&mut self, to: Health) -> Option<Change> {
@@ -235,7 +268,7 @@ mod tests {
         async fn begin(settings: ReplicaSettings) -> Self {
             let url = "postgres://app@127.0.0.1/app";
             let address = Address::resolve(url, "V").await.unwrap().remove(0);
-            let database = Database::at(address, crate::database::Config::new(url, Role::Replica));
+            let database = Database::at(address, crate::database::Config::new(url, Role::Replica), Arc::default());
             let now = Instant::now();
             let watched = Watched::new(1, 1, "key".into(), database, Origin::Local, now);
             Self { watched, newest: Newest::new(INTERVAL), settings, now, rng: SmallRng::seed_from_u64(7) }

@@ -10,7 +10,8 @@ use super::replicas;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DatabaseConfig {
-    /// The connection string of the primary. Used in the primary region only, and required there.
+    /// The connection string of the primary, or of the servers among which it is, as in
+    /// [`Config::database_url`](crate::Config::database_url). Used in the primary region only, and required there.
     pub database_url: Option<String>,
 
     /// The connection strings of the replicas to read from, as in [`Config::replica_url`](crate::Config::replica_url).

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod databases;
+mod failover;
 mod functions;
 mod local;
 mod named;

@@ -1,5 +1,6 @@
 //! Wrong settings are reported at the start, with what to do.
 
+use homing::database::Role;
 use homing::{Config, Error, Node};
 use tokio::time::timeout;
 
@@ -20,8 +21,9 @@ async fn primary_region_needs_database() {
 async fn unreachable_primary_is_named() {
     let mut config = config("iad");
     config.database_url = Some("postgres://app:geheim@127.0.0.1:1/app".into());
-    let error = refused(config).await;
-    assert!(error.is_configuration());
+    let node = timeout(PATIENCE, start(config)).await.unwrap().unwrap();
+    let error = node.repo().execute("select 1", &[]).await.unwrap_err();
+    assert!(error.is_not_sent());
     let message = error.to_string();
     assert!(message.contains("127.0.0.1:1") && message.contains("DATABASE_URL"), "{message}");
     assert!(!format!("{error:?}").contains("geheim"));
@@ -43,17 +45,16 @@ async fn swapped_urls_are_detected() {
     let servers = Servers::shared().await;
     let mut home = config("iad");
     home.database_url = Some(servers.replica.url());
-    let error = refused(home).await;
-    assert!(error.is_configuration());
+    let home = start(home).await.unwrap();
+    let error = home.repo().execute("create table t ()", &[]).await.unwrap_err();
     let message = error.to_string();
     assert!(message.contains("DATABASE_URL") && message.contains("replica"), "{message}");
 
     let mut away = config("syd");
     away.replica_url = Some(servers.primary.url());
-    let error = refused(away).await;
-    assert!(error.is_configuration());
-    let message = error.to_string();
-    assert!(message.contains("HOMING_REPLICA_URL") && message.contains("primary"), "{message}");
+    let away = start(away).await.unwrap();
+    let status = away.repo().replicas().status();
+    assert_eq!(status[0].role, Some(Role::Primary));
 }
 
 #[tokio::test]

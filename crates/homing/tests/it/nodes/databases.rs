@@ -166,11 +166,9 @@ async fn wrong_settings_name_variable() {
     let servers = Servers::shared().await;
     let mut home = config("iad");
     home.database_url = Some(servers.primary.url());
-    let replica = DatabaseConfig::new().with_database_url(servers.replica.url());
     let primary = DatabaseConfig::new().with_database_url(servers.primary.url());
     for (config, expected) in [
         (home.clone().with_database("analytics", DatabaseConfig::new()), "HOMING_ANALYTICS_DATABASE_URL"),
-        (home.clone().with_database("analytics", replica), "HOMING_ANALYTICS_DATABASE_URL"),
         (home.clone().with_database("a", primary.clone()).with_database("a", primary.clone()), "named \"a\""),
         (home.clone().with_database("", primary.clone()), "database name \"\""),
         (home.with_database("A", primary), "database name \"A\""),
@@ -179,4 +177,16 @@ async fn wrong_settings_name_variable() {
         assert!(error.is_configuration() || error.is_misuse(), "{error:?}");
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+#[tokio::test]
+async fn missing_primary_names_variable() {
+    let servers = Servers::shared().await;
+    let mut home = config("iad");
+    home.database_url = Some(servers.primary.url());
+    let replica = DatabaseConfig::new().with_database_url(servers.replica.url());
+    let node = start(home.with_database("analytics", replica)).await.unwrap();
+    assert_eq!(node.repo().replicas().missing_primary(), None);
+    let missing = node.repo_of("analytics").unwrap().replicas().missing_primary().unwrap();
+    assert!(missing.contains("HOMING_ANALYTICS_DATABASE_URL"), "{missing}");
 }
