@@ -8,7 +8,7 @@ use syn::{DeriveInput, Field, GenericParam, Ident, Index, LitStr, Type};
 use crate::columns::{self, COLUMN, Column};
 use crate::errors::Errors;
 use crate::options::{self, ON_FIELD, ON_STRUCT};
-use crate::{expand, name, types};
+use crate::{expand, from_row, name, types};
 
 /// Returns the implementation of `homing::Entity` for the struct in `item`, and its errors.
 pub(crate) fn expand(item: TokenStream) -> TokenStream {
@@ -47,7 +47,7 @@ impl Entity {
         let key_names = self.key().map(|column| &column.name);
         let key_type = self.key_type();
         let read_only = self.read_only();
-        let row_reader = self.row_reader();
+        let from_row = from_row::implementation(ident, &self.columns);
         let key_parameters = self.key_parameters();
         let values = self.columns.iter().map(Column::parameter);
         quote! {
@@ -59,14 +59,14 @@ impl Entity {
                 const KEY: &'static [&'static ::core::primitive::str] = &[#(#key_names),*];
                 #read_only
 
-                #row_reader
-
                 #key_parameters
 
                 fn values(&self) -> ::std::vec::Vec<&(dyn ::homing::types::ToSql + ::core::marker::Sync)> {
                     ::std::vec![#(#values),*]
                 }
             }
+
+            #from_row
         }
     }
 
@@ -89,21 +89,6 @@ impl Entity {
         }
         let names = self.read_only.iter().map(|&index| &self.columns[index].name);
         quote! { const READ_ONLY: &'static [&'static ::core::primitive::str] = &[#(#names),*]; }
-    }
-
-    fn row_reader(&self) -> TokenStream {
-        let fields = self.columns.iter().enumerate().map(|(index, column)| {
-            let Column { field, ty, .. } = column;
-            let get = quote_spanned! {types::place(ty)=>
-                ::homing::Row::try_get::<::core::primitive::usize, #ty>(__row, #index)
-            };
-            quote! { #field: #get? }
-        });
-        quote! {
-            fn from_row(__row: &::homing::Row) -> ::homing::__private::EntityResult<Self> {
-                ::core::result::Result::Ok(Self { #(#fields),* })
-            }
-        }
     }
 
     fn key_parameters(&self) -> TokenStream {
@@ -260,13 +245,6 @@ mod tests {
                     const COLUMNS: &'static [&'static ::core::primitive::str] = &["id", "Name"];
                     const KEY: &'static [&'static ::core::primitive::str] = &["id"];
 
-                    fn from_row(__row: &::homing::Row) -> ::homing::__private::EntityResult<Self> {
-                        ::core::result::Result::Ok(Self {
-                            id: ::homing::Row::try_get::<::core::primitive::usize, i64>(__row, 0usize)?,
-                            r#type: ::homing::Row::try_get::<::core::primitive::usize, Option<String> >(__row, 1usize)?
-                        })
-                    }
-
                     fn key_values(
                         __key: &Self::Key,
                     ) -> ::std::vec::Vec<&(dyn ::homing::types::ToSql + ::core::marker::Sync)> {
@@ -278,6 +256,17 @@ mod tests {
                             &self.id as &(dyn ::homing::types::ToSql + ::core::marker::Sync),
                             &self.r#type as &(dyn ::homing::types::ToSql + ::core::marker::Sync)
                         ]
+                    }
+                }
+
+                #[automatically_derived]
+                impl ::homing::FromRow for User {
+                    fn from_row(__row: &::homing::Row) -> ::homing::__private::RowResult<Self> {
+                        let __fields = ::homing::__private::Fields::of(__row, "User", &["id", "Name"])?;
+                        ::core::result::Result::Ok(Self {
+                            id: ::homing::__private::Fields::get::<i64>(&__fields, 0usize)?,
+                            r#type: ::homing::__private::Fields::get::<Option<String> >(&__fields, 1usize)?
+                        })
                     }
                 }
             },

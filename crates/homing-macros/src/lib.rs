@@ -2,7 +2,7 @@
 //!
 //! # Structure
 //!
-//! Each macro has one file, `entity`, `insert` or `remote`, which reads the item and writes the code. They share `expand`
+//! Each macro has one file, `entity`, `from_row`, `insert` or `remote`, which reads the item and writes the code. They share `expand`
 //! (from an item to its expansion), `options` (the inside of `#[entity(…)]` and the like), `columns` (the fields of a
 //! struct as columns), `name` (valid names) and `errors`.
 //!
@@ -16,6 +16,7 @@ mod columns;
 mod entity;
 mod errors;
 mod expand;
+mod from_row;
 mod insert;
 mod name;
 mod options;
@@ -60,10 +61,48 @@ use proc_macro::TokenStream;
 /// - `#[entity(read_only)]`: the database computes the column (a generated column, or one that a trigger sets). It is read
 ///   with the others, but `update` does not write it.
 ///
-/// An entity owns its values and cannot be generic.
+/// An entity owns its values and cannot be generic. It implements `homing::FromRow` too, so rows of other statements can
+/// be read as entities, by the names of their columns.
 #[proc_macro_derive(Entity, attributes(entity))]
 pub fn derive_entity(item: TokenStream) -> TokenStream {
     entity::expand(item.into()).into()
+}
+
+/// Derives `homing::FromRow`: the struct is a row of a join, an aggregate or a projection.
+///
+/// ```no_run
+/// use homing::{FromRow, Repo};
+///
+/// #[derive(Debug, FromRow)]
+/// struct Balance {
+///     owner: String,
+///     total: i64,
+///     #[from_row(column = "last_day")]
+///     last: Option<String>,
+/// }
+///
+/// # async fn example(repo: Repo) -> homing::Result<()> {
+/// let sql = "select owner, sum(amount)::bigint as total, max(day)::text as last_day
+///     from accounts left join payments using (owner) group by owner";
+/// let balances: Vec<Balance> = repo.query_as(sql, &[]).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Each field is the column of the same name, wherever it stands in the row. Its type is read with `FromSql`. An `Option`
+/// is a column that may be NULL. Columns without a field are ignored. If the column of a field does not exist, or if
+/// several columns have its name, the call fails.
+///
+/// An entity implements the trait already.
+///
+/// # On a field
+///
+/// - `#[from_row(column = "name")]`: the name of the column, if it differs from the field's.
+///
+/// The struct owns its values and cannot be generic.
+#[proc_macro_derive(FromRow, attributes(from_row))]
+pub fn derive_from_row(item: TokenStream) -> TokenStream {
+    from_row::expand(item.into()).into()
 }
 
 /// Derives `homing::Insert`: the struct has the columns to write for a new row.

@@ -1,4 +1,4 @@
-//! [`Entity`] and [`Insert`], the structs that are rows, and the SQL of their calls.
+//! [`Entity`], [`Insert`] and [`FromRow`], the structs that are rows, and the SQL of their calls.
 
 pub(crate) mod aggregate;
 #[cfg(feature = "sea-query")]
@@ -12,13 +12,30 @@ use tokio_postgres::types::ToSql;
 use crate::error::{Error, Result};
 use crate::statement::row::Row;
 
+/// A struct that is read from the columns of a row, by their names. `#[derive(FromRow)]` implements it for the rows of
+/// joins, aggregates and projections, `#[derive(Entity)]` for those of a table.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from a row",
+    label = "does not implement `FromRow`",
+    note = "write `#[derive(homing::FromRow)]` above a struct with a field for each column"
+)]
+pub trait FromRow: Sized {
+    /// Reads a row. Its columns may have any order, and there may be more of them than fields.
+    ///
+    /// # Errors
+    ///
+    /// [`is_decode`](crate::Error::is_decode) if the column of a field does not exist, if several columns have its name,
+    /// or if its type or NULL does not fit the field.
+    fn from_row(row: &Row) -> Result<Self>;
+}
+
 /// A struct that is stored as a row of a table. `#[derive(Entity)]` implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an entity",
     label = "not an entity",
     note = "write `#[derive(homing::Entity)]` above the struct"
 )]
-pub trait Entity: Sized + Send + 'static {
+pub trait Entity: FromRow + Send + 'static {
     /// The type of the key: the type of the key's field, or a tuple if the key has several fields.
     type Key: Send + Sync;
 
@@ -34,13 +51,6 @@ pub trait Entity: Sized + Send + 'static {
     /// The columns that the database computes. They are read with the others, and an update does not write them. Each
     /// is one of [`COLUMNS`](Self::COLUMNS) and not one of [`KEY`](Self::KEY).
     const READ_ONLY: &'static [&'static str] = &[];
-
-    /// Reads a row whose columns are [`COLUMNS`](Self::COLUMNS).
-    ///
-    /// # Errors
-    ///
-    /// [`is_decode`](crate::Error::is_decode) if the type of a column does not fit its field.
-    fn from_row(row: &Row) -> Result<Self>;
 
     /// Returns the values of a key, in the order of [`KEY`](Self::KEY).
     fn key_values(key: &Self::Key) -> Vec<&(dyn ToSql + Sync)>;

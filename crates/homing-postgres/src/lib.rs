@@ -91,7 +91,7 @@ pub use entity::aggregate::Aggregate;
 #[cfg(feature = "sea-query")]
 pub use entity::built::{Begin, Built};
 pub use entity::conflict::Conflict;
-pub use entity::{Entity, Insert};
+pub use entity::{Entity, FromRow, Insert};
 pub use error::database::DatabaseError;
 pub use error::fate::Fate;
 pub use error::{Error, Result};
@@ -100,7 +100,7 @@ pub use position::role::Role;
 pub use position::state::{Ancestor, ServerState, Verdict};
 pub use position::transaction_id::TransactionId;
 pub use position::{Position, SystemIdentifier, Timeline};
-pub use reading::rows::{EntityStream, RowStream};
+pub use reading::rows::RowStream;
 pub use replicas::{Choose, Health, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas};
 pub use repo::measure::table::{Measure, ReadFigures, ReadRow, ReadTable};
 pub use repo::{Repo, WeakRepo};
@@ -109,7 +109,10 @@ pub use scope::check_database_name;
 #[cfg(feature = "sea-query")]
 pub use sea_query;
 pub use session::token::Token;
-pub use statement::row::{Column, Row, RowIndex};
+pub use statement::columns::Column;
+#[doc(hidden)]
+pub use statement::fields::Fields;
+pub use statement::row::{Row, RowIndex};
 pub use tokio_postgres::error::SqlState;
 pub use tokio_postgres::types::{FromSql, ToSql, Type};
 pub use tracker::Tracker;

@@ -13,6 +13,7 @@ mod scoped;
 mod stream;
 mod token;
 mod transaction;
+mod typed;
 mod upsert;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,8 @@
 //! A statement: its text, its types, its parameters and its rows.
 
+pub(crate) mod columns;
 pub(crate) mod description;
+pub(crate) mod fields;
 pub(crate) mod kind;
 pub(crate) mod numeric;
 pub(crate) mod refusal;

@@ -1,12 +1,13 @@
 //! The items that the macros use besides the public ones. Not part of the public interface.
 
+pub use homing_postgres::Fields;
 use homing_postgres::{Repo, Result};
 
 use crate::context::Context;
 use crate::remote::Remote;
 
 /// [`Result`], under a name that no item of the application shadows.
-pub type EntityResult<T> = Result<T>;
+pub type RowResult<T> = Result<T>;
 
 /// The types that the first parameter of a remote function may have.
 #[diagnostic::on_unimplemented(

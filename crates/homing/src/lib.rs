@@ -153,12 +153,12 @@ pub mod __private;
 pub use config::Config;
 pub use config::database::DatabaseConfig;
 pub use context::Context;
-pub use homing_macros::{Entity, Insert, remote};
+pub use homing_macros::{Entity, FromRow, Insert, remote};
 #[cfg(feature = "sea-query")]
 pub use homing_postgres::sea_query;
 pub use homing_postgres::{
-    Aggregate, Batch, Conflict, Consistency, Entity, Error, Fate, Insert, OnLag, Options, Repo, Result, Row, Token,
-    Wait, WeakRepo, params,
+    Aggregate, Batch, Conflict, Consistency, Entity, Error, Fate, FromRow, Insert, OnLag, Options, Repo, Result, Row,
+    Token, Wait, WeakRepo, params,
 };
 pub use homing_rpc::{Region, Secret, Topology};
 pub use node::{Node, NodeBuilder};
@@ -210,7 +210,7 @@ pub mod prelude {
     #[cfg(feature = "sea-query")]
     pub use crate::built::Begin;
     #[doc(no_inline)]
-    pub use crate::{Batch, Context, Entity, Insert, Node, Repo, params, remote};
+    pub use crate::{Batch, Context, Entity, FromRow, Insert, Node, Repo, params, remote};
 }
 
 pub mod replicas {
@@ -232,7 +232,7 @@ pub mod report {
 pub mod row {
     //! The columns of a [`Row`](crate::Row), and streams of any number of rows.
 
-    pub use homing_postgres::{Column, EntityStream, RowIndex, RowStream};
+    pub use homing_postgres::{Column, RowIndex, RowStream};
 }
 
 pub mod rpc {

@@ -10,7 +10,7 @@ use axum::response::{Html, IntoResponse, Redirect};
 use axum::routing::{get, post};
 use axum::{Form, Router};
 use dashboard::{Dashboard, View};
-use homing::{Entity, Repo};
+use homing::Repo;
 use homing_http::{RequestInfo, RequestRepo, SessionLayer};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -90,9 +90,9 @@ async fn entries(repo: &Repo, search: &str) -> homing::Result<Vec<Entry>> {
     if search.is_empty() {
         return repo.all("order by id desc limit 20", &[]).await;
     }
-    let found = "select id, name, message, region, written_at from entries
+    let found = "select * from entries
         where position(lower($1) in lower(name || ' ' || message)) > 0 order by id desc limit 20";
-    repo.query(found, &[&search]).await?.iter().map(Entity::from_row).collect()
+    repo.query_as(found, &[&search]).await
 }
 
 async fn sign(RequestRepo(repo): RequestRepo, Form(mut new): Form<NewEntry>) -> Reply {

@@ -11,8 +11,8 @@ use homing::replicas::Measure;
 use homing::sea_query::{Expr, ExprTrait, Order};
 use homing::transaction::TransactionOptions;
 use homing::{
-    Aggregate, Batch, Conflict, Consistency, Context, Entity, Error, Insert, NodeBuilder, OnLag, Repo, Result, Wait,
-    params,
+    Aggregate, Batch, Conflict, Consistency, Context, Entity, Error, FromRow, Insert, NodeBuilder, OnLag, Repo, Result,
+    Wait, params,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -55,6 +55,16 @@ struct Transfer {
 struct NewTransfer {
     amount: i64,
     tags: Vec<String>,
+}
+
+/// A row of a join.
+#[derive(Debug, FromRow)]
+#[expect(dead_code, reason = "the notes show it")]
+struct Sent {
+    owner: String,
+    amount: Option<i64>,
+    #[from_row(column = "tags")]
+    labels: Option<Vec<String>>,
 }
 
 /// Pays interest to every account. Either all of it is committed, or nothing.
@@ -186,6 +196,13 @@ async fn built(repo: &Repo, notes: &mut Notes) -> Result<()> {
 async fn raw_sql(repo: &Repo, notes: &mut Notes) -> Result<()> {
     let rows = repo.query("select owner, balance from accounts where balance < $1 order by owner", &[&15_i64]).await?;
     notes.add("query", rows.iter().map(|row| (row.get("owner"), row.get("balance"))).collect::<Vec<(String, i64)>>());
+    let sql = "select t.tags, a.owner, t.amount from accounts a left join transfers t on t.sender = a.id
+        where a.owner = $1";
+    notes.add("query_as", repo.query_as::<Sent>(sql, &[&"user 03"]).await?);
+    notes.add(
+        "query_one_as",
+        repo.query_one_as::<Account>("select * from accounts where owner = 'user 02'", &[]).await?,
+    );
     notes.add("query_one", repo.query_one("select max(owner) from accounts", &[]).await?.get::<_, String>(0));
     notes.add("query_opt", repo.query_opt("select 1 from accounts where owner = $1", &[&"nobody"]).await?.is_none());
     notes.add(

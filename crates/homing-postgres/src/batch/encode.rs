@@ -9,6 +9,7 @@ use super::plan::{Batch, BatchStatement};
 use super::results::BatchResults;
 use crate::engine::execute::{Output, Statements};
 use crate::error::{Error, Result};
+use crate::statement::columns::place;
 use crate::statement::description::StatementDescription;
 use crate::statement::{types, values};
 
@@ -106,11 +107,10 @@ impl Batch<'_> {
 
 /// Returns the index of a column in the rows of an earlier step.
 fn column_of(description: &StatementDescription, name: &str, step: &str) -> Result<usize> {
-    description.columns.iter().position(|column| column.name() == name).ok_or_else(|| {
-        let names: Vec<_> = description.columns.iter().map(|column| column.name()).collect();
-        let has = if names.is_empty() { "no columns: add a returning clause".to_owned() } else { names.join(", ") };
-        Error::misuse(format!("step {step:?} does not return a column {name:?}, it returns {has}"))
-    })
+    if description.columns.is_empty() {
+        return Err(Error::misuse(format!("step {step:?} returns no columns: add a returning clause")));
+    }
+    place(&description.columns, name).map_err(|wrong| Error::misuse(format!("the result of step {step:?}: {wrong}")))
 }
 
 /// Converts an index for the wire. PostgreSQL and `MAX_STATEMENTS` bound all indexes far below the limit.

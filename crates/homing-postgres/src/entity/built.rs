@@ -22,12 +22,14 @@ pub trait Built: private::SealedStatement {}
 /// use homing_postgres::sea_query::{Expr, ExprTrait, Order, PostgresQueryBuilder};
 ///
 /// # struct User;
+/// # impl homing_postgres::FromRow for User {
+/// #     fn from_row(_: &homing_postgres::Row) -> homing_postgres::Result<Self> { Ok(Self) }
+/// # }
 /// # impl homing_postgres::Entity for User {
 /// #     type Key = i64;
 /// #     const TABLE: &'static str = "users";
 /// #     const COLUMNS: &'static [&'static str] = &["id", "name"];
 /// #     const KEY: &'static [&'static str] = &["id"];
-/// #     fn from_row(_: &homing_postgres::Row) -> homing_postgres::Result<Self> { Ok(Self) }
 /// #     fn key_values(key: &i64) -> Vec<&(dyn homing_postgres::ToSql + Sync)> { vec![key] }
 /// #     fn values(&self) -> Vec<&(dyn homing_postgres::ToSql + Sync)> { Vec::new() }
 /// # }

@@ -34,20 +34,23 @@ const MAX_ROWS: usize = 1_024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entity::FromRow;
     use crate::error::Result;
     use crate::statement::row::Row;
 
     struct Wide;
+
+    impl FromRow for Wide {
+        fn from_row(_: &Row) -> Result<Self> {
+            Ok(Self)
+        }
+    }
 
     impl Entity for Wide {
         type Key = i32;
         const TABLE: &'static str = "wide";
         const COLUMNS: &'static [&'static str] = &["id"];
         const KEY: &'static [&'static str] = &["id"];
-
-        fn from_row(_: &Row) -> Result<Self> {
-            Ok(Self)
-        }
 
         fn key_values(key: &i32) -> Vec<&(dyn ToSql + Sync)> {
             vec![key]

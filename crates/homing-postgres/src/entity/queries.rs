@@ -147,20 +147,23 @@ mod tests {
     use tokio_postgres::types::ToSql;
 
     use super::*;
+    use crate::entity::FromRow;
     use crate::error::Result;
     use crate::statement::row::Row;
 
     struct Seat;
+
+    impl FromRow for Seat {
+        fn from_row(_: &Row) -> Result<Self> {
+            Ok(Self)
+        }
+    }
 
     impl Entity for Seat {
         type Key = (i32, i32);
         const TABLE: &'static str = "hall.seat";
         const COLUMNS: &'static [&'static str] = &["row", "label", "number"];
         const KEY: &'static [&'static str] = &["row", "number"];
-
-        fn from_row(_: &Row) -> Result<Self> {
-            Ok(Self)
-        }
 
         fn key_values(key: &Self::Key) -> Vec<&(dyn ToSql + Sync)> {
             vec![&key.0, &key.1]

@@ -40,6 +40,12 @@ impl Error {
         Self::new(ErrorKind::Decode, message)
     }
 
+    /// Names the struct that a row was read as.
+    pub(crate) fn reading(mut self, name: &str) -> Self {
+        self.0.message = format!("cannot read {name}: {}", self.0.message);
+        self
+    }
+
     pub(crate) fn misuse(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Misuse, message)
     }

@@ -1,7 +1,6 @@
-//! [`RowStream`] and [`EntityStream`], rows that arrive while they are read.
+//! [`RowStream`], rows that arrive while they are read.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,17 +8,20 @@ use std::task::{Context, Poll};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
-use crate::entity::Entity;
+use crate::entity::FromRow;
 use crate::error::{Error, Result};
-use crate::statement::row::{Column, Row};
+use crate::statement::columns::{Column, Columns};
+use crate::statement::row::Row;
 
-/// The rows of [`Repo::stream`](crate::Repo::stream), as a [`Stream`] with a [`next`](Self::next) of its own.
+/// The rows of [`Repo::stream`](crate::Repo::stream), or the structs of [`Repo::stream_as`](crate::Repo::stream_as) and
+/// [`Repo::stream_all`](crate::Repo::stream_all), as a [`Stream`] with a [`next`](Self::next) of its own.
 ///
 /// The stream ends after the last row or after an error. Rows before an error belong to the result, but they are not
-/// all of it. Dropping the stream cancels the statement.
-pub struct RowStream {
-    columns: Arc<[Column]>,
-    rows: BoxStream<'static, Result<Row>>,
+/// all of it. A row that cannot be read as a `T` is an error too, but does not end the stream. Dropping the stream cancels
+/// the statement.
+pub struct RowStream<T = Row> {
+    columns: Arc<Columns>,
+    rows: BoxStream<'static, Result<T>>,
 }
 
 /// Some rows, and whether they are the last ones.
@@ -33,7 +35,7 @@ pub(crate) trait RowSource: Send + 'static {
 
 impl RowStream {
     /// Returns a stream of the first rows, followed by those of the source.
-    pub(crate) fn new(columns: Arc<[Column]>, first: Rows, source: impl RowSource) -> Self {
+    pub(crate) fn new(columns: Arc<Columns>, first: Rows, source: impl RowSource) -> Self {
         let (first, last) = first;
         let rest = stream::try_unfold((!last).then_some(source), |source| async move {
             let Some(mut source) = source else { return Ok(None) };
@@ -45,7 +47,16 @@ impl RowStream {
         Self { columns, rows }
     }
 
-    /// Returns the columns of the rows in order, even if there are no rows.
+    /// Reads each row as a `T`.
+    pub(crate) fn read_as<T: FromRow>(self) -> RowStream<T> {
+        let rows = self.rows.map(|row| row.and_then(|row| T::from_row(&row))).boxed();
+        RowStream { columns: self.columns, rows }
+    }
+}
+
+impl<T> RowStream<T> {
+    /// Returns the columns of the rows in order, even if there are no rows. In a transaction, columns that changed since the
+    /// statement was described appear in the rows only.
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
@@ -56,49 +67,7 @@ impl RowStream {
     ///
     /// [`is_not_sent`](crate::Error::is_not_sent) if the connection was lost, and
     /// [`is_rejected`](crate::Error::is_rejected) if PostgreSQL ended the statement. Nothing was changed: the stream
-    /// may be begun again.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: no row is lost.
-    pub async fn next(&mut self) -> Option<Result<Row>> {
-        StreamExt::next(self).await
-    }
-}
-
-impl Stream for RowStream {
-    type Item = Result<Row>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Row>>> {
-        self.rows.poll_next_unpin(context)
-    }
-}
-
-impl fmt::Debug for RowStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RowStream").field("columns", &self.columns).finish_non_exhaustive()
-    }
-}
-
-/// The entities of [`Repo::stream_all`](crate::Repo::stream_all), as a [`Stream`] with a [`next`](Self::next) of its
-/// own.
-///
-/// It behaves like [`RowStream`]. A row that is not a valid `T` is an error, but does not end the stream.
-pub struct EntityStream<T> {
-    rows: RowStream,
-    entity: PhantomData<fn() -> T>,
-}
-
-impl<T: Entity> EntityStream<T> {
-    pub(crate) fn new(rows: RowStream) -> Self {
-        Self { rows, entity: PhantomData }
-    }
-
-    /// Returns the next entity, or `None` after the last one.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`RowStream::next`]; [`is_decode`](crate::Error::is_decode) if the row is not a valid `T`.
+    /// may be begun again. [`is_decode`](crate::Error::is_decode) if the row cannot be read as a `T`.
     ///
     /// # Cancel safety
     ///
@@ -108,17 +77,16 @@ impl<T: Entity> EntityStream<T> {
     }
 }
 
-impl<T: Entity> Stream for EntityStream<T> {
+impl<T> Stream for RowStream<T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
-        let row = self.rows.poll_next_unpin(context);
-        row.map(|row| row.map(|row| row.and_then(|row| T::from_row(&row))))
+        self.rows.poll_next_unpin(context)
     }
 }
 
-impl<T> fmt::Debug for EntityStream<T> {
+impl<T> fmt::Debug for RowStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("EntityStream").field(&self.rows).finish()
+        f.debug_struct("RowStream").field("columns", &self.columns).finish_non_exhaustive()
     }
 }

@@ -27,10 +27,11 @@ use crate::position::Position;
 use crate::primary::rejection::{failed, rejected};
 use crate::primary::{Primary, PrimaryRequest, local_database, peer_place};
 use crate::replicas::Member;
+use crate::statement::columns::Columns;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::refusal::{Refusal, says_that_it_writes};
-use crate::statement::row::{Column, Row};
+use crate::statement::row::Row;
 
 /// A statement whose rows are read one after the other.
 #[derive(Debug)]
@@ -208,14 +209,14 @@ struct Opened {
 /// A local server that sends rows.
 struct Local {
     chunks: Chunks,
-    columns: Arc<[Column]>,
+    columns: Arc<Columns>,
     database: Database,
 }
 
 /// A peer that sends rows.
 struct Forwarded {
     parts: Streaming<proto::QueryPart>,
-    columns: Arc<[Column]>,
+    columns: Arc<Columns>,
     place: String,
     /// The time limit for each part.
     limit: Duration,

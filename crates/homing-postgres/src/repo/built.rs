@@ -3,8 +3,8 @@
 use sea_query::{DeleteStatement, SelectStatement, UpdateStatement};
 
 use super::Repo;
-use super::entities::{all_of, scalar, the_one};
-use crate::entity::Entity;
+use super::entities::{all_of, only_one, scalar};
+use crate::entity::FromRow;
 use crate::entity::built::{Built, Sql};
 use crate::error::{Error, Result};
 use crate::statement::kind::Writes;
@@ -28,32 +28,31 @@ use crate::statement::row::Row;
 /// # }
 /// ```
 impl Repo {
-    /// Returns the rows that a statement selects. Begin it with [`Begin::select`](crate::Begin::select).
+    /// Returns the rows that a statement selects, as entities or other structs with [`FromRow`]. For entities, begin it
+    /// with [`Begin::select`](crate::Begin::select).
     ///
     /// # Errors
     ///
-    /// Those of [`all`](Self::all); [`is_misuse`](Error::is_misuse) if the columns are not those of the entity.
+    /// Those of [`all`](Self::all).
     ///
     /// # Cancel safety
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn all_built<T: Entity>(&self, select: &SelectStatement) -> Result<Vec<T>> {
-        let of = |rows: Vec<Row>| check_columns::<T>(&rows).and_then(|()| all_of(rows));
-        self.selected("all_built", select, of).await
+    pub async fn all_built<T: FromRow>(&self, select: &SelectStatement) -> Result<Vec<T>> {
+        self.selected("all_built", select, all_of).await
     }
 
-    /// Returns the one row that a statement selects. Begin it with [`Begin::select`](crate::Begin::select).
+    /// Returns the one row that a statement selects, as in [`all_built`](Self::all_built).
     ///
     /// # Errors
     ///
-    /// Those of [`one`](Self::one); [`is_misuse`](Error::is_misuse) if the columns are not those of the entity.
+    /// Those of [`one`](Self::one).
     ///
     /// # Cancel safety
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn one_built<T: Entity>(&self, select: &SelectStatement) -> Result<T> {
-        let of = |rows: Vec<Row>| check_columns::<T>(&rows).and_then(|()| the_one(rows));
-        self.selected("one_built", select, of).await
+    pub async fn one_built<T: FromRow>(&self, select: &SelectStatement) -> Result<T> {
+        self.selected("one_built", select, only_one).await
     }
 
     /// Returns whether a statement selects a row.
@@ -185,19 +184,4 @@ impl Repo {
         let sql = Sql::of(statement);
         self.change(operation, &sql.text, &sql.parameters()).await
     }
-}
-
-/// Refuses rows whose columns are not those of the entity in the same order, since fields are read by position.
-fn check_columns<T: Entity>(rows: &[Row]) -> Result<()> {
-    let Some(row) = rows.first() else { return Ok(()) };
-    if row.columns().iter().map(|column| column.name()).eq(T::COLUMNS.iter().copied()) {
-        return Ok(());
-    }
-    let selected: Vec<_> = row.columns().iter().map(|column| column.name()).collect();
-    Err(Error::misuse(format!(
-        "the statement selects {}, but {} has {}: begin the statement with `select()` of the entity",
-        selected.join(", "),
-        T::TABLE,
-        T::COLUMNS.join(", ")
-    )))
 }

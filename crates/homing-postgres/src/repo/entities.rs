@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 use super::Repo;
 use crate::engine::execute::{Output, Parameters, all_rows, only};
 use crate::entity::parameters::{chunks, key_of};
-use crate::entity::{Entity, Insert, queries, unknown_column};
+use crate::entity::{Entity, FromRow, Insert, queries, unknown_column};
 use crate::error::{Error, Result};
 use crate::reading::plan::OnLocalPrimary;
 use crate::reading::query::RowsRequest;
@@ -309,11 +309,16 @@ pub(super) fn the_one<T: Entity>(rows: Vec<Row>) -> Result<T> {
 }
 
 /// Decodes the only row, if there is one.
-pub(super) fn one_or_none<T: Entity>(rows: Vec<Row>) -> Result<Option<T>> {
+pub(super) fn one_or_none<T: FromRow>(rows: Vec<Row>) -> Result<Option<T>> {
     at_most_one(rows)?.as_ref().map(T::from_row).transpose()
 }
 
-pub(super) fn all_of<T: Entity>(rows: Vec<Row>) -> Result<Vec<T>> {
+/// Decodes the only row of a statement of the application.
+pub(super) fn only_one<T: FromRow>(rows: Vec<Row>) -> Result<T> {
+    one_or_none(rows)?.ok_or_else(|| Error::not_found("the statement returned no row"))
+}
+
+pub(super) fn all_of<T: FromRow>(rows: Vec<Row>) -> Result<Vec<T>> {
     rows.iter().map(T::from_row).collect()
 }
 

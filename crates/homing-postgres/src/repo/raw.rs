@@ -140,7 +140,7 @@ impl Repo {
         engine.reported(OPERATION, run).await
     }
 
-    async fn raw<T: Send + 'static>(
+    pub(super) async fn raw<T: Send + 'static>(
         &self,
         operation: &'static str,
         sql: &str,

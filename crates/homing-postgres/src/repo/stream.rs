@@ -2,11 +2,11 @@
 
 use super::Repo;
 use crate::engine::execute::Parameters;
-use crate::entity::{Entity, queries};
+use crate::entity::{Entity, FromRow, queries};
 use crate::error::Result;
 use crate::reading::plan::OnLocalPrimary;
 use crate::reading::reader::Reader;
-use crate::reading::rows::{EntityStream, RowStream};
+use crate::reading::rows::RowStream;
 use crate::reading::stream::StreamRequest;
 use crate::statement::{sql, values};
 use crate::transaction::cursor::open_cursor;
@@ -56,6 +56,19 @@ impl Repo {
         self.open_stream("stream", sql, parameters).await
     }
 
+    /// Runs a statement that only reads, and returns a stream of its rows as structs, by the names of the columns.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`stream`](Self::stream). A row that does not fit is an error of the stream.
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety).
+    pub async fn stream_as<T: FromRow>(&self, sql: &str, parameters: &Parameters<'_>) -> Result<RowStream<T>> {
+        Ok(self.open_stream("stream_as", sql, parameters).await?.read_as())
+    }
+
     /// Returns a stream of the entities that `suffix` selects; an empty `suffix` selects all.
     ///
     /// # Errors
@@ -65,9 +78,8 @@ impl Repo {
     /// # Cancel safety
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn stream_all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<EntityStream<T>> {
-        let rows = self.open_stream("stream_all", &queries::select::<T>(suffix), parameters).await?;
-        Ok(EntityStream::new(rows))
+    pub async fn stream_all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<RowStream<T>> {
+        Ok(self.open_stream("stream_all", &queries::select::<T>(suffix), parameters).await?.read_as())
     }
 
     async fn open_stream(&self, operation: &'static str, sql: &str, parameters: &Parameters<'_>) -> Result<RowStream> {

@@ -11,8 +11,8 @@ use lru::LruCache;
 use tokio_postgres::Statement;
 use tokio_postgres::types::Type;
 
+use super::columns::{Column, Columns};
 use super::kind::Writes;
-use super::row::Column;
 use super::types;
 use crate::scope::schema::{Schema, tagged};
 
@@ -27,7 +27,7 @@ use crate::scope::schema::{Schema, tagged};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatementDescription {
     pub(crate) parameters: Arc<[Type]>,
-    pub(crate) columns: Arc<[Column]>,
+    pub(crate) columns: Arc<Columns>,
 }
 
 impl StatementDescription {
@@ -46,7 +46,7 @@ impl StatementDescription {
     pub(crate) fn from_proto(statement: proto::PreparedStatement) -> Option<Self> {
         Some(Self {
             parameters: statement.parameters.into_iter().map(types::from_proto).collect::<Option<_>>()?,
-            columns: statement.columns.into_iter().map(types::column_from_proto).collect::<Option<_>>()?,
+            columns: Arc::new(statement.columns.into_iter().map(types::column_from_proto).collect::<Option<_>>()?),
         })
     }
 
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn forgetting_keeps_whether_it_writes() {
         let cache = DescriptionCache::new();
-        let description = StatementDescription { parameters: [Type::INT4].into(), columns: [].into() };
+        let description = StatementDescription { parameters: [Type::INT4].into(), columns: Arc::default() };
         cache.remember("select nextval('s')", &description);
         cache.remember_writes("select nextval('s')", Writes::Yes);
         cache.remember_writes("select 1", Writes::No);
@@ -192,7 +192,7 @@ mod tests {
     fn each_schema_has_its_own_descriptions() {
         let cache = DescriptionCache::new();
         let tenant = |name: &str| cache.in_schema(Some(&Schema::new(name).unwrap()));
-        let description = StatementDescription { parameters: [Type::INT4].into(), columns: [].into() };
+        let description = StatementDescription { parameters: [Type::INT4].into(), columns: Arc::default() };
         tenant("a").remember("select $1", &description);
         assert_eq!(tenant("a").description("select $1"), Some(description));
         assert_eq!(tenant("b").description("select $1"), None);

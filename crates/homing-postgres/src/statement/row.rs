@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::FromSql;
 
+use super::columns::{Column, Columns, place};
 use super::values;
 use super::values::Raw;
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 /// replica or the primary answered.
 #[derive(Clone)]
 pub struct Row {
-    columns: Arc<[Column]>,
+    columns: Arc<Columns>,
     values: Values,
 }
 
@@ -28,16 +29,16 @@ enum Values {
 }
 
 impl Row {
-    pub(crate) fn local(columns: &Arc<[Column]>, row: tokio_postgres::Row) -> Self {
+    pub(crate) fn local(columns: &Arc<Columns>, row: tokio_postgres::Row) -> Self {
         Self { columns: Arc::clone(columns), values: Values::Local(Arc::new(row)) }
     }
 
     /// The rows that another node sent, each a list of values.
-    pub(crate) fn all_forwarded(columns: &Arc<[Column]>, lists: Vec<Bytes>) -> Result<Vec<Self>> {
+    pub(crate) fn all_forwarded(columns: &Arc<Columns>, lists: Vec<Bytes>) -> Result<Vec<Self>> {
         lists.into_iter().map(|list| Self::forwarded(columns, list)).collect()
     }
 
-    fn forwarded(columns: &Arc<[Column]>, list: Bytes) -> Result<Self> {
+    fn forwarded(columns: &Arc<Columns>, list: Bytes) -> Result<Self> {
         let values = values::split(list, columns.len())
             .ok_or_else(|| Error::decode("the primary sent a row that is not a list of that many values"))?;
         Ok(Self { columns: Arc::clone(columns), values: Values::Forwarded(values.into()) })
@@ -45,6 +46,10 @@ impl Row {
 
     /// Returns the columns, in order.
     pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    pub(super) fn shared_columns(&self) -> &Columns {
         &self.columns
     }
 
@@ -62,7 +67,7 @@ impl Row {
     ///
     /// # Panics
     ///
-    /// Panics if the column does not exist or its value cannot be read as a `T`. Use [`try_get`](Self::try_get) if the
+    /// Panics if the column does not exist, if several columns have the name, or if the value cannot be read as a `T`. Use [`try_get`](Self::try_get) if the
     /// statement is not your own.
     #[track_caller]
     pub fn get<'a, I, T>(&'a self, column: I) -> T
@@ -80,8 +85,8 @@ impl Row {
     ///
     /// # Errors
     ///
-    /// [`is_decode`](Error::is_decode) if the column does not exist, if its type cannot be read as a `T`, or if its value
-    /// is NULL and `T` is not an `Option`.
+    /// [`is_decode`](Error::is_decode) if the column does not exist, if several columns have the name, if the type cannot
+    /// be read as a `T`, or if the value is NULL and `T` is not an `Option`.
     pub fn try_get<'a, I, T>(&'a self, column: I) -> Result<T>
     where
         I: RowIndex,
@@ -89,17 +94,17 @@ impl Row {
     {
         let index = column.index(&self.columns)?;
         let described = &self.columns[index];
-        if !T::accepts(&described.ty) {
+        if !T::accepts(described.type_()) {
             return Err(Error::decode(format!(
                 "column {:?} has PostgreSQL's type {}, which cannot be read as {}",
-                described.name,
-                described.ty,
+                described.name(),
+                described.type_(),
                 std::any::type_name::<T>()
             )));
         }
         let bytes = self.bytes(index);
-        T::from_sql_nullable(&described.ty, bytes).map_err(|error| {
-            let Column { name, ty } = described;
+        T::from_sql_nullable(described.type_(), bytes).map_err(|error| {
+            let (name, ty) = (described.name(), described.type_());
             let wanted = std::any::type_name::<T>();
             let message = match bytes {
                 Some(_) => format!("column {name:?} of type {ty} cannot be read as {wanted}"),
@@ -124,29 +129,6 @@ impl fmt::Debug for Row {
     }
 }
 
-/// The name and type of a column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
-    name: Arc<str>,
-    ty: Type,
-}
-
-impl Column {
-    pub(crate) fn new(name: &str, ty: Type) -> Self {
-        Self { name: name.into(), ty }
-    }
-
-    /// Returns the name in the result. Several columns may have the same name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the type in the database.
-    pub fn type_(&self) -> &Type {
-        &self.ty
-    }
-}
-
 /// The index or the name of a column.
 ///
 /// The trait is sealed: it is implemented for `usize` and `&str` only.
@@ -155,7 +137,7 @@ pub trait RowIndex: private::Sealed {
     ///
     /// # Errors
     ///
-    /// [`is_decode`](Error::is_decode) if the column does not exist.
+    /// [`is_decode`](Error::is_decode) if the column does not exist, or if several columns have the name.
     fn index(&self, columns: &[Column]) -> Result<usize>;
 }
 
@@ -170,10 +152,7 @@ impl RowIndex for usize {
 
 impl RowIndex for &str {
     fn index(&self, columns: &[Column]) -> Result<usize> {
-        columns.iter().position(|column| &*column.name == *self).ok_or_else(|| {
-            let names: Vec<_> = columns.iter().map(Column::name).collect();
-            Error::decode(format!("column {self:?} does not exist: the row has {}", names.join(", ")))
-        })
+        place(columns, self).map_err(Error::decode)
     }
 }
 
@@ -186,12 +165,14 @@ mod private {
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::types::Type;
+
     use super::*;
 
     fn row() -> Row {
         let columns = [Column::new("id", Type::INT8), Column::new("name", Type::TEXT)];
         let list = values::encode(&[&7_i64, &Option::<&str>::None], &[Type::INT8, Type::TEXT]);
-        Row::forwarded(&columns.into(), list.unwrap()).unwrap()
+        Row::forwarded(&Arc::new(columns.into_iter().collect()), list.unwrap()).unwrap()
     }
 
     #[test]
@@ -218,6 +199,16 @@ mod tests {
         assert_eq!(
             message(row().try_get::<_, &str>(1).unwrap_err()),
             "column \"name\" is NULL, which cannot be read as &str: read it as an Option"
+        );
+    }
+
+    #[test]
+    fn name_of_two_columns_is_refused() {
+        let columns = ["id", "name", "id"].map(|name| Column::new(name, Type::INT8));
+        assert_eq!("name".index(&columns).unwrap(), 1);
+        assert_eq!(
+            "id".index(&columns).unwrap_err().to_string(),
+            "column \"id\" is there more than once, so give each a name of its own (AS): the row has id, name, id"
         );
     }
 

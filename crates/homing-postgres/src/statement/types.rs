@@ -6,7 +6,7 @@ use homing_proto::v1 as proto;
 use homing_proto::v1::r#type::Kind as ProtoKind;
 use tokio_postgres::types::{Field, Kind, Type};
 
-use super::row::Column;
+use super::columns::{Column, Columns};
 
 /// Describes a type to another node.
 pub(crate) fn to_proto(ty: &Type) -> proto::Type {
@@ -94,8 +94,8 @@ fn base(mut ty: &Type) -> &Type {
 }
 
 /// Returns the columns of a statement that was prepared on this node.
-pub(crate) fn columns(columns: &[tokio_postgres::Column]) -> Arc<[Column]> {
-    columns.iter().map(|column| Column::new(column.name(), column.type_().clone())).collect()
+pub(crate) fn columns(columns: &[tokio_postgres::Column]) -> Arc<Columns> {
+    Arc::new(columns.iter().map(|column| Column::new(column.name(), column.type_().clone())).collect())
 }
 
 /// How deep arrays, domains and composites may be nested in a type; deeper types cannot be read. PostgreSQL has no limit.

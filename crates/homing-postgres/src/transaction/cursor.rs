@@ -1,5 +1,6 @@
 //! A stream in a transaction: a cursor that is fetched from as its rows are read.
 
+use bytes::Bytes;
 use homing_proto::v1 as proto;
 
 use super::Handle;
@@ -7,6 +8,7 @@ use super::statements::{TransactionCall, run};
 use crate::engine::Engine;
 use crate::engine::execute::{Parameters, Runner};
 use crate::error::{Error, Result};
+use crate::primary::execute::Executed;
 use crate::reading::rows::{RowSource, RowStream, Rows};
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::{RunsOn, Writes};
@@ -30,13 +32,15 @@ pub(crate) async fn open_cursor(
     run(engine, handle, operation, &[(&*declare, parameters)][..], Writes::Maybe, |_| Ok(())).await?;
     let description = TransactionCall::enter(engine, handle)?.describe(sql).await?;
     let columns = description.columns.clone();
-    let cursor = Cursor { engine: engine.clone(), handle: handle.clone(), name, description, rows: FIRST_ROWS };
+    let (engine, handle, sql) = (engine.clone(), handle.clone(), sql.to_owned());
+    let cursor = Cursor { engine, handle, sql, name, description, rows: FIRST_ROWS };
     Ok(RowStream::new(columns, (Vec::new(), false), cursor))
 }
 
 struct Cursor {
     engine: Engine,
     handle: Handle,
+    sql: String,
     name: String,
     description: StatementDescription,
     /// How many rows to fetch next.
@@ -46,18 +50,31 @@ struct Cursor {
 impl RowSource for Cursor {
     async fn next(&mut self) -> Result<Rows> {
         let requested = self.rows;
-        // Its types are not remembered: the same SQL fetches from another cursor in the next transaction.
-        let statement = proto::Statement {
-            sql: format!("fetch forward {requested} from {}", self.name),
-            column_types: self.description.column_oids(),
-            ..proto::Statement::default()
+        let executed = match self.fetch().await {
+            // The schema has changed since the statement was described, and nothing was fetched.
+            Err(error) if error.is_stale() => {
+                let call = TransactionCall::enter(&self.engine, &self.handle)?;
+                call.describe_again(&self.sql).await?;
+                self.description = call.describe(&self.sql).await?;
+                self.fetch().await?
+            }
+            executed => executed?,
         };
-        let executed = TransactionCall::enter(&self.engine, &self.handle)?.send(vec![statement]).await?;
         let bytes: usize = executed.results.iter().flat_map(|result| &result.rows).map(|row| row.len()).sum();
         let rows = executed.outputs(std::slice::from_ref(&self.description))?.remove(0).rows;
         let last = rows.len() < requested;
         self.rows = (CHUNK_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, MAX_ROWS);
         Ok((rows, last))
+    }
+}
+
+impl Cursor {
+    async fn fetch(&self) -> Result<Executed> {
+        // Its types are not remembered: the same SQL fetches from another cursor in the next transaction.
+        let sql = format!("fetch forward {} from {}", self.rows, self.name);
+        let described = self.description.statement(&sql, Bytes::new());
+        let statement = proto::Statement { parameter_types: Vec::new(), ..described };
+        TransactionCall::enter(&self.engine, &self.handle)?.send(vec![statement]).await
     }
 }
 

@@ -17,5 +17,6 @@ mod statements;
 mod stream;
 mod tenants;
 mod triggers;
+mod typed;
 mod types;
 mod writes;

@@ -267,7 +267,7 @@ async fn wrong_types_fail_before_sending() {
                     let rows = batch.query("rows", "select 1 as one, 2 as two", [])?;
                     batch.execute("it", "select $1::int", params![rows.column("three")]).map(drop)
                 },
-                "step \"rows\" does not return a column \"three\", it returns one, two",
+                "the result of step \"rows\": column \"three\" does not exist: the row has one, two",
             ),
             (
                 |batch, _| {

@@ -303,7 +303,9 @@ async fn unexpected_null_names_column() {
             repo.one::<Strict>("where id = $1 for update", &[&user.id]).await.unwrap_err(),
         ] {
             assert!(error.is_decode() && error.is_rejected(), "{error:?}");
-            assert_eq!(error.to_string(), "column \"age\" is NULL, which cannot be read as i32: read it as an Option");
+            let message =
+                "cannot read Strict: column \"age\" is NULL, which cannot be read as i32: read it as an Option";
+            assert_eq!(error.to_string(), message);
         }
         let error = repo.insert(&Nameless { name: None }).await.unwrap_err();
         assert!(error.is_rejected(), "{error:?}");

@@ -120,15 +120,20 @@ async fn renamed_columns_do_not_change_places() {
     world.migrate("create table pairs (a text, b text)").await;
     let write = async |repo: Repo| repo.query_one("insert into pairs values ('1', '2') returning *", &[]).await;
     let read = async |repo: Repo| repo.query_one("select * from pairs limit 1", &[]).await;
+    let stream = async |repo: Repo| {
+        repo.transaction(|tx| async move { tx.stream("select * from pairs", &[]).await?.next().await.unwrap() }).await
+    };
     for (_, node) in world.both() {
         everywhere(node, write).await;
         everywhere(node, read).await;
+        stream(node.repo()).await.unwrap();
     }
     world
         .migrate("alter table pairs rename a to c; alter table pairs rename b to a; alter table pairs rename c to b")
         .await;
     for (region, node) in world.both() {
-        let rows = [everywhere(node, write).await, everywhere(node, read).await].concat();
+        let mut rows = [everywhere(node, write).await, everywhere(node, read).await].concat();
+        rows.push(stream(node.repo()).await.unwrap());
         assert!(rows.iter().all(|row| row.get::<_, &str>("a") == "2"), "{region}");
     }
 }

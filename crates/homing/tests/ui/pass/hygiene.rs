@@ -29,6 +29,11 @@ mod application {
         name: ::std::string::String,
     }
 
+    #[derive(::homing::FromRow)]
+    pub struct Named {
+        name: ::std::string::String,
+    }
+
     #[::homing::remote]
     pub async fn count(_: ::homing::Context, names: ::std::vec::Vec<i64>) -> ::homing::Result<i64> {
         check().map_or(Ok(0), |()| Ok(names.iter().sum()))
@@ -42,7 +47,7 @@ mod application {
 use homing::Context;
 
 macro_rules! table {
-    ($name:ident, $new:ident, $key:ident, $value:ty) => {
+    ($name:ident, $new:ident, $projection:ident, $key:ident, $value:ty) => {
         #[derive(homing::Entity)]
         #[entity(table = "values")]
         struct $name {
@@ -58,10 +63,15 @@ macro_rules! table {
         struct $new {
             value: $value,
         }
+
+        #[derive(homing::FromRow)]
+        struct $projection {
+            value: $value,
+        }
     };
 }
 
-table!(Value, NewValue, i64, Option<String>);
+table!(Value, NewValue, Projection, i64, Option<String>);
 
 macro_rules! function {
     ($name:ident, $context:ident, $argument:ident: $type:ty) => {
