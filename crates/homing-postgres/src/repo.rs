@@ -5,6 +5,7 @@ mod batch;
 #[cfg(feature = "sea-query")]
 mod built;
 mod bulk;
+mod changes;
 mod entities;
 mod functions;
 pub(crate) mod measure;

@@ -70,40 +70,6 @@ impl Repo {
         self.write_all("insert_all", &statements, |outputs| all_stored(&all_rows(outputs), new.len())).await
     }
 
-    /// Stores all fields of an existing row, except read-only ones. Returns the row as it is stored afterwards.
-    ///
-    /// # Errors
-    ///
-    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if the table has no row with that key. If a
-    /// trigger or a rule kept the row as it is, [`is_committed`](Error::is_committed) holds too: what the trigger did
-    /// instead is committed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn update<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
-        let (sql, parameters) = queries::update::<T>();
-        let values = entity.values();
-        let parameters: Vec<_> = parameters.into_iter().map(|index| values[index]).collect();
-        self.change_row("update", &sql, &parameters).await
-    }
-
-    /// Deletes a row, and returns it as it was stored.
-    ///
-    /// # Errors
-    ///
-    /// Any of the [four fates](Error); [`is_not_found`](Error::is_not_found) if the table has no row with that key. If a
-    /// trigger or a rule kept the row as it is, [`is_committed`](Error::is_committed) holds too: what the trigger did
-    /// instead is committed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn delete<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
-        let sql = queries::delete::<T>();
-        self.change_row("delete", &sql, &key_of(entity)).await
-    }
-
     /// Reads a row again, and returns it as it is stored now.
     ///
     /// # Errors
@@ -243,22 +209,6 @@ impl Repo {
         engine.reported(operation, read).await
     }
 
-    /// Runs a statement that changes the row with one key. If there is no such row, PostgreSQL says whether anything else
-    /// was written, by a trigger.
-    async fn change_row<T: Entity>(
-        &self,
-        operation: &'static str,
-        sql: &str,
-        parameters: &Parameters<'_>,
-    ) -> Result<T> {
-        let changed = |output: Output| stored(&output)?.ok_or_else(not_changed::<T>);
-        let engine = &self.engine;
-        if self.transaction.is_some() {
-            return self.write(operation, sql, parameters, changed).await;
-        }
-        engine.reported(operation, Writer::new(engine, operation).write_or_read(sql, parameters, changed)).await
-    }
-
     /// Runs one statement that writes, and decodes its output with `read`.
     pub(super) async fn write<T: Send + 'static>(
         &self,
@@ -291,11 +241,6 @@ pub(super) fn stored<T: Entity>(output: &Output) -> Result<Option<T>> {
 
 pub(super) fn not_stored<T: Entity>() -> Error {
     let message = "a trigger or a rule kept the row from being stored there, and may have stored it elsewhere";
-    Error::not_found(format!("{} did not return the row: {message}", T::TABLE))
-}
-
-fn not_changed<T: Entity>() -> Error {
-    let message = "no row has this key, or a trigger kept the row as it is";
     Error::not_found(format!("{} did not return the row: {message}", T::TABLE))
 }
 
