@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{error, fmt};
 
-use homing_rpc::Reason;
+use homing_rpc::{Causes, Reason};
 use tokio_postgres::error::SqlState;
 
 use self::database::DatabaseError;
@@ -74,6 +74,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | the peer refused the secret | [`is_unauthenticated`](Self::is_unauthenticated) |
 /// | the token cannot be used | [`is_token_refused`](Self::is_token_refused) |
 /// | what the session has seen was lost in a failover | [`is_history_lost`](Self::is_history_lost) |
+///
+/// # Messages
+///
+/// [`Display`](fmt::Display) prints the message: what failed, where, and what to do. `Debug`, which `main` prints, adds
+/// the causes, a line each. Both may name servers, tables and statements, and are meant for logs. What may be a person's
+/// data is shown on request only: by [`db`](Self::db)'s [`detail`](DatabaseError::detail), and by `{:#?}`, which prints
+/// all fields.
 ///
 /// # Known limits
 ///
@@ -348,23 +355,18 @@ impl Error {
     }
 }
 
+/// `{:?}` prints what `main` shows of an error: the message and its causes, a line each. `{:#?}` prints all fields,
+/// including those of [`db`](Error::db) that may hold a person's data.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return write!(f, "{:#}", Causes(self));
+        }
+        let ErrorInner { kind, message, database, statement, step, retry_after, source, .. } = &*self.0;
         let mut debug = f.debug_struct("Error");
-        debug.field("kind", &self.0.kind).field("message", &self.0.message);
-        if let Some(database) = &self.0.database {
-            debug.field("database", database);
-        }
-        if let Some(position) = self.position() {
-            debug.field("position", &position);
-        }
-        if let Some(step) = self.step() {
-            debug.field("step", &step);
-        }
-        if let Some(source) = &self.0.source {
-            debug.field("source", source);
-        }
-        debug.finish()
+        debug.field("kind", kind).field("message", message).field("database", database);
+        debug.field("position", &self.position()).field("statement", statement).field("step", step);
+        debug.field("retry_after", retry_after).field("source", source).finish()
     }
 }
 
@@ -387,3 +389,20 @@ impl error::Error for Error {
 
 /// After how long an overloaded node asks to be tried again. In this time some of the open transactions end.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn main_prints_each_message_once() {
+        let refused = std::io::Error::other("connection refused");
+        let wrapped = Error::from(homing_rpc::Error::discovery("no peer in syd").with_source(refused));
+        assert_eq!(format!("{wrapped:?}"), "no peer in syd\ncaused by: connection refused");
+
+        let inner = Error::not_sent("no answer");
+        let outer = Error::misuse("cannot connect: no answer").with_source(inner);
+        assert_eq!(format!("{outer:?}"), "cannot connect: no answer");
+        assert!(format!("{outer:#?}").contains("kind: Misuse"), "{outer:#?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! The error of this crate.
 
+pub(crate) mod causes;
 pub(crate) mod details;
 pub(crate) mod reason;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use homing_proto::v1::Position;
 
+use crate::error::causes::Causes;
 use crate::error::details::Details;
 use crate::error::reason::Reason;
 
@@ -26,7 +28,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [`is_outcome_unknown`](Self::is_outcome_unknown) | perhaps |
 /// | [`is_executed`](Self::is_executed) | yes |
 ///
-/// `Display` says what failed, where, and what to do next. [`source`](StdError::source) returns the cause.
+/// `Display` says what failed, where, and what to do next. [`source`](StdError::source) returns the cause. `Debug`, which
+/// `main` prints, adds the causes, a line each; its alternate form `{:#?}` prints all fields.
 pub struct Error(Box<ErrorInner>);
 
 impl Error {
@@ -198,15 +201,16 @@ impl Error {
     }
 }
 
+/// `{:?}` prints what `main` shows of an error: the message and its causes, a line each. `{:#?}` prints all fields.
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ErrorInner { kind, message, source, .. } = &*self.0;
-        let mut error = formatter.debug_struct("Error");
-        error.field("kind", kind).field("message", message);
-        if let Some(source) = source {
-            error.field("source", source);
+        if !formatter.alternate() {
+            return write!(formatter, "{:#}", Causes(self));
         }
-        error.finish()
+        let ErrorInner { kind, message, positions, source } = &*self.0;
+        let mut error = formatter.debug_struct("Error");
+        error.field("kind", kind).field("message", message).field("positions", positions);
+        error.field("source", source).finish()
     }
 }
 
@@ -239,16 +243,6 @@ enum ErrorKind {
     OutcomeUnknown,
     Refused { reason: Reason, retry_after: Option<Duration> },
     UnreadableResult,
-}
-
-/// Formats an error with its causes in one line.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |&error| error.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        // Some types repeat their source.
-        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
-    })
 }
 
 #[cfg(test)]

@@ -96,6 +96,8 @@ pub use discover::host::HostResolver;
 pub use discover::static_peers::StaticPeers;
 pub use discover::template::DnsTemplate;
 pub use discover::{Discover, Resolution};
+#[doc(hidden)] // For `homing-postgres`.
+pub use error::causes::Causes;
 pub use error::details::Details;
 pub use error::reason::Reason;
 pub use error::{Error, Result};

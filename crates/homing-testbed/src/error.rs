@@ -77,14 +77,12 @@ impl fmt::Display for Error {
     }
 }
 
+/// Prints what `main` shows of an error: the message and its causes, a line each.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, message, source } = &*self.0;
-        write!(f, "{kind:?}: {message}")?;
-        match source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.0.message)?;
+        let causes = std::iter::successors(error::Error::source(self), |&cause| cause.source());
+        causes.into_iter().try_for_each(|cause| write!(f, "\ncaused by: {cause}"))
     }
 }
 

@@ -29,6 +29,7 @@ use tracing::{debug, info};
 use super::address::Address;
 use super::known::{KnownServer, Server};
 use super::statements::{MAX_STATEMENTS, PreparedStatements};
+use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
 use crate::position::{SystemIdentifier, Timeline};
@@ -188,8 +189,15 @@ impl Pool {
             )),
             PoolError::Timeout(_) => Error::not_sent(format!("the database at {address} did not answer in time")),
             PoolError::Backend(error) => {
-                let cause = error.as_db_error().map(|error| format!(": {}", error.message())).unwrap_or_default();
-                Error::not_sent(format!("the database at {address} cannot be reached{cause}")).with_source(error)
+                let message = format!("the database at {address} cannot be reached");
+                // PostgreSQL's own error says the cause by itself.
+                match error.as_db_error() {
+                    Some(refused) => {
+                        let refused = DatabaseError::from(refused);
+                        Error::not_sent(format!("{message}: {refused}")).with_source(refused)
+                    }
+                    None => Error::not_sent(message).with_source(error),
+                }
             }
             error => Error::not_sent(format!("cannot connect to the database at {address}")).with_source(error),
         }
@@ -368,7 +376,10 @@ impl Connector {
                     Ok(AsyncMessage::Notice(notice)) if is_not_replicated(&notice) => {
                         warned.store(true, Ordering::Release);
                     }
-                    Ok(AsyncMessage::Notice(notice)) => debug!(%address, %notice, "notice of the database"),
+                    Ok(AsyncMessage::Notice(notice)) => {
+                        // Without the detail, which may hold a person's data.
+                        debug!(%address, notice = notice.message(), "notice of the database");
+                    }
                     Ok(_) => {}
                     // The end of the task drops the connection, and with it the requests that wait for an answer.
                     Err(error) => {

@@ -10,8 +10,11 @@ use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 /// The fields are those of PostgreSQL's [ErrorResponse]. A forwarded statement keeps them all: a violated constraint has
 /// the same code, detail and name in Sydney as it has next to the primary.
 ///
+/// `Display` and `{:?}` print message, SQLSTATE and hint. [`detail`](Self::detail) and [`context`](Self::context) may hold
+/// values of rows, which may be a person's data: only these methods and `{:#?}` show them.
+///
 /// [ErrorResponse]: https://www.postgresql.org/docs/current/protocol-error-fields.html
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseError {
     severity: String,
     code: SqlState,
@@ -131,13 +134,24 @@ impl DatabaseError {
 impl fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (SQLSTATE {})", self.message, self.code.code())?;
-        if let Some(detail) = &self.detail {
-            write!(f, ": {detail}")?;
-        }
         if let Some(hint) = &self.hint {
             write!(f, "; {hint}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
+        let mut debug = f.debug_struct("DatabaseError");
+        debug.field("severity", &self.severity).field("code", &self.code).field("message", &self.message);
+        debug.field("detail", &self.detail).field("hint", &self.hint).field("position", &self.position);
+        debug.field("context", &self.context).field("schema", &self.schema).field("table", &self.table);
+        debug.field("column", &self.column).field("datatype", &self.datatype).field("constraint", &self.constraint);
+        debug.field("routine", &self.routine).finish()
     }
 }
 
@@ -227,5 +241,21 @@ mod tests {
         assert_eq!(error.constraint(), Some("users_pkey"));
         assert_eq!(error.hint(), None);
         assert_eq!(error.to_proto(), sent);
+    }
+
+    #[test]
+    fn values_are_shown_on_request() {
+        let error = DatabaseError::from_proto(proto::DatabaseError {
+            code: "23514".into(),
+            message: "new row violates a check".into(),
+            detail: "Failing row contains (1, Ada).".into(),
+            r#where: "COPY users, line 1: Ada".into(),
+            hint: "Check it.".into(),
+            ..Default::default()
+        });
+        let shown = "new row violates a check (SQLSTATE 23514); Check it.";
+        assert_eq!((error.to_string(), format!("{error:?}")), (shown.to_owned(), shown.to_owned()));
+        let all = format!("{error:#?}");
+        assert!(all.contains("Failing row contains (1, Ada).") && all.contains("line 1: Ada"), "{all}");
     }
 }

@@ -5,7 +5,7 @@ use std::error;
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
-use homing_rpc::{Details, FunctionError, Reason};
+use homing_rpc::{Causes, Details, FunctionError, Reason};
 use prost::Message;
 use proto::call_failure::Kind;
 
@@ -113,15 +113,8 @@ fn from_details(details: &Details) -> Option<proto::CallFailure> {
 }
 
 /// Returns the message of an error with those of its causes, for places that can only pass text on.
-pub(crate) fn with_causes(error: &dyn error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        message.push_str(": ");
-        message.push_str(&error.to_string());
-        cause = error.source();
-    }
-    message
+pub(crate) fn with_causes(error: &(dyn error::Error + 'static)) -> String {
+    Causes(error).to_string()
 }
 
 /// The full name of the message in the details of a failed function.

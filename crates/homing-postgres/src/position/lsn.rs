@@ -74,12 +74,19 @@ impl ToSql for Lsn {
 
 /// The text is not a log sequence number. A valid one is two hexadecimal numbers of at most eight digits each, with a
 /// slash between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ParseLsnError(());
 
 impl fmt::Display for ParseLsnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("not a log sequence number such as 0/16B3748")
+    }
+}
+
+/// Prints the message.
+impl fmt::Debug for ParseLsnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

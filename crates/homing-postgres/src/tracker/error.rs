@@ -4,13 +4,15 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use homing_rpc::Causes;
+
 use super::link::LinkError;
 use crate::position::state::Verdict;
 
 /// Why a [wait](super::Tracker::wait) ended without the position being reached.
 ///
 /// The enum is closed on purpose: a caller has to handle each case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WaitError {
     /// The tracker's task has ended, through a panic or with its runtime.
     Closed,
@@ -52,10 +54,17 @@ impl fmt::Display for WaitError {
     }
 }
 
+/// Prints the message.
+impl fmt::Debug for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl StdError for WaitError {}
 
 /// The server could not be asked for its state. The cause, if there is one, is the [source](StdError::source).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Unavailable {
     server: Arc<str>,
     /// `None` if the tracker's task has ended.
@@ -65,6 +74,13 @@ pub struct Unavailable {
 impl Unavailable {
     pub(super) fn new(server: &Arc<str>, cause: Option<LinkError>) -> Self {
         Self { server: Arc::clone(server), cause: cause.map(Arc::new) }
+    }
+}
+
+/// Prints the message and its causes, a line each.
+impl fmt::Debug for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", Causes(self))
     }
 }
 

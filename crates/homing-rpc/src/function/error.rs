@@ -3,16 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::error::Error;
+use crate::error::causes::Causes;
 use crate::error::details::Details;
 use crate::error::reason::Reason;
-use crate::error::{Error, chain};
 
 /// The error that a function returns to its caller.
 ///
 /// Texts, boxed errors and [`Error`] become a `FunctionError` with `?`, any other error with `map_err` and
 /// [`FunctionError::from_error`]. An application can implement `From` for its own error type, for example to attach
 /// [`Details`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FunctionError(Arc<FunctionErrorInner>);
 
 impl FunctionError {
@@ -28,7 +29,7 @@ impl FunctionError {
 
     /// Returns an error with the messages of another error and its causes.
     pub fn from_error(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::new(chain(error))
+        Self::new(Causes(error).to_string())
     }
 
     /// Returns the message for people.
@@ -69,6 +70,18 @@ impl FunctionError {
     }
 }
 
+/// `{:?}` prints the message, `{:#?}` all fields.
+impl fmt::Debug for FunctionError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !formatter.alternate() {
+            return formatter.write_str(self.message());
+        }
+        let FunctionErrorInner { kind, message, details } = &*self.0;
+        let mut error = formatter.debug_struct("FunctionError");
+        error.field("kind", kind).field("message", message).field("details", details).finish()
+    }
+}
+
 impl fmt::Display for FunctionError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.message())
@@ -105,7 +118,6 @@ impl From<Error> for FunctionError {
     }
 }
 
-#[derive(Debug)]
 struct FunctionErrorInner {
     kind: FunctionErrorKind,
     message: String,

@@ -12,7 +12,7 @@ use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::error::chain;
+use crate::error::causes::Causes;
 use crate::task::resume_panic;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -36,7 +36,7 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, String> {
         match time::timeout(CONNECT_TIMEOUT, Self::connect(address)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(chain(&*error)),
+            Ok(Err(error)) => Err(Causes(&*error).to_string()),
             Err(_) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
         }
     }
@@ -72,7 +72,7 @@ impl Connection {
         let driver = tokio::spawn(async move {
             match driver.await {
                 Ok(()) => "closed by the peer".to_owned(),
-                Err(error) => chain(&error),
+                Err(error) => Causes(&error).to_string(),
             }
         });
         Ok(Self { requests, driver })

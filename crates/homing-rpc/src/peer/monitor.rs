@@ -23,7 +23,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tracing::{debug, error, info, warn};
 
-use crate::error::chain;
+use crate::error::causes::Causes;
 use crate::error::reason::Reason;
 use crate::metadata::identity::Identity;
 use crate::peer::backoff::{Backoff, jittered};
@@ -269,7 +269,7 @@ fn turned_away(status: &Status) -> Down {
 
 fn text(status: &Status) -> String {
     match std::error::Error::source(status) {
-        Some(cause) => chain(cause),
+        Some(cause) => Causes(cause).to_string(),
         None => format!("{}: {}", status.code(), status.message()),
     }
 }

@@ -22,7 +22,8 @@ use tokio::time::{self, Instant};
 use tracing::{Instrument, error, info, warn};
 
 use crate::discover::{Discover, Resolution};
-use crate::error::{Error, Result, chain};
+use crate::error::causes::Causes;
+use crate::error::{Error, Result};
 use crate::metadata::identity::Identity;
 use crate::peer::budget::Budget;
 use crate::peer::channel::Link;
@@ -284,7 +285,7 @@ impl PeerSetTask {
                 self.on_no_address(true, "discovery has no address for it");
             }
             Ok(resolution) => self.on_addresses(resolution),
-            Err(error) => self.on_no_address(false, &chain(&error)),
+            Err(error) => self.on_no_address(false, &Causes(&error).to_string()),
         }
         self.publish();
     }

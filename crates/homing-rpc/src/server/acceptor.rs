@@ -36,7 +36,7 @@ use tokio::time;
 use tonic::body::Body;
 use tracing::{debug, error, warn};
 
-use crate::error::chain;
+use crate::error::causes::Causes;
 use crate::peer::connection::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::server::gate::Gate;
 use crate::task::{catch_panic, panic_message};
@@ -102,7 +102,7 @@ impl Acceptor {
                 tokio::select! {
                     ended = connection.as_mut() => {
                         if let Err(error) = ended {
-                            debug!(error = chain(&error), "connection ended");
+                            debug!(error = %Causes(&error), "connection ended");
                         }
                         return;
                     }
