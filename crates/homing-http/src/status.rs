@@ -16,6 +16,8 @@ use http::StatusCode;
 /// | was not sent, [timed out](Error::is_timed_out), met a [full node](Error::is_overloaded), or could not run at the moment (SQLSTATE classes 53, 55, 57) | 503 Service Unavailable |
 /// | is wrong itself ([`is_misuse`](Error::is_misuse), [`is_configuration`](Error::is_configuration)), or failed in any other way | 500 Internal Server Error |
 ///
+/// [`Error::client_message`] returns a text for the response's body. The error's own text is for the log.
+///
 /// If a named function failed with an error of PostgreSQL, that error decides. An application may know a better status
 /// for its functions' own errors, which are a 500 here.
 ///

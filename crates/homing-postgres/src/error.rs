@@ -1,5 +1,6 @@
 //! [`Error`], and the fate of the call that failed.
 
+mod client;
 mod constructors;
 pub(crate) mod database;
 pub(crate) mod fate;
@@ -80,7 +81,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`Display`](fmt::Display) prints the message: what failed, where, and what to do. `Debug`, which `main` prints, adds
 /// the causes, a line each. Both may name servers, tables and statements, and are meant for logs. What may be a person's
 /// data is shown on request only: by [`db`](Self::db)'s [`detail`](DatabaseError::detail), and by `{:#?}`, which prints
-/// all fields.
+/// all fields. [`client_message`](Self::client_message) returns a message that may be shown to clients.
 ///
 /// # Known limits
 ///
@@ -94,6 +95,8 @@ pub struct Error(Box<ErrorInner>);
 struct ErrorInner {
     kind: ErrorKind,
     message: String,
+    /// What the application lets clients know.
+    client_message: Option<String>,
     database: Option<DatabaseError>,
     committed: Option<AfterCommit>,
     /// The value of the call, in case that it is committed. The mutex only makes `Error` `Sync`: the value need not be.
@@ -362,9 +365,10 @@ impl fmt::Debug for Error {
         if !f.alternate() {
             return write!(f, "{:#}", Causes(self));
         }
-        let ErrorInner { kind, message, database, statement, step, retry_after, source, .. } = &*self.0;
+        let ErrorInner { kind, message, client_message, database, statement, step, retry_after, source, .. } = &*self.0;
         let mut debug = f.debug_struct("Error");
-        debug.field("kind", kind).field("message", message).field("database", database);
+        debug.field("kind", kind).field("message", message).field("client_message", client_message);
+        debug.field("database", database);
         debug.field("position", &self.position()).field("statement", statement).field("step", step);
         debug.field("retry_after", retry_after).field("source", source).finish()
     }

@@ -734,6 +734,9 @@ pub struct CallFailure {
     /// A limit was reached: after how long to try again.
     #[prost(uint64, optional, tag = "3")]
     pub retry_after_millis: ::core::option::Option<u64>,
+    /// A message of the application that may be shown to clients.
+    #[prost(string, optional, tag = "4")]
+    pub client_message: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Nested message and enum types in `CallFailure`.
 pub mod call_failure {

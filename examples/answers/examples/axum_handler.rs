@@ -1,7 +1,7 @@
 //! How does an axum handler get its session, and how does it answer if a call fails?
 //!
 //! Add a `SessionLayer`, and let the handler take a `RequestRepo`: the visitor's next request sees this one's writes,
-//! on any node. Turn an error into a status with `status_of`, and tell the visitor its fate only.
+//! on any node. Turn an error into a status with `status_of`, and show the visitor `client_message` only.
 //!
 //! ```sh
 //! DATABASE_URL=postgres://postgres@127.0.0.1/postgres cargo run --example axum_handler
@@ -40,9 +40,9 @@ impl From<Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        // The message may name hosts and tables: it is for the log. The fate is for the visitor.
-        tracing::warn!(error = %self.0, "request failed");
-        (status_of(&self.0), self.0.fate().to_string()).into_response()
+        // The full message may name servers and tables: it is for the log.
+        tracing::warn!(error = &self.0 as &dyn std::error::Error, "a request failed");
+        (status_of(&self.0), self.0.client_message().to_owned()).into_response()
     }
 }
 

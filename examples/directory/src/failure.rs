@@ -23,8 +23,10 @@ impl IntoResponse for Failure {
         let (status, fate, error) = match &self {
             Self::NoSuchUser => (StatusCode::NOT_FOUND, "rejected", "there is no such user".to_owned()),
             Self::Homing(error) => {
+                // The full message may name servers and tables: it is for the log.
+                tracing::warn!(error = error as &dyn std::error::Error, "a request failed");
                 let (status, fate) = fate(error);
-                (status, fate, error.to_string())
+                (status, fate, error.client_message().to_owned())
             }
         };
         (status, Json(json!({ "error": error, "fate": fate }))).into_response()

@@ -17,7 +17,9 @@ pub(crate) struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { status: status_of(&error), fate: error.fate(), error: error.to_string() }
+        // The full message may name servers and tables: it is for the log.
+        tracing::warn!(error = &error as &dyn std::error::Error, "a request failed");
+        Self { status: status_of(&error), fate: error.fate(), error: error.client_message().to_owned() }
     }
 }
 

@@ -13,6 +13,7 @@ impl Error {
         Self(Box::new(ErrorInner {
             kind,
             message: message.into(),
+            client_message: None,
             database: None,
             committed: None,
             value: Mutex::new(None),

@@ -39,6 +39,7 @@ impl From<homing_rpc::Error> for Error {
             wrapped.0.committed = Some(AfterCommit { position: None });
         }
         wrapped.0.database = failure.database_error.map(DatabaseError::from_proto);
+        wrapped.0.client_message = failure.client_message;
         wrapped.0.retry_after = failure.retry_after_millis.map(Duration::from_millis);
         wrapped.with_source(error)
     }
@@ -82,6 +83,7 @@ impl Error {
         let failure = proto::CallFailure {
             kind: kind.into(),
             database_error: self.db().map(DatabaseError::to_proto),
+            client_message: self.0.client_message.clone(),
             retry_after_millis: self.retry_after().map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         };
         let message = with_causes(&self);

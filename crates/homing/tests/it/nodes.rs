@@ -3,6 +3,7 @@
 mod configuration;
 mod databases;
 mod failover;
+mod failures;
 mod functions;
 mod local;
 mod named;

@@ -92,7 +92,7 @@ async fn visitor_sees_own_post_anywhere() {
     let with_cookie = list().header(COOKIE, cookie);
     assert_eq!(send(&syd, with_cookie.body(Body::empty()).unwrap()).await, (StatusCode::OK, "hello\n".to_owned()));
     assert_eq!(send(&syd, list().body(Body::empty()).unwrap()).await, (StatusCode::OK, String::new()));
-    assert_eq!(send(&syd, post()).await, (StatusCode::CONFLICT, "rejected".to_owned()));
+    assert_eq!(send(&syd, post()).await, (StatusCode::CONFLICT, "a value is already taken".to_owned()));
 
     stage.replica().resume_replay().await.unwrap();
     assert_eq!(send(&syd, Request::get("/healthz").body(Body::empty()).unwrap()).await.0, StatusCode::OK);

@@ -67,6 +67,25 @@ async fn error_has_fields_of_postgresql() {
     }
 }
 
+#[tokio::test]
+async fn values_are_shown_on_request() {
+    let world = World::shared().await;
+    for (_, node) in world.both() {
+        let repo = node.repo();
+        let _ = repo.insert(&NewUser::named("Ada")).await;
+        for error in [
+            repo.insert(&NewUser::named("Ada")).await.unwrap_err(),
+            repo.insert(&NewUser { name: "Ada II".into(), age: Some(-1) }).await.unwrap_err(),
+            duplicate::call(&repo, "Ada".into()).await.unwrap_err(),
+        ] {
+            let shown = [error.to_string(), format!("{error:?}"), error.client_message().to_owned()];
+            assert!(shown.iter().all(|text| !text.contains("Ada")), "{shown:?}");
+            assert!(error.db().unwrap().detail().unwrap().contains("Ada"));
+            assert!(format!("{error:#?}").contains("Ada"), "{error:#?}");
+        }
+    }
+}
+
 /// The call returns the first error, not the later one of asking an aborted transaction for its position (25P02).
 #[tokio::test]
 async fn first_error_of_transaction_is_returned() {

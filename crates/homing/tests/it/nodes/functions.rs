@@ -59,7 +59,10 @@ async fn sixteen(
     Ok(([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o].into_iter().map(u32::from).sum(), p))
 }
 
-async fn node_with(world: &World, register: impl FnOnce(homing::NodeBuilder) -> homing::NodeBuilder) -> (Node, Repo) {
+pub(super) async fn node_with(
+    world: &World,
+    register: impl FnOnce(homing::NodeBuilder) -> homing::NodeBuilder,
+) -> (Node, Repo) {
     let servers = Servers::shared().await;
     let iad = Node::with_config(servers.primary_config(&world.database));
     let iad = register(iad).start().await.unwrap();
