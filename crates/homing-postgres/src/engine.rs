@@ -4,6 +4,7 @@ pub(crate) mod answered;
 pub(crate) mod describe;
 pub(crate) mod execute;
 mod history;
+pub(crate) mod operation;
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 use tracing::{Instrument, Span, debug_span, field};
 
 use super::Engine;
+use super::operation::Operation;
 use crate::call::report::{AnsweredBy, Report};
 use crate::error::{Error, Result};
 
@@ -27,19 +28,19 @@ impl<T> Answered<T> {
 
 impl Engine {
     /// Runs a call in a span of its own. Right before it returns, the call is reported once, to this span and to the
-    /// handle's observers.
+    /// handle's observers. An error names the call.
     pub(crate) async fn reported<T>(
         &self,
-        operation: &'static str,
+        operation: Operation<'_>,
         call: impl Future<Output = Result<Answered<T>>>,
     ) -> Result<T> {
-        let span = self.span(operation);
+        let span = self.span(operation.name);
         if let Some(tally) = &self.tally {
             tally.begin();
         }
         // On the heap: a future that awaits its argument holds it twice.
         let answered = Box::pin(call).instrument(span.clone()).await;
-        let Answered { value, report } = answered.unwrap_or_else(|error| failed(operation, error));
+        let Answered { value, report } = answered.unwrap_or_else(|error| failed(operation.name, error));
         let wrote = report.as_ref().is_some_and(|report| report.wrote);
         let may_have_written = wrote || value.as_ref().is_err_and(|error| error.fate().may_have_written());
         if let Some(tally) = self.tally.as_ref().filter(|_| !may_have_written) {
@@ -50,7 +51,7 @@ impl Engine {
             record(&span, &report);
             span.in_scope(|| self.observer.observe(&report));
         }
-        value
+        value.map_err(|error| operation.locate(error))
     }
 
     fn span(&self, operation: &'static str) -> Span {

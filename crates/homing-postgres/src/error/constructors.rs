@@ -152,6 +152,12 @@ impl Error {
         self.0.statement
     }
 
+    /// Names the call that failed.
+    pub(crate) fn about(mut self, subject: &str) -> Self {
+        self.0.message = format!("{subject}: {}", self.0.message);
+        self
+    }
+
     /// Names the step of a batch that failed.
     pub(crate) fn in_step(mut self, step: &str) -> Self {
         self.0.message = format!("step {step:?}: {}", self.0.message);

@@ -22,6 +22,8 @@ use crate::statement::row::Row;
 pub struct RowStream<T = Row> {
     columns: Arc<Columns>,
     rows: BoxStream<'static, Result<T>>,
+    /// Names the stream in its errors.
+    subject: Option<String>,
 }
 
 /// Some rows, and whether they are the last ones.
@@ -44,13 +46,18 @@ impl RowStream {
         });
         let chunks = stream::iter([Ok::<_, Error>(first)]).chain(rest);
         let rows = chunks.map_ok(|rows| stream::iter(rows.into_iter().map(Ok))).try_flatten().boxed();
-        Self { columns, rows }
+        Self { columns, rows, subject: None }
+    }
+
+    /// Names the stream in its errors.
+    pub(crate) fn about(self, subject: Option<String>) -> Self {
+        Self { subject, ..self }
     }
 
     /// Reads each row as a `T`.
     pub(crate) fn read_as<T: FromRow>(self) -> RowStream<T> {
         let rows = self.rows.map(|row| row.and_then(|row| T::from_row(&row))).boxed();
-        RowStream { columns: self.columns, rows }
+        RowStream { columns: self.columns, rows, subject: self.subject }
     }
 }
 
@@ -81,7 +88,11 @@ impl<T> Stream for RowStream<T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
-        self.rows.poll_next_unpin(context)
+        let row = self.rows.poll_next_unpin(context);
+        row.map_err(|error| match &self.subject {
+            Some(subject) => error.about(subject),
+            None => error,
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use tokio_postgres::types::FromSql;
 
 use super::Repo;
 use crate::engine::execute::Parameters;
+use crate::engine::operation::Operation;
 use crate::entity::aggregate::Aggregate;
 use crate::entity::{Entity, aggregate, queries, unknown_column};
 use crate::error::{Error, Result};
@@ -57,7 +58,7 @@ impl Repo {
             return Err(unknown_column::<T>(aggregate.column()));
         }
         let sql = queries::aggregate::<T>(&aggregate, suffix);
-        self.read("aggregate", &sql, parameters, Writes::Yes, |rows| {
+        self.read(Operation::on::<T>("aggregate"), &sql, parameters, Writes::Yes, |rows| {
             aggregate::value(rows.first().ok_or_else(|| Error::decode("the aggregate returned no row"))?)
         })
         .await

@@ -4,6 +4,7 @@ use super::Repo;
 use crate::batch::encode::BatchRequest;
 use crate::batch::plan::Batch;
 use crate::batch::results::BatchResults;
+use crate::engine::operation::Operation;
 use crate::error::Result;
 use crate::statement::kind::Writes;
 use crate::transaction::statements::run;
@@ -41,10 +42,10 @@ impl Repo {
             // The savepoint keeps all steps or none, and costs no round trip.
             return Box::pin(self.transaction(|savepoint| async move {
                 let handle = savepoint.transaction.as_ref().expect("the handle of a transaction");
-                run(&savepoint.engine, handle, OPERATION, &request, Writes::Yes, read).await
+                run(&savepoint.engine, handle, Operation::new(OPERATION), &request, Writes::Yes, read).await
             }))
             .await;
         }
-        engine.reported(OPERATION, Writer::new(engine, OPERATION).write(&request, read)).await
+        engine.reported(Operation::new(OPERATION), Writer::new(engine, OPERATION).write(&request, read)).await
     }
 }

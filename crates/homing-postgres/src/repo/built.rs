@@ -4,6 +4,7 @@ use sea_query::{DeleteStatement, SelectStatement, UpdateStatement};
 
 use super::Repo;
 use super::entities::{all_of, only_one, scalar};
+use crate::engine::operation::Operation;
 use crate::entity::FromRow;
 use crate::entity::built::{Built, Sql};
 use crate::error::{Error, Result};
@@ -39,7 +40,7 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn all_built<T: FromRow>(&self, select: &SelectStatement) -> Result<Vec<T>> {
-        self.selected("all_built", select, all_of).await
+        self.selected(Operation::new("all_built"), select, all_of).await
     }
 
     /// Returns the one row that a statement selects, as in [`all_built`](Self::all_built).
@@ -52,7 +53,7 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn one_built<T: FromRow>(&self, select: &SelectStatement) -> Result<T> {
-        self.selected("one_built", select, only_one).await
+        self.selected(Operation::new("one_built"), select, only_one).await
     }
 
     /// Returns whether a statement selects a row.
@@ -67,7 +68,7 @@ impl Repo {
     pub async fn exists_built(&self, select: &SelectStatement) -> Result<bool> {
         let sql = Sql::of(select);
         let exists = format!("select exists (\n{}\n)", sql.text);
-        self.read("exists_built", &exists, &sql.parameters(), Writes::Yes, scalar).await
+        self.read(Operation::new("exists_built"), &exists, &sql.parameters(), Writes::Yes, scalar).await
     }
 
     /// Returns how many rows a statement selects.
@@ -82,7 +83,7 @@ impl Repo {
     pub async fn count_built(&self, select: &SelectStatement) -> Result<i64> {
         let sql = Sql::of(select);
         let count = format!("select count(*) from (\n{}\n) as rows", sql.text);
-        self.read("count_built", &count, &sql.parameters(), Writes::Yes, scalar).await
+        self.read(Operation::new("count_built"), &count, &sql.parameters(), Writes::Yes, scalar).await
     }
 
     /// Changes rows, and returns their number. Begin the statement with [`Begin::update`](crate::Begin::update).
@@ -98,7 +99,7 @@ impl Repo {
         if update.get_values().is_empty() {
             return Err(Error::misuse("the update sets nothing: give it a value for a column"));
         }
-        self.changed("update_all_built", update).await
+        self.changed(Operation::new("update_all_built"), update).await
     }
 
     /// Deletes rows, and returns their number. Begin the statement with [`Begin::delete`](crate::Begin::delete).
@@ -111,7 +112,7 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn delete_all_built(&self, delete: &DeleteStatement) -> Result<u64> {
-        self.changed("delete_all_built", delete).await
+        self.changed(Operation::new("delete_all_built"), delete).await
     }
 
     /// Runs a statement and returns its rows, like [`query`](Self::query).
@@ -172,7 +173,7 @@ impl Repo {
 
     async fn selected<T>(
         &self,
-        operation: &'static str,
+        operation: Operation<'_>,
         select: &SelectStatement,
         read: impl FnOnce(Vec<Row>) -> Result<T>,
     ) -> Result<T> {
@@ -180,7 +181,7 @@ impl Repo {
         self.read(operation, &sql.text, &sql.parameters(), Writes::Yes, read).await
     }
 
-    async fn changed(&self, operation: &'static str, statement: &impl Built) -> Result<u64> {
+    async fn changed(&self, operation: Operation<'_>, statement: &impl Built) -> Result<u64> {
         let sql = Sql::of(statement);
         self.change(operation, &sql.text, &sql.parameters()).await
     }

@@ -2,6 +2,7 @@
 
 use super::Repo;
 use crate::engine::execute::Parameters;
+use crate::engine::operation::Operation;
 use crate::entity::{Entity, queries};
 use crate::error::{Error, Result};
 use crate::statement::sql;
@@ -33,7 +34,7 @@ impl Repo {
             return Err(Error::misuse("update_all sets nothing: give it assignments such as \"age = age + 1\""));
         }
         let statement = queries::update_all::<T>(set, suffix);
-        self.change("update_all", &statement, parameters).await
+        self.change(Operation::on::<T>("update_all"), &statement, parameters).await
     }
 
     /// Deletes the rows that `suffix` selects, and returns their number.
@@ -54,18 +55,18 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn delete_all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<u64> {
-        self.change("delete_all", &queries::delete_all::<T>(suffix), parameters).await
+        self.change(Operation::on::<T>("delete_all"), &queries::delete_all::<T>(suffix), parameters).await
     }
 
     /// Runs a statement that writes, and returns how many rows it affected.
     pub(super) async fn change(
         &self,
-        operation: &'static str,
+        operation: Operation<'_>,
         statement: &str,
         parameters: &Parameters<'_>,
     ) -> Result<u64> {
         // The statement goes to the primary in any case. The call only refuses what a pooled connection cannot keep.
-        sql::destination(statement)?;
+        sql::destination(statement).map_err(|error| operation.with_sql(statement).locate(error))?;
         self.write(operation, statement, parameters, |output| Ok(output.rows_affected)).await
     }
 }

@@ -3,6 +3,7 @@
 use super::Repo;
 use super::entities::stored;
 use crate::engine::execute::{Output, Parameters};
+use crate::engine::operation::Operation;
 use crate::entity::parameters::key_of;
 use crate::entity::{Entity, queries};
 use crate::error::{Error, Result};
@@ -25,7 +26,7 @@ impl Repo {
         let (sql, parameters) = queries::update::<T>();
         let values = entity.values();
         let parameters: Vec<_> = parameters.into_iter().map(|index| values[index]).collect();
-        self.change_row("update", &sql, &parameters).await
+        self.change_row(Operation::on::<T>("update"), &sql, &parameters).await
     }
 
     /// Deletes a row, and returns it as it was stored.
@@ -41,7 +42,7 @@ impl Repo {
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn delete<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
         let sql = queries::delete::<T>();
-        self.change_row("delete", &sql, &key_of(entity)).await
+        self.change_row(Operation::on::<T>("delete"), &sql, &key_of(entity)).await
     }
 }
 
@@ -50,16 +51,16 @@ impl Repo {
     /// was written, by a trigger.
     async fn change_row<T: Entity>(
         &self,
-        operation: &'static str,
+        operation: Operation<'_>,
         sql: &str,
         parameters: &Parameters<'_>,
     ) -> Result<T> {
         let changed = |output: Output| stored(&output)?.ok_or_else(not_changed::<T>);
-        let engine = &self.engine;
+        let (engine, operation) = (&self.engine, operation.with_sql(sql));
         if self.transaction.is_some() {
             return self.write(operation, sql, parameters, changed).await;
         }
-        engine.reported(operation, Writer::new(engine, operation).write_or_read(sql, parameters, changed)).await
+        engine.reported(operation, Writer::new(engine, operation.name).write_or_read(sql, parameters, changed)).await
     }
 }
 

@@ -4,13 +4,14 @@ use tokio_postgres::types::ToSql;
 
 use super::Repo;
 use crate::engine::execute::{Output, Parameters, all_rows, only};
+use crate::engine::operation::Operation;
 use crate::entity::parameters::{chunks, key_of};
 use crate::entity::{Entity, FromRow, Insert, queries, unknown_column};
 use crate::error::{Error, Result};
 use crate::reading::plan::OnLocalPrimary;
 use crate::reading::query::RowsRequest;
 use crate::reading::reader::Reader;
-use crate::statement::kind::Writes;
+use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::row::Row;
 use crate::statement::{sql, values};
 use crate::transaction::statements::run;
@@ -42,7 +43,10 @@ impl Repo {
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn insert<I: Insert>(&self, new: &I) -> Result<I::Entity> {
         let sql = queries::insert::<I>(1);
-        self.write("insert", &sql, &new.values(), |output| stored(&output)?.ok_or_else(not_stored::<I::Entity>)).await
+        self.write(Operation::on::<I::Entity>("insert"), &sql, &new.values(), |output| {
+            stored(&output)?.ok_or_else(not_stored::<I::Entity>)
+        })
+        .await
     }
 
     /// Stores new rows, all or none, in one transaction and one round trip. Returns them as they are stored.
@@ -67,7 +71,10 @@ impl Repo {
             .collect();
         let statements: Vec<(&str, &Parameters<'_>)> =
             statements.iter().map(|(sql, values)| (sql.as_str(), values.as_slice())).collect();
-        self.write_all("insert_all", &statements, |outputs| all_stored(&all_rows(outputs), new.len())).await
+        self.write_all(Operation::on::<I::Entity>("insert_all"), &statements, |outputs| {
+            all_stored(&all_rows(outputs), new.len())
+        })
+        .await
     }
 
     /// Reads a row again, and returns it as it is stored now.
@@ -82,7 +89,7 @@ impl Repo {
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn reload<T: Entity + Sync>(&self, entity: &T) -> Result<T> {
         let sql = queries::select_by::<T>(T::KEY);
-        self.read("reload", &sql, &key_of(entity), Writes::No, the_one).await
+        self.read(Operation::on::<T>("reload"), &sql, &key_of(entity), Writes::No, the_one).await
     }
 
     /// Returns the row with that key, or `None` if the table has no such row.
@@ -99,7 +106,7 @@ impl Repo {
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn get<T: Entity>(&self, key: T::Key) -> Result<Option<T>> {
         let sql = queries::select_by::<T>(T::KEY);
-        self.read("get", &sql, &T::key_values(&key), Writes::No, one_or_none).await
+        self.read(Operation::on::<T>("get"), &sql, &T::key_values(&key), Writes::No, one_or_none).await
     }
 
     /// Returns the row whose columns have these values: `repo.get_by::<User>(&[("name", &"Ada")])`.
@@ -123,7 +130,8 @@ impl Repo {
             return Err(Error::misuse("get_by needs a column: use one or all for any row"));
         }
         let values: Vec<_> = columns.iter().map(|(_, value)| *value).collect();
-        self.read("get_by", &queries::select_by::<T>(&names), &values, Writes::No, one_or_none).await
+        self.read(Operation::on::<T>("get_by"), &queries::select_by::<T>(&names), &values, Writes::No, one_or_none)
+            .await
     }
 
     /// Returns the one row that `suffix` selects.
@@ -137,7 +145,7 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn one<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<T> {
-        self.read("one", &queries::select::<T>(suffix), parameters, Writes::Yes, the_one).await
+        self.read(Operation::on::<T>("one"), &queries::select::<T>(suffix), parameters, Writes::Yes, the_one).await
     }
 
     /// Returns the rows that `suffix` selects; an empty `suffix` selects all rows.
@@ -155,7 +163,7 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<Vec<T>> {
-        self.read("all", &queries::select::<T>(suffix), parameters, Writes::Yes, all_of).await
+        self.read(Operation::on::<T>("all"), &queries::select::<T>(suffix), parameters, Writes::Yes, all_of).await
     }
 
     /// Returns whether `suffix` selects a row.
@@ -168,7 +176,7 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn exists<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<bool> {
-        self.read("exists", &queries::exists::<T>(suffix), parameters, Writes::Yes, scalar).await
+        self.read(Operation::on::<T>("exists"), &queries::exists::<T>(suffix), parameters, Writes::Yes, scalar).await
     }
 
     /// Returns how many rows `suffix` selects.
@@ -181,7 +189,7 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn count<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<i64> {
-        self.read("count", &queries::count::<T>(suffix), parameters, Writes::Yes, scalar).await
+        self.read(Operation::on::<T>("count"), &queries::count::<T>(suffix), parameters, Writes::Yes, scalar).await
     }
 }
 
@@ -190,29 +198,28 @@ impl Repo {
     /// after all: `writes` says so, and it is sent to the primary once, like a write.
     pub(super) async fn read<T>(
         &self,
-        operation: &'static str,
+        operation: Operation<'_>,
         sql: &str,
         parameters: &Parameters<'_>,
         writes: Writes,
         read: impl FnOnce(Vec<Row>) -> Result<T>,
     ) -> Result<T> {
-        let engine = &self.engine;
+        let (engine, operation) = (&self.engine, operation.with_sql(sql));
         if let Some(handle) = &self.transaction {
             let statements = &[(sql, parameters)][..];
             let read = |outputs| read(only(outputs).rows);
             return Box::pin(run(engine, handle, operation, statements, Writes::Maybe, read)).await;
         }
-        let runs_on = sql::destination(sql)?;
-        values::check_parameter_count(parameters.len())?;
-        let mut request = RowsRequest::new(operation, sql, parameters, writes, read);
-        let read = Reader::new(engine, runs_on, OnLocalPrimary::Read).read(operation, &mut request);
+        let runs_on = check(sql, parameters).map_err(|error| operation.locate(error))?;
+        let mut request = RowsRequest::new(operation.name, sql, parameters, writes, read);
+        let read = Reader::new(engine, runs_on, OnLocalPrimary::Read).read(operation.name, &mut request);
         engine.reported(operation, read).await
     }
 
     /// Runs one statement that writes, and decodes its output with `read`.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        operation: &'static str,
+        operation: Operation<'_>,
         sql: &str,
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
@@ -223,16 +230,22 @@ impl Repo {
     /// Runs statements that write in one transaction, and decodes their outputs with `read`.
     pub(super) async fn write_all<T: Send + 'static>(
         &self,
-        operation: &'static str,
+        operation: Operation<'_>,
         statements: &[(&str, &Parameters<'_>)],
         read: impl FnOnce(Vec<Output>) -> Result<T>,
     ) -> Result<T> {
-        let engine = &self.engine;
+        let (engine, operation) = (&self.engine, operation.with_sql(statements.first().map_or("", |(sql, _)| *sql)));
         if let Some(handle) = &self.transaction {
             return Box::pin(run(engine, handle, operation, statements, Writes::Yes, read)).await;
         }
-        engine.reported(operation, Writer::new(engine, operation).write(statements, read)).await
+        engine.reported(operation, Writer::new(engine, operation.name).write(statements, read)).await
     }
+}
+
+/// Returns where a statement runs. Refuses what no server can run.
+pub(super) fn check(sql: &str, parameters: &Parameters<'_>) -> Result<RunsOn> {
+    values::check_parameter_count(parameters.len())?;
+    sql::destination(sql)
 }
 
 pub(super) fn stored<T: Entity>(output: &Output) -> Result<Option<T>> {

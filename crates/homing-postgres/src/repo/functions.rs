@@ -9,6 +9,7 @@ use super::Repo;
 use crate::call::options::Wait;
 use crate::call::report::AnsweredBy;
 use crate::engine::answered::Answered;
+use crate::engine::operation::Operation;
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::primary::execute::Trip;
@@ -110,7 +111,7 @@ impl Repo {
             let committed = Committed { value: Ok(called.value), position, not_replicated: false, report };
             Ok(Writer::new(&self.engine, OPERATION).settle(committed).await)
         };
-        self.engine.reported(OPERATION, call).await
+        self.engine.reported(Operation::new(OPERATION), call).await
     }
 
     async fn call_primary<R: DeserializeOwned>(

@@ -11,6 +11,7 @@ use self::table::{Measure, ReadFigures, ReadRow, ReadTable};
 use super::Repo;
 use crate::call::options::OnLag;
 use crate::call::report::Report;
+use crate::engine::operation::Operation;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
 use crate::reading::on_primary::read_from_primary;
@@ -74,7 +75,7 @@ impl Repo {
         times(measure, async || {
             let started = Instant::now();
             let read = read_from_primary(&repo.engine, MEASURE, started, &measure.statement, &[], Writes::No);
-            repo.engine.reported(MEASURE, read).await.map(drop)
+            repo.engine.reported(Operation::new(MEASURE).with_sql(&measure.statement), read).await.map(drop)
         })
         .await
     }

@@ -4,14 +4,15 @@ use homing_proto::v1 as proto;
 use tokio::time::Instant;
 
 use super::Repo;
-use super::entities::at_most_one;
+use super::entities::{at_most_one, check};
 use crate::engine::execute::{Output, Parameters, only};
+use crate::engine::operation::Operation;
 use crate::error::{Error, Result};
 use crate::reading::plan::OnLocalPrimary;
 use crate::reading::reader::Reader;
 use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::row::Row;
-use crate::statement::{sql, values};
+use crate::statement::sql;
 use crate::transaction::statements::{run, run_script};
 use crate::writing::raw::RawRequest;
 use crate::writing::writer::{Committed, Writer};
@@ -120,46 +121,45 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn batch_execute(&self, script: &str) -> Result<()> {
-        const OPERATION: &str = "batch_execute";
+        let operation = Operation::new("batch_execute").with_sql(script);
         let engine = &self.engine;
         if let Some(handle) = &self.transaction {
-            return Box::pin(run_script(engine, handle, OPERATION, script)).await;
+            return Box::pin(run_script(engine, handle, operation, script)).await;
         }
-        sql::check_copy(script)?;
+        sql::check_copy(script).map_err(|error| operation.locate(error))?;
         let run = async {
             let started = Instant::now();
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
             let ask_locally = engine.ask_locally(Writes::Yes);
             let executed =
                 engine.execute_on_primary(vec![statement], Writes::Yes, ask_locally, engine.deadline()).await?;
-            let report = executed.trip.report(OPERATION, started, executed.position);
+            let report = executed.trip.report(operation.name, started, executed.position);
             let (position, not_replicated) = (executed.position, executed.not_replicated);
             let committed = Committed { value: Ok(()), position, not_replicated, report };
-            Ok(Writer::new(engine, OPERATION).settle(committed).await)
+            Ok(Writer::new(engine, operation.name).settle(committed).await)
         };
-        engine.reported(OPERATION, run).await
+        engine.reported(operation, run).await
     }
 
     pub(super) async fn raw<T: Send + 'static>(
         &self,
-        operation: &'static str,
+        name: &'static str,
         sql: &str,
         parameters: &Parameters<'_>,
         read: impl FnOnce(Output) -> Result<T>,
     ) -> Result<T> {
-        let engine = &self.engine;
+        let (engine, operation) = (&self.engine, Operation::new(name).with_sql(sql));
         if let Some(handle) = &self.transaction {
             let statements = &[(sql, parameters)][..];
             let read = |outputs| read(only(outputs));
             return Box::pin(run(engine, handle, operation, statements, Writes::Maybe, read)).await;
         }
-        values::check_parameter_count(parameters.len())?;
-        let runs_on = match sql::destination(sql)? {
+        let runs_on = match check(sql, parameters).map_err(|error| operation.locate(error))? {
             RunsOn::Any if engine.descriptions().writes(sql) != Writes::Yes => RunsOn::Any,
             _ => RunsOn::Primary,
         };
-        let mut request = RawRequest::new(operation, sql, parameters, read);
-        let read = Reader::new(engine, runs_on, OnLocalPrimary::Execute).read(operation, &mut request);
+        let mut request = RawRequest::new(name, sql, parameters, read);
+        let read = Reader::new(engine, runs_on, OnLocalPrimary::Execute).read(name, &mut request);
         engine.reported(operation, read).await
     }
 }

@@ -1,14 +1,15 @@
 //! Reads whose rows arrive in chunks.
 
 use super::Repo;
+use super::entities::check;
 use crate::engine::execute::Parameters;
+use crate::engine::operation::Operation;
 use crate::entity::{Entity, FromRow, queries};
 use crate::error::Result;
 use crate::reading::plan::OnLocalPrimary;
 use crate::reading::reader::Reader;
 use crate::reading::rows::RowStream;
 use crate::reading::stream::StreamRequest;
-use crate::statement::{sql, values};
 use crate::transaction::cursor::open_cursor;
 
 /// # Streams
@@ -53,7 +54,7 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn stream(&self, sql: &str, parameters: &Parameters<'_>) -> Result<RowStream> {
-        self.open_stream("stream", sql, parameters).await
+        self.open_stream(Operation::new("stream"), sql, parameters).await
     }
 
     /// Runs a statement that only reads, and returns a stream of its rows as structs, by the names of the columns.
@@ -66,7 +67,7 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn stream_as<T: FromRow>(&self, sql: &str, parameters: &Parameters<'_>) -> Result<RowStream<T>> {
-        Ok(self.open_stream("stream_as", sql, parameters).await?.read_as())
+        Ok(self.open_stream(Operation::new("stream_as"), sql, parameters).await?.read_as())
     }
 
     /// Returns a stream of the entities that `suffix` selects; an empty `suffix` selects all.
@@ -79,18 +80,20 @@ impl Repo {
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
     pub async fn stream_all<T: Entity>(&self, suffix: &str, parameters: &Parameters<'_>) -> Result<RowStream<T>> {
-        Ok(self.open_stream("stream_all", &queries::select::<T>(suffix), parameters).await?.read_as())
+        let operation = Operation::on::<T>("stream_all");
+        Ok(self.open_stream(operation, &queries::select::<T>(suffix), parameters).await?.read_as())
     }
 
-    async fn open_stream(&self, operation: &'static str, sql: &str, parameters: &Parameters<'_>) -> Result<RowStream> {
-        let engine = &self.engine;
-        if let Some(handle) = &self.transaction {
-            return Box::pin(open_cursor(engine, handle, operation, sql, parameters)).await;
-        }
-        values::check_parameter_count(parameters.len())?;
-        let runs_on = sql::destination(sql)?;
-        let mut request = StreamRequest { operation, sql, parameters };
-        let read = Reader::new(engine, runs_on, OnLocalPrimary::Read).read(operation, &mut request);
-        engine.reported(operation, read).await
+    async fn open_stream(&self, operation: Operation<'_>, sql: &str, parameters: &Parameters<'_>) -> Result<RowStream> {
+        let (engine, operation) = (&self.engine, operation.with_sql(sql));
+        let rows = if let Some(handle) = &self.transaction {
+            Box::pin(open_cursor(engine, handle, operation, sql, parameters)).await?
+        } else {
+            let runs_on = check(sql, parameters).map_err(|error| operation.locate(error))?;
+            let mut request = StreamRequest { operation: operation.name, sql, parameters };
+            let read = Reader::new(engine, runs_on, OnLocalPrimary::Read).read(operation.name, &mut request);
+            engine.reported(operation, read).await?
+        };
+        Ok(rows.about(operation.subject()))
     }
 }

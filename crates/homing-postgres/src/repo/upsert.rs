@@ -5,6 +5,7 @@ use tokio_postgres::types::ToSql;
 use super::Repo;
 use super::entities::{all_stored, not_stored, stored};
 use crate::engine::execute::{Output, Parameters, all_rows};
+use crate::engine::operation::Operation;
 use crate::entity::conflict::{Conflict, Resolution};
 use crate::entity::parameters::chunks;
 use crate::entity::{Entity, Insert, queries};
@@ -43,9 +44,11 @@ impl Repo {
     pub async fn insert_or_update<I: Insert>(&self, new: &I, conflict: &Conflict) -> Result<I::Entity> {
         let resolution = conflict.resolve::<I>()?;
         let statements = statements(std::slice::from_ref(new), conflict, &resolution);
-        self.write_all("insert_or_update", &borrowed(&statements), |outputs| match &resolution {
-            Resolution::Set(_) => stored(&outputs[0])?.ok_or_else(not_stored::<I::Entity>),
-            Resolution::Keep { .. } => inserted_or_kept(&outputs),
+        self.write_all(Operation::on::<I::Entity>("insert_or_update"), &borrowed(&statements), |outputs| {
+            match &resolution {
+                Resolution::Set(_) => stored(&outputs[0])?.ok_or_else(not_stored::<I::Entity>),
+                Resolution::Keep { .. } => inserted_or_kept(&outputs),
+            }
         })
         .await
     }
@@ -72,9 +75,11 @@ impl Repo {
             return Ok(Vec::new());
         }
         let statements = statements(new, conflict, &resolution);
-        self.write_all("insert_or_update_all", &borrowed(&statements), |outputs| match &resolution {
-            Resolution::Set(_) => all_stored(&all_rows(outputs), new.len()),
-            Resolution::Keep { .. } => outputs.chunks(2).map(inserted_or_kept).collect(),
+        self.write_all(Operation::on::<I::Entity>("insert_or_update_all"), &borrowed(&statements), |outputs| {
+            match &resolution {
+                Resolution::Set(_) => all_stored(&all_rows(outputs), new.len()),
+                Resolution::Keep { .. } => outputs.chunks(2).map(inserted_or_kept).collect(),
+            }
         })
         .await
     }

@@ -6,6 +6,7 @@ use super::Transaction;
 use super::exchange::{CommittedTransaction, Exchange};
 use crate::engine::Engine;
 use crate::engine::answered::Answered;
+use crate::engine::operation::Operation;
 use crate::error::Result;
 use crate::writing::writer::{Committed, Writer};
 
@@ -39,7 +40,7 @@ pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Tra
         }
         Ok(Answered::new(Ok(value), trip.report(OPERATION, started, None)))
     };
-    engine.reported(OPERATION, commit).await
+    engine.reported(Operation::new(OPERATION), commit).await
 }
 
 const OPERATION: &str = "transaction";

@@ -7,6 +7,7 @@ use super::Handle;
 use super::statements::{TransactionCall, run};
 use crate::engine::Engine;
 use crate::engine::execute::{Parameters, Runner};
+use crate::engine::operation::Operation;
 use crate::error::{Error, Result};
 use crate::primary::execute::Executed;
 use crate::reading::rows::{RowSource, RowStream, Rows};
@@ -18,23 +19,29 @@ use crate::statement::sql;
 pub(crate) async fn open_cursor(
     engine: &Engine,
     handle: &Handle,
-    operation: &'static str,
+    operation: Operation<'_>,
     sql: &str,
     parameters: &Parameters<'_>,
 ) -> Result<RowStream> {
-    let transaction = handle.transaction()?;
-    if sql::destination_in_transaction(sql)? == RunsOn::Primary {
-        return Err(Error::misuse("a stream cannot lock rows or write, and this statement does: use query"));
-    }
+    let transaction = handle.transaction().map_err(|error| operation.locate(error))?;
+    check(sql).map_err(|error| operation.locate(error))?;
     let name = transaction.next_cursor();
     // The statement has lines of its own, since it may end with a comment.
     let declare = format!("declare {name} no scroll cursor for\n{sql}\n");
     run(engine, handle, operation, &[(&*declare, parameters)][..], Writes::Maybe, |_| Ok(())).await?;
-    let description = TransactionCall::enter(engine, handle)?.describe(sql).await?;
+    let call = TransactionCall::enter(engine, handle).map_err(|error| operation.locate(error))?;
+    let description = call.describe(sql).await.map_err(|error| operation.locate(error))?;
     let columns = description.columns.clone();
     let (engine, handle, sql) = (engine.clone(), handle.clone(), sql.to_owned());
     let cursor = Cursor { engine, handle, sql, name, description, rows: FIRST_ROWS };
     Ok(RowStream::new(columns, (Vec::new(), false), cursor))
+}
+
+fn check(sql: &str) -> Result<()> {
+    if sql::destination_in_transaction(sql)? == RunsOn::Primary {
+        return Err(Error::misuse("a stream cannot lock rows or write, and this statement does: use query"));
+    }
+    Ok(())
 }
 
 struct Cursor {

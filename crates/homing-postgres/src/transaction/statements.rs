@@ -14,6 +14,7 @@ use super::{Handle, Transaction};
 use crate::engine::Engine;
 use crate::engine::answered::Answered;
 use crate::engine::execute::{Output, Runner, Statements, execute};
+use crate::engine::operation::Operation;
 use crate::error::{Error, Result};
 use crate::primary::execute::Executed;
 use crate::statement::description::StatementDescription;
@@ -24,36 +25,35 @@ use crate::statement::sql;
 pub(crate) async fn run<T>(
     engine: &Engine,
     handle: &Handle,
-    operation: &'static str,
+    operation: Operation<'_>,
     statements: &(impl Statements + ?Sized),
     writes: Writes,
     read: impl FnOnce(Vec<Output>) -> Result<T>,
 ) -> Result<T> {
-    let call = TransactionCall::enter(engine, handle)?;
-    for sql in statements.texts() {
-        call.check_access(sql, writes)?;
-    }
+    let call = TransactionCall::enter(engine, handle).map_err(|error| operation.locate(error))?;
+    let checked = statements.texts().try_for_each(|sql| call.check_access(sql, writes));
+    checked.map_err(|error| operation.locate(error))?;
     let run = async {
         let started = Instant::now();
         // On the heap: the compiler limits how deep futures may be nested.
         let (executed, descriptions) = Box::pin(execute(statements, &call)).await?;
-        let report = executed.trip.report(operation, started, None);
+        let report = executed.trip.report(operation.name, started, None);
         Ok(Answered::new(executed.outputs(&descriptions).and_then(read), report))
     };
     engine.reported(operation, run).await
 }
 
 /// Runs a script in the transaction of a handle.
-pub(crate) async fn run_script(engine: &Engine, handle: &Handle, operation: &'static str, script: &str) -> Result<()> {
-    let call = TransactionCall::enter(engine, handle)?;
-    sql::check_script_in_transaction(script)?;
+pub(crate) async fn run_script(engine: &Engine, handle: &Handle, operation: Operation<'_>, script: &str) -> Result<()> {
+    let call = TransactionCall::enter(engine, handle).map_err(|error| operation.locate(error))?;
+    sql::check_script_in_transaction(script).map_err(|error| operation.locate(error))?;
     let run = async {
         let started = Instant::now();
         // The script is not parsed, so it may change the schema.
         call.transaction.note_schema_change();
         let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
         let executed = call.send(vec![statement]).await?;
-        Ok(Answered::new(Ok(()), executed.trip.report(operation, started, None)))
+        Ok(Answered::new(Ok(()), executed.trip.report(operation.name, started, None)))
     };
     engine.reported(operation, run).await
 }

@@ -116,7 +116,7 @@ async fn empty_list_and_wrong_values() {
         {
             let error = repo.all_built::<User>(User::select().and_where(wrong)).await.unwrap_err();
             assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
-            assert_eq!(error.to_string(), "parameter $1 does not fit PostgreSQL's int4");
+            assert_eq!(error.to_string(), "all_built of users: parameter $1 does not fit PostgreSQL's int4");
         }
         let error = repo.all_built::<User>(User::select().and_where(Expr::col("nick").eq(1))).await.unwrap_err();
         assert!(error.is_rejected() && error.code() == Some(&SqlState::UNDEFINED_COLUMN), "{error:?}");
@@ -124,7 +124,8 @@ async fn empty_list_and_wrong_values() {
         assert_eq!(repo.count_built(User::select().and_where(Expr::col("name").eq(injection))).await.unwrap(), 0);
         let other = repo.all_built::<User>(Query::select().column("id").column("age").from("users")).await.unwrap_err();
         assert!(other.is_decode(), "{other:?}");
-        assert_eq!(other.to_string(), "cannot read User: column \"name\" does not exist: the row has id, age");
+        let message = "cannot read User: column \"name\" does not exist: the row has id, age";
+        assert!(other.to_string().ends_with(message), "{other}");
         let many: Vec<i64> = (0..65_536).collect();
         let error = repo.all_built::<User>(User::select().and_where(Expr::col("id").is_in(many))).await.unwrap_err();
         assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");

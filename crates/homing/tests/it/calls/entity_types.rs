@@ -171,7 +171,10 @@ async fn aggregates_have_typed_results() {
         let sum = repo.aggregate::<Numbers, i64>(Aggregate::sum("big"), "", &[]).await.unwrap_err();
         assert!(sum.is_decode(), "{sum:?}");
         let mean = repo.aggregate::<Numbers, i64>(Aggregate::avg("integer"), "", &[]).await.unwrap_err();
-        assert_eq!(mean.to_string(), "2.5 is not a whole number in the range of bigint: read it as f64");
+        assert_eq!(
+            mean.to_string(),
+            "aggregate of numbers: 2.5 is not a whole number in the range of bigint: read it as f64"
+        );
         let text = repo.aggregate::<Numbers, String>(Aggregate::sum("big"), "", &[]).await.unwrap_err();
         assert!(text.is_decode() && text.to_string().contains("numeric"), "{text:?}");
         let none = repo.aggregate::<Numbers, i64>(Aggregate::sum("big"), "where false", &[]).await.unwrap();
@@ -305,7 +308,7 @@ async fn unexpected_null_names_column() {
             assert!(error.is_decode() && error.is_rejected(), "{error:?}");
             let message =
                 "cannot read Strict: column \"age\" is NULL, which cannot be read as i32: read it as an Option";
-            assert_eq!(error.to_string(), message);
+            assert!(error.to_string().ends_with(&format!(" of users: {message}")), "{error}");
         }
         let error = repo.insert(&Nameless { name: None }).await.unwrap_err();
         assert!(error.is_rejected(), "{error:?}");
@@ -319,7 +322,9 @@ async fn wrong_value_fails_before_sending() {
     let world = World::shared().await;
     let parameter = |error: &Error| {
         assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
-        error.to_string()
+        let message = error.to_string();
+        // Without the call and the entity.
+        message.split_once(" of users: ").map_or(message.clone(), |(_, message)| message.to_owned())
     };
     for node in [&world.iad, &world.syd] {
         let repo = node.repo();
@@ -367,11 +372,9 @@ async fn too_many_parameters_fail_before_sending() {
             repo.query(&format!("select * from users {suffix}"), &parameters).await.unwrap_err(),
         ] {
             assert!(error.is_misuse() && error.is_not_sent(), "{error:?}");
-            assert_eq!(
-                error.to_string(),
-                "a statement takes at most 65535 parameters, but 65536 were given: pass an array, or send several \
-                 statements"
-            );
+            let message = "a statement takes at most 65535 parameters, but 65536 were given: pass an array, or send several \
+                           statements";
+            assert!(error.to_string().ends_with(message), "{error}");
         }
         // An array is one parameter.
         assert_eq!(repo.count::<User>("where age = any ($1)", &[&values]).await.unwrap(), 0);

@@ -115,6 +115,39 @@ async fn wrong_parameters_fail_locally() {
 }
 
 #[tokio::test]
+async fn errors_name_call_and_entity() {
+    let world = World::shared().await;
+    for (_, node) in world.both() {
+        let repo = node.repo();
+        let nobody = User { id: -1, name: "Nobody".into(), age: None };
+        let error = repo.update(&nobody).await.unwrap_err();
+        assert!(error.to_string().starts_with("update of users: "), "{error}");
+        let sql = "select name from users where name = 'secret' and age = $1";
+        let error = repo.query(sql, &[&"old"]).await.unwrap_err();
+        let expected =
+            "query of \"select name from users where name = …\": parameter $1 does not fit PostgreSQL's int4";
+        assert_eq!(error.to_string(), expected);
+        let within = |tx: Repo| async move { tx.update(&nobody).await };
+        let error = repo.transaction(within).await.unwrap_err();
+        assert!(error.to_string().starts_with("update of users: "), "{error}");
+        let error = repo.stream("select * from nowhere", &[]).await.map(drop).unwrap_err();
+        assert!(error.to_string().starts_with("stream of \"select * from nowhere\": "), "{error}");
+        let mut rows = repo.stream("select 1 / (3000 - n) from generate_series(1, 3000) as n", &[]).await.unwrap();
+        let error = loop {
+            if let Err(error) = rows.next().await.unwrap() {
+                break error;
+            }
+        };
+        assert!(
+            error.to_string().starts_with("stream of \"select 1 / (3000 - n) from generate_series(1, …\": "),
+            "{error}"
+        );
+        let error = repo.execute("listen news", &[]).await.unwrap_err();
+        assert!(error.to_string().starts_with("execute of \"listen news\": LISTEN "), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn copy_by_the_client_is_refused() {
     let world = World::shared().await;
     for (_, node) in world.both() {
