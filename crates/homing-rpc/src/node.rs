@@ -14,6 +14,7 @@
 pub(crate) mod config;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use homing_proto::v1::call_response::Outcome;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::time::{self, Instant};
 use tonic::Status;
-use tracing::Instrument;
+use tracing::{Instrument, debug, info, warn};
 
 use crate::error::reason::{Reason, truncate};
 use crate::function::Function;
@@ -57,14 +58,17 @@ impl LocalNode {
         let Some(function) = self.config.functions.function(&name) else {
             return Err(Reason::UnknownFunction.status(self.unknown(&name)));
         };
-        let Caller { region, deadline, trace } = caller;
+        let deadline = caller.deadline;
         self.check(request.session, deadline).await?;
         let began = Instant::now();
-        let (context, _awaiting) = CallContext::new(region, deadline, trace);
+        let (context, _awaiting) = CallContext::new(caller.region.clone(), deadline, caller.trace.clone());
         let context = context.with_scope(request.scope);
         let result = self.run(function, Arguments::from_encoded(request.arguments), context.clone()).await;
         let unchanged = context.is_unchanged();
         let execute = began.elapsed();
+        if let Err(failure) = &result {
+            failure.log(&name, &caller, execute);
+        }
         let outcome = match result {
             Ok(result) => Outcome::Result(result),
             Err(CallFailure::BadArguments(message)) => {
@@ -74,7 +78,7 @@ impl LocalNode {
                 return Err(reason.status(format!("function {name:?}: {message}")));
             }
             Err(CallFailure::TooLate) => return Err(too_late(&name)),
-            Err(CallFailure::Failed(failure)) => Outcome::Failure(failure),
+            Err(CallFailure::Failed(failure) | CallFailure::Panicked(failure)) => Outcome::Failure(failure),
         };
         let Ok(positions) = time::timeout_at(deadline, self.positions()).await else {
             return Err(too_late(&name));
@@ -145,6 +149,7 @@ impl LocalNode {
         let message = format!(
             "the answer of function {name:?} has {bytes} bytes, over the limit of {limit}; the function was executed"
         );
+        warn!(function = name, bytes, limit, "the answer of a function is too large");
         let failure = FunctionFailure { message, ..FunctionFailure::default() };
         CallResponse { outcome: Some(Outcome::Failure(failure)), ..response }
     }
@@ -166,8 +171,40 @@ impl LocalNode {
 enum CallFailure {
     BadArguments(String),
     Failed(FunctionFailure),
+    Panicked(FunctionFailure),
     Refused(Reason, String),
     TooLate,
+}
+
+impl CallFailure {
+    /// Logs the failure on the node that ran the function; the caller gets the error. What the function decided is
+    /// information, what it did not is a warning. A refused call ran nothing.
+    fn log(&self, function: &str, caller: &Caller, elapsed: Duration) {
+        let (caller, trace_id) = (&caller.region, caller.trace.trace_id());
+        match self {
+            Self::Failed(failure) => {
+                let error = logged(&failure.message);
+                info!(function, %caller, ?elapsed, error, trace_id, "function failed");
+            }
+            Self::Panicked(failure) => {
+                let error = logged(&failure.message);
+                warn!(function, %caller, ?elapsed, error, trace_id, "function panicked");
+            }
+            Self::TooLate => {
+                warn!(function, %caller, ?elapsed, trace_id, "function did not end in time and was stopped");
+            }
+            Self::BadArguments(error) | Self::Refused(_, error) => {
+                debug!(function, %caller, ?elapsed, error, trace_id, "function refused its call");
+            }
+        }
+    }
+}
+
+/// Returns the beginning of a message, if it is long.
+fn logged(message: &str) -> String {
+    let mut message = message.to_owned();
+    truncate(&mut message, MAX_LOGGED_BYTES);
+    message
 }
 
 /// Waits until the sender is dropped.
@@ -194,7 +231,7 @@ fn panicked(error: JoinError) -> CallFailure {
     let Ok(panic) = error.try_into_panic() else { return CallFailure::TooLate };
     let mut message = format!("the function panicked: {}", panic_message(&*panic));
     truncate(&mut message, MAX_PANIC_BYTES);
-    CallFailure::Failed(FunctionFailure { message, ..FunctionFailure::default() })
+    CallFailure::Panicked(FunctionFailure { message, ..FunctionFailure::default() })
 }
 
 /// Returns a status without a reason, because the function had begun.
@@ -205,6 +242,9 @@ fn too_late(name: &str) -> Status {
 /// Limits for a message about an unknown function; longer texts are truncated.
 const MAX_NAME_BYTES: usize = 128;
 const MAX_LIST_BYTES: usize = 640;
+
+/// The limit for an error in a line of the log; a longer one is truncated. It may hold a whole chain of causes.
+const MAX_LOGGED_BYTES: usize = 4096;
 
 /// The limit for the message of a panic; a longer one is truncated.
 const MAX_PANIC_BYTES: usize = 4096;

@@ -1,11 +1,13 @@
 //! Runs calls in a span, and reports how they went.
 
-use tracing::{Instrument, Span, debug_span, field};
+use tokio::time::Instant;
+use tracing::{Instrument, Span, debug, debug_span, field};
 
 use super::Engine;
 use super::operation::Operation;
 use crate::call::report::{AnsweredBy, Report};
 use crate::error::{Error, Result};
+use crate::statement::sql::shown;
 
 /// The result of a call, and the report of how it went.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ impl Engine {
         operation: Operation<'_>,
         call: impl Future<Output = Result<Answered<T>>>,
     ) -> Result<T> {
-        let span = self.span(operation.name);
+        let (span, started) = (self.span(operation), Instant::now());
         if let Some(tally) = &self.tally {
             tally.begin();
         }
@@ -49,15 +51,19 @@ impl Engine {
         if let Some(mut report) = report {
             report.fate = value.as_ref().err().map(Error::fate);
             record(&span, &report);
-            span.in_scope(|| self.observer.observe(&report));
+            span.in_scope(|| {
+                debug!(elapsed = ?started.elapsed(), "call ended");
+                self.observer.observe(&report);
+            });
         }
         value.map_err(|error| operation.locate(error))
     }
 
-    fn span(&self, operation: &'static str) -> Span {
+    fn span(&self, operation: Operation<'_>) -> Span {
         let span = debug_span!(
             "homing.repo",
-            operation,
+            operation = operation.name,
+            sql = operation.sql.map(shown),
             region = %self.rpc().topology().region(),
             peer = field::Empty,
             role = field::Empty,

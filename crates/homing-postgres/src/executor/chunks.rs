@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Row, RowStream};
-use tracing::{Instrument, debug};
+use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
 use super::failure::Failure;
@@ -37,6 +37,7 @@ use crate::position::Position;
 use crate::scope::LocalSettings;
 use crate::scope::schema::{Schema, tagged};
 use crate::statement::kind::{Ask, RunsOn, Written};
+use crate::statement::sql::shown;
 use crate::statement::values::Encoded;
 
 /// How long a stream may take.
@@ -97,8 +98,9 @@ impl Executor {
         runs_on: RunsOn,
     ) -> Chunks {
         let (sender, chunks) = mpsc::channel(MAX_CHUNKS);
+        let span = debug_span!("query", sql = shown(&statement.sql));
         let reader = ChunkReader { executor: self.clone(), statement, local, session, pace, runs_on };
-        Chunks { chunks, task: tokio::spawn(reader.run(sender).in_current_span()) }
+        Chunks { chunks, task: tokio::spawn(reader.run(sender).instrument(span)) }
     }
 }
 

@@ -12,7 +12,7 @@ use homing_rpc::Reason;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
-use tracing::{Instrument, debug_span};
+use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
 use super::failure::Failure;
@@ -30,6 +30,7 @@ use crate::scope::LocalSettings;
 use crate::scope::schema::tagged;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::{Ask, RunsOn};
+use crate::statement::sql::shown;
 
 impl Executor {
     /// Runs the statements in one transaction, and asks the questions of `ask`.
@@ -44,10 +45,15 @@ impl Executor {
         deadline: Instant,
         ask: Ask,
     ) -> Result<proto::ExecuteResponse, Failure> {
-        let executor = self.clone();
-        self.spawn_limited(deadline, |limit| async move { executor.run(&request, &local, limit, ask).await })
-            .instrument(debug_span!("execute"))
-            .await
+        let (executor, started) = (self.clone(), Instant::now());
+        let first = request.statements.first().map(|statement| shown(&statement.sql));
+        let span = debug_span!("execute", sql = first, statements = request.statements.len());
+        let executed = self
+            .spawn_limited(deadline, |limit| async move { executor.run(&request, &local, limit, ask).await })
+            .instrument(span.clone())
+            .await;
+        span.in_scope(|| debug!(elapsed = ?started.elapsed(), "executed"));
+        executed
     }
 
     /// Prepares a statement without running it.
@@ -63,6 +69,7 @@ impl Executor {
     ) -> Result<proto::PrepareResponse, Failure> {
         use proto::prepare_response::Outcome;
         let executor = self.clone();
+        let span = debug_span!("prepare", sql = shown(&sql));
         self.spawn_limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool, RunsOn::Any).await?;
             // The caller may ask because what this node knows is stale.
@@ -79,6 +86,7 @@ impl Executor {
             };
             Ok(proto::PrepareResponse { outcome: Some(outcome) })
         })
+        .instrument(span)
         .await
     }
 

@@ -35,6 +35,7 @@ use super::places::Place;
 use super::probe::Probed;
 use crate::position::role::Role;
 use crate::statement::kind::{Ask, RunsOn, Written};
+use crate::statement::sql::shown;
 
 /// The responses to the steps of a transaction. They end with the transaction.
 pub(crate) type Responses = mpsc::Receiver<proto::TransactResponse>;
@@ -167,11 +168,16 @@ where
     }
 
     async fn step(&mut self, pinned: &mut Pinned, request: proto::TransactRequest) -> StepOutcome {
-        let deadline = step_deadline(&request, self.deadline);
+        let (deadline, started) = (step_deadline(&request, self.deadline), Instant::now());
         let is_commit = matches!(request.step, Some(Step::Commit(_)));
+        let span = debug_span!("step", sql = request.step.as_ref().map(text));
         let token = pinned.cancel_token();
         let work = pinned.step(request);
-        let limited = self.limited(deadline, |mut limit| async move { limit.run(token, work).await }).await;
+        let limited = self
+            .limited(deadline, |mut limit| async move { limit.run(token, work).await })
+            .instrument(span.clone())
+            .await;
+        span.in_scope(|| debug!(elapsed = ?started.elapsed(), "executed"));
         match limited {
             Limited::Ended(step) => step,
             Limited::Cancelled(step) => {
@@ -252,6 +258,15 @@ where
 }
 
 /// Returns the deadline of a step. `deadline` is that of the whole transaction.
+/// Returns the SQL of a step for its span.
+fn text(step: &Step) -> &str {
+    match step {
+        Step::Run(list) => list.statements.first().map_or("", |statement| shown(&statement.sql)),
+        Step::Prepare(sql) => shown(sql),
+        Step::Commit(_) => "commit",
+    }
+}
+
 fn step_deadline(request: &proto::TransactRequest, deadline: Instant) -> Instant {
     match request.step_timeout_millis {
         0 => deadline,

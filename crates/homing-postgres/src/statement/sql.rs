@@ -330,6 +330,15 @@ fn lock_scope(word: &str) -> Option<LockScope> {
     }
 }
 
+/// Returns the text of a statement for a span: its beginning, if it is long.
+pub(crate) fn shown(sql: &str) -> &str {
+    let end = (0..=MAX_SHOWN_BYTES.min(sql.len())).rev().find(|end| sql.is_char_boundary(*end));
+    &sql[..end.unwrap_or_default()]
+}
+
+/// Longer than nearly all statements that people write, and short enough for a line of a log.
+const MAX_SHOWN_BYTES: usize = 2048;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,61 @@
 //! What callers and logs learn of functions that fail.
 
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
 use homing::{Context, Error};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber, span};
+use tracing_subscriber::layer::{self, Layer, SubscriberExt};
 
 use super::functions::node_with;
-use crate::fixture::World;
+use crate::fixture::{NewUser, User, World};
+
+/// The spans and events of Homing on this thread, on which all tasks of a test run: a level, and `name=value` for each
+/// field.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+
+impl Lines {
+    /// Records until the guards are dropped.
+    fn record() -> (Self, impl Sized) {
+        let lines = Self::default();
+        let subscriber = tracing::Dispatch::new(tracing_subscriber::registry().with(lines.clone()));
+        // With one subscriber only, tracing asks the first thread that comes whether spans are of interest, and the
+        // threads of the other tests have no subscriber.
+        let second = tracing::Dispatch::new(tracing_subscriber::registry());
+        let guard = tracing::dispatcher::set_default(&subscriber);
+        (lines, (guard, second))
+    }
+
+    fn with(&self, text: &str) -> Vec<(Level, String)> {
+        self.0.lock().unwrap().iter().filter(|(_, line)| line.contains(text)).cloned().collect()
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.push_str(&format!(" {}={value:?}", field.name()));
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_new_span(&self, span: &span::Attributes<'_>, _: &span::Id, _: layer::Context<'_, S>) {
+        let mut line = Line(span.metadata().name().to_owned());
+        span.record(&mut line);
+        self.0.lock().unwrap().push((*span.metadata().level(), line.0));
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: layer::Context<'_, S>) {
+        if event.metadata().target().starts_with("homing") {
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            self.0.lock().unwrap().push((*event.metadata().level(), line.0));
+        }
+    }
+}
 
 #[homing::remote]
 async fn pay(_: Context, amount: i64) -> homing::Result<()> {
@@ -28,4 +80,48 @@ async fn client_message_crosses_the_hop() {
             assert!(error.to_string().contains("account 12 has 20 of 50 EUR"), "{error}");
         }
     }
+}
+
+#[homing::remote]
+async fn broken(_: Context) -> homing::Result<()> {
+    panic!("a bug")
+}
+
+#[tokio::test]
+async fn failed_function_leaves_one_line() {
+    let (lines, _recording) = Lines::record();
+    let world = World::shared().await;
+    let (_iad, syd) = node_with(&world, |iad| iad.register(pay).register(broken)).await;
+    pay::call(&syd, 50).await.unwrap_err();
+    let [(level, line)] = &lines.with("function failed")[..] else { panic!("{:?}", lines.with("function")) };
+    assert_eq!(*level, Level::INFO);
+    for part in ["function=\"pay\"", "caller=syd", "elapsed=", "error=\"account 12 has 20 of 50 EUR\"", "trace_id="] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    broken::call(&syd).await.unwrap_err();
+    let [(level, line)] = &lines.with("function panicked")[..] else { panic!("{:?}", lines.with("function")) };
+    assert!(*level == Level::WARN && line.contains("a bug"), "{line}");
+}
+
+#[tokio::test]
+async fn debug_lines_hold_sql_without_values() {
+    let (lines, _recording) = Lines::record();
+    let world = World::shared().await;
+    let repo = world.syd.repo();
+    let user = repo.insert(&NewUser::named("a secret")).await.unwrap();
+    let named = repo.transaction(|tx| async move {
+        tx.execute("update users set age = $2 where name = $1", &[&"a secret", &40]).await?;
+        tx.get::<User>(user.id).await
+    });
+    named.await.unwrap();
+    // On the node that was called, and on the one that ran it.
+    for part in
+        ["homing.repo operation=\"insert\" sql=\"insert into", "execute sql=\"insert into", "step sql=\"update users"]
+    {
+        assert_eq!(lines.with(part).first().map(|(level, _)| *level), Some(Level::DEBUG), "{part}");
+    }
+    for part in ["message=call ended elapsed=", "message=executed elapsed="] {
+        assert!(!lines.with(part).is_empty(), "{part}");
+    }
+    assert!(lines.with("a secret").is_empty(), "{:?}", lines.with("a secret"));
 }
