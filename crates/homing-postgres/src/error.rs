@@ -1,5 +1,6 @@
 //! [`Error`], and the fate of the call that failed.
 
+mod application;
 mod client;
 mod constructors;
 pub(crate) mod database;
@@ -11,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{error, fmt};
 
+use bytes::Bytes;
 use homing_rpc::{Causes, Reason};
 use tokio_postgres::error::SqlState;
 
@@ -62,6 +64,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | cause | predicate |
 /// |---|---|
 /// | PostgreSQL reported an error | [`db`](Self::db), [`code`](Self::code) |
+/// | the application refused it with an error of its own | [`failure`](Self::failure) |
 /// | the row does not exist | [`is_not_found`](Self::is_not_found) |
 /// | there are several rows | [`is_too_many_rows`](Self::is_too_many_rows) |
 /// | a value has another type than the caller asked for | [`is_decode`](Self::is_decode) |
@@ -97,6 +100,8 @@ struct ErrorInner {
     message: String,
     /// What the application lets clients know.
     client_message: Option<String>,
+    /// A value of the application.
+    failure: Option<Failure>,
     database: Option<DatabaseError>,
     committed: Option<AfterCommit>,
     /// The value of the call, in case that it is committed. The mutex only makes `Error` `Sync`: the value need not be.
@@ -106,6 +111,15 @@ struct ErrorInner {
     /// After how long an overloaded node asks to be tried again.
     retry_after: Option<Duration>,
     source: Option<Box<dyn error::Error + Send + Sync>>,
+}
+
+/// An error value of the application, as it travels.
+#[derive(Debug, Clone)]
+struct Failure {
+    /// The name of its type, without the modules.
+    type_name: String,
+    /// One CBOR item.
+    value: Bytes,
 }
 
 struct AfterCommit {
@@ -138,7 +152,8 @@ impl Error {
     ///
     /// If the closure of a transaction returns it, the transaction is rolled back, and the caller gets this same error:
     /// [`is_function_failed`](Self::is_function_failed) holds although nothing remains. To tell your own errors from
-    /// Homing's there, return them from [`try_transaction`](crate::Repo::try_transaction).
+    /// Homing's, give them a value with [`failed_with`](Self::failed_with), or return them from
+    /// [`try_transaction`](crate::Repo::try_transaction).
     ///
     /// ```
     /// # use homing_postgres::{Error, Result};
@@ -365,10 +380,12 @@ impl fmt::Debug for Error {
         if !f.alternate() {
             return write!(f, "{:#}", Causes(self));
         }
-        let ErrorInner { kind, message, client_message, database, statement, step, retry_after, source, .. } = &*self.0;
+        let ErrorInner {
+            kind, message, client_message, failure, database, statement, step, retry_after, source, ..
+        } = &*self.0;
         let mut debug = f.debug_struct("Error");
         debug.field("kind", kind).field("message", message).field("client_message", client_message);
-        debug.field("database", database);
+        debug.field("failure", failure).field("database", database);
         debug.field("position", &self.position()).field("statement", statement).field("step", step);
         debug.field("retry_after", retry_after).field("source", source).finish()
     }

@@ -737,6 +737,11 @@ pub struct CallFailure {
     /// A message of the application that may be shown to clients.
     #[prost(string, optional, tag = "4")]
     pub client_message: ::core::option::Option<::prost::alloc::string::String>,
+    /// An error value of the application: one CBOR item, and the name of its type without modules.
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub failure: ::core::option::Option<::prost::bytes::Bytes>,
+    #[prost(string, tag = "6")]
+    pub failure_type: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `CallFailure`.
 pub mod call_failure {

@@ -14,6 +14,7 @@ impl Error {
             kind,
             message: message.into(),
             client_message: None,
+            failure: None,
             database: None,
             committed: None,
             value: Mutex::new(None),

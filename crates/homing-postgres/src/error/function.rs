@@ -11,7 +11,7 @@ use proto::call_failure::Kind;
 
 use super::database::DatabaseError;
 use super::fate::Fate;
-use super::{AfterCommit, Error, ErrorKind};
+use super::{AfterCommit, Error, ErrorKind, Failure};
 
 impl From<homing_rpc::Error> for Error {
     fn from(error: homing_rpc::Error) -> Self {
@@ -40,6 +40,7 @@ impl From<homing_rpc::Error> for Error {
         }
         wrapped.0.database = failure.database_error.map(DatabaseError::from_proto);
         wrapped.0.client_message = failure.client_message;
+        wrapped.0.failure = failure.failure.map(|value| Failure { type_name: failure.failure_type, value });
         wrapped.0.retry_after = failure.retry_after_millis.map(Duration::from_millis);
         wrapped.with_source(error)
     }
@@ -80,7 +81,10 @@ impl Error {
     }
 
     fn into_failure(self, kind: Kind) -> FunctionError {
+        let own = self.0.failure.clone();
         let failure = proto::CallFailure {
+            failure_type: own.as_ref().map(|failure| failure.type_name.clone()).unwrap_or_default(),
+            failure: own.map(|failure| failure.value),
             kind: kind.into(),
             database_error: self.db().map(DatabaseError::to_proto),
             client_message: self.0.client_message.clone(),

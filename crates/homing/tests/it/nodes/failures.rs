@@ -1,9 +1,10 @@
 //! What callers and logs learn of functions that fail.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Display};
 use std::sync::{Arc, Mutex};
 
-use homing::{Context, Error};
+use homing::{Context, Error, Repo};
+use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, span};
 use tracing_subscriber::layer::{self, Layer, SubscriberExt};
@@ -124,4 +125,80 @@ async fn debug_lines_hold_sql_without_values() {
         assert!(!lines.with(part).is_empty(), "{part}");
     }
     assert!(lines.with("a secret").is_empty(), "{:?}", lines.with("a secret"));
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum TransferError {
+    NotEnough { missing: i64 },
+}
+
+impl Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the transfer is refused")
+    }
+}
+
+impl From<TransferError> for Error {
+    fn from(error: TransferError) -> Self {
+        Self::failed_with(&error)
+    }
+}
+
+/// Writes, and then fails with an error of its own.
+async fn write_and_refuse(repo: &Repo, name: &str) -> homing::Result<u64> {
+    repo.insert(&NewUser::named(name)).await?;
+    Err(TransferError::NotEnough { missing: 5 })?
+}
+
+#[homing::remote(transactional)]
+async fn transfer(context: Context, name: String) -> homing::Result<u64> {
+    write_and_refuse(context.repo(), &name).await
+}
+
+#[homing::remote]
+async fn transfer_in_steps(context: Context, name: String) -> homing::Result<u64> {
+    write_and_refuse(context.repo(), &name).await
+}
+
+/// Passes on the error of the function that it calls.
+#[homing::remote]
+async fn transfer_later(context: Context, name: String) -> homing::Result<u64> {
+    transfer::call(context.repo(), name).await
+}
+
+#[tokio::test]
+async fn own_error_rolls_back_and_travels() {
+    let world = World::shared().await;
+    let register = |iad: homing::NodeBuilder| {
+        iad.register(transfer).register(transfer_in_steps).register(transfer_later).register(pay)
+    };
+    let (iad, syd) = node_with(&world, register).await;
+    for repo in [iad.repo(), syd] {
+        let region = repo.region().to_string();
+        let refused = Some(TransferError::NotEnough { missing: 5 });
+        let stored = async |name: String| repo.get_by::<User>(&[("name", &name)]).await.unwrap().is_some();
+
+        let name = format!("all or nothing in {region}");
+        let error = transfer::call(&repo, name.clone()).await.unwrap_err();
+        assert!(error.is_rejected(), "{error}");
+        assert_eq!(error.failure(), refused);
+        assert!(error.to_string().ends_with("the transfer is refused"), "{error}");
+        let error = repo.rpc_and_wait::<u64>("transfer", &name).await.unwrap_err();
+        assert_eq!(error.failure(), refused);
+        let error = transfer_later::call(&repo, name.clone()).await.unwrap_err();
+        assert!(error.is_function_failed(), "{error}");
+        assert_eq!(error.failure(), refused);
+        let error = repo.transaction(|tx| async move { write_and_refuse(&tx, "closure").await }).await.unwrap_err();
+        assert_eq!(error.failure(), refused);
+        assert!(!stored(name).await && !stored("closure".into()).await);
+
+        let name = format!("in steps in {region}");
+        let error = transfer_in_steps::call(&repo, name.clone()).await.unwrap_err();
+        assert!(error.is_function_failed(), "{error}");
+        assert_eq!(error.failure(), refused);
+        assert!(stored(name).await);
+
+        assert_eq!(pay::call(&repo, 50).await.unwrap_err().failure::<TransferError>(), None);
+        assert_eq!(repo.query("selec", &[]).await.unwrap_err().failure::<TransferError>(), None);
+    }
 }
