@@ -23,6 +23,10 @@ use crate::writing::writer::{Committed, Writer};
 ///
 /// A call is executed at most once. If its answer is lost, the error is
 /// [`is_outcome_unknown`](crate::Error::is_outcome_unknown).
+///
+/// A function may fail with an error type of the application ([`Error::failed_with`](crate::Error::failed_with)): its
+/// caller gets the value back by [`Error::failure`](crate::Error::failure). The node that runs the function logs each
+/// failure.
 impl Repo {
     /// Calls a function, and waits until the local replica has replayed the function's writes.
     ///
