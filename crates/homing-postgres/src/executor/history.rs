@@ -7,7 +7,8 @@ use tracing::debug;
 
 use super::Executor;
 use super::failure::Failure;
-use crate::connection::pool::{Connection, Server};
+use crate::connection::known::Server;
+use crate::connection::pool::Connection;
 use crate::error::function::with_causes;
 use crate::position::history::TimelineHistory;
 use crate::position::state::Verdict;
