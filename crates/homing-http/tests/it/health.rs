@@ -98,6 +98,7 @@ async fn dead_primary_is_not_reachable() {
     servers.iad.kill().await.unwrap();
     let report = until(&iad, lenient, |report| !report.primary_reachable).await;
     assert_eq!((report.status, report.role), (Status::Unavailable, None), "{report:?}");
+    assert!(report.reasons.iter().any(|reason| reason.contains("as its settings say")), "{report:?}");
     let report = until(&syd, lenient, |report| !report.primary_reachable).await;
     assert_eq!((report.status, report.role), (Status::Degraded, Some(Role::Replica)), "{report:?}");
 

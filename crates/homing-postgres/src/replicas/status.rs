@@ -12,7 +12,8 @@ use crate::position::role::Role;
 #[non_exhaustive]
 pub struct ReplicaStatus {
     /// Its name. It is the name of its entry in the list, followed by the address if the entry stands for several
-    /// servers.
+    /// servers. The primary next to this node is called `primary`, and the other servers of its connection string have
+    /// that name followed by their addresses.
     pub name: Arc<str>,
 
     /// Its region, if the list names one.
