@@ -64,7 +64,7 @@ pub struct HealthReport {
     #[serde(serialize_with = "display")]
     pub region: Region,
 
-    /// The region to which writes are forwarded.
+    /// The region in which the primary is, as far as this node knows.
     #[serde(serialize_with = "display")]
     pub primary_region: Region,
 
@@ -231,7 +231,7 @@ impl Limits {
         if !probe.primary_reachable {
             let required = self.primary_required || probe.role.is_none();
             let worse = if required { Status::Unavailable } else { Status::Degraded };
-            note(worse, format!("the primary in {} cannot be reached", repo.primary_region()));
+            note(worse, format!("the primary in {} cannot be reached", repo.current_primary_region()));
         }
         if probe.role.is_none() && !repo.replicas().status().is_empty() {
             note(Status::Degraded, "the local database does not answer".to_owned());
@@ -247,7 +247,7 @@ impl Limits {
         HealthReport {
             status,
             region: repo.region().clone(),
-            primary_region: repo.primary_region().clone(),
+            primary_region: repo.current_primary_region(),
             role: probe.role,
             position: probe.position,
             lag: probe.lag,

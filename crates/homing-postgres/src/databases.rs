@@ -24,7 +24,8 @@ use crate::scope::DatabaseName;
 ///
 /// # Limits
 ///
-/// - The primaries of all databases are in one region.
+/// - The settings name one primary region for all databases. After a failover to another region, the primary of each
+///   database is found by itself.
 /// - After a call of a named function, the next read in each other database of the node waits for its replica, whether
 ///   or not the function wrote there.
 #[derive(Clone, Default)]

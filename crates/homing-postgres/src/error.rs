@@ -362,15 +362,20 @@ impl Error {
 
     /// Returns whether no primary could be reached on the way that was tried: it does not answer, or is a replica.
     pub(crate) fn is_out_of_reach(&self) -> bool {
-        let reason = self.rpc().and_then(homing_rpc::Error::reason);
-        let is_passing =
-            matches!(reason, None | Some(Reason::DatabaseUnavailable | Reason::Draining | Reason::NotPrimary));
-        matches!(self.0.kind, ErrorKind::NotSent | ErrorKind::NotPrimary) && !self.is_overloaded() && is_passing
+        matches!(self.0.kind, ErrorKind::NotSent | ErrorKind::NotPrimary)
+            && !self.is_overloaded()
+            && self.rpc().is_none_or(is_out_of_reach)
     }
 
     fn rpc(&self) -> Option<&homing_rpc::Error> {
         self.0.source.as_ref()?.downcast_ref()
     }
+}
+
+/// Returns whether no peer took the request, or the peers do not reach the primary.
+pub(crate) fn is_out_of_reach(error: &homing_rpc::Error) -> bool {
+    let reasons = [None, Some(Reason::DatabaseUnavailable), Some(Reason::Draining), Some(Reason::NotPrimary)];
+    error.is_not_sent() && !error.is_misuse() && reasons.contains(&error.reason())
 }
 
 /// `{:?}` prints what `main` shows of an error: the message and its causes, a line each. `{:#?}` prints all fields,

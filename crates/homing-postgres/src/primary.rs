@@ -3,19 +3,24 @@
 pub(crate) mod execute;
 mod prepare;
 pub(crate) mod query;
+mod region;
 pub(crate) mod rejection;
+mod search;
 pub(crate) mod stream;
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use homing_proto::v1::database_client::DatabaseClient;
-use homing_rpc::{Dispatch, Dispatched, PeerChannel, PeerName, Retry, Rpc};
+use homing_rpc::{Dispatch, Dispatched, PeerChannel, PeerName, Region, Retry, Rpc};
 use tokio::time::Instant;
 use tonic::{Response, Status};
 use tracing::{Instrument, debug_span};
 
+use self::region::PrimaryRegion;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
@@ -30,6 +35,13 @@ pub(crate) struct Primary {
     rpc: Rpc,
     replicas: Replicas,
     scope: Scope,
+    region: Arc<PrimaryRegion>,
+}
+
+/// Where the primary was found.
+enum Found {
+    Here(Arc<Member>),
+    Region,
 }
 
 /// A request to the primary, which may be local or behind a peer.
@@ -49,10 +61,10 @@ pub(crate) trait PrimaryRequest: Sync {
 
 impl Primary {
     pub(crate) fn new(rpc: Rpc, replicas: Replicas, scope: Scope) -> Self {
-        Self { rpc, replicas, scope }
+        Self { rpc, replicas, scope, region: Arc::default() }
     }
 
-    /// Returns the way to another database in the same primary region, or with other local settings.
+    /// Returns the way to the same database, in another schema or with other local settings.
     pub(crate) fn in_scope(self, scope: Scope) -> Self {
         Self { scope, ..self }
     }
@@ -79,13 +91,22 @@ impl Primary {
         &self.replicas
     }
 
+    /// Returns the region in which the primary is, as far as this node knows.
+    pub(crate) fn region(&self) -> Region {
+        let topology = self.rpc.topology();
+        match self.replicas.local_primary() {
+            Some(member) if member.answers() => topology.region().clone(),
+            _ => self.region.found().unwrap_or_else(|| topology.primary_region().clone()),
+        }
+    }
+
     /// Returns the database that reads go to by default.
     pub(crate) fn database(&self) -> Option<Database> {
         self.replicas.nearest().map(|member| member.database().clone())
     }
 
-    /// Asks the local database if it is the primary, and otherwise a peer. If neither is the primary any longer, looks for
-    /// the server that is.
+    /// Asks the local database if it is the primary, and otherwise a peer in the primary region. If neither is the primary
+    /// any longer, looks for the server that is, next to this node and in all regions.
     ///
     /// The future is boxed, since the compiler limits how deep futures may be nested, and applications nest further.
     pub(crate) fn send<'a, R: PrimaryRequest>(&'a self, request: &'a R) -> BoxFuture<'a, Result<R::Answer>> {
@@ -93,8 +114,9 @@ impl Primary {
     }
 
     async fn send_unboxed<R: PrimaryRequest>(&self, request: &R) -> Result<R::Answer> {
-        let began = Instant::now();
-        let lost = match self.replicas.local_primary() {
+        // A server that does not answer is asked again, unless the primary was found elsewhere.
+        let local = self.replicas.local_primary();
+        let lost = match local.filter(|member| member.answers() || self.region.found().is_none()) {
             Some(member) => match request.run_locally(self, &member).await {
                 Err(error) if error.is_out_of_reach() => Some(error),
                 outcome => return outcome,
@@ -104,16 +126,39 @@ impl Primary {
         let error = match lost {
             // The peers of this region use the same servers.
             Some(error) if !error.is_not_primary() => error,
-            _ => match request.forward(self).instrument(debug_span!("forward")).await {
-                Err(error) if error.is_out_of_reach() => error,
-                outcome => return outcome,
-            },
+            _ => {
+                if self.is_region_gone() {
+                    self.find_region(patience(request)).await;
+                }
+                match request.forward(self).instrument(debug_span!("forward")).await {
+                    Err(error) if error.is_out_of_reach() => error,
+                    outcome => return outcome,
+                }
+            }
         };
-        let limit = request.answer_by().saturating_duration_since(began);
-        match self.replicas.find_primary(began + limit.mul_f64(PATIENCE)).await {
-            Some(member) => request.run_locally(self, &member).await,
+        match self.find(patience(request)).await {
+            Some(Found::Here(member)) => request.run_locally(self, &member).await,
+            Some(Found::Region) => request.forward(self).instrument(debug_span!("forward")).await,
             None => Err(self.nowhere(error)),
         }
+    }
+
+    /// Looks for the primary next to this node and in all regions. The first that is found counts.
+    async fn find(&self, until: Instant) -> Option<Found> {
+        let here = async { self.replicas.find_primary(until).await.map(Found::Here) };
+        let elsewhere = async { self.find_region(until).await.then_some(Found::Region) };
+        match select(pin!(here), pin!(elsewhere)).await {
+            Either::Left((None, other)) => other.await,
+            Either::Right((None, other)) => other.await,
+            Either::Left((found, _)) | Either::Right((found, _)) => found,
+        }
+    }
+
+    /// Returns whether the region of the primary has been out of reach for so long that the primary may be elsewhere.
+    pub(crate) fn is_region_gone(&self) -> bool {
+        let region = self.region();
+        let since = self.rpc.unreachable_since(&region).filter(|_| region != *self.rpc.topology().region());
+        since.is_some_and(|since| since.elapsed() > GONE_AFTER)
     }
 
     /// Returns the error for a request that found no primary.
@@ -143,7 +188,7 @@ impl Primary {
         };
         let send = |channel: PeerChannel| call(self.client(channel), request.clone());
         let dispatch = Dispatch::new(deadline).with_retry(retry).with_operation(operation);
-        Ok(self.rpc.dispatch(self.rpc.topology().primary_region(), dispatch, send).await?)
+        Ok(self.rpc.dispatch(&self.region(), dispatch, send).await?)
     }
 
     fn client(&self, channel: PeerChannel) -> DatabaseClient<PeerChannel> {
@@ -167,5 +212,15 @@ pub(crate) fn peer_place(peer: &PeerName) -> String {
     format!("the primary through peer {peer}")
 }
 
-/// The part of its time limit for which a request waits for the primary. The rest is for running it there.
+/// Returns until when a request waits for the primary.
+fn patience(request: &impl PrimaryRequest) -> Instant {
+    let now = Instant::now();
+    now + request.answer_by().saturating_duration_since(now).mul_f64(PATIENCE)
+}
+
+/// The part of the time that is left for which a request waits for the primary. The rest is for running it there.
 const PATIENCE: f64 = 0.8;
+
+/// After this time without a peer, or without a peer that reaches its database, the primary is looked for elsewhere. Peers
+/// that restart are back before.
+const GONE_AFTER: Duration = Duration::from_secs(1);

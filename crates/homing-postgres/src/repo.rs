@@ -91,9 +91,16 @@ impl Repo {
         self.rpc_client().topology().region()
     }
 
-    /// Returns the region to which writes are forwarded.
+    /// Returns the primary region of the settings. Writes are forwarded there, as long as the primary is there.
     pub fn primary_region(&self) -> &Region {
         self.rpc_client().topology().primary_region()
+    }
+
+    /// Returns the region in which the primary of this handle's database is, as far as this node knows. It differs from
+    /// [`primary_region`](Self::primary_region) after a failover to another region, once a call of this node has missed the
+    /// primary.
+    pub fn current_primary_region(&self) -> Region {
+        self.engine.primary().region()
     }
 
     /// Returns the client that calls functions in any region.

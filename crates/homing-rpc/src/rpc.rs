@@ -12,6 +12,7 @@ use std::time::Duration;
 use homing_proto::v1::rpc_client::RpcClient;
 use homing_proto::v1::{DescribeRequest, DescribeResponse};
 use prost::Message;
+use tokio::time::Instant;
 use tonic::{Response, Status};
 use tracing::Instrument;
 
@@ -67,6 +68,13 @@ impl Rpc {
             self.peers(region)?;
         }
         Ok(())
+    }
+
+    /// Returns since when no peer of a region has been up, or every answer of its peers was that they cannot reach their
+    /// database. `None` if the region is in reach, or was not used yet.
+    pub fn unreachable_since(&self, region: &Region) -> Option<Instant> {
+        let sets = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.get(region)?.unreachable_since()
     }
 
     /// Returns how many bytes a message may have.

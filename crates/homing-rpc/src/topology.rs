@@ -86,7 +86,7 @@ impl Topology {
     }
 
     /// Returns the region to which writes go according to the settings. A database that says it is the primary is used
-    /// as one, whatever the settings say.
+    /// as one, whatever the settings say, and nodes find it in other regions.
     pub fn primary_region(&self) -> &Region {
         &self.primary_region
     }

@@ -87,7 +87,8 @@
 //!
 //! **Servers**
 //!
-//! - The primaries of all databases of a node are in one region.
+//! - The settings name one primary region for all databases of a node. If a primary is found in another region, that is
+//!   remembered for its database until the node restarts or misses the primary again.
 //! - Connect nodes to PostgreSQL directly. A transaction pooler or a load balancer, which spreads connections over
 //!   several servers or sessions, breaks the positions.
 //! - Homing does not fence. A node whose own database is a primary writes there, whatever the other regions say, unless
@@ -108,14 +109,15 @@
 //!   a statement turns out to be stale or the node restarts.
 //! - Homing recognizes statements by their words, not by their meaning. If a function or a `do` block changes the state
 //!   of its session, the pooled connection keeps that state.
-//! - A region that was called once is watched, with a connection to each of its peers, until the node shuts down.
+//! - A region that was called once is watched, with a connection to each of its peers, until the node shuts down. A node
+//!   that looks for the primary calls all regions.
 //!
 //! # Glossary
 //!
 //! | term | meaning |
 //! |---|---|
 //! | region | where nodes run and replicas are; its name is a DNS label |
-//! | primary region | the region that writes are forwarded to, as the settings say; the databases have the last word |
+//! | primary region | the region that writes are forwarded to: first as the settings say, later as the databases say |
 //! | primary, replica | a server that takes writes; a server in recovery, which replays them (`pg_is_in_recovery()`) |
 //! | cluster | what one `initdb` made, and its copies; the system identifier names it |
 //! | node | one process of the application with Homing in it |

@@ -44,11 +44,11 @@ impl Probe {
         let is_busy = match &primary {
             Ok(Ok(_)) => false,
             Ok(Err(error)) => {
-                debug!(%error, region = %repo.primary_region(), "the primary does not answer");
+                debug!(%error, region = %repo.current_primary_region(), "the primary does not answer");
                 error.is_overloaded()
             }
             Err(_) => {
-                debug!(region = %repo.primary_region(), "the primary does not answer in time");
+                debug!(region = %repo.current_primary_region(), "the primary does not answer in time");
                 false
             }
         };

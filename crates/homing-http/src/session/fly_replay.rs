@@ -125,7 +125,7 @@ impl FlyReplay {
 
     /// Returns whether the request can be replayed.
     pub(crate) fn is_possible(&self, parts: &request::Parts, repo: &Repo) -> bool {
-        let is_elsewhere = repo.region() != repo.primary_region()
+        let is_elsewhere = *repo.region() != repo.current_primary_region()
             && repo.database().and_then(|database| database.role()) != Some(Role::Primary);
         is_elsewhere && self.is_replayable(parts)
     }
@@ -157,7 +157,7 @@ pub(crate) fn source(headers: &HeaderMap) -> Option<String> {
 pub(crate) fn answer<B: Default>(repo: &Repo) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = StatusCode::CONFLICT;
-    let value = HeaderValue::from_str(&format!("region={}", repo.primary_region()));
+    let value = HeaderValue::from_str(&format!("region={}", repo.current_primary_region()));
     response.headers_mut().insert(REPLAY, value.expect("regions are letters, digits and -"));
     response
 }

@@ -81,7 +81,7 @@ impl RequestInfo {
     pub(crate) fn new(repo: &Repo, token: TokenState, replayed_from: Option<String>) -> Self {
         Self(Arc::new(Inner {
             region: repo.region().clone(),
-            primary_region: repo.primary_region().clone(),
+            primary_region: repo.current_primary_region(),
             token,
             replayed_from,
             calls: Mutex::default(),

@@ -123,7 +123,7 @@ async fn complete(repo: &Repo) -> Token {
 fn replay<R: Default>(repo: &Repo, why: Why) -> Response<R> {
     let why = why.as_str();
     metering::replay(why);
-    debug!(why, region = %repo.primary_region(), "replayed in the primary region");
+    debug!(why, region = %repo.current_primary_region(), "replayed in the primary region");
     fly_replay::answer(repo)
 }
 

@@ -7,6 +7,7 @@ use homing_proto::v1 as proto;
 use homing_rpc::{Dispatched, Reason};
 use proto::execute_response::Outcome;
 use tokio::time::Instant;
+use tokio_postgres::types::Type;
 use tonic::Status;
 
 use super::rejection::{failed, rejected};
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::replicas::Member;
 use crate::statement::kind::{Ask, Writes};
+use crate::statement::values;
 
 /// The results of statements that ran on the primary.
 #[derive(Debug)]
@@ -145,6 +147,17 @@ impl Trip {
 /// Returns the positions that a server has to have in its history, for a request.
 pub(crate) fn to_wire(session: &[Position]) -> Vec<proto::Position> {
     session.iter().map(|position| position.to_proto("")).collect()
+}
+
+/// Returns a statement that asks nothing of the server but an answer. Its types are known, so that nothing has to be
+/// described.
+pub(crate) fn select_one() -> Result<proto::Statement> {
+    Ok(proto::Statement {
+        sql: "select 1".to_owned(),
+        parameters: values::encode(&[], &[])?,
+        column_types: vec![Type::INT4.oid()],
+        ..proto::Statement::default()
+    })
 }
 
 /// Returns whether a build without batches would reject the statement.

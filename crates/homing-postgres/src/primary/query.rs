@@ -30,12 +30,12 @@ impl Primary {
             }
         };
         let dispatch = Dispatch::new(deadline).with_retry(Retry::Always).with_operation("stream").with_stream();
-        self.rpc.dispatch(self.rpc.topology().primary_region(), dispatch, send).await.map_err(|error| {
+        let region = self.region();
+        self.rpc.dispatch(&region, dispatch, send).await.map_err(|error| {
             let error = Error::from(error);
             if !error.is_outcome_unknown() {
                 return error;
             }
-            let region = self.rpc.topology().primary_region();
             Error::not_sent(format!(
                 "no rows came from region {region} and nothing was changed: begin the stream again"
             ))

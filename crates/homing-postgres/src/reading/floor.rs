@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use homing_proto::v1 as proto;
 use tokio::time::timeout;
-use tokio_postgres::types::Type;
 
 use crate::database::Database;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::position::role::Role;
+use crate::primary::execute::select_one;
 use crate::scope::LocalSettings;
 use crate::session::seen::Seen;
 use crate::session::token::foreign;
 use crate::statement::kind::{Ask, Writes};
-use crate::statement::values;
 
 /// Asks the servers that the session has read from for their positions, so that later reads are not older. Skips
 /// `chosen`, which is read from next.
@@ -45,15 +43,8 @@ pub(crate) fn check_cluster(engine: &Engine, position: Position) -> Result<()> {
 
 /// Asks the primary for its position.
 pub(crate) async fn ask_primary(engine: &Engine) -> Result<Position> {
-    // The types are known, so that nothing has to be described.
-    let statement = proto::Statement {
-        sql: "select 1".to_owned(),
-        parameters: values::encode(&[], &[])?,
-        column_types: vec![Type::INT4.oid()],
-        ..proto::Statement::default()
-    };
     let engine = engine.with_local(&LocalSettings::default());
-    let executed = engine.execute_on_primary(vec![statement], Writes::No, Ask::Position, engine.deadline()).await?;
+    let executed = engine.execute_on_primary(vec![select_one()?], Writes::No, Ask::Position, engine.deadline()).await?;
     executed.position.ok_or_else(|| Error::not_sent("the primary answered without its position: try again"))
 }
 

@@ -77,6 +77,11 @@ impl Member {
         self.origin != Origin::Elsewhere && self.is_primary()
     }
 
+    /// Tells whether it answered when it was last asked for its role or its state.
+    pub(crate) fn answers(&self) -> bool {
+        self.status.health != Health::Down
+    }
+
     pub(super) fn is_called(&self, name: &str) -> bool {
         *self.entry == *name || *self.status.name == *name
     }
@@ -101,14 +106,12 @@ impl Snapshot {
     /// time counts, and of these the one that was promoted last.
     pub(super) fn local_primary(&self) -> Option<&Arc<Member>> {
         let primaries = self.0.iter().filter(|member| member.is_local_primary());
-        primaries.max_by_key(|member| {
-            (member.status.health != Health::Down, member.timeline(), member.origin == Origin::OwnPrimary)
-        })
+        primaries.max_by_key(|member| (member.answers(), member.timeline(), member.origin == Origin::OwnPrimary))
     }
 
     /// Returns whether a primary that this node writes to answered last time.
     pub(super) fn has_primary(&self) -> bool {
-        self.local_primary().is_some_and(|member| member.status.health != Health::Down)
+        self.local_primary().is_some_and(|member| member.answers())
     }
 
     pub(super) fn no_such(&self, name: &str) -> Error {

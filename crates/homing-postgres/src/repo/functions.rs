@@ -10,7 +10,7 @@ use crate::call::options::Wait;
 use crate::call::report::AnsweredBy;
 use crate::engine::answered::Answered;
 use crate::engine::operation::Operation;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_out_of_reach};
 use crate::position::Position;
 use crate::primary::execute::Trip;
 use crate::writing::writer::{Committed, Writer};
@@ -124,10 +124,22 @@ impl Repo {
         arguments: impl IntoArguments,
         session: &[Position],
     ) -> homing_rpc::Result<Called<R>> {
-        let (rpc, scope) = (self.rpc_client(), self.engine.primary().scope().to_wire());
-        let region = rpc.topology().primary_region();
-        let session = session.iter().map(|position| position.to_proto(self.database_name())).collect();
-        rpc.call_after(region, &scope, function, arguments, session, self.options().call_timeout).await
+        let (rpc, primary) = (self.rpc_client(), self.engine.primary());
+        let (scope, arguments) = (primary.scope().to_wire(), arguments.into_arguments()?);
+        let session: Vec<_> = session.iter().map(|position| position.to_proto(self.database_name())).collect();
+        let deadline = self.options().call_deadline();
+        let call = async || {
+            let left = deadline.saturating_duration_since(Instant::now());
+            rpc.call_after(&primary.region(), &scope, function, arguments.clone(), session.clone(), left).await
+        };
+        if primary.is_region_gone() {
+            primary.find_region(deadline).await;
+        }
+        match call().await {
+            // Nothing was executed. The primary may be in another region now.
+            Err(error) if is_out_of_reach(&error) && primary.find_region(deadline).await => call().await,
+            outcome => outcome,
+        }
     }
 
     /// Advances the session in the node's other databases, since the function may have written to them too: the next

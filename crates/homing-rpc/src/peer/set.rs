@@ -120,6 +120,12 @@ impl PeerSet {
         *since
     }
 
+    /// Returns since when no peer has been up, or no peer could reach its database.
+    pub(crate) fn unreachable_since(&self) -> Option<Instant> {
+        let no_database_since = *self.no_database_since.lock().unwrap_or_else(PoisonError::into_inner);
+        self.snapshot.borrow().without_peer_since.or(no_database_since)
+    }
+
     fn budget(&self) -> MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }

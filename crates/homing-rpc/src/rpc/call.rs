@@ -252,7 +252,16 @@ impl Rpc {
         }
     }
 
-    async fn regions(&self, deadline: Instant) -> Result<BTreeSet<Region>> {
+    /// Returns the regions of the application: those that discovery returns, the own region and the primary region.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_sent`] if the regions cannot be found before the deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn regions(&self, deadline: Instant) -> Result<BTreeSet<Region>> {
         let found = match time::timeout_at(deadline, self.discover().regions()).await {
             Ok(found) => found?,
             Err(_) => {

@@ -7,6 +7,7 @@ mod failures;
 mod functions;
 mod local;
 mod named;
+mod other_region;
 mod peers;
 mod replicas;
 mod wire;
