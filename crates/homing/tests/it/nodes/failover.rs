@@ -3,6 +3,8 @@
 use homing::report::AnsweredBy;
 use homing::{Config, Repo};
 use homing_testbed::Postgres;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::named::{FIRST, Named, SECOND};
@@ -183,4 +185,81 @@ async fn node_starts_beside_promoted_replica() {
     let user = insert(&repo, "Ada").await.unwrap();
     assert_eq!(reports.last().answered_by, AnsweredBy::Local);
     assert_eq!(repo.get::<User>(user.id).await.unwrap(), Some(user));
+}
+
+/// Writes until told to stop. Returns the names of the rows that are stored for certain since the failover.
+async fn keep_writing(
+    repo: Repo,
+    name: String,
+    written: watch::Sender<u64>,
+    is_over: watch::Receiver<bool>,
+) -> Vec<String> {
+    let mut stored = Vec::new();
+    for number in 0.. {
+        let (name, has_failed_over) = (format!("{name} {number}"), *is_over.borrow());
+        match insert(&repo, &name).await {
+            Ok(_) if has_failed_over => {
+                stored.push(name);
+                written.send_modify(|written| *written += 1);
+            }
+            Ok(_) => written.send_modify(|written| *written += 1),
+            Err(error) => assert!(error.is_not_sent() || error.is_outcome_unknown(), "{error:?}"),
+        }
+        if written.is_closed() {
+            break;
+        }
+    }
+    stored
+}
+
+#[tokio::test]
+async fn writers_go_on_after_failover() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let named = Named::start(&servers.replica, &servers.primary).await;
+    named.leads_to([FIRST, SECOND]);
+    let mut by_name = beside(named.url(&world.database));
+    by_name.replica_settings = named.settings();
+    let by_list = beside(url([&servers.primary, &servers.replica], &world.database, "read-write"));
+    let configs = [by_name, by_list];
+
+    let is_over = watch::Sender::new(false);
+    let (mut writers, mut nodes, mut written) = (JoinSet::new(), Vec::new(), Vec::new());
+    for (number, config) in configs.iter().enumerate() {
+        let node = start(config.clone()).await.unwrap();
+        for writer in 0..4 {
+            let (sender, receiver) = watch::channel(0);
+            let name = format!("node {number} writer {writer}");
+            writers.spawn(keep_writing(node.repo(), name, sender, is_over.subscribe()));
+            written.push(receiver);
+        }
+        nodes.push(node);
+    }
+    let all_write = async |written: &mut Vec<watch::Receiver<u64>>| {
+        for written in written {
+            let now = *written.borrow();
+            timeout(PATIENCE, written.wait_for(|written| *written > now + 3))
+                .await
+                .expect("it does not write")
+                .unwrap();
+        }
+    };
+    all_write(&mut written).await;
+    servers.primary.kill().await.unwrap();
+    servers.replica.promote().await.unwrap();
+    is_over.send_replace(true);
+    all_write(&mut written).await;
+    for config in configs {
+        let node = start(config).await.unwrap();
+        insert(&node.repo(), &format!("restarted {}", nodes.len())).await.unwrap();
+        nodes.push(node);
+    }
+    drop(written);
+    let client = servers.replica.connect_to(&world.database).await.unwrap();
+    while let Some(stored) = timeout(PATIENCE, writers.join_next()).await.unwrap() {
+        let stored = stored.unwrap();
+        let count = "select count(*) from users where name = any ($1)";
+        let count: i64 = client.query_one(count, &[&stored]).await.unwrap().get(0);
+        assert_eq!(count, i64::try_from(stored.len()).unwrap());
+    }
 }
