@@ -1,8 +1,10 @@
 //! The primary among several servers: found at the start, and again after a failover.
 
+use std::time::Duration;
+
 use homing::report::AnsweredBy;
 use homing::{Config, Repo};
-use homing_testbed::Postgres;
+use homing_testbed::{Cut, Postgres, Relay};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -262,4 +264,26 @@ async fn writers_go_on_after_failover() {
         let count: i64 = client.query_one(count, &[&stored]).await.unwrap().get(0);
         assert_eq!(count, i64::try_from(stored.len()).unwrap());
     }
+}
+
+/// The primary's machine vanishes: connections stay open, and nothing answers.
+#[tokio::test]
+async fn silent_primary_is_replaced() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    let relay = Relay::start(servers.primary.address()).unwrap();
+    let hosts = format!("{},{}", relay.address(), servers.replica.address());
+    let node = start(beside(format!("postgres://postgres@{hosts}/{}", world.database))).await.unwrap();
+    insert(&node.repo(), "before").await.unwrap();
+    servers.replica.caught_up_with(&servers.primary).await.unwrap();
+    relay.cut(Cut::Blackhole).await;
+    servers.replica.promote().await.unwrap();
+    let repo = node.repo().with_call_timeout(Duration::from_secs(1));
+    let writes = async {
+        while let Err(error) = repo.insert(&NewUser::named("after")).await {
+            assert!(error.is_not_sent() || error.is_outcome_unknown(), "{error:?}");
+        }
+    };
+    timeout(PATIENCE, writes).await.unwrap();
+    assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 2);
 }
