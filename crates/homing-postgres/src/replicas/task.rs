@@ -9,8 +9,9 @@
 //! for its role for each server, at a time.
 //!
 //! Its input is the list (`watch`), a bounded channel of failed reads, [`Usage`], and a `Notify` of the calls and pools
-//! that miss the primary ([`Seekers`]). Its output is a `watch` of snapshots. The task is aborted, together with its work, when the last `Replicas` is dropped. A panic is logged: the
-//! last snapshot stays, so reads go on, but no server comes back or is left out any more.
+//! that miss the primary ([`Seekers`]). Its output is a `watch` of snapshots. The task is aborted, together with its work,
+//! when the last `Replicas` is dropped. A panic is logged: the last snapshot stays, so reads go on, but no server comes
+//! back or is left out any more.
 
 mod introduction;
 
@@ -335,6 +336,10 @@ impl ReplicaTask {
         let now = Instant::now();
         let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else { return };
         server.is_being_probed = false;
+        let known = server.database.pool().server().map(|server| server.role);
+        if state.as_ref().is_ok_and(|state| known != Some(state.role)) {
+            self.search.want(now);
+        }
         let change = match &state {
             Ok(state) => {
                 let mut newest = self.parts.newest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -95,8 +95,11 @@ impl Watched {
     }
 
     /// Tells whether to probe it. The primary next to this node is not behind, and the search tells if it does not answer.
-    /// So probes are not needed.
+    /// So probes are not needed. A server that is down may come back with another role.
     pub(super) fn is_worth_probing(&self) -> bool {
+        if self.health == Health::Down {
+            return self.is_visible();
+        }
         let is_own_primary = self.origin == Origin::OwnPrimary && self.database.role() != Some(Role::Replica);
         let is_read_only = self.introduced.is_some_and(|server| server.is_read_only);
         let answers_reads = self.session_attrs.admission(self.database.role(), is_read_only) != Admission::No;

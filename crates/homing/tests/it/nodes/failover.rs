@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use homing::report::AnsweredBy;
 use homing::{Config, Repo};
-use homing_testbed::{Cut, Postgres, Relay};
+use homing_testbed::{Cut, Postgres, Relay, wait_until};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -286,4 +286,34 @@ async fn silent_primary_is_replaced() {
     };
     timeout(PATIENCE, writes).await.unwrap();
     assert_eq!(repo.count::<User>("", &[]).await.unwrap(), 2);
+}
+
+/// At the address of the former primary, a replica of its successor answers.
+#[tokio::test]
+async fn demoted_primary_answers_reads() {
+    let servers = Servers::start(&[]).await;
+    let options = Postgres::options().with_name("demoted").with_max_connections(300);
+    let demoted = options.start_replica_of(&servers.replica).await.unwrap();
+    let world = servers.world().await;
+    let targets = [servers.primary.address(), demoted.address()].map(|address| address.to_string());
+    let relay = Relay::listen(([127, 0, 0, 1], 0).into(), targets).unwrap();
+    let hosts = format!("{},{}", relay.address(), servers.replica.address());
+    let attrs = "target_session_attrs=prefer-standby";
+    let mut config = beside(format!("postgres://postgres@{hosts}/{}?{attrs}", world.database));
+    config.replica_settings = config.replica_settings.with_probe_interval(Duration::from_millis(20));
+    let node = start(config).await.unwrap();
+    let (repo, reports) = recorded(&node.repo());
+    let reader = async |expected: String| {
+        wait_until("the other server answers", async || {
+            repo.session().count::<User>("", &[]).await.unwrap();
+            reports.last().replica.as_deref() == Some(&expected)
+        })
+        .await;
+    };
+    reader(format!("primary/{}", servers.replica.address())).await;
+    fail_over(&servers).await;
+    insert(&repo, "Ada").await.unwrap();
+    reader(format!("primary/{}", relay.address())).await;
+    insert(&repo, "Grace").await.unwrap();
+    assert_eq!(reports.last().answered_by, AnsweredBy::Local);
 }
