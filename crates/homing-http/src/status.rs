@@ -10,6 +10,7 @@ use http::StatusCode;
 /// |---|---|
 /// | was [committed](Fate::Committed), but its result is not available | 202 Accepted |
 /// | did not find the row ([`is_not_found`](Error::is_not_found)) | 404 Not Found |
+/// | would have written over the change of another call ([`is_outdated`](Error::is_outdated)) | 409 Conflict |
 /// | was rejected because of another row (unique, exclusion and foreign keys) or another transaction (SQLSTATE class 40) | 409 Conflict |
 /// | was rejected because of its values (SQLSTATE classes 22, 23), or by the application's own code (`P0001`) | 422 Unprocessable Content |
 /// | ended with an [unknown outcome](Fate::OutcomeUnknown) | 502 Bad Gateway |
@@ -34,6 +35,7 @@ pub fn status_of(error: &Error) -> StatusCode {
         Fate::NotSent if error.is_misuse() || error.is_configuration() => StatusCode::INTERNAL_SERVER_ERROR,
         Fate::NotSent => StatusCode::SERVICE_UNAVAILABLE,
         Fate::Rejected if error.is_not_found() => StatusCode::NOT_FOUND,
+        Fate::Rejected if error.is_outdated() => StatusCode::CONFLICT,
         Fate::Rejected if error.is_timed_out() => StatusCode::SERVICE_UNAVAILABLE,
         Fate::FunctionFailed if error.is_overloaded() => StatusCode::SERVICE_UNAVAILABLE,
         Fate::Rejected | Fate::FunctionFailed => error.code().map_or(StatusCode::INTERNAL_SERVER_ERROR, of_sqlstate),

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::quote_spanned;
 use syn::ext::IdentExt;
-use syn::{Data, DeriveInput, Field, Fields, Ident, LitStr, Type};
+use syn::{Data, DeriveInput, Field, Fields, Generics, Ident, LitStr, Type, parse_quote};
 
 use crate::errors::Errors;
 use crate::types;
@@ -31,10 +31,15 @@ impl Column {
 
     /// Returns the field of `self` as a parameter of a statement. Errors about its type underline the type.
     pub(crate) fn parameter(&self) -> TokenStream {
+        as_parameter(&self.reference(), types::place(&self.ty))
+    }
+
+    /// Returns a reference to the field of `self`, at its type.
+    pub(crate) fn reference(&self) -> TokenStream {
         let place = types::place(&self.ty);
         let mut field = self.field.clone();
         field.set_span(place);
-        as_parameter(&quote_spanned! {place=> &self.#field }, place)
+        quote_spanned! {place=> &self.#field }
     }
 }
 
@@ -69,6 +74,21 @@ pub(crate) fn refuse_duplicates(columns: &[Column], errors: &mut Errors) {
             taken.insert(name, &column.field);
         }
     }
+}
+
+/// Adds the bounds of a statement's parameter to the types that depend on a type parameter.
+pub(crate) fn with_bounds<'a>(mut generics: Generics, types: impl Iterator<Item = &'a Type>) -> Generics {
+    let parameters: Vec<Ident> = generics.type_params().map(|parameter| parameter.ident.clone()).collect();
+    for ty in types {
+        let is_parameter = |token: &TokenTree| matches!(token, TokenTree::Ident(ident) if parameters.contains(ident));
+        if types::find(ty, &is_parameter).is_some() {
+            generics
+                .make_where_clause()
+                .predicates
+                .push(parse_quote! { #ty: ::homing::types::ToSql + ::core::marker::Sync });
+        }
+    }
+    generics
 }
 
 /// An example of the option that names a column, for messages.

@@ -1,13 +1,16 @@
 //! `#[derive(Entity)]`.
 
+mod field;
+
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::parse::ParseStream;
 use syn::{DeriveInput, Field, GenericParam, Ident, Index, LitStr, Type};
 
-use crate::columns::{self, COLUMN, Column};
+use self::field::FieldOptions;
+use crate::columns::{self, Column};
 use crate::errors::Errors;
-use crate::options::{self, ON_FIELD, ON_STRUCT};
+use crate::options::{self, ON_FIELD};
 use crate::{expand, from_row, name, types};
 
 /// Returns the implementation of `homing::Entity` for the struct in `item`, and its errors.
@@ -26,6 +29,8 @@ struct Entity {
     key: Vec<usize>,
     /// Indices into `columns`.
     read_only: Vec<usize>,
+    /// An index into `columns`.
+    version: Option<usize>,
 }
 
 impl Entity {
@@ -33,12 +38,39 @@ impl Entity {
         let table = read_table(input, errors);
         let fields = columns::fields(input, "Entity", errors);
         refuse_generics(input, errors);
-        let (columns, key, read_only) = read_columns(&fields?, errors);
-        if key.is_empty() {
-            errors.at(&input.ident, missing_key(&columns));
+        let mut entity = Self {
+            ident: input.ident.clone(),
+            table,
+            columns: Vec::new(),
+            key: Vec::new(),
+            read_only: Vec::new(),
+            version: None,
+        };
+        entity.read_columns(&fields?, errors);
+        if entity.key.is_empty() {
+            errors.at(&input.ident, missing_key(&entity.columns));
         }
-        let owned = input.generics.params.is_empty() && !columns.iter().any(Column::is_reference);
-        owned.then(|| Self { ident: input.ident.clone(), table, columns, key, read_only })
+        let owned = input.generics.params.is_empty() && !entity.columns.iter().any(Column::is_reference);
+        owned.then_some(entity)
+    }
+
+    fn read_columns(&mut self, fields: &[&Field], errors: &mut Errors) {
+        for (index, field) in fields.iter().enumerate() {
+            let options = FieldOptions::read(field, errors);
+            if options.key.is_some() {
+                self.key.push(index);
+            }
+            if options.read_only.is_some() {
+                self.read_only.push(index);
+            }
+            if let Some(option) = &options.version {
+                let set = options::set(&mut self.version, option, index);
+                errors.keep(set);
+            }
+            field::refuse_type(field, &options, errors);
+            self.columns.push(Column::new(field, options.column));
+        }
+        columns::refuse_duplicates(&self.columns, errors);
     }
 
     fn implementation(&self) -> TokenStream {
@@ -47,6 +79,7 @@ impl Entity {
         let key_names = self.key().map(|column| &column.name);
         let key_type = self.key_type();
         let read_only = self.read_only();
+        let version = self.version();
         let from_row = from_row::implementation(ident, &self.columns);
         let key_parameters = self.key_parameters();
         let values = self.columns.iter().map(Column::parameter);
@@ -58,6 +91,7 @@ impl Entity {
                 const COLUMNS: &'static [&'static ::core::primitive::str] = &[#(#names),*];
                 const KEY: &'static [&'static ::core::primitive::str] = &[#(#key_names),*];
                 #read_only
+                #version
 
                 #key_parameters
 
@@ -91,6 +125,13 @@ impl Entity {
         quote! { const READ_ONLY: &'static [&'static ::core::primitive::str] = &[#(#names),*]; }
     }
 
+    /// Returns nothing for an entity without a version, because the trait has a default.
+    fn version(&self) -> Option<TokenStream> {
+        let Column { ty, name, .. } = &self.columns[self.version?];
+        let column = quote_spanned! {types::place(ty)=> ::homing::__private::version_column::<#ty>(#name) };
+        Some(quote! { const VERSION: ::core::option::Option<&'static ::core::primitive::str> = #column; })
+    }
+
     fn key_parameters(&self) -> TokenStream {
         let values = self.key().enumerate().map(|(position, column)| {
             let place = types::place(&column.ty);
@@ -115,7 +156,7 @@ fn read_table(input: &DeriveInput, errors: &mut Errors) -> String {
     let mut table = None;
     let read = |option: &Ident, value: ParseStream<'_>| match option.to_string().as_str() {
         "table" => options::set(&mut table, option, options::name(option, TABLE, name::table_fault, value)?),
-        "key" | "column" | "read_only" => Err(options::misplaced(option, ON_FIELD)),
+        "key" | "column" | "read_only" | "version" => Err(options::misplaced(option, ON_FIELD)),
         _ => Err(options::unknown(option, &format!("`{TABLE}`"))),
     };
     if !options::read_attributes(&input.attrs, "entity", TABLE, errors, read) {
@@ -135,76 +176,6 @@ fn refuse_generics(input: &DeriveInput, errors: &mut Errors) {
         };
         errors.at(parameter, advice);
     }
-}
-
-/// Returns the columns, the indices of the key columns, and the indices of the read-only columns.
-fn read_columns(fields: &[&Field], errors: &mut Errors) -> (Vec<Column>, Vec<usize>, Vec<usize>) {
-    let (mut key, mut read_only) = (Vec::new(), Vec::new());
-    let mut columns = Vec::with_capacity(fields.len());
-    for (index, field) in fields.iter().enumerate() {
-        let options = FieldOptions::read(field, errors);
-        if options.key.is_some() {
-            key.push(index);
-        }
-        if options.read_only.is_some() {
-            read_only.push(index);
-        }
-        refuse_type(field, &options, errors);
-        columns.push(Column::new(field, options.column));
-    }
-    columns::refuse_duplicates(&columns, errors);
-    (columns, key, read_only)
-}
-
-#[derive(Default)]
-struct FieldOptions {
-    key: Option<()>,
-    column: Option<LitStr>,
-    /// The name of the option, for errors about it.
-    read_only: Option<Ident>,
-}
-
-impl FieldOptions {
-    fn read(field: &Field, errors: &mut Errors) -> Self {
-        let mut found = Self::default();
-        let read = |option: &Ident, value: ParseStream<'_>| match option.to_string().as_str() {
-            "key" => {
-                options::set(&mut found.key, option, ())?;
-                options::flag(option, value)
-            }
-            "read_only" => {
-                options::set(&mut found.read_only, option, option.clone())?;
-                options::flag(option, value)
-            }
-            "column" => {
-                options::set(&mut found.column, option, options::name(option, COLUMN, name::column_fault, value)?)
-            }
-            "table" => Err(options::misplaced(option, ON_STRUCT)),
-            _ => Err(options::unknown(option, &format!("`key`, `read_only`, `{COLUMN}`"))),
-        };
-        options::read_attributes(&field.attrs, "entity", "key", errors, read);
-        found
-    }
-}
-
-fn refuse_type(field: &Field, options: &FieldOptions, errors: &mut Errors) {
-    if let Type::Reference(reference) = types::bare(&field.ty) {
-        errors.at(
-            reference,
-            "an entity owns its values: write `String` in place of `&str`, `Vec<u8>` in place of `&[u8]`",
-        );
-    }
-    if options.key.is_some() && is_option(&field.ty) {
-        errors.at(&field.ty, "a key column is never NULL: remove the `Option`");
-    }
-    if let (Some(_), Some(read_only)) = (options.key, &options.read_only) {
-        errors.at(read_only, "an update never writes the key: remove `read_only`");
-    }
-}
-
-fn is_option(ty: &Type) -> bool {
-    let Type::Path(path) = types::bare(ty) else { return false };
-    path.path.segments.last().is_some_and(|segment| segment.ident == "Option" && !segment.arguments.is_empty())
 }
 
 fn missing_key(columns: &[Column]) -> String {
@@ -325,6 +296,40 @@ mod tests {
     }
 
     #[test]
+    fn version_has_a_column() {
+        let item = syn::parse_quote! {
+            #[entity(table = "docs")]
+            struct Doc { #[entity(key)] id: i64, #[entity(version, column = "v")] changes: i32 }
+        };
+        let entity = Entity::read(&item, &mut Errors::default()).unwrap();
+        assert_expands(
+            entity.version().unwrap(),
+            &quote! {
+                const VERSION: ::core::option::Option<&'static ::core::primitive::str> =
+                    ::homing::__private::version_column::<i32>("v");
+            },
+        );
+        assert_reported(
+            expanded(
+                "#[entity(table = \"t\", version)] struct T {
+                    #[entity(key, version)] id: i64,
+                    #[entity(read_only, version = 1)] a: i64,
+                    #[entity(read_only, version)] b: i64,
+                }",
+            ),
+            &[
+                ("version", "`version` belongs on a field, not on the struct"),
+                ("version", "the key never changes, and a version changes with each update: remove `version`"),
+                ("version", "`version` takes no value: write `version` alone"),
+                ("version", "`version` is given twice"),
+                ("version", "each update writes the version: remove `read_only` or `version`"),
+                ("version", "`version` is given twice"),
+                ("version", "each update writes the version: remove `read_only` or `version`"),
+            ],
+        );
+    }
+
+    #[test]
     fn read_only_column_cannot_be_key() {
         assert_reported(
             expanded(
@@ -388,7 +393,7 @@ mod tests {
                 ("key", "`key` is given twice"),
                 ("5", "the value of `column` must be a string: write `column = \"name\"`"),
                 ("Option<String>", "a key column is never NULL: remove the `Option`"),
-                ("rename", "unknown option `rename`; valid here: `key`, `read_only`, `column = \"name\"`"),
+                ("rename", "unknown option `rename`; valid here: `key`, `read_only`, `version`, `column = \"name\"`"),
                 ("table", "`table` belongs on the struct, not on a field"),
                 (
                     "&'static i32",

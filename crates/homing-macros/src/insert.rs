@@ -1,14 +1,14 @@
 //! `#[derive(Insert)]`.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use quote::quote;
 use syn::parse::ParseStream;
-use syn::{DeriveInput, Field, Generics, Ident, Type, parse_quote};
+use syn::{DeriveInput, Field, Generics, Ident, Type};
 
 use crate::columns::{self, COLUMN, Column};
 use crate::errors::Errors;
 use crate::options::{self, ON_FIELD, ON_STRUCT};
-use crate::{expand, name, types};
+use crate::{expand, name};
 
 /// Returns the implementation of `homing::Insert` for the struct in `item`, and its errors.
 pub(crate) fn expand(item: TokenStream) -> TokenStream {
@@ -30,7 +30,7 @@ impl Insert {
         let fields = columns::fields(input, "Insert", errors)?;
         let columns: Vec<Column> = fields.into_iter().map(|field| read_column(field, errors)).collect();
         columns::refuse_duplicates(&columns, errors);
-        let generics = with_bounds(input.generics.clone(), &columns);
+        let generics = columns::with_bounds(input.generics.clone(), columns.iter().map(|column| &column.ty));
         Some(Self { ident: input.ident.clone(), generics, entity: entity?, columns })
     }
 
@@ -79,21 +79,6 @@ fn read_column(field: &Field, errors: &mut Errors) -> Column {
     };
     options::read_attributes(&field.attrs, "insert", COLUMN, errors, read);
     Column::new(field, column)
-}
-
-/// Adds the bounds of a statement's parameter to the type of each field, if that type depends on a type parameter.
-fn with_bounds(mut generics: Generics, columns: &[Column]) -> Generics {
-    let parameters: Vec<Ident> = generics.type_params().map(|parameter| parameter.ident.clone()).collect();
-    for Column { ty, .. } in columns {
-        let is_parameter = |token: &TokenTree| matches!(token, TokenTree::Ident(ident) if parameters.contains(ident));
-        if types::find(ty, &is_parameter).is_some() {
-            generics
-                .make_where_clause()
-                .predicates
-                .push(parse_quote! { #ty: ::homing::types::ToSql + ::core::marker::Sync });
-        }
-    }
-    generics
 }
 
 const INTO: &str = "into = User";

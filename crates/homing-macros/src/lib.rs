@@ -2,7 +2,7 @@
 //!
 //! # Structure
 //!
-//! Each macro has one file, `entity`, `from_row`, `insert` or `remote`, which reads the item and writes the code. They share `expand`
+//! Each macro has one file, `entity`, `from_row`, `insert`, `remote` or `update`, which reads the item and writes the code. They share `expand`
 //! (from an item to its expansion), `options` (the inside of `#[entity(…)]` and the like), `columns` (the fields of a
 //! struct as columns), `name` (valid names) and `errors`.
 //!
@@ -24,6 +24,7 @@ mod remote;
 #[cfg(test)]
 mod testing;
 mod types;
+mod update;
 
 use proc_macro::TokenStream;
 
@@ -60,6 +61,10 @@ use proc_macro::TokenStream;
 /// - `#[entity(column = "name")]`: the name of the column, if it differs from the field's.
 /// - `#[entity(read_only)]`: the database computes the column (a generated column, or one that a trigger sets). It is read
 ///   with the others, but `update` does not write it.
+/// - `#[entity(version)]`: the column counts the changes of the row, for example
+///   `version integer not null default 1`. The field is an `i16`, `i32` or `i64`. Each update through an entity call adds
+///   one. An update or a deletion of an entity whose row was changed since it was read fails with `Error::is_outdated`,
+///   and writes nothing, so that no change of another caller is lost.
 ///
 /// An entity owns its values and cannot be generic. It implements `homing::FromRow` too, so rows of other statements can
 /// be read as entities, by the names of their columns.
@@ -140,6 +145,55 @@ pub fn derive_from_row(item: TokenStream) -> TokenStream {
 #[proc_macro_derive(Insert, attributes(insert))]
 pub fn derive_insert(item: TokenStream) -> TokenStream {
     insert::expand(item.into()).into()
+}
+
+/// Derives `homing::Update`: the struct has the columns of a row that change.
+///
+/// ```no_run
+/// use homing::{Entity, Repo, Update};
+///
+/// #[derive(Debug, Entity)]
+/// #[entity(table = "users")]
+/// struct User {
+///     #[entity(key)]
+///     id: i64,
+///     name: String,
+///     city: Option<String>,
+///     #[entity(version)]
+///     version: i32,
+/// }
+///
+/// #[derive(Debug, Update)]
+/// #[update(of = User)]
+/// struct EditUser<'a> {
+///     name: Option<&'a str>,
+///     city: Option<Option<&'a str>>,
+/// }
+///
+/// # async fn example(repo: Repo) -> homing::Result<()> {
+/// let user = repo.update_columns(7, &EditUser { name: Some("Ada"), city: None }).await?; // leaves the city as it is
+/// let user = repo.update_columns(7, &EditUser { name: None, city: Some(None) }).await?; // the city is NULL
+/// # Ok(())
+/// # }
+/// ```
+///
+/// An update writes the columns of the struct, and leaves all others as they are. A field whose type is an `Option` is
+/// written only if it has a value. For a column that may be NULL, an `Option` within the `Option` says so: `Some(None)`
+/// writes NULL. The struct may borrow its values, and may be generic.
+///
+/// # On the struct
+///
+/// - `#[update(of = User)]` (required): the entity, which has the name of the table and of its key.
+///
+/// # On a field
+///
+/// - `#[update(column = "name")]`: the name of the column, if it differs from the field's.
+/// - `#[update(version)]`: the version of the row that the caller has seen, for example in a form. If the stored row has
+///   another one, the update fails with `Error::is_outdated`, and writes nothing. Without it, the update is written
+///   whatever the version is, and counts it.
+#[proc_macro_derive(Update, attributes(update))]
+pub fn derive_update(item: TokenStream) -> TokenStream {
+    update::expand(item.into()).into()
 }
 
 /// Makes an async function callable from every region. It runs in the primary region.

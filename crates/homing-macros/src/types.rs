@@ -2,8 +2,8 @@
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::Type;
 use syn::spanned::Spanned;
+use syn::{GenericArgument, PathArguments, Type};
 
 /// Returns `ty` without parentheses, and without the invisible group around a type that came through a `macro_rules`
 /// macro.
@@ -13,6 +13,14 @@ pub(crate) fn bare(ty: &Type) -> &Type {
         Type::Paren(paren) => bare(&paren.elem),
         other => other,
     }
+}
+
+/// Returns the `T` of `Option<T>`, or `None` for any other type.
+pub(crate) fn within_option(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = bare(ty) else { return None };
+    let last = path.path.segments.last().filter(|segment| segment.ident == "Option")?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    arguments.args.iter().find_map(|argument| if let GenericArgument::Type(ty) = argument { Some(ty) } else { None })
 }
 
 /// Returns the place of `tokens`, for generated code: an error in that code underlines `tokens`.

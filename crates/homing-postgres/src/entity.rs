@@ -1,4 +1,4 @@
-//! [`Entity`], [`Insert`] and [`FromRow`], the structs that are rows, and the SQL of their calls.
+//! [`Entity`], [`Insert`], [`FromRow`] and [`update::Update`], the structs that are rows, and the SQL of their calls.
 
 pub(crate) mod aggregate;
 #[cfg(feature = "sea-query")]
@@ -6,6 +6,7 @@ pub(crate) mod built;
 pub(crate) mod conflict;
 pub(crate) mod parameters;
 pub(crate) mod queries;
+pub(crate) mod update;
 
 use tokio_postgres::types::ToSql;
 
@@ -52,6 +53,11 @@ pub trait Entity: FromRow + Send + 'static {
     /// is one of [`COLUMNS`](Self::COLUMNS) and not one of [`KEY`](Self::KEY).
     const READ_ONLY: &'static [&'static str] = &[];
 
+    /// The column that counts the changes of a row, if there is one: an integer that every update raises by one. An update
+    /// or a deletion of an entity writes nothing if the stored row has another version. It is one of
+    /// [`COLUMNS`](Self::COLUMNS), and neither one of [`KEY`](Self::KEY) nor of [`READ_ONLY`](Self::READ_ONLY).
+    const VERSION: Option<&'static str> = None;
+
     /// Returns the values of a key, in the order of [`KEY`](Self::KEY).
     fn key_values(key: &Self::Key) -> Vec<&(dyn ToSql + Sync)>;
 
@@ -79,6 +85,28 @@ pub trait Insert: Sync {
 /// Returns the error for a column that the entity does not have.
 pub(crate) fn unknown_column<T: Entity>(unknown: &str) -> Error {
     Error::misuse(format!("{} has no column {unknown:?}: its columns are {}", T::TABLE, T::COLUMNS.join(", ")))
+}
+
+/// Refuses a column that an update cannot replace.
+pub(crate) fn check_written<T: Entity>(name: &str) -> Result<()> {
+    if T::KEY.contains(&name) {
+        return Err(Error::misuse(format!("{name:?} is part of the key of {} and cannot be replaced", T::TABLE)));
+    }
+    if T::READ_ONLY.contains(&name) {
+        return Err(Error::misuse(format!("{name:?} of {} is read only and cannot be replaced", T::TABLE)));
+    }
+    check_version::<T>(name)
+}
+
+/// Refuses the version, which every update counts.
+pub(crate) fn check_version<T: Entity>(name: &str) -> Result<()> {
+    if T::VERSION != Some(name) {
+        return Ok(());
+    }
+    Err(Error::misuse(format!(
+        "{name:?} is the version of {}, which each update counts, and cannot be replaced",
+        T::TABLE
+    )))
 }
 
 /// Lets calls that take the columns of a new row by value also take a reference.

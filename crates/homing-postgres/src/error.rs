@@ -66,6 +66,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | PostgreSQL reported an error | [`db`](Self::db), [`code`](Self::code) |
 /// | the application refused it with an error of its own | [`failure`](Self::failure) |
 /// | the row does not exist | [`is_not_found`](Self::is_not_found) |
+/// | the row was changed since it was read | [`is_outdated`](Self::is_outdated) |
 /// | there are several rows | [`is_too_many_rows`](Self::is_too_many_rows) |
 /// | a value has another type than the caller asked for | [`is_decode`](Self::is_decode) |
 /// | the call ran into its time limit | [`is_timed_out`](Self::is_timed_out) |
@@ -139,6 +140,7 @@ enum ErrorKind {
     NotReplicated,
     NotSent,
     OutcomeUnknown,
+    Outdated,
     Rejected,
     Stale,
     TimedOut,
@@ -192,12 +194,18 @@ impl Error {
     }
 
     /// Returns whether the call was executed and nothing of it remains. PostgreSQL refused it (see [`db`](Self::db)), it
-    /// was cancelled at its time limit, or the row does not exist.
+    /// was cancelled at its time limit, or the row does not exist or has another version.
     ///
     /// If a script or a procedure commits by itself, nothing remains that it wrote after its last commit.
     pub fn is_rejected(&self) -> bool {
-        let kinds =
-            [ErrorKind::Rejected, ErrorKind::TimedOut, ErrorKind::NotFound, ErrorKind::TooManyRows, ErrorKind::Decode];
+        let kinds = [
+            ErrorKind::Rejected,
+            ErrorKind::TimedOut,
+            ErrorKind::NotFound,
+            ErrorKind::Outdated,
+            ErrorKind::TooManyRows,
+            ErrorKind::Decode,
+        ];
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
 
@@ -235,6 +243,13 @@ impl Error {
     /// wrote something else instead, [`is_committed`](Self::is_committed) holds too.
     pub fn is_not_found(&self) -> bool {
         self.0.kind == ErrorKind::NotFound
+    }
+
+    /// Returns whether the row to update or delete was changed since the caller read it: it has another version than the
+    /// entity (`#[entity(version)]`). Nothing was written. Read the row again, and repeat the change if it still makes
+    /// sense. The next reads of the session see what the row is now.
+    pub fn is_outdated(&self) -> bool {
+        self.0.kind == ErrorKind::Outdated
     }
 
     /// Returns whether the call ran longer than its limit and was cancelled. Nothing of it remains. Find out which lock it

@@ -91,6 +91,7 @@ pub use entity::aggregate::Aggregate;
 #[cfg(feature = "sea-query")]
 pub use entity::built::{Begin, Built};
 pub use entity::conflict::Conflict;
+pub use entity::update::Update;
 pub use entity::{Entity, FromRow, Insert};
 pub use error::database::DatabaseError;
 pub use error::fate::Fate;

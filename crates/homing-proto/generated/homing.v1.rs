@@ -777,6 +777,8 @@ pub mod call_failure {
         Committed = 7,
         /// Like KIND_COMMITTED, but the wait for a synchronous replica was cancelled.
         NotReplicated = 8,
+        /// Like KIND_REJECTED, because a row was changed since the function read it.
+        Outdated = 9,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -794,6 +796,7 @@ pub mod call_failure {
                 Self::OutcomeUnknown => "KIND_OUTCOME_UNKNOWN",
                 Self::Committed => "KIND_COMMITTED",
                 Self::NotReplicated => "KIND_NOT_REPLICATED",
+                Self::Outdated => "KIND_OUTDATED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -808,6 +811,7 @@ pub mod call_failure {
                 "KIND_OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
                 "KIND_COMMITTED" => Some(Self::Committed),
                 "KIND_NOT_REPLICATED" => Some(Self::NotReplicated),
+                "KIND_OUTDATED" => Some(Self::Outdated),
                 _ => None,
             }
         }

@@ -1,13 +1,34 @@
 //! The items that the macros use besides the public ones. Not part of the public interface.
 
 pub use homing_postgres::Fields;
-use homing_postgres::{Repo, Result};
+use homing_postgres::{Repo, Result, ToSql};
 
 use crate::context::Context;
 use crate::remote::Remote;
 
 /// [`Result`], under a name that no item of the application shadows.
 pub type RowResult<T> = Result<T>;
+
+/// The types that a version may have.
+#[diagnostic::on_unimplemented(
+    message = "a version is a number that counts changes",
+    label = "write `i64` or `i32` here"
+)]
+pub trait Version: ToSql + Sync {}
+
+impl Version for i16 {}
+impl Version for i32 {}
+impl Version for i64 {}
+
+/// Returns the name of a version's column, if it can have this type.
+pub const fn version_column<T: Version>(name: &'static str) -> Option<&'static str> {
+    Some(name)
+}
+
+/// Returns a version as a parameter.
+pub fn version_value<T: Version>(version: &T) -> Option<&(dyn ToSql + Sync)> {
+    Some(version)
+}
 
 /// The types that the first parameter of a remote function may have.
 #[diagnostic::on_unimplemented(

@@ -57,6 +57,8 @@
 //!   a read. If its result cannot be delivered, the error says *rejected*.
 //! - If SQL of your own reads entities next to the primary and calls a function that writes, the session does not wait
 //!   for that write elsewhere. Use raw SQL for it.
+//! - SQL of your own does not count the version of an entity (`#[entity(version)]`), unless it says so: add
+//!   `version = version + 1`, or leave that to a trigger for all updates.
 //! - In a schema ([`Repo::with_schema`]) or with a setting ([`Repo::with_setting`]), statements that PostgreSQL refuses
 //!   inside a transaction fail (`VACUUM`, procedures that commit).
 //! - A handle cannot set PostgreSQL's settings that change the meaning of a statement's text, such as `TimeZone`: use
@@ -130,6 +132,7 @@
 //! | report, observer | how a call went; the closure that receives the report |
 //! | interactive transaction | several calls in one transaction, on one connection of the primary |
 //! | batch, step, reference | statements of one transaction in one request; one of them; a parameter that takes a column of an earlier step's first row |
+//! | version | a column that counts the changes of a row, so that a lost update is detected |
 //! | conflict | what makes a new row the same as a stored one, and what happens to the stored one |
 //! | replica set, entry, member | the servers that a node reads from; one connection string of its list; one server of the set |
 //! | left out | not read from, because it is down or too far behind |
@@ -155,12 +158,12 @@ pub mod __private;
 pub use config::Config;
 pub use config::database::DatabaseConfig;
 pub use context::Context;
-pub use homing_macros::{Entity, FromRow, Insert, remote};
+pub use homing_macros::{Entity, FromRow, Insert, Update, remote};
 #[cfg(feature = "sea-query")]
 pub use homing_postgres::sea_query;
 pub use homing_postgres::{
     Aggregate, Batch, Conflict, Consistency, Entity, Error, Fate, FromRow, Insert, OnLag, Options, Repo, Result, Row,
-    Token, Wait, WeakRepo, params,
+    Token, Update, Wait, WeakRepo, params,
 };
 pub use homing_rpc::{Region, Secret, Topology};
 pub use node::{Node, NodeBuilder};
@@ -212,7 +215,7 @@ pub mod prelude {
     #[cfg(feature = "sea-query")]
     pub use crate::built::Begin;
     #[doc(no_inline)]
-    pub use crate::{Batch, Context, Entity, FromRow, Insert, Node, Repo, params, remote};
+    pub use crate::{Batch, Context, Entity, FromRow, Insert, Node, Repo, Update, params, remote};
 }
 
 pub mod replicas {

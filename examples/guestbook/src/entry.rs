@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use homing::{Entity, Insert, Repo};
+use homing::{Entity, Insert, Repo, Update};
 use serde::Deserialize;
 
 /// An entry of the guestbook.
@@ -14,6 +14,9 @@ pub(crate) struct Entry {
     /// The region in which it was written.
     pub(crate) region: String,
     pub(crate) written_at: SystemTime,
+    /// How often it was changed. Two visitors who change it at once do not overwrite each other.
+    #[entity(version)]
+    pub(crate) version: i32,
 }
 
 /// A form of the page. The database assigns number and time, and refuses texts that are too long.
@@ -24,6 +27,16 @@ pub(crate) struct NewEntry {
     pub(crate) message: String,
     #[serde(skip)]
     pub(crate) region: String,
+}
+
+/// The form that changes an entry, with the version that the visitor has seen.
+#[derive(Debug, Deserialize, Update)]
+#[update(of = Entry)]
+pub(crate) struct Edit {
+    pub(crate) name: String,
+    pub(crate) message: String,
+    #[update(version)]
+    pub(crate) version: i32,
 }
 
 impl Entry {
@@ -49,7 +62,8 @@ pub(crate) async fn migrate(repo: &Repo) -> homing::Result<()> {
             message text not null constraint "a message has up to 500 characters" check (char_length(message) <= 500),
             region text not null,
             written_at timestamptz not null default now()
-        );"#,
+        );
+        alter table entries add column if not exists version integer not null default 1;"#,
     )
     .await
 }

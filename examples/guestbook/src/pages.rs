@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tower_http::csrf::CsrfLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::entry::{Entry, NewEntry};
+use crate::entry::{Edit, Entry, NewEntry};
 use crate::failure::{Failure, refused};
 use crate::functions::{sign_each, sign_many};
 
@@ -100,12 +100,8 @@ async fn sign(RequestRepo(repo): RequestRepo, Form(mut new): Form<NewEntry>) -> 
     done(repo.insert(&new)).await
 }
 
-async fn edit(RequestRepo(repo): RequestRepo, Path(id): Path<i64>, Form(new): Form<NewEntry>) -> Reply {
-    let edited = async {
-        let entry: Entry = repo.one("where id = $1", &[&id]).await?;
-        repo.update(&Entry { name: new.name, message: new.message, ..entry }).await
-    };
-    done(edited).await
+async fn edit(RequestRepo(repo): RequestRepo, Path(id): Path<i64>, Form(edit): Form<Edit>) -> Reply {
+    done(repo.update_columns(id, &edit)).await
 }
 
 async fn delete(RequestRepo(repo): RequestRepo, Path(id): Path<i64>) -> Reply {

@@ -12,7 +12,7 @@ use homing::sea_query::{Expr, ExprTrait, Order};
 use homing::transaction::TransactionOptions;
 use homing::{
     Aggregate, Batch, Conflict, Consistency, Context, Entity, Error, FromRow, Insert, NodeBuilder, OnLag, Repo, Result,
-    Wait, params,
+    Update, Wait, params,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -28,6 +28,8 @@ struct Account {
     profile: Option<Value>,
     #[entity(read_only)]
     initial: String,
+    #[entity(version)]
+    changes: i32,
 }
 
 #[derive(Debug, Clone, Insert)]
@@ -55,6 +57,15 @@ struct Transfer {
 struct NewTransfer {
     amount: i64,
     tags: Vec<String>,
+}
+
+/// The columns to change; `None` leaves a column as it is.
+#[derive(Debug, Default, Update)]
+#[update(of = Account)]
+struct EditAccount {
+    balance: Option<i64>,
+    #[update(column = "about")]
+    profile: Option<Option<Value>>,
 }
 
 /// A row of a join.
@@ -96,7 +107,7 @@ pub async fn migrate(repo: &Repo) -> Result<()> {
     const TABLES: &str = "
         create table if not exists accounts (
             id uuid primary key, owner text not null unique, balance bigint not null check (balance >= 0), about jsonb,
-            initial text generated always as (left(owner, 1)) stored);
+            initial text generated always as (left(owner, 1)) stored, changes int not null default 1);
         create table if not exists transfers (
             id bigserial primary key, sender uuid not null references accounts, amount bigint not null,
             tags text[] not null)";
@@ -140,7 +151,11 @@ async fn entities(repo: &Repo, notes: &mut Notes) -> Result<()> {
     notes.add("get", repo.get::<Account>(ada.id).await?);
     notes.add("get_by", repo.get_by::<Account>(&[("owner", &"Ada")]).await?);
     let older = repo.update(&Account { balance: 110, ..ada.clone() }).await?;
-    notes.add("update", older.balance);
+    notes.add("update", (older.balance, older.changes));
+    let outdated = repo.update(&Account { balance: 0, ..ada.clone() }).await.expect_err("it is refused");
+    notes.add("an outdated update", (outdated.is_outdated(), outdated.is_rejected()));
+    let edit = EditAccount { profile: Some(None), ..EditAccount::default() };
+    notes.add("update_columns", repo.update_columns(ada.id, &edit).await?);
     notes.add("reload", repo.reload(&ada).await?.balance);
     let again = NewAccount { balance: 120, ..account("Ada", 0) };
     notes.add("insert_or_update", repo.insert_or_update(&again, &Conflict::on(["owner"]).update(["balance"])).await?);
@@ -151,7 +166,7 @@ async fn entities(repo: &Repo, notes: &mut Notes) -> Result<()> {
     let both = [NewAccount { balance: 130, ..account("Ada", 0) }, account("Bob", 1)];
     let both = repo.insert_or_update_all(&both, &Conflict::on(["owner"]).update(["balance"])).await?;
     notes.add("insert_or_update_all", both.iter().map(|account| account.balance).collect::<Vec<_>>());
-    notes.add("delete", (repo.delete(&ada).await?.owner, repo.delete(&both[1]).await?.owner));
+    notes.add("delete", (repo.delete(&both[0]).await?.owner, repo.delete(&both[1]).await?.owner));
     let gone = repo.reload(&ada).await.expect_err("it is refused");
     notes.add("reload of what is gone", gone.is_not_found());
     Ok(())

@@ -3,6 +3,7 @@
 use tokio_postgres::types::ToSql;
 
 use super::step::{ColumnOf, Parameter, ParameterKind};
+use crate::entity::update::{self, Update};
 use crate::entity::{Entity, Insert};
 
 /// The parameters of a statement.
@@ -39,8 +40,14 @@ pub(super) struct Stored<'a, T> {
     pub(super) with: Vec<(&'static str, Parameter<'a>)>,
 }
 
-/// The key of a row.
-pub(super) struct KeyArguments<'a>(pub(super) Vec<&'a (dyn ToSql + Sync)>);
+/// The key of a row, and its version if it has one.
+pub(super) struct Identity<'a>(pub(super) Vec<&'a (dyn ToSql + Sync)>);
+
+/// Changes of the row with a key.
+pub(super) struct Changes<U: Update> {
+    pub(super) key: <U::Entity as Entity>::Key,
+    pub(super) update: U,
+}
 
 impl Arguments for Given<'_> {
     fn list(&self) -> Vec<Argument<'_>> {
@@ -87,9 +94,19 @@ impl<T: Entity + Sync> Arguments for Stored<'_, T> {
     }
 }
 
-impl Arguments for KeyArguments<'_> {
+impl Arguments for Identity<'_> {
     fn list(&self) -> Vec<Argument<'_>> {
         self.0.iter().copied().map(Argument::Value).collect()
+    }
+
+    fn given(&self) -> Box<dyn Iterator<Item = &Parameter<'_>> + '_> {
+        Box::new(std::iter::empty())
+    }
+}
+
+impl<U: Update + Send> Arguments for Changes<U> {
+    fn list(&self) -> Vec<Argument<'_>> {
+        update::parameters(&self.key, &self.update).into_iter().map(Argument::Value).collect()
     }
 
     fn given(&self) -> Box<dyn Iterator<Item = &Parameter<'_>> + '_> {

@@ -44,9 +44,21 @@ impl Statements for BatchRequest<'_> {
 
     fn locate(&self, statement: usize, error: Error) -> Error {
         match self.batch.statements.get(statement) {
-            Some(statement) => error.in_step(&self.batch.steps[statement.step].name),
+            Some(statement) => {
+                let step = &self.batch.steps[statement.step];
+                // The statement found no row. With references, it may also be the row of an earlier step that is missing.
+                let is_outdated = step.compares_version && error.is_not_found() && !statement.has_references();
+                let error = if is_outdated { outdated(step.table) } else { error };
+                error.in_step(&step.name)
+            }
             None => error,
         }
+    }
+}
+
+impl BatchStatement<'_> {
+    fn has_references(&self) -> bool {
+        self.arguments.list().iter().any(|argument| matches!(argument, Argument::Column(_)))
     }
 }
 
@@ -103,6 +115,11 @@ impl Batch<'_> {
         });
         Ok(BatchResults::new(self.id, values.collect::<Result<_>>()?))
     }
+}
+
+fn outdated(table: &str) -> Error {
+    let message = "was changed or deleted since it was read: read it again and repeat the batch";
+    Error::outdated(format!("the batch was rolled back, because the row of {table} {message}"))
 }
 
 /// Returns the index of a column in the rows of an earlier step.

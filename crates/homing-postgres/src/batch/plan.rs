@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::arguments::{Arguments, Given, KeyArguments, NewRow, NewRows, Stored};
+use super::arguments::{Arguments, Changes, Given, Identity, NewRow, NewRows, Stored};
 use super::results::Value;
 use super::step::{BatchId, Parameter, ParameterKind, Step};
 use crate::engine::execute::{Output, all_rows};
-use crate::entity::parameters::{chunks, key_of};
-use crate::entity::{Entity, Insert, queries};
+use crate::entity::parameters::{chunks, identity_of};
+use crate::entity::update::{self, Update};
+use crate::entity::{Entity, Insert, check_written, queries};
 use crate::error::{Error, Result};
 use crate::statement::row::Row;
 use crate::statement::sql;
@@ -65,7 +66,9 @@ pub(super) struct Plan {
     pub(super) decode: Decode,
     /// Its columns, if they are known without asking a database.
     columns: Option<&'static [&'static str]>,
-    table: &'static str,
+    pub(super) table: &'static str,
+    /// Whether its row has to have a version.
+    pub(super) compares_version: bool,
 }
 
 /// Makes the result of a step from the outputs of its statements.
@@ -162,7 +165,8 @@ impl<'a> Batch<'a> {
     /// Adds a step that stores all fields of an existing row. The step's result is the row as it is stored.
     ///
     /// If the table has no row with that key, the batch is rolled back with the error
-    /// [`is_not_found`](Error::is_not_found).
+    /// [`is_not_found`](Error::is_not_found). If the entity has a version, and the row has another one or does not exist,
+    /// the error is [`is_outdated`](Error::is_outdated).
     ///
     /// # Errors
     ///
@@ -176,7 +180,7 @@ impl<'a> Batch<'a> {
     /// # Errors
     ///
     /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if the entity does not have one of the
-    /// columns, or if a column is part of the key, is read only or is given twice.
+    /// columns, or if a column is part of the key, is read only, is the version or is given twice.
     pub fn update_with<T: Entity + Sync>(
         &mut self,
         name: impl Into<String>,
@@ -185,30 +189,52 @@ impl<'a> Batch<'a> {
     ) -> Result<Step<T>> {
         let (name, with) = (name.into(), Vec::from_iter(with));
         check_columns::<T>(&with, &[]).map_err(|error| error.in_step(&name))?;
-        if let Some((key, _)) = with.iter().find(|(column, _)| T::KEY.contains(column)) {
-            let message = format!("{key:?} is part of the key of {} and cannot be replaced", T::TABLE);
-            return Err(Error::misuse(message).in_step(&name));
-        }
-        if let Some((computed, _)) = with.iter().find(|(column, _)| T::READ_ONLY.contains(column)) {
-            let message = format!("{computed:?} of {} is read only and cannot be replaced", T::TABLE);
-            return Err(Error::misuse(message).in_step(&name));
-        }
+        let replaced = with.iter().try_for_each(|(column, _)| check_written::<T>(column));
+        replaced.map_err(|error| error.in_step(&name))?;
         let (sql, parameters) = queries::update::<T>();
         let arguments = Box::new(Stored { entity, parameters, with }) as Box<dyn Arguments + 'a>;
-        self.add(Added::of::<T>(name, one_row::<T>), [(sql, arguments, Some(1))])
+        let added = Added::of::<T>(name, one_row::<T>).comparing_version(T::VERSION.is_some());
+        self.add(added, [(sql, arguments, Some(1))])
+    }
+
+    /// Adds a step that stores the given columns of the row with a key, as
+    /// [`Repo::update_columns`](crate::Repo::update_columns) does. The step's result is the row as it is stored.
+    ///
+    /// If the table has no row with that key, the batch is rolled back with the error
+    /// [`is_not_found`](Error::is_not_found). If the changes have a version, the error is
+    /// [`is_outdated`](Error::is_outdated) in this case too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [every step](Batch#errors); [`is_misuse`](Error::is_misuse) if a column is part of the key, read only or
+    /// the version, or if a version is given and the entity has none.
+    pub fn update_columns<U>(
+        &mut self,
+        name: impl Into<String>,
+        key: <U::Entity as Entity>::Key,
+        update: U,
+    ) -> Result<Step<U::Entity>>
+    where
+        U: Update<Entity: Entity<Key: 'a> + Sync> + Send + 'a,
+    {
+        let name = name.into();
+        let sql = update::statement(&update).map_err(|error| error.in_step(&name))?;
+        let added = Added::of::<U::Entity>(name, one_row::<U::Entity>).comparing_version(update.version().is_some());
+        let arguments = Box::new(Changes { key, update }) as Box<dyn Arguments + 'a>;
+        self.add(added, [(sql, arguments, Some(1))])
     }
 
     /// Adds a step that deletes a row. The step's result is the row as it was stored.
     ///
-    /// If the table has no row with that key, the batch is rolled back with the error
-    /// [`is_not_found`](Error::is_not_found).
+    /// If the row does not exist or has another version, the batch is rolled back as by [`update`](Self::update).
     ///
     /// # Errors
     ///
     /// Those of [every step](Batch#errors).
     pub fn delete<T: Entity + Sync>(&mut self, name: impl Into<String>, entity: &'a T) -> Result<Step<T>> {
-        let arguments = Box::new(KeyArguments(key_of(entity))) as Box<dyn Arguments + 'a>;
-        self.add(Added::of::<T>(name, one_row::<T>), [(queries::delete::<T>(), arguments, Some(1))])
+        let arguments = Box::new(Identity(identity_of(entity))) as Box<dyn Arguments + 'a>;
+        let added = Added::of::<T>(name, one_row::<T>).comparing_version(T::VERSION.is_some());
+        self.add(added, [(queries::delete::<T>(), arguments, Some(1))])
     }
 
     /// Adds a step that runs a statement. The step's result is the number of rows that the statement affected.
@@ -304,7 +330,8 @@ impl<'a> Batch<'a> {
         let name = name.into();
         sql::destination(&sql).map_err(|error| error.in_step(&name))?;
         let arguments = Box::new(Given(Vec::from_iter(parameters))) as Box<dyn Arguments + 'a>;
-        self.add(Added { name, columns: None, table: "", decode }, [(sql, arguments, expected_rows)])
+        let added = Added { name, columns: None, table: "", compares_version: false, decode };
+        self.add(added, [(sql, arguments, expected_rows)])
     }
 
     fn add<T: Send + Sync + 'static>(
@@ -312,7 +339,7 @@ impl<'a> Batch<'a> {
         added: Added<T>,
         statements: impl IntoIterator<Item = (String, Box<dyn Arguments + 'a>, Option<u64>)>,
     ) -> Result<Step<T>> {
-        let Added { name, columns, table, decode } = added;
+        let Added { name, columns, table, compares_version, decode } = added;
         if self.names.contains_key(name.as_str()) {
             return Err(Error::misuse(format!("the batch already has a step named {name:?}")).in_step(&name));
         }
@@ -337,7 +364,7 @@ impl<'a> Batch<'a> {
         self.statements.extend(statements);
         let name: Arc<str> = name.into();
         let decode: Decode = Box::new(move |outputs| Ok(Box::new(decode(outputs)?)));
-        self.steps.push(Plan { name: Arc::clone(&name), first, count, decode, columns, table });
+        self.steps.push(Plan { name: Arc::clone(&name), first, count, decode, columns, table, compares_version });
         self.names.insert(Arc::clone(&name), step);
         Ok(Step::new(self.id, step, name))
     }
@@ -383,12 +410,17 @@ struct Added<T> {
     name: String,
     columns: Option<&'static [&'static str]>,
     table: &'static str,
+    compares_version: bool,
     decode: fn(Vec<Output>) -> Result<T>,
 }
 
 impl<T> Added<T> {
     fn of<E: Entity>(name: impl Into<String>, decode: fn(Vec<Output>) -> Result<T>) -> Self {
-        Self { name: name.into(), columns: Some(E::COLUMNS), table: E::TABLE, decode }
+        Self { name: name.into(), columns: Some(E::COLUMNS), table: E::TABLE, compares_version: false, decode }
+    }
+
+    fn comparing_version(self, compares_version: bool) -> Self {
+        Self { compares_version, ..self }
     }
 }
 

@@ -3,13 +3,14 @@
 mod parameter;
 
 use sea_query::{
-    DeleteStatement, InsertStatement, IntoColumnRef, IntoIden, PostgresQueryBuilder, Query, SelectStatement, TableRef,
-    UpdateStatement, Values, WithQuery,
+    DeleteStatement, Expr, ExprTrait, InsertStatement, IntoColumnRef, IntoIden, PostgresQueryBuilder, Query,
+    SelectStatement, TableRef, UpdateStatement, Values, WithQuery,
 };
 use tokio_postgres::types::ToSql;
 
 use self::parameter::BuiltParameter;
 use super::Entity;
+use super::queries::table_name;
 
 /// A statement that was built with sea-query: a `SelectStatement`, `InsertStatement`, `UpdateStatement`,
 /// `DeleteStatement` or `WithQuery`. This trait is sealed.
@@ -50,10 +51,14 @@ pub trait Begin: Entity {
         Query::select().columns(columns).from(table::<Self>()).take()
     }
 
-    /// Starts an UPDATE of the entity's table, to which the new values have to be added. For
-    /// [`Repo::update_all_built`](crate::Repo::update_all_built).
+    /// Starts an UPDATE of the entity's table, to which the new values have to be added. It counts the version, if the
+    /// entity has one. For [`Repo::update_all_built`](crate::Repo::update_all_built).
     fn update() -> UpdateStatement {
-        Query::update().table(table::<Self>()).take()
+        let mut update = Query::update().table(table::<Self>()).take();
+        if let Some(version) = Self::VERSION {
+            update.value(version, Expr::col((table_name::<Self>(), version)).add(1));
+        }
+        update
     }
 
     /// Starts a DELETE from the entity's table. For [`Repo::delete_all_built`](crate::Repo::delete_all_built).

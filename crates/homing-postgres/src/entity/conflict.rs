@@ -1,6 +1,6 @@
 //! [`Conflict`], how an insert treats rows that are already stored.
 
-use super::{Entity, Insert};
+use super::{Entity, Insert, check_version};
 use crate::entity;
 use crate::error::{Error, Result};
 
@@ -77,12 +77,15 @@ impl Conflict {
     ///
     /// # Errors
     ///
-    /// [`is_misuse`](Error::is_misuse) if a column is unknown, is not written or occurs twice, if no column is given,
+    /// [`is_misuse`](Error::is_misuse) if a column is unknown, is not written or occurs twice, if no column is given or one is the version,
     /// or if a row that stays unchanged cannot be found by its written columns.
     pub(crate) fn resolve<I: Insert>(&self) -> Result<Resolution<'_>> {
         self.check_target::<I>()?;
         let set = match &self.update {
-            Update::Others => I::COLUMNS.iter().copied().filter(|name| !self.is_target(name)).collect(),
+            Update::Others => {
+                let is_set = |name: &&str| !self.is_target(name) && I::Entity::VERSION != Some(name);
+                I::COLUMNS.iter().copied().filter(is_set).collect()
+            }
             Update::Columns(columns) if columns.is_empty() => {
                 return Err(Error::misuse(
                     "update names no column: use update_nothing to leave the stored row unchanged",
@@ -127,6 +130,7 @@ impl Conflict {
             )));
         }
         no_duplicates("update", columns)?;
+        columns.iter().try_for_each(|name| check_version::<I::Entity>(name))?;
         Ok(columns.iter().map(String::as_str).collect())
     }
 

@@ -28,6 +28,14 @@ pub(crate) fn key_of<T: Entity>(entity: &T) -> Vec<&(dyn ToSql + Sync)> {
     T::KEY.iter().map(|name| values[index(name)]).collect()
 }
 
+/// Returns the key of an entity and, if it has one, its version.
+pub(crate) fn identity_of<T: Entity>(entity: &T) -> Vec<&(dyn ToSql + Sync)> {
+    let mut identity = key_of(entity);
+    let version = T::VERSION.and_then(|name| T::COLUMNS.iter().position(|column| *column == name));
+    identity.extend(version.map(|index| entity.values()[index]));
+    identity
+}
+
 /// Beyond this a statement gains nothing by being longer.
 const MAX_ROWS: usize = 1_024;
 

@@ -80,6 +80,7 @@ pub(crate) fn insert_or_update<I: Insert>(target: &ConflictTarget, resolution: &
             let set = |name: &&str| format!("{0} = excluded.{0}", quoted(name));
             sql.push_str(" do update set ");
             sql.push_str(&names.iter().map(set).collect::<Vec<_>>().join(", "));
+            sql.push_str(&and_count::<I::Entity>());
         }
         Resolution::Keep { .. } => sql.push_str(" do nothing"),
     }
@@ -108,25 +109,38 @@ fn values_for<I: Insert>(rows: usize, more: &[&str]) -> String {
     sql
 }
 
-/// Sets every column that is neither part of the key nor computed by the database. Returns the statement, and which of
-/// the entity's values are its parameters.
+/// Sets every column that is neither part of the key nor computed by the database, if the row still has the entity's
+/// version. Returns the statement, and which of the entity's values are its parameters.
 pub(crate) fn update<T: Entity>() -> (String, Vec<usize>) {
     let index = |name: &&str| T::COLUMNS.iter().position(|column| column == name).expect("a key's column is a column");
-    let is_written = |name: &str| !T::KEY.contains(&name) && !T::READ_ONLY.contains(&name);
+    let is_written = |name: &str| !T::KEY.contains(&name) && !T::READ_ONLY.contains(&name) && T::VERSION != Some(name);
     let names: Vec<_> = T::COLUMNS.iter().copied().filter(|name| is_written(name)).collect();
-    let parameters = T::KEY.iter().chain(&names).map(index).collect();
-    let key = equals(T::KEY, 1, " and ");
+    let parameters = T::KEY.iter().chain(&names).chain(T::VERSION.as_slice()).map(index).collect();
+    (update_columns::<T>(&names, T::VERSION.is_some()), parameters)
+}
+
+/// Sets these columns of the row with a key and, if `compares_version`, with a version. The parameters are the key, the
+/// values and the version.
+pub(crate) fn update_columns<T: Entity>(names: &[&str], compares_version: bool) -> String {
+    let condition = if compares_version { identity::<T>(names.len()) } else { equals(T::KEY, 1, " and ") };
     if names.is_empty() {
         // There is nothing to set, but the row has to exist, and must not be deleted meanwhile.
-        return (format!("{} for update", select::<T>(&format!("where {key}"))), parameters);
+        return format!("{} for update", select::<T>(&format!("where {condition}")));
     }
-    let set = equals(&names, T::KEY.len() + 1, ", ");
-    (returning::<T>(format!("update {} set {set} where {key}", table::<T>())), parameters)
+    let set = equals(names, T::KEY.len() + 1, ", ");
+    returning::<T>(format!("update {} set {set}{} where {condition}", table::<T>(), and_count::<T>()))
+}
+
+/// Selects whether the row with a key has a version. The parameters are the key and the version.
+pub(crate) fn has_version<T: Entity>() -> String {
+    let version = equals(T::VERSION.as_slice(), T::KEY.len() + 1, "");
+    format!("select {version} from {} where {}", table::<T>(), equals(T::KEY, 1, " and "))
 }
 
 /// Updates rows. `set` holds the application's assignments, and `suffix` follows them.
 pub(crate) fn update_all<T: Entity>(set: &str, suffix: &str) -> String {
-    format!("update {} set\n{set}\n{suffix}", table::<T>())
+    let count = T::VERSION.map(|_| format!("{}\n", and_count::<T>())).unwrap_or_default();
+    format!("update {} set\n{set}\n{count}{suffix}", table::<T>())
 }
 
 /// Deletes rows. `suffix` is the application's own SQL.
@@ -135,7 +149,31 @@ pub(crate) fn delete_all<T: Entity>(suffix: &str) -> String {
 }
 
 pub(crate) fn delete<T: Entity>() -> String {
-    returning::<T>(format!("delete from {} where {}", table::<T>(), equals(T::KEY, 1, " and ")))
+    returning::<T>(format!("delete from {} where {}", table::<T>(), identity::<T>(0)))
+}
+
+/// Returns the condition for the row with a key and, if the entity has one, a version. `between` is the number of
+/// parameters between the two.
+fn identity<T: Entity>(between: usize) -> String {
+    let mut condition = equals(T::KEY, 1, " and ");
+    if let Some(version) = T::VERSION {
+        let parameter = T::KEY.len() + between + 1;
+        write!(condition, " and {} = ${parameter}", quoted(version)).expect("writing to a string");
+    }
+    condition
+}
+
+/// Returns the assignment that counts a change of a row, behind other assignments. Empty if the entity has no version.
+fn and_count<T: Entity>() -> String {
+    let Some(version) = T::VERSION else { return String::new() };
+    // The name alone may also be that of a column of another table, or of the new row of an insert.
+    let (version, table) = (quoted(version), quoted(table_name::<T>()));
+    format!(", {version} = {table}.{version} + 1")
+}
+
+/// Returns the name of the table without its schema.
+pub(crate) fn table_name<T: Entity>() -> &'static str {
+    T::TABLE.rsplit('.').next().unwrap_or(T::TABLE)
 }
 
 fn returning<T: Entity>(sql: String) -> String {
@@ -168,6 +206,43 @@ mod tests {
         fn key_values(key: &Self::Key) -> Vec<&(dyn ToSql + Sync)> {
             vec![&key.0, &key.1]
         }
+
+        fn values(&self) -> Vec<&(dyn ToSql + Sync)> {
+            Vec::new()
+        }
+    }
+
+    /// An entity with a version.
+    struct Doc;
+
+    impl FromRow for Doc {
+        fn from_row(_: &Row) -> Result<Self> {
+            Ok(Self)
+        }
+    }
+
+    impl Entity for Doc {
+        type Key = i32;
+        const TABLE: &'static str = "app.doc";
+        const COLUMNS: &'static [&'static str] = &["title", "v", "id", "size"];
+        const KEY: &'static [&'static str] = &["id"];
+        const READ_ONLY: &'static [&'static str] = &["size"];
+        const VERSION: Option<&'static str> = Some("v");
+
+        fn key_values(key: &Self::Key) -> Vec<&(dyn ToSql + Sync)> {
+            vec![key]
+        }
+
+        fn values(&self) -> Vec<&(dyn ToSql + Sync)> {
+            Vec::new()
+        }
+    }
+
+    struct NewDoc;
+
+    impl Insert for NewDoc {
+        type Entity = Doc;
+        const COLUMNS: &'static [&'static str] = &["title"];
 
         fn values(&self) -> Vec<&(dyn ToSql + Sync)> {
             Vec::new()
@@ -233,5 +308,40 @@ mod tests {
             assert_eq!(sql, expected);
         }
         assert_eq!(update::<Seat>().1, [0, 2, 1]);
+    }
+
+    #[test]
+    fn versions_are_compared_and_counted() {
+        let key = ConflictTarget::Columns(vec!["title".into()]);
+        for (sql, expected) in [
+            (
+                update::<Doc>().0,
+                r#"update "app"."doc" set "title" = $2, "v" = "doc"."v" + 1 where "id" = $1 and "v" = $3 returning "title", "v", "id", "size""#,
+            ),
+            (
+                update_columns::<Doc>(&["title"], false),
+                r#"update "app"."doc" set "title" = $2, "v" = "doc"."v" + 1 where "id" = $1 returning "title", "v", "id", "size""#,
+            ),
+            (
+                update_columns::<Doc>(&[], true),
+                "select \"title\", \"v\", \"id\", \"size\" from \"app\".\"doc\"\nwhere \"id\" = $1 and \"v\" = $2 for update",
+            ),
+            (
+                delete::<Doc>(),
+                r#"delete from "app"."doc" where "id" = $1 and "v" = $2 returning "title", "v", "id", "size""#,
+            ),
+            (has_version::<Doc>(), r#"select "v" = $2 from "app"."doc" where "id" = $1"#),
+            (
+                update_all::<Doc>("title = $1 -- new", "where size > $2"),
+                "update \"app\".\"doc\" set\ntitle = $1 -- new\n, \"v\" = \"doc\".\"v\" + 1\nwhere size > $2",
+            ),
+            (
+                insert_or_update::<NewDoc>(&key, &Resolution::Set(vec!["title"]), 1),
+                r#"insert into "app"."doc" ("title") values ($1) on conflict ("title") do update set "title" = excluded."title", "v" = "doc"."v" + 1 returning "title", "v", "id", "size""#,
+            ),
+        ] {
+            assert_eq!(sql, expected);
+        }
+        assert_eq!(update::<Doc>().1, [2, 0, 1]);
     }
 }

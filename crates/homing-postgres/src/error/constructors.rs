@@ -91,6 +91,11 @@ impl Error {
         self
     }
 
+    /// Returns an error for a row that has another version than the caller has read.
+    pub(crate) fn outdated(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Outdated, message)
+    }
+
     pub(crate) fn rejected(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Rejected, message)
     }

@@ -72,6 +72,7 @@ impl Error {
             }
             Fate::NotSent | Fate::Rejected | Fate::FunctionFailed => match self.0.kind {
                 ErrorKind::NotFound => Kind::NotFound,
+                ErrorKind::Outdated => Kind::Outdated,
                 ErrorKind::TooManyRows => Kind::TooManyRows,
                 ErrorKind::TimedOut => Kind::TimedOut,
                 _ => Kind::Rejected,
@@ -104,6 +105,7 @@ fn kind_of(kind: Kind) -> ErrorKind {
         Kind::NotSent => ErrorKind::NotSent,
         Kind::Rejected => ErrorKind::Rejected,
         Kind::NotFound => ErrorKind::NotFound,
+        Kind::Outdated => ErrorKind::Outdated,
         Kind::TooManyRows => ErrorKind::TooManyRows,
         Kind::TimedOut => ErrorKind::TimedOut,
         Kind::OutcomeUnknown => ErrorKind::OutcomeUnknown,

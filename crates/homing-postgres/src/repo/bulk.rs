@@ -12,7 +12,8 @@ use crate::statement::sql;
 /// Assignments and conditions are SQL with parameters. Both share one numbering: `$1` in the assignments is the same
 /// value as `$1` in the condition. An empty condition means every row.
 impl Repo {
-    /// Changes the rows that `suffix` selects, and returns their number.
+    /// Changes the rows that `suffix` selects, and returns their number. If the entity has a version, it is counted, and not
+    /// compared.
     ///
     /// ```no_run
     /// # use homing_postgres::{Entity, Repo, Result};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use homing_proto::v1 as proto;
 use lru::LruCache;
 use tokio_postgres::Statement;
@@ -13,7 +13,7 @@ use tokio_postgres::types::Type;
 
 use super::columns::{Column, Columns};
 use super::kind::Writes;
-use super::types;
+use super::{types, values};
 use crate::scope::schema::{Schema, tagged};
 
 /// The types of a statement's parameters and columns.
@@ -67,6 +67,15 @@ impl StatementDescription {
             column_names: hash_of_names(self.columns.iter().map(Column::name)),
             ..proto::Statement::default()
         }
+    }
+
+    /// The statement as it travels, with its encoded parameters. It is rolled back unless it affects or returns this many
+    /// rows.
+    pub(crate) fn statement_of_rows(&self, sql: &str, parameters: Bytes, rows: u64) -> proto::Statement {
+        let mut parameters = BytesMut::from(parameters);
+        // A build that does not know expected rows would ignore them. It rejects a value too many.
+        values::put(&mut parameters, None);
+        proto::Statement { expected_rows: Some(rows), ..self.statement(sql, parameters.freeze()) }
     }
 
     fn parameter_oids(&self) -> Vec<u32> {

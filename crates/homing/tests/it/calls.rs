@@ -2,6 +2,7 @@
 
 mod batch;
 mod built;
+mod changes;
 mod dropped;
 mod entities;
 mod entity_types;

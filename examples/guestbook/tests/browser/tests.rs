@@ -101,6 +101,29 @@ async fn drafts_survive_new_entries() {
 }
 
 #[tokio::test]
+async fn visitors_do_not_overwrite_each_other() {
+    let (stage, _turn) = Stage::turn().await;
+    let (first, second) = (Browser::open(stage, Scripts::On).await, Browser::open(stage, Scripts::On).await);
+    first.go(&stage.page("syd")).await;
+    first.sign("Barbara", "substitution").await;
+    second.go(&stage.page("ams")).await;
+    second.find_text("book", "substitution").await;
+    for (browser, text) in [(&first, " principle"), (&second, " cipher")] {
+        browser.press("#book li:first-child summary").await;
+        browser.find("#book li:first-child textarea").await.send_keys(text).await.unwrap();
+    }
+    first.send("#book li:first-child details form").await;
+    first.find_text("book", "substitution principle").await;
+    second.send("#book li:first-child details form").await;
+    second.find_text("notice", "was changed since it was read").await;
+    first.go(&stage.page("iad")).await;
+    assert!(first.text("#book").await.contains("substitution principle"));
+    first.close().await;
+    // The refusal is an error on the console, so `close` would fail.
+    drop(second);
+}
+
+#[tokio::test]
 async fn rejections_quote_postgresql() {
     let (stage, _turn) = Stage::turn().await;
     let browser = Browser::open(stage, Scripts::On).await;

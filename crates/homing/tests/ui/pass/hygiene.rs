@@ -29,6 +29,12 @@ mod application {
         name: ::std::string::String,
     }
 
+    #[derive(::homing::Update)]
+    #[update(of = User)]
+    pub struct Rename {
+        name: ::std::option::Option<::std::string::String>,
+    }
+
     #[derive(::homing::FromRow)]
     pub struct Named {
         name: ::std::string::String,
@@ -47,7 +53,7 @@ mod application {
 use homing::Context;
 
 macro_rules! table {
-    ($name:ident, $new:ident, $projection:ident, $key:ident, $value:ty) => {
+    ($name:ident, $new:ident, $update:ident, $projection:ident, $key:ident, $value:ty) => {
         #[derive(homing::Entity)]
         #[entity(table = "values")]
         struct $name {
@@ -64,6 +70,12 @@ macro_rules! table {
             value: $value,
         }
 
+        #[derive(homing::Update)]
+        #[update(of = $name)]
+        struct $update {
+            value: $value,
+        }
+
         #[derive(homing::FromRow)]
         struct $projection {
             value: $value,
@@ -71,7 +83,7 @@ macro_rules! table {
     };
 }
 
-table!(Value, NewValue, Projection, i64, Option<String>);
+table!(Value, NewValue, UpdateValue, Projection, i64, Option<String>);
 
 macro_rules! function {
     ($name:ident, $context:ident, $argument:ident: $type:ty) => {
