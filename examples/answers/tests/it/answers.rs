@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use homing::{Config, Repo};
+use tokio::task::JoinSet;
 
+use crate::examples::lost_updates::{self, Form};
 use crate::examples::{batch, databases, fates, named_replica, sea_query, static_peers, tenant, transaction};
 use crate::fixture::{Stage, start_node};
 
@@ -91,6 +93,27 @@ async fn seat_has_one_guest() {
         assert!(!fates::reserve(repo, seat, "Bob").await.unwrap());
         assert!(fates::reserve(repo, seat, "Ada").await.unwrap(), "a repeated call");
     }
+}
+
+#[tokio::test]
+async fn no_update_is_lost() {
+    let stage = Stage::shared(lost_updates::SCHEMA).await;
+    let [iad, syd] = &stage.repos();
+    let mut appending = JoinSet::new();
+    for repo in [iad, syd].repeat(4) {
+        let repo = repo.session();
+        appending.spawn(async move { lost_updates::append(&repo, 1, "line").await });
+    }
+    for appended in appending.join_all().await {
+        assert!(appended.unwrap().body.ends_with("line\n"));
+    }
+    let now = iad.query_one("select body, version from articles", &[]).await.unwrap();
+    assert_eq!((now.get::<_, &str>("body"), now.get::<_, i32>("version")), (&*"line\n".repeat(8), 9));
+    let form = |body: &str, seen| Form { body: body.into(), seen };
+    let saved = lost_updates::save(syd, 1, &form("mine", 9)).await.unwrap().unwrap();
+    assert_eq!((&*saved.body, saved.version), ("mine", 10));
+    let now = lost_updates::save(iad, 1, &form("theirs", 9)).await.unwrap().unwrap_err();
+    assert_eq!((&*now.body, now.version), ("mine", 10));
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ pub(crate) mod databases;
 pub(crate) mod fates;
 #[path = "../../examples/job_token.rs"]
 pub(crate) mod job_token;
+#[path = "../../examples/lost_updates.rs"]
+pub(crate) mod lost_updates;
 #[path = "../../examples/named_replica.rs"]
 pub(crate) mod named_replica;
 #[path = "../../examples/sea_query.rs"]

@@ -18,6 +18,7 @@ async fn programs_run_on_a_laptop() {
             ("databases", " visits\n"),
             ("fates", "Ada: true, Bob: false\n"),
             ("job_token", "to send: lamp\n"),
+            ("lost_updates", "refused: true\n"),
             ("named_replica", "at "),
             ("sea_query", "[House { id: 3, city: \"Rome\", price: 300 }, House { id: 2"),
             ("static_peers", "answered by Peer("),

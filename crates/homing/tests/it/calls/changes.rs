@@ -282,6 +282,45 @@ async fn every_entity_call_counts_the_version() {
     }
 }
 
+#[derive(Debug, PartialEq, Entity)]
+#[entity(table = "filing.docs")]
+struct Filed {
+    #[entity(key)]
+    id: i64,
+    title: String,
+    #[entity(version, column = "Version")]
+    version: i64,
+}
+
+#[derive(Debug, Insert)]
+#[insert(into = Filed)]
+struct NewFiled {
+    id: i64,
+    title: &'static str,
+}
+
+#[tokio::test]
+async fn version_may_be_in_another_schema() {
+    let world = World::shared().await;
+    let script = "create schema filing;
+        create table filing.docs (id bigint primary key, title text not null, \"Version\" bigint not null default 1)";
+    world.syd.repo().batch_execute(script).await.unwrap();
+    for (id, (_, node)) in (1..).zip(world.both()) {
+        let (repo, new) = (node.repo(), NewFiled { id, title: "a" });
+        let filed = repo.insert(&new).await.unwrap();
+        let filed = repo.update(&filed).await.unwrap();
+        let again = repo.insert_or_update(&new, &Conflict::on(["id"])).await.unwrap();
+        assert_eq!((filed.version, again.version), (2, 3));
+        assert_eq!(repo.update_all::<Filed>("title = 'b'", "where id = $1", &[&id]).await.unwrap(), 1);
+        let built = Filed::update().value("title", "c").and_where(Expr::col("id").eq(id)).take();
+        assert_eq!(repo.update_all_built(&built).await.unwrap(), 1);
+        let filed = repo.reload(&filed).await.unwrap();
+        assert_eq!(filed, Filed { id, title: "c".into(), version: 5 });
+        assert_outdated(&repo.delete(&again).await.unwrap_err());
+        repo.delete(&filed).await.unwrap();
+    }
+}
+
 fn upsert_of(column: &str) -> Conflict {
     Conflict::on(["id"]).update([column])
 }
