@@ -43,6 +43,13 @@ pub trait Discover: Debug + Send + Sync + 'static {
     ///
     /// The future may be dropped at any time: it changes nothing.
     fn regions(&self) -> BoxFuture<'_, Result<Vec<Region>>>;
+
+    /// Returns where [`resolve`](Self::resolve) looks for the addresses of a region, for messages about a region that has
+    /// none: "there is no address in …". Default: "the answer of discovery".
+    fn place(&self, region: &Region) -> String {
+        let _ = region;
+        "the answer of discovery".to_owned()
+    }
 }
 
 /// The addresses of a region's nodes, and how long they are valid.

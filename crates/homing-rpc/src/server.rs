@@ -4,6 +4,7 @@ pub(crate) mod acceptor;
 pub(crate) mod admission;
 pub(crate) mod gate;
 pub(crate) mod limited_body;
+pub(crate) mod refusals;
 pub(crate) mod service;
 
 use std::convert::Infallible;

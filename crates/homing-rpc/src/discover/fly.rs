@@ -61,6 +61,10 @@ impl Discover for FlyDns {
             Ok(regions)
         })
     }
+
+    fn place(&self, region: &Region) -> String {
+        format!("the AAAA and A records of {}", self.name(region.as_str()))
+    }
 }
 
 /// Returns the regions in comma-separated lists, sorted and without duplicates, and the items that are not regions.

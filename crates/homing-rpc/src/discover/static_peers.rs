@@ -49,6 +49,14 @@ impl Discover for StaticPeers {
     fn regions(&self) -> BoxFuture<'_, Result<Vec<Region>>> {
         Box::pin(ready(Ok(self.regions.keys().cloned().collect())))
     }
+
+    fn place(&self, _: &Region) -> String {
+        let regions: Vec<_> = self.regions.keys().map(Region::as_str).collect();
+        match &regions[..] {
+            [] => "the list of peers, which is empty".to_owned(),
+            regions => format!("the list of peers, which has the regions {}", regions.join(", ")),
+        }
+    }
 }
 
 impl FromStr for StaticPeers {

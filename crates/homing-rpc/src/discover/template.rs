@@ -109,6 +109,14 @@ impl Discover for DnsTemplate {
     fn regions(&self) -> BoxFuture<'_, Result<Vec<Region>>> {
         Box::pin(async move { Ok(self.regions.clone()) })
     }
+
+    fn place(&self, region: &Region) -> String {
+        let records = match self.questions {
+            Questions::Addresses { .. } => "AAAA and A",
+            Questions::Services => "SRV",
+        };
+        format!("the {records} records of {}", self.host.replace(REGION, region.as_str()))
+    }
 }
 
 /// The DNS questions for a region.

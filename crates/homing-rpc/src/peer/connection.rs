@@ -9,6 +9,7 @@
 //! - **Panics** continue in [`Connection::ended`], and the peer's task catches them there.
 
 use std::error::Error as StdError;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, String> {
         match time::timeout(CONNECT_TIMEOUT, Self::connect(address)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(Causes(&*error).to_string()),
+            Ok(Err(error)) => Err(format!("{}{}", Causes(&*error), hint(address, &*error))),
             Err(_) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
         }
     }
@@ -79,6 +80,15 @@ impl Connection {
     }
 }
 
+/// Says why nothing may listen at an address.
+fn hint(address: SocketAddr, error: &(dyn StdError + 'static)) -> &'static str {
+    let kind = error.downcast_ref().map(io::Error::kind);
+    if kind != Some(io::ErrorKind::ConnectionRefused) || address.ip().is_loopback() {
+        return "";
+    }
+    "; check that a node runs there, and that it has HOMING_SECRET: without it, it listens on its loopback address only"
+}
+
 /// The time limit for connecting. It is longer than any round trip on earth with a lost packet, and shorter than the
 /// usual time limit of a call, so that the error of the call says which address does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -105,3 +115,16 @@ const _: () = assert!(MAX_STREAMS * STREAM_WINDOW_BYTES as usize <= CONNECTION_W
 
 /// The limit for the headers of an answer, which contain a status with its details.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_connection_has_a_hint() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(hint(([10, 0, 0, 1], 4750).into(), &refused).contains("HOMING_SECRET"));
+        assert_eq!(hint(([127, 0, 0, 1], 4750).into(), &refused), "");
+        assert_eq!(hint(([10, 0, 0, 1], 4750).into(), &io::Error::from(io::ErrorKind::ConnectionReset)), "");
+    }
+}

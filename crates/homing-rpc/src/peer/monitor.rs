@@ -219,7 +219,10 @@ impl PeerTask {
         if self.logged.as_ref() == Some(&down.message) {
             debug!(peer = %name, reason = %down.message, "peer is still down");
         } else {
-            info!(peer = %name, reason = %down.message, "peer is down");
+            match down.refusal {
+                Some(_) => warn!(peer = %name, reason = %down.message, "peer refuses this node"),
+                None => info!(peer = %name, reason = %down.message, "peer is down"),
+            }
             self.logged = Some(Arc::clone(&down.message));
         }
         self.report(PeerState::Down(down)).await;

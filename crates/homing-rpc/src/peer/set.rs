@@ -80,6 +80,7 @@ impl PeerSet {
             rng: rand::make_rng(),
             numbers: 0,
             complained: false,
+            is_without_peer: false,
         };
         let span = tracing::info_span!(parent: None, "homing.peers", %region);
         let task = async move {
@@ -215,7 +216,7 @@ struct PeerSetTask {
     entries: BTreeMap<SocketAddr, Entry>,
     tasks: JoinSet<()>,
     lookup: Option<LastLookup>,
-    looking_up: Option<BoxFuture<'static, Result<Resolution>>>,
+    looking_up: Option<BoxFuture<'static, Result<LookUp>>>,
     schedule: Schedule,
     rng: SmallRng,
     /// The number of the newest peer. An address that is removed and added again gets another number, so that reports
@@ -223,6 +224,14 @@ struct PeerSetTask {
     numbers: u64,
     /// Whether the failure of the look-up has been logged.
     complained: bool,
+    /// Whether it has been logged that no peer is up, since one was.
+    is_without_peer: bool,
+}
+
+/// The answer to a look-up, and where the addresses were looked for.
+struct LookUp {
+    resolution: Resolution,
+    place: String,
 }
 
 struct Entry {
@@ -239,7 +248,7 @@ impl PeerSetTask {
             tokio::select! {
                 () = self.publish.closed() => return,
                 Some((number, state)) = self.reports.recv() => self.on_report(number, state),
-                resolution = look_up(&mut self.looking_up) => self.on_resolution(resolution),
+                answer = look_up(&mut self.looking_up) => self.on_answer(answer),
                 () = time::sleep_until(self.schedule.due()), if self.looking_up.is_none() => self.start_look_up(),
                 () = self.wanted.notified() => self.on_wanted(),
                 Some(ended) = self.tasks.join_next() => { resume_panic(ended); },
@@ -272,9 +281,12 @@ impl PeerSetTask {
     fn start_look_up(&mut self) {
         let (discover, region) = (Arc::clone(&self.discover), self.region.clone());
         self.looking_up = Some(Box::pin(async move {
-            let resolve = catch_panic(async { discover.resolve(&region).await });
-            match time::timeout(LOOK_UP_TIMEOUT, resolve).await {
-                Ok(Ok(resolution)) => resolution,
+            let look_up = catch_panic(async {
+                let resolution = discover.resolve(&region).await?;
+                Ok(LookUp { resolution, place: discover.place(&region) })
+            });
+            match time::timeout(LOOK_UP_TIMEOUT, look_up).await {
+                Ok(Ok(answer)) => answer,
                 Ok(Err(panic)) => {
                     error!(%region, panic, "a bug: looking up the peers of a region panicked; it is tried again");
                     Err(Error::not_sent(format!("a bug, the look-up panicked: {panic}")))
@@ -284,13 +296,13 @@ impl PeerSetTask {
         }));
     }
 
-    fn on_resolution(&mut self, resolution: Result<Resolution>) {
+    fn on_answer(&mut self, answer: Result<LookUp>) {
         self.looking_up = None;
-        match resolution {
-            Ok(resolution) if resolution.addresses.is_empty() => {
-                self.on_no_address(true, "discovery has no address for it");
+        match answer {
+            Ok(LookUp { resolution, place }) if resolution.addresses.is_empty() => {
+                self.on_no_address(true, &format!("there is no address in {place}"));
             }
-            Ok(resolution) => self.on_addresses(resolution),
+            Ok(LookUp { resolution, .. }) => self.on_addresses(resolution),
             Err(error) => self.on_no_address(false, &Causes(&error).to_string()),
         }
         self.publish();
@@ -337,7 +349,8 @@ impl PeerSetTask {
         self.lookup = Some(LastLookup { at: Instant::now(), is_answer, failure: Some(failure.into()) });
         if !std::mem::replace(&mut self.complained, true) {
             let kept = self.entries.len();
-            warn!(region = %self.region, %failure, kept, "no peer addresses found; keeping the known ones");
+            let advice = "check the name of the region and the settings of discovery";
+            warn!(region = %self.region, %failure, kept, advice, "no peer addresses found; keeping the known ones");
         }
     }
 
@@ -378,12 +391,25 @@ impl PeerSetTask {
             load: Arc::clone(&entry.load),
         };
         let members = self.entries.iter().map(member).collect();
-        self.publish.send_replace(Arc::new(Snapshot { members, lookup: self.lookup.clone(), without_peer_since }));
+        let snapshot = Snapshot { members, lookup: self.lookup.clone(), without_peer_since };
+        self.warn_without_peer(&snapshot);
+        self.publish.send_replace(Arc::new(snapshot));
+    }
+
+    /// Logs once that every peer has failed, until one is up again. At the start of a node this is a wrong setting: a port,
+    /// a firewall, the secret.
+    fn warn_without_peer(&mut self, snapshot: &Snapshot) {
+        let are_all_down = self.entries.values().all(|entry| matches!(entry.state, PeerState::Down(_)));
+        if self.is_any_up() {
+            self.is_without_peer = false;
+        } else if !self.entries.is_empty() && are_all_down && !std::mem::replace(&mut self.is_without_peer, true) {
+            warn!(region = %self.region, peers = snapshot.describe(), "no peer of the region takes calls");
+        }
     }
 }
 
 /// Waits for the look-up under way; without one, for ever.
-async fn look_up(looking_up: &mut Option<BoxFuture<'static, Result<Resolution>>>) -> Result<Resolution> {
+async fn look_up(looking_up: &mut Option<BoxFuture<'static, Result<LookUp>>>) -> Result<LookUp> {
     match looking_up {
         Some(future) => future.await,
         None => std::future::pending().await,

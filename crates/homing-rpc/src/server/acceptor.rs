@@ -22,8 +22,8 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http2::Builder;
@@ -38,7 +38,7 @@ use tracing::{debug, error, warn};
 
 use crate::error::causes::Causes;
 use crate::peer::connection::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
-use crate::server::gate::Gate;
+use crate::server::gate::{Gate, Origin};
 use crate::task::{catch_panic, panic_message};
 
 /// Accepts connections until the server closes.
@@ -75,7 +75,7 @@ impl Acceptor {
         loop {
             tokio::select! {
                 accepted = accept(&self.listener, room) => match accepted {
-                    Ok((stream, place)) => { connections.spawn(self.serve(stream, place)); }
+                    Ok((stream, address, place)) => { connections.spawn(self.serve(stream, address, place)); }
                     Err(error) => pause(&error).await,
                 },
                 Some(ended) = connections.join_next() => note_panic(ended),
@@ -85,14 +85,19 @@ impl Acceptor {
     }
 
     /// Serves one connection until it ends.
-    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) -> impl Future<Output = ()> + Send + use<> {
+    fn serve(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        place: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let (gate, mut closing, max_streams) = (self.gate.clone(), self.closing.clone(), self.max_streams);
         async move {
             let _place = place;
-            let trusted = Arc::new(AtomicBool::new(false));
+            let origin = Arc::new(Origin::new(address));
             let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
-                let (gate, trusted) = (gate.clone(), Arc::clone(&trusted));
-                async move { Ok::<_, Infallible>(gate.handle(request.map(Body::new), &trusted).await) }
+                let (gate, origin) = (gate.clone(), Arc::clone(&origin));
+                async move { Ok::<_, Infallible>(gate.handle(request.map(Body::new), &origin).await) }
             });
             let connection = builder(max_streams).serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
@@ -112,8 +117,8 @@ impl Acceptor {
                     }
                     () = untrusted.as_mut(), if !checked => {
                         checked = true;
-                        if !trusted.load(Ordering::Acquire) {
-                            debug!("closing a connection without credential");
+                        if !origin.is_trusted() {
+                            gate.refuse(&origin, "no request with the credential within 10 s");
                             return;
                         }
                     }
@@ -132,11 +137,14 @@ fn note_panic(ended: Result<(), JoinError>) {
     }
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _address) = listener.accept().await?;
+    let (stream, address) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, address, place))
 }
 
 /// Waits after a failure, for example if no file descriptor is left. Accepting again at once would fail again.

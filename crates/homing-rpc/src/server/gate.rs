@@ -7,6 +7,7 @@
 //! services, [`ANSWER_TIMEOUT`] after the caller's deadline. If it panics, the stream is reset, and the caller gets
 //! *outcome unknown*.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,7 @@ use crate::metadata::caller::Caller;
 use crate::secret::Secret;
 use crate::server::admission::{Admission, Permit, RequestKind};
 use crate::server::limited_body::LimitedBody;
+use crate::server::refusals::Refusals;
 
 /// The services of a server behind their gate. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,6 +42,25 @@ struct GateInner {
     secret: Option<Secret>,
     admission: Arc<Admission>,
     max_message_bytes: usize,
+    refusals: Refusals,
+}
+
+/// The connection that a request came through.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    address: SocketAddr,
+    /// Whether one of its requests has shown the credential.
+    is_trusted: AtomicBool,
+}
+
+impl Origin {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address, is_trusted: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.is_trusted.load(Ordering::Acquire)
+    }
 }
 
 impl Gate {
@@ -49,24 +70,33 @@ impl Gate {
         admission: Arc<Admission>,
         max_message_bytes: usize,
     ) -> Self {
-        Self(Arc::new(GateInner { routes: routes.prepare(), secret, admission, max_message_bytes }))
+        let (routes, refusals) = (routes.prepare(), Refusals::default());
+        Self(Arc::new(GateInner { routes, secret, admission, max_message_bytes, refusals }))
     }
 
-    /// Answers a request. Sets `trusted` if the request shows the credential.
-    pub(crate) async fn handle(&self, request: Request<Body>, trusted: &AtomicBool) -> Response<Body> {
-        match self.admit(&request, trusted) {
+    /// Answers a request.
+    pub(crate) async fn handle(&self, request: Request<Body>, origin: &Origin) -> Response<Body> {
+        match self.admit(&request, origin) {
             Ok((permit, caller)) => self.serve(request, permit, caller).await,
             Err(status) => {
-                debug!(path = request.uri().path(), status = status.message(), "request is refused");
+                match Reason::of(&status) {
+                    Some(Reason::Unauthenticated | Reason::ProtocolVersion) => self.refuse(origin, status.message()),
+                    _ => debug!(path = request.uri().path(), status = status.message(), "request is refused"),
+                }
                 status.into_http()
             }
         }
     }
 
-    fn admit(&self, request: &Request<Body>, trusted: &AtomicBool) -> Result<(Permit, Option<Caller>), Status> {
+    /// Logs at a bounded rate that a caller is refused.
+    pub(crate) fn refuse(&self, origin: &Origin, reason: &str) {
+        self.0.refusals.note(origin.address, reason);
+    }
+
+    fn admit(&self, request: &Request<Body>, origin: &Origin) -> Result<(Permit, Option<Caller>), Status> {
         let (headers, path) = (request.headers(), request.uri().path());
         self.check_credential(headers)?;
-        trusted.store(true, Ordering::Release);
+        origin.is_trusted.store(true, Ordering::Release);
         let caller = match path.starts_with(HOMING_SERVICES) {
             true => Some(Caller::of_headers(headers, Instant::now())?),
             false => None,

@@ -6,6 +6,8 @@ mod discover;
 mod dns;
 mod failure;
 mod guard;
+mod lines;
 mod service;
+mod settings;
 mod shutdown;
 mod world;
