@@ -13,3 +13,4 @@ pub(crate) mod queue;
 pub(crate) mod rotation;
 pub(crate) mod schedule;
 pub(crate) mod set;
+pub(crate) mod status;

@@ -24,6 +24,7 @@ use crate::node::LocalNode;
 use crate::node::config::NodeConfig;
 use crate::peer::channel::PeerChannel;
 use crate::peer::set::PeerSet;
+use crate::peer::status::PeerStatus;
 use crate::region::Region;
 use crate::rpc::dispatch::{Attempts, Dispatch, Dispatched};
 use crate::rpc::retry::Retry;
@@ -65,7 +66,7 @@ impl Rpc {
     /// [`Error::is_not_sent`] if this node already uses too many regions.
     pub fn connect(&self, region: &Region) -> Result<()> {
         if region != self.topology().region() {
-            self.peers(region)?;
+            self.peer_set(region)?;
         }
         Ok(())
     }
@@ -111,6 +112,22 @@ impl Rpc {
         Ok(self.dispatch(region, dispatch, send).await?.response)
     }
 
+    /// Returns the peers of a region, as this node sees them. At the first use of the region it waits until their addresses
+    /// are known, for as long as `timeout`. In the own region, this node is one of them if discovery finds it.
+    ///
+    /// [`call_peer`](Self::call_peer) calls one of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_sent`] if the addresses cannot be looked up, or if this node already uses too many regions.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn peers(&self, region: &Region, timeout: Duration) -> Result<Vec<PeerStatus>> {
+        self.peer_set(region)?.status(deadline_after(timeout)).await
+    }
+
     /// Sends a request to one of the peers of a region. If an attempt fails, [`Dispatch::retry`] decides whether the
     /// request is sent again. Peers are chosen by their load; a peer is asked twice only if all peers have been asked.
     ///
@@ -148,7 +165,7 @@ impl Rpc {
         F: Fn(PeerChannel) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let peers = self.peers(region)?;
+        let peers = self.peer_set(region)?;
         let trace = dispatch.trace();
         let span = tracing::info_span!(
             "homing.call",
@@ -171,7 +188,7 @@ impl Rpc {
 
     /// Returns the peers of a region. Its first use spawns the task that watches them, as does the first use after that
     /// task panicked.
-    fn peers(&self, region: &Region) -> Result<PeerSet> {
+    fn peer_set(&self, region: &Region) -> Result<PeerSet> {
         let mut sets = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
         match sets.get(region) {
             Some(peers) if !peers.has_ended() => return Ok(peers.clone()),

@@ -243,7 +243,9 @@ pub mod row {
 pub mod rpc {
     //! Calls of named functions in any region, below [`Repo`](crate::Repo): the client, its errors, its peers and traces.
 
-    pub use homing_rpc::{Error, FromArguments, IntoArguments, PeerName, Result, Rpc, TraceContext};
+    pub use homing_rpc::{
+        Called, Error, FromArguments, IntoArguments, PeerHealth, PeerName, PeerStatus, Result, Rpc, TraceContext,
+    };
 }
 
 pub mod transaction {

@@ -46,20 +46,25 @@ impl Load {
         InFlight(Arc::clone(self))
     }
 
+    /// Returns how many calls are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Waits until a call is in flight.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub(crate) async fn is_busy(&self) {
-        while self.in_flight.load(Ordering::Relaxed) == 0 {
+        while self.in_flight() == 0 {
             self.begun.notified().await;
         }
     }
 
     /// Returns whether calls are in flight, and no answer has arrived since this time.
     pub(crate) fn is_quiet_since(&self, since: Instant) -> bool {
-        self.in_flight.load(Ordering::Relaxed) > 0 && self.latency().answered_at.is_none_or(|at| at < since)
+        self.in_flight() > 0 && self.latency().answered_at.is_none_or(|at| at < since)
     }
 
     /// Records that an answer arrived after this time.
@@ -81,7 +86,7 @@ impl Load {
 
     /// Returns the cost of another call: the expected latency, times the number of calls that would share the peer.
     pub(crate) fn cost(&self, now: Instant) -> f64 {
-        let in_flight = self.in_flight.load(Ordering::Relaxed) as f64;
+        let in_flight = self.in_flight() as f64;
         (self.latency().expected(now) + NOISE) * (in_flight + 1.0)
     }
 

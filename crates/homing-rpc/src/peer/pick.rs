@@ -9,8 +9,8 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::Instant;
 
-use crate::error::Error;
 use crate::error::reason::Reason;
+use crate::error::{Error, Result};
 use crate::peer::channel::Link;
 use crate::peer::load;
 use crate::peer::load::Load;
@@ -51,6 +51,8 @@ pub(crate) struct PickRequest<'a> {
     pub(crate) began: Instant,
     /// For how long no peer may have been up, so that it still waits for one.
     pub(crate) patience: Duration,
+    /// The only peer that may get it.
+    pub(crate) peer: Option<SocketAddr>,
     /// Peers that earlier attempts have tried; others are preferred.
     pub(crate) tried: &'a [SocketAddr],
     /// What to wait for if no untried peer is up.
@@ -85,6 +87,20 @@ pub(crate) enum Choice {
 }
 
 impl Snapshot {
+    /// Returns the snapshot without other peers than this one, if only one may get the request.
+    pub(crate) fn only(self: Arc<Self>, peer: Option<SocketAddr>, region: &Region) -> Result<Arc<Self>> {
+        let Some(address) = peer else { return Ok(self) };
+        let members: Vec<_> = self.members.iter().filter(|member| member.name.address == address).cloned().collect();
+        if members.is_empty() && self.lookup.is_some() {
+            let known: Vec<_> = self.members.iter().map(|member| member.name.address.to_string()).collect();
+            return Err(Error::not_sent(format!(
+                "{address} is not a peer in region {region}; its peers are now: {}",
+                known.join(", ")
+            )));
+        }
+        Ok(Arc::new(Self { members, lookup: self.lookup.clone(), without_peer_since: self.without_peer_since }))
+    }
+
     pub(crate) fn choose(&self, request: &PickRequest<'_>, now: Instant, rng: &mut impl Rng) -> Choice {
         let untried = |member: &&Member| !request.tried.contains(&member.name.address);
         let fresh: Vec<&Member> = self.members.iter().filter(untried).collect();
@@ -412,6 +428,7 @@ mod tests {
         PickRequest {
             began: Instant::now(),
             patience: PATIENCE,
+            peer: None,
             tried: &[],
             wait_for: WaitFor::AnyPeer,
             passed_over: &[],

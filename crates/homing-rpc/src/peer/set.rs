@@ -109,6 +109,14 @@ impl PeerSet {
         self.budget().withdraw(Instant::now())
     }
 
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    pub(crate) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
     /// Returns where requests wait while all peers are full.
     pub(crate) fn queue(&self) -> &Queue {
         &self.queue
@@ -155,6 +163,7 @@ impl PeerSet {
         let mut snapshots = self.snapshot.clone();
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            let snapshot = snapshot.only(request.peer, &self.region)?;
             match snapshot.choose(request, Instant::now(), &mut rand::rng()) {
                 Choice::Peer(link) => return Ok(link),
                 Choice::NoPeer => return Err(snapshot.no_peer(&self.region)),
@@ -447,7 +456,8 @@ mod tests {
     async fn pick(peers: &PeerSet) -> Result<Arc<Link>> {
         let began = Instant::now();
         let patience = Duration::ZERO;
-        let request = PickRequest { began, patience, tried: &[], wait_for: WaitFor::AnyPeer, passed_over: &[] };
+        let (tried, wait_for, passed_over) = (&[], WaitFor::AnyPeer, &[]);
+        let request = PickRequest { began, patience, peer: None, tried, wait_for, passed_over };
         peers.pick(&request, began + Duration::from_secs(600)).await
     }
 

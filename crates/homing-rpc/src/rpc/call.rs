@@ -149,6 +149,28 @@ impl Rpc {
         self.call(self.topology().primary_region(), function, arguments, timeout).await
     }
 
+    /// Calls a function on one peer of a region, one of those that [`peers`](Self::peers) returns. It goes to no other peer, if
+    /// this one fails.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_sent`], [`Error::is_outcome_unknown`] or [`Error::is_executed`]; see [`call`](Self::call).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`call`](Self::call).
+    pub async fn call_peer<R: DeserializeOwned>(
+        &self,
+        peer: &PeerName,
+        function: &str,
+        arguments: impl IntoArguments,
+        timeout: Duration,
+    ) -> Result<Called<R>> {
+        let arguments = arguments.into_arguments()?;
+        let (request, dispatch) = self.prepare("", function, arguments, deadline_after(timeout))?;
+        self.call_remote(&peer.region, request, dispatch.with_peer(peer.clone())).await
+    }
+
     /// Calls a function in all regions at the same time: those that discovery returns, the own region and the primary
     /// region. Returns the result of each region, in the order of the regions' names.
     ///
@@ -187,6 +209,21 @@ impl Rpc {
         session: Vec<Position>,
         deadline: Instant,
     ) -> Result<Called<R>> {
+        let (request, dispatch) = self.prepare(scope, function, arguments, deadline)?;
+        if region == self.topology().region() {
+            self.call_in_place(request, &dispatch).await
+        } else {
+            self.call_remote(region, request, dispatch).await
+        }
+    }
+
+    fn prepare(
+        &self,
+        scope: &str,
+        function: &str,
+        arguments: Arguments,
+        deadline: Instant,
+    ) -> Result<(CallRequest, Dispatch)> {
         let (plain, scoped) = if scope.is_empty() { (function, "") } else { ("", function) };
         let request = CallRequest {
             function: plain.to_owned(),
@@ -197,11 +234,7 @@ impl Rpc {
         };
         self.check_size(&request)?;
         let dispatch = Dispatch::new(deadline).with_operation(function.to_owned()).with_retry(self.retry_of(function));
-        if region == self.topology().region() {
-            self.call_in_place(request, &dispatch).await
-        } else {
-            self.call_remote(region, request, dispatch).await
-        }
+        Ok((request, dispatch))
     }
 
     /// The nodes of an application have the same functions, so the own registry knows which calls may be repeated.

@@ -35,6 +35,8 @@ pub struct Dispatch {
     pub trace: Option<TraceContext>,
     /// The name of the request in spans and errors. Default: `request`.
     pub operation: Cow<'static, str>,
+    /// The only peer that may get the request. Default: none; any peer of the region may.
+    pub peer: Option<PeerName>,
     /// Whether the answer is a stream. A connection has room for 256 streams at a time, so that streams that are not read
     /// do not hold up other requests; further ones wait until the deadline. Default: `false`, for an answer that is a
     /// single message.
@@ -52,6 +54,7 @@ impl Dispatch {
             retry: Retry::NotProcessed,
             trace: None,
             operation: Cow::Borrowed("request"),
+            peer: None,
             is_stream: false,
             stream_deadline: None,
         }
@@ -73,6 +76,12 @@ impl Dispatch {
     #[must_use]
     pub fn with_operation(self, operation: impl Into<Cow<'static, str>>) -> Self {
         Self { operation: operation.into(), ..self }
+    }
+
+    /// Sets the only peer that may get the request.
+    #[must_use]
+    pub fn with_peer(self, peer: PeerName) -> Self {
+        Self { peer: Some(peer), ..self }
     }
 
     /// Says that the answer is a stream.
@@ -224,7 +233,8 @@ impl<'a> Attempts<'a> {
     async fn pick(&mut self, wait_for: WaitFor) -> Result<Arc<Link>> {
         let passed_over = self.peers.passed_over();
         let (patience, began) = (self.patience, Instant::now());
-        let request = PickRequest { began, patience, tried: &self.tried, wait_for, passed_over: &passed_over };
+        let peer = self.dispatch.peer.as_ref().map(|peer| peer.address);
+        let request = PickRequest { began, patience, peer, tried: &self.tried, wait_for, passed_over: &passed_over };
         let link = self.peers.pick(&request, self.dispatch.deadline).await?;
         let deadline = self.dispatch.deadline;
         if self.tried.contains(&link.name.address) {

@@ -7,6 +7,7 @@ mod dns;
 mod failure;
 mod guard;
 mod lines;
+mod peers;
 mod service;
 mod settings;
 mod shutdown;
