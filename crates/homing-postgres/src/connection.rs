@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod block;
 pub(crate) mod known;
+mod parameters;
 pub(crate) mod pool;
 pub(crate) mod session_attrs;
 pub(crate) mod set;

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
+use super::parameters;
 use super::session_attrs::SessionAttrs;
 use crate::error::{Error, Result};
 
@@ -58,12 +59,7 @@ impl Address {
     pub(crate) fn parse(url: &str, variable: &str) -> Result<Config> {
         let (url, _) = SessionAttrs::take(url, variable)?;
         // The driver's reason is left out: it quotes the part that it did not understand, which may hold the password.
-        let config: Config = url.parse().map_err(|_: tokio_postgres::Error| {
-            Error::configuration(format!(
-                "{variable} is not a connection string of PostgreSQL: write postgres://user:password@host:5432/database, \
-                 with special characters percent-encoded"
-            ))
-        })?;
+        let config: Config = url.parse().map_err(|_: tokio_postgres::Error| not_valid(&url, variable))?;
         if config.get_ssl_mode() == SslMode::Require {
             return Err(Error::configuration(format!(
                 "{variable} asks for sslmode=require, but TLS is not supported: use sslmode=disable in a private network"
@@ -149,6 +145,24 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Address").field(&self.name).finish()
     }
+}
+
+/// Returns the error for a string that is not a connection string.
+fn not_valid(url: &str, variable: &str) -> Error {
+    Error::configuration(match parameters::refused(url) {
+        Some("sslmode") => format!(
+            "the value of sslmode in {variable} is not supported, because TLS is not: use sslmode=disable in a private network"
+        ),
+        Some(name) => format!(
+            "the parameter {name} in {variable}, or its value, is not supported: correct it or remove it; the supported ones \
+             are {}",
+            parameters::SUPPORTED.join(", ")
+        ),
+        None => format!(
+            "{variable} is not a connection string of PostgreSQL: write postgres://user:password@host:5432/database, with \
+             special characters percent-encoded"
+        ),
+    })
 }
 
 /// Returns the hosts of a connection string. `hostaddr` wins over `host`, as in libpq.
@@ -263,6 +277,19 @@ mod tests {
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)));
         assert_eq!(config.get_hosts().len(), 1);
         assert!(!format!("{address:?}").contains("secret"));
+    }
+
+    #[test]
+    fn refused_parameter_is_named() {
+        for (parameter, part) in [
+            ("sslmode=verify-full", "sslmode=disable"),
+            ("sslrootcert=/ca.pem", "the parameter sslrootcert in DATABASE_URL"),
+            ("statement_timeout=5000", "the parameter statement_timeout in DATABASE_URL"),
+        ] {
+            let error = Address::parse(&format!("postgres://app:secret@h/db?{parameter}"), "DATABASE_URL").unwrap_err();
+            assert!(error.is_configuration() && error.to_string().contains(part), "{error}");
+            assert!(error.to_string().contains("DATABASE_URL") && !error.to_string().contains("secret"), "{error}");
+        }
     }
 
     #[tokio::test]
