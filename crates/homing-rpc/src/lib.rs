@@ -120,6 +120,6 @@ pub use rpc::dispatch::{Dispatch, Dispatched};
 pub use rpc::retry::Retry;
 pub use secret::Secret;
 pub use secret::key::Key;
-pub use server::{Server, ServerBuilder, ServerHandle};
+pub use server::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, Server, ServerBuilder, ServerHandle};
 pub use task::BoxFuture;
 pub use topology::Topology;

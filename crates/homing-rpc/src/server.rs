@@ -226,10 +226,12 @@ const WHOLE_SERVER: &str = "";
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), DEFAULT_PORT);
 const DEFAULT_PORT: u16 = 4750;
 
-const DEFAULT_MAX_IN_FLIGHT: u32 = 1024;
+/// The default of [`ServerBuilder::max_in_flight`].
+pub const DEFAULT_MAX_IN_FLIGHT: u32 = 1024;
 const MAX_IN_FLIGHT: u32 = 1 << 20;
 
-const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The default of [`ServerBuilder::drain_timeout`].
+pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long connections may take to close after the calls have ended; then they are aborted.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,16 +1,24 @@
 pub(crate) mod database;
 mod error;
+mod fly;
+mod names;
 mod replicas;
+mod values;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use homing_postgres::{Error, Options, ReplicaList, ReplicaSettings, Result};
-use homing_rpc::{Discover, Region, Secret, StaticPeers, Topology, discover_from_lookup};
+use homing_rpc::{
+    DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, Discover, Region, Secret, StaticPeers, Topology, discover_from_lookup,
+};
 
 use self::database::{DEFAULT_POOL_SIZE, DatabaseConfig};
 use self::error::{at, wrong};
+use self::values::{Lookup, count, seconds};
 
 /// The settings of a node.
 ///
@@ -22,23 +30,37 @@ use self::error::{at, wrong};
 /// | `HOMING_PRIMARY_REGION`, else `PRIMARY_REGION` | the region of the primary | |
 /// | `HOMING_APP`, else `FLY_APP_NAME` | the name of the application, for discovery | |
 /// | `HOMING_DATABASE_URL`, else `DATABASE_URL` | the connection string of the primary, or of the servers among which it is; used in the primary region only | |
-/// | `HOMING_REPLICA_URL` | the replicas to read from: one connection string or several, with or without names: `syd=postgres://…,postgres://…`; may contain `{region}` | reads go to the primary |
+/// | `HOMING_REPLICA_URL` | the replicas to read from: one connection string or several, with or without names: `syd=postgres://…,postgres://…`; may contain `{region}`; `none` if there are none | on Fly.io as below; elsewhere reads go to the primary |
 /// | `HOMING_REPLICA_REGIONS` | the regions that replace `{region}` in `HOMING_REPLICA_URL`, one replica each: `syd,ams` | this region |
 /// | `HOMING_REPLICA_CHOOSE` | which replica a read goes to: `nearest`, `random`, `least-lag` | `nearest` |
 /// | `HOMING_REPLICA_MAX_LAG` | how many seconds a replica may be behind before it is left out, or `none` | `30` |
 /// | `HOMING_REPLICA_MAX_LAG_BYTES` | how many bytes of the log a replica may be behind before it is left out, or `none` | `none` |
+/// | `HOMING_REPLICA_PROBE_INTERVAL` | how many seconds are between two probes of a replica while reads are made | `0.5` |
+/// | `HOMING_REPLICA_RESOLVE_INTERVAL` | how many seconds are between two resolutions of a host name of a database | `10` |
 /// | `HOMING_DATABASES` | the names of further databases: `analytics,billing` | |
 /// | `HOMING_ANALYTICS_DATABASE_URL`, `HOMING_ANALYTICS_REPLICA_URL` | the connection strings of the database `analytics`; likewise for each further one | |
 /// | `HOMING_POOL_SIZE` | the largest number of connections to each server | `16` |
 /// | `HOMING_MAX_TRANSACTIONS` | the largest number of interactive transactions that may be open on each server | three quarters of the connections |
+/// | `HOMING_CALL_TIMEOUT` | how many seconds a call may take until it is executed | `5` |
+/// | `HOMING_REPLAY_TIMEOUT` | how many seconds a write or a read waits for the local replica | `5` |
 /// | `HOMING_SECRET` | the credential between nodes: at least 32 visible ASCII characters | |
 /// | `HOMING_LISTEN` | the address to listen on for peers | `[::]:4750`; `127.0.0.1:4750` without a secret |
+/// | `HOMING_MAX_IN_FLIGHT` | how many calls of peers the node serves at the same time | `1024` |
+/// | `HOMING_DRAIN_TIMEOUT` | how many seconds a shutdown waits for the calls of peers | `10` |
 /// | `HOMING_PEERS` | the addresses of all nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
-/// | `HOMING_PEER_DNS` | the DNS name of the nodes of a region: `{region}.{app}.internal`, or `srv:_homing._tcp.{region}.{app}.internal` | on Fly.io, Fly's own names |
+/// | `HOMING_PEER_DNS` | the DNS name of the nodes of a region: `{region}.{app}.internal`, or `srv:_homing._tcp.{region}.{app}.internal`. The nodes have the port of `HOMING_LISTEN`, or the one after the name, `{region}.{app}.internal:4751`; with SRV records each node has its own | on Fly.io, Fly's own names |
 /// | `HOMING_REGIONS` | the regions that replace `{region}` in `HOMING_PEER_DNS`: `iad,syd` | |
 /// | `HOMING_DNS_SERVER` | the DNS server that resolves peers and replicas, `address:port` | the system's |
+/// | `HOMING_DNS_TIMEOUT` | how many seconds it may take to resolve the name of peers, and that of a replica if `HOMING_DNS_SERVER` is set | `3` |
+///
+/// An empty variable counts as not set. A variable whose name begins with `HOMING_` and is not in the table is an error,
+/// because it may be misspelt. Those that Kubernetes sets for Services are left alone.
 ///
 /// Without any region setting the node is its own primary, and listens only if `HOMING_LISTEN` is set.
+///
+/// On Fly.io, outside the primary region, the replica follows from the connection string of the primary: if that leads to an
+/// app of Fly's Postgres (`db.internal`, `db.flycast`), the node in `syd` reads from `syd.db.internal:5433`. Set
+/// `HOMING_REPLICA_URL` to another connection string, or to `none`, if that is not so.
 ///
 /// To configure a node in code, begin with [`new`](Self::new) or [`local`](Self::local), and set the fields:
 ///
@@ -111,6 +133,15 @@ pub struct Config {
     /// The largest number of interactive transactions that may be open on each server. Default: three quarters of
     /// [`pool_size`](Self::pool_size).
     pub max_transactions: Option<usize>,
+
+    /// How many calls of peers the node serves at the same time; further ones are refused as
+    /// [overloaded](Error::is_overloaded), and their callers wait for room. Default: 1024, which is more than a database
+    /// can process at the same time, and less than what fills the memory of a small machine.
+    pub max_in_flight: u32,
+
+    /// How long [`Node::shutdown`](crate::Node::shutdown) waits for the calls of peers. Default: 10 s. It should be shorter
+    /// than the time that the platform gives a program to stop.
+    pub drain_timeout: Duration,
 }
 
 impl Config {
@@ -135,6 +166,8 @@ impl Config {
             options: Options::default(),
             pool_size: DEFAULT_POOL_SIZE,
             max_transactions: None,
+            max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
         }
     }
 
@@ -163,14 +196,30 @@ impl Config {
         Self { max_transactions: Some(max_transactions), ..self }
     }
 
+    /// Sets how many calls of peers the node serves at the same time: 1 to 1,048,576.
+    #[must_use]
+    pub fn with_max_in_flight(self, max_in_flight: u32) -> Self {
+        Self { max_in_flight, ..self }
+    }
+
+    /// Sets how long a shutdown waits for the calls of peers.
+    #[must_use]
+    pub fn with_drain_timeout(self, drain_timeout: Duration) -> Self {
+        Self { drain_timeout, ..self }
+    }
+
     /// Reads the settings from the environment.
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) if a variable is wrong or missing. The message names the variable.
+    /// [`is_configuration`](Error::is_configuration) if a variable is wrong or missing, or if the name of a variable begins
+    /// with `HOMING_` and is not in the table above: it may be misspelt. The message names the variable.
     pub fn from_env() -> Result<Self> {
         // A value that is not Unicode keeps replacement characters, so that its parser rejects it.
-        Self::from_lookup(&|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
+        let text = |value: OsString| value.to_string_lossy().into_owned();
+        let lookup = |name: &str| std::env::var_os(name).map(text);
+        names::check(std::env::vars_os().map(|(name, value)| (text(name), text(value))), &lookup)?;
+        Self::from_lookup(&lookup)
     }
 
     /// Reads the settings with `lookup`, which returns the value of a variable. An empty value counts as not set.
@@ -184,11 +233,16 @@ impl Config {
         let secret =
             lookup("HOMING_SECRET").map(Secret::new).transpose().map_err(|error| at("HOMING_SECRET", error))?;
         let listen = listen(&lookup, &topology, secret.is_some())?;
-        let port = listen.map_or(DEFAULT_PORT, |address| address.port());
-        let replicas = replicas::from_lookup(&lookup, topology.region())?;
+        // Port 0 lets the system choose one, which says nothing about peers.
+        let port = listen.map(|address| address.port()).filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
+        let database_url = lookup("HOMING_DATABASE_URL").or_else(|| lookup("DATABASE_URL"));
+        let replicas = replicas::from_lookup(&lookup, &topology, database_url.as_deref())?;
         let pool_size = count(&lookup, "HOMING_POOL_SIZE")?.unwrap_or(DEFAULT_POOL_SIZE);
         let max_transactions = count(&lookup, "HOMING_MAX_TRANSACTIONS")?;
-        let mut databases = database::from_lookup(topology.region(), &replicas.regions, &lookup)?;
+        let max_in_flight =
+            count(&lookup, "HOMING_MAX_IN_FLIGHT")?.map(|calls| u32::try_from(calls).unwrap_or(u32::MAX));
+        let drain_timeout = seconds(&lookup, "HOMING_DRAIN_TIMEOUT")?;
+        let mut databases = database::from_lookup(&topology, &replicas.regions, &lookup)?;
         for (_, database) in &mut databases {
             (database.pool_size, database.max_transactions) = (pool_size, max_transactions);
         }
@@ -196,7 +250,9 @@ impl Config {
             databases,
             pool_size,
             max_transactions,
-            database_url: lookup("HOMING_DATABASE_URL").or_else(|| lookup("DATABASE_URL")),
+            max_in_flight: max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT),
+            drain_timeout: drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
+            database_url,
             replica_url: replicas.url,
             replica_regions: replicas.regions,
             replica_settings: replicas.settings,
@@ -221,15 +277,13 @@ impl fmt::Debug for Config {
             .field("options", &self.options)
             .field("pool_size", &self.pool_size)
             .field("max_transactions", &self.max_transactions)
+            .field("max_in_flight", &self.max_in_flight)
+            .field("drain_timeout", &self.drain_timeout)
             .finish_non_exhaustive()
     }
 }
 
-fn listen(
-    lookup: &dyn Fn(&str) -> Option<String>,
-    topology: &Topology,
-    has_secret: bool,
-) -> Result<Option<SocketAddr>> {
+fn listen(lookup: &Lookup<'_>, topology: &Topology, has_secret: bool) -> Result<Option<SocketAddr>> {
     if let Some(listen) = lookup("HOMING_LISTEN") {
         let address = listen.parse().map_err(|_| {
             Error::configuration(format!(
@@ -248,20 +302,9 @@ fn listen(
     }))
 }
 
-/// Reads a number that is at least one.
-fn count(lookup: &dyn Fn(&str) -> Option<String>, variable: &str) -> Result<Option<usize>> {
-    let Some(text) = lookup(variable) else { return Ok(None) };
-    match text.trim().parse() {
-        Ok(number) if number > 0 => Ok(Some(number)),
-        _ => {
-            Err(Error::configuration(format!("{variable} is {text:?}: write a number that is at least 1, such as 16")))
-        }
-    }
-}
-
 /// Returns whether no region is set.
-fn is_local(topology: &Topology) -> bool {
-    *topology.region() == homing_rpc::Region::local() && topology.is_primary_region()
+pub(crate) fn is_local(topology: &Topology) -> bool {
+    *topology.region() == Region::local() && topology.is_primary_region()
 }
 
 /// The port that peers connect to by default.
@@ -328,6 +371,23 @@ mod tests {
     }
 
     #[test]
+    fn limits_come_from_the_environment() {
+        let config = config(&[
+            ("HOMING_CALL_TIMEOUT", "2.5"),
+            ("HOMING_REPLAY_TIMEOUT", "7"),
+            ("HOMING_MAX_IN_FLIGHT", "50"),
+            ("HOMING_DRAIN_TIMEOUT", "25"),
+            ("HOMING_REPLICA_PROBE_INTERVAL", "0.1"),
+            ("HOMING_REPLICA_RESOLVE_INTERVAL", "60"),
+        ]);
+        let Config { options, max_in_flight, drain_timeout, replica_settings, .. } = config.unwrap();
+        let seconds = [options.call_timeout, options.replay_timeout, drain_timeout].map(|time| time.as_secs_f64());
+        assert_eq!((seconds, max_in_flight), ([2.5, 7.0, 25.0], 50));
+        let intervals = [replica_settings.probe_interval, replica_settings.resolve_interval];
+        assert_eq!(intervals, [Duration::from_millis(100), Duration::from_secs(60)]);
+    }
+
+    #[test]
     fn mistakes_name_the_variable() {
         for (settings, variable) in [
             (&[("HOMING_SECRET", "short")][..], "HOMING_SECRET"),
@@ -342,6 +402,10 @@ mod tests {
             (&[("HOMING_REPLICA_URL", "nonsense")], "HOMING_REPLICA_URL"),
             (&[("HOMING_REPLICA_MAX_LAG", "soon")], "HOMING_REPLICA_MAX_LAG"),
             (&[("HOMING_POOL_SIZE", "0")], "HOMING_POOL_SIZE"),
+            (&[("HOMING_CALL_TIMEOUT", "5s")], "HOMING_CALL_TIMEOUT"),
+            (&[("HOMING_REPLAY_TIMEOUT", "0")], "HOMING_REPLAY_TIMEOUT"),
+            (&[("HOMING_DRAIN_TIMEOUT", "-1")], "HOMING_DRAIN_TIMEOUT"),
+            (&[("HOMING_MAX_IN_FLIGHT", "none")], "HOMING_MAX_IN_FLIGHT"),
             (&[("HOMING_MAX_TRANSACTIONS", "many")], "HOMING_MAX_TRANSACTIONS"),
         ] {
             let error = config(settings).unwrap_err();

@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use homing_postgres::{Databases, Error, Options, Repo, Report, Result};
 use homing_rpc::{NodeConfig, Registry, Rpc, Server, ServerHandle};
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, is_local};
 use crate::connected::Connected;
 use crate::remote::{self, Remote, Slot};
 
@@ -64,7 +64,8 @@ impl Node {
         self.server.as_ref().map(ServerHandle::local_addr)
     }
 
-    /// Stops taking calls from peers, waits up to 10 s for the calls in flight, and closes the connections.
+    /// Stops taking calls from peers, waits up to [`Config::drain_timeout`] for the calls in flight, and closes the
+    /// connections.
     ///
     /// # Cancel safety
     ///
@@ -163,7 +164,12 @@ async fn serve(config: &Config, node: NodeConfig, databases: &Databases) -> Resu
     let Some(listen) = config.listen else {
         return Ok(None);
     };
-    let mut server = Server::builder(node).listen(listen);
+    if config.secret.is_none() && listen.ip().is_loopback() && !is_local(&config.topology) {
+        let advice = "set it to the same text on all nodes, so that nodes on other machines can call this one";
+        warn!(variable = "HOMING_SECRET", %listen, advice, "without a secret the node serves its own machine only");
+    }
+    let server = Server::builder(node).listen(listen);
+    let mut server = server.max_in_flight(config.max_in_flight).drain_timeout(config.drain_timeout);
     if !databases.is_empty() {
         server = server.service(databases.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
     }

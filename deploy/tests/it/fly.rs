@@ -105,8 +105,7 @@ fn machine(region: &str) -> crate::settings::Settings {
         ("PRIMARY_REGION", &fly.primary_region),
         ("HOMING_SECRET", "0123456789abcdef0123456789abcdef"),
     ]);
-    let database = if region == fly.primary_region { "DATABASE_URL" } else { "HOMING_REPLICA_URL" };
-    all.insert(database.to_owned(), "postgres://app@{region}.guestbook-db.internal:5433/app".to_owned());
+    all.insert("DATABASE_URL".to_owned(), "postgres://app@iad.guestbook-db.internal:5433/app".to_owned());
     all.extend(fly.env);
     all
 }
@@ -117,6 +116,8 @@ fn regions_have_all_settings() {
         assert_complete(&machine(region), region);
         let config = crate::settings::config(&machine(region));
         assert!(format!("{:?}", config.discover).starts_with("FlyDns"));
+        let replica = format!("postgres://app@{region}.guestbook-db.internal:5433/app");
+        assert_eq!(config.replica_url, (region != "iad").then_some(replica));
         // The private network has no other addresses.
         assert!(config.listen.unwrap().is_ipv6());
     }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::discover::Discover;
 use crate::discover::dns::DnsConfig;
@@ -22,7 +23,7 @@ use crate::topology::{Topology, setting};
 /// | none | [`StaticPeers::none`] |
 ///
 /// `HOMING_DNS_SERVER` (`ip:port`, or an IP address for port 53) replaces the system's name servers. An empty variable
-/// counts as not set. The nodes listen on `port`; a static list and SRV records contain their own ports.
+/// counts as not set. The nodes listen on `port`; a static list and SRV records contain their own ports, and a template may.
 ///
 /// # Errors
 ///
@@ -61,24 +62,36 @@ fn regions(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Region>> {
 }
 
 /// Returns the name server in `HOMING_DNS_SERVER` (`ip:port`, or an IP address for port 53), or the system's name
-/// servers if it is not set.
+/// servers if it is not set, with the time limit in `HOMING_DNS_TIMEOUT` (seconds).
 ///
 /// # Errors
 ///
-/// [`Error::is_misuse`] if the value is not an address.
+/// [`Error::is_misuse`] if a value is not an address, or not a time.
 pub fn dns_from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<DnsConfig> {
-    let Some(text) = setting(lookup, DNS_SERVER) else { return Ok(DnsConfig::default()) };
+    let config = match setting(lookup, DNS_TIMEOUT) {
+        Some(text) => DnsConfig::default().with_timeout(timeout(&text)?),
+        None => DnsConfig::default(),
+    };
+    let Some(text) = setting(lookup, DNS_SERVER) else { return Ok(config) };
     let server = text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, DNS_PORT).into()));
     match server {
-        Ok(server) if server.port() != 0 => Ok(DnsConfig::default().with_server(server)),
+        Ok(server) if server.port() != 0 => Ok(config.with_server(server)),
         _ => Err(Error::misuse(format!(
             "{DNS_SERVER}: {text:?} is not the address of a name server; write it as 10.0.0.2:53 or [fd00::2]:53"
         ))),
     }
 }
 
+fn timeout(text: &str) -> Result<Duration> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.filter(|time| !time.is_zero()).ok_or_else(|| {
+        Error::misuse(format!("{DNS_TIMEOUT} is {text:?}: write a number of seconds above 0, such as 2.5"))
+    })
+}
+
 const DNS_PORT: u16 = 53;
 const DNS_SERVER: &str = "HOMING_DNS_SERVER";
+const DNS_TIMEOUT: &str = "HOMING_DNS_TIMEOUT";
 const FLY_APP_NAME: &str = "FLY_APP_NAME";
 const PEERS: &str = "HOMING_PEERS";
 const PEER_DNS: &str = "HOMING_PEER_DNS";
@@ -128,6 +141,8 @@ mod tests {
             (vec![("HOMING_PEER_DNS", "{region}.{app}"), regions], "set HOMING_APP"),
             (vec![template, regions, ("HOMING_DNS_SERVER", "ns.x:53")], "HOMING_DNS_SERVER: \"ns.x:53\""),
             (vec![template, regions, ("HOMING_DNS_SERVER", "127.0.0.1:0")], "HOMING_DNS_SERVER: \"127.0.0.1:0\""),
+            (vec![template, regions, ("HOMING_DNS_TIMEOUT", "0")], "HOMING_DNS_TIMEOUT is \"0\""),
+            (vec![template, regions, ("HOMING_DNS_TIMEOUT", "3s")], "HOMING_DNS_TIMEOUT is \"3s\""),
             (vec![("FLY_APP_NAME", "my_shop")], "\"my_shop\" is not the name of an app"),
         ];
         for (settings, part) in table {

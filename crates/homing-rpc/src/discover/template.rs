@@ -16,7 +16,8 @@ use crate::task::BoxFuture;
 /// Discovery by DNS names that are made from a template. `{region}` stands for the region, `{app}` for the name of the
 /// application.
 ///
-/// - `{region}.{app}.internal` asks for AAAA and A records, and uses the configured port.
+/// - `{region}.{app}.internal` asks for AAAA and A records, and uses the configured port. A port after the name
+///   (`{region}.{app}.internal:4751`) takes its place.
 /// - `srv:_homing._tcp.{region}.{app}.internal` asks for SRV records and uses their ports. It also asks for the
 ///   addresses of their targets, unless the additional section of the answer contains them. Every record is a peer.
 ///   Priority and weight are ignored, because peers are chosen by load and latency. The name itself must not be an
@@ -34,8 +35,8 @@ pub struct DnsTemplate {
 }
 
 impl DnsTemplate {
-    /// Returns the discovery of the nodes of `app` in these regions. The nodes listen on `port`, unless SRV records
-    /// contain another one.
+    /// Returns the discovery of the nodes of `app` in these regions. The nodes listen on `port`, unless the template or SRV
+    /// records contain another one. Nodes with different ports need SRV records.
     ///
     /// # Errors
     ///
@@ -50,7 +51,10 @@ impl DnsTemplate {
     ) -> Result<Self> {
         let (questions, host) = match template.strip_prefix("srv:") {
             Some(host) => (Questions::Services, host),
-            None => (Questions::Addresses { port }, template),
+            None => {
+                let (host, port) = with_port(template).unwrap_or((template, port));
+                (Questions::Addresses { port }, host)
+            }
         };
         let host = check(template, fill_app(template, host, app)?)?;
         let mut regions: Vec<_> = regions.into_iter().collect();
@@ -147,6 +151,13 @@ fn sent_along(lookup: &Lookup, target: &Name) -> Vec<Found<IpAddr>> {
     records.filter_map(|record| Some(Found { value: ip_address(&record.data)?, ttl: ttl(record) })).collect()
 }
 
+/// Returns the name and the port, if there is a port.
+fn with_port(template: &str) -> Option<(&str, u16)> {
+    let (host, port) = template.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    Some((host, port))
+}
+
 fn fill_app(template: &str, host: &str, app: Option<&str>) -> Result<String> {
     match app {
         Some(app) => Ok(host.replace(APP, app)),
@@ -180,7 +191,7 @@ fn host_name(host: &str, region: &Region) -> Result<Name> {
     name.ok_or_else(|| {
         Error::misuse(format!(
             "{host:?} is not a host name: it must consist of labels of 1 to 63 letters, digits, - and _, with dots \
-             between them and without a port; correct HOMING_PEER_DNS or HOMING_APP"
+             between them; correct HOMING_PEER_DNS or HOMING_APP"
         ))
     })
 }
@@ -219,6 +230,15 @@ mod tests {
     }
 
     #[test]
+    fn port_after_the_name_counts() {
+        for (text, expected) in [("{region}.internal", 4750), ("{region}.internal:4751", 4751)] {
+            let template = template(text, None).unwrap();
+            assert!(matches!(template.questions, Questions::Addresses { port } if port == expected), "{template:?}");
+            assert_eq!(template.place(&Region::new("iad").unwrap()), "the AAAA and A records of iad.internal");
+        }
+    }
+
+    #[test]
     fn template_without_host_names_is_misuse() {
         let table = [
             ("", Some("shop"), "has no {region}"),
@@ -226,7 +246,9 @@ mod tests {
             ("{region}.{app}.internal", None, "set HOMING_APP"),
             ("{region}.{zone}.internal", None, "\"local.{zone}.internal\" is not a host name"),
             ("{region}..internal", None, "\"local..internal\" is not a host name"),
-            ("{region}.internal:4750", None, "\"local.internal:4750\" is not a host name"),
+            ("{region}.internal:0", None, "\"local.internal:0\" is not a host name"),
+            ("{region}.internal:http", None, "\"local.internal:http\" is not a host name"),
+            ("srv:_homing._tcp.{region}.internal:4750", None, "is not a host name"),
             ("http://{region}.internal", None, "is not a host name"),
             ("{region}.{app}.internal", Some("my app"), "\"local.my app.internal\" is not a host name"),
             ("{region}.internal..", None, "is not a host name"),

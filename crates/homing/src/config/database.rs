@@ -2,9 +2,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use homing_postgres::{Error, ReplicaList, Result};
-use homing_rpc::Region;
+use homing_rpc::{Region, Topology};
 
 use super::replicas;
+use super::values::Lookup;
 
 /// The settings of one of a node's named databases. See [`Config::with_database`](crate::Config::with_database).
 #[derive(Clone)]
@@ -83,37 +84,41 @@ impl fmt::Debug for DatabaseConfig {
 
 /// Reads the databases that `HOMING_DATABASES` lists.
 pub(crate) fn from_lookup(
-    region: &Region,
+    topology: &Topology,
     replica_regions: &[Region],
-    lookup: &dyn Fn(&str) -> Option<String>,
+    lookup: &Lookup<'_>,
 ) -> Result<Vec<(String, DatabaseConfig)>> {
-    let Some(list) = lookup(LIST) else {
-        return Ok(Vec::new());
-    };
     let mut seen = BTreeSet::new();
     let mut databases = Vec::new();
-    for name in list.split(',').map(str::trim) {
-        homing_postgres::check_database_name(name).map_err(|error| {
+    for name in listed(lookup) {
+        homing_postgres::check_database_name(&name).map_err(|error| {
             Error::configuration(format!("{LIST}: {error}; separate the names with commas")).with_cause(error)
         })?;
-        if !seen.insert(name) {
+        if !seen.insert(name.clone()) {
             return Err(Error::configuration(format!("{LIST} contains {name:?} twice: list each database once")));
         }
-        let database_url = lookup(&variable(name, "DATABASE_URL"));
-        let url = variable(name, "REPLICA_URL");
-        let replica_url =
-            lookup(&url).map(|text| replicas::expand(&text, &url, replica_regions, region)).transpose()?;
-        if let Some(text) = &replica_url {
-            ReplicaList::parse(text, &url)?;
-        }
-        databases.push((name.to_owned(), DatabaseConfig { database_url, replica_url, ..DatabaseConfig::new() }));
+        let database_url = lookup(&variable(&name, "DATABASE_URL"));
+        let url = variable(&name, "REPLICA_URL");
+        let replica_url = replicas::url(lookup, &url, database_url.as_deref(), replica_regions, topology)?;
+        databases.push((name, DatabaseConfig { database_url, replica_url, ..DatabaseConfig::new() }));
     }
     Ok(databases)
 }
 
+/// Returns the names in `HOMING_DATABASES`.
+pub(super) fn listed(lookup: &Lookup<'_>) -> Vec<String> {
+    let list = lookup(LIST);
+    list.iter().flat_map(|list| list.split(',')).map(|name| name.trim().to_owned()).collect()
+}
+
 /// Returns the variable that holds a connection string of a named database.
 pub(crate) fn variable(name: &str, what: &str) -> String {
-    format!("HOMING_{}_{what}", name.to_ascii_uppercase())
+    format!("{}{what}", prefix(name))
+}
+
+/// Returns the beginning of the names of a database's variables.
+pub(super) fn prefix(name: &str) -> String {
+    format!("HOMING_{}_", name.to_ascii_uppercase())
 }
 
 const LIST: &str = "HOMING_DATABASES";

@@ -1,11 +1,11 @@
 //! The settings of replicas, from the environment.
 
-use std::time::Duration;
-
 use homing_postgres::{Choose, Error, Options, ReplicaList, ReplicaSettings, Result};
-use homing_rpc::{Region, dns_from_lookup};
+use homing_rpc::{Region, Topology, dns_from_lookup};
 
 use super::error::{at, wrong};
+use super::fly;
+use super::values::{Lookup, REGION, bytes_or_none, seconds, seconds_or_none};
 
 /// The settings that the environment has for replicas.
 pub(super) struct Settings {
@@ -15,26 +15,49 @@ pub(super) struct Settings {
     pub(super) options: Options,
 }
 
-pub(super) fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>, own: &Region) -> Result<Settings> {
+pub(super) fn from_lookup(lookup: &Lookup<'_>, topology: &Topology, database_url: Option<&str>) -> Result<Settings> {
     let regions = regions(lookup)?;
-    let url = lookup(URL).map(|url| expand(&url, URL, &regions, own)).transpose()?;
+    let url = url(lookup, URL, database_url, &regions, topology)?;
     if url.is_none() && !regions.is_empty() {
         return Err(Error::configuration(format!(
             "{REGIONS} is set without {URL}: set {URL} to a connection string with {{region}}, or unset {REGIONS}"
         )));
     }
-    if let Some(url) = &url {
-        ReplicaList::parse(url, URL)?;
-    }
     let mut options = Options::default();
     if let Some(name) = lookup(CHOOSE) {
         options.choose = choose(&name)?;
     }
+    if let Some(timeout) = seconds(lookup, "HOMING_CALL_TIMEOUT")? {
+        options.call_timeout = timeout;
+    }
+    if let Some(timeout) = seconds(lookup, "HOMING_REPLAY_TIMEOUT")? {
+        options.replay_timeout = timeout;
+    }
     Ok(Settings { url, regions, settings: settings(lookup)?, options })
 }
 
+/// Reads the connection strings of the replicas of one database; `none` says that there are none. On Fly.io they follow
+/// from the connection string of the primary.
+pub(super) fn url(
+    lookup: &Lookup<'_>,
+    variable: &str,
+    database_url: Option<&str>,
+    regions: &[Region],
+    topology: &Topology,
+) -> Result<Option<String>> {
+    let url = match lookup(variable) {
+        Some(none) if none.trim() == NONE => None,
+        Some(url) => Some(url),
+        None => fly::replica_url(database_url, topology, lookup),
+    };
+    let Some(url) = url else { return Ok(None) };
+    let url = expand(&url, variable, regions, topology.region())?;
+    ReplicaList::parse(&url, variable)?;
+    Ok(Some(url))
+}
+
 /// Returns one connection string for each region, or without a list of regions the one for this region.
-pub(super) fn expand(url: &str, variable: &str, regions: &[Region], own: &Region) -> Result<String> {
+fn expand(url: &str, variable: &str, regions: &[Region], own: &Region) -> Result<String> {
     if regions.is_empty() {
         return Ok(url.replace(REGION, own.as_str()));
     }
@@ -48,7 +71,7 @@ pub(super) fn expand(url: &str, variable: &str, regions: &[Region], own: &Region
     Ok(each.collect::<Vec<_>>().join(","))
 }
 
-fn regions(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Region>> {
+fn regions(lookup: &Lookup<'_>) -> Result<Vec<Region>> {
     let Some(list) = lookup(REGIONS) else { return Ok(Vec::new()) };
     list.split(',').map(|name| Region::new(name.trim()).map_err(|error| at(REGIONS, error))).collect()
 }
@@ -64,26 +87,19 @@ fn choose(name: &str) -> Result<Choose> {
     }
 }
 
-fn settings(lookup: &dyn Fn(&str) -> Option<String>) -> Result<ReplicaSettings> {
+fn settings(lookup: &Lookup<'_>) -> Result<ReplicaSettings> {
     let mut settings = ReplicaSettings::default();
-    if let Some(text) = lookup(MAX_LAG) {
-        let seconds = number(&text, str::parse::<f64>).map(|seconds| seconds.map(Duration::try_from_secs_f64));
-        settings.max_lag = match seconds {
-            Some(None) => None,
-            Some(Some(Ok(max_lag))) => Some(max_lag),
-            _ => {
-                return Err(Error::configuration(format!(
-                    "{MAX_LAG} is {text:?}, which is not a number of seconds: write for example 30, or none"
-                )));
-            }
-        };
+    if let Some(max_lag) = seconds_or_none(lookup, MAX_LAG)? {
+        settings.max_lag = max_lag;
     }
-    if let Some(text) = lookup(MAX_LAG_BYTES) {
-        settings.max_lag_bytes = number(&text, str::parse::<u64>).ok_or_else(|| {
-            Error::configuration(format!(
-                "{MAX_LAG_BYTES} is {text:?}, which is not a number of bytes: write for example 16777216, or none"
-            ))
-        })?;
+    if let Some(max_lag_bytes) = bytes_or_none(lookup, MAX_LAG_BYTES)? {
+        settings.max_lag_bytes = max_lag_bytes;
+    }
+    if let Some(interval) = seconds(lookup, "HOMING_REPLICA_PROBE_INTERVAL")? {
+        settings = settings.with_probe_interval(interval);
+    }
+    if let Some(interval) = seconds(lookup, "HOMING_REPLICA_RESOLVE_INTERVAL")? {
+        settings = settings.with_resolve_interval(interval);
     }
     if lookup(DNS_SERVER).is_some() {
         settings.dns = Some(dns_from_lookup(lookup).map_err(wrong)?);
@@ -91,15 +107,8 @@ fn settings(lookup: &dyn Fn(&str) -> Option<String>) -> Result<ReplicaSettings> 
     Ok(settings)
 }
 
-/// Parses a number or the word `none`; returns `None` if the text is neither.
-fn number<T, E>(text: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<Option<T>> {
-    match text.trim() {
-        "none" => Some(None),
-        number => parse(number).ok().map(Some),
-    }
-}
-
-const REGION: &str = "{region}";
+/// The value that says that there are no replicas.
+const NONE: &str = "none";
 
 const CHOOSE: &str = "HOMING_REPLICA_CHOOSE";
 const DNS_SERVER: &str = "HOMING_DNS_SERVER";
@@ -110,6 +119,8 @@ const URL: &str = "HOMING_REPLICA_URL";
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings> {
@@ -117,7 +128,9 @@ mod tests {
             let (_, value) = variables.iter().find(|(known, _)| *known == name)?;
             Some((*value).to_owned())
         };
-        from_lookup(&lookup, &Region::new("syd").unwrap())
+        let topology = Topology::new(Region::new("syd").unwrap(), Region::new("iad").unwrap());
+        let database_url = lookup("DATABASE_URL");
+        from_lookup(&lookup, &topology, database_url.as_deref())
     }
 
     #[test]
@@ -141,6 +154,17 @@ mod tests {
         assert_eq!(settings.settings.max_lag, Some(Duration::from_millis(1500)));
         assert_eq!((settings.settings.max_lag_bytes, settings.options.choose), (Some(1024), Choose::LeastLag));
         assert_eq!(read(&[(MAX_LAG, "none")]).unwrap().settings.max_lag, None);
+    }
+
+    #[test]
+    fn replica_on_fly_follows_from_primary() {
+        let fly = [("FLY_REGION", "syd"), ("DATABASE_URL", "postgres://app@db.flycast:5432/app")];
+        let url = |settings: &[(&str, &str)]| read(&[&fly, settings].concat()).unwrap().url;
+        assert_eq!(url(&[]).unwrap(), "postgres://app@syd.db.internal:5433/app");
+        let two = "syd=postgres://app@syd.db.internal:5433/app,ams=postgres://app@ams.db.internal:5433/app";
+        assert_eq!(url(&[(REGIONS, "syd,ams")]).unwrap(), two);
+        assert_eq!(url(&[(URL, "postgres://elsewhere/app")]).unwrap(), "postgres://elsewhere/app");
+        assert_eq!(url(&[(URL, "none")]), None);
     }
 
     #[test]

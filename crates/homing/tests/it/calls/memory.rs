@@ -20,7 +20,7 @@ const MOST_KB: u64 = 50 * 1024;
 const SQL: &str = "select n, repeat('x', 80) as filler from (select generate_series(1, 1000000) as n) as numbers";
 
 /// Set for the processes.
-const MARK: &str = "HOMING_TEST_PROCESS";
+const MARK: &str = "MEMORY_TEST_PROCESS";
 
 #[tokio::test]
 async fn million_rows_take_little_memory() {

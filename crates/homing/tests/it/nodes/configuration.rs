@@ -1,5 +1,9 @@
 //! Wrong settings are reported at the start, with what to do.
 
+use std::io;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
 use homing::database::Role;
 use homing::{Config, Error, Node};
 use tokio::time::timeout;
@@ -82,3 +86,69 @@ async fn network_needs_secret() {
     let error = refused(config).await;
     assert!(error.is_misuse() && error.to_string().contains("HOMING_SECRET"), "{error}");
 }
+
+#[tokio::test]
+async fn missing_secret_is_logged_with_its_variable() {
+    let lines = Lines::default();
+    let sink = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || sink.clone()).finish();
+    // With one subscriber only, tracing asks the first thread that comes whether lines are of interest, and the threads of
+    // the other tests have no subscriber.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _collecting = tracing::subscriber::set_default(subscriber);
+    let mut config = config("iad");
+    config.database_url = Some(Servers::shared().await.primary.url());
+    config.listen = Some(([127, 0, 0, 1], 0).into());
+    let _quiet = start(config.clone()).await.unwrap();
+    assert!(!lines.has("HOMING_SECRET"), "it has a secret");
+    config.secret = None;
+    let _node = start(config).await.unwrap();
+    assert!(lines.has("HOMING_SECRET"));
+}
+
+/// The warnings of a test.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn has(&self, part: &str) -> bool {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().any(|line| line.contains("WARN") && line.contains(part))
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads the settings of the environment, which a test does not change: in a process of its own.
+#[test]
+fn misspelt_variable_of_environment_is_refused() {
+    let read = |name: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "nodes::configuration::process", "--ignored", "--nocapture"]);
+        let output = command.env(PROCESS, "1").env("DATABASE_URL", "postgres://localhost/app").env(name, "7").output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    assert!(read("HOMING_POOL_SIZE").contains("pool of 7"), "{}", read("HOMING_POOL_SIZE"));
+    assert!(read("HOMING_POLL_SIZE").contains("the nearest is HOMING_POOL_SIZE"), "{}", read("HOMING_POLL_SIZE"));
+}
+
+#[test]
+#[ignore = "runs in a process of its own, as part of another test"]
+fn process() {
+    if std::env::var_os(PROCESS).is_some() {
+        match Config::from_env() {
+            Ok(config) => println!("pool of {}", config.pool_size),
+            Err(error) => println!("{error}"),
+        }
+    }
+}
+
+const PROCESS: &str = "CONFIGURATION_TEST_PROCESS";

@@ -1,0 +1,63 @@
+//! The values of variables: numbers and times.
+
+use std::time::Duration;
+
+use homing_postgres::{Error, Result};
+
+/// Returns the value of a variable.
+pub(super) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// Stands for the name of a region in a connection string.
+pub(super) const REGION: &str = "{region}";
+
+/// Reads a number that is at least one.
+pub(super) fn count(lookup: &Lookup<'_>, variable: &str) -> Result<Option<usize>> {
+    let Some(text) = lookup(variable) else { return Ok(None) };
+    match text.trim().parse() {
+        Ok(number) if number > 0 => Ok(Some(number)),
+        _ => {
+            Err(Error::configuration(format!("{variable} is {text:?}: write a number that is at least 1, such as 16")))
+        }
+    }
+}
+
+/// Reads a time in seconds that is longer than zero.
+pub(super) fn seconds(lookup: &Lookup<'_>, variable: &str) -> Result<Option<Duration>> {
+    let Some(text) = lookup(variable) else { return Ok(None) };
+    match parse_seconds(text.trim()) {
+        Some(time) if !time.is_zero() => Ok(Some(time)),
+        _ => {
+            Err(Error::configuration(format!("{variable} is {text:?}: write a number of seconds above 0, such as 2.5")))
+        }
+    }
+}
+
+/// Reads a time in seconds, or the word `none`.
+pub(super) fn seconds_or_none(lookup: &Lookup<'_>, variable: &str) -> Result<Option<Option<Duration>>> {
+    or_none(lookup, variable, "seconds: write for example 30, or none", parse_seconds)
+}
+
+/// Reads a number of bytes, or the word `none`.
+pub(super) fn bytes_or_none(lookup: &Lookup<'_>, variable: &str) -> Result<Option<Option<u64>>> {
+    or_none(lookup, variable, "bytes: write for example 16777216, or none", |text| text.parse().ok())
+}
+
+fn or_none<T>(
+    lookup: &Lookup<'_>,
+    variable: &str,
+    unit: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<Option<T>>> {
+    let Some(text) = lookup(variable) else { return Ok(None) };
+    match text.trim() {
+        "none" => Ok(Some(None)),
+        number => match parse(number) {
+            Some(number) => Ok(Some(Some(number))),
+            None => Err(Error::configuration(format!("{variable} is {text:?}, which is not a number of {unit}"))),
+        },
+    }
+}
+
+fn parse_seconds(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.parse().ok()?).ok()
+}
