@@ -5,6 +5,7 @@ mod client;
 mod constructors;
 pub(crate) mod database;
 pub(crate) mod fate;
+mod foreign;
 pub(crate) mod function;
 
 use std::any::Any;

@@ -40,6 +40,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
+//! | `anyhow` | `?` on the errors of anyhow, in named functions and transactions |
 //! | `chrono`, `jiff`, `time` | dates and times as types of these crates |
 //! | `rust_decimal` | `numeric` as `rust_decimal::Decimal` |
 //! | `serde_json` | `json` and `jsonb` as `serde_json::Value` |
