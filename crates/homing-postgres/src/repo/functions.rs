@@ -1,7 +1,7 @@
 //! Calls of named functions in the primary region.
 
 use homing_proto::v1 as proto;
-use homing_rpc::{Called, IntoArguments};
+use homing_rpc::{Called, IntoArguments, Region};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -13,6 +13,7 @@ use crate::engine::operation::Operation;
 use crate::error::{Error, Result, is_out_of_reach};
 use crate::position::Position;
 use crate::primary::execute::Trip;
+use crate::scope::DatabaseName;
 use crate::writing::writer::{Committed, Writer};
 
 /// # Named functions
@@ -55,7 +56,27 @@ impl Repo {
     where
         R: DeserializeOwned + Send + 'static,
     {
-        self.call(function, arguments).await
+        self.call(None, function, arguments).await
+    }
+
+    /// Calls a function in a region, on this node if it is there.
+    ///
+    /// In the primary region it is the same as [`rpc_and_wait`](Self::rpc_and_wait). Elsewhere it does not wait for the local
+    /// replica, because the node that runs the function does not know how far the primary is. The next read through this
+    /// handle asks the primary for that, and sees what the function wrote, unless the handle's option is [`Wait::Never`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`rpc_and_wait`](Self::rpc_and_wait).
+    ///
+    /// # Cancel safety
+    ///
+    /// Follows [`Repo`](Repo#cancel-safety): a dropped call may have been executed or not.
+    pub async fn rpc_in<R>(&self, region: &Region, function: &str, arguments: impl IntoArguments + Send) -> Result<R>
+    where
+        R: DeserializeOwned + Send + 'static,
+    {
+        self.call(Some(region), function, arguments).await
     }
 
     /// Calls a function, and does not wait for the local replica.
@@ -74,10 +95,12 @@ impl Repo {
     where
         R: DeserializeOwned + Send + 'static,
     {
-        self.with(|engine| *engine = engine.without_waiting()).call(function, arguments).await
+        let repo = self.with(|engine| *engine = engine.without_waiting());
+        repo.call(None, function, arguments).await
     }
 
-    async fn call<R>(&self, function: &str, arguments: impl IntoArguments + Send) -> Result<R>
+    /// Calls a function in a region, or where the primary is.
+    async fn call<R>(&self, region: Option<&Region>, function: &str, arguments: impl IntoArguments + Send) -> Result<R>
     where
         R: DeserializeOwned + Send + 'static,
     {
@@ -90,10 +113,14 @@ impl Repo {
         let call = async {
             let started = Instant::now();
             let session = self.engine.session.positions();
-            let called = self.call_primary(function, arguments, &session).await;
-            let called = called.map_err(|error| self.note_partial_writes(error));
+            let called = match region {
+                Some(region) => self.call_region(region, function, arguments, &session).await,
+                None => self.call_primary(function, arguments, &session).await,
+            };
+            let is_elsewhere = region.is_some_and(|region| *region != self.engine.primary().region());
+            let called = called.map_err(|error| self.note_partial_writes(is_elsewhere, error));
             let called: Called<R> = self.engine.heed(&session, None, called)?;
-            let position = self.advance_to(&called.positions);
+            let position = self.advance_to(is_elsewhere && !called.unchanged, &called.positions);
             if let Err(error) = self.engine.check_timeline(position, !called.unchanged) {
                 return Err(error.with_value(called.value));
             }
@@ -111,11 +138,26 @@ impl Repo {
                 return Ok(Answered::new(Ok(called.value), trip.report(OPERATION, started, None)));
             }
             let report = trip.report(OPERATION, started, position);
+            if is_elsewhere {
+                return Ok(Answered::new(Ok(called.value), report));
+            }
             // A function's own calls report that, and it may return their error.
             let committed = Committed { value: Ok(called.value), position, not_replicated: false, report };
             Ok(Writer::new(&self.engine, OPERATION).settle(committed).await)
         };
         self.engine.reported(Operation::new(OPERATION), call).await
+    }
+
+    async fn call_region<R: DeserializeOwned>(
+        &self,
+        region: &Region,
+        function: &str,
+        arguments: impl IntoArguments,
+        session: &[Position],
+    ) -> homing_rpc::Result<Called<R>> {
+        let (rpc, scope) = (self.rpc_client(), self.engine.primary().scope().to_wire());
+        let session = session.iter().map(|position| position.to_proto(self.database_name())).collect();
+        rpc.call_after(region, &scope, function, arguments, session, self.options().call_timeout).await
     }
 
     async fn call_primary<R: DeserializeOwned>(
@@ -124,13 +166,11 @@ impl Repo {
         arguments: impl IntoArguments,
         session: &[Position],
     ) -> homing_rpc::Result<Called<R>> {
-        let (rpc, primary) = (self.rpc_client(), self.engine.primary());
-        let (scope, arguments) = (primary.scope().to_wire(), arguments.into_arguments()?);
-        let session: Vec<_> = session.iter().map(|position| position.to_proto(self.database_name())).collect();
+        let (primary, arguments) = (self.engine.primary(), arguments.into_arguments()?);
         let deadline = self.options().call_deadline();
         let call = async || {
-            let left = deadline.saturating_duration_since(Instant::now());
-            rpc.call_after(&primary.region(), &scope, function, arguments.clone(), session.clone(), left).await
+            let repo = self.with_call_timeout(deadline.saturating_duration_since(Instant::now()));
+            repo.call_region(&primary.region(), function, arguments.clone(), session).await
         };
         if primary.is_region_gone() {
             primary.find_region(deadline).await;
@@ -144,8 +184,18 @@ impl Repo {
 
     /// Advances the session in the node's other databases, since the function may have written to them too: the next
     /// read of such a database waits. Returns the position in this handle's own database.
-    fn advance_to(&self, positions: &[proto::Position]) -> Option<Position> {
+    ///
+    /// Nodes of other regions than the primary one have no positions. What a function has forwarded from there is committed at
+    /// an unknown one.
+    fn advance_to(&self, has_forwarded: bool, positions: &[proto::Position]) -> Option<Position> {
         let mut own = None;
+        if has_forwarded && self.options().wait != Wait::Never {
+            let is_known = |name: &DatabaseName| positions.iter().any(|known| known.database == name.as_str());
+            self.catalog
+                .keys()
+                .filter(|name| !is_known(name))
+                .for_each(|name| self.engine.session.of(name).lost_track());
+        }
         for message in positions {
             let position = Position::from_proto(message);
             match self.catalog.keys().find(|known| known.as_str() == message.database) {
@@ -163,8 +213,9 @@ impl Repo {
 
     /// Advances the session past the writes that a function had committed before it failed: later reads have to see
     /// them.
-    fn note_partial_writes(&self, error: homing_rpc::Error) -> Error {
-        if let Some(position) = self.advance_to(error.positions())
+    fn note_partial_writes(&self, is_elsewhere: bool, error: homing_rpc::Error) -> Error {
+        if error.is_executed()
+            && let Some(position) = self.advance_to(is_elsewhere, error.positions())
             && self.options().wait != Wait::Never
         {
             self.engine.session.advance(position);

@@ -167,7 +167,7 @@ impl Rpc {
         timeout: Duration,
     ) -> Result<Called<R>> {
         let arguments = arguments.into_arguments()?;
-        let (request, dispatch) = self.prepare("", function, arguments, deadline_after(timeout))?;
+        let (request, dispatch) = self.prepare("", function, arguments, Vec::new(), deadline_after(timeout))?;
         self.call_remote(&peer.region, request, dispatch.with_peer(peer.clone())).await
     }
 
@@ -209,7 +209,7 @@ impl Rpc {
         session: Vec<Position>,
         deadline: Instant,
     ) -> Result<Called<R>> {
-        let (request, dispatch) = self.prepare(scope, function, arguments, deadline)?;
+        let (request, dispatch) = self.prepare(scope, function, arguments, session, deadline)?;
         if region == self.topology().region() {
             self.call_in_place(request, &dispatch).await
         } else {
@@ -222,6 +222,7 @@ impl Rpc {
         scope: &str,
         function: &str,
         arguments: Arguments,
+        session: Vec<Position>,
         deadline: Instant,
     ) -> Result<(CallRequest, Dispatch)> {
         let (plain, scoped) = if scope.is_empty() { (function, "") } else { ("", function) };
