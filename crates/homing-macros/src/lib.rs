@@ -215,14 +215,21 @@ pub fn derive_update(item: TokenStream) -> TokenStream {
 /// # }
 /// ```
 ///
-/// The function takes a `homing::Context` and up to 16 owned arguments, and returns a `homing::Result`. Serde encodes the
-/// arguments and the result. The macro replaces the function with a type of the same name, visibility and documentation:
+/// The function takes a `homing::Context` and up to 16 owned arguments. Serde encodes the arguments and the result. The macro
+/// replaces the function with a type of the same name, visibility and documentation:
 ///
-/// - As a value, it is the argument of `register`.
-/// - Its function `call` takes a `&homing::Repo` and the arguments, and runs the function in the primary region.
+/// - As a value, the name is the argument of `register`.
+/// - `close::call` takes a `&homing::Repo` and the arguments, and runs the function in the primary region.
+/// - `close::call_in` takes a `&homing::Repo`, a `&homing::Region` and the arguments, and runs the function in that region.
 ///
-/// Because the name now belongs to a type, a variable in its scope cannot have it (`let close = …`), except inside the
-/// function itself.
+/// The name is also that of a function, which stands for the value. A link to it in documentation says which one it means:
+/// `` [`struct@close`] ``.
+///
+/// # Errors of the function
+///
+/// The function returns a `homing::Result`, or a `Result` whose error becomes a `homing::Error`. With
+/// `Result<T, Box<dyn std::error::Error + Send + Sync>>`, or with the feature `anyhow` of `homing` and `anyhow::Result<T>`,
+/// `?` works for the errors of any crate. Errors of Homing keep their fate on the way.
 ///
 /// # Options
 ///

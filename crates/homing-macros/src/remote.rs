@@ -54,7 +54,14 @@ mod tests {
                 #[cfg(unix)]
                 #[allow(non_camel_case_types)]
                 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-                pub(crate) struct import;
+                pub(crate) struct import {}
+
+                #[cfg(unix)]
+                #[doc = "Names the function where it is registered: `register(import)`."]
+                #[allow(dead_code)]
+                pub(crate) fn import() -> import {
+                    import {}
+                }
 
                 #[cfg(unix)]
                 const _: () = {
@@ -69,11 +76,11 @@ mod tests {
                         ) -> impl ::core::future::Future<Output = ::homing::Result<Self::Output>>
                             + ::core::marker::Send
                         {
-                            import(
+                            ::homing::__private::returned(import(
                                 <Context as ::homing::__private::FromContext>::from_context(__context),
                                 __argument_0,
                                 __argument_1
-                            )
+                            ))
                         }
                     }
 
@@ -87,6 +94,19 @@ mod tests {
                             n: i64
                         ) -> ::homing::Result<<Self as ::homing::Remote>::Output> {
                             ::homing::__private::call::<Self>(repo, (names, n,)).await
+                        }
+
+                        #[doc = r" Runs the function in a region, in place if this node is there. A later read through the handle sees what"]
+                        #[doc = r" the function wrote."]
+                        #[deprecated]
+                        #[allow(clippy::too_many_arguments)]
+                        pub(crate) async fn call_in(
+                            repo: &::homing::Repo,
+                            region: &::homing::Region,
+                            names: Vec<String>,
+                            n: i64
+                        ) -> ::homing::Result<<Self as ::homing::Remote>::Output> {
+                            ::homing::__private::call_in::<Self>(repo, region, (names, n,)).await
                         }
                     }
 
@@ -254,7 +274,7 @@ mod tests {
     #[test]
     fn function_with_errors_is_still_remote() {
         let expansion = expanded("pub async fn f() {}").to_string();
-        assert!(expansion.contains("pub struct f ;"), "{expansion}");
+        assert!(expansion.contains("pub struct f { }"), "{expansion}");
         assert!(expansion.contains("impl :: homing :: Remote for f"), "{expansion}");
         assert!(expansion.contains("async fn f () { }"), "{expansion}");
     }

@@ -26,6 +26,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
+//! | `anyhow` | `?` on the errors of anyhow 1, in named functions and transactions |
 //! | `chrono` | `date`, `time`, `timestamp` and `timestamptz` as the types of chrono 0.4 |
 //! | `jiff` | the same as the types of jiff 0.2 |
 //! | `rust_decimal` | `numeric` as `rust_decimal::Decimal` 1 |
@@ -151,6 +152,7 @@ mod connected;
 mod context;
 mod node;
 mod remote;
+mod state;
 
 #[doc(hidden)]
 pub mod __private;
@@ -167,7 +169,7 @@ pub use homing_postgres::{
 };
 pub use homing_rpc::{Region, Secret, Topology};
 pub use node::{Node, NodeBuilder};
-pub use remote::Remote;
+pub use remote::{Registered, Remote};
 
 pub mod batch {
     //! The parts of a [`Batch`](crate::Batch): its steps, their parameters and their results.

@@ -6,7 +6,8 @@ use tracing::{info, warn};
 
 use crate::config::{Config, is_local};
 use crate::connected::Connected;
-use crate::remote::{self, Remote, Slot};
+use crate::remote::{self, Registered, Shared, Slot};
+use crate::state::State;
 
 /// This process: its place among the regions, its database, its server for peers.
 ///
@@ -24,6 +25,7 @@ pub struct NodeBuilder {
     config: Config,
     registry: Registry,
     slot: Slot,
+    state: State,
     observe: Option<Observe>,
     error: Option<Error>,
 }
@@ -42,7 +44,8 @@ impl Node {
 
     /// Prepares a node with these settings.
     pub fn with_config(config: Config) -> NodeBuilder {
-        NodeBuilder { config, registry: Registry::new(), slot: Slot::default(), observe: None, error: None }
+        let (registry, slot, state) = Default::default();
+        NodeBuilder { config, registry, slot, state, observe: None, error: None }
     }
 
     /// Returns a handle to the database, with a session of its own. Clones of the handle share its session.
@@ -79,9 +82,39 @@ impl Node {
 
 impl NodeBuilder {
     /// Offers a function to the callers of all regions. [`start`](Self::start) fails if its name is already taken.
-    pub fn register<T: Remote>(mut self, _: T) -> Self {
-        if let Err(error) = remote::register::<T>(&mut self.registry, &self.slot) {
+    pub fn register<M, T: Registered<M>>(mut self, _: T) -> Self {
+        if let Err(error) = remote::register::<T::Function>(&mut self.registry, &self.slot) {
             self.error.get_or_insert(error.into());
+        }
+        self
+    }
+
+    /// Gives a value to the functions of this node, which get it from [`Context::state`](crate::Context::state) by its type:
+    /// a client of another service, a cache, settings. [`start`](Self::start) fails if there are two of one type.
+    ///
+    /// The value lives as long as the node. It must not hold the node or one of its handles, which would keep each other
+    /// alive; functions have [`Context::repo`](crate::Context::repo).
+    ///
+    /// ```
+    /// use homing::{Config, Context, Node};
+    ///
+    /// struct Mailer;
+    ///
+    /// #[homing::remote]
+    /// async fn invite(context: Context, name: String) -> homing::Result<()> {
+    ///     let mailer: &Mailer = context.state()?;
+    ///     // ...
+    /// #   let _ = (mailer, name);
+    ///     Ok(())
+    /// }
+    ///
+    /// let node = Node::with_config(Config::local("postgres://localhost/app")).with_state(Mailer).register(invite);
+    /// # let _ = node;
+    /// ```
+    pub fn with_state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        if !self.state.add(value) {
+            let message = format!("the node has two states of type {}: wrap one of them", std::any::type_name::<T>());
+            self.error.get_or_insert(Error::configuration(message));
         }
         self
     }
@@ -131,7 +164,7 @@ impl NodeBuilder {
         if let Some(Observe(observe)) = self.observe {
             repo = repo.with_observer(move |report| observe(report));
         }
-        self.slot.set(repo.downgrade()).expect("a builder starts one node");
+        self.slot.set(Shared { repo: repo.downgrade(), state: self.state }).expect("a builder starts one node");
         info!(
             region = %config.topology.region(),
             primary_region = %config.topology.primary_region(),

@@ -7,13 +7,10 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::context::Context;
+use crate::state::State;
 
-/// A named function that runs in the primary region. [`#[homing::remote]`](macro@crate::remote) implements it.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a remote function",
-    label = "not a remote function",
-    note = "write `#[homing::remote]` above the function, and name it here without calling it"
-)]
+/// A named function that runs in the primary region, or in one that its caller names.
+/// [`#[homing::remote]`](macro@crate::remote) implements it.
 pub trait Remote: Send + Sync + 'static {
     /// The name of the function on the wire.
     const NAME: &'static str;
@@ -35,7 +32,7 @@ pub trait Remote: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The error that the function returns. Its caller gets it as
+    /// The error that the function returns, as a [`homing::Error`](Error). Its caller gets it as
     /// [`is_function_failed`](homing_postgres::Error::is_function_failed), or as
     /// [`is_rejected`](homing_postgres::Error::is_rejected) if the function is transactional and was rolled back.
     ///
@@ -45,30 +42,70 @@ pub trait Remote: Send + Sync + 'static {
     fn run(context: Context, arguments: Self::Arguments) -> impl Future<Output = Result<Self::Output>> + Send;
 }
 
-/// The handle that the node's functions use; set when the node starts. Weak: the functions must not keep the node alive.
-pub(crate) type Slot = Arc<OnceLock<WeakRepo>>;
+/// What [`NodeBuilder::register`](crate::NodeBuilder::register) takes: the name of a function with
+/// [`#[homing::remote]`](macro@crate::remote), or a value of a type that implements [`Remote`].
+///
+/// The compiler finds out which of the two it is, as `M`.
+// The name is a function that returns the type. A variable can have the name of a function, and not that of a unit struct.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a remote function",
+    label = "not a remote function",
+    note = "write `#[homing::remote]` above the function, and name it here without calling it"
+)]
+pub trait Registered<M> {
+    /// The type that stands for the function.
+    type Function: Remote;
+}
+
+impl<T: Remote> Registered<OfType> for T {
+    type Function = T;
+}
+
+impl<F: Fn() -> T, T: Remote> Registered<OfName> for F {
+    type Function = T;
+}
+
+/// Marks a value of a type that implements [`Remote`].
+#[derive(Debug)]
+pub enum OfType {}
+
+/// Marks the name of a function.
+#[derive(Debug)]
+pub enum OfName {}
+
+/// What the node's functions share; set when the node starts.
+pub(crate) type Slot = Arc<OnceLock<Shared>>;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Weak: the functions must not keep the node alive.
+    pub(crate) repo: WeakRepo,
+    pub(crate) state: State,
+}
 
 /// Adds a function to the registry of the node.
 pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homing_rpc::Result<()> {
     let slot = Arc::clone(slot);
     let run = move |call: CallContext, arguments: T::Arguments| {
-        let repo = slot.get().and_then(WeakRepo::upgrade);
+        let running = slot.get().and_then(|shared| Some((shared.repo.upgrade()?, shared.state.clone())));
         async move {
-            let Some(repo) = repo else {
+            let Some((repo, state)) = running else {
                 return Err(FunctionError::new("the node is not running"));
             };
             // During a deployment that adds a database, another node of this region may know it already.
             let repo = repo.in_scope(call.scope());
             let repo = repo.map_err(|error| FunctionError::refused(Reason::UnknownDatabase, error.to_string()))?;
             let (repo, tally) = repo.for_function(call.deadline() - reserve(&call));
-            let context = call.clone();
+            let context = |repo| Context::new(repo, call.clone(), state);
             let ran = if T::TRANSACTIONAL {
-                run_in_transaction::<T>(&repo, call, arguments).await.map_err(Error::of_transactional_function)
+                run_in_transaction::<T>(&repo, &call, context, arguments)
+                    .await
+                    .map_err(Error::of_transactional_function)
             } else {
-                T::run(Context::new(repo, call), arguments).await.map_err(FunctionError::from)
+                T::run(context(repo), arguments).await.map_err(FunctionError::from)
             };
             if tally.is_unchanged() {
-                context.note_unchanged();
+                call.note_unchanged();
             }
             ran
         }
@@ -79,14 +116,19 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
 
 /// Runs the function in a transaction, which may take all the time that the function has, idle time included. At the end
 /// of that time the transaction is rolled back, and the caller still learns of it.
-async fn run_in_transaction<T: Remote>(repo: &Repo, call: CallContext, arguments: T::Arguments) -> Result<T::Output> {
+async fn run_in_transaction<T: Remote>(
+    repo: &Repo,
+    call: &CallContext,
+    context: impl FnOnce(Repo) -> Context + Send,
+    arguments: T::Arguments,
+) -> Result<T::Output> {
     let time = repo.options().call_timeout;
     let options = TransactionOptions::default().with_time_limit(time).with_idle_timeout(time);
     // A statement that is running is cancelled at the time limit, and says so. This is for everything else that the
     // function may wait for.
-    let stop = call.deadline() - reserve(&call) / 2;
+    let stop = call.deadline() - reserve(call) / 2;
     let body = |tx| async move {
-        let ran = timeout_at(stop, T::run(Context::new(tx, call), arguments)).await;
+        let ran = timeout_at(stop, T::run(context(tx), arguments)).await;
         ran.unwrap_or_else(|_| {
             Err(Error::timed_out(
                 "the function did not end within its caller's call_timeout and is rolled back: do less in it, or raise \

@@ -19,7 +19,7 @@
 //! - [`Dashboard`] observes the node's calls, and sends them to the open pages as server-sent events.
 //! - [`View`] is the part of the page, as HTML: the last writes with their stages, the regions on a map and in a table,
 //!   lag over time, and buttons that stop and cut things.
-//! - [`how_is_it`] is the named function that asks a region for its state.
+//! - [`struct@how_is_it`] is the named function that asks a region for its state.
 //!
 //! Its routes are at the root of the site: `/live`, `/control` and three files. Its buttons lead back to `/`. `dashboard.css`
 //! says which colours it takes from the page.

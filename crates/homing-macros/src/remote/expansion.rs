@@ -8,10 +8,11 @@ use crate::remote::function::{Function, Options};
 use crate::remote::signature::{Argument, Parts};
 use crate::types;
 
-/// Returns the type and, in a separate scope, its implementations and the function.
+/// Returns the type, the function that stands for it as a value, and, in a separate scope, the type's implementations and the
+/// function as it is written.
 ///
-/// In that scope the function's name, as a value, is the function and not the type. Patterns may shadow a function, so
-/// an argument or a variable in the body can have the function's name.
+/// Patterns may shadow a function, and no other item: where the name is imported, and in the function's own body, a variable
+/// can have it.
 pub(super) fn expansion(function: &Function, options: &Options, parts: &Parts) -> TokenStream {
     let implementation = implementation(function, options, parts);
     let call = call(function, parts);
@@ -41,12 +42,21 @@ fn in_scope(function: &Function, implementations: &TokenStream) -> TokenStream {
     let ident = &signature.ident;
     let of_type = attributes.iter().filter(|found| is_cfg(found) || found.path().is_ident("doc"));
     let of_scope = attributes.iter().filter(|found| is_cfg(found));
+    let of_item = of_scope.clone();
+    let of_value = format!("Names the function where it is registered: `register({ident})`.");
     let of_function = attributes.iter().filter(|found| !is_cfg(found) && !is_for_callers(found));
     quote! {
         #(#of_type)*
         #[allow(non_camel_case_types)]
         #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-        #visibility struct #ident;
+        #visibility struct #ident {}
+
+        #(#of_item)*
+        #[doc = #of_value]
+        #[allow(dead_code)]
+        #visibility fn #ident() -> #ident {
+            #ident {}
+        }
 
         #(#of_scope)*
         const _: () = {
@@ -72,6 +82,9 @@ fn implementation(function: &Function, options: &Options, parts: &Parts) -> Toke
     let future = quote_spanned! {types::place(returned)=>
         impl ::core::future::Future<Output = ::homing::Result<Self::Output>> + ::core::marker::Send
     };
+    let ran = quote_spanned! {types::place(returned)=>
+        ::homing::__private::returned(#ident(#context, #(#names),*))
+    };
     quote! {
         impl ::homing::Remote for #ident {
             const NAME: &'static ::core::primitive::str = #name;
@@ -84,7 +97,7 @@ fn implementation(function: &Function, options: &Options, parts: &Parts) -> Toke
                 __context: ::homing::Context,
                 (#(#names,)*): Self::Arguments,
             ) -> #future {
-                #ident(#context, #(#names),*)
+                #ran
             }
         }
     }
@@ -101,8 +114,9 @@ fn call(function: &Function, parts: &Parts) -> TokenStream {
     let deprecated = attributes.iter().filter(|found| found.path().is_ident("deprecated"));
     let parameters = parts.arguments.iter().map(|Argument { name, ty }| quote! { #name: #ty });
     let arguments = tuple(parts, |argument| &argument.name);
-    // Differs from an argument `repo` by its hygiene.
-    let repo = Ident::new("repo", Span::mixed_site());
+    // Differ from arguments of these names by their hygiene.
+    let [repo, region] = ["repo", "region"].map(|name| Ident::new(name, Span::mixed_site()));
+    let (parameters, deprecated) = (&parameters.collect::<Vec<_>>(), &deprecated.collect::<Vec<_>>());
     quote! {
         impl #ident {
             /// Runs the function in the primary region, in place if this node is there.
@@ -113,6 +127,18 @@ fn call(function: &Function, parts: &Parts) -> TokenStream {
                 #(#parameters),*
             ) -> ::homing::Result<<Self as ::homing::Remote>::Output> {
                 ::homing::__private::call::<Self>(#repo, #arguments).await
+            }
+
+            /// Runs the function in a region, in place if this node is there. A later read through the handle sees what
+            /// the function wrote.
+            #(#deprecated)*
+            #[allow(clippy::too_many_arguments)]
+            #visibility async fn call_in(
+                #repo: &::homing::Repo,
+                #region: &::homing::Region,
+                #(#parameters),*
+            ) -> ::homing::Result<<Self as ::homing::Remote>::Output> {
+                ::homing::__private::call_in::<Self>(#repo, #region, #arguments).await
             }
         }
     }

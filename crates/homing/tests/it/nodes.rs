@@ -1,5 +1,6 @@
 //! How nodes start, find databases and peers, and lose them.
 
+mod application;
 mod configuration;
 mod databases;
 mod failover;

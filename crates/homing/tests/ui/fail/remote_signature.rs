@@ -62,7 +62,7 @@ impl Service {
     }
 }
 
-fn is_remote<R: homing::Remote>(_: R) {}
+fn is_remote<M>(_: impl homing::Registered<M>) {}
 
 fn main() {
     // The name is known in spite of the error.

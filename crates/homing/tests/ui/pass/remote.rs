@@ -50,12 +50,56 @@ async fn not_built(_: Missing) -> homing::Result<()> {
     Ok(())
 }
 
-/// Is replaced by [`import`].
+/// Is replaced by [`struct@import`].
 #[homing::remote]
 #[deprecated = "call `import`"]
 #[expect(unused_variables, reason = "attributes stay on the function")]
 async fn old(_: Context, unused: bool) -> homing::Result<()> {
     Ok(())
+}
+
+/// Any error, with `?`.
+#[homing::remote]
+async fn reads(_: Context) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let number: u8 = "5".parse()?;
+    Ok(std::fs::read_to_string(number.to_string())?)
+}
+
+#[homing::remote]
+async fn in_context(context: Context) -> anyhow::Result<u64> {
+    let number: u8 = "5".parse()?;
+    Ok(context.repo().execute("select 1", &[]).await? + u64::from(number))
+}
+
+#[homing::remote]
+async fn with_io(_: Context) -> homing::Result<String> {
+    Ok(std::fs::read_to_string("a")?)
+}
+
+struct Own;
+
+impl From<Own> for homing::Error {
+    fn from(_: Own) -> Self {
+        homing::Error::failed("own")
+    }
+}
+
+#[homing::remote]
+async fn own(_: Context) -> Result<(), Own> {
+    Err(Own)
+}
+
+/// A variable, a parameter and a field may have the name of a remote function.
+fn names_are_free(import: u64, r#move: u64) -> u64 {
+    struct Names {
+        close: u64,
+    }
+    let total = import + r#move;
+    let Names { close } = Names { close: total };
+    let old = |marked: u64| marked + close;
+    match old(1) {
+        visible => visible,
+    }
 }
 
 mod inner {
@@ -70,11 +114,15 @@ async fn _calls(repo: &Repo) -> homing::Result<()> {
     let h = Default::default();
     let _: (i64, Option<String>) = close::call(repo, 1, 2, 3, 4, None, (5, true), vec![], h).await?;
     let _: i64 = total::call(repo, 1, 2).await?;
+    let syd = homing::Region::new("syd").unwrap();
+    let _: i64 = total::call_in(repo, &syd, 1, 2).await?;
+    let _: u64 = in_context::call(repo).await?;
+    names_are_free(1, 2);
     inner::visible::call(repo).await?;
     r#move::call(repo).await
 }
 
-fn name<R: Remote>(_: R) -> &'static str {
+fn name<R: Remote>(_: fn() -> R) -> &'static str {
     R::NAME
 }
 
@@ -93,4 +141,7 @@ fn main() {
         Ok(())
     }
     assert_eq!(name(local), "local");
+    use inner::visible;
+    let visible = name(visible);
+    assert_eq!(visible, "visible");
 }

@@ -1,4 +1,4 @@
-use homing::{Context, Remote, Repo};
+use homing::{Context, Registered, Repo};
 
 async fn plain(_ctx: Context, _name: String) -> homing::Result<()> {
     Ok(())
@@ -9,7 +9,7 @@ async fn import(_ctx: Context, _names: Vec<String>) -> homing::Result<u64> {
     Ok(5)
 }
 
-fn is_remote<R: Remote>(_: R) {}
+fn is_remote<M>(_: impl Registered<M>) {}
 
 async fn calls(repo: &Repo) -> homing::Result<()> {
     is_remote(plain);
