@@ -112,6 +112,7 @@ pub use metadata::trace::TraceContext;
 pub use node::config::{DEFAULT_MAX_MESSAGE_BYTES, NodeConfig, Positions, States};
 pub use peer::channel::PeerChannel;
 pub use peer::name::PeerName;
+pub use peer::settings::PeerSettings;
 pub use peer::status::{PeerHealth, PeerStatus};
 pub use region::Region;
 pub use rpc::Rpc;

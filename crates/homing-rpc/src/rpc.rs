@@ -201,7 +201,7 @@ impl Rpc {
         }
         let primary_region = self.topology().primary_region().clone();
         let (discover, identity) = (Arc::clone(&self.0.discover), Arc::clone(&self.0.identity));
-        let peers = PeerSet::spawn(region.clone(), primary_region, discover, identity);
+        let peers = PeerSet::spawn(region.clone(), primary_region, discover, identity, self.0.node.config.peers);
         sets.insert(region.clone(), peers.clone());
         Ok(peers)
     }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use homing_postgres::{Error, Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{
-    DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, Discover, Region, Secret, StaticPeers, Topology, discover_from_lookup,
+    DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, Discover, PeerSettings, Region, Secret, StaticPeers, Topology,
+    discover_from_lookup,
 };
 
 use self::database::{DEFAULT_POOL_SIZE, DatabaseConfig};
@@ -49,6 +50,10 @@ use self::values::{Lookup, count, seconds};
 /// | `HOMING_DRAIN_TIMEOUT` | how many seconds a shutdown waits for the calls of peers | `10` |
 /// | `HOMING_PEERS` | the addresses of all nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
 /// | `HOMING_PEER_DNS` | the DNS name of the nodes of a region: `{region}.{app}.internal`, or `srv:_homing._tcp.{region}.{app}.internal`. The nodes have the port of `HOMING_LISTEN`, or the one after the name, `{region}.{app}.internal:4751`; with SRV records each node has its own | on Fly.io, Fly's own names |
+/// | `HOMING_PEER_CONNECT_TIMEOUT` | how many seconds it may take to connect to a peer | `3` |
+/// | `HOMING_PEER_PROBE_AFTER` | after how many seconds without an answer, while calls are in flight, a peer is probed | `0.25` |
+/// | `HOMING_PEER_PROBE_TIMEOUT` | how many seconds a peer may take to answer the probe | `0.6` |
+/// | `HOMING_MAX_WAITING` | how many calls to a region wait while all its peers are full | `1024` |
 /// | `HOMING_REGIONS` | the regions that replace `{region}` in `HOMING_PEER_DNS`: `iad,syd` | |
 /// | `HOMING_DNS_SERVER` | the DNS server that resolves peers and replicas, `address:port` | the system's |
 /// | `HOMING_DNS_TIMEOUT` | how many seconds it may take to resolve the name of peers, and that of a replica if `HOMING_DNS_SERVER` is set | `3` |
@@ -121,6 +126,9 @@ pub struct Config {
     /// How the node finds its peers. Default: no peers. The module [`discover`](crate::discover) has implementations.
     pub discover: Arc<dyn Discover>,
 
+    /// The limits of the way to peers. Default: those of [`PeerSettings`](crate::rpc::PeerSettings).
+    pub peers: PeerSettings,
+
     /// Further databases of the node, by name; [`with_database`](Self::with_database) adds one.
     pub databases: Vec<(String, DatabaseConfig)>,
 
@@ -162,6 +170,7 @@ impl Config {
             listen: None,
             secret: None,
             discover: Arc::new(StaticPeers::none()),
+            peers: PeerSettings::default(),
             databases: Vec::new(),
             options: Options::default(),
             pool_size: DEFAULT_POOL_SIZE,
@@ -260,6 +269,7 @@ impl Config {
             listen,
             secret,
             discover: discover_from_lookup(&topology, port, &lookup).map_err(wrong)?,
+            peers: peers(&lookup)?,
             ..Self::new(topology)
         })
     }
@@ -273,6 +283,7 @@ impl fmt::Debug for Config {
             .field("listen", &self.listen)
             .field("secret", &self.secret)
             .field("discover", &self.discover)
+            .field("peers", &self.peers)
             .field("databases", &self.databases)
             .field("options", &self.options)
             .field("pool_size", &self.pool_size)
@@ -300,6 +311,20 @@ fn listen(lookup: &Lookup<'_>, topology: &Topology, has_secret: bool) -> Result<
     } else {
         (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()
     }))
+}
+
+/// Reads the limits of the way to peers.
+fn peers(lookup: &Lookup<'_>) -> Result<PeerSettings> {
+    let mut peers = PeerSettings::default();
+    for (variable, time) in [
+        ("HOMING_PEER_CONNECT_TIMEOUT", &mut peers.connect_timeout),
+        ("HOMING_PEER_PROBE_AFTER", &mut peers.probe_after),
+        ("HOMING_PEER_PROBE_TIMEOUT", &mut peers.probe_timeout),
+    ] {
+        *time = seconds(lookup, variable)?.unwrap_or(*time);
+    }
+    let max_waiting = count(lookup, "HOMING_MAX_WAITING")?;
+    Ok(max_waiting.map_or(peers, |max_waiting| peers.with_max_waiting(max_waiting)))
 }
 
 /// Returns whether no region is set.
@@ -379,12 +404,18 @@ mod tests {
             ("HOMING_DRAIN_TIMEOUT", "25"),
             ("HOMING_REPLICA_PROBE_INTERVAL", "0.1"),
             ("HOMING_REPLICA_RESOLVE_INTERVAL", "60"),
+            ("HOMING_PEER_CONNECT_TIMEOUT", "4"),
+            ("HOMING_PEER_PROBE_AFTER", "0.5"),
+            ("HOMING_PEER_PROBE_TIMEOUT", "1.5"),
+            ("HOMING_MAX_WAITING", "9"),
         ]);
-        let Config { options, max_in_flight, drain_timeout, replica_settings, .. } = config.unwrap();
+        let Config { options, max_in_flight, drain_timeout, replica_settings, peers, .. } = config.unwrap();
         let seconds = [options.call_timeout, options.replay_timeout, drain_timeout].map(|time| time.as_secs_f64());
         assert_eq!((seconds, max_in_flight), ([2.5, 7.0, 25.0], 50));
         let intervals = [replica_settings.probe_interval, replica_settings.resolve_interval];
         assert_eq!(intervals, [Duration::from_millis(100), Duration::from_secs(60)]);
+        let times = [peers.connect_timeout, peers.probe_after, peers.probe_timeout].map(|time| time.as_secs_f64());
+        assert_eq!((times, peers.max_waiting), ([4.0, 0.5, 1.5], 9));
     }
 
     #[test]

@@ -246,7 +246,8 @@ pub mod rpc {
     //! Calls of named functions in any region, below [`Repo`](crate::Repo): the client, its errors, its peers and traces.
 
     pub use homing_rpc::{
-        Called, Error, FromArguments, IntoArguments, PeerHealth, PeerName, PeerStatus, Result, Rpc, TraceContext,
+        Called, Error, FromArguments, IntoArguments, PeerHealth, PeerName, PeerSettings, PeerStatus, Result, Rpc,
+        TraceContext,
     };
 }
 

@@ -183,7 +183,7 @@ impl std::fmt::Debug for Observe {
 
 /// What the node's client and its server have in common.
 fn node_config(config: &Config, registry: Registry, databases: &Databases) -> NodeConfig {
-    let mut node = NodeConfig::new(config.topology.clone()).with_functions(Arc::new(registry));
+    let mut node = NodeConfig::new(config.topology.clone()).with_functions(Arc::new(registry)).with_peers(config.peers);
     if let Some(secret) = &config.secret {
         node = node.with_secret(secret.clone());
     }

@@ -10,6 +10,7 @@ use tonic::Status;
 use crate::error::reason::Reason;
 use crate::error::{Error, Result};
 use crate::function::registry::Registry;
+use crate::peer::settings::PeerSettings;
 use crate::secret::Secret;
 use crate::task::BoxFuture;
 use crate::topology::Topology;
@@ -25,6 +26,7 @@ pub struct NodeConfig {
     pub(crate) positions: Option<Arc<dyn Positions>>,
     pub(crate) states: Option<Arc<dyn States>>,
     pub(crate) max_message_bytes: usize,
+    pub(crate) peers: PeerSettings,
     /// Random, the same for all clones.
     pub(crate) id: String,
 }
@@ -39,6 +41,7 @@ impl NodeConfig {
             positions: None,
             states: None,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            peers: PeerSettings::default(),
             id: format!("{:032x}", rand::random::<u128>()),
         }
     }
@@ -68,6 +71,11 @@ impl NodeConfig {
     /// need the same limit.
     pub fn with_max_message_bytes(self, max_message_bytes: usize) -> Self {
         Self { max_message_bytes, ..self }
+    }
+
+    /// Sets the limits of the way to peers.
+    pub fn with_peers(self, peers: PeerSettings) -> Self {
+        Self { peers, ..self }
     }
 
     /// Checks that a message to be sent is within the limit.

@@ -34,11 +34,11 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects. The error says why that failed.
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self, String> {
-        match time::timeout(CONNECT_TIMEOUT, Self::connect(address)).await {
+    pub(crate) async fn open(address: SocketAddr, timeout: Duration) -> Result<Self, String> {
+        match time::timeout(timeout, Self::connect(address)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(format!("{}{}", Causes(&*error), hint(address, &*error))),
-            Err(_) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
+            Err(_) => Err(format!("no connection within {timeout:?}")),
         }
     }
 
@@ -88,10 +88,6 @@ fn hint(address: SocketAddr, error: &(dyn StdError + 'static)) -> &'static str {
     }
     "; check that a node runs there, and that it has HOMING_SECRET: without it, it listens on its loopback address only"
 }
-
-/// The time limit for connecting. It is longer than any round trip on earth with a lost packet, and shorter than the
-/// usual time limit of a call, so that the error of the call says which address does not answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A peer that vanished without closing the connection (a cut link, a lost machine) is detected within the sum of
 /// these.

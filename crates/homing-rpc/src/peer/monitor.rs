@@ -31,6 +31,7 @@ use crate::peer::channel::{Link, PeerChannel};
 use crate::peer::connection::{Connection, MAX_STREAMS};
 use crate::peer::load::Load;
 use crate::peer::name::PeerName;
+use crate::peer::settings::PeerSettings;
 use crate::region::Region;
 use crate::task::catch_panic;
 
@@ -39,6 +40,7 @@ use crate::task::catch_panic;
 pub(crate) struct Peer {
     pub(crate) name: PeerName,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) settings: PeerSettings,
     /// The primary region in this node's settings.
     pub(crate) primary_region: Region,
     pub(crate) load: Arc<Load>,
@@ -108,7 +110,7 @@ struct PeerTask {
 impl PeerTask {
     /// Makes a connection and waits until it ends. Returns why it ended.
     async fn serve(&mut self) -> Down {
-        let mut connection = match Connection::open(self.peer.name.address).await {
+        let mut connection = match Connection::open(self.peer.name.address, self.peer.settings.connect_timeout).await {
             Ok(connection) => connection,
             Err(message) => return down(message, None),
         };
@@ -124,10 +126,11 @@ impl PeerTask {
             Ok(health) => health,
             Err(down) => return down,
         };
+        let settings = self.peer.settings;
         tokio::select! {
             down = self.watch(&link, &mut health) => down,
             reason = connection.ended() => down(format!("the connection ended: {reason}"), None),
-            down = silence(&link) => down,
+            down = silence(&link, settings) => down,
         }
     }
 
@@ -237,16 +240,16 @@ impl PeerTask {
 /// Waits until the peer leaves calls and then a probe without an answer. The PINGs of the connection notice that too, but
 /// they take longer than a call has time: they end the connection and with it calls that may still be answered. This
 /// only makes another connection.
-async fn silence(link: &Arc<Link>) -> Down {
+async fn silence(link: &Arc<Link>, settings: PeerSettings) -> Down {
     let mut health = HealthClient::new(PeerChannel::new(Arc::clone(link), None, None));
     loop {
         link.load.is_busy().await;
         let since = Instant::now();
-        time::sleep(PROBE_AFTER).await;
+        time::sleep(settings.probe_after).await;
         if !link.load.is_quiet_since(since) {
             continue;
         }
-        let limit = PROBE_TIMEOUT.max(PROBE_ROUND_TRIPS * link.load.round_trip());
+        let limit = settings.probe_timeout.max(PROBE_ROUND_TRIPS * link.load.round_trip());
         // Any answer will do. If the connection has ended, its owner knows.
         if time::timeout(limit, health.check(HealthCheckRequest::default())).await.is_err() {
             link.is_silent.store(true, Ordering::Release);
@@ -297,11 +300,5 @@ const REFUSED_DELAY: Duration = Duration::from_secs(10);
 /// A connection that lasted for this long was stable, so the next attempt is made at once.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 
-/// If calls are in flight and no answer has arrived for this time, the peer is probed.
-const PROBE_AFTER: Duration = Duration::from_millis(250);
-
-/// The time limit of a probe: this, or some round trips if the peer is far away. Together with [`PROBE_AFTER`] it is a
-/// fraction of a call's usual limit of five seconds, so that a second attempt has time. A lost packet is repeated
-/// within it.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(600);
+/// How many round trips a peer has at least to answer a probe, if it is far away.
 const PROBE_ROUND_TRIPS: u32 = 3;

@@ -11,6 +11,7 @@ use tokio::time::{self, Instant};
 #[derive(Debug)]
 pub(crate) struct Queue {
     places: Semaphore,
+    max_waiting: usize,
     freed: Notify,
 }
 
@@ -19,8 +20,10 @@ pub(crate) struct Queue {
 pub(crate) struct Full;
 
 impl Queue {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { places: Semaphore::new(MAX_WAITING), freed: Notify::new() })
+    /// Returns a queue for so many requests; further ones are refused.
+    pub(crate) fn new(max_waiting: usize) -> Arc<Self> {
+        let max_waiting = max_waiting.min(Semaphore::MAX_PERMITS);
+        Arc::new(Self { places: Semaphore::new(max_waiting), max_waiting, freed: Notify::new() })
     }
 
     /// Waits until there may be room: an answer has arrived, or `pause` is over, because other callers' requests may have
@@ -39,15 +42,11 @@ impl Queue {
     /// Says that an answer has arrived.
     pub(crate) fn answered(&self) {
         // A permit that is kept for a later request would only make it try too early.
-        if self.places.available_permits() < MAX_WAITING {
+        if self.places.available_permits() < self.max_waiting {
             self.freed.notify_one();
         }
     }
 }
-
-/// How many requests to a region may wait at a node; further ones are refused. As many as a server serves by default:
-/// more would wait for longer than their callers do.
-const MAX_WAITING: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -59,7 +58,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answer_wakes_longest_waiting() {
-        let (queue, deadline) = (Queue::new(), Instant::now() + HOUR);
+        let (queue, deadline) = (Queue::new(2), Instant::now() + HOUR);
         queue.answered();
         let mut first = Box::pin(queue.wait(HOUR, deadline));
         assert_eq!(first.as_mut().now_or_never(), None);
@@ -72,7 +71,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn wait_ends_after_pause_or_deadline() {
-        let (queue, began) = (Queue::new(), Instant::now());
+        let (queue, began) = (Queue::new(1), Instant::now());
         queue.wait(Duration::from_secs(2), began + HOUR).await.unwrap();
         assert_eq!(began.elapsed().as_secs(), 2);
         queue.wait(HOUR, began + Duration::from_secs(3)).await.unwrap();
@@ -81,8 +80,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn full_queue_refuses() {
-        let (queue, deadline) = (Queue::new(), Instant::now() + HOUR);
-        let mut waiting: Vec<_> = (0..MAX_WAITING).map(|_| Box::pin(queue.wait(HOUR, deadline))).collect();
+        let (queue, deadline) = (Queue::new(10), Instant::now() + HOUR);
+        let mut waiting: Vec<_> = (0..10).map(|_| Box::pin(queue.wait(HOUR, deadline))).collect();
         assert!(waiting.iter_mut().all(|wait| wait.as_mut().now_or_never().is_none()));
         assert_eq!(queue.wait(HOUR, deadline).now_or_never(), Some(Err(Full)));
         waiting.pop();

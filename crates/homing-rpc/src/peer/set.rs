@@ -28,11 +28,13 @@ use crate::metadata::identity::Identity;
 use crate::peer::budget::Budget;
 use crate::peer::channel::Link;
 use crate::peer::load::Load;
+use crate::peer::look_up::{LookUp, look_up};
 use crate::peer::monitor::{Peer, PeerState};
 use crate::peer::name::PeerName;
 use crate::peer::pick::{Choice, LastLookup, Member, PickRequest, Snapshot};
 use crate::peer::queue::Queue;
 use crate::peer::schedule::{Pace, Schedule};
+use crate::peer::settings::PeerSettings;
 use crate::region::Region;
 use crate::task::{BoxFuture, catch_panic, resume_panic};
 
@@ -58,6 +60,7 @@ impl PeerSet {
         primary_region: Region,
         discover: Arc<dyn Discover>,
         identity: Arc<Identity>,
+        settings: PeerSettings,
     ) -> Self {
         let beginning = Snapshot { without_peer_since: Some(Instant::now()), ..Snapshot::default() };
         let (publish, snapshot) = watch::channel(Arc::new(beginning));
@@ -68,6 +71,7 @@ impl PeerSet {
             primary_region,
             discover,
             identity,
+            settings,
             publish,
             reporter,
             reports,
@@ -91,7 +95,15 @@ impl PeerSet {
         tokio::spawn(task.instrument(span));
         let budget = Arc::new(Mutex::new(Budget::new(Instant::now())));
         let (passed_over, no_database_since) = Default::default();
-        Self { region, snapshot, wanted, passed_over, budget, queue: Queue::new(), no_database_since }
+        Self {
+            region,
+            snapshot,
+            wanted,
+            passed_over,
+            budget,
+            queue: Queue::new(settings.max_waiting),
+            no_database_since,
+        }
     }
 
     /// Returns whether the task has ended, through a panic or with its runtime.
@@ -217,6 +229,7 @@ struct PeerSetTask {
     primary_region: Region,
     discover: Arc<dyn Discover>,
     identity: Arc<Identity>,
+    settings: PeerSettings,
     publish: watch::Sender<Arc<Snapshot>>,
     /// A clone is given to each peer.
     reporter: mpsc::Sender<(u64, PeerState)>,
@@ -237,12 +250,6 @@ struct PeerSetTask {
     is_without_peer: bool,
 }
 
-/// The answer to a look-up, and where the addresses were looked for.
-struct LookUp {
-    resolution: Resolution,
-    place: String,
-}
-
 struct Entry {
     number: u64,
     state: PeerState,
@@ -257,7 +264,7 @@ impl PeerSetTask {
             tokio::select! {
                 () = self.publish.closed() => return,
                 Some((number, state)) = self.reports.recv() => self.on_report(number, state),
-                answer = look_up(&mut self.looking_up) => self.on_answer(answer),
+                answer = answer(&mut self.looking_up) => self.on_answer(answer),
                 () = time::sleep_until(self.schedule.due()), if self.looking_up.is_none() => self.start_look_up(),
                 () = self.wanted.notified() => self.on_wanted(),
                 Some(ended) = self.tasks.join_next() => { resume_panic(ended); },
@@ -288,21 +295,7 @@ impl PeerSetTask {
     }
 
     fn start_look_up(&mut self) {
-        let (discover, region) = (Arc::clone(&self.discover), self.region.clone());
-        self.looking_up = Some(Box::pin(async move {
-            let look_up = catch_panic(async {
-                let resolution = discover.resolve(&region).await?;
-                Ok(LookUp { resolution, place: discover.place(&region) })
-            });
-            match time::timeout(LOOK_UP_TIMEOUT, look_up).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(panic)) => {
-                    error!(%region, panic, "a bug: looking up the peers of a region panicked; it is tried again");
-                    Err(Error::not_sent(format!("a bug, the look-up panicked: {panic}")))
-                }
-                Err(_) => Err(Error::not_sent(format!("no answer within {LOOK_UP_TIMEOUT:?}"))),
-            }
-        }));
+        self.looking_up = Some(Box::pin(look_up(Arc::clone(&self.discover), self.region.clone())));
     }
 
     fn on_answer(&mut self, answer: Result<LookUp>) {
@@ -369,6 +362,7 @@ impl PeerSetTask {
         let peer = Peer {
             name: PeerName::new(self.region.clone(), address),
             identity: Arc::clone(&self.identity),
+            settings: self.settings,
             primary_region: self.primary_region.clone(),
             load: Arc::clone(&load),
             wanted: Arc::clone(&wanted),
@@ -418,7 +412,7 @@ impl PeerSetTask {
 }
 
 /// Waits for the look-up under way; without one, for ever.
-async fn look_up(looking_up: &mut Option<BoxFuture<'static, Result<LookUp>>>) -> Result<LookUp> {
+async fn answer(looking_up: &mut Option<BoxFuture<'static, Result<LookUp>>>) -> Result<LookUp> {
     match looking_up {
         Some(future) => future.await,
         None => std::future::pending().await,
@@ -431,9 +425,6 @@ const REPORT_QUEUE_CAPACITY: usize = 32;
 
 /// How many peers a region may have. Further addresses are ignored with a warning; so many are probably a mistake.
 const MAX_PEERS: usize = 256;
-
-/// The time limit of a look-up, in addition to those of the resolver.
-const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long other peers are preferred after a peer said that its database is not the primary. It is short because roles
 /// change.
@@ -450,7 +441,7 @@ mod tests {
     fn spawn(discover: impl Discover) -> PeerSet {
         let region = Region::local();
         let identity = Arc::new(Identity::new(&region, None));
-        PeerSet::spawn(region.clone(), region, Arc::new(discover), identity)
+        PeerSet::spawn(region.clone(), region, Arc::new(discover), identity, PeerSettings::default())
     }
 
     async fn pick(peers: &PeerSet) -> Result<Arc<Link>> {

@@ -1,10 +1,13 @@
 //! The peers of a region as an application sees them, and calls of one of them.
 
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
-use homing_rpc::{PeerHealth, StaticPeers};
+use homing_rpc::{FunctionError, PeerHealth, PeerSettings, Registry, Rpc, StaticPeers};
+use tokio::sync::Notify;
 
-use crate::world::{Addresses, client, client_with, region, serve, soon};
+use crate::world::{Addresses, client, client_with, config, offering, region, serve, soon};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -62,6 +65,28 @@ async fn peer_that_is_gone_is_not_called() {
     addresses.asked(2).await;
     let error = rpc.call_peer::<i64>(&name, "add", (1, 2), LIMIT).await.unwrap_err();
     assert!(error.is_not_sent() && error.to_string().contains(&other.local_addr().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn settings_limit_the_calls_that_wait() {
+    let (mut registry, held) = (Registry::new(), Arc::new(Notify::new()));
+    let begun = Arc::clone(&held);
+    let hold = move |_, ()| {
+        begun.notify_one();
+        pending::<Result<(), FunctionError>>()
+    };
+    registry.register_fn("hold", hold).unwrap();
+    let iad = offering("iad", registry).max_in_flight(1).start().await.unwrap();
+    let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
+    let settings = PeerSettings::default().with_max_waiting(0);
+    let rpc = Rpc::new(config("syd").with_peers(settings), Arc::new(peers));
+    let hour = Duration::from_secs(3600);
+    let holding = rpc.clone();
+    let task = tokio::spawn(async move { holding.call_primary::<()>("hold", (), hour).await });
+    held.notified().await;
+    let error = soon("refusal", rpc.call_primary::<()>("hold", (), hour)).await.unwrap_err();
+    assert!(error.is_overloaded() && error.is_not_sent(), "{error}");
+    task.abort();
 }
 
 #[tokio::test]
