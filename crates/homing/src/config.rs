@@ -231,7 +231,8 @@ impl Config {
         Self::from_lookup(&lookup)
     }
 
-    /// Reads the settings with `lookup`, which returns the value of a variable. An empty value counts as not set.
+    /// Reads the settings with `lookup`, which returns the value of a variable. An empty value counts as not set. Unlike
+    /// [`from_env`](Self::from_env), it does not see other names, so it cannot find one that is misspelt.
     ///
     /// # Errors
     ///

@@ -244,6 +244,7 @@ pub mod row {
 
 pub mod rpc {
     //! Calls of named functions in any region, below [`Repo`](crate::Repo): the client, its errors, its peers and traces.
+    //! [`Repo::rpc_client`](crate::Repo::rpc_client) returns the client of a node.
 
     pub use homing_rpc::{
         Called, Error, FromArguments, IntoArguments, PeerHealth, PeerName, PeerSettings, PeerStatus, Result, Rpc,
