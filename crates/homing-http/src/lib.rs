@@ -25,8 +25,9 @@
 //!   forged or from another deployment. A stolen token makes reads wait for a position that exists, and nothing else. The
 //!   number and length of the tokens of a request are bounded.
 //! - **No buffering.** Bodies and upgraded connections pass through.
-//! - **Idle is free.** With its default settings the layer sends no query of its own. A health check probes the databases,
-//!   at most once a second, and nothing else does.
+//! - **Idle is free.** With its default settings the layer sends no query of its own, except next to the primary: there it
+//!   asks for the position once for each request that wrote. A health check probes the databases, at most once a second, and
+//!   nothing else does.
 //!
 //! # Metrics
 //!

@@ -20,8 +20,7 @@
 //! - **Known fate.** The error of a failed write says which of four things happened: it was not sent, it was rejected, it is
 //!   committed, or its outcome is unknown. See [`Error`].
 //! - **No lost history.** A position of one timeline never counts as reached on another one because the numbers say so.
-//! - **Idle is free.** The tracker sends a query only while calls wait. A node asks replicas for their lag only while it
-//!   reads.
+//! - **Idle is free.** A [`Tracker`] sends a query only while calls wait. A node probes its [`Replicas`] only after reads.
 //! - **Staleness.** A read that follows nothing in its session may be as old as the replica is. A read that follows a write
 //!   or another read is not older than that one. [`Consistency`] asks for more or less, and a [`Token`] takes the session
 //!   to another node. A replica whose lag is known to exceed [`ReplicaSettings::max_lag`] is left out, unless it is asked

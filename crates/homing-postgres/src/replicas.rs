@@ -50,7 +50,11 @@ pub use status::{Health, ReplicaStatus};
 /// This is a handle, cheap to clone, of a background task. The task follows a [`ReplicaList`] and the host names in it,
 /// connects to each server, and probes the servers while reads are made. A probe measures whether a server answers, how
 /// long it takes, and how far the server is behind. A replica that is down or too far behind is left out, and comes
-/// back by itself. While no reads are made, the task sends no probes. The task ends when the last handle is dropped.
+/// back by itself. The task ends when the last handle is dropped.
+///
+/// A probe is one query. It is sent to each replica after a read, to whichever server the read went, and at most once in
+/// [`probe_interval`](field@ReplicaSettings::probe_interval). So ten seconds of reads take 20 probes of each replica, and
+/// without reads there are none. The primary next to this node is not probed.
 ///
 /// Each server has an address, a connection pool and a [`Tracker`](crate::Tracker) of its own.
 ///
@@ -138,7 +142,7 @@ impl Replicas {
         let (publish, snapshot) = watch::channel(Arc::default());
         let (sender, messages) = mpsc::channel(MAX_MESSAGES);
         let (ready, is_ready) = oneshot::channel();
-        let usage = Arc::new(Usage::new());
+        let usage = Arc::new(Usage::default());
         let newest = Arc::new(Mutex::new(Newest::new(settings.max_lag.unwrap_or_default())));
         let variable = primary.as_ref().map(|config| config.variable.clone());
         let seekers = Arc::new(Seekers::new(primary.is_some()));
@@ -380,7 +384,7 @@ impl From<Option<Database>> for Replicas {
         Self {
             inner: Arc::new(ReplicaSet {
                 snapshot,
-                usage: Arc::new(Usage::new()),
+                usage: Arc::default(),
                 newest: Arc::new(Mutex::new(Newest::new(std::time::Duration::ZERO))),
                 links: None,
                 _publish: Some(publish),

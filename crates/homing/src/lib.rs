@@ -8,7 +8,8 @@
 //!   or *committed* but not visible here yet. No time limit hides a commit. See [`Error`].
 //! - **No lost history.** A position of one timeline never counts as reached on another one because the numbers say so. A
 //!   session that has seen a later timeline than a server is refused there, and what a failover lost is an error.
-//! - **Idle is free.** If no call waits for a replica, Homing sends that replica no query.
+//! - **Idle is free.** Without calls, Homing sends a server no query. The table [below](#queries-of-homing) says what is asked
+//!   when.
 //! - **Peers only.** A node rejects every call without the credential. A node without a credential serves loopback
 //!   addresses only.
 //!
@@ -85,6 +86,10 @@
 //!   that changes from one replica to another asks the former one for its position, at each change.
 //! - A replica that hangs without closing its connections costs time limits: a read on an open connection fails after
 //!   [`Options::call_timeout`], and later reads wait that long before the primary answers them.
+//! - A call that only notifies or uses a foreign table has no transaction id, so it counts as one that wrote nothing. A call
+//!   that only takes a number of a sequence may count as a write.
+//! - While another session keeps a transaction with many writes open, a read waits for a later commit if its session wrote
+//!   twice at the same time, or if it changes between replicas right after a write.
 //! - After a named function, the next read in each other database of the node waits for the replica, whether or not the
 //!   function wrote there.
 //!
@@ -115,6 +120,21 @@
 //! - A region that was called once is watched, with a connection to each of its peers, until the node shuts down. A node
 //!   that looks for the primary calls all regions.
 //!
+//! # Queries of Homing
+//!
+//! Besides the statements of the application, PostgreSQL gets these queries, and no others:
+//!
+//! | of | asked for | when |
+//! |---|---|---|
+//! | primary | the transaction's id, and the position | with each forwarded call, in the same round trip |
+//! | primary | the transaction's id | with each raw statement of a local caller, in the same round trip |
+//! | primary | its position | after a named function; once when the session of a local caller goes to another server or into a token |
+//! | primary | to flush its log (an empty logical message) | after a read of the primary by another region, if the log is not flushed |
+//! | replica | how far it is ([`Tracker`](database::Tracker)) | while calls wait for a position; once when a session goes to another server or into a token |
+//! | replica | the same ([`Replicas`](replicas::Replicas)) | after a read, at most once in [`probe_interval`](field@replicas::ReplicaSettings::probe_interval) |
+//! | any | what functions a statement calls, its types | once for each statement |
+//! | any | its role and identity | when a connection is opened, and when no node of the primary region answers |
+//!
 //! # Glossary
 //!
 //! | term | meaning |
@@ -139,7 +159,7 @@
 //! | left out | not read from, because it is down or too far behind |
 //! | LSN | log sequence number, a place in one write-ahead log |
 //! | timeline | one history of a cluster; a promotion begins the next one |
-//! | position | cluster, timeline and LSN |
+//! | position | cluster, timeline and LSN; for a write also its transaction |
 //! | flush, replay | written to disk on the primary; applied on the replica |
 //! | session | a handle and its clones, with the position that their reads have to see |
 //! | token | the positions of a session, for another node to continue it |

@@ -21,10 +21,12 @@ use crate::session::token;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Carry {
     /// Its writes, and reads that the primary answered in place of the local replica. Every later request sees these, on
-    /// any node. Two requests that only read from different replicas may see them out of order. This costs nothing.
+    /// any node. Two requests that only read from different replicas may see them out of order. This costs nothing on a node
+    /// with a replica. On a node whose own database is the primary, the database is asked for its position once at the end of
+    /// each request that wrote.
     ///
-    /// On a node whose own database is the primary, PostgreSQL is asked whether a raw statement wrote, if the statement
-    /// starts like a read (`select`, `with`, `values`, …). Every other raw statement counts as a write.
+    /// There PostgreSQL is asked whether a raw statement wrote, if the statement runs in a transaction block as it does by
+    /// itself (`select`, `with`, `insert`, `update`, …). Every other raw statement counts as a write.
     #[default]
     Writes,
 

@@ -22,9 +22,10 @@ pub struct ReplicaSettings {
     /// has caught up. Default: `None`, which means no limit, because a good limit depends on what is written.
     pub max_lag_bytes: Option<u64>,
 
-    /// The time between two probes of a replica while reads are made. Default: 500 ms, so that a replica that falls
-    /// behind is noticed well within [`max_lag`](Self::max_lag). A probe costs the server about 10 µs. At least 10 ms.
-    /// A replica that does not answer is probed less and less often.
+    /// The shortest time between two probes of a replica. Each probe follows a read; without reads there are none. Default:
+    /// 500 ms, so that a replica that hangs is left out after some seconds, and one that falls behind well within
+    /// [`max_lag`](Self::max_lag). A probe costs the server about 10 µs. At least 10 ms. A replica that does not answer is
+    /// probed less and less often.
     pub probe_interval: Duration,
 
     /// The time between two resolutions of a host name whose answer has no time to live. Default: 10 s. At least 1 s.
@@ -63,7 +64,7 @@ impl ReplicaSettings {
         self
     }
 
-    /// Sets the time between two probes of a replica while reads are made.
+    /// Sets the shortest time between two probes of a replica.
     #[must_use]
     pub fn with_probe_interval(mut self, probe_interval: Duration) -> Self {
         self.probe_interval = probe_interval.max(MIN_PROBE_INTERVAL);

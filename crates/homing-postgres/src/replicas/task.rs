@@ -138,12 +138,15 @@ impl ReplicaTask {
 
     /// Returns when to send the next probe, and `None` while no reads are made.
     fn next_probe(&self) -> Option<Instant> {
-        let linger = (self.parts.settings.probe_interval * 2).max(MIN_LINGER);
-        if !self.parts.usage.is_current(linger) {
+        let usage = &self.parts.usage;
+        let worth_probing: Vec<_> = self.servers.iter().filter(|server| server.is_worth_probing()).collect();
+        let probed: Vec<_> = worth_probing.iter().map(|server| server.probed_reads).collect();
+        if !usage.wants_any_probe(&probed) {
             return None;
         }
-        let waiting = self.servers.iter().filter(|server| server.is_worth_probing() && !server.is_being_probed);
-        waiting.map(|server| server.probe_at).min()
+        let due =
+            worth_probing.iter().filter(|server| !server.is_being_probed && usage.wants_probe(server.probed_reads));
+        due.map(|server| server.probe_at).min()
     }
 
     fn on_message(&mut self, message: &Message) {
@@ -196,9 +199,17 @@ impl ReplicaTask {
 
     fn probe(&mut self) {
         let now = Instant::now();
+        let usage = &self.parts.usage;
+        let is_due = |server: &Watched| {
+            server.is_worth_probing()
+                && !server.is_being_probed
+                && server.probe_at <= now
+                && usage.wants_probe(server.probed_reads)
+        };
         for server in &mut self.servers {
-            if server.is_worth_probing() && !server.is_being_probed && server.probe_at <= now {
+            if is_due(server) {
                 server.is_being_probed = true;
+                server.probed_reads = Some(usage.reads());
                 let (id, tracker, limit) = (server.id, server.database.tracker().clone(), server.probe_timeout());
                 self.jobs.spawn(async move {
                     let state = match time::timeout(limit, tracker.probe()).await {
@@ -434,6 +445,3 @@ fn code(error: &Error) -> Option<&SqlState> {
 
 /// How long one server may take to tell its role in a search. Long enough for a connection around the world.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long probes go on after the last read at least, so that occasional reads find a fresh state.
-const MIN_LINGER: Duration = Duration::from_secs(1);

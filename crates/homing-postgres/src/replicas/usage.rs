@@ -1,17 +1,15 @@
-//! [`Usage`], whether reads are being made. While none are made, no replica is probed.
+//! [`Usage`], whether reads are being made. A replica is probed only after a read.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
-/// Whether the replica set is in use. Reads store a number in it, and the task reads that.
-#[derive(Debug)]
+/// Whether the replica set is in use. Reads are counted in it, and the task compares the count with that of a server's last
+/// probe.
+#[derive(Debug, Default)]
 pub(super) struct Usage {
-    began: Instant,
-    /// When a read last chose a replica: milliseconds since `began`, plus one. Zero before the first read.
-    last: AtomicU64,
+    /// How many reads have chosen a server.
+    reads: AtomicU64,
     /// The number of callers that follow the state of the replicas.
     followers: AtomicUsize,
     /// Whether the task is waiting for the next read.
@@ -20,20 +18,9 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    pub(super) fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            last: AtomicU64::new(0),
-            followers: AtomicUsize::new(0),
-            resting: AtomicBool::new(false),
-            wanted: Notify::new(),
-        }
-    }
-
     /// Notes a read.
     pub(super) fn touch(&self) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.last.store(millis + 1, Ordering::SeqCst);
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.wake();
     }
 
@@ -44,31 +31,32 @@ impl Usage {
         Follower(self)
     }
 
-    /// Tells whether reads were made within `linger`. If not, the next read wakes the task.
-    pub(super) fn is_current(&self, linger: Duration) -> bool {
-        self.resting.store(true, Ordering::SeqCst);
-        let is_current = self.is_within(linger);
-        if is_current {
-            self.resting.store(false, Ordering::SeqCst);
-        }
-        is_current
+    /// Returns how many reads were made so far.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
     }
 
-    /// Waits for the next read after [`is_current`](Self::is_current) returned false.
+    /// Tells whether a server has to be probed whose last probe began when `probed` reads had been made: a read was made
+    /// since, or a caller follows the replicas.
+    pub(super) fn wants_probe(&self, probed: Option<u64>) -> bool {
+        self.followers.load(Ordering::SeqCst) > 0 || probed != Some(self.reads())
+    }
+
+    /// Tells whether one of these servers has to be probed. If there are any, and none has to be, the next read wakes the task.
+    pub(super) fn wants_any_probe(&self, probed: &[Option<u64>]) -> bool {
+        self.resting.store(!probed.is_empty(), Ordering::SeqCst);
+        let is_wanted = probed.iter().any(|probed| self.wants_probe(*probed));
+        if is_wanted {
+            self.resting.store(false, Ordering::SeqCst);
+        }
+        is_wanted
+    }
+
+    /// Waits for the next read after [`wants_any_probe`](Self::wants_any_probe) returned false.
     ///
     /// Cancel safe: a wake-up that is not seen is kept.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;
-    }
-
-    fn is_within(&self, linger: Duration) -> bool {
-        if self.followers.load(Ordering::SeqCst) > 0 {
-            return true;
-        }
-        match self.last.load(Ordering::SeqCst) {
-            0 => false,
-            last => self.began.elapsed() <= Duration::from_millis(last) + linger,
-        }
     }
 
     fn wake(&self) {
@@ -93,30 +81,37 @@ mod tests {
 
     use super::*;
 
-    const LINGER: Duration = Duration::from_secs(1);
-
-    #[tokio::test(start_paused = true)]
-    async fn use_lingers_after_the_last_read() {
-        let usage = Usage::new();
-        assert!(!usage.is_current(LINGER));
+    #[tokio::test]
+    async fn read_wants_one_probe() {
+        let usage = Usage::default();
+        let mut probed = Some(usage.reads());
+        assert!(!usage.wants_any_probe(&[probed]));
         let mut wanted = Box::pin(usage.wanted());
         assert!(poll!(&mut wanted).is_pending());
         usage.touch();
         assert!(poll!(&mut wanted).is_ready());
-        assert!(usage.is_current(LINGER));
-        tokio::time::advance(LINGER / 2).await;
-        assert!(usage.is_current(LINGER));
-        tokio::time::advance(LINGER).await;
-        assert!(!usage.is_current(LINGER));
+        assert!(usage.wants_any_probe(&[probed]));
+        usage.touch();
+        probed = Some(usage.reads());
+        assert!(!usage.wants_any_probe(&[probed]));
+        assert!(usage.wants_any_probe(&[probed, Some(0)]), "another server was not probed since");
+        assert!(usage.wants_any_probe(&[None]), "a read could not be answered");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
+    async fn read_without_replicas_wakes_no_task() {
+        let usage = Usage::default();
+        assert!(!usage.wants_any_probe(&[]));
+        usage.touch();
+        assert!(poll!(&mut Box::pin(usage.wanted())).is_pending());
+    }
+
+    #[tokio::test]
     async fn followers_keep_replicas_in_use() {
-        let usage = Usage::new();
+        let usage = Usage::default();
         let follower = usage.follow();
-        tokio::time::advance(LINGER * 100).await;
-        assert!(usage.is_current(LINGER));
+        assert!(usage.wants_any_probe(&[Some(0)]));
         drop(follower);
-        assert!(!usage.is_current(LINGER));
+        assert!(!usage.wants_any_probe(&[Some(0)]));
     }
 }

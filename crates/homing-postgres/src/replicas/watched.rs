@@ -34,7 +34,10 @@ pub(super) struct Watched {
     pub(super) is_alias: bool,
     pub(super) session_attrs: SessionAttrs,
     pub(super) is_being_probed: bool,
+    /// The earliest time of the next probe.
     pub(super) probe_at: Instant,
+    /// How many reads had been made when the last probe began. `None` if it has to be probed in any case.
+    pub(super) probed_reads: Option<u64>,
     health: Health,
     round_trip: Option<Duration>,
     behind: Behind,
@@ -66,6 +69,7 @@ impl Watched {
             session_attrs: SessionAttrs::default(),
             is_being_probed: false,
             probe_at: now,
+            probed_reads: Some(0),
             health: Health::Up,
             round_trip: None,
             behind: Behind::default(),
@@ -146,6 +150,7 @@ impl Watched {
     pub(super) fn suspect(&mut self, now: Instant) {
         if self.health != Health::Down {
             self.probe_at = now;
+            self.probed_reads = None;
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod limits;
 mod monotonic;
+mod replicas;
 mod servers;
 mod tokens;
 mod tracker;

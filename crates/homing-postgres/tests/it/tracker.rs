@@ -2,6 +2,6 @@
 
 mod failover;
 mod idle;
-mod pair;
+pub(crate) mod pair;
 mod transactions;
 mod waiting;
