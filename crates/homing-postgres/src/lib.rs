@@ -74,6 +74,8 @@ mod repo;
 mod scope;
 mod session;
 mod statement;
+#[cfg(test)]
+mod testing;
 mod tracker;
 mod transaction;
 mod writing;

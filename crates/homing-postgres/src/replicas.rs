@@ -26,11 +26,12 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use self::choice::{Candidate, Preference};
+use self::entry::ListEntry;
 use self::lag::Newest;
 use self::member::{Origin, Snapshot};
 use self::resolve::Resolver;
 use self::search::Seekers;
-use self::task::{Message, ReplicaTask, TaskParts};
+use self::task::{Message, TaskParts};
 use self::usage::Usage;
 use self::watched::Watched;
 use crate::connection::session_attrs::Admission;
@@ -157,7 +158,8 @@ impl Replicas {
             seekers: Arc::clone(&seekers),
             ready: Some(ready),
         };
-        let task = tokio::spawn(ReplicaTask::new(parts, primary)?.run());
+        let primary = primary.map(|config| ListEntry::primary(config, Instant::now())).transpose()?;
+        let task = tokio::spawn(task::run(parts, primary));
         let links = TaskLinks { messages: sender, seekers, variable };
         let inner = ReplicaSet { snapshot, usage, newest, links: Some(links), _publish: None, task: Some(task) };
         let replicas = Self { inner: Arc::new(inner) };
@@ -410,3 +412,21 @@ impl Drop for ReplicaSet {
 
 /// Messages in the channel to the task. Reads that fail at the same time send the same message, so a few are enough.
 const MAX_MESSAGES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use homing_testbed::Postgres;
+
+    use super::*;
+    use crate::testing::PanicOnce;
+
+    #[tokio::test]
+    async fn panic_does_not_end_the_task() {
+        let primary = Postgres::options().start().await.unwrap();
+        let replica = Postgres::options().start_replica_of(&primary).await.unwrap();
+        let list = ReplicaList::parse(&replica.url(), "V").unwrap();
+        let _bug = PanicOnce::at("connected to a replica");
+        let replicas = Replicas::start(None, &list, ReplicaSettings::default()).await.unwrap();
+        replicas.wait_for(|status| matches!(status, [only] if only.health == Health::Up && only.lag.is_some())).await;
+    }
+}

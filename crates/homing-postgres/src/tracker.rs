@@ -20,7 +20,6 @@ use tokio_postgres::Config;
 
 use self::error::{Unavailable, WaitError};
 use self::registry::{Registered, Registry};
-use self::task::TrackerTask;
 use crate::connection::address::Address;
 use crate::position::Position;
 use crate::position::state::{ServerState, Verdict};
@@ -86,8 +85,8 @@ impl Tracker {
         let server = Arc::from(Address::name_of(&config));
         let registry = Arc::new(Registry::default());
         let (publisher, state) = watch::channel(None);
-        // Detached: it ends when `TrackerInner` is dropped, and a panic reaches all callers through `Registry::close`.
-        tokio::spawn(TrackerTask::new(config, Arc::clone(&server), Arc::clone(&registry), publisher).run());
+        // Detached: it ends when `TrackerInner` is dropped.
+        tokio::spawn(task::run(config, Arc::clone(&server), Arc::clone(&registry), publisher));
         Self { inner: Arc::new(TrackerInner { server, registry, state }) }
     }
 
@@ -101,7 +100,7 @@ impl Tracker {
     /// - [`WaitError::TimedOut`] if the position was not reached before `deadline`.
     /// - [`WaitError::OtherTimeline`] if the position cannot be shown to be in the server's history.
     /// - [`WaitError::OtherSystem`] if the server belongs to another cluster.
-    /// - [`WaitError::Closed`] if the tracker's task has ended, through a panic or with its runtime.
+    /// - [`WaitError::Closed`] if the tracker's task has ended with its runtime.
     ///
     /// # Cancel safety
     ///
@@ -134,7 +133,7 @@ impl Tracker {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] if the server does not answer within a few seconds, or the tracker's task has ended.
+    /// [`Unavailable`] if the server does not answer within a few seconds, or the tracker's task has ended or panicked.
     ///
     /// # Cancel safety
     ///
@@ -153,7 +152,7 @@ impl Tracker {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] if the server does not answer within a few seconds, or the tracker's task has ended.
+    /// [`Unavailable`] if the server does not answer within a few seconds, or the tracker's task has ended or panicked.
     ///
     /// # Cancel safety
     ///
@@ -205,10 +204,13 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use homing_testbed::Postgres;
+
     use super::registry::Agenda;
     use super::waiters::Found;
     use super::*;
     use crate::position::role::Role;
+    use crate::testing::PanicOnce;
 
     fn position(lsn: u64) -> Position {
         Position::new(7, 1, lsn)
@@ -228,7 +230,7 @@ mod tests {
     }
 
     fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(5)
+        Instant::now() + Duration::from_secs(30)
     }
 
     #[tokio::test]
@@ -276,18 +278,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn panic_reaches_present_and_future_callers() {
+    async fn end_of_task_reaches_present_and_future_callers() {
         let (tracker, _publisher) = tracker(None);
         let mut wait = Box::pin(tracker.wait(position(1), soon()));
         assert!(futures_util::poll!(&mut wait).is_pending());
-        let close_on_drop = task::CloseOnDrop(Arc::clone(&tracker.inner.registry));
-        let task = tokio::spawn(async move {
-            let _close_on_drop = close_on_drop;
-            panic!("as a test");
-        });
-        assert!(task.await.unwrap_err().is_panic());
+        drop(task::CloseOnDrop(Arc::clone(&tracker.inner.registry)));
         assert_eq!(wait.await, Err(WaitError::Closed));
         assert_eq!(tracker.wait(position(1), soon()).await, Err(WaitError::Closed));
         assert!(tracker.probe().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn panic_does_not_end_the_task() {
+        let server = Postgres::options().start().await.unwrap();
+        let position = Tracker::spawn(server.config()).probe().await.unwrap().position;
+        let _bug = PanicOnce::at("database server found");
+        let tracker = Tracker::spawn(server.config());
+        let (wait, probe) = tokio::join!(tracker.wait(position, soon()), tracker.probe());
+        assert_eq!(wait, Ok(()));
+        assert!(probe.is_err());
+        assert_eq!(tracker.probe().await.unwrap().role, Role::Primary);
     }
 }

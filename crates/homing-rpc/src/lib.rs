@@ -123,4 +123,6 @@ pub use secret::Secret;
 pub use secret::key::Key;
 pub use server::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, Server, ServerBuilder, ServerHandle};
 pub use task::BoxFuture;
+#[doc(hidden)]
+pub use task::catch_panic;
 pub use topology::Topology;

@@ -22,7 +22,15 @@ pub(crate) fn resume_panic<T>(ended: Result<T, JoinError>) -> Option<T> {
 
 /// Runs a future that must not end its caller by a panic, and returns the message of the panic instead. The future is
 /// dropped then, so no state that it left half changed is seen.
-pub(crate) async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, String> {
+///
+/// # Errors
+///
+/// The message of the panic.
+///
+/// # Cancel safety
+///
+/// That of `future`.
+pub async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(future).catch_unwind().await.map_err(|panic| panic_message(&*panic).to_owned())
 }
 

@@ -20,7 +20,7 @@ use crate::error::function::with_causes;
 use crate::position::role::Role;
 
 /// One connection string of a replica set.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ListEntry {
     pub(super) number: u64,
     pub(super) name: Arc<str>,
@@ -46,9 +46,9 @@ pub(super) struct ListEntry {
 }
 
 impl ListEntry {
-    /// Creates the entry of the servers that may be the primary next to this node.
-    pub(super) fn primary(number: u64, config: Config, now: Instant) -> Result<Self> {
-        Self::new(number, PRIMARY.into(), None, config, now)
+    /// Creates the entry of the servers that may be the primary next to this node. Its number is 0.
+    pub(super) fn primary(config: Config, now: Instant) -> Result<Self> {
+        Self::new(0, PRIMARY.into(), None, config, now)
     }
 
     /// Creates the entry of a replica.

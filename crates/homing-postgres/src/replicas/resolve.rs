@@ -31,6 +31,13 @@ pub(super) struct Resolved {
     pub(super) again_after: Option<Duration>,
 }
 
+impl Resolved {
+    /// Returns a failure after which the hosts are soon resolved again.
+    pub(super) fn failed(error: Error) -> Self {
+        Self { addresses: Vec::new(), failure: Some(error), again_after: Some(Duration::ZERO) }
+    }
+}
+
 impl Resolver {
     pub(super) fn new(settings: &ReplicaSettings) -> Result<Self> {
         let dns = settings.dns.as_ref().map(HostResolver::new).transpose();

@@ -10,8 +10,9 @@
 //!
 //! Its input is the list (`watch`), a bounded channel of failed reads, [`Usage`], and a `Notify` of the calls and pools
 //! that miss the primary ([`Seekers`]). Its output is a `watch` of snapshots. The task is aborted, together with its work,
-//! when the last `Replicas` is dropped. A panic is logged: the last snapshot stays, so reads go on, but no server comes
-//! back or is left out any more.
+//! when the last `Replicas` is dropped. A panic of its work is logged and counts as a failure of that work. A panic of the
+//! task itself is logged, and the task starts again after [`RESTART_DELAY`]: it connects to all servers anew, and until then
+//! the last snapshot stays.
 
 mod introduction;
 
@@ -19,12 +20,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use homing_rpc::catch_panic;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{self, Instant};
 use tokio_postgres::error::SqlState;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::entry::ListEntry;
 use super::lag::Newest;
@@ -38,7 +40,7 @@ use super::usage::Usage;
 use super::watched::{Change, Watched};
 use crate::connection::address::Address;
 use crate::connection::known::Server;
-use crate::database::{CONNECT_TIMEOUT, Config, Database, unusable};
+use crate::database::{CONNECT_TIMEOUT, Database, unusable};
 use crate::error::function::with_causes;
 use crate::error::{Error, Result};
 use crate::position::state::ServerState;
@@ -60,8 +62,16 @@ enum Done {
     Asked(u64, Result<Server>),
 }
 
-pub(super) struct ReplicaTask {
-    parts: TaskParts,
+/// Runs the task of a replica set. `primary` is the primary next to this node.
+pub(super) async fn run(mut parts: TaskParts, primary: Option<ListEntry>) {
+    while let Err(panic) = catch_panic(async { ReplicaTask::new(&mut parts, primary.clone()).run().await }).await {
+        error!(panic, "a bug: the task of the replicas panicked; it starts again");
+        time::sleep(RESTART_DELAY).await;
+    }
+}
+
+struct ReplicaTask<'a> {
+    parts: &'a mut TaskParts,
     is_list_open: bool,
     /// In the order of the list; the primary next to this node first.
     entries: Vec<ListEntry>,
@@ -88,15 +98,12 @@ pub(super) struct TaskParts {
     pub(super) ready: Option<oneshot::Sender<Result<()>>>,
 }
 
-impl ReplicaTask {
-    /// # Errors
-    ///
-    /// `is_configuration` if the connection string of the primary is not valid.
-    pub(super) fn new(parts: TaskParts, primary: Option<Config>) -> Result<Self> {
+impl<'a> ReplicaTask<'a> {
+    fn new(parts: &'a mut TaskParts, primary: Option<ListEntry>) -> Self {
         let mut task = Self {
             parts,
             is_list_open: true,
-            entries: Vec::new(),
+            entries: primary.into_iter().collect(),
             servers: Vec::new(),
             search: Search::default(),
             refusal: None,
@@ -104,16 +111,11 @@ impl ReplicaTask {
             numbers: 0,
             jobs: JoinSet::new(),
         };
-        if let Some(config) = primary {
-            let number = task.number();
-            task.entries.push(ListEntry::primary(number, config, Instant::now())?);
-        }
         task.on_list();
-        Ok(task)
+        task
     }
 
-    pub(super) async fn run(mut self) {
-        let _panic_log = PanicLog;
+    async fn run(mut self) {
         loop {
             let probe_at = self.next_probe();
             let resolve_at = self.entries.iter().filter_map(ListEntry::next_resolution).min();
@@ -193,7 +195,9 @@ impl ReplicaTask {
         for entry in self.entries.iter_mut().filter(|entry| entry.next_resolution().is_some_and(|at| at <= now)) {
             entry.begin_resolution();
             let (number, resolver, config) = (entry.number, Arc::clone(&self.parts.resolver), entry.target.clone());
-            self.jobs.spawn(async move { Done::Resolved(number, resolver.resolve(&config).await) });
+            let resolve = async move { Done::Resolved(number, resolver.resolve(&config).await) };
+            let failed = move |error| Done::Resolved(number, Resolved::failed(error));
+            self.jobs.spawn(or_failed(resolve, failed));
         }
     }
 
@@ -211,14 +215,15 @@ impl ReplicaTask {
                 server.is_being_probed = true;
                 server.probed_reads = Some(usage.reads());
                 let (id, tracker, limit) = (server.id, server.database.tracker().clone(), server.probe_timeout());
-                self.jobs.spawn(async move {
+                let probe = async move {
                     let state = match time::timeout(limit, tracker.probe()).await {
                         Ok(Ok(state)) => Ok(state),
                         Ok(Err(error)) => Err(with_causes(&error)),
                         Err(_) => Err(format!("no answer within {limit:?}")),
                     };
                     Done::Probed(id, state)
-                });
+                };
+                self.jobs.spawn(or_failed(probe, move |error| Done::Probed(id, Err(error.to_string()))));
             }
         }
     }
@@ -291,11 +296,12 @@ impl ReplicaTask {
         let mut server = Watched::new(id, number, key, database, entry.origin, Instant::now());
         server.session_attrs = entry.session_attrs;
         self.servers.push(server);
-        self.jobs.spawn(async move {
+        let ask = async move {
             let deadline = Instant::now() + CONNECT_TIMEOUT;
             let answer = async { Ok((pool.ask(deadline).await?, pool.round_trip(deadline).await?)) };
             Done::Introduced(id, answer.await)
-        });
+        };
+        self.jobs.spawn(or_failed(ask, move |error| Done::Introduced(id, Err(error))));
     }
 
     fn warn_of_duplicate(&mut self, number: u64, address: &Address) {
@@ -415,15 +421,12 @@ fn report(server: &Watched, change: Change, error: Option<String>) {
     }
 }
 
-/// Logs a panic of the task.
-struct PanicLog;
-
-impl Drop for PanicLog {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("the task of the replicas panicked, so their state is no longer updated: restart the node");
-        }
-    }
+/// Runs a piece of work. A panic counts as its failure.
+async fn or_failed(work: impl Future<Output = Done>, failed: impl FnOnce(Error) -> Done) -> Done {
+    catch_panic(work).await.unwrap_or_else(|panic| {
+        error!(panic, "a bug: work on a replica panicked; it is tried again");
+        failed(Error::not_sent(format!("a bug, it panicked: {panic}")))
+    })
 }
 
 async fn until(time: Option<Instant>) {
@@ -445,3 +448,6 @@ fn code(error: &Error) -> Option<&SqlState> {
 
 /// How long one server may take to tell its role in a search. Long enough for a connection around the world.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The pause after a panic, so that a bug that comes back does not take a core.
+const RESTART_DELAY: Duration = Duration::from_secs(1);

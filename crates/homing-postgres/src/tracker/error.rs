@@ -14,7 +14,7 @@ use crate::position::state::Verdict;
 /// The enum is closed on purpose: a caller has to handle each case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WaitError {
-    /// The tracker's task has ended, through a panic or with its runtime.
+    /// The tracker's task has ended with its runtime.
     Closed,
 
     /// The server belongs to another cluster; see [`Verdict::OtherSystem`].
@@ -67,7 +67,7 @@ impl StdError for WaitError {}
 #[derive(Clone)]
 pub struct Unavailable {
     server: Arc<str>,
-    /// `None` if the tracker's task has ended.
+    /// `None` if the tracker's task has ended or panicked.
     cause: Option<Arc<LinkError>>,
 }
 

@@ -6,16 +6,18 @@
 //! - **Input:** the [`Registry`] behind a lock and a `Notify`. **Output:** the `watch` channel, and a `oneshot` for
 //!   each registered call.
 //! - **Ends** when the last handle is dropped: after at most one probe (5 s) and closing the connection (1 s).
-//! - **If it panics** or its runtime ends, [`CloseOnDrop`] closes the registry. Waiting and later calls fail with
-//!   `WaitError::Closed` or `Unavailable`. The task is not restarted.
+//! - **If it panics**, that is logged, calls that want a probe fail with `Unavailable`, and it starts again after
+//!   [`RESTART_DELAY`], with a new connection. Calls that wait for a position keep waiting.
+//! - **If its runtime ends**, [`CloseOnDrop`] closes the registry. Waiting and later calls fail with `WaitError::Closed` or
+//!   `Unavailable`.
 //! - **Bounds:** one query at a time; see the limits at the end of this file, in `link.rs` and in `cadence.rs`.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
+use homing_rpc::catch_panic;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
 
@@ -27,12 +29,31 @@ use super::waiters::Front;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
-#[derive(Debug)]
-pub(super) struct TrackerTask {
+/// Runs the task of a tracker until the last handle is dropped.
+pub(super) async fn run(
     config: Config,
     server: Arc<str>,
     registry: Arc<Registry>,
     state: watch::Sender<Option<ServerState>>,
+) {
+    let _close_on_drop = CloseOnDrop(Arc::clone(&registry));
+    let config = own_config(config);
+    while let Err(panic) = catch_panic(TrackerTask::new(&config, &server, &registry, &state).run()).await {
+        tracing::error!(server = &*server, panic, "a bug: following a database server panicked; it starts again");
+        state.send_replace(None);
+        registry.refuse(&Unavailable::new(&server, None));
+        if unless_closed(&registry, sleep(RESTART_DELAY)).await.is_none() {
+            return;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TrackerTask<'a> {
+    config: &'a Config,
+    server: &'a Arc<str>,
+    registry: &'a Registry,
+    state: &'a watch::Sender<Option<ServerState>>,
     cadence: Cadence,
     backoff: Backoff,
     role: Option<Role>,
@@ -44,16 +65,16 @@ enum LinkEnd {
     Lost(LinkError),
 }
 
-impl TrackerTask {
-    pub(super) fn new(
-        config: Config,
-        server: Arc<str>,
-        registry: Arc<Registry>,
-        state: watch::Sender<Option<ServerState>>,
+impl<'a> TrackerTask<'a> {
+    fn new(
+        config: &'a Config,
+        server: &'a Arc<str>,
+        registry: &'a Registry,
+        state: &'a watch::Sender<Option<ServerState>>,
     ) -> Self {
         let now = Instant::now();
         Self {
-            config: own_config(config),
+            config,
             server,
             registry,
             state,
@@ -63,8 +84,7 @@ impl TrackerTask {
         }
     }
 
-    pub(super) async fn run(mut self) {
-        let _close_on_drop = CloseOnDrop(Arc::clone(&self.registry));
+    async fn run(mut self) {
         while self.is_needed().await {
             let Some(mut link) = self.connect().await else { continue };
             match self.follow(&mut link).await {
@@ -89,7 +109,7 @@ impl TrackerTask {
     async fn connect(&mut self) -> Option<Link> {
         self.unless_closed(sleep_until(self.backoff.not_before)).await?;
         self.backoff.begin(Instant::now());
-        let mut opened = self.unless_closed(Link::open(&self.config)).await?;
+        let mut opened = self.unless_closed(Link::open(self.config)).await?;
         if let Ok(link) = &mut opened
             && let Err(error) = self.probe(link).await
         {
@@ -99,7 +119,7 @@ impl TrackerTask {
             Ok(link) => Some(link),
             Err(error) => {
                 self.report(&error);
-                self.registry.refuse(&Unavailable::new(&self.server, Some(error)));
+                self.registry.refuse(&Unavailable::new(self.server, Some(error)));
                 None
             }
         }
@@ -107,7 +127,7 @@ impl TrackerTask {
 
     /// Warns once for all failed attempts in a row.
     fn report(&self, error: &LinkError) {
-        let server = &*self.server;
+        let server = &**self.server;
         if self.backoff.failures == 1 {
             tracing::warn!(server, %error, "cannot probe the database server; trying again while calls wait");
         } else {
@@ -163,7 +183,7 @@ impl TrackerTask {
 
     fn publish(&mut self, state: ServerState) {
         self.state.send_replace(Some(state));
-        let (server, ServerState { role, position, .. }) = (&*self.server, state);
+        let (server, ServerState { role, position, .. }) = (&**self.server, state);
         match self.role.replace(role) {
             None => tracing::info!(server, %role, %position, "database server found"),
             Some(before) if before != role => {
@@ -175,20 +195,25 @@ impl TrackerTask {
 
     /// Forgets the server's state: after a restart the server may be behind where it was.
     fn lose(&self, error: &LinkError) {
-        tracing::info!(server = &*self.server, %error, "connection to database server lost");
+        tracing::info!(server = &**self.server, %error, "connection to database server lost");
         self.state.send_replace(None);
     }
 
     async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let closed = async {
-            while !matches!(self.registry.agenda(), Agenda::Close) {
-                self.registry.changed().await;
-            }
-        };
-        tokio::select! {
-            done = work => Some(done),
-            () = closed => None,
+        unless_closed(self.registry, work).await
+    }
+}
+
+/// Returns the output of `work`, or `None` if the tracker is closed before.
+async fn unless_closed<T>(registry: &Registry, work: impl Future<Output = T>) -> Option<T> {
+    let closed = async {
+        while !matches!(registry.agenda(), Agenda::Close) {
+            registry.changed().await;
         }
+    };
+    tokio::select! {
+        done = work => Some(done),
+        () = closed => None,
     }
 }
 
@@ -217,9 +242,6 @@ pub(super) struct CloseOnDrop(pub(super) Arc<Registry>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        if thread::panicking() {
-            tracing::error!("tracker of a database server panicked");
-        }
         self.0.close();
     }
 }
@@ -246,3 +268,6 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// The pause between two attempts to connect while calls wait. It doubles from the shortest to the longest.
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The pause after a panic, so that a bug that comes back does not take a core.
+const RESTART_DELAY: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::position::role::Role;
 use crate::replicas::member::Origin;
 
-impl ReplicaTask {
+impl ReplicaTask<'_> {
     pub(super) fn on_introduced(&mut self, id: u64, answer: Result<(Server, Duration)>) {
         let Some(index) = self.servers.iter().position(|server| server.id == id) else { return };
         let number = self.servers[index].entry;
