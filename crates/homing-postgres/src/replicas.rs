@@ -415,7 +415,10 @@ const MAX_MESSAGES: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use homing_testbed::Postgres;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::testing::PanicOnce;
@@ -427,6 +430,7 @@ mod tests {
         let list = ReplicaList::parse(&replica.url(), "V").unwrap();
         let _bug = PanicOnce::at("connected to a replica");
         let replicas = Replicas::start(None, &list, ReplicaSettings::default()).await.unwrap();
-        replicas.wait_for(|status| matches!(status, [only] if only.health == Health::Up && only.lag.is_some())).await;
+        let is_back = |status: &[ReplicaStatus]| matches!(status, [only] if only.lag.is_some());
+        timeout(Duration::from_secs(30), replicas.wait_for(is_back)).await.expect("the task is there");
     }
 }

@@ -143,6 +143,21 @@ async fn open_transaction_holds_up_no_read() {
     bulk.batch_execute("rollback").await.unwrap();
 }
 
+/// Commits of other sessions with `synchronous_commit = off` are visible before they are flushed.
+#[tokio::test]
+async fn asynchronous_commit_is_not_unseen() {
+    let nodes = Nodes::start(&[("wal_writer_delay", "10s")]).await;
+    let (repo, global) = (&nodes.repo, nodes.repo.with_consistency(Consistency::Global));
+    let other = nodes.servers.primary.connect_to(&nodes.world.database).await.unwrap();
+    other.batch_execute("set synchronous_commit = off").await.unwrap();
+    for users in 2..=20 {
+        other.batch_execute("insert into users (name) values ('user ' || random())").await.unwrap();
+        assert_eq!(global.count::<User>("", &[]).await.unwrap(), users);
+        assert_eq!(repo.count::<User>("", &[]).await.unwrap(), users);
+        assert_eq!(nodes.reports.last().answered_by, AnsweredBy::Local);
+    }
+}
+
 #[tokio::test]
 async fn local_write_asks_for_no_position() {
     let servers = Servers::start(&[("log_statement", "all")]).await;
