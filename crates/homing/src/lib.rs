@@ -90,6 +90,7 @@
 //!   that only takes a number of a sequence may count as a write.
 //! - While another session keeps a transaction with many writes open, a read waits for a later commit if its session wrote
 //!   twice at the same time, or if it changes between replicas right after a write.
+//! - A named function is asked for the positions of its databases even if it runs next to its caller.
 //! - After a named function, the next read in each other database of the node waits for the replica, whether or not the
 //!   function wrote there.
 //!

@@ -124,7 +124,8 @@ pub struct Ancestor {
 /// The enum is closed on purpose: a caller has to handle each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Everything up to the position is visible on the server.
+    /// Everything up to the position is visible on the server. If only the position's transaction tells, the write is visible
+    /// with everything that was committed before it.
     Reached,
 
     /// The server is on its way to the position.
