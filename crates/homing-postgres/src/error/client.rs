@@ -18,6 +18,7 @@ impl Error {
     /// | has an [unknown outcome](Fate::OutcomeUnknown) | no answer came, and the request may have been carried out: check before you repeat it |
     /// | [`is_overloaded`](Self::is_overloaded) | there are too many requests at the moment: try again later |
     /// | [`is_not_found`](Self::is_not_found) | what the request names does not exist |
+    /// | [`is_outdated`](Self::is_outdated) | another change came first: read it again, then decide |
     /// | [`is_timed_out`](Self::is_timed_out) | the request took too long and was cancelled: nothing was changed |
     /// | is a violated unique key or exclusion (23505, 23P01) | a value is already taken |
     /// | is a violated foreign key (23503) | what the request refers to does not exist, or is still in use |
@@ -55,6 +56,7 @@ impl Error {
             }
             _ if self.is_overloaded() => "there are too many requests at the moment: try again later",
             _ if self.is_not_found() => "what the request names does not exist",
+            _ if self.is_outdated() => OUTDATED,
             _ if self.is_timed_out() => "the request took too long and was cancelled: nothing was changed",
             Fate::NotSent if matches!(self.0.kind, ErrorKind::NotSent | ErrorKind::NotPrimary) => UNAVAILABLE,
             _ => self.code().map_or(FAILED, of_sqlstate),
@@ -80,6 +82,8 @@ fn of_sqlstate(code: &SqlState) -> &'static str {
         },
     }
 }
+
+const OUTDATED: &str = "another change came first: read it again, then decide";
 
 const FAILED: &str = "the request failed";
 
@@ -113,6 +117,7 @@ mod tests {
             (Error::configuration(place), FAILED),
             (Error::decode(place), FAILED),
             (Error::failed(place), FAILED),
+            (Error::outdated(place), OUTDATED),
             (Error::not_found(place), "what the request names does not exist"),
             (Error::timed_out(place), "the request took too long and was cancelled: nothing was changed"),
             (
