@@ -6,9 +6,11 @@
 //! |---|---|
 //! | `execute`, `prepare` | one request; see `execute.rs` |
 //! | `transact` | one interactive transaction; see `interactive.rs` |
-//! | `query` | one stream of rows; see `chunks.rs` |
+//! | `query`, `copy_out` | one stream of rows or data; see `chunks.rs` |
+//! | `copy_in` | one copy; see `copy_in.rs` |
 
 mod chunks;
+mod copy_in;
 mod execute;
 mod failure;
 mod history;
@@ -23,7 +25,8 @@ mod references;
 mod run;
 mod within;
 
-pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace};
+pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace, Streamed};
+pub(crate) use self::copy_in::CopyResponses;
 pub(crate) use self::failure::Failure;
 pub(crate) use self::history::positions;
 pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses};

@@ -1,5 +1,6 @@
 //! [`Primary`], the way to the primary in this region or another one.
 
+pub(crate) mod copy;
 pub(crate) mod execute;
 mod prepare;
 pub(crate) mod query;

@@ -6,6 +6,7 @@ mod batch;
 mod built;
 mod bulk;
 mod changes;
+mod copy;
 mod entities;
 mod functions;
 pub(crate) mod measure;

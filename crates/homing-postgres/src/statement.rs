@@ -1,6 +1,7 @@
 //! A statement: its text, its types, its parameters and its rows.
 
 pub(crate) mod columns;
+pub(crate) mod copy;
 pub(crate) mod description;
 pub(crate) mod fields;
 pub(crate) mod kind;

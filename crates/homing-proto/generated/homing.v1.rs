@@ -845,6 +845,61 @@ pub struct QueryPart {
     #[prost(message, optional, tag = "4")]
     pub rejection: ::core::option::Option<Rejection>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CopyInRequest {
+    /// How long `begin` or `finish` may take.
+    #[prost(uint64, tag = "4")]
+    pub timeout_millis: u64,
+    #[prost(oneof = "copy_in_request::Part", tags = "1, 2, 3")]
+    pub part: ::core::option::Option<copy_in_request::Part>,
+}
+/// Nested message and enum types in `CopyInRequest`.
+pub mod copy_in_request {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Part {
+        /// The first request.
+        #[prost(message, tag = "1")]
+        Begin(super::BeginCopyIn),
+        /// Data for PostgreSQL, cut anywhere.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+        /// The last request: all data was sent, and the copy is to be committed.
+        #[prost(message, tag = "3")]
+        Finish(super::FinishCopyIn),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BeginCopyIn {
+    /// See ExecuteRequest.
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub sql: ::prost::alloc::string::String,
+    /// See ExecuteRequest.
+    #[prost(message, repeated, tag = "3")]
+    pub session: ::prost::alloc::vec::Vec<Position>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FinishCopyIn {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CopyInResponse {
+    #[prost(oneof = "copy_in_response::Outcome", tags = "1, 2")]
+    pub outcome: ::core::option::Option<copy_in_response::Outcome>,
+}
+/// Nested message and enum types in `CopyInResponse`.
+pub mod copy_in_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        /// PostgreSQL takes data.
+        #[prost(message, tag = "1")]
+        Started(super::CopyInStarted),
+        /// The copy is committed, with one result, or was rejected. The last response.
+        #[prost(message, tag = "2")]
+        Ended(super::ExecuteResponse),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CopyInStarted {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareRequest {
     /// See ExecuteRequest.
@@ -1358,6 +1413,58 @@ pub mod database_client {
             req.extensions_mut().insert(GrpcMethod::new("homing.v1.Database", "Query"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Runs one `COPY … TO STDOUT` like Query. Each of the rows is one of PostgreSQL's CopyData messages.
+        pub async fn copy_out(
+            &mut self,
+            request: impl tonic::IntoRequest<super::QueryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::QueryPart>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/homing.v1.Database/CopyOut",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("homing.v1.Database", "CopyOut"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Runs one `COPY … FROM STDIN` in a transaction of its own. The first response says that PostgreSQL takes data, or that
+        /// it refused the statement. There is one more response, at the end. Nothing is committed without a `finish`: if the
+        /// stream of requests ends earlier, for whatever reason, the transaction is rolled back. `grpc-timeout` is the time limit
+        /// of the whole stream.
+        pub async fn copy_in(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::CopyInRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::CopyInResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/homing.v1.Database/CopyIn",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut().insert(GrpcMethod::new("homing.v1.Database", "CopyIn"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1410,6 +1517,31 @@ pub mod database_server {
             &self,
             request: tonic::Request<super::QueryRequest>,
         ) -> std::result::Result<tonic::Response<Self::QueryStream>, tonic::Status>;
+        /// Server streaming response type for the CopyOut method.
+        type CopyOutStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::QueryPart, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Runs one `COPY … TO STDOUT` like Query. Each of the rows is one of PostgreSQL's CopyData messages.
+        async fn copy_out(
+            &self,
+            request: tonic::Request<super::QueryRequest>,
+        ) -> std::result::Result<tonic::Response<Self::CopyOutStream>, tonic::Status>;
+        /// Server streaming response type for the CopyIn method.
+        type CopyInStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::CopyInResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Runs one `COPY … FROM STDIN` in a transaction of its own. The first response says that PostgreSQL takes data, or that
+        /// it refused the statement. There is one more response, at the end. Nothing is committed without a `finish`: if the
+        /// stream of requests ends earlier, for whatever reason, the transaction is rolled back. `grpc-timeout` is the time limit
+        /// of the whole stream.
+        async fn copy_in(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::CopyInRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::CopyInStream>, tonic::Status>;
     }
     /// Statements, executed by a node whose database is the primary.
     ///
@@ -1668,6 +1800,100 @@ pub mod database_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/homing.v1.Database/CopyOut" => {
+                    #[allow(non_camel_case_types)]
+                    struct CopyOutSvc<T: Database>(pub Arc<T>);
+                    impl<
+                        T: Database,
+                    > tonic::server::ServerStreamingService<super::QueryRequest>
+                    for CopyOutSvc<T> {
+                        type Response = super::QueryPart;
+                        type ResponseStream = T::CopyOutStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::QueryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Database>::copy_out(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CopyOutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/homing.v1.Database/CopyIn" => {
+                    #[allow(non_camel_case_types)]
+                    struct CopyInSvc<T: Database>(pub Arc<T>);
+                    impl<
+                        T: Database,
+                    > tonic::server::StreamingService<super::CopyInRequest>
+                    for CopyInSvc<T> {
+                        type Response = super::CopyInResponse;
+                        type ResponseStream = T::CopyInStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::CopyInRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Database>::copy_in(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CopyInSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -65,6 +65,8 @@
 //!   inside a transaction fail (`VACUUM`, procedures that commit).
 //! - A handle cannot set PostgreSQL's settings that change the meaning of a statement's text, such as `TimeZone`: use
 //!   `at time zone`, or set them for the role.
+//! - A copy ([`Repo::copy_in`]) cannot be part of a larger transaction. PostgreSQL reports an invalid row when the copy is
+//!   finished.
 //! - The statements of a batch run one after the other on the primary: 10,000 steps take some seconds.
 //! - A function whose caller has gone may run on until its deadline.
 //!
@@ -204,6 +206,12 @@ pub mod built {
     //! one for an entity.
 
     pub use homing_postgres::{Begin, Built};
+}
+
+pub mod copy {
+    //! The data of a COPY. See [`Repo::copy_in`](crate::Repo::copy_in) and [`Repo::copy_out`](crate::Repo::copy_out).
+
+    pub use homing_postgres::{CopyIn, CopyOut};
 }
 
 pub mod database {

@@ -4,6 +4,8 @@ use futures_util::future::join;
 use tokio_postgres::{Error, Statement};
 
 use super::pool::Connection;
+use crate::scope::LocalSettings;
+use crate::scope::schema::Schema;
 use crate::scope::settings::Settings;
 
 /// A prepared command that sets settings. Their names and values are its parameters, so all handles share one prepared
@@ -56,6 +58,13 @@ impl<'a> SetCommand<'a> {
         ran?;
         set
     }
+}
+
+/// Begins a transaction, by the SQL of `begin`, with the schema and the settings of a handle.
+pub(crate) async fn begin_with(connection: &Connection, begin: &str, local: &LocalSettings) -> Result<(), Error> {
+    let set = SetCommand::prepare(connection, &local.settings, Lifetime::Transaction).await?;
+    let enter = local.schema.as_ref().map_or("", Schema::enter_transaction);
+    set.run_after(&format!("{begin}; {enter}")).await
 }
 
 /// `SET LOCAL` takes no parameters.

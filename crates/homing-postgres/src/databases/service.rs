@@ -12,15 +12,25 @@ use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Databases;
-use crate::executor::{Pace, QueryParts, positions};
+use crate::executor::{Pace, QueryParts, Streamed, positions};
+use crate::position::Position;
 use crate::replicas::Member;
-use crate::scope::Scope;
+use crate::scope::{LocalSettings, Scope};
 use crate::statement::kind::{Ask, RunsOn};
 
 /// The executors of a node's databases as a gRPC service.
 #[derive(Debug)]
 struct Service {
     databases: Databases,
+}
+
+/// A request for a stream of rows or data.
+struct StreamRequest {
+    member: Arc<Member>,
+    statement: proto::Statement,
+    local: LocalSettings,
+    session: Vec<Position>,
+    pace: Pace,
 }
 
 impl Databases {
@@ -48,6 +58,17 @@ impl Service {
             .serving()
             .ok_or_else(|| Reason::DatabaseUnavailable.status("this node currently has no server of the database"))?;
         Ok((member, scope))
+    }
+
+    /// Returns what a request for a stream asks for, and the server that it names.
+    fn streamed(&self, request: Request<proto::QueryRequest>) -> Result<StreamRequest, Status> {
+        let first = Caller::of(&request)?.deadline;
+        let request = request.into_inner();
+        let (member, scope) = self.member(&request.database)?;
+        let session = positions(&request.session);
+        let statement = request.statement.ok_or_else(|| Reason::BadArguments.status("the request has no statement"))?;
+        let pace = Pace { connect: first, first, next: first.saturating_duration_since(Instant::now()) };
+        Ok(StreamRequest { member, statement, local: scope.local, session, pace })
     }
 }
 
@@ -92,25 +113,60 @@ impl proto::database_server::Database for Service {
         Ok(Response::new(responses.boxed()))
     }
 
+    type CopyInStream = BoxStream<'static, Result<proto::CopyInResponse, Status>>;
+
+    /// Answers when PostgreSQL takes data or has refused the statement. Until then a refusal carries a reason.
+    async fn copy_in(
+        &self,
+        request: Request<Streaming<proto::CopyInRequest>>,
+    ) -> Result<Response<Self::CopyInStream>, Status> {
+        let deadline = Caller::of(&request)?.deadline;
+        let mut requests = request.into_inner();
+        let first = timeout(FIRST_REQUEST_TIMEOUT, requests.message()).await;
+        let Ok(Ok(Some(first))) = first else {
+            return Err(Reason::BadArguments.status("the first request of a copy did not arrive in time"));
+        };
+        let scope = match &first.part {
+            Some(proto::copy_in_request::Part::Begin(begin)) => &*begin.database,
+            _ => "",
+        };
+        let (member, _) = self.member(scope)?;
+        let mut responses = member.database().executor().copy_in(first, requests, deadline).await?;
+        let responses = stream::poll_fn(move |context| responses.poll_recv(context)).map_err(Status::from);
+        Ok(Response::new(responses.boxed()))
+    }
+
+    type CopyOutStream = BoxStream<'static, Result<proto::QueryPart, Status>>;
+
+    async fn copy_out(&self, request: Request<proto::QueryRequest>) -> Result<Response<Self::CopyOutStream>, Status> {
+        let StreamRequest { member, statement, local, session, pace } = self.streamed(request)?;
+        let executor = member.database().executor();
+        let chunks = executor.copy_out(statement, local, session, pace, RunsOn::Primary);
+        parts(QueryParts::new(chunks, executor.max_rows_bytes())).await
+    }
+
     type QueryStream = BoxStream<'static, Result<proto::QueryPart, Status>>;
 
     /// Answers when the first part is there. Until then the caller's deadline holds, and a refusal carries a reason.
     async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
-        let first = Caller::of(&request)?.deadline;
-        let request = request.into_inner();
-        let (member, scope) = self.member(&request.database)?;
-        let statement = request.statement.ok_or_else(|| Reason::BadArguments.status("the request has no statement"))?;
-        let pace = Pace { connect: first, first, next: first.saturating_duration_since(Instant::now()) };
+        let StreamRequest { member, statement, local, session, pace } = self.streamed(request)?;
         let executor = member.database().executor();
-        let session = positions(&request.session);
-        let chunks = executor.query(statement, scope.local, session, pace, RunsOn::Primary);
-        let mut parts = QueryParts::new(chunks, executor.max_rows_bytes());
-        let first = parts.next().await?;
-        let rest = stream::try_unfold(parts, |mut parts| async move {
-            Ok::<_, Status>(parts.next().await?.map(|part| (part, parts)))
-        });
-        Ok(Response::new(stream::iter(first).map(Ok).chain(rest.into_stream()).boxed()))
+        let chunks = executor.query(statement, local, session, pace, RunsOn::Primary);
+        parts(QueryParts::new(chunks, executor.max_rows_bytes())).await
     }
+}
+
+/// Answers with the parts of a stream when the first one is there.
+async fn parts<T: Streamed>(
+    mut parts: QueryParts<T>,
+) -> Result<Response<BoxStream<'static, Result<proto::QueryPart, Status>>>, Status> {
+    let first = parts.next().await?;
+    let rest =
+        stream::try_unfold(
+            parts,
+            |mut parts| async move { Ok::<_, Status>(parts.next().await?.map(|part| (part, parts))) },
+        );
+    Ok(Response::new(stream::iter(first).map(Ok).chain(rest.into_stream()).boxed()))
 }
 
 /// How long to wait for the first request of a transaction. It comes with the call, so a caller without one is refused.

@@ -1,8 +1,8 @@
-//! [`Chunks`], the rows of a statement, which arrive as the reader takes them.
+//! [`Chunks`], the rows or the data of a statement, which arrive as the reader takes them.
 //!
 //! # Task
 //!
-//! [`Executor::query`] spawns one task for each stream. [`Chunks`] keeps its handle. The task owns a pooled connection
+//! [`Executor::query`] and [`Executor::copy_out`] spawn one task for each stream. [`Chunks`] keeps its handle. The task owns a pooled connection
 //! and one of the executor's places for streams. It sends the rows through a channel of [`MAX_CHUNKS`] and reads on only
 //! when the reader has taken the chunk before. So a slow reader holds back PostgreSQL itself: the driver passes on a
 //! few messages and leaves the rest in the socket.
@@ -14,14 +14,15 @@
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use bytes::Bytes;
 use futures_util::future::{FutureExt, join3};
+use futures_util::{Stream, TryStreamExt};
 use homing_proto::v1 as proto;
 use homing_rpc::Reason;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::{Row, RowStream};
+use tokio_postgres::{CopyOutStream, Row, RowStream, Statement};
 use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
@@ -30,15 +31,15 @@ use super::places::Place;
 use super::prepared::Prepared;
 use super::probe::{Flushed, Probed, Questions};
 use crate::connection::pool::Connection;
-use crate::connection::set::{Lifetime, SetCommand};
+use crate::connection::set::begin_with;
 use crate::error::database::DatabaseError;
 use crate::error::function::with_causes;
 use crate::position::Position;
 use crate::scope::LocalSettings;
-use crate::scope::schema::{Schema, tagged};
+use crate::scope::schema::tagged;
 use crate::statement::kind::{Ask, RunsOn, Written};
 use crate::statement::sql::shown;
-use crate::statement::values::Encoded;
+use crate::statement::values::{self, Encoded};
 
 /// How long a stream may take.
 #[derive(Debug, Clone, Copy)]
@@ -53,10 +54,68 @@ pub(crate) struct Pace {
     pub(crate) next: Duration,
 }
 
+/// What a statement sends, one after the other: rows, or the messages of a COPY.
+pub(crate) trait Streamed: Sized + Send + 'static {
+    type Items: Stream<Item = Result<Self, tokio_postgres::Error>> + Send;
+
+    /// Starts the statement. The first poll sends it.
+    fn start(
+        connection: &Connection,
+        statement: &Statement,
+        parameters: Vec<Encoded>,
+    ) -> impl Future<Output = Result<Self::Items, tokio_postgres::Error>> + Send;
+
+    /// Returns how many bytes the server has sent.
+    fn size(&self) -> usize;
+
+    /// Returns the form that travels.
+    fn to_wire(&self) -> Bytes;
+}
+
+impl Streamed for Row {
+    type Items = RowStream;
+
+    async fn start(
+        connection: &Connection,
+        statement: &Statement,
+        parameters: Vec<Encoded>,
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        connection.query_raw(statement, parameters).await
+    }
+
+    fn size(&self) -> usize {
+        self.raw_size_bytes()
+    }
+
+    fn to_wire(&self) -> Bytes {
+        values::of_row(self)
+    }
+}
+
+impl Streamed for Bytes {
+    type Items = CopyOutStream;
+
+    async fn start(
+        connection: &Connection,
+        statement: &Statement,
+        _: Vec<Encoded>,
+    ) -> Result<CopyOutStream, tokio_postgres::Error> {
+        connection.copy_out(statement).await
+    }
+
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn to_wire(&self) -> Bytes {
+        self.clone()
+    }
+}
+
 /// Some rows of a stream.
 #[derive(Debug)]
-pub(crate) struct Chunk {
-    pub(crate) rows: Vec<Row>,
+pub(crate) struct Chunk<T> {
+    pub(crate) rows: Vec<T>,
 
     /// With the first chunk, if the stream runs on the primary: everything that the statement sees is at or before it.
     pub(crate) position: Option<Position>,
@@ -81,8 +140,8 @@ pub(crate) enum Broken {
 
 /// The chunks of one statement.
 #[derive(Debug)]
-pub(crate) struct Chunks {
-    chunks: mpsc::Receiver<Result<Chunk, Broken>>,
+pub(crate) struct Chunks<T> {
+    chunks: mpsc::Receiver<Result<Chunk<T>, Broken>>,
     task: JoinHandle<()>,
 }
 
@@ -96,7 +155,30 @@ impl Executor {
         session: Vec<Position>,
         pace: Pace,
         runs_on: RunsOn,
-    ) -> Chunks {
+    ) -> Chunks<Row> {
+        self.stream(statement, local, session, pace, runs_on)
+    }
+
+    /// Runs a `COPY … TO STDOUT` like [`query`](Self::query).
+    pub(crate) fn copy_out(
+        &self,
+        statement: proto::Statement,
+        local: LocalSettings,
+        session: Vec<Position>,
+        pace: Pace,
+        runs_on: RunsOn,
+    ) -> Chunks<Bytes> {
+        self.stream(statement, local, session, pace, runs_on)
+    }
+
+    fn stream<T: Streamed>(
+        &self,
+        statement: proto::Statement,
+        local: LocalSettings,
+        session: Vec<Position>,
+        pace: Pace,
+        runs_on: RunsOn,
+    ) -> Chunks<T> {
         let (sender, chunks) = mpsc::channel(MAX_CHUNKS);
         let span = debug_span!("query", sql = shown(&statement.sql));
         let reader = ChunkReader { executor: self.clone(), statement, local, session, pace, runs_on };
@@ -111,13 +193,13 @@ impl Broken {
     }
 }
 
-impl Chunks {
+impl<T> Chunks<T> {
     /// Returns the next chunk. Must not be called after the last chunk or an error.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub(crate) async fn next(&mut self) -> Result<Chunk, Broken> {
+    pub(crate) async fn next(&mut self) -> Result<Chunk<T>, Broken> {
         if let Some(next) = self.chunks.recv().await {
             return next;
         }
@@ -139,16 +221,16 @@ struct ChunkReader {
 }
 
 /// How the use of a connection ended.
-struct StreamEnd {
+struct StreamEnd<T> {
     /// The last message for the reader, if the reader is still there.
-    message: Option<Result<Chunk, Broken>>,
+    message: Option<Result<Chunk<T>, Broken>>,
 
     /// Whether the connection is in the state in which it came from the pool.
     clean: bool,
 }
 
 impl ChunkReader {
-    async fn run(self, sender: mpsc::Sender<Result<Chunk, Broken>>) {
+    async fn run<T: Streamed>(self, sender: mpsc::Sender<Result<Chunk<T>, Broken>>) {
         let opened = tokio::select! {
             biased;
             () = sender.closed() => return,
@@ -186,7 +268,11 @@ impl ChunkReader {
         Ok((place, connection))
     }
 
-    async fn read(&self, connection: &Connection, sender: &mpsc::Sender<Result<Chunk, Broken>>) -> StreamEnd {
+    async fn read<T: Streamed>(
+        &self,
+        connection: &Connection,
+        sender: &mpsc::Sender<Result<Chunk<T>, Broken>>,
+    ) -> StreamEnd<T> {
         let broken = match self.read_through(connection, sender).await {
             Ok(ended) => return ended,
             Err(broken) => broken,
@@ -200,12 +286,12 @@ impl ChunkReader {
         StreamEnd { message: Some(Err(broken)), clean }
     }
 
-    async fn read_through(
+    async fn read_through<T: Streamed>(
         &self,
         connection: &Connection,
-        sender: &mpsc::Sender<Result<Chunk, Broken>>,
-    ) -> Result<StreamEnd, Broken> {
-        let opened = timeout_at(self.pace.first, self.open_twice(connection)).await;
+        sender: &mpsc::Sender<Result<Chunk<T>, Broken>>,
+    ) -> Result<StreamEnd<T>, Broken> {
+        let opened = timeout_at(self.pace.first, self.open_twice::<T>(connection)).await;
         let (rows, mut position) = opened.map_err(|_| Broken::TooSlow)??;
         let mut rows = pin!(rows);
         let mut limit = self.pace.first;
@@ -232,26 +318,28 @@ impl ChunkReader {
     }
 
     /// Opens the stream, and once more if its statement is stale: PostgreSQL has run nothing then.
-    async fn open_twice(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
-        match self.open(connection).await {
-            Err(Broken::Rejected(error)) if error.may_be_stale() => self.open_again(connection).await,
-            Err(Broken::Failed(Failure::NotExecuted(Reason::StaleStatement, _))) => self.open_again(connection).await,
+    async fn open_twice<T: Streamed>(&self, connection: &Connection) -> Result<(T::Items, Option<Position>), Broken> {
+        match self.open::<T>(connection).await {
+            Err(Broken::Rejected(error)) if error.may_be_stale() => self.open_again::<T>(connection).await,
+            Err(Broken::Failed(Failure::NotExecuted(Reason::StaleStatement, _))) => {
+                self.open_again::<T>(connection).await
+            }
             opened => opened,
         }
     }
 
-    async fn open_again(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
+    async fn open_again<T: Streamed>(&self, connection: &Connection) -> Result<(T::Items, Option<Position>), Broken> {
         connection.batch_execute("ROLLBACK").await.map_err(|error| self.broken(&error))?;
         connection.forget(&tagged(self.local.schema.as_ref(), &self.statement.sql));
-        self.open(connection).await
+        self.open::<T>(connection).await
     }
 
     /// Begins the transaction and starts the statement. All messages are sent before the first answer is awaited. The
     /// position is asked for after the snapshot of the rows: everything that they show is before it.
-    async fn open(&self, connection: &Connection) -> Result<(RowStream, Option<Position>), Broken> {
+    async fn open<T: Streamed>(&self, connection: &Connection) -> Result<(T::Items, Option<Position>), Broken> {
         if !self.local.is_empty() {
             // A prepared statement depends on the schema and the role, so BEGIN is awaited.
-            self.begin_local(connection).await.map_err(|error| self.broken(&error))?;
+            begin_with(connection, BEGIN, &self.local).await.map_err(|error| self.broken(&error))?;
         }
         let statements = std::slice::from_ref(&self.statement);
         let prepared = Prepared::all(connection, self.local.schema.as_ref(), statements).await;
@@ -275,7 +363,7 @@ impl ChunkReader {
             }
         };
         // The driver sends a message when its future is first polled, so they are sent in this order.
-        let (begun, log, rows) = join3(begin, questions.log(), connection.query_raw(&statement, parameters)).await;
+        let (begun, log, rows) = join3(begin, questions.log(), T::start(connection, &statement, parameters)).await;
         begun.map_err(|error| self.broken(&error))?;
         let (position, flushed) = log.position(Written::Nothing);
         if flushed == Flushed::InPart {
@@ -292,14 +380,6 @@ impl ChunkReader {
         Ok((rows.map_err(|error| self.broken(&error))?, position))
     }
 
-    /// Begins the transaction with the schema and the settings.
-    async fn begin_local(&self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
-        let LocalSettings { schema, settings } = &self.local;
-        let set = SetCommand::prepare(connection, settings, Lifetime::Transaction).await?;
-        let enter = schema.as_ref().map_or("", Schema::enter_transaction);
-        set.run_after(&format!("{BEGIN}; {enter}")).await
-    }
-
     fn broken(&self, error: &tokio_postgres::Error) -> Broken {
         match error.as_db_error() {
             Some(error) => Broken::Rejected(Box::new(error.into())),
@@ -313,7 +393,7 @@ impl ChunkReader {
 }
 
 /// Waits for one row, then takes all that have already arrived. Returns whether there may be more.
-async fn fill(mut stream: Pin<&mut RowStream>, rows: &mut Vec<Row>) -> Result<bool, tokio_postgres::Error> {
+async fn fill<T: Streamed>(mut stream: Pin<&mut T::Items>, rows: &mut Vec<T>) -> Result<bool, tokio_postgres::Error> {
     let mut bytes = 0;
     while bytes < CHUNK_BYTES {
         let next = match rows.is_empty() {
@@ -324,14 +404,14 @@ async fn fill(mut stream: Pin<&mut RowStream>, rows: &mut Vec<Row>) -> Result<bo
             },
         };
         let Some(row) = next? else { return Ok(false) };
-        bytes += row.raw_size_bytes() + ROW_BYTES;
+        bytes += row.size() + ROW_BYTES;
         rows.push(row);
     }
     Ok(true)
 }
 
 /// Sends the last message. The connection is free already, so the reader may take its time.
-async fn send_last(sender: &mpsc::Sender<Result<Chunk, Broken>>, message: Result<Chunk, Broken>) {
+async fn send_last<T>(sender: &mpsc::Sender<Result<Chunk<T>, Broken>>, message: Result<Chunk<T>, Broken>) {
     if let Err(error) = timeout(READER_TIMEOUT, sender.send(message)).await {
         debug!(%error, "the reader did not take the end of a stream");
     }

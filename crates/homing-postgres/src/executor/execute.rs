@@ -215,7 +215,7 @@ impl Executor {
 
     /// Tells a replica from a role whose transactions are read-only by default: PostgreSQL reports both with the same
     /// error, but only the replica's caller should try another server.
-    async fn read_only(&self, error: Box<DatabaseError>, deadline: Instant) -> Result<RunOutcome, Failure> {
+    pub(super) async fn read_only(&self, error: Box<DatabaseError>, deadline: Instant) -> Result<RunOutcome, Failure> {
         let server = self.pool.ask(deadline).await.map_err(|error| Failure::unavailable(error.to_string()))?;
         match server.role {
             Role::Replica => Err(Failure::not_primary(self.pool.address())),

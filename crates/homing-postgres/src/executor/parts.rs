@@ -4,18 +4,17 @@ use homing_proto::v1 as proto;
 use proto::rejection::Cause;
 use tonic::Status;
 
-use super::chunks::{Broken, Chunk, Chunks};
-use crate::statement::values;
+use super::chunks::{Broken, Chunk, Chunks, Streamed};
 
 /// The parts of the answer to a streamed query.
 #[derive(Debug)]
-pub(crate) struct QueryParts {
-    chunks: Option<Chunks>,
+pub(crate) struct QueryParts<T> {
+    chunks: Option<Chunks<T>>,
     max_row_bytes: usize,
 }
 
-impl QueryParts {
-    pub(crate) fn new(chunks: Chunks, max_row_bytes: usize) -> Self {
+impl<T: Streamed> QueryParts<T> {
+    pub(crate) fn new(chunks: Chunks<T>, max_row_bytes: usize) -> Self {
         Self { chunks: Some(chunks), max_row_bytes }
     }
 
@@ -35,10 +34,10 @@ impl QueryParts {
         Ok(Some(part))
     }
 
-    fn part(&self, chunk: Chunk) -> proto::QueryPart {
+    fn part(&self, chunk: Chunk<T>) -> proto::QueryPart {
         let mut rows = Vec::with_capacity(chunk.rows.len());
         for row in &chunk.rows {
-            let list = values::of_row(row);
+            let list = row.to_wire();
             if list.len() > self.max_row_bytes {
                 let (bytes, max_bytes) = (list.len() as u64, self.max_row_bytes as u64);
                 return broken(Cause::RowTooLarge(proto::RowTooLarge { bytes, max_bytes }));

@@ -301,12 +301,16 @@ impl From<tokio_postgres::Error> for StatementFailure {
 
 /// Whether a commit was under way when the connection reported an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Commit {
+pub(super) enum Commit {
     WasNotSent,
     MayHaveHappened,
 }
 
-fn rejected(statement: Option<u32>, error: &tokio_postgres::Error, commit: Commit) -> Result<RunOutcome, Failure> {
+pub(super) fn rejected(
+    statement: Option<u32>,
+    error: &tokio_postgres::Error,
+    commit: Commit,
+) -> Result<RunOutcome, Failure> {
     match (error.as_db_error(), commit) {
         // A server that is shutting down may report this after the commit, while it waits for a synchronous replica.
         (Some(error), Commit::MayHaveHappened) if is_fatal(error) => Err(Failure::Unknown(format!(

@@ -113,7 +113,7 @@ impl PrimaryRequest for Execute {
 }
 
 impl Executed {
-    fn of(response: proto::ExecuteResponse, trip: Trip, place: &str) -> Result<Self> {
+    pub(super) fn of(response: proto::ExecuteResponse, trip: Trip, place: &str) -> Result<Self> {
         match response.outcome {
             Some(Outcome::Results(results)) => {
                 let position = response.position.as_ref().and_then(Position::from_proto);

@@ -1,4 +1,4 @@
-//! Opens a stream of rows through a peer in the primary region.
+//! Opens a stream of rows or data through a peer in the primary region.
 
 use homing_proto::v1 as proto;
 use homing_rpc::{Dispatch, Dispatched, PeerChannel, Reason, Retry};
@@ -16,6 +16,7 @@ impl Primary {
         &self,
         statement: proto::Statement,
         session: &[Position],
+        sends: StreamedAs,
         deadline: Instant,
     ) -> Result<Dispatched<(proto::QueryPart, Streaming<proto::QueryPart>)>> {
         let (database, session) = (self.scope.to_wire(), to_wire(session));
@@ -24,7 +25,11 @@ impl Primary {
         let send = |channel: PeerChannel| {
             let (mut client, request) = (self.client(channel), request.clone());
             async move {
-                let mut parts = client.query(request).await.map_err(explain_unimplemented)?.into_inner();
+                let parts = match sends {
+                    StreamedAs::Rows => client.query(request).await,
+                    StreamedAs::Data => client.copy_out(request).await,
+                };
+                let mut parts = parts.map_err(explain_unimplemented)?.into_inner();
                 let first = parts.message().await?.ok_or_else(|| Status::unknown("a stream without parts"))?;
                 Ok(Response::new((first, parts)))
             }
@@ -44,10 +49,18 @@ impl Primary {
     }
 }
 
+/// What a stream sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamedAs {
+    Rows,
+    /// The messages of a COPY.
+    Data,
+}
+
 /// Replaces the status of a peer whose build does not have this method. Another peer may be newer.
-fn explain_unimplemented(status: Status) -> Status {
+pub(super) fn explain_unimplemented(status: Status) -> Status {
     if status.code() == Code::Unimplemented && Reason::of(&status).is_none() {
-        return Reason::ProtocolVersion.status("its build is too old for streams, update it");
+        return Reason::ProtocolVersion.status("its build does not know this request, update it");
     }
     status
 }

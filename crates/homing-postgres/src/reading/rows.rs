@@ -29,24 +29,16 @@ pub struct RowStream<T = Row> {
 /// Some rows, and whether they are the last ones.
 pub(crate) type Rows = (Vec<Row>, bool);
 
-/// The server, the peer or the cursor that rows come from.
-pub(crate) trait RowSource: Send + 'static {
+/// The server, the peer or the cursor that rows or other items come from.
+pub(crate) trait RowSource<T = Row>: Send + 'static {
     /// Returns the next rows. After the last ones or an error it is not called again.
-    fn next(&mut self) -> impl Future<Output = Result<Rows>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<(Vec<T>, bool)>> + Send;
 }
 
 impl RowStream {
     /// Returns a stream of the first rows, followed by those of the source.
     pub(crate) fn new(columns: Arc<Columns>, first: Rows, source: impl RowSource) -> Self {
-        let (first, last) = first;
-        let rest = stream::try_unfold((!last).then_some(source), |source| async move {
-            let Some(mut source) = source else { return Ok(None) };
-            let (rows, last) = source.next().await?;
-            Ok(Some((rows, (!last).then_some(source))))
-        });
-        let chunks = stream::iter([Ok::<_, Error>(first)]).chain(rest);
-        let rows = chunks.map_ok(|rows| stream::iter(rows.into_iter().map(Ok))).try_flatten().boxed();
-        Self { columns, rows, subject: None }
+        Self { columns, rows: chunked(first, source), subject: None }
     }
 
     /// Names the stream in its errors.
@@ -82,6 +74,21 @@ impl<T> RowStream<T> {
     pub async fn next(&mut self) -> Option<Result<T>> {
         StreamExt::next(self).await
     }
+}
+
+/// Returns a stream of the first items, followed by those of the source.
+pub(super) fn chunked<T: Send + 'static>(
+    first: (Vec<T>, bool),
+    source: impl RowSource<T>,
+) -> BoxStream<'static, Result<T>> {
+    let (first, last) = first;
+    let rest = stream::try_unfold((!last).then_some(source), |source| async move {
+        let Some(mut source) = source else { return Ok(None) };
+        let (items, last) = source.next().await?;
+        Ok(Some((items, (!last).then_some(source))))
+    });
+    let chunks = stream::iter([Ok::<_, Error>(first)]).chain(rest);
+    chunks.map_ok(|items| stream::iter(items.into_iter().map(Ok))).try_flatten().boxed()
 }
 
 impl<T> Stream for RowStream<T> {

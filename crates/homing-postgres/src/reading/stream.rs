@@ -24,6 +24,7 @@ use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::executor::{Broken, Chunk, Chunks, Failure, Pace};
 use crate::position::Position;
+use crate::primary::query::StreamedAs;
 use crate::primary::rejection::{failed, rejected};
 use crate::primary::{Primary, PrimaryRequest, local_database, peer_place};
 use crate::replicas::Member;
@@ -163,7 +164,7 @@ impl StreamOpening<'_> {
         primary: &Primary,
     ) -> Result<Dispatched<(proto::QueryPart, Streaming<proto::QueryPart>)>> {
         let session = self.engine.history(Writes::No);
-        let opened = primary.query_peer(self.statement.clone(), &session, self.deadline).await;
+        let opened = primary.query_peer(self.statement.clone(), &session, StreamedAs::Rows, self.deadline).await;
         let first = opened.as_ref().ok().and_then(|opened| opened.response.0.position.as_ref());
         let position = first.and_then(Position::from_proto);
         let opened = self.engine.heed(&session, position.map(|position| position.timeline), opened)?;
@@ -208,7 +209,7 @@ struct Opened {
 
 /// A local server that sends rows.
 struct Local {
-    chunks: Chunks,
+    chunks: Chunks<tokio_postgres::Row>,
     columns: Arc<Columns>,
     database: Database,
 }
@@ -232,7 +233,7 @@ impl RowSource for Local {
 }
 
 impl Local {
-    fn rows(&self, chunk: Chunk) -> Rows {
+    fn rows(&self, chunk: Chunk<tokio_postgres::Row>) -> Rows {
         (chunk.rows.into_iter().map(|row| Row::local(&self.columns, row)).collect(), chunk.last)
     }
 }
@@ -263,7 +264,7 @@ impl Forwarded {
     }
 }
 
-fn refusal(broken: &Broken, database: &Database) -> Refusal {
+pub(super) fn refusal(broken: &Broken, database: &Database) -> Refusal {
     match broken {
         // A pooled connection may have been lost long before this read.
         Broken::Failed(Failure::NotExecuted(Reason::StaleStatement | Reason::DatabaseUnavailable, _)) => {
@@ -279,7 +280,7 @@ fn refusal(broken: &Broken, database: &Database) -> Refusal {
     }
 }
 
-fn local_error(broken: Broken, database: &Database) -> Error {
+pub(super) fn local_error(broken: Broken, database: &Database) -> Error {
     let place = local_database(database);
     match broken {
         Broken::Rejected(error) if says_that_it_writes(&error) => writes(),
@@ -292,6 +293,6 @@ fn local_error(broken: Broken, database: &Database) -> Error {
     }
 }
 
-fn writes() -> Error {
+pub(super) fn writes() -> Error {
     Error::misuse("a stream only reads, but PostgreSQL says that this statement writes: use query or execute")
 }

@@ -10,9 +10,9 @@ use crate::engine::operation::Operation;
 use crate::error::{Error, Result};
 use crate::reading::plan::OnLocalPrimary;
 use crate::reading::reader::Reader;
+use crate::statement::copy::check_copy;
 use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::row::Row;
-use crate::statement::sql;
 use crate::transaction::statements::{run, run_script};
 use crate::writing::raw::RawRequest;
 use crate::writing::writer::{Committed, Writer};
@@ -30,8 +30,8 @@ use crate::writing::writer::{Committed, Writer};
 /// [volatile](https://www.postgresql.org/docs/current/xfunc-volatility.html) and that is not written in C. The catalog is
 /// asked once for each statement. PostgreSQL takes a function for volatile unless it is declared `STABLE` or `IMMUTABLE`:
 /// declare functions that only read as `STABLE`, or name them in
-/// [`Options::read_only_functions`](crate::Options::read_only_functions). `CALL`, `DO`, `CHECKPOINT`, `ALTER SYSTEM` and
-/// functions that change the server run on the primary too.
+/// [`Options::read_only_functions`](crate::Options::read_only_functions). `CALL`, `DO`, `CHECKPOINT`, `ALTER SYSTEM`,
+/// `COPY` with files of the server and functions that change the server run on the primary too.
 ///
 /// Statements that change the state of a PostgreSQL session (`BEGIN`, `SET`, `LISTEN`, `CREATE TEMP TABLE`, session
 /// advisory locks) are misuse, since connections are pooled; [`with_setting`](Repo::with_setting) sets something for the
@@ -126,7 +126,7 @@ impl Repo {
         if let Some(handle) = &self.transaction {
             return Box::pin(run_script(engine, handle, operation, script)).await;
         }
-        sql::check_copy(script).map_err(|error| operation.locate(error))?;
+        check_copy(script).map_err(|error| operation.locate(error))?;
         let run = async {
             let started = Instant::now();
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };

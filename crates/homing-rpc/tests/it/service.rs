@@ -8,8 +8,8 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use homing_proto::v1::database_client::DatabaseClient;
 use homing_proto::v1::database_server::{Database, DatabaseServer};
 use homing_proto::v1::{
-    ExecuteRequest, ExecuteResponse, PrepareRequest, PrepareResponse, QueryPart, QueryRequest, Statement,
-    TransactRequest, TransactResponse,
+    CopyInRequest, CopyInResponse, ExecuteRequest, ExecuteResponse, PrepareRequest, PrepareResponse, QueryPart,
+    QueryRequest, Statement, TransactRequest, TransactResponse,
 };
 use homing_rpc::{Caller, Dispatch, Dispatched, Reason, Retry, Rpc, ServerHandle};
 use homing_testbed::wait_until;
@@ -44,6 +44,21 @@ impl Database for Fake {
         &self,
         _: Request<tonic::Streaming<TransactRequest>>,
     ) -> Result<Response<Self::TransactStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    type CopyInStream = futures_util::stream::Empty<Result<CopyInResponse, Status>>;
+
+    async fn copy_in(
+        &self,
+        _: Request<tonic::Streaming<CopyInRequest>>,
+    ) -> Result<Response<Self::CopyInStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    type CopyOutStream = futures_util::stream::Empty<Result<QueryPart, Status>>;
+
+    async fn copy_out(&self, _: Request<QueryRequest>) -> Result<Response<Self::CopyOutStream>, Status> {
         Err(Status::unimplemented("not here"))
     }
 

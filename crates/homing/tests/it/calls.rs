@@ -3,6 +3,7 @@
 mod batch;
 mod built;
 mod changes;
+mod copy;
 mod dropped;
 mod entities;
 mod entity_types;

@@ -50,6 +50,8 @@ struct Secured {
     role: String,
     iad: Node,
     syd: Node,
+    /// A node in `syd` without a replica.
+    far: Node,
 }
 
 impl Secured {
@@ -83,11 +85,12 @@ impl Secured {
         };
         let iad = start(servers.primary_config(&world.database)).await.unwrap();
         let syd = start(servers.replica_config(&world.database, in_iad(iad.local_addr()))).await.unwrap();
-        Self { world, role, iad, syd }
+        let far = world.node_without_replica(in_iad(iad.local_addr())).await;
+        Self { world, role, iad, syd, far }
     }
 
-    fn repos(&self) -> [Repo; 2] {
-        [self.iad.repo(), self.syd.repo()]
+    fn repos(&self) -> [Repo; 3] {
+        [self.iad.repo(), self.syd.repo(), self.far.repo()]
     }
 
     async fn replicate(&self) {
@@ -109,8 +112,8 @@ async fn texts(repo: &Repo) -> Vec<String> {
 #[tokio::test]
 async fn every_call_has_the_setting() {
     let secured = Secured::start(1).await;
-    for plain in secured.repos() {
-        let value = format!("{}'s \"tenant\" \\ / ? & = %; drop table notes -- é", plain.region());
+    for (number, plain) in secured.repos().into_iter().enumerate() {
+        let value = format!("{number}'s \"tenant\" \\ / ? & = %; drop table notes -- é");
         let repo = plain.with_setting("App.Tenant", &value).unwrap();
         assert_eq!(repo.setting("app.tenant"), Some(&*value));
         assert_eq!(plain.setting("app.tenant"), None);
@@ -213,7 +216,7 @@ async fn tenants_never_see_each_other() {
             assert_eq!(repo.count::<Note>("", &[]).await.unwrap(), 0);
         }
     };
-    let [iad, syd] = secured.repos();
+    let [iad, syd, _] = secured.repos();
     let of = |repo: &Repo, name: &'static str| work(repo.session().with_setting("app.tenant", name).unwrap(), name);
     let (a, b, c, d, (), ()) = tokio::join!(
         of(&iad, "one"),
@@ -272,6 +275,20 @@ async fn refused_value_runs_nothing() {
     }
 }
 
+#[tokio::test]
+async fn time_limit_is_a_setting() {
+    let secured = Secured::start(1).await;
+    for plain in secured.repos() {
+        let repo = plain.with_setting("statement_timeout", "50ms").unwrap();
+        for sql in ["select pg_sleep(74)", "insert into notes (text) select 'x' from pg_sleep(74)"] {
+            let error = repo.query(sql, &[]).await.unwrap_err();
+            assert!(error.is_rejected() && error.code() == Some(&SqlState::QUERY_CANCELED), "{error:?}");
+        }
+        let limit = plain.query_one("select current_setting('statement_timeout')", &[]).await.unwrap();
+        assert_eq!(limit.get::<_, String>(0), "0");
+    }
+}
+
 /// The role of the connections may do nothing by itself, not even use the schema.
 #[tokio::test]
 async fn role_is_a_setting() {
@@ -287,7 +304,7 @@ async fn role_is_a_setting() {
     for plain in secured.repos() {
         let repo = plain.with_setting("role", format!("tenant_{role}")).unwrap().with_schema("hidden").unwrap();
         repo.execute("insert into things values ($1)", &[&1]).await.unwrap();
-        let row = repo.query_one("select current_user, count(*) from things", &[]).await.unwrap();
+        let row = repo.query_one("select current_user::text, count(*) from things", &[]).await.unwrap();
         assert_eq!(row.get::<_, String>(0), format!("tenant_{role}"));
         let inside = repo.transaction(async |tx| {
             tx.execute("insert into things values ($1)", &[&2]).await?;
@@ -318,8 +335,8 @@ async fn transaction_takes_local_settings() {
         .await
         .unwrap();
     secured.replicate().await;
-    for plain in secured.repos() {
-        let (name, value) = ("app.tenant", plain.region().as_str().to_owned());
+    for (number, plain) in secured.repos().into_iter().enumerate() {
+        let (name, value) = ("app.tenant", number.to_string());
         let body = async |tx: Repo| {
             tx.query("select set_config($1, $2, true)", &[&name, &value]).await?;
             tx.insert(&note("mine")).await?;

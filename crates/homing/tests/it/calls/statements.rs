@@ -51,7 +51,11 @@ impl Outcome {
                 let values = |row: &Row| (0..row.len()).map(|index| value(row, index)).collect();
                 Self::Rows(names, rows.iter().map(values).collect())
             }
-            Err(error) if error.is_misuse() => Self::Refused(error.to_string()),
+            Err(error) if error.is_misuse() => {
+                let message = error.to_string();
+                // Without the call and the statement, which the page shows already.
+                Self::Refused(message.split_once("\": ").map_or(&*message, |(_, why)| why).to_owned())
+            }
             Err(error) => Self::Failed(sqlstate(&error)),
         }
     }

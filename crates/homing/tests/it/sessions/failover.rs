@@ -46,6 +46,8 @@ async fn calls(repo: &Repo, token: &Token) -> Vec<(&'static str, homing::Result<
             let options = TransactionOptions::read_only();
             repo().transaction_with(options, |tx| async move { tx.get::<User>(1).await }).await.map(drop)
         }),
+        ("copy_out", repo().copy_out("copy users to stdout").await.map(drop)),
+        ("copy_in", repo().copy_in("copy users (name) from stdin").await.map(drop)),
         ("position", repo().primary_position().await.map(drop)),
     ]
 }

@@ -59,8 +59,13 @@ async fn unflushed_commit_binds_its_readers() {
     let servers = Servers::start(&[("wal_writer_delay", "10s"), ("autovacuum", "off")]).await;
     let world = servers.world().await;
     let global = world.syd.repo().with_consistency(Consistency::Global);
-    let reads: [(&str, &Repo); 4] =
-        [("entity", &global), ("raw", &global), ("stream", &global), ("transaction", &world.syd.repo())];
+    let reads: [(&str, &Repo); 5] = [
+        ("entity", &global),
+        ("raw", &global),
+        ("stream", &global),
+        ("copy", &global),
+        ("transaction", &world.syd.repo()),
+    ];
     // The statements are prepared, so that nothing but the commit is written below.
     for unflushed in [false, true] {
         for (kind, repo) in reads {
@@ -76,6 +81,10 @@ async fn unflushed_commit_binds_its_readers() {
                 "stream" => {
                     let mut rows = repo.stream("select 1 from users where name = $1", &[&kind]).await.unwrap();
                     rows.next().await.transpose().unwrap().is_some()
+                }
+                "copy" => {
+                    let sql = format!("copy (select 1 from users where name = '{kind}') to stdout");
+                    repo.copy_out(&sql).await.unwrap().next().await.transpose().unwrap().is_some()
                 }
                 _ => {
                     let serializable = TransactionOptions::read_only().with_isolation(Isolation::Serializable);
@@ -95,9 +104,9 @@ async fn unflushed_commit_binds_its_readers() {
     let client = servers.primary.connect_to(&world.database).await.unwrap();
     client.batch_execute("set synchronous_commit = off; insert into users (name) values ('token')").await.unwrap();
     let reader = world.iad.repo();
-    assert_eq!(count_users(&reader).await, 5);
+    assert_eq!(count_users(&reader).await, 6);
     let token = reader.token().await.unwrap();
-    assert_eq!(count_users(&world.syd.repo().with_token(token).unwrap()).await, 5);
+    assert_eq!(count_users(&world.syd.repo().with_token(token).unwrap()).await, 6);
 }
 
 /// Nothing flushes a page that is not full if no transaction commits.

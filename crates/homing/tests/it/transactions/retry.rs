@@ -91,7 +91,8 @@ async fn attempts_are_bounded() {
 
         let options = options.with_max_attempts(u32::MAX).with_time_limit(Duration::from_millis(500));
         let error = node.repo().retry_transaction(options, fail).await.unwrap_err();
-        assert!(error.is_rejected(), "{error:?}");
+        // The limit may pass while a statement is under way.
+        assert!(error.is_rejected() || error.is_not_sent(), "{error:?}");
     }
     assert_eq!(world.users_on_primary().await, 0);
 }
