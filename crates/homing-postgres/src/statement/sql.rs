@@ -29,6 +29,15 @@ pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
             "set_config needs a session of its own, but connections are pooled: {SETTING}"
         )));
     }
+    if let Some(function) = ["currval", "lastval"].into_iter().find(|function| calls(sql, function))
+        && may_read(sql)
+        && !calls(sql, "nextval")
+    {
+        return Err(Error::misuse(format!(
+            "{function} asks what a session did before, but connections are pooled: take the number from nextval or \
+             RETURNING, or use a transaction"
+        )));
+    }
     destination_of(sql)
 }
 
@@ -185,10 +194,14 @@ fn functions(sql: &str) -> Vec<String> {
 
 /// Returns whether a statement calls `set_config`.
 pub(crate) fn sets_by_function(sql: &str) -> bool {
+    calls(sql, SET_CONFIG)
+}
+
+fn calls(sql: &str, function: &str) -> bool {
     // Most statements do not, and some are long.
-    let mut texts = sql.as_bytes().windows(SET_CONFIG.len());
-    texts.any(|text| text.eq_ignore_ascii_case(SET_CONFIG.as_bytes()))
-        && functions(sql).iter().any(|function| function == SET_CONFIG)
+    let mut texts = sql.as_bytes().windows(function.len());
+    texts.any(|text| text.eq_ignore_ascii_case(function.as_bytes()))
+        && functions(sql).iter().any(|name| name == function)
 }
 
 /// Returns whether each call of `set_config` says that its setting ends with the transaction: its third argument is the
@@ -333,6 +346,8 @@ mod tests {
             "select * into temp t from u",
             "select a, b into temporary t from u",
             "select pg_advisory_lock(1)",
+            "select currval('tickets')",
+            "with a as (select 1) select lastval() from a",
             "select set_config('synchronous_commit', 'off', false)",
             "select set_config('app.user', $1, true)",
             "select pg_catalog.\"set_config\" ('app.user', $1, false)",
@@ -433,6 +448,9 @@ mod tests {
             "update t set listen = 1",
             "select 'pg_advisory_lock(1)'",
             "explain select 1",
+            "select nextval('tickets'), currval('tickets')",
+            "insert into t values (currval('tickets'))",
+            "select currval from t",
         ] {
             assert_eq!(destination(sql).unwrap(), RunsOn::Any, "{sql}");
         }
