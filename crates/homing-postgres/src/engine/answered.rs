@@ -1,7 +1,6 @@
 //! Runs calls in a span, and reports how they went.
 
-use std::pin::Pin;
-
+use futures_util::future::{BoxFuture, FutureExt};
 use tokio::time::Instant;
 use tracing::{Instrument, Span, debug, debug_span, field};
 
@@ -33,26 +32,26 @@ impl<T> Answered<T> {
 impl Engine {
     /// Runs a call in a span of its own. Right before it returns, the call is reported once, to this span and to the
     /// handle's observers. An error names the call.
-    pub(crate) fn reported<T>(
+    ///
+    /// The future is boxed, since the compiler limits how deep futures may be nested, and applications nest further.
+    pub(crate) fn reported<'a, T: Send + 'a>(
+        &'a self,
+        operation: Operation<'a>,
+        call: impl Future<Output = Result<Answered<T>>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T>> {
+        self.reported_unboxed(operation, call).boxed()
+    }
+
+    async fn reported_unboxed<T>(
         &self,
         operation: Operation<'_>,
         call: impl Future<Output = Result<Answered<T>>>,
-    ) -> impl Future<Output = Result<T>> {
-        // On the heap before anything awaits it: callers hold a pointer, and the compiler does not look for the size of all
-        // that is below when it compiles an application.
-        self.reported_boxed(operation, Box::pin(call))
-    }
-
-    async fn reported_boxed<T, C: Future<Output = Result<Answered<T>>>>(
-        &self,
-        operation: Operation<'_>,
-        call: Pin<Box<C>>,
     ) -> Result<T> {
         let (span, started) = (self.span(operation), Instant::now());
         if let Some(tally) = &self.tally {
             tally.begin();
         }
-        let answered = call.instrument(span.clone()).await;
+        let answered = Box::pin(call).instrument(span.clone()).await;
         let Answered { value, report } = answered.unwrap_or_else(|error| failed(operation.name, error));
         let wrote = report.as_ref().is_some_and(|report| report.wrote);
         let may_have_written = wrote || value.as_ref().is_err_and(|error| error.fate().may_have_written());

@@ -102,7 +102,8 @@ async fn run<R: Runner>(
     encoded: Vec<proto::Statement>,
     descriptions: Vec<StatementDescription>,
 ) -> Result<(R::Answer, Vec<StatementDescription>)> {
-    let answer = runner.run(encoded, &descriptions).await.map_err(|error| match error.statement() {
+    // On the heap, since the compiler limits how deep futures may be nested, and applications nest further.
+    let answer = Box::pin(runner.run(encoded, &descriptions)).await.map_err(|error| match error.statement() {
         Some(statement) => statements.locate(statement as usize, error),
         None => error,
     })?;

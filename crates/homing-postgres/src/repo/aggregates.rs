@@ -48,7 +48,7 @@ impl Repo {
     /// # Cancel safety
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn aggregate<T: Entity, V: for<'a> FromSql<'a>>(
+    pub async fn aggregate<T: Entity, V: for<'a> FromSql<'a> + Send>(
         &self,
         aggregate: Aggregate,
         suffix: &str,

@@ -39,7 +39,7 @@ impl Repo {
     /// # Cancel safety
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn all_built<T: FromRow>(&self, select: &SelectStatement) -> Result<Vec<T>> {
+    pub async fn all_built<T: FromRow + Send>(&self, select: &SelectStatement) -> Result<Vec<T>> {
         self.selected(Operation::new("all_built"), select, all_of).await
     }
 
@@ -52,7 +52,7 @@ impl Repo {
     /// # Cancel safety
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn one_built<T: FromRow>(&self, select: &SelectStatement) -> Result<T> {
+    pub async fn one_built<T: FromRow + Send>(&self, select: &SelectStatement) -> Result<T> {
         self.selected(Operation::new("one_built"), select, only_one).await
     }
 
@@ -171,11 +171,11 @@ impl Repo {
         self.execute(&sql.text, &sql.parameters()).await
     }
 
-    async fn selected<T>(
+    async fn selected<T: Send>(
         &self,
         operation: Operation<'_>,
         select: &SelectStatement,
-        read: impl FnOnce(Vec<Row>) -> Result<T>,
+        read: impl FnOnce(Vec<Row>) -> Result<T> + Send,
     ) -> Result<T> {
         let sql = Sql::of(select);
         self.read(operation, &sql.text, &sql.parameters(), Writes::Yes, read).await

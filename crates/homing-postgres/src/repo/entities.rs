@@ -196,13 +196,13 @@ impl Repo {
 impl Repo {
     /// Runs a statement that reads, and decodes its rows with `read`. A statement with SQL of the application may write
     /// after all: `writes` says so, and it is sent to the primary once, like a write.
-    pub(super) async fn read<T>(
+    pub(super) async fn read<T: Send>(
         &self,
         operation: Operation<'_>,
         sql: &str,
         parameters: &Parameters<'_>,
         writes: Writes,
-        read: impl FnOnce(Vec<Row>) -> Result<T>,
+        read: impl FnOnce(Vec<Row>) -> Result<T> + Send,
     ) -> Result<T> {
         let (engine, operation) = (&self.engine, operation.with_sql(sql));
         if let Some(handle) = &self.transaction {
@@ -222,7 +222,7 @@ impl Repo {
         operation: Operation<'_>,
         sql: &str,
         parameters: &Parameters<'_>,
-        read: impl FnOnce(Output) -> Result<T>,
+        read: impl FnOnce(Output) -> Result<T> + Send,
     ) -> Result<T> {
         self.write_all(operation, &[(sql, parameters)], |outputs| read(only(outputs))).await
     }
@@ -232,7 +232,7 @@ impl Repo {
         &self,
         operation: Operation<'_>,
         statements: &[(&str, &Parameters<'_>)],
-        read: impl FnOnce(Vec<Output>) -> Result<T>,
+        read: impl FnOnce(Vec<Output>) -> Result<T> + Send,
     ) -> Result<T> {
         let (engine, operation) = (&self.engine, operation.with_sql(statements.first().map_or("", |(sql, _)| *sql)));
         if let Some(handle) = &self.transaction {

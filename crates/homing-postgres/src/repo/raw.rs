@@ -146,7 +146,7 @@ impl Repo {
         name: &'static str,
         sql: &str,
         parameters: &Parameters<'_>,
-        read: impl FnOnce(Output) -> Result<T>,
+        read: impl FnOnce(Output) -> Result<T> + Send,
     ) -> Result<T> {
         let (engine, operation) = (&self.engine, Operation::new(name).with_sql(sql));
         if let Some(handle) = &self.transaction {

@@ -22,13 +22,13 @@ use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::sql;
 
 /// Runs statements in the transaction of a handle, and decodes their outputs with `read`.
-pub(crate) async fn run<T>(
+pub(crate) async fn run<T: Send>(
     engine: &Engine,
     handle: &Handle,
     operation: Operation<'_>,
-    statements: &(impl Statements + ?Sized),
+    statements: &(impl Statements + Sync + ?Sized),
     writes: Writes,
-    read: impl FnOnce(Vec<Output>) -> Result<T>,
+    read: impl FnOnce(Vec<Output>) -> Result<T> + Send,
 ) -> Result<T> {
     let call = TransactionCall::enter(engine, handle).map_err(|error| operation.locate(error))?;
     let checked = statements.texts().try_for_each(|sql| call.check_access(sql, writes));
@@ -98,7 +98,7 @@ impl<'a> TransactionCall<'a> {
 
     async fn ask(&self, step: Asked) -> Result<StepAnswer> {
         let Self { engine, transaction, savepoint } = self;
-        Exchange { engine, transaction }.send(*savepoint, step).await
+        Box::pin(Exchange { engine, transaction }.send(*savepoint, step)).await
     }
 
     /// Asks the transaction's own connection for the types of a statement, in one round trip.
