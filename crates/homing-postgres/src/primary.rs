@@ -127,11 +127,13 @@ impl Primary {
         let error = match lost {
             // The peers of this region use the same servers.
             Some(error) if !error.is_not_primary() => error,
-            _ => {
+            lost => {
                 if self.is_region_gone() {
                     self.find_region(patience(request)).await;
                 }
                 match request.forward(self).instrument(debug_span!("forward")).await {
+                    // If no peer takes it, the cause is what the local server said.
+                    Err(error) if error.is_out_of_reach() && !error.is_not_primary() => lost.unwrap_or(error),
                     Err(error) if error.is_out_of_reach() => error,
                     outcome => return outcome,
                 }

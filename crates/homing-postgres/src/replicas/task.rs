@@ -41,6 +41,7 @@ use super::watched::{Change, Watched};
 use crate::connection::address::Address;
 use crate::connection::known::Server;
 use crate::database::{CONNECT_TIMEOUT, Database, unusable};
+use crate::error::database::DatabaseError;
 use crate::error::function::with_causes;
 use crate::error::{Error, Result};
 use crate::position::state::ServerState;
@@ -443,7 +444,7 @@ fn is_full(error: &Error) -> bool {
 
 /// Returns the SQLSTATE of a failed connection.
 fn code(error: &Error) -> Option<&SqlState> {
-    std::error::Error::source(error)?.downcast_ref::<tokio_postgres::Error>()?.code()
+    std::error::Error::source(error)?.downcast_ref().map(DatabaseError::code)
 }
 
 /// How long one server may take to tell its role in a search. Long enough for a connection around the world.
