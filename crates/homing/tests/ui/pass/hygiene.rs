@@ -99,6 +99,6 @@ function!(from_macro, Context, argument: Option<String>);
 
 fn main() {
     fn is_remote<R: homing::Remote>(_: R) {}
-    is_remote(application::count);
-    is_remote(from_macro);
+    is_remote(application::count());
+    is_remote(from_macro());
 }
