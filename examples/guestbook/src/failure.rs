@@ -1,6 +1,7 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
+use homing::error::{DatabaseError, SqlState};
 use homing::{Error, Fate};
 use homing_http::status_of;
 
@@ -17,9 +18,11 @@ pub(crate) struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        // The full message may name servers and tables: it is for the log.
+        // The full message may name servers and tables: it is for the log. The table's checks are named for visitors.
         tracing::warn!(error = &error as &dyn std::error::Error, "a request failed");
-        Self { status: status_of(&error), fate: error.fate(), error: error.client_message().to_owned() }
+        let check = error.db().filter(|db| db.code() == &SqlState::CHECK_VIOLATION).and_then(DatabaseError::constraint);
+        let shown = check.unwrap_or(error.client_message()).to_owned();
+        Self { status: status_of(&error), fate: error.fate(), error: shown }
     }
 }
 

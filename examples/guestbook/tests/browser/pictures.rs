@@ -46,6 +46,7 @@ const VISITORS: [(&str, &str); 3] = [
     ("Edsger", "Simplicity is prerequisite for reliability."),
 ];
 
-const UNLABELLED: &str = "return [...document.querySelectorAll('input, textarea, button, summary, a')]
+const UNLABELLED: &str =
+    "return [...document.querySelectorAll('input:not([type=hidden]), textarea, button, summary, a')]
     .filter((one) => !(one.labels?.[0]?.textContent || one.textContent || one.getAttribute('aria-label')).trim())
     .map((one) => one.outerHTML)";

@@ -2,6 +2,7 @@
 
 use homing_testbed::{NodeCommand, NodeProcess, Scratch};
 use serde_json::Value;
+use std::net::TcpListener;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -28,8 +29,10 @@ impl Stage {
     async fn start() -> Self {
         // Browsers leave folders behind in the one for temporary files.
         let scratch = Scratch::new().unwrap();
+        // A free port: since version 150, chromedriver does not tell which one it takes by itself.
+        let driver_address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let driver = NodeCommand::new("chromedriver")
-            .arg("--port=0")
+            .arg(format!("--port={}", driver_address.port()))
             .env("TMPDIR", scratch.path())
             .with_scratch(&scratch)
             .with_name("chromedriver")
@@ -48,12 +51,11 @@ impl Stage {
             .await
             .unwrap();
         let state: Value = serde_json::from_str(&get(&format!("{}/state", demo.ready_line().await)).await).unwrap();
-        let port = driver.ready_line().await.trim_end_matches('.').to_owned();
         Self {
             _demo: demo,
             _driver: driver,
             pages: state["pages"].clone(),
-            driver_url: format!("http://127.0.0.1:{port}"),
+            driver_url: format!("http://{driver_address}"),
         }
     }
 
