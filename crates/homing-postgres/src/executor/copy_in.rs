@@ -30,7 +30,7 @@ use tracing::{Instrument, debug_span};
 use super::Executor;
 use super::failure::Failure;
 use super::history::positions;
-use super::interactive::MAX_IDLE_TIMEOUT;
+use super::interactive::{LAST_WORD_TIMEOUT, MAX_IDLE_TIMEOUT, PROBE_TIMEOUT, step_deadline};
 use super::limit::{Limit, Limited};
 use super::places::Place;
 use super::probe::{Probed, Questions};
@@ -66,7 +66,7 @@ impl Executor {
     where
         S: Stream<Item = Result<proto::CopyInRequest, Status>> + Send + Unpin + 'static,
     {
-        let begin_by = step_deadline(&first, deadline);
+        let begin_by = step_deadline(first.timeout_millis, deadline);
         let Some(Part::Begin(begin)) = first.part else {
             return Err(Failure::bad_request("the first request of a copy has no begin"));
         };
@@ -177,7 +177,7 @@ where
                     return CopyEnd::with(Err(Failure::unavailable(message)), true);
                 }
             };
-            let finish_by = step_deadline(&request, self.deadline);
+            let finish_by = step_deadline(request.timeout_millis, self.deadline);
             match request.part {
                 Some(Part::Data(data)) => tokio::select! {
                     fed = sink.feed(data) => if fed.is_err() {
@@ -295,25 +295,8 @@ async fn finish(
     }
 }
 
-/// Returns the deadline of a request. `deadline` is that of the whole copy.
-fn step_deadline(request: &proto::CopyInRequest, deadline: Instant) -> Instant {
-    match request.timeout_millis {
-        0 => deadline,
-        millis => deadline.min(Instant::now() + Duration::from_millis(millis).min(MAX_STEP_TIMEOUT)),
-    }
-}
-
 /// Responses in the channel: there are two in all.
 const MAX_RESPONSES: usize = 2;
 
-/// The longest time limit of a request. Longer ones limit nothing in practice, and clocks overflow.
-const MAX_STEP_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// A rollback is quick. If it is not, closing the connection has the same effect.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long to ask for the position on another connection: enough to open one.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long the caller may take for the last response. The connection and the place are already given back.
-const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -62,7 +62,7 @@ impl Executor {
     where
         S: Stream<Item = Result<proto::TransactRequest, Status>> + Send + Unpin + 'static,
     {
-        let place = self.places.transaction(step_deadline(&first, deadline)).await?;
+        let place = self.places.transaction(step_deadline(first.step_timeout_millis, deadline)).await?;
         let (responses, receiver) = mpsc::channel(MAX_RESPONSES);
         let (opened, outcome) = oneshot::channel();
         let task = Interactive { executor: self.clone(), requests, runs_on, ask, deadline, place, responses };
@@ -146,7 +146,7 @@ where
             0 => MAX_IDLE_TIMEOUT,
             millis => Duration::from_millis(millis).min(MAX_IDLE_TIMEOUT),
         };
-        let deadline = step_deadline(first, self.deadline);
+        let deadline = step_deadline(first.step_timeout_millis, self.deadline);
         let (executor, runs_on, ask) = (self.executor.clone(), self.runs_on, self.ask);
         let begun = self.limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool, runs_on).await?;
@@ -168,7 +168,7 @@ where
     }
 
     async fn step(&mut self, pinned: &mut Pinned, request: proto::TransactRequest) -> StepOutcome {
-        let (deadline, started) = (step_deadline(&request, self.deadline), Instant::now());
+        let (deadline, started) = (step_deadline(request.step_timeout_millis, self.deadline), Instant::now());
         let is_commit = matches!(request.step, Some(Step::Commit(_)));
         let span = debug_span!("step", sql = request.step.as_ref().map(text));
         let token = pinned.cancel_token();
@@ -257,7 +257,6 @@ where
     }
 }
 
-/// Returns the deadline of a step. `deadline` is that of the whole transaction.
 /// Returns the SQL of a step for its span.
 fn text(step: &Step) -> &str {
     match step {
@@ -267,8 +266,9 @@ fn text(step: &Step) -> &str {
     }
 }
 
-fn step_deadline(request: &proto::TransactRequest, deadline: Instant) -> Instant {
-    match request.step_timeout_millis {
+/// Returns the deadline of a step. `deadline` is that of the whole call, and 0 milliseconds stand for it.
+pub(super) fn step_deadline(millis: u64, deadline: Instant) -> Instant {
+    match millis {
         0 => deadline,
         millis => deadline.min(Instant::now() + Duration::from_millis(millis).min(MAX_STEP_TIMEOUT)),
     }
@@ -289,7 +289,7 @@ pub(crate) const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_STEP_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long to ask for the position on another connection: enough to open one.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the caller may take for the last response. The connection and the place are already given back.
-const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(5);
