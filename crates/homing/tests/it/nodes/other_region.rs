@@ -84,6 +84,25 @@ async fn primary_is_found_in_other_region() {
 }
 
 #[tokio::test]
+async fn copies_follow_the_primary() {
+    let three = Three::start().await;
+    three.fail_over().await;
+    let Three { world, syd, ams: _ams, .. } = three;
+    let repo = syd.repo();
+    assert_eq!(answering_region(&syd, "Ada").await, "ams");
+    // If it were asked, it would refuse for want of a primary.
+    world.iad.shutdown().await;
+    let copied = timeout(PATIENCE, async {
+        let mut copy = repo.copy_in("copy users (name) from stdin").await?;
+        copy.send("Grace\nEdsger\n").await?;
+        copy.finish().await
+    });
+    assert_eq!(copied.await.expect("it hangs").unwrap(), 2);
+    let mut data = repo.copy_out("copy (select name from users order by id) to stdout").await.unwrap();
+    assert_eq!(data.next().await.unwrap().unwrap(), "Ada\n");
+}
+
+#[tokio::test]
 async fn gone_region_is_given_up() {
     let three = Three::start().await;
     three.fail_over().await;
