@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: compares the figures that Homing promises with their bars, all in one run.
 
+mod bulk;
+mod dropped;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,6 +64,8 @@ async fn measure(run: &mut Run, scene: &Scene) -> Result<()> {
         .remark("Times are measured inside the nodes, without HTTP; those of the driver alone, in this process.");
     near(run, scene).await?;
     far(run, scene).await?;
+    bulk::measure(run, scene).await?;
+    dropped::measure(run, scene).await?;
     sequential(run, scene).await
 }
 

@@ -99,6 +99,10 @@ impl Scene {
         &self.places[0]
     }
 
+    pub(crate) fn primary_database(&self) -> &Postgres {
+        self.world.primary()
+    }
+
     pub(crate) fn database(&self, region: &str) -> &Postgres {
         self.world.replica(region)
     }
