@@ -7,6 +7,7 @@ pub(crate) mod query;
 mod region;
 pub(crate) mod rejection;
 mod search;
+mod step_limit;
 pub(crate) mod stream;
 
 use std::pin::pin;

@@ -15,7 +15,8 @@ use tonic::{Response, Status, Streaming};
 
 use super::execute::{Executed, Trip, to_wire};
 use super::query::explain_unimplemented;
-use super::rejection::failed;
+use super::rejection::{failed, not_begun};
+use super::step_limit::{CANCELLATION, timeout_millis};
 use super::{Primary, PrimaryRequest, local_place, peer_place};
 use crate::call::report::AnsweredBy;
 use crate::error::{Error, Result};
@@ -92,7 +93,7 @@ impl PrimaryRequest for CopyOpening<'_> {
     async fn run_locally(&self, primary: &Primary, member: &Arc<Member>) -> Result<CopyStream> {
         let place = local_place(member.database());
         let (requests, mut receiver) = mpsc::channel(MAX_REQUESTS);
-        let first = proto::CopyInRequest { timeout_millis: millis_until(self.begin_by), ..self.first(primary) };
+        let first = proto::CopyInRequest { timeout_millis: timeout_millis(None, self.begin_by), ..self.first(primary) };
         let receiver = stream::poll_fn(move |context| receiver.poll_recv(context).map(|request| request.map(Ok)));
         let deadline = Instant::now() + MAX_COPY_TIME;
         let responses = member.database().executor().copy_in(first, receiver, deadline).await;
@@ -107,7 +108,7 @@ impl PrimaryRequest for CopyOpening<'_> {
         let first = self.first(primary);
         primary.rpc.check_size(&first)?;
         let send = |channel: PeerChannel| {
-            let timeout_millis = millis(channel.server_time(self.begin_by));
+            let timeout_millis = timeout_millis(Some(&channel), self.begin_by);
             let first = proto::CopyInRequest { timeout_millis, ..first.clone() };
             let mut client = primary.client(channel.clone());
             async move {
@@ -125,7 +126,8 @@ impl PrimaryRequest for CopyOpening<'_> {
             .with_operation("copy_in")
             .with_stream_deadline(Instant::now() + MAX_COPY_TIME);
         let dispatched = primary.rpc.dispatch(&primary.region(), dispatch, send).await;
-        let Dispatched { response, peer, attempts, .. } = dispatched.map_err(|error| not_begun(error.into()))?;
+        let Dispatched { response, peer, attempts, .. } =
+            dispatched.map_err(|error| not_begun("copy", error.into()))?;
         let (requests, first, responses, channel) = response;
         let copy = CopyStream {
             requests,
@@ -137,13 +139,6 @@ impl PrimaryRequest for CopyOpening<'_> {
         };
         copy.begun(Ok(first))
     }
-}
-
-fn not_begun(error: Error) -> Error {
-    if !error.is_outcome_unknown() {
-        return error;
-    }
-    Error::not_sent(format!("the copy could not begin and nothing is stored: {error}"))
 }
 
 impl CopyStream {
@@ -170,10 +165,7 @@ impl CopyStream {
 
     /// Finishes the copy and waits for the commit. `started` is when it began.
     pub(crate) async fn finish(mut self, started: Instant, deadline: Instant) -> Result<Executed> {
-        let timeout_millis = match &self.channel {
-            Some(channel) => millis(channel.server_time(deadline)),
-            None => millis_until(deadline),
-        };
+        let timeout_millis = timeout_millis(self.channel.as_ref(), deadline);
         let part = Some(Part::Finish(proto::FinishCopyIn {}));
         self.push(proto::CopyInRequest { part, timeout_millis }, deadline).await?;
         let answer_by = if self.channel.is_some() { deadline } else { deadline + CANCELLATION };
@@ -276,20 +268,8 @@ impl Incoming {
     }
 }
 
-fn millis_until(deadline: Instant) -> u64 {
-    millis(deadline.saturating_duration_since(Instant::now()))
-}
-
-/// Returns at least one millisecond, since zero means no limit.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
 /// Requests that wait for room: while the transport takes one, the next is ready.
 const MAX_REQUESTS: usize = 1;
 
 /// Far longer than a useful copy takes. Each request and the idle time have limits of their own.
 const MAX_COPY_TIME: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The local executor answers at the deadline, or later by the time that the database takes to cancel a statement.
-const CANCELLATION: Duration = Duration::from_secs(4);

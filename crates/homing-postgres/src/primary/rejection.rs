@@ -8,6 +8,14 @@ use crate::error::Error;
 use crate::error::database::DatabaseError;
 use crate::executor::Failure;
 
+/// Returns the error of a transaction or a copy that could not begin: nothing of it is stored, whatever was lost on the way.
+pub(super) fn not_begun(subject: &str, error: Error) -> Error {
+    if !error.is_outcome_unknown() {
+        return error;
+    }
+    Error::not_sent(format!("the {subject} could not begin and nothing is stored: {error}"))
+}
+
 pub(crate) fn rejected(rejection: proto::Rejection, place: &str) -> Error {
     let statement = rejection.statement;
     refused(rejection, place).at_statement(statement)

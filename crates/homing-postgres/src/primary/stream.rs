@@ -1,7 +1,6 @@
 //! [`TransactionStream`], the requests and responses of an interactive transaction.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream;
 use homing_proto::v1 as proto;
@@ -9,11 +8,12 @@ use homing_rpc::{Dispatch, Dispatched, PeerChannel, Retry};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::rejection::failed;
+use super::rejection::{failed, not_begun};
+use super::step_limit::{CANCELLATION, timeout_millis};
 use super::{Primary, PrimaryRequest, local_database, local_place, peer_place};
 use crate::call::report::AnsweredBy;
 use crate::database::Database;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::executor::Responses;
 use crate::replicas::Member;
 use crate::statement::kind::{Ask, RunsOn};
@@ -88,7 +88,7 @@ impl Primary {
         };
         let (requests, mut receiver) = mpsc::channel(REQUESTS);
         let mut first = opening.request.clone();
-        first.step_timeout_millis = millis_until(opening.step_deadline);
+        first.step_timeout_millis = timeout_millis(None, opening.step_deadline);
         let receiver = stream::poll_fn(move |context| receiver.poll_recv(context).map(|request| request.map(Ok)));
         let ask = match runs_on {
             RunsOn::Primary => opening.ask_locally,
@@ -123,7 +123,7 @@ impl PrimaryRequest for Opening {
         primary.rpc.check_size(&self.request)?;
         let send = |channel: PeerChannel| {
             let mut first = self.request.clone();
-            first.step_timeout_millis = millis(channel.server_time(self.step_deadline));
+            first.step_timeout_millis = timeout_millis(Some(&channel), self.step_deadline);
             let mut client = primary.client(channel.clone());
             async move {
                 let (requests, mut receiver) = mpsc::channel(REQUESTS);
@@ -139,7 +139,8 @@ impl PrimaryRequest for Opening {
             .with_operation("transaction")
             .with_stream_deadline(self.deadline);
         let dispatched = primary.rpc.dispatch(&primary.region(), dispatch, send).await;
-        let Dispatched { response, peer, attempts, .. } = dispatched.map_err(|error| not_begun(error.into()))?;
+        let Dispatched { response, peer, attempts, .. } =
+            dispatched.map_err(|error| not_begun("transaction", error.into()))?;
         let (requests, responses, channel) = response;
         Ok(TransactionStream {
             requests,
@@ -153,21 +154,11 @@ impl PrimaryRequest for Opening {
     }
 }
 
-fn not_begun(error: Error) -> Error {
-    if !error.is_outcome_unknown() {
-        return error;
-    }
-    Error::not_sent(format!("the transaction could not begin and nothing is stored: {error}"))
-}
-
 impl TransactionStream {
     /// Sends a request that has to be answered by the deadline. Returns `false` if the stream has ended;
     /// [`receive`](Self::receive) may say why.
     pub(crate) fn send(&self, mut request: proto::TransactRequest, deadline: Instant) -> bool {
-        request.step_timeout_millis = match &self.channel {
-            Some(channel) => millis(channel.server_time(deadline)),
-            None => millis_until(deadline),
-        };
+        request.step_timeout_millis = timeout_millis(self.channel.as_ref(), deadline);
         // The queue has room, since the previous request was taken before its response came.
         self.requests.try_send(request).is_ok()
     }
@@ -212,17 +203,5 @@ impl TransactionStream {
     }
 }
 
-fn millis_until(deadline: Instant) -> u64 {
-    millis(deadline.saturating_duration_since(Instant::now()))
-}
-
-/// Returns at least one millisecond, since zero means no limit.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
 /// A transaction has one request at a time.
 const REQUESTS: usize = 1;
-
-/// The local executor answers at the deadline, or later by the time that the database takes to cancel a statement.
-const CANCELLATION: Duration = Duration::from_secs(4);
