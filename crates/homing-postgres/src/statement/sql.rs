@@ -24,25 +24,27 @@ use crate::error::{Error, Result};
 ///
 /// `is_misuse` if it changes the state of a session. Its author cannot keep that session, since connections are pooled.
 pub(crate) fn destination(sql: &str) -> Result<RunsOn> {
-    if sets_by_function(sql) {
+    let functions = functions(sql);
+    let calls = |function: &str| functions.iter().any(|name| name == function);
+    if calls(SET_CONFIG) {
         return Err(Error::misuse(format!(
             "set_config needs a session of its own, but connections are pooled: {SETTING}"
         )));
     }
-    if let Some(function) = ["currval", "lastval"].into_iter().find(|function| calls(sql, function))
+    if let Some(function) = ["currval", "lastval"].into_iter().find(|function| calls(function))
         && may_read(sql)
-        && !calls(sql, "nextval")
+        && !calls("nextval")
     {
         return Err(Error::misuse(format!(
             "{function} asks what a session did before, but connections are pooled: take the number from nextval or \
              RETURNING, or use a transaction"
         )));
     }
-    destination_of(sql)
+    destination_of(sql, &functions)
 }
 
-/// Returns where a statement may run that sets nothing.
-fn destination_of(sql: &str) -> Result<RunsOn> {
+/// Returns where a statement may run that sets nothing. `functions` are those that it calls.
+fn destination_of(sql: &str, functions: &[String]) -> Result<RunsOn> {
     let mut words = Words::of(sql);
     let first = words.next();
     let second = words.next();
@@ -59,11 +61,11 @@ fn destination_of(sql: &str) -> Result<RunsOn> {
         (Some("call" | "copy" | "do" | "checkpoint"), _) | (Some("alter"), Some("system")) => RunsOn::Primary,
         _ => RunsOn::Any,
     };
-    for function in functions(sql) {
-        if changes_server(&function) {
+    for function in functions {
+        if changes_server(function) {
             destination = RunsOn::Primary;
         }
-        match lock_scope(&function) {
+        match lock_scope(function) {
             Some(LockScope::Session) => {
                 return Err(Error::misuse(format!(
                     "{function} takes a lock that belongs to a session, but connections are pooled: use \
@@ -103,7 +105,7 @@ pub(crate) fn destination_in_transaction(sql: &str) -> Result<RunsOn> {
             "set_config may change the session, but connections are pooled: write true as its third argument, so that the \
              setting ends with the transaction",
         )),
-        _ => destination_of(sql),
+        _ => destination_of(sql, &functions(sql)),
     }
 }
 
@@ -194,14 +196,10 @@ fn functions(sql: &str) -> Vec<String> {
 
 /// Returns whether a statement calls `set_config`.
 pub(crate) fn sets_by_function(sql: &str) -> bool {
-    calls(sql, SET_CONFIG)
-}
-
-fn calls(sql: &str, function: &str) -> bool {
     // Most statements do not, and some are long.
-    let mut texts = sql.as_bytes().windows(function.len());
-    texts.any(|text| text.eq_ignore_ascii_case(function.as_bytes()))
-        && functions(sql).iter().any(|name| name == function)
+    let mut texts = sql.as_bytes().windows(SET_CONFIG.len());
+    texts.any(|text| text.eq_ignore_ascii_case(SET_CONFIG.as_bytes()))
+        && functions(sql).iter().any(|name| name == SET_CONFIG)
 }
 
 /// Returns whether each call of `set_config` says that its setting ends with the transaction: its third argument is the
