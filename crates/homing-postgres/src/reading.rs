@@ -6,6 +6,7 @@
 pub(crate) mod copy;
 pub(crate) mod floor;
 pub(crate) mod on_primary;
+pub(crate) mod opening;
 pub(crate) mod plan;
 pub(crate) mod query;
 pub(crate) mod reader;

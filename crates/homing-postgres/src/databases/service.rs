@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use homing_proto::v1 as proto;
 use homing_proto::v1::database_server::DatabaseServer;
 use homing_rpc::{Caller, Reason};
 use tokio::time::{Instant, timeout};
+use tokio_postgres::Row;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Databases;
@@ -139,34 +141,32 @@ impl proto::database_server::Database for Service {
     type CopyOutStream = BoxStream<'static, Result<proto::QueryPart, Status>>;
 
     async fn copy_out(&self, request: Request<proto::QueryRequest>) -> Result<Response<Self::CopyOutStream>, Status> {
-        let StreamRequest { member, statement, local, session, pace } = self.streamed(request)?;
-        let executor = member.database().executor();
-        let chunks = executor.copy_out(statement, local, session, pace, RunsOn::Primary);
-        parts(QueryParts::new(chunks, executor.max_rows_bytes())).await
+        self.stream::<Bytes>(request).await
     }
 
     type QueryStream = BoxStream<'static, Result<proto::QueryPart, Status>>;
 
-    /// Answers when the first part is there. Until then the caller's deadline holds, and a refusal carries a reason.
     async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
-        let StreamRequest { member, statement, local, session, pace } = self.streamed(request)?;
-        let executor = member.database().executor();
-        let chunks = executor.query(statement, local, session, pace, RunsOn::Primary);
-        parts(QueryParts::new(chunks, executor.max_rows_bytes())).await
+        self.stream::<Row>(request).await
     }
 }
 
-/// Answers with the parts of a stream when the first one is there.
-async fn parts<T: Streamed>(
-    mut parts: QueryParts<T>,
-) -> Result<Response<BoxStream<'static, Result<proto::QueryPart, Status>>>, Status> {
-    let first = parts.next().await?;
-    let rest =
-        stream::try_unfold(
-            parts,
-            |mut parts| async move { Ok::<_, Status>(parts.next().await?.map(|part| (part, parts))) },
-        );
-    Ok(Response::new(stream::iter(first).map(Ok).chain(rest.into_stream()).boxed()))
+impl Service {
+    /// Answers with a stream when its first part is there. Until then the caller's deadline holds, and a refusal carries a
+    /// reason.
+    async fn stream<T: Streamed>(
+        &self,
+        request: Request<proto::QueryRequest>,
+    ) -> Result<Response<BoxStream<'static, Result<proto::QueryPart, Status>>>, Status> {
+        let StreamRequest { member, statement, local, session, pace } = self.streamed(request)?;
+        let executor = member.database().executor();
+        let chunks = executor.stream::<T>(statement, local, session, pace, RunsOn::Primary);
+        let mut parts = QueryParts::new(chunks, executor.max_rows_bytes());
+        let first = parts.next().await?;
+        let rest =
+            stream::try_unfold(parts, async |mut parts| Ok::<_, Status>(parts.next().await?.map(|part| (part, parts))));
+        Ok(Response::new(stream::iter(first).map(Ok).chain(rest.into_stream()).boxed()))
+    }
 }
 
 /// How long to wait for the first request of a transaction. It comes with the call, so a caller without one is refused.

@@ -2,8 +2,8 @@
 //!
 //! # Task
 //!
-//! [`Executor::query`] and [`Executor::copy_out`] spawn one task for each stream. [`Chunks`] keeps its handle. The task owns a pooled connection
-//! and one of the executor's places for streams. It sends the rows through a channel of [`MAX_CHUNKS`] and reads on only
+//! [`Executor::stream`] spawns one task for each stream. [`Chunks`] keeps its handle. The task owns a pooled connection and
+//! one of the executor's places for streams. It sends the rows through a channel of [`MAX_CHUNKS`] and reads on only
 //! when the reader has taken the chunk before. So a slow reader holds back PostgreSQL itself: the driver passes on a
 //! few messages and leaves the rest in the socket.
 //!
@@ -148,30 +148,7 @@ pub(crate) struct Chunks<T> {
 impl Executor {
     /// Runs a statement in a read-only transaction. If it has to run on the primary, its first chunk carries the
     /// position. `session` are the positions that the server has to have in its history.
-    pub(crate) fn query(
-        &self,
-        statement: proto::Statement,
-        local: LocalSettings,
-        session: Vec<Position>,
-        pace: Pace,
-        runs_on: RunsOn,
-    ) -> Chunks<Row> {
-        self.stream(statement, local, session, pace, runs_on)
-    }
-
-    /// Runs a `COPY … TO STDOUT` like [`query`](Self::query).
-    pub(crate) fn copy_out(
-        &self,
-        statement: proto::Statement,
-        local: LocalSettings,
-        session: Vec<Position>,
-        pace: Pace,
-        runs_on: RunsOn,
-    ) -> Chunks<Bytes> {
-        self.stream(statement, local, session, pace, runs_on)
-    }
-
-    fn stream<T: Streamed>(
+    pub(crate) fn stream<T: Streamed>(
         &self,
         statement: proto::Statement,
         local: LocalSettings,

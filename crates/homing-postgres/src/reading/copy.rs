@@ -4,37 +4,26 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use homing_proto::v1 as proto;
-use homing_rpc::Dispatched;
-use tokio::time::{Instant, timeout};
-use tonic::Streaming;
+use tokio::time::Instant;
 use tracing::debug;
 
+use super::opening::{ForwardedParts, LocalChunks, Opened, local_error, open_locally, open_on_peer, refusal};
 use super::plan::WhyPrimary;
 use super::reader::{ReadRequest, ReadTiming};
 use super::rows::{RowSource, chunked};
 use super::server::{RefusedRead, note_read};
-use super::stream::{local_error, refusal, writes};
-use crate::call::options::MAX_TIMEOUT;
-use crate::call::report::{AnsweredBy, Report, Stages};
-use crate::database::Database;
 use crate::engine::Engine;
 use crate::engine::answered::Answered;
-use crate::engine::describe::half_way_to;
-use crate::error::{Error, Result};
-use crate::executor::{Broken, Chunk, Chunks, Pace};
-use crate::position::Position;
+use crate::error::Result;
+use crate::executor::Broken;
 use crate::primary::query::StreamedAs;
-use crate::primary::rejection::rejected;
-use crate::primary::{Primary, PrimaryRequest, peer_place};
+use crate::primary::{Primary, PrimaryRequest};
 use crate::replicas::Member;
-use crate::statement::kind::{RunsOn, Writes};
-use crate::statement::refusal::says_that_it_writes;
 
 /// The data of [`Repo::copy_out`](crate::Repo::copy_out), as a [`Stream`] with a [`next`](Self::next) of its own.
 ///
@@ -61,8 +50,9 @@ impl CopyOut {
     ///
     /// # Errors
     ///
-    /// [`is_not_sent`](Error::is_not_sent) if the connection was lost, and [`is_rejected`](Error::is_rejected) if PostgreSQL
-    /// ended the statement. Nothing was changed: the copy may be begun again.
+    /// [`is_not_sent`](crate::Error::is_not_sent) if the connection was lost, and
+    /// [`is_rejected`](crate::Error::is_rejected) if PostgreSQL ended the statement. Nothing was changed: the copy may be
+    /// begun again.
     ///
     /// # Cancel safety
     ///
@@ -126,11 +116,7 @@ impl ReadRequest for CopyRequest<'_> {
         timing: ReadTiming,
     ) -> Result<Answered<CopyOut>> {
         let opening = CopyOpening { engine, statement: self.statement(), deadline: engine.deadline() };
-        let Opened { data, answered_by, attempts, forward } = engine.primary().send(&opening).await?;
-        let route = timing.started.elapsed().saturating_sub(forward + timing.replay_wait);
-        let stages = Stages { route, forward, replay_wait: timing.replay_wait, ..Stages::default() };
-        let report = Report { attempts, stages, ..Report::new(OPERATION, answered_by) };
-        Ok(Answered::new(Ok(data), report))
+        Ok(engine.primary().send(&opening).await?.answered(OPERATION, timing))
     }
 }
 
@@ -140,113 +126,47 @@ struct CopyOpening<'a> {
     deadline: Instant,
 }
 
-/// A copy whose first data has arrived.
-struct Opened {
-    data: CopyOut,
-    answered_by: AnsweredBy,
-    attempts: u32,
-    forward: Duration,
-}
-
 impl PrimaryRequest for CopyOpening<'_> {
-    type Answer = Opened;
+    type Answer = Opened<CopyOut>;
 
     fn answer_by(&self) -> Instant {
         self.deadline
     }
 
-    async fn run_locally(&self, _: &Primary, member: &Arc<Member>) -> Result<Opened> {
+    async fn run_locally(&self, _: &Primary, member: &Arc<Member>) -> Result<Opened<CopyOut>> {
         let opened = open_on(self.engine, member, self.statement.clone(), self.deadline).await;
         let data = opened.map_err(|broken| local_error(broken, member.database()))?;
         note_read(self.engine, member, None, &[]);
-        Ok(Opened { data, answered_by: AnsweredBy::Local, attempts: 0, forward: Duration::ZERO })
+        Ok(Opened::locally(data))
     }
 
-    async fn forward(&self, primary: &Primary) -> Result<Opened> {
-        let (engine, session) = (self.engine, self.engine.history(Writes::No));
-        let seen = engine.session.seen_elsewhere(None);
-        let opened = primary.query_peer(self.statement.clone(), &session, StreamedAs::Data, self.deadline).await;
-        let first = opened.as_ref().ok().and_then(|opened| opened.response.0.position.as_ref());
-        let position = first.and_then(Position::from_proto);
-        let opened = engine.heed(&session, position.map(|position| position.timeline), opened)?;
-        engine.check_timeline(position, false)?;
-        if let Some(position) = position {
-            // Later reads from a replica must not be older than this one.
-            engine.session.advance(position);
-            // No replica was ahead of this position when the session read from it.
-            seen.iter().for_each(|seen| engine.session.settle(seen, position));
-        }
-        let Dispatched { response: (first, parts), peer, attempts, forward, .. } = opened;
-        let source = Forwarded { parts, place: peer_place(&peer), limit: self.engine.options.call_timeout };
-        let data = CopyOut::new(source.data(first)?, source);
-        Ok(Opened { data, answered_by: AnsweredBy::Peer(peer), attempts, forward })
+    async fn forward(&self, primary: &Primary) -> Result<Opened<CopyOut>> {
+        let statement = self.statement.clone();
+        let opened = open_on_peer(self.engine, primary, statement, StreamedAs::Data, self.deadline).await?;
+        opened.try_map(|(first, parts)| Ok(CopyOut::new((first.rows, first.last), parts)))
     }
 }
 
-/// Opens a copy on a local server.
 async fn open_on(
     engine: &Engine,
     member: &Member,
     statement: proto::Statement,
     deadline: Instant,
 ) -> Result<CopyOut, Broken> {
-    let database = member.database();
-    let connect = if member.is_local_primary() { deadline } else { half_way_to(deadline) };
-    let pace = Pace { connect, first: deadline, next: engine.options.call_timeout.min(MAX_TIMEOUT) };
-    let local = engine.primary().local().clone();
-    let session = engine.history(Writes::No);
-    let mut chunks = database.executor().copy_out(statement, local, session.clone(), pace, RunsOn::Any);
-    let Chunk { rows, last, .. } = chunks.next().await.inspect_err(|broken| {
-        if broken.is_history_lost() {
-            engine.session.lost(&session);
-        }
-    })?;
-    Ok(CopyOut::new((rows, last), Local { chunks, database: database.clone() }))
+    let (first, chunks) = open_locally::<Bytes>(engine, member, statement, deadline).await?;
+    Ok(CopyOut::new((first.rows, first.last), chunks))
 }
 
-/// A local server that sends data.
-struct Local {
-    chunks: Chunks<Bytes>,
-    database: Database,
-}
-
-/// A peer that sends data.
-struct Forwarded {
-    parts: Streaming<proto::QueryPart>,
-    place: String,
-    /// The time limit for each part.
-    limit: Duration,
-}
-
-impl RowSource<Bytes> for Local {
+impl RowSource<Bytes> for LocalChunks<Bytes> {
     async fn next(&mut self) -> Result<(Vec<Bytes>, bool)> {
-        match self.chunks.next().await {
-            Ok(Chunk { rows, last, .. }) => Ok((rows, last)),
-            Err(broken) => Err(local_error(broken, &self.database)),
-        }
+        let chunk = self.next().await?;
+        Ok((chunk.rows, chunk.last))
     }
 }
 
-impl RowSource<Bytes> for Forwarded {
+impl RowSource<Bytes> for ForwardedParts {
     async fn next(&mut self) -> Result<(Vec<Bytes>, bool)> {
-        let lost = |why: &str| {
-            Error::not_sent(format!("{} was lost before the end of the copy ({why}): begin it again", self.place))
-        };
-        match timeout(self.limit, self.parts.message()).await {
-            Ok(Ok(Some(part))) => self.data(part),
-            Ok(Ok(None)) => Err(lost("it ended without a last part")),
-            Ok(Err(status)) => Err(lost(status.message()).with_source(status)),
-            Err(_) => Err(lost("no data came within call_timeout")),
-        }
-    }
-}
-
-impl Forwarded {
-    fn data(&self, part: proto::QueryPart) -> Result<(Vec<Bytes>, bool)> {
-        if let Some(rejection) = part.rejection {
-            let error = rejected(rejection, &self.place);
-            return Err(if error.db().is_some_and(says_that_it_writes) { writes() } else { error });
-        }
+        let part = self.next().await?;
         Ok((part.rows, part.last))
     }
 }

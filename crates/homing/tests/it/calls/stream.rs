@@ -221,7 +221,7 @@ async fn cut_link_frees_server() {
         next(&mut rows).await.unwrap().unwrap();
         streams.relay.cut(cut).await;
         let error = end(&mut rows).await;
-        assert!(error.is_not_sent() && error.to_string().contains("begin the stream again"), "{cut:?}: {error:?}");
+        assert!(error.is_not_sent() && error.to_string().contains("begin it again"), "{cut:?}: {error:?}");
         backends(&streams.world.primary, "true", 0).await;
     }
 }
