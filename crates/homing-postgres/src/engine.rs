@@ -27,8 +27,8 @@ use crate::statement::kind::{Ask, Writes};
 /// The parts that the calls of one handle share: a database with local settings, the handle's session and its options. It is
 /// cheap to clone.
 ///
-/// Reads ([`Reader`](crate::reading::reader::Reader)), writes ([`Writer`](crate::writing::writer::Writer)) and interactive transactions
-/// ([`TransactionCall`](crate::transaction::statements::TransactionCall)) use it; none of them knows
+/// Reads ([`Reader`](crate::reading::reader::Reader)), writes ([`Writer`](crate::writing::writer::Writer)) and the calls of
+/// interactive transactions ([`statements`](crate::transaction::statements)) use it; none of them knows
 /// [`Repo`](crate::repo::Repo).
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
