@@ -23,6 +23,7 @@ pub(super) struct History {
     system: SystemIdentifier,
     /// The last place where the server certainly was as a replica.
     seen: Option<HistoryPoint>,
+    rise: Option<Rise>,
     ancestor: Option<Ancestor>,
     /// The process id of the WAL receiver in the last answer.
     receiver: Option<i32>,
@@ -40,12 +41,20 @@ struct Doubt {
     lsn: Lsn,
 }
 
+/// The files of a replica without WAL receiver show a higher timeline: it is being promoted, or it followed another server.
+#[derive(Clone, Copy, Debug)]
+struct Rise {
+    /// The last certain place before.
+    from: HistoryPoint,
+    since: Instant,
+}
+
 /// A place in the server's history. A later place is greater, since the timelines of one server only go up.
 type HistoryPoint = (Timeline, Lsn);
 
 impl History {
     pub(super) fn new(system: SystemIdentifier) -> Self {
-        Self { system, seen: None, ancestor: None, receiver: None, doubt: None, newest_wanted: None }
+        Self { system, seen: None, rise: None, ancestor: None, receiver: None, doubt: None, newest_wanted: None }
     }
 
     pub(super) fn system(&self) -> SystemIdentifier {
@@ -64,7 +73,10 @@ impl History {
         let timeline = match (answer.role, answer.timeline, answer.evidence) {
             (Role::Primary, timeline, evidence) => self.read_primary(answer, timeline?, evidence),
             (Role::Replica, Some(timeline), _) => self.certain(answer, timeline),
-            (Role::Replica, None, evidence) => self.weigh(answer, evidence?, now),
+            (Role::Replica, None, evidence) => match self.rising(answer, evidence?, now) {
+                Some((timeline, lsn)) => return Some(self.doubtful(answer, Position::new(self.system, timeline, lsn))),
+                None => self.weigh(answer, evidence?, now),
+            },
         };
         let certain_to = self.doubt.and(self.seen).map(|(_, certain)| certain.min(answer.lsn));
         // A doubt may pass, especially in the middle of a promotion.
@@ -74,17 +86,22 @@ impl History {
             certain_to => (answer.lsn, certain_to),
         };
         let position = Position::new(self.system, timeline, lsn);
-        let state = ServerState::new(answer.role, position);
         let in_doubt = self.doubt.is_some();
-        let ProbeAnswer { received, lag, .. } = *answer;
-        Some(ServerState { received, lag, ancestor: self.ancestor, certain_to, in_doubt, ..state })
+        Some(ServerState { certain_to, in_doubt, ..self.doubtful(answer, position) })
+    }
+
+    /// Returns the state at a position of doubtful timeline.
+    fn doubtful(&self, answer: &ProbeAnswer, position: Position) -> ServerState {
+        let ProbeAnswer { role, received, lag, .. } = *answer;
+        let state = ServerState::new(role, position);
+        ServerState { received, lag, ancestor: self.ancestor, in_doubt: true, ..state }
     }
 
     /// Reads the answer of a primary, which may have been promoted. If its timeline rose by one, replay ended on the
     /// timeline before. If it rose by more, there was another timeline in between, and the server followed the older
     /// one at least as far as it was seen there.
     fn read_primary(&mut self, answer: &ProbeAnswer, timeline: Timeline, evidence: Option<Evidence>) -> Timeline {
-        let places = [self.seen, evidence.map(Evidence::place)];
+        let places = [self.seen, self.rise.map(|rise| rise.from), evidence.map(Evidence::place)];
         let before = places.into_iter().flatten().filter(|place| place.0 < timeline).max();
         if let Some((parent, seen)) = before {
             let is_direct = u32::from(parent) + 1 == u32::from(timeline);
@@ -104,6 +121,15 @@ impl History {
         self.receiver = answer.receiver;
         self.doubt = None;
         timeline
+    }
+
+    /// Returns the last certain place while the replica may be being promoted. How far it replayed the timeline before is
+    /// not known until it reports that it is a primary.
+    fn rising(&mut self, answer: &ProbeAnswer, evidence: Evidence, now: Instant) -> Option<HistoryPoint> {
+        let from = self.seen.filter(|seen| answer.receiver.is_none() && seen.0 < evidence.timeline)?;
+        let rise = self.rise.filter(|rise| rise.from.0 == from.0).unwrap_or(Rise { from, since: now });
+        self.rise = Some(rise);
+        (now < rise.since + PATIENCE).then_some(from)
     }
 
     /// Derives the timeline of a replica that does not show it.
@@ -291,6 +317,22 @@ mod tests {
         );
         let promoted = (primary(2, 150, Some(120)), 1);
         check_steps([(known, 0), (promoting, 5), (promoted, 7)], &[((1, 120), Reached), ((2, 151), NotYet)]);
+    }
+
+    /// The control file names the new timeline before the server says that it is a primary.
+    #[test]
+    fn server_that_is_being_promoted_keeps_waiting() {
+        let promoted = (primary(2, 150, Some(120)), 1);
+        for promoting in [listed(120, (2, 125), 2), hidden(120, None, (2, 125))] {
+            let (before, promoting) = ((streaming(1, 100), 1), (promoting, 1));
+            let waiting = [((1, 100), Reached), ((1, 120), NotYet), ((2, 1), NotYet)];
+            check_steps([(before, 0), (promoting, 5), (promoting, 5)], &waiting);
+            check_steps([(before, 0), (promoting, 5), (promoting, 7)], &[((1, 120), OtherTimeline)]);
+            for second in [5, 7] {
+                let kept = [((1, 120), Reached), ((1, 121), OtherTimeline), ((2, 150), Reached)];
+                check_steps([(before, 0), (promoting, 5), (promoting, second), (promoted, 8)], &kept);
+            }
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ async fn promotion_keeps_only_replayed_positions() {
     for tracker in &trackers {
         assert_eq!(within(tracker.wait(new, late())).await, Ok(()));
         assert_eq!(within(tracker.check(lost)).await.unwrap(), Verdict::OtherTimeline);
-        assert_eq!(within(tracker.check(kept)).await.unwrap(), Verdict::Reached);
+        assert_eq!(within(tracker.check(kept)).await.unwrap(), Verdict::Reached, "{kept} {:?}", tracker.state());
         assert_eq!(tracker.state().borrow().unwrap().role, Role::Primary);
     }
 }
