@@ -73,7 +73,9 @@ async fn reservation_survives_every_fate() {
 
     link.cut(Cut::Reset).await;
     assert!(fates::reserve(&repo, 3, "Ada").await.unwrap_err().is_not_sent());
-    assert_eq!(fates(), [Fate::NotSent; 3]);
+    // The first attempt may be on its way before the node notices that its connection is gone.
+    let fates = fates();
+    assert!(fates.len() == 3 && fates[1..] == [Fate::NotSent; 2], "{fates:?}");
     link.heal().await.unwrap();
 }
 
