@@ -90,7 +90,7 @@ fn rustdoc() -> Result<()> {
 }
 
 fn test(totals: &mut Option<Totals>) -> Result<()> {
-    let outcome = test::outcome(&[])?;
+    let outcome = test::outcome(cargo(), &[])?;
     *totals = outcome.totals;
     outcome.failure.map_or(Ok(()), |failure| Err(anyhow::Error::msg(failure)))
 }

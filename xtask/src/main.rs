@@ -5,6 +5,7 @@ mod cargo;
 mod check;
 mod demo;
 mod features;
+mod matrix;
 mod postgres;
 mod rules;
 mod test;
@@ -33,6 +34,7 @@ fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         [Some("check")] => check::run(),
+        [Some("matrix"), ..] => matrix::run(&arguments[1..]),
         [Some("test")] => test::run(&[]),
         [Some("test"), Some("--"), ..] => test::run(&arguments[2..]),
         _ => {
@@ -51,10 +53,12 @@ Usage: cargo xtask COMMAND
   regions   Measure reads from one region to each replica and to the primary
   bench     Measure what Homing promises, on an otherwise idle machine
   test      Run all tests, documentation tests included
+  matrix    Run all tests on each version of PostgreSQL that this machine has, or on those named: matrix 14 17
   check     Run everything that a change must pass, all tests included
 
-demo, regions and bench list their options after --help. Arguments after `cargo xtask test --` go to every test binary:
-part of a test's name, --nocapture, and the like. demo, regions, bench, test and check install PostgreSQL first if this
+demo, regions and bench list their options after --help. Arguments after `cargo xtask test --` and `matrix --` go to every
+test binary: part of a test's name, --nocapture, and the like. matrix finds a version in the folder that HOMING_PG_BIN_17 (or
+another number) names, or where systems put it. demo, regions, bench, test and check install PostgreSQL first if this
 machine has none; test and check install Chromium too.
 ";
 

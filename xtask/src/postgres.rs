@@ -24,7 +24,7 @@ pub(crate) fn ensure() -> Result<()> {
 }
 
 fn is_named() -> bool {
-    std::env::var_os("HOMING_PG_BIN").is_some_and(|folder| !folder.is_empty())
+    std::env::var_os(FOLDER_VARIABLE).is_some_and(|folder| !folder.is_empty())
 }
 
 fn is_installed() -> bool {
@@ -75,6 +75,9 @@ pub(crate) fn on_path(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
+
+/// The variable that names the folder of PostgreSQL's programs.
+pub(crate) const FOLDER_VARIABLE: &str = "HOMING_PG_BIN";
 
 /// The end of every sentence that says PostgreSQL cannot be installed.
 const OTHERWISE: &str = "set HOMING_PG_BIN to the folder that holds PostgreSQL's programs (initdb, postgres, ...)";

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -15,7 +15,7 @@ use crate::{browser, postgres};
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     postgres::ensure()?;
     browser::ensure()?;
-    let outcome = outcome(arguments)?;
+    let outcome = outcome(cargo(), arguments)?;
     if let Some(failure) = &outcome.failure {
         eprintln!("error: {failure}");
     }
@@ -28,9 +28,9 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     })
 }
 
-/// Runs the tests and counts them; the output of the test binaries passes through. PostgreSQL must be installed.
-pub(crate) fn outcome(arguments: &[OsString]) -> Result<Outcome> {
-    let mut command = cargo();
+/// Runs the tests with this cargo and counts them; the output of the test binaries passes through. PostgreSQL must be
+/// installed.
+pub(crate) fn outcome(mut command: Command, arguments: &[OsString]) -> Result<Outcome> {
     // All targets but benchmarks, and the documentation tests. A failing binary does not keep the next from running, so
     // that the totals are those of all tests.
     command.args(["test", "--workspace", "--no-fail-fast"]);
@@ -41,9 +41,10 @@ pub(crate) fn outcome(arguments: &[OsString]) -> Result<Outcome> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {shown}"))?;
     let stdout = child.stdout.take().expect("stdout is piped");
-    let totals = copy_and_count(BufReader::new(stdout), io::stdout());
+    let counted = copy_and_count(BufReader::new(stdout), io::stdout());
     let status = child.wait().with_context(|| format!("cannot wait for {shown}"))?;
-    Ok(Outcome::new(totals?, status.success(), &shown))
+    let (totals, failed) = counted?;
+    Ok(Outcome { failed, ..Outcome::new(totals, status.success(), &shown) })
 }
 
 /// The outcome of a run of tests.
@@ -53,6 +54,8 @@ pub(crate) struct Outcome {
     pub(crate) totals: Option<Totals>,
     /// Why the run does not count as passed.
     pub(crate) failure: Option<String>,
+    /// The names of the tests that failed.
+    pub(crate) failed: Vec<String>,
 }
 
 impl Outcome {
@@ -66,23 +69,30 @@ impl Outcome {
         } else {
             None
         };
-        Self { totals: (!totals.is_empty()).then_some(totals), failure }
+        Self { totals: (!totals.is_empty()).then_some(totals), failure, failed: Vec::new() }
     }
 }
 
-/// Copies line by line, and returns the sum of the totals in the lines.
-fn copy_and_count(mut from: impl BufRead, mut to: impl Write) -> Result<Totals> {
-    let mut totals = Totals::default();
+/// Copies line by line, and returns the sum of the totals in the lines, and the names of the tests that failed.
+fn copy_and_count(mut from: impl BufRead, mut to: impl Write) -> Result<(Totals, Vec<String>)> {
+    let (mut totals, mut failed) = (Totals::default(), Vec::new());
     let mut line = Vec::new();
     while from.read_until(b'\n', &mut line)? > 0 {
-        if let Some(counts) = Totals::parse(&String::from_utf8_lossy(&line)) {
+        let text = String::from_utf8_lossy(&line);
+        if let Some(counts) = Totals::parse(&text) {
             totals += counts;
         }
+        failed.extend(failed_test(&text).map(str::to_owned));
         to.write_all(&line)?;
         to.flush()?;
         line.clear();
     }
-    Ok(totals)
+    Ok((totals, failed))
+}
+
+/// Returns the name in a line that says that a test failed: `test reads_are_local ... FAILED`.
+fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.trim_end().strip_suffix(" ... FAILED")
 }
 
 #[cfg(test)]
@@ -97,10 +107,11 @@ mod tests {
             test a ... ok\n\
             test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
             not utf-8: \xff\n\
+            test b ... FAILED\n\
             test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
             no newline at the end";
         let mut copied = Vec::new();
-        assert_eq!(copy_and_count(output, &mut copied).unwrap(), PASSED);
+        assert_eq!(copy_and_count(output, &mut copied).unwrap(), (PASSED, vec!["b".to_owned()]));
         assert_eq!(copied, output);
     }
 

@@ -11,7 +11,7 @@ pub(super) fn check(set: impl IntoIterator<Item = (String, String)>, lookup: &Lo
     let databases = database::listed(lookup);
     let is_known = |name: &str| {
         let of_database = |database: &&str| name.strip_prefix(&database::prefix(database)).is_some_and(is_of_database);
-        VARIABLES.contains(&name) || TOOLS.contains(&name) || databases.iter().any(|name| of_database(&name.as_str()))
+        VARIABLES.contains(&name) || is_of_tool(name) || databases.iter().any(|name| of_database(&name.as_str()))
     };
     let mut unknown: Vec<String> = set
         .into_iter()
@@ -39,6 +39,10 @@ fn advice(name: &str) -> String {
     let longer = VARIABLES.iter().find(|known| known.ends_with(name.strip_prefix("HOMING").unwrap_or(name)));
     let nearest = longer.or_else(|| VARIABLES.iter().min_by_key(distance)).expect("there are variables");
     format!("{name} is set, but there is no such setting; the nearest is {nearest}: correct the name, or unset it")
+}
+
+fn is_of_tool(name: &str) -> bool {
+    TOOLS.contains(&name) || name.strip_prefix("HOMING_PG_BIN_").is_some_and(|version| version.parse::<u32>().is_ok())
 }
 
 fn is_of_database(rest: &str) -> bool {
@@ -157,6 +161,7 @@ mod tests {
             ("HOMING_ANALYTICS_DATABASE_URL", "postgres://a/b"),
             ("HOMING_BILLING_2_REPLICA_URL", "postgres://a/b"),
             ("HOMING_PG_BIN", "/usr/bin"),
+            ("HOMING_PG_BIN_17", "/usr/bin"),
             ("homing_lower", "5"),
             ("MY_HOMING_REGOIN", "5"),
             ("HOMING_REGOIN", ""),
