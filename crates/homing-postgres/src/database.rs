@@ -118,6 +118,13 @@ impl Config {
         self
     }
 
+    /// Sets how many bytes of rows one forwarded call may return.
+    #[must_use]
+    pub fn with_max_rows_bytes(mut self, max_rows_bytes: usize) -> Self {
+        self.max_rows_bytes = max_rows_bytes;
+        self
+    }
+
     fn transaction_limit(&self) -> usize {
         self.max_transactions.unwrap_or(self.pool_size * 3 / 4).clamp(1, self.pool_size)
     }
@@ -290,7 +297,7 @@ pub(crate) fn unusable(variable: &str, error: Error) -> Error {
 pub(crate) const POOL_SIZE: usize = 16;
 
 /// The default of [`Config::max_rows_bytes`]: a message of 16 MiB, less room for everything but the rows.
-const MAX_ROWS_BYTES: usize = 15 * 1024 * 1024;
+pub(crate) const MAX_ROWS_BYTES: usize = 15 * 1024 * 1024;
 
 /// How long one address may take to answer at the start.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use homing_postgres::{Error, Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{
-    DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, Discover, PeerSettings, Region, Secret, StaticPeers, Topology,
-    discover_from_lookup,
+    DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_MESSAGE_BYTES, Discover, PeerSettings, Region, Secret,
+    StaticPeers, Topology, discover_from_lookup,
 };
 
 use self::database::{DEFAULT_POOL_SIZE, DatabaseConfig};
@@ -47,6 +47,7 @@ use self::values::{Lookup, count, seconds};
 /// | `HOMING_SECRET` | the credential between nodes: at least 32 visible ASCII characters | |
 /// | `HOMING_LISTEN` | the address to listen on for peers | `[::]:4750`; `127.0.0.1:4750` without a secret |
 /// | `HOMING_MAX_IN_FLIGHT` | how many calls of peers the node serves at the same time | `1024` |
+/// | `HOMING_MAX_MESSAGE_BYTES` | how many bytes a message between nodes may have; the same on all nodes | `16777216` |
 /// | `HOMING_DRAIN_TIMEOUT` | how many seconds a shutdown waits for the calls of peers | `10` |
 /// | `HOMING_PEERS` | the addresses of all nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
 /// | `HOMING_PEER_DNS` | the DNS name of the nodes of a region: `{region}.{app}.internal`, or `srv:_homing._tcp.{region}.{app}.internal`. The nodes have the port of `HOMING_LISTEN`, or the one after the name, `{region}.{app}.internal:4751`; with SRV records each node has its own | on Fly.io, Fly's own names |
@@ -113,8 +114,8 @@ pub struct Config {
     /// always counts as one.
     pub replica_regions: Vec<Region>,
 
-    /// How the node uses and watches its replicas. The node sets `region`, `pool_size` and `max_transactions` of these
-    /// settings itself.
+    /// How the node uses and watches its replicas. The node sets `region`, `pool_size`, `max_transactions` and
+    /// `max_rows_bytes` of these settings itself.
     pub replica_settings: ReplicaSettings,
 
     /// The address to listen on for peers. Default: `None`, no server.
@@ -147,6 +148,11 @@ pub struct Config {
     /// can process at the same time, and less than what fills the memory of a small machine.
     pub max_in_flight: u32,
 
+    /// How many bytes a message between nodes may have, 1 MiB to 1 GiB; all nodes of the application need the same limit.
+    /// Default: 16 MiB. The rows of a forwarded call, or the arguments of a function, have to fit into it. Streams and copies
+    /// send many messages. A node may hold one for each call in flight, so raise it with an eye on the memory.
+    pub max_message_bytes: usize,
+
     /// How long [`Node::shutdown`](crate::Node::shutdown) waits for the calls of peers. Default: 10 s. It should be shorter
     /// than the time that the platform gives a program to stop.
     pub drain_timeout: Duration,
@@ -176,6 +182,7 @@ impl Config {
             pool_size: DEFAULT_POOL_SIZE,
             max_transactions: None,
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
         }
     }
@@ -209,6 +216,12 @@ impl Config {
     #[must_use]
     pub fn with_max_in_flight(self, max_in_flight: u32) -> Self {
         Self { max_in_flight, ..self }
+    }
+
+    /// Sets how many bytes a message between nodes may have: 1 MiB to 1 GiB.
+    #[must_use]
+    pub fn with_max_message_bytes(self, max_message_bytes: usize) -> Self {
+        Self { max_message_bytes, ..self }
     }
 
     /// Sets how long a shutdown waits for the calls of peers.
@@ -251,6 +264,7 @@ impl Config {
         let max_transactions = count(&lookup, "HOMING_MAX_TRANSACTIONS")?;
         let max_in_flight =
             count(&lookup, "HOMING_MAX_IN_FLIGHT")?.map(|calls| u32::try_from(calls).unwrap_or(u32::MAX));
+        let max_message_bytes = count(&lookup, "HOMING_MAX_MESSAGE_BYTES")?;
         let drain_timeout = seconds(&lookup, "HOMING_DRAIN_TIMEOUT")?;
         let mut databases = database::from_lookup(&topology, &replicas.regions, &lookup)?;
         for (_, database) in &mut databases {
@@ -261,6 +275,7 @@ impl Config {
             pool_size,
             max_transactions,
             max_in_flight: max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT),
+            max_message_bytes: max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
             drain_timeout: drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             database_url,
             replica_url: replicas.url,
@@ -290,6 +305,7 @@ impl fmt::Debug for Config {
             .field("pool_size", &self.pool_size)
             .field("max_transactions", &self.max_transactions)
             .field("max_in_flight", &self.max_in_flight)
+            .field("max_message_bytes", &self.max_message_bytes)
             .field("drain_timeout", &self.drain_timeout)
             .finish_non_exhaustive()
     }
@@ -409,10 +425,12 @@ mod tests {
             ("HOMING_PEER_PROBE_AFTER", "0.5"),
             ("HOMING_PEER_PROBE_TIMEOUT", "1.5"),
             ("HOMING_MAX_WAITING", "9"),
+            ("HOMING_MAX_MESSAGE_BYTES", "33554432"),
         ]);
-        let Config { options, max_in_flight, drain_timeout, replica_settings, peers, .. } = config.unwrap();
+        let Config { options, max_in_flight, max_message_bytes, drain_timeout, replica_settings, peers, .. } =
+            config.unwrap();
         let seconds = [options.call_timeout, options.replay_timeout, drain_timeout].map(|time| time.as_secs_f64());
-        assert_eq!((seconds, max_in_flight), ([2.5, 7.0, 25.0], 50));
+        assert_eq!((seconds, max_in_flight, max_message_bytes), ([2.5, 7.0, 25.0], 50, 32 << 20));
         let intervals = [replica_settings.probe_interval, replica_settings.resolve_interval];
         assert_eq!(intervals, [Duration::from_millis(100), Duration::from_secs(60)]);
         let times = [peers.connect_timeout, peers.probe_after, peers.probe_timeout].map(|time| time.as_secs_f64());

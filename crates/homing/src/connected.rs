@@ -16,6 +16,8 @@ pub(crate) struct Connected {
 
 impl Connected {
     pub(crate) async fn connect(config: &Config) -> Result<Self> {
+        // The rest of a message is for everything but the rows.
+        let max_rows_bytes = config.max_message_bytes / 16 * 15;
         let unnamed = Place {
             database_url: &config.database_url,
             database_variable: "DATABASE_URL".into(),
@@ -24,6 +26,7 @@ impl Connected {
             replicas: &config.replicas,
             pool_size: config.pool_size,
             max_transactions: config.max_transactions,
+            max_rows_bytes,
         };
         let unnamed = unnamed.connect(config).await?;
         let mut named = Vec::new();
@@ -37,6 +40,7 @@ impl Connected {
                 replicas: &settings.replicas,
                 pool_size: settings.pool_size,
                 max_transactions: settings.max_transactions,
+                max_rows_bytes,
             };
             named.push((name.clone(), place.connect(config).await?));
         }
@@ -65,6 +69,7 @@ struct Place<'a> {
     replicas: &'a Option<ReplicaList>,
     pool_size: usize,
     max_transactions: Option<usize>,
+    max_rows_bytes: usize,
 }
 
 impl Place<'_> {
@@ -86,7 +91,7 @@ impl Place<'_> {
             warn!(%region, variable, "no replica in this region: reads go to the primary region; set the variable to read here");
         }
         let mut settings = config.replica_settings.clone().with_pool_size(self.pool_size);
-        settings.max_transactions = self.max_transactions;
+        (settings.max_transactions, settings.max_rows_bytes) = (self.max_transactions, self.max_rows_bytes);
         Replicas::start(primary, &list, settings.with_region(topology.region().clone())).await
     }
 
@@ -99,7 +104,7 @@ impl Place<'_> {
             )));
         };
         let settings = homing_postgres::Config::new(url, Role::Primary).with_variable(&self.database_variable);
-        let mut settings = settings.with_pool_size(self.pool_size);
+        let mut settings = settings.with_pool_size(self.pool_size).with_max_rows_bytes(self.max_rows_bytes);
         settings.max_transactions = self.max_transactions;
         Ok(settings)
     }

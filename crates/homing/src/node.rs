@@ -153,6 +153,14 @@ impl NodeBuilder {
             return Err(error);
         }
         let config = self.config;
+        if !MESSAGE_BYTES.contains(&config.max_message_bytes) {
+            return Err(Error::configuration(format!(
+                "max_message_bytes (HOMING_MAX_MESSAGE_BYTES) is {}: set it to {} to {}",
+                config.max_message_bytes,
+                MESSAGE_BYTES.start(),
+                MESSAGE_BYTES.end()
+            )));
+        }
         let connected = Box::pin(Connected::connect(&config)).await?;
         let databases = connected.databases()?;
         let node = node_config(&config, self.registry, &databases);
@@ -184,6 +192,7 @@ impl std::fmt::Debug for Observe {
 /// What the node's client and its server have in common.
 fn node_config(config: &Config, registry: Registry, databases: &Databases) -> NodeConfig {
     let mut node = NodeConfig::new(config.topology.clone()).with_functions(Arc::new(registry)).with_peers(config.peers);
+    node = node.with_max_message_bytes(config.max_message_bytes);
     if let Some(secret) = &config.secret {
         node = node.with_secret(secret.clone());
     }
@@ -204,7 +213,10 @@ async fn serve(config: &Config, node: NodeConfig, databases: &Databases) -> Resu
     let server = Server::builder(node).listen(listen);
     let mut server = server.max_in_flight(config.max_in_flight).drain_timeout(config.drain_timeout);
     if !databases.is_empty() {
-        server = server.service(databases.service(homing_rpc::DEFAULT_MAX_MESSAGE_BYTES));
+        server = server.service(databases.service(config.max_message_bytes));
     }
     Ok(Some(server.start().await?))
 }
+
+/// A message has to hold a chunk of a stream, and what memory can hold is the other end.
+const MESSAGE_BYTES: std::ops::RangeInclusive<usize> = 1 << 20..=1 << 30;

@@ -59,7 +59,7 @@ impl ListEntry {
     pub(super) fn replica(number: u64, replica: Replica, settings: &ReplicaSettings, now: Instant) -> Self {
         let variable = format!("the replica {}", replica.name());
         let mut config = Config::new(replica.url(), Role::Replica).with_variable(variable);
-        config.max_transactions = settings.max_transactions;
+        (config.max_transactions, config.max_rows_bytes) = (settings.max_transactions, settings.max_rows_bytes);
         let is_elsewhere = match (replica.region(), &settings.region) {
             (Some(region), Some(own)) => region != own,
             _ => false,

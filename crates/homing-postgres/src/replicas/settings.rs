@@ -44,6 +44,10 @@ pub struct ReplicaSettings {
     /// [`Config::max_transactions`](field@crate::Config::max_transactions). Default: three quarters of `pool_size`.
     pub max_transactions: Option<usize>,
 
+    /// How many bytes of rows one forwarded call may return if a replica becomes the primary, see
+    /// [`Config::max_rows_bytes`](field@crate::Config::max_rows_bytes). Default: 15 MiB.
+    pub max_rows_bytes: usize,
+
     /// The region of this node, to tell replicas of other regions from its own. Default: `None`, which treats all
     /// replicas as replicas of this region.
     pub region: Option<Region>,
@@ -110,6 +114,7 @@ impl Default for ReplicaSettings {
             dns: None,
             pool_size: crate::database::POOL_SIZE,
             max_transactions: None,
+            max_rows_bytes: crate::database::MAX_ROWS_BYTES,
             region: None,
         }
     }

@@ -5,10 +5,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use homing::database::Role;
-use homing::{Config, Error, Node};
+use homing::{Config, Consistency, Error, Node};
 use tokio::time::timeout;
 
-use crate::fixture::{PATIENCE, Servers, config, import, start};
+use crate::fixture::{PATIENCE, Servers, config, import, in_iad, start};
 
 async fn refused(config: Config) -> Error {
     timeout(PATIENCE, start(config)).await.unwrap().unwrap_err()
@@ -41,6 +41,25 @@ async fn start_reports_error_of_postgresql() {
         config.database_url = Some(servers.primary.database_url("postgres").replace("/postgres", "/no_such_database"));
         let error = refused(config).await;
         assert!(error.to_string().contains("no_such_database"), "{database}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn message_limit_bounds_rows() {
+    for bytes in [0, 1000, usize::MAX] {
+        let error = refused(config("syd").with_max_message_bytes(bytes)).await;
+        assert!(error.is_configuration() && error.to_string().contains("HOMING_MAX_MESSAGE_BYTES"), "{error}");
+    }
+    let servers = Servers::shared().await;
+    let world = servers.world().await;
+    for (mib, is_enough) in [(1, false), (4, true)] {
+        let mut iad = servers.primary_config(&world.database).with_max_message_bytes(mib << 20);
+        iad.listen = Some(([127, 0, 0, 1], 0).into());
+        let iad = start(iad).await.unwrap();
+        let syd = servers.replica_config(&world.database, in_iad(iad.local_addr())).with_max_message_bytes(mib << 20);
+        let repo = start(syd).await.unwrap().repo().with_consistency(Consistency::Global);
+        let rows = repo.query("select repeat('x', 1000) from generate_series(1, 2000)", &[]).await;
+        assert_eq!(rows.map(|rows| rows.len()).ok(), is_enough.then_some(2000), "{mib} MiB");
     }
 }
 
