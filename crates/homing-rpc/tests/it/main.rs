@@ -7,6 +7,7 @@ mod dns;
 mod failure;
 mod guard;
 mod lines;
+mod panics;
 mod peers;
 mod service;
 mod settings;
