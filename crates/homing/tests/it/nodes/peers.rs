@@ -83,7 +83,9 @@ async fn node_connects_before_first_write() {
     let world = servers.world().await;
     let relay = Relay::start(world.iad.local_addr().unwrap()).unwrap();
     let _syd = servers.replica_node(&world.database, in_iad([relay.address()])).await;
-    timeout(PATIENCE, relay.connections().wait_for(|open| *open == 1)).await.unwrap().unwrap();
+    let mut connections = relay.connections();
+    let connected = timeout(PATIENCE, connections.wait_for(|open| *open == 1)).await;
+    connected.expect("the node did not connect to its peer").unwrap();
 }
 
 #[tokio::test]

@@ -70,6 +70,22 @@ async fn transactions_queue_for_places() {
 }
 
 #[tokio::test]
+async fn number_of_transactions_is_a_setting() {
+    let (servers, world) = (Servers::shared().await, World::shared().await);
+    let iad = start(servers.primary_config(&world.database).with_max_transactions(1)).await.unwrap();
+    let brief = iad.repo().with_call_timeout(Duration::from_millis(500));
+    iad.repo()
+        .transaction(|tx| async move {
+            add(&tx, "the only one").await?;
+            let error = brief.transaction(|tx| async move { add(&tx, "one too many").await }).await.unwrap_err();
+            assert!(error.is_overloaded() && error.is_not_sent(), "{error:?}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn many_clients_share_a_pool() {
     let (servers, world) = (Servers::shared().await, World::shared().await);
     let mut config = servers.primary_config(&world.database);
