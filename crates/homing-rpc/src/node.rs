@@ -224,6 +224,11 @@ fn stopped(error: &FunctionError) -> CallFailure {
         Some(details) => (details.type_name.clone(), details.bytes.clone()),
         None => Default::default(),
     };
+    if error.is_panicked() {
+        let mut message = message;
+        truncate(&mut message, MAX_PANIC_BYTES);
+        return CallFailure::Panicked(FunctionFailure { message, details_type, details });
+    }
     CallFailure::Failed(FunctionFailure { message, details_type, details })
 }
 

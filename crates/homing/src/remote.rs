@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use homing_postgres::{Error, Repo, Result, TransactionOptions, WeakRepo};
-use homing_rpc::{CallContext, Closure, FromArguments, FunctionError, IntoArguments, Reason, Registry};
+use homing_rpc::{CallContext, Closure, FromArguments, FunctionError, IntoArguments, Reason, Registry, catch_panic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Duration, Instant, timeout_at};
@@ -98,9 +98,7 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
             let (repo, tally) = repo.for_function(call.deadline() - reserve(&call));
             let context = |repo| Context::new(repo, call.clone(), state);
             let ran = if T::TRANSACTIONAL {
-                run_in_transaction::<T>(&repo, &call, context, arguments)
-                    .await
-                    .map_err(Error::of_transactional_function)
+                run_in_transaction::<T>(&repo, &call, context, arguments).await
             } else {
                 T::run(context(repo), arguments).await.map_err(FunctionError::from)
             };
@@ -115,28 +113,38 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
 }
 
 /// Runs the function in a transaction, which may take all the time that the function has, idle time included. At the end
-/// of that time the transaction is rolled back, and the caller still learns of it.
+/// of that time, or if the function panics, the transaction is rolled back, and the caller still learns of it.
 async fn run_in_transaction<T: Remote>(
     repo: &Repo,
     call: &CallContext,
     context: impl FnOnce(Repo) -> Context + Send,
     arguments: T::Arguments,
-) -> Result<T::Output> {
+) -> Result<T::Output, FunctionError> {
     let time = repo.options().call_timeout;
     let options = TransactionOptions::default().with_time_limit(time).with_idle_timeout(time);
     // A statement that is running is cancelled at the time limit, and says so. This is for everything else that the
     // function may wait for.
     let stop = call.deadline() - reserve(call) / 2;
+    let mut has_panicked = false;
+    let panicked = &mut has_panicked;
     let body = |tx| async move {
-        let ran = timeout_at(stop, T::run(context(tx), arguments)).await;
-        ran.unwrap_or_else(|_| {
-            Err(Error::timed_out(
+        match timeout_at(stop, catch_panic(T::run(context(tx), arguments))).await {
+            Ok(Ok(returned)) => returned,
+            Ok(Err(panic)) => {
+                *panicked = true;
+                Err(Error::failed(format!("the function panicked and is rolled back: {panic}")))
+            }
+            Err(_) => Err(Error::timed_out(
                 "the function did not end within its caller's call_timeout and is rolled back: do less in it, or raise \
                  call_timeout",
-            ))
-        })
+            )),
+        }
     };
-    repo.transaction_with(options, body).await
+    let ran = repo.transaction_with(options, body).await;
+    ran.map_err(|error| {
+        let error = error.of_transactional_function();
+        if has_panicked { error.into_panicked() } else { error }
+    })
 }
 
 /// Returns how long before the caller's deadline the calls of a function end: a tenth of its time, so that the function

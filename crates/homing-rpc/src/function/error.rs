@@ -53,10 +53,22 @@ impl FunctionError {
         Self::of_kind(FunctionErrorKind::Refused(reason), message.into(), None)
     }
 
+    /// Says that the function did not return the error, but panicked. The node logs it as a bug.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn into_panicked(self) -> Self {
+        let FunctionErrorInner { message, details, .. } = &*self.0;
+        Self::of_kind(FunctionErrorKind::Panicked, message.clone(), details.clone())
+    }
+
+    pub(crate) fn is_panicked(&self) -> bool {
+        matches!(self.0.kind, FunctionErrorKind::Panicked)
+    }
+
     pub(crate) fn refused_for(&self) -> Option<Reason> {
         match self.0.kind {
             FunctionErrorKind::Refused(reason) => Some(reason),
-            FunctionErrorKind::BadArguments | FunctionErrorKind::Failed => None,
+            FunctionErrorKind::BadArguments | FunctionErrorKind::Failed | FunctionErrorKind::Panicked => None,
         }
     }
 
@@ -128,6 +140,7 @@ struct FunctionErrorInner {
 enum FunctionErrorKind {
     BadArguments,
     Failed,
+    Panicked,
     Refused(Reason),
 }
 

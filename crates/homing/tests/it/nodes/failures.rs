@@ -88,11 +88,16 @@ async fn broken(_: Context) -> homing::Result<()> {
     panic!("a bug")
 }
 
+#[homing::remote(transactional)]
+async fn broken_within(_: Context) -> homing::Result<()> {
+    panic!("a bug")
+}
+
 #[tokio::test]
 async fn failed_function_leaves_one_line() {
     let (lines, _recording) = Lines::record();
     let world = World::shared().await;
-    let (_iad, syd) = node_with(&world, |iad| iad.register(pay).register(broken)).await;
+    let (_iad, syd) = node_with(&world, |iad| iad.register(pay).register(broken).register(broken_within)).await;
     pay::call(&syd, 50).await.unwrap_err();
     let [(level, line)] = &lines.with("function failed")[..] else { panic!("{:?}", lines.with("function")) };
     assert_eq!(*level, Level::INFO);
@@ -100,8 +105,12 @@ async fn failed_function_leaves_one_line() {
         assert!(line.contains(part), "{part} in {line}");
     }
     broken::call(&syd).await.unwrap_err();
-    let [(level, line)] = &lines.with("function panicked")[..] else { panic!("{:?}", lines.with("function")) };
-    assert!(*level == Level::WARN && line.contains("a bug"), "{line}");
+    broken_within::call(&syd).await.unwrap_err();
+    let panicked = lines.with("function panicked");
+    assert_eq!(panicked.len(), 2, "{:?}", lines.with("function"));
+    for (level, line) in panicked {
+        assert!(level == Level::WARN && line.contains("a bug"), "{line}");
+    }
 }
 
 #[tokio::test]

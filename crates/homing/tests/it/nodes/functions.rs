@@ -166,6 +166,25 @@ async fn late_transactional_function_is_rejected() {
     }
 }
 
+/// Stores a user, and then has a bug.
+#[homing::remote(transactional)]
+async fn buggy(context: Context) -> homing::Result<()> {
+    context.repo().insert(&NewUser::named("Ada")).await?;
+    panic!("a bug of the application")
+}
+
+#[tokio::test]
+async fn panicked_transactional_function_is_rejected() {
+    let world = World::shared().await;
+    let (iad, syd) = node_with(&world, |iad| iad.register(buggy)).await;
+    for (region, repo) in [("iad", iad.repo()), ("syd", syd)] {
+        let error = buggy::call(&repo).await.unwrap_err();
+        assert!(error.is_rejected() && !error.is_function_failed(), "{region}: {error:?}");
+        assert!(error.to_string().contains("a bug of the application"), "{region}: {error}");
+        assert_eq!(world.users_on_primary().await, 0);
+    }
+}
+
 /// Uses the time that its caller gives it.
 #[homing::remote]
 async fn patient(context: Context) -> homing::Result<Duration> {
