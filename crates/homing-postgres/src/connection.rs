@@ -7,4 +7,4 @@ mod parameters;
 pub(crate) mod pool;
 pub(crate) mod session_attrs;
 pub(crate) mod set;
-mod statements;
+pub(crate) mod statements;

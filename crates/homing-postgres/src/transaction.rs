@@ -8,12 +8,13 @@ pub(crate) mod retry;
 pub(crate) mod savepoints;
 pub(crate) mod statements;
 
-use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
+use lru::LruCache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -169,7 +170,7 @@ pub(crate) struct Transaction {
     pub(crate) deadline: Instant,
     savepoints: Mutex<Savepoints>,
     /// The types of statements, by schema and SQL.
-    descriptions: Mutex<HashMap<(Option<String>, String), StatementDescription>>,
+    descriptions: Mutex<LruCache<(Option<String>, String), StatementDescription>>,
     schema_changed: AtomicBool,
     has_conflicted: AtomicBool,
     cursors: AtomicU32,
@@ -206,7 +207,7 @@ impl Transaction {
             options,
             deadline,
             savepoints: Mutex::default(),
-            descriptions: Mutex::default(),
+            descriptions: Mutex::new(LruCache::new(MAX_DESCRIPTIONS)),
             schema_changed: AtomicBool::new(false),
             has_conflicted: AtomicBool::new(false),
             cursors: AtomicU32::new(0),
@@ -274,10 +275,7 @@ impl Transaction {
 
     pub(crate) fn remember(&self, schema: Option<&str>, sql: &str, description: &StatementDescription) {
         let mut descriptions = self.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
-        if descriptions.len() >= MAX_DESCRIPTIONS {
-            descriptions.clear();
-        }
-        descriptions.insert((schema.map(ToOwned::to_owned), sql.to_owned()), description.clone());
+        descriptions.put((schema.map(ToOwned::to_owned), sql.to_owned()), description.clone());
     }
 
     /// Returns whether the transaction may have changed the schema. Only its own connection then knows the types of
@@ -346,5 +344,5 @@ const MAX_ATTEMPTS: u32 = 5;
 /// Far beyond a useful limit, and short enough that adding it to an instant does not overflow.
 const MAX_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// More different statements than one transaction should have. Beyond it, all descriptions are forgotten.
-const MAX_DESCRIPTIONS: usize = 256;
+/// More different statements than one transaction should have.
+const MAX_DESCRIPTIONS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");

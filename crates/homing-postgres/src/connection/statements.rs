@@ -8,15 +8,16 @@ use tokio_postgres::{Client, Error, Statement};
 
 /// The statements that one connection has prepared, by their text. The least recently used one goes first; the driver
 /// closes it on the server.
-pub(super) struct PreparedStatements(Mutex<LruCache<Box<str>, Statement>>);
+#[derive(Debug)]
+pub(crate) struct PreparedStatements(Mutex<LruCache<Box<str>, Statement>>);
 
 impl PreparedStatements {
-    pub(super) fn new(max: NonZeroUsize) -> Self {
+    pub(crate) fn new(max: NonZeroUsize) -> Self {
         Self(Mutex::new(LruCache::new(max)))
     }
 
     /// Returns the statement, and prepares it if it is not there.
-    pub(super) async fn get_or_prepare(&self, client: &Client, sql: &str) -> Result<Statement, Error> {
+    pub(crate) async fn get_or_prepare(&self, client: &Client, sql: &str) -> Result<Statement, Error> {
         if let Some(statement) = self.lock().get(sql) {
             return Ok(statement.clone());
         }
@@ -25,11 +26,11 @@ impl PreparedStatements {
         Ok(statement)
     }
 
-    pub(super) fn forget(&self, sql: &str) {
+    pub(crate) fn forget(&self, sql: &str) {
         self.lock().pop(sql);
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.lock().clear();
     }
 

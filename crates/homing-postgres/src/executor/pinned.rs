@@ -1,6 +1,6 @@
 //! [`Pinned`], the connection of an interactive transaction, and the steps that run on it.
 
-use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use futures_util::future::{join, join3};
@@ -21,6 +21,7 @@ use super::probe::{Probed, Questions};
 use super::run::{RequestRun, StatementFailure, is_fatal};
 use crate::connection::pool::Connection;
 use crate::connection::set::{Lifetime, SetCommand};
+use crate::connection::statements::PreparedStatements;
 use crate::error::database::DatabaseError;
 use crate::position::role::Role;
 use crate::scope::Scope;
@@ -37,7 +38,7 @@ pub(super) struct Pinned {
     connection: Option<Connection>,
     /// Statements that were prepared within this transaction. Its locks keep them from going stale, which would abort
     /// it.
-    prepared: HashMap<String, Statement>,
+    prepared: PreparedStatements,
     max_rows_bytes: usize,
     /// What to ask at the commit.
     ask: Ask,
@@ -110,7 +111,7 @@ impl Pinned {
         let sql = begin_sql(begin);
         let mut pinned = Self {
             connection: Some(connection),
-            prepared: HashMap::new(),
+            prepared: PreparedStatements::new(MAX_STATEMENTS),
             max_rows_bytes,
             ask,
             settings: scope.local.settings,
@@ -360,16 +361,8 @@ impl Pinned {
         }
     }
 
-    async fn statement(&mut self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
-        if let Some(statement) = self.prepared.get(sql) {
-            return Ok(statement.clone());
-        }
-        let statement = self.connection().prepare(sql).await?;
-        if self.prepared.len() >= MAX_STATEMENTS {
-            self.prepared.clear();
-        }
-        self.prepared.insert(sql.to_owned(), statement.clone());
-        Ok(statement)
+    async fn statement(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        self.prepared.get_or_prepare(self.connection(), sql).await
     }
 
     /// Forgets all prepared statements, because the database's schema may have changed.
@@ -462,8 +455,8 @@ const FLUSHED_COMMIT: &str = "
     WHERE pg_catalog.current_setting('synchronous_commit') = 'off';
     COMMIT";
 
-/// The prepared statements of one transaction, as a limit for memory. Past it, all are forgotten and prepared again.
-const MAX_STATEMENTS: usize = 256;
+/// How many prepared statements one transaction keeps. They take memory in the server too.
+const MAX_STATEMENTS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// A rollback is quick. If it is not, closing the connection has the same effect.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);

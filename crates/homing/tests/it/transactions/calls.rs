@@ -4,7 +4,7 @@ use homing::Batch;
 use homing::error::SqlState;
 use homing::transaction::TransactionOptions;
 
-use crate::fixture::{NewUser, Servers, User, World, count_users};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World, count_users};
 
 #[tokio::test]
 async fn batch_is_part_of_transaction() {
@@ -182,4 +182,26 @@ async fn transaction_has_one_database() {
         tx.with_database("analytics").map(drop)
     });
     assert!(other.await.unwrap_err().is_misuse());
+}
+
+/// Other statements than a transaction keeps come and go.
+#[tokio::test]
+async fn used_statement_stays_prepared() {
+    let world = World::shared().await;
+    for (region, node) in world.both() {
+        let repo = node.repo().with_call_timeout(PATIENCE);
+        let prepared = "select prepare_time::text from pg_prepared_statements where statement = 'select 0'";
+        repo.transaction(|tx| async move {
+            tx.query("select 0", &[]).await?;
+            let first: String = tx.query_one(prepared, &[]).await?.get(0);
+            for number in 1..=300 {
+                tx.query(&format!("select {number}"), &[]).await?;
+                tx.query("select 0", &[]).await?;
+            }
+            assert_eq!(tx.query_one(prepared, &[]).await?.get::<_, String>(0), first, "{region}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
 }

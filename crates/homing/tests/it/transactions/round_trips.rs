@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use homing::database::{Database, Role};
+use homing::transaction::TransactionOptions;
 use homing::{Repo, Secret, Topology};
 use homing_rpc::{NodeConfig, Server, ServerHandle};
 use http_body::Frame;
@@ -14,7 +15,7 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Bytes, Service, http};
 use tonic::server::NamedService;
 
-use crate::fixture::{NewUser, SECRET, Servers, User, in_iad, region};
+use crate::fixture::{NewUser, PATIENCE, SECRET, Servers, User, in_iad, region};
 
 /// A service that counts the messages it receives. It answers each one before the client sends the next, so the messages
 /// are the round trips.
@@ -131,4 +132,24 @@ async fn n_statements_take_n_plus_one() {
         .await
         .unwrap();
     assert_eq!(messages.swap(0, Ordering::Relaxed), 5, "only the primary can tell the types of what is new");
+}
+
+/// Other statements than a transaction keeps the types of come and go.
+#[tokio::test]
+async fn used_statement_keeps_its_types() {
+    let world = Servers::shared().await.world().await;
+    let (syd, _iad, messages) = counted(&world.database).await;
+    let options = TransactionOptions::default().with_time_limit(PATIENCE);
+    let statements = |tx: Repo| async move {
+        tx.execute("create table notes (id int)", &[]).await?;
+        tx.query("select id from notes", &[]).await?;
+        for number in 1..=300 {
+            tx.query(&format!("select {number} from notes"), &[]).await?;
+            tx.query("select id from notes", &[]).await?;
+        }
+        Ok(())
+    };
+    syd.repo().transaction_with(options, statements).await.unwrap();
+    // The table, 301 statements with a question for their types, 300 without, and the commit.
+    assert_eq!(messages.load(Ordering::Relaxed), 1 + 301 * 2 + 300 + 1);
 }
