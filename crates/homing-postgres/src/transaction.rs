@@ -41,7 +41,7 @@ use crate::statement::sql;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransactionOptions {
-    /// Which writes of other transactions it sees. Default: [`Isolation::ReadCommitted`].
+    /// Which writes of other transactions it sees. Default: [`Isolation::RoleDefault`].
     pub isolation: Isolation,
 
     /// Whether it may write. Default: [`Access::RoleDefault`].
@@ -121,8 +121,12 @@ impl TransactionOptions {
 /// Closed: PostgreSQL has no further levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
-    /// Each statement sees the transactions that were committed before it.
+    /// PostgreSQL's setting `default_transaction_isolation` decides, as it does for single statements. It means
+    /// [`ReadCommitted`](Self::ReadCommitted), unless it was changed for the role or the database.
     #[default]
+    RoleDefault,
+
+    /// Each statement sees the transactions that were committed before it.
     ReadCommitted,
 
     /// All statements see the transactions that were committed before the first one. A write to a row that another
@@ -252,6 +256,7 @@ impl Transaction {
     pub(crate) fn begin(&self, scope: &Scope, session: &[Position]) -> proto::BeginTransaction {
         use proto::begin_transaction::Isolation as Wire;
         let isolation = match self.options.isolation {
+            Isolation::RoleDefault => Wire::Unspecified,
             Isolation::ReadCommitted => Wire::ReadCommitted,
             Isolation::RepeatableRead => Wire::RepeatableRead,
             Isolation::Serializable => Wire::Serializable,

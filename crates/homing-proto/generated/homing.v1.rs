@@ -1051,6 +1051,7 @@ pub mod begin_transaction {
     )]
     #[repr(i32)]
     pub enum Isolation {
+        /// The default of the role and the database.
         Unspecified = 0,
         ReadCommitted = 1,
         RepeatableRead = 2,

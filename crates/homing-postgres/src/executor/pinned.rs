@@ -423,20 +423,21 @@ fn not_executed(failure: Failure) -> StepOutcome {
     }
 }
 
-/// Returns the BEGIN of a transaction. A read-only one reads from one snapshot. If the caller does not say whether it
-/// writes, the default of the role and the database stands: a database may be frozen by it.
+/// Returns the BEGIN of a transaction. A read-only one reads from one snapshot. Where the caller asks for nothing, the
+/// defaults of the role and the database stand: a database may be frozen by them, or serializable.
 fn begin_sql(begin: &proto::BeginTransaction) -> String {
     let isolation = match (begin.isolation(), begin.read_only) {
-        (Isolation::Serializable, _) => "SERIALIZABLE",
-        (Isolation::RepeatableRead, _) | (_, true) => "REPEATABLE READ",
-        (Isolation::Unspecified | Isolation::ReadCommitted, false) => "READ COMMITTED",
+        (Isolation::Serializable, _) => " ISOLATION LEVEL SERIALIZABLE",
+        (Isolation::RepeatableRead, _) | (_, true) => " ISOLATION LEVEL REPEATABLE READ",
+        (Isolation::ReadCommitted, false) => " ISOLATION LEVEL READ COMMITTED",
+        (Isolation::Unspecified, false) => "",
     };
     let access = match begin {
-        proto::BeginTransaction { read_only: true, .. } => ", READ ONLY",
-        proto::BeginTransaction { read_write: true, .. } => ", READ WRITE",
+        proto::BeginTransaction { read_only: true, .. } => " READ ONLY",
+        proto::BeginTransaction { read_write: true, .. } => " READ WRITE",
         _ => "",
     };
-    format!("BEGIN ISOLATION LEVEL {isolation}{access}")
+    format!("BEGIN{isolation}{access}")
 }
 
 fn savepoint_sql(command: &Command) -> String {
@@ -474,8 +475,9 @@ mod tests {
                 ..proto::BeginTransaction::default()
             })
         };
-        assert_eq!(sql(Isolation::Unspecified, false), "BEGIN ISOLATION LEVEL READ COMMITTED");
-        assert_eq!(sql(Isolation::ReadCommitted, true), "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
-        assert_eq!(sql(Isolation::Serializable, true), "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY");
+        assert_eq!(sql(Isolation::Unspecified, false), "BEGIN");
+        assert_eq!(sql(Isolation::ReadCommitted, false), "BEGIN ISOLATION LEVEL READ COMMITTED");
+        assert_eq!(sql(Isolation::ReadCommitted, true), "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        assert_eq!(sql(Isolation::Serializable, true), "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY");
     }
 }

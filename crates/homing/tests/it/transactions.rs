@@ -5,6 +5,7 @@ mod limits;
 mod lost;
 mod read_only;
 mod retry;
+mod role_defaults;
 mod round_trips;
 
 use homing::error::SqlState;
