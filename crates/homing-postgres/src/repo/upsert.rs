@@ -35,8 +35,9 @@ impl Repo {
     ///
     /// - [`is_misuse`](Error::is_misuse), before anything is sent, if the conflict names columns that do not exist.
     /// - [`is_rejected`](Error::is_rejected) with SQLSTATE 42P10 if the columns of the conflict have no unique index.
-    /// - [`is_not_found`](Error::is_not_found) if nothing was to be updated and the stored row was deleted at that
-    ///   moment: call again. Also if a trigger kept the row from being stored, as in [`insert`](Self::insert).
+    /// - [`is_not_found`](Error::is_not_found) if a trigger kept the row from being stored, as in [`insert`](Self::insert).
+    ///   Also if nothing was to be updated and the stored row was deleted at that moment: call again, unless
+    ///   [`is_committed`](Error::is_committed) holds.
     ///
     /// # Cancel safety
     ///
@@ -122,7 +123,8 @@ fn inserted_or_kept<T: Entity>(outputs: &[Output]) -> Result<T> {
         }
     }
     Err(Error::not_found(format!(
-        "the stored row of {} that conflicts with the new one was deleted at that moment: call again",
+        "{} has neither the new row nor one that it conflicts with: the stored row was deleted at that moment, or a trigger \
+         kept the new one from being stored there; call again only if nothing is committed",
         T::TABLE
     )))
 }

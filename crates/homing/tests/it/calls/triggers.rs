@@ -46,7 +46,11 @@ async fn row_stored_elsewhere_is_committed() {
         assert!(error.is_committed() && error.is_not_found(), "{error:?}");
         let error = repo.insert_or_update_all(&[new("Ada"), new("else")], &conflict).await.unwrap_err();
         assert!(error.is_committed(), "{error:?}");
-        assert_eq!((kept(&world).await, world.users_on_primary().await), (2, 2));
+        let keep = Conflict::on(["name"]).update_nothing();
+        let error = repo.insert_or_update(&new("else"), &keep).await.unwrap_err();
+        assert!(error.is_committed() && error.is_not_found(), "{error:?}");
+        assert!(error.to_string().contains("a trigger"), "{error}");
+        assert_eq!((kept(&world).await, world.users_on_primary().await), (3, 2));
         world.primary.execute("truncate users", &[]).await.unwrap();
     }
 }
