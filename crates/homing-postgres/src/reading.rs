@@ -8,7 +8,6 @@ pub(crate) mod floor;
 pub(crate) mod on_primary;
 pub(crate) mod opening;
 pub(crate) mod plan;
-pub(crate) mod query;
 pub(crate) mod reader;
 pub(crate) mod rows;
 pub(crate) mod server;

@@ -14,7 +14,7 @@ use crate::session::seen::Seen;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;
 
-/// Runs a statement on the primary and advances the session to the position of the read: later reads from a replica
+/// Runs a statement that only reads on the primary, and advances the session to the position of the read: later reads from a replica
 /// must not be older.
 pub(crate) async fn read_from_primary(
     engine: &Engine,
@@ -22,10 +22,9 @@ pub(crate) async fn read_from_primary(
     started: Instant,
     sql: &str,
     parameters: &Parameters<'_>,
-    writes: Writes,
 ) -> Result<Answered<Output>> {
     let seen = engine.session.seen_elsewhere(None);
-    let runner = PrimaryRunner { engine, writes, deadline: engine.deadline() };
+    let runner = PrimaryRunner { engine, writes: Writes::No, deadline: engine.deadline() };
     let (executed, descriptions) = execute(&[(sql, parameters)][..], &runner).await?;
     let answered = note_read_from_primary(engine, operation, started, executed, &descriptions, &seen)?;
     Ok(answered.and_then(|outputs| Ok(only(outputs))))

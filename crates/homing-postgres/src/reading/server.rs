@@ -103,11 +103,12 @@ pub(crate) async fn query(
 
 /// Returns whether a statement writes, as far as the catalog tells: whether it, or a view that it names, calls a function
 /// that PostgreSQL calls volatile and that is not written in C. Such a function may write and swallow the refusal of a
-/// replica, or take a lock there that locks out no session of the primary. The catalog is asked once for each statement.
+/// replica, or take a lock there that locks out no session of the primary. On the primary, it may have committed when the
+/// read fails. The catalog is asked once for each statement.
 /// <https://www.postgresql.org/docs/current/xfunc-volatility.html>
 async fn writes(engine: &Engine, connection: &Connection, sql: &str) -> Result<Writes, tokio_postgres::Error> {
     let known = engine.descriptions().writes(sql);
-    if known != Writes::Maybe || connection.role() == Role::Primary {
+    if known != Writes::Maybe {
         return Ok(known);
     }
     let mut names = sql::names(sql);

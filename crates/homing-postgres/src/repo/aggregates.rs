@@ -48,7 +48,7 @@ impl Repo {
     /// # Cancel safety
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn aggregate<T: Entity, V: for<'a> FromSql<'a> + Send>(
+    pub async fn aggregate<T: Entity, V: for<'a> FromSql<'a> + Send + 'static>(
         &self,
         aggregate: Aggregate,
         suffix: &str,

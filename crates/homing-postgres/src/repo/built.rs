@@ -39,7 +39,7 @@ impl Repo {
     /// # Cancel safety
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn all_built<T: FromRow + Send>(&self, select: &SelectStatement) -> Result<Vec<T>> {
+    pub async fn all_built<T: FromRow + Send + 'static>(&self, select: &SelectStatement) -> Result<Vec<T>> {
         self.selected(Operation::new("all_built"), select, all_of).await
     }
 
@@ -52,7 +52,7 @@ impl Repo {
     /// # Cancel safety
     ///
     /// Follows [`Repo`](Repo#cancel-safety).
-    pub async fn one_built<T: FromRow + Send>(&self, select: &SelectStatement) -> Result<T> {
+    pub async fn one_built<T: FromRow + Send + 'static>(&self, select: &SelectStatement) -> Result<T> {
         self.selected(Operation::new("one_built"), select, only_one).await
     }
 
@@ -171,7 +171,7 @@ impl Repo {
         self.execute(&sql.text, &sql.parameters()).await
     }
 
-    async fn selected<T: Send>(
+    async fn selected<T: Send + 'static>(
         &self,
         operation: Operation<'_>,
         select: &SelectStatement,

@@ -169,7 +169,7 @@ async fn why_not_changed<T: Entity>(
     identity: &Parameters<'_>,
 ) -> Error {
     let sql = queries::has_version::<T>();
-    let read = read_from_primary(engine, operation, started, &sql, identity, Writes::No).await;
+    let read = read_from_primary(engine, operation, started, &sql, identity).await;
     match read.and_then(|read| read.value) {
         Ok(row) => explained::<T>(&row),
         Err(unexplained) => outdated::<T>().with_source(unexplained),

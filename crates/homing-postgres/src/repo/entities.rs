@@ -9,12 +9,12 @@ use crate::entity::parameters::{chunks, key_of};
 use crate::entity::{Entity, FromRow, Insert, queries, unknown_column};
 use crate::error::{Error, Result};
 use crate::reading::plan::OnLocalPrimary;
-use crate::reading::query::RowsRequest;
 use crate::reading::reader::Reader;
 use crate::statement::kind::{RunsOn, Writes};
 use crate::statement::row::Row;
 use crate::statement::{sql, values};
 use crate::transaction::statements::run;
+use crate::writing::rows::RowsRequest;
 use crate::writing::writer::Writer;
 
 /// # Entities
@@ -156,8 +156,8 @@ impl Repo {
     ///   parameter does not fit or a pooled connection cannot keep the statement.
     /// - [`is_rejected`](Error::is_rejected) if PostgreSQL refuses the statement, and [`is_decode`](Error::is_decode)
     ///   if a column is not of its field's type.
-    /// - [`is_outcome_unknown`](Error::is_outcome_unknown) if the primary's answer was lost. The statement may have
-    ///   written something if `suffix` calls a function that writes.
+    /// - Any of the [four fates](Error) if `suffix` calls a volatile function: the statement is a write then.
+    ///   [`is_outcome_unknown`](Error::is_outcome_unknown) if the primary's answer was lost.
     ///
     /// # Cancel safety
     ///
@@ -196,7 +196,7 @@ impl Repo {
 impl Repo {
     /// Runs a statement that reads, and decodes its rows with `read`. A statement with SQL of the application may write
     /// after all: `writes` says so, and it is sent to the primary once, like a write.
-    pub(super) async fn read<T: Send>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         operation: Operation<'_>,
         sql: &str,
@@ -210,9 +210,26 @@ impl Repo {
             let read = |outputs| read(only(outputs).rows);
             return Box::pin(run(engine, handle, operation, statements, Writes::Maybe, read)).await;
         }
-        let runs_on = check(sql, parameters).map_err(|error| operation.locate(error))?;
-        let mut request = RowsRequest::new(operation.name, sql, parameters, writes, read);
-        let read = Reader::new(engine, runs_on, OnLocalPrimary::Read).read(operation.name, &mut request);
+        self.read_or_write(operation, sql, parameters, writes, OnLocalPrimary::Read, |output| read(output.rows)).await
+    }
+
+    /// Runs a statement that reads as far as its words tell, and decodes its output with `read`.
+    pub(super) async fn read_or_write<T: Send + 'static>(
+        &self,
+        operation: Operation<'_>,
+        sql: &str,
+        parameters: &Parameters<'_>,
+        writes: Writes,
+        on_local_primary: OnLocalPrimary,
+        read: impl FnOnce(Output) -> Result<T> + Send,
+    ) -> Result<T> {
+        let engine = &self.engine;
+        let runs_on = match check(sql, parameters).map_err(|error| operation.locate(error))? {
+            RunsOn::Any if engine.descriptions().writes(sql) != Writes::Yes => RunsOn::Any,
+            _ => RunsOn::Primary,
+        };
+        let mut request = RowsRequest::new(operation.name, sql, parameters, writes, on_local_primary, read);
+        let read = Reader::new(engine, runs_on, on_local_primary).read(operation.name, &mut request);
         engine.reported(operation, read).await
     }
 

@@ -15,7 +15,6 @@ use crate::engine::operation::Operation;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
 use crate::reading::on_primary::read_from_primary;
-use crate::statement::kind::Writes;
 
 impl Repo {
     /// Measures how long reads take from each replica and from the primary.
@@ -74,7 +73,7 @@ impl Repo {
         let repo = self.session();
         times(measure, async || {
             let started = Instant::now();
-            let read = read_from_primary(&repo.engine, MEASURE, started, &measure.statement, &[], Writes::No);
+            let read = read_from_primary(&repo.engine, MEASURE, started, &measure.statement, &[]);
             repo.engine.reported(Operation::new(MEASURE).with_sql(&measure.statement), read).await.map(drop)
         })
         .await

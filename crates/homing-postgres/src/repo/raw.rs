@@ -4,17 +4,15 @@ use homing_proto::v1 as proto;
 use tokio::time::Instant;
 
 use super::Repo;
-use super::entities::{at_most_one, check};
+use super::entities::at_most_one;
 use crate::engine::execute::{Output, Parameters, only};
 use crate::engine::operation::Operation;
 use crate::error::{Error, Result};
 use crate::reading::plan::OnLocalPrimary;
-use crate::reading::reader::Reader;
 use crate::statement::copy::check_copy;
-use crate::statement::kind::{RunsOn, Writes};
+use crate::statement::kind::Writes;
 use crate::statement::row::Row;
 use crate::transaction::statements::{run, run_script};
-use crate::writing::raw::RawRequest;
 use crate::writing::writer::{Committed, Writer};
 
 /// # Raw SQL
@@ -154,12 +152,6 @@ impl Repo {
             let read = |outputs| read(only(outputs));
             return Box::pin(run(engine, handle, operation, statements, Writes::Maybe, read)).await;
         }
-        let runs_on = match check(sql, parameters).map_err(|error| operation.locate(error))? {
-            RunsOn::Any if engine.descriptions().writes(sql) != Writes::Yes => RunsOn::Any,
-            _ => RunsOn::Primary,
-        };
-        let mut request = RawRequest::new(name, sql, parameters, read);
-        let read = Reader::new(engine, runs_on, OnLocalPrimary::Execute).read(name, &mut request);
-        engine.reported(operation, read).await
+        self.read_or_write(operation, sql, parameters, Writes::Maybe, OnLocalPrimary::Execute, read).await
     }
 }

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use homing::{Error, Repo};
+use homing::{Batch, Context, Error, Node, Repo};
+use tokio::time::timeout;
 
-use crate::fixture::{NewUser, Servers, User};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World, in_iad, wait_until_true};
+
+#[homing::remote(transactional)]
+async fn store(context: Context, name: String) -> homing::Result<()> {
+    context.repo().insert(&NewUser::named(&name)).await.map(drop)
+}
 
 fn assert_not_replicated<T: std::fmt::Debug>(written: Result<T, Error>) -> Error {
     let error = written.unwrap_err();
@@ -35,4 +41,68 @@ async fn unreplicated_commit_is_never_ok() {
         assert_eq!(repo.execute("delete from users", &[]).await.unwrap(), 2, "{region}");
         repo.transaction(|tx| async move { tx.execute("update users set age = 1", &[]).await }).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn no_way_of_writing_hides_it() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    world.primary.batch_execute(LOG).await.unwrap();
+    servers.replica.caught_up_with(&servers.primary).await.unwrap();
+    let iad = Node::with_config(servers.primary_config(&world.database)).register(store).start().await.unwrap();
+    let syd = servers.replica_node(&world.database, in_iad(iad.local_addr())).await;
+    servers.primary.reconfigure(&[("synchronous_standby_names", "nobody")]).await.unwrap();
+    for (region, node) in [("iad", &iad), ("syd", &syd)] {
+        let repo = node.repo().with_call_timeout(Duration::from_secs(1));
+        let new = |name: &str| NewUser::named(&format!("{name} {region}"));
+        // A function ends a tenth of its time early, so that its error still arrives.
+        let patient = node.repo().with_call_timeout(Duration::from_secs(5));
+        assert_not_replicated(store::call(&patient, format!("function {region}")).await);
+        let mut batch = Batch::new();
+        batch.insert("user", new("batch")).unwrap();
+        assert_not_replicated(repo.batch(&batch).await);
+        assert_not_replicated(repo.with_schema("public").unwrap().insert(&new("schema")).await);
+        let mut copy = repo.copy_in("copy users (name) from stdin").await.unwrap();
+        copy.send(format!("copy {region}\n").into_bytes()).await.unwrap();
+        assert_not_replicated(copy.finish().await);
+        assert_not_replicated(repo.query("select log_it('raw')", &[]).await);
+        assert_not_replicated(repo.exists::<User>("where log_it('entity')", &[]).await);
+        assert_eq!(logged(&world).await, 2, "{region}");
+    }
+}
+
+/// The server ends the connection while the commit of a function waits for a replica.
+#[tokio::test]
+async fn read_that_writes_runs_once() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    world.primary.batch_execute(LOG).await.unwrap();
+    world.syd.repo().insert(&NewUser::named("Ada")).await.unwrap();
+    servers.primary.reconfigure(&[("synchronous_standby_names", "nobody")]).await.unwrap();
+    for (region, node) in world.both() {
+        let repo = node.repo().with_call_timeout(PATIENCE);
+        let call = tokio::spawn(async move { repo.exists::<User>("where log_it('once')", &[]).await });
+        wait_until_true(&world.primary, &format!("select count(*) = 1 from {WAITING}")).await;
+        let end = format!("select pg_terminate_backend(pid) from {WAITING}");
+        world.primary.execute(&end, &[]).await.unwrap();
+        let error = timeout(PATIENCE, call).await.expect("it runs again").unwrap().unwrap_err();
+        assert!(error.is_outcome_unknown(), "{region}: {error:?}");
+        assert_eq!(logged(&world).await, 1, "{region}");
+    }
+}
+
+/// A function that stores a row, whatever the statement is that calls it.
+const LOG: &str = "
+    create table audit (word text);
+    create function log_it(word text) returns bool language plpgsql as
+        $$ begin insert into audit values (word); return true; end $$";
+
+/// The sessions whose commit waits for a replica.
+const WAITING: &str = "pg_stat_activity where wait_event = 'SyncRep' and datname = current_database()";
+
+/// Returns how many rows the function has stored since the last question.
+async fn logged(world: &World) -> i64 {
+    world.primary.batch_execute("set synchronous_commit = local").await.unwrap();
+    let sql = "with gone as (delete from audit returning 1) select count(*) from gone";
+    world.primary.query_one(sql, &[]).await.unwrap().get(0)
 }
