@@ -318,14 +318,19 @@ async fn peer_that_times_out_is_avoided() {
     registry.register_fn("work", |_, ()| std::future::pending::<Result<(), FunctionError>>()).unwrap();
     let hung = offering("iad", registry).start().await.unwrap();
     let mut registry = functions("iad");
-    registry.register_fn("work", |_, ()| std::future::ready(Ok::<_, FunctionError>(()))).unwrap();
+    // Longer than a greeting takes, so the other peer seems to be the faster one until it is called.
+    let work = |_, ()| async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok::<_, FunctionError>(())
+    };
+    registry.register_fn("work", work).unwrap();
     let well = offering("iad", registry).start().await.unwrap();
     let rpc = client(&[hung.local_addr(), well.local_addr()]);
     let mut failed = 0;
-    for _ in 0..40 {
-        failed += u32::from(rpc.call_primary::<()>("work", (), Duration::from_millis(200)).await.is_err());
+    for call in 0..40 {
+        failed += u32::from(rpc.call_primary::<()>("work", (), Duration::from_secs(1)).await.is_err());
+        assert!(failed <= 3, "{failed} of {} calls went to the peer that hangs", call + 1);
     }
-    assert!(failed <= 5, "{failed}");
 }
 
 #[tokio::test]
