@@ -45,7 +45,7 @@ pub mod call_response {
         Failure(super::FunctionFailure),
     }
 }
-/// The function ran and returned an error.
+/// The function ran and returned an error, or a result that cannot be sent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FunctionFailure {
     #[prost(string, tag = "1")]
@@ -55,6 +55,9 @@ pub struct FunctionFailure {
     pub details_type: ::prost::alloc::string::String,
     #[prost(bytes = "bytes", tag = "3")]
     pub details: ::prost::bytes::Bytes,
+    /// The function returned a result. Only its answer is larger than a message may be.
+    #[prost(bool, tag = "4")]
+    pub returned: bool,
 }
 /// A place in a database's write-ahead log.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

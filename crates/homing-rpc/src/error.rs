@@ -179,7 +179,7 @@ impl Error {
         Self::new(ErrorKind::FunctionFailed(details), message)
     }
 
-    /// The function ran, but its result is not of the type that the caller expects.
+    /// The function ran, but its result is not of the type that the caller expects, or larger than a message may be.
     pub(crate) fn unreadable_result(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::UnreadableResult, message)
     }

@@ -150,7 +150,8 @@ impl LocalNode {
             "the answer of function {name:?} has {bytes} bytes, over the limit of {limit}; the function was executed"
         );
         warn!(function = name, bytes, limit, "the answer of a function is too large");
-        let failure = FunctionFailure { message, ..FunctionFailure::default() };
+        let returned = matches!(response.outcome, Some(Outcome::Result(_)));
+        let failure = FunctionFailure { message, returned, ..FunctionFailure::default() };
         CallResponse { outcome: Some(Outcome::Failure(failure)), ..response }
     }
 
@@ -227,9 +228,9 @@ fn stopped(error: &FunctionError) -> CallFailure {
     if error.is_panicked() {
         let mut message = message;
         truncate(&mut message, MAX_PANIC_BYTES);
-        return CallFailure::Panicked(FunctionFailure { message, details_type, details });
+        return CallFailure::Panicked(FunctionFailure { message, details_type, details, returned: false });
     }
-    CallFailure::Failed(FunctionFailure { message, details_type, details })
+    CallFailure::Failed(FunctionFailure { message, details_type, details, returned: false })
 }
 
 fn panicked(error: JoinError) -> CallFailure {

@@ -331,6 +331,10 @@ fn read<R: DeserializeOwned>(response: CallResponse, function: &str, place: &str
                 return Err(Error::unreadable_result(message).with_positions(response.positions).with_source(error));
             }
         },
+        Some(Outcome::Failure(failure)) if failure.returned => {
+            let message = format!("{function}: executed by {place}, but {}", failure.message);
+            return Err(Error::unreadable_result(message).with_positions(response.positions));
+        }
         Some(Outcome::Failure(failure)) => {
             let details =
                 (!failure.details_type.is_empty()).then(|| Details::new(failure.details_type, failure.details));

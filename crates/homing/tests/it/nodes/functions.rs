@@ -185,6 +185,25 @@ async fn panicked_transactional_function_is_rejected() {
     }
 }
 
+/// Stores a user, and returns more than a message holds.
+#[homing::remote(transactional)]
+async fn verbose(context: Context) -> homing::Result<String> {
+    context.repo().insert(&NewUser::named("Ada")).await?;
+    Ok("x".repeat(2 * homing_rpc::DEFAULT_MAX_MESSAGE_BYTES))
+}
+
+#[tokio::test]
+async fn function_with_oversized_answer_is_committed() {
+    let world = World::shared().await;
+    let (iad, syd) = node_with(&world, |iad| iad.register(verbose)).await;
+    for (region, repo) in [("iad", iad.repo()), ("syd", syd)] {
+        let error = verbose::call(&repo).await.unwrap_err();
+        assert!(error.is_committed() && !error.is_function_failed(), "{region}: {error:?}");
+        assert!(error.to_string().contains("over the limit"), "{region}: {error}");
+        assert_eq!(repo.delete_all::<User>("", &[]).await.unwrap(), 1, "{region}");
+    }
+}
+
 /// Uses the time that its caller gives it.
 #[homing::remote]
 async fn patient(context: Context) -> homing::Result<Duration> {
