@@ -50,8 +50,8 @@ impl Entry {
     }
 }
 
-/// Creates the table if it is missing. Every node of the primary region runs this when it starts, perhaps at the same time.
-/// The lock is there because PostgreSQL lets only one of two simultaneous `create table if not exists` succeed.
+/// Creates the table if it is missing. Several nodes may run this at the same time. The lock is there because PostgreSQL lets
+/// only one of two simultaneous `create table if not exists` succeed.
 pub(crate) async fn migrate(repo: &Repo) -> homing::Result<()> {
     repo.batch_execute(
         r#"select pg_advisory_xact_lock(hashtext('guestbook.schema'));

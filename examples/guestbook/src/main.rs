@@ -6,6 +6,12 @@
 //! ```
 //!
 //! Alone, it is its own primary. `cargo xtask demo --serve` runs four of them in three regions.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `guestbook migrate` | brings the tables up to date, and ends; for the primary region |
+//! | `guestbook serve` | serves pages and peers; it starts without its database too |
+//! | `guestbook` | both, one after the other; outside the primary region the second only |
 
 mod entry;
 mod failure;
@@ -18,6 +24,7 @@ use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use axum::Router;
+use axum::routing::get;
 use dashboard::{Dashboard, how_is_it};
 use homing::{Config, Node};
 use homing_http::{Health, Prometheus};
@@ -37,14 +44,32 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     let mut config = Config::from_env()?;
     config.options.replay_timeout = REPLAY_TIMEOUT;
+    let (command, is_primary_region) = (env::args().nth(1), config.topology.is_primary_region());
+    match command.as_deref() {
+        None if is_primary_region => migrate(&config).await?,
+        None | Some("serve") => {}
+        Some("migrate") if is_primary_region => return Ok(migrate(&config).await?),
+        Some("migrate") => return Err("the tables are in the primary region: run migrate there".into()),
+        Some(other) => return Err(format!("unknown command {other:?}: write migrate, serve or no command").into()),
+    }
+    serve(config).await
+}
+
+/// Brings the tables up to date. It does not listen for peers: their calls would meet tables that are older than the code.
+async fn migrate(config: &Config) -> homing::Result<()> {
+    let mut config = config.clone();
+    config.listen = None;
+    let node = Node::with_config(config).start().await?;
+    entry::migrate(&node.repo()).await
+}
+
+/// Serves pages and peers until the process is told to end.
+async fn serve(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     let dashboard = Dashboard::new(&config.topology);
     let observer = dashboard.clone();
     let node = Node::with_config(config).register(sign_many).register(how_is_it);
     let node = node.with_observer(move |report| observer.observe(report)).start().await?;
     let repo = node.repo();
-    if repo.region() == repo.primary_region() {
-        entry::migrate(&repo).await?;
-    }
 
     let health = Health::new(&repo);
     if let Ok(listen) = env::var("GUESTBOOK_METRICS_LISTEN") {
@@ -55,6 +80,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     }
     let watcher = tokio::spawn(dashboard.clone().run(repo.clone()));
     let router = pages::router(App { repo, dashboard: dashboard.clone() }).route_service("/healthz", health);
+    // Whether the process answers, whatever its database does: a restart would not mend a database.
+    let router = router.route("/livez", get("ok"));
     let listen = env::var("GUESTBOOK_LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let listener = TcpListener::bind(listen).await?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
