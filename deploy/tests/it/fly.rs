@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::read;
-use crate::settings::{assert_complete, settings};
+use crate::settings::{assert_complete, assert_fits, settings};
 
 /// The part of [fly.toml's format](https://fly.io/docs/reference/configuration/) that our file uses.
 #[derive(Debug, Deserialize)]
@@ -19,12 +19,11 @@ struct FlyToml {
     kill_timeout: u32,
     build: Build,
     env: BTreeMap<String, String>,
-    #[serde(rename = "deploy")]
-    _deploy: Deploy,
+    deploy: Deploy,
+    processes: BTreeMap<String, String>,
     http_service: HttpService,
     metrics: Metrics,
-    #[serde(rename = "vm")]
-    _vm: Vec<Vm>,
+    vm: Vec<Vm>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,6 +37,7 @@ struct Build {
 struct Deploy {
     #[serde(rename = "strategy")]
     _strategy: Strategy,
+    release_command: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,6 +52,7 @@ enum Strategy {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HttpService {
+    processes: Vec<String>,
     internal_port: u16,
     force_https: bool,
     auto_stop_machines: String,
@@ -84,8 +85,7 @@ struct Metrics {
 struct Vm {
     #[serde(rename = "size")]
     _size: String,
-    #[serde(rename = "memory")]
-    _memory: String,
+    memory: String,
 }
 
 fn fly() -> FlyToml {
@@ -105,7 +105,8 @@ fn machine(region: &str) -> crate::settings::Settings {
         ("PRIMARY_REGION", &fly.primary_region),
         ("HOMING_SECRET", "0123456789abcdef0123456789abcdef"),
     ]);
-    all.insert("DATABASE_URL".to_owned(), "postgres://app@iad.guestbook-db.internal:5433/app".to_owned());
+    let database = "postgres://app@iad.guestbook-db.internal:5433/app?sslmode=disable";
+    all.insert("DATABASE_URL".to_owned(), database.to_owned());
     all.extend(fly.env);
     all
 }
@@ -116,7 +117,7 @@ fn regions_have_all_settings() {
         assert_complete(&machine(region), region);
         let config = crate::settings::config(&machine(region));
         assert!(format!("{:?}", config.discover).starts_with("FlyDns"));
-        let replica = format!("postgres://app@{region}.guestbook-db.internal:5433/app");
+        let replica = format!("postgres://app@{region}.guestbook-db.internal:5433/app?sslmode=disable");
         assert_eq!(config.replica_url, (region != "iad").then_some(replica));
         // The private network has no other addresses.
         assert!(config.listen.unwrap().is_ipv6());
@@ -130,6 +131,21 @@ fn machines_stay_and_end_cleanly() {
     assert!(!fly.http_service.auto_start_machines && fly.http_service.force_https);
     assert_eq!(fly.kill_signal, "SIGTERM");
     assert!(fly.kill_timeout >= 10);
+}
+
+#[test]
+fn release_migrates_before_machines_serve() {
+    let fly = fly();
+    assert_eq!(fly.deploy.release_command, "guestbook migrate");
+    assert_eq!(fly.processes.into_iter().collect::<Vec<_>>(), [("app".to_owned(), "guestbook serve".to_owned())]);
+    assert_eq!(fly.http_service.processes, ["app"]);
+}
+
+#[test]
+fn memory_holds_the_calls_of_peers() {
+    let [vm] = &fly().vm[..] else { panic!("one kind of machine") };
+    let megabytes = vm.memory.strip_suffix("mb").unwrap().parse().unwrap();
+    assert_fits(&crate::settings::config(&machine("iad")), megabytes);
 }
 
 #[test]

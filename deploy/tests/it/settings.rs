@@ -54,6 +54,23 @@ pub(crate) fn assert_complete(settings: &Settings, region: &str) {
     }
 }
 
+/// Asserts that the calls of peers fit into so many mebibytes: the sum that `deploy/kubernetes/iad.yaml` shows.
+pub(crate) fn assert_fits(config: &Config, memory: usize) {
+    let calls = usize::try_from(config.max_in_flight).unwrap();
+    assert!(calls > config.pool_size, "some connections to the database would stay idle");
+    let needed = AT_REST + VISITORS + (calls * COPIES * config.max_message_bytes).div_ceil(MEBIBYTE);
+    assert!(needed <= memory, "{calls} calls need {needed} Mi, more than {memory} Mi");
+}
+
+const MEBIBYTE: usize = 1024 * 1024;
+
+/// In mebibytes.
+const AT_REST: usize = 64;
+const VISITORS: usize = 128;
+
+/// How often a message exists at most on its way through a node, as measured.
+const COPIES: usize = 10;
+
 pub(crate) fn settings<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Settings {
     pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
