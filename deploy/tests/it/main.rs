@@ -6,6 +6,7 @@ mod compose;
 mod docker;
 mod fly;
 mod kubernetes;
+mod pages;
 mod settings;
 
 use std::path::Path;
