@@ -39,3 +39,10 @@ fn nothing_runs_as_root() {
         assert!(user.is_some_and(|user| user != "root" && user != "0"), "{path}");
     }
 }
+
+/// The pages have connection strings with `sslrootcert=system`.
+#[test]
+fn node_trusts_public_authorities() {
+    let authorities = "COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/";
+    assert!(instructions(DOCKERFILES[0]).iter().any(|line| line == authorities));
+}
