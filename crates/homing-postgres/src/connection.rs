@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod block;
+mod connector;
 pub(crate) mod known;
 mod parameters;
 pub(crate) mod pool;

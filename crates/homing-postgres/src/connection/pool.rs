@@ -1,34 +1,21 @@
 //! [`Pool`], the connections to one server, and [`Connection`], one of them.
-//!
-//! Each connection has a background task that drives its socket:
-//!
-//! - **Spawned by** [`Connector`] when the pool opens a connection. **Kept by** its [`PooledClient`].
-//! - **Owns** the socket. Its channel is the driver's own.
-//! - **Ends** when the server closes the connection, or when the client is dropped, which aborts the task.
-//! - **If it panics**, the connection counts as closed, and the pool opens another one.
-//! - **Bounds:** as many as the pool has connections. Callers that wait for one have no limit but their deadlines.
 
-use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool::Runtime;
-use deadpool::managed::{
-    self, Manager, Metrics, Object, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts,
-};
+use deadpool::managed::{self, Object, PoolError, TimeoutType, Timeouts};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::error::{DbError, SqlState};
-use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
-use tracing::{debug, info};
+use tokio_postgres::{Client, NoTls, Statement};
+use tracing::debug;
 
 use super::address::Address;
+use super::connector::{Connector, identify};
 use super::known::{KnownServer, Server};
-use super::statements::{MAX_STATEMENTS, PreparedStatements};
 use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
@@ -348,144 +335,6 @@ impl Deref for Connection {
     fn deref(&self) -> &Client {
         &self.connection.client
     }
-}
-
-/// Opens the connections of a pool.
-#[derive(Debug)]
-struct Connector {
-    address: Address,
-    known: KnownServer,
-}
-
-impl Connector {
-    fn note(&self, server: Server) {
-        if self.known.note(server) {
-            info!(address = %self.address, role = %server.role, "database server changed role");
-        }
-    }
-
-    async fn open(&self) -> Result<PooledClient, tokio_postgres::Error> {
-        let (client, mut connection) = self.address.config().connect(NoTls).await?;
-        let address = self.address.to_string();
-        let not_replicated = Arc::new(AtomicBool::new(false));
-        let warned = Arc::clone(&not_replicated);
-        let task = AbortOnDrop(tokio::spawn(async move {
-            // The messages come in order, so a warning is noted before the call sees the end of its commit.
-            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-                match message {
-                    Ok(AsyncMessage::Notice(notice)) if is_not_replicated(&notice) => {
-                        warned.store(true, Ordering::Release);
-                    }
-                    Ok(AsyncMessage::Notice(notice)) => {
-                        // Without the detail, which may hold a person's data.
-                        debug!(%address, notice = notice.message(), "notice of the database");
-                    }
-                    Ok(_) => {}
-                    // The end of the task drops the connection, and with it the requests that wait for an answer.
-                    Err(error) => {
-                        debug!(%address, %error, "connection to the database ended");
-                        return;
-                    }
-                }
-            }
-        }));
-        let server = identify(&client).await?;
-        let statements = PreparedStatements::new(MAX_STATEMENTS);
-        Ok(PooledClient { client, server, statements, not_replicated, _task: task })
-    }
-}
-
-/// A connection that belongs to a pool.
-struct PooledClient {
-    client: Client,
-    /// The server as it was when this connection was opened.
-    server: Server,
-    statements: PreparedStatements,
-    /// Whether PostgreSQL has warned that a commit is not replicated.
-    not_replicated: Arc<AtomicBool>,
-    _task: AbortOnDrop,
-}
-
-impl Manager for Connector {
-    type Type = PooledClient;
-    type Error = tokio_postgres::Error;
-
-    async fn create(&self) -> Result<PooledClient, tokio_postgres::Error> {
-        let opened = self.open().await?;
-        self.note(opened.server);
-        Ok(opened)
-    }
-
-    /// No call leaves anything behind that has to be reset: statements that change a session are refused, and a connection
-    /// in doubtful state is discarded.
-    async fn recycle(&self, client: &mut PooledClient, _: &Metrics) -> RecycleResult<tokio_postgres::Error> {
-        if client.client.is_closed() {
-            return Err(RecycleError::message("the connection is closed"));
-        }
-        if self.known.report().server.is_some_and(|known| known.role != client.server.role) {
-            return Err(RecycleError::message("the server has changed its role"));
-        }
-        Ok(())
-    }
-}
-
-impl std::fmt::Debug for PooledClient {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PooledClient").finish_non_exhaustive()
-    }
-}
-
-/// Whether PostgreSQL says that it cancelled a commit's wait for a synchronous replica. The text may be in another language,
-/// so the routine tells.
-/// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/backend/replication/syncrep.c>
-fn is_not_replicated(notice: &DbError) -> bool {
-    notice.routine() == Some("SyncRepWaitForLSN")
-}
-
-/// The task of a connection. A silent server does not keep it.
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Asks the server for its role and identity, and makes sure that a commit is flushed when it returns.
-///
-/// With `synchronous_commit = off` a commit returns before it is flushed, so the flush position that is read after it
-/// lies before it. All other values flush on the primary first. They are left alone: `remote_apply` must not be weakened.
-/// The value is set for the session even if it is the default, so that a reload of the server's configuration does not
-/// change it later.
-/// <https://www.postgresql.org/docs/current/runtime-config-wal.html#GUC-SYNCHRONOUS-COMMIT>
-///
-/// A connection to a replica is made read-only. A server that was promoted a moment ago then refuses a write with SQLSTATE
-/// 25006, in place of running it as if it were a read.
-/// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-DEFAULT-TRANSACTION-READ-ONLY>
-async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
-    const SQL: &str = "
-        select pg_is_in_recovery(), (select system_identifier from pg_control_system()),
-               set_config('synchronous_commit',
-                          case current_setting('synchronous_commit')
-                              when 'off' then 'on' else current_setting('synchronous_commit') end,
-                          false),
-               (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8,
-               case when pg_is_in_recovery() then set_config('default_transaction_read_only', 'on', false) end,
-               pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool,
-               case when not pg_is_in_recovery()
-                   then ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int end";
-    let row = match client.query_one(SQL, &[]).await {
-        Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
-            // A replica refuses all statements of a role whose default is serializable.
-            client.batch_execute("set default_transaction_isolation = 'repeatable read'").await?;
-            client.query_one(SQL, &[]).await?
-        }
-        row => row?,
-    };
-    let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
-    let system_identifier = SystemIdentifier::from(row.try_get::<_, i64>(1)?.cast_unsigned());
-    let timeline = row.try_get::<_, Option<i32>>(6)?.map(|number| Timeline::from(number.cast_unsigned()));
-    Ok(Server { role, system_identifier, timeline, started_at: row.try_get(3)?, is_read_only: row.try_get(5)? })
 }
 
 /// How long to wait for a cancellation. After that, the server notices by itself that the connection is closed.
