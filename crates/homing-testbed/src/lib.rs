@@ -4,6 +4,7 @@
 //!
 //! - [`Postgres`] is a server, a primary or a replica. A test starts, stops, kills, pauses and promotes
 //!   it. It runs the programs of an installed PostgreSQL ([`Binaries`]).
+//! - [`CertificateAuthority`] issues certificates for servers and clients, for connections with TLS.
 //! - [`Relay`] is a link to one server, with latency, jitter and cuts.
 //! - [`DnsView`] is a DNS server. A test sets its records and how it answers.
 //! - [`NodeCommand`] starts a node of the application, a [`NodeProcess`], and waits until it is ready.
@@ -35,6 +36,7 @@
 //!
 //! This crate has no features.
 
+mod certificate;
 mod error;
 mod network;
 mod node;
@@ -43,6 +45,7 @@ mod process;
 mod wait;
 mod world;
 
+pub use self::certificate::{Certificate, CertificateAuthority, CertificateFiles};
 pub use self::error::{Error, Result};
 pub use self::network::dns::DnsView;
 pub use self::network::dns::records::DnsAnswers;

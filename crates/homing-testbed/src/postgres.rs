@@ -16,6 +16,7 @@ use tokio_postgres::{Client, NoTls};
 
 pub use self::options::{Fsync, PostgresOptions};
 use self::{cluster::Cluster, server::Server};
+use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::process::log::LogFile;
 use crate::wait::within;
@@ -193,6 +194,29 @@ impl Postgres {
             let statement = format!("alter system set {name} to {}", settings::literal(value));
             client.batch_execute(&statement).await.map_err(failed)?;
         }
+        self.reload().await
+    }
+
+    /// Replaces the certificate that the server shows. When this returns, new connections get it.
+    ///
+    /// # Errors
+    ///
+    /// - A database error if the server is stopped.
+    /// - [`is_timed_out`](Error::is_timed_out) if it has not read the certificate after 30 s.
+    /// - An I/O error, for which no predicate holds, if a file cannot be written.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the certificate may be replaced.
+    pub async fn renew_certificate(&self, certificate: &Certificate) -> Result<()> {
+        self.cluster.write_certificate(certificate)?;
+        self.reload().await
+    }
+
+    /// Makes the server read its settings and certificates again, and waits until it has.
+    async fn reload(&self) -> Result<()> {
+        let client = self.connect().await?;
+        let failed = |error| self.failed("reload the settings", error);
         // The postmaster reloads a moment later, and a new session starts with its load time. The clock
         // is read first, in a separate statement, because the postmaster may also reload at once.
         let now = client.query_one("select clock_timestamp()::text", &[]).await;

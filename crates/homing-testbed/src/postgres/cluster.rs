@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::binaries::Binaries;
+use super::options::{AUTHORITY_FILE, PostgresOptions};
+use crate::certificate::{self, Certificate};
 use crate::error::{AtPath as _, Error, Result};
 use crate::network::port::Port;
 use crate::process::log::LogFile;
@@ -81,6 +83,29 @@ impl Cluster {
         self.configure(settings)
     }
 
+    /// Writes the certificates and the rules of access that the options name.
+    pub(super) fn secure(&self, options: &PostgresOptions) -> Result<()> {
+        if let Some(certificate) = &options.certificate {
+            self.write_certificate(certificate)?;
+        }
+        if let Some(authority) = &options.client_authority {
+            certificate::write(&self.data().join(AUTHORITY_FILE), authority, 0o644)?;
+        }
+        if let Some(rules) = &options.access {
+            let rules = format!("{ALWAYS}{rules}\n");
+            let path = self.data().join("pg_hba.conf");
+            certificate::write(&path, &rules, 0o600)?;
+            self.user.own(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the certificate that the server shows, to the files where PostgreSQL expects it.
+    pub(super) fn write_certificate(&self, certificate: &Certificate) -> Result<()> {
+        let files = certificate.save(&self.data(), "server")?;
+        self.user.own(&files.key)
+    }
+
     /// Starts the server's process; it is not ready yet.
     pub(super) fn spawn_server(&self) -> Result<Process> {
         let mut command = self.command("postgres");
@@ -123,3 +148,6 @@ impl Cluster {
         file.and_then(|mut file| file.write_all(settings.as_bytes())).at("write", &path)
     }
 }
+
+/// The tools of the testbed connect as the superuser, and so do replicas.
+const ALWAYS: &str = "host all,replication postgres 127.0.0.1/32 trust\n";

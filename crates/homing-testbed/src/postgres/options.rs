@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::binaries::Binaries;
+use crate::certificate::{Certificate, CertificateAuthority};
 use crate::process::scratch::Scratch;
 
 /// Options of a PostgreSQL server; see [`Postgres::options`](crate::Postgres::options).
@@ -20,6 +21,10 @@ pub struct PostgresOptions {
     pub(super) max_connections: Option<u16>,
     pub(super) fsync: Option<Fsync>,
     pub(super) settings: Vec<(String, String)>,
+    pub(super) certificate: Option<Certificate>,
+    /// The certificate of the authority of clients, in PEM.
+    pub(super) client_authority: Option<String>,
+    pub(super) access: Option<String>,
 }
 
 /// Whether PostgreSQL waits for the disk at each commit.
@@ -83,6 +88,27 @@ impl PostgresOptions {
         self
     }
 
+    /// Serves TLS with this certificate, besides connections without TLS. A replica has the certificate of its primary
+    /// unless it has one of its own.
+    pub fn with_certificate(mut self, certificate: &Certificate) -> Self {
+        self.certificate = Some(certificate.clone());
+        self.with_setting("ssl", "on")
+    }
+
+    /// Accepts client certificates of this authority. They are demanded only by rules of
+    /// [`with_access`](Self::with_access).
+    pub fn with_client_authority(mut self, authority: &CertificateAuthority) -> Self {
+        self.client_authority = Some(authority.pem().to_owned());
+        self.with_setting("ssl_ca_file", AUTHORITY_FILE)
+    }
+
+    /// Replaces the rules of `pg_hba.conf`, which say who may connect and how. The superuser `postgres` may always connect.
+    /// Default: everybody may.
+    pub fn with_access(mut self, rules: impl Into<String>) -> Self {
+        self.access = Some(rules.into());
+        self
+    }
+
     pub(super) fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
     }
@@ -99,6 +125,9 @@ impl PostgresOptions {
         &self.settings
     }
 }
+
+/// The name of the file in the data directory.
+pub(super) const AUTHORITY_FILE: &str = "root.crt";
 
 /// PostgreSQL's own default.
 const DEFAULT_MAX_CONNECTIONS: u16 = 100;

@@ -35,6 +35,7 @@ impl PostgresOptions {
         }
         let (options, mut cluster) = self.prepare("primary").await?;
         cluster.initialize(&settings::of_server(&options)).await?;
+        cluster.secure(&options)?;
         let server = Server::first_start(&mut cluster).await?;
         Ok(Postgres::running(cluster, options, server))
     }
@@ -68,6 +69,7 @@ impl PostgresOptions {
         let (options, mut cluster) = self.prepare("replica").await?;
         let settings = settings::of_replica(&options, upstream);
         cluster.copy(primary.address(), &settings).await?;
+        cluster.secure(&options)?;
         let server = Server::first_start(&mut cluster).await?;
         let replica = Postgres::running(cluster, options, server);
         replica::wait_until_streaming(&replica).await?;

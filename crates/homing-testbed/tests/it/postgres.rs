@@ -1,6 +1,9 @@
 //! Servers and their replicas.
 
-use homing_testbed::{Postgres, Shutdown, wait_until};
+use homing_testbed::{CertificateAuthority, Postgres, Shutdown, wait_until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_postgres::NoTls;
 
 #[tokio::test]
 async fn replica_gets_rows_of_primary() {
@@ -147,4 +150,30 @@ async fn show(server: &Postgres, name: &str) -> String {
 
 async fn text(server: &Postgres, query: &str) -> String {
     server.connect().await.unwrap().query_one(query, &[]).await.unwrap().get(0)
+}
+
+/// PostgreSQL answers a request for TLS with one letter:
+/// <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>.
+#[tokio::test]
+async fn certificate_makes_servers_offer_tls() {
+    let authority = CertificateAuthority::new("authority").unwrap();
+    let certificate = authority.issue(&["127.0.0.1"]).unwrap();
+    let primary = Postgres::options().with_certificate(&certificate).start().await.unwrap();
+    let replica = Postgres::options().start_replica_of(&primary).await.unwrap();
+    let plain = Postgres::start().await.unwrap();
+    for (server, answer) in [(&primary, b'S'), (&replica, b'S'), (&plain, b'N')] {
+        let mut socket = TcpStream::connect(server.address()).await.unwrap();
+        socket.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await.unwrap();
+        assert_eq!(socket.read_u8().await.unwrap(), answer);
+    }
+    primary.renew_certificate(&authority.issue(&["db.example"]).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn access_rules_replace_trust() {
+    let server = Postgres::options().with_access("host all known 127.0.0.1/32 trust").start().await.unwrap();
+    server.connect().await.unwrap().batch_execute("create role known login; create role other login").await.unwrap();
+    for (role, is_let_in) in [("known", true), ("other", false)] {
+        assert_eq!(server.config().user(role).connect(NoTls).await.is_ok(), is_let_in, "{role}");
+    }
 }
