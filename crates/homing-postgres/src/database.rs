@@ -237,7 +237,7 @@ impl Database {
     }
 
     fn of(config: Config, pool: Pool) -> Self {
-        let tracker = Tracker::spawn(pool.address().config().clone());
+        let tracker = Tracker::follow(pool.address().clone());
         let executor = Executor::new(pool.clone(), tracker.clone(), config.max_rows_bytes, config.transaction_limit());
         Self(Arc::new(DatabaseInner { config, pool, tracker, executor }))
     }

@@ -182,7 +182,10 @@ impl Replicas {
         let servers = snapshot.0.iter().filter(|member| member.origin == Origin::OwnPrimary);
         let servers = servers.map(|member| match member.database.role() {
             Some(Role::Replica) => format!("{} is a replica", member.status.address),
-            _ => format!("{} does not answer", member.status.address),
+            _ => match member.database.pool().known().complaint() {
+                Some(complaint) => format!("{} cannot be reached: {complaint}", member.status.address),
+                None => format!("{} does not answer", member.status.address),
+            },
         });
         let servers: Vec<_> = servers.collect();
         let servers = if servers.is_empty() { "its host has no address".into() } else { servers.join(", ") };

@@ -76,17 +76,23 @@ impl Tracker {
     /// Starts the task, which connects at the first call.
     ///
     /// `config` must lead to one server, so it should name one address. The application name becomes
-    /// `homing-tracker`. `target_session_attrs` is ignored, since the server may have either role.
+    /// `homing-tracker`. `target_session_attrs` is ignored, since the server may have either role. TLS is used as the
+    /// configuration says; no certificate is verified, since it cannot name an authority.
     ///
     /// # Panics
     ///
     /// Panics if it is called outside of a tokio runtime.
     pub fn spawn(config: Config) -> Self {
-        let server = Arc::from(Address::name_of(&config));
+        Self::follow(Address::of_driver(config))
+    }
+
+    /// Starts the task for the server at an address.
+    pub(crate) fn follow(address: Address) -> Self {
+        let server = Arc::from(address.to_string());
         let registry = Arc::new(Registry::default());
         let (publisher, state) = watch::channel(None);
         // Detached: it ends when `TrackerInner` is dropped.
-        tokio::spawn(task::run(config, Arc::clone(&server), Arc::clone(&registry), publisher));
+        tokio::spawn(task::run(address, Arc::clone(&server), Arc::clone(&registry), publisher));
         Self { inner: Arc::new(TrackerInner { server, registry, state }) }
     }
 

@@ -113,6 +113,11 @@ impl Certificate {
         Ok(Self { pem, key_pem: key.serialize_pem() })
     }
 
+    /// Takes a certificate and its private key that another tool has made, in PEM.
+    pub fn from_pem(pem: impl Into<String>, key_pem: impl Into<String>) -> Self {
+        Self { pem: pem.into(), key_pem: key_pem.into() }
+    }
+
     /// Returns the certificate, in PEM.
     pub fn pem(&self) -> &str {
         &self.pem

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::Host;
 
-use super::parameters;
-use super::session_attrs::SessionAttrs;
+use super::string::{ConnectionString, Target, name_of};
+use super::tls::Tls;
 use crate::error::{Error, Result};
 
 /// A connection string that leads to exactly one server.
@@ -21,6 +23,9 @@ use crate::error::{Error, Result};
 pub(crate) struct Address {
     config: Config,
     name: String,
+    tls: Tls,
+    /// Whether a warning about missing encryption has been logged. All clones share it.
+    has_warned: Arc<AtomicBool>,
 }
 
 impl Address {
@@ -30,19 +35,18 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// `is_configuration` if the string is not a valid connection string with a host, if it requires TLS, or if a name
-    /// cannot be resolved within five seconds.
+    /// `is_configuration` if [`ConnectionString::parse`] fails, or if a name cannot be resolved within five seconds.
     pub(crate) async fn resolve(url: &str, variable: &str) -> Result<Vec<Self>> {
-        let config = Self::parse(url, variable)?;
+        let string = ConnectionString::parse(url, variable)?;
         let mut addresses = Vec::new();
-        for (index, host) in hosts(&config, variable)?.into_iter().enumerate() {
-            let port = port(&config, index);
-            match host {
+        for Target { host, address, port } in string.targets() {
+            match (host, address) {
                 #[cfg(unix)]
-                Host::Unix(path) => addresses.push(Self::unix(&config, &path, port)),
-                Host::Tcp(host) => {
+                (Host::Unix(path), _) => addresses.push(Self::unix(&string, &path, port)),
+                (Host::Tcp(host), Some(ip)) => addresses.push(Self::tcp(&string, &host, ip, port)),
+                (Host::Tcp(host), None) => {
                     for ip in resolve_host(&host, port, variable).await? {
-                        addresses.push(Self::tcp(&config, &host, ip, port));
+                        addresses.push(Self::tcp(&string, &host, ip, port));
                     }
                 }
             }
@@ -50,50 +54,10 @@ impl Address {
         Ok(addresses)
     }
 
-    /// Parses a connection string without resolving its hosts. `variable` names its setting, for messages.
-    ///
-    /// # Errors
-    ///
-    /// `is_configuration` if the string is not a valid connection string with a host, if a setting of it is invalid, or if
-    /// it requires TLS.
-    pub(crate) fn parse(url: &str, variable: &str) -> Result<Config> {
-        let (url, _) = SessionAttrs::take(url, variable)?;
-        // The driver's reason is left out: it quotes the part that it did not understand, which may hold the password.
-        let config: Config = url.parse().map_err(|_: tokio_postgres::Error| not_valid(&url, variable))?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(Error::configuration(format!(
-                "{variable} asks for sslmode=require, but TLS is not supported: use sslmode=disable in a private network"
-            )));
-        }
-        let is_name = |host: &Host| !matches!(host, Host::Tcp(host) if !is_host_name(host));
-        if !hosts(&config, variable)?.iter().all(is_name) {
-            return Err(Error::configuration(format!(
-                "{variable} holds an invalid host name: write postgres://user:password@host:5432/database, with special \
-                 characters of the password, such as @ and /, percent-encoded"
-            )));
-        }
-        Ok(config)
-    }
-
-    /// Returns the hosts of a connection string with their ports, as text.
-    pub(crate) fn name_of(config: &Config) -> String {
-        let hosts = hosts(config, "").unwrap_or_default();
-        let names = hosts.into_iter().enumerate().map(|(index, host)| {
-            let port = port(config, index);
-            match host {
-                Host::Tcp(host) if host.contains(':') => format!("[{host}]:{port}"),
-                Host::Tcp(host) => format!("{host}:{port}"),
-                #[cfg(unix)]
-                Host::Unix(path) => format!("{}:{port}", path.display()),
-            }
-        });
-        names.collect::<Vec<_>>().join(",")
-    }
-
-    /// Returns the hosts of a connection string with their ports.
-    pub(crate) fn targets(config: &Config) -> Vec<(Host, u16)> {
-        let hosts = hosts(config, "").unwrap_or_default();
-        hosts.into_iter().enumerate().map(|(index, host)| (host, port(config, index))).collect()
+    /// Returns the address of a configuration of the driver, which leads to one server.
+    pub(crate) fn of_driver(config: Config) -> Self {
+        let (name, tls) = (name_of(&config), Tls::of_driver(&config));
+        Self { config, name, tls, has_warned: Arc::default() }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -112,9 +76,9 @@ impl Address {
         format!("{authority}/{database}")
     }
 
-    /// Returns the address of the server at `ip`, which the name `host` led to.
-    pub(crate) fn tcp(config: &Config, host: &str, ip: IpAddr, port: u16) -> Self {
-        let mut pinned = without_hosts(config);
+    /// Returns the address of the server at `ip`, which the name `host` led to. Its certificate has to be valid for `host`.
+    pub(crate) fn tcp(string: &ConnectionString, host: &str, ip: IpAddr, port: u16) -> Self {
+        let mut pinned = without_hosts(string.config());
         pinned.host(host).hostaddr(ip).port(port);
         let authority = match ip {
             IpAddr::V4(ip) => format!("{ip}:{port}"),
@@ -122,15 +86,50 @@ impl Address {
         };
         let named = host.parse::<IpAddr>().is_err();
         let name = if named { format!("{authority} ({host})") } else { authority };
-        Self { config: pinned, name }
+        Self { config: pinned, name, tls: string.tls().clone(), has_warned: Arc::default() }
     }
 
     /// Returns the address of the server with a Unix socket in this folder.
     #[cfg(unix)]
-    pub(crate) fn unix(config: &Config, path: &std::path::Path, port: u16) -> Self {
-        let mut pinned = without_hosts(config);
+    pub(crate) fn unix(string: &ConnectionString, path: &std::path::Path, port: u16) -> Self {
+        let mut pinned = without_hosts(string.config());
         pinned.host_path(path).port(port);
-        Self { config: pinned, name: format!("{} port {port}", path.display()) }
+        let name = format!("{} port {port}", path.display());
+        Self { config: pinned, name, tls: string.tls().clone(), has_warned: Arc::default() }
+    }
+
+    /// Returns the same address with other options of the connection.
+    pub(crate) fn with_options(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    pub(crate) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// Returns whether its connections do not leave this machine.
+    pub(super) fn is_local(&self) -> bool {
+        let is_loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
+        let is_local_host = |host: &Host| match host {
+            #[cfg(unix)]
+            Host::Unix(_) => true,
+            Host::Tcp(host) => host.parse().is_ok_and(is_loopback),
+        };
+        match self.config.get_hostaddrs() {
+            [] => self.config.get_hosts().iter().all(is_local_host),
+            addresses => addresses.iter().copied().all(is_loopback),
+        }
+    }
+
+    /// Returns whether its connections use a Unix socket, which has no TLS.
+    pub(super) fn is_unix(&self) -> bool {
+        self.config.get_hosts().iter().all(|host| !matches!(host, Host::Tcp(_)))
+    }
+
+    /// Returns whether the caller is the first one that may warn about missing encryption.
+    pub(super) fn may_warn(&self) -> bool {
+        !self.has_warned.swap(true, Ordering::AcqRel)
     }
 }
 
@@ -145,41 +144,6 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Address").field(&self.name).finish()
     }
-}
-
-/// Returns the error for a string that is not a connection string.
-fn not_valid(url: &str, variable: &str) -> Error {
-    Error::configuration(match parameters::refused(url) {
-        Some("sslmode") => format!(
-            "the value of sslmode in {variable} is not supported, because TLS is not: use sslmode=disable in a private network"
-        ),
-        Some(name) => format!(
-            "the parameter {name} in {variable}, or its value, is not supported: correct it or remove it; the supported ones \
-             are {}",
-            parameters::SUPPORTED.join(", ")
-        ),
-        None => format!(
-            "{variable} is not a connection string of PostgreSQL: write postgres://user:password@host:5432/database, with \
-             special characters percent-encoded"
-        ),
-    })
-}
-
-/// Returns the hosts of a connection string. `hostaddr` wins over `host`, as in libpq.
-fn hosts(config: &Config, variable: &str) -> Result<Vec<Host>> {
-    let addresses = config.get_hostaddrs();
-    if !addresses.is_empty() {
-        return Ok(addresses.iter().map(|ip| Host::Tcp(ip.to_string())).collect());
-    }
-    if config.get_hosts().is_empty() {
-        return Err(Error::configuration(format!("{variable} does not name a host, such as localhost:5432")));
-    }
-    Ok(config.get_hosts().to_vec())
-}
-
-fn port(config: &Config, index: usize) -> u16 {
-    let ports = config.get_ports();
-    ports.get(index).or(ports.first()).copied().unwrap_or(DEFAULT_PORT)
 }
 
 async fn resolve_host(host: &str, port: u16, variable: &str) -> Result<Vec<IpAddr>> {
@@ -197,11 +161,6 @@ async fn resolve_host(host: &str, port: u16, variable: &str) -> Result<Vec<IpAdd
         }
     }
     Ok(addresses)
-}
-
-/// Returns whether the text can be a host name. If not, it may be the end of a password with an `@` in it.
-fn is_host_name(host: &str) -> bool {
-    !host.is_empty() && host.chars().all(|char| char.is_ascii_alphanumeric() || "-_.:".contains(char))
 }
 
 /// Returns the configuration without its hosts. The driver cannot remove a host, so everything else is copied.
@@ -227,7 +186,7 @@ fn without_hosts(from: &Config) -> Config {
     }
     to.application_name(from.get_application_name().unwrap_or(APPLICATION_NAME))
         .connect_timeout(from.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT))
-        .ssl_mode(SslMode::Disable)
+        .ssl_negotiation(from.get_ssl_negotiation())
         .channel_binding(from.get_channel_binding())
         .tcp_user_timeout(from.get_tcp_user_timeout().copied().unwrap_or(USER_TIMEOUT))
         .keepalives(from.get_keepalives())
@@ -240,8 +199,6 @@ const APPLICATION_NAME: &str = "homing";
 /// How long it may take to open a connection. Long enough for a connection around the world with a lost packet, short
 /// enough for an error within a call's time limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-const DEFAULT_PORT: u16 = 5432;
 
 /// How long sent bytes may stay unacknowledged before the connection counts as lost. Without this, a caller would wait for
 /// a vanished server for a quarter of an hour. Works on Linux only; elsewhere the driver ignores it.
@@ -277,19 +234,6 @@ mod tests {
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)));
         assert_eq!(config.get_hosts().len(), 1);
         assert!(!format!("{address:?}").contains("secret"));
-    }
-
-    #[test]
-    fn refused_parameter_is_named() {
-        for (parameter, part) in [
-            ("sslmode=verify-full", "sslmode=disable"),
-            ("sslrootcert=/ca.pem", "the parameter sslrootcert in DATABASE_URL"),
-            ("statement_timeout=5000", "the parameter statement_timeout in DATABASE_URL"),
-        ] {
-            let error = Address::parse(&format!("postgres://app:secret@h/db?{parameter}"), "DATABASE_URL").unwrap_err();
-            assert!(error.is_configuration() && error.to_string().contains(part), "{error}");
-            assert!(error.to_string().contains("DATABASE_URL") && !error.to_string().contains("secret"), "{error}");
-        }
     }
 
     #[tokio::test]

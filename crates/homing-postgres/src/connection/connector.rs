@@ -15,11 +15,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::{DbError, SqlState};
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_postgres::{AsyncMessage, Client};
 use tracing::{debug, info};
 
 use super::address::Address;
 use super::known::{KnownServer, Server};
+use super::open::{Cancellation, ConnectError};
 use super::statements::{MAX_STATEMENTS, PreparedStatements};
 use crate::position::role::Role;
 use crate::position::{SystemIdentifier, Timeline};
@@ -38,8 +39,9 @@ impl Connector {
         }
     }
 
-    pub(super) async fn open(&self) -> Result<PooledClient, tokio_postgres::Error> {
-        let (client, mut connection) = self.address.config().connect(NoTls).await?;
+    pub(super) async fn open(&self) -> Result<PooledClient, ConnectError> {
+        let connected = self.address.connect().await;
+        let (client, mut connection) = connected.inspect_err(|error| self.known.complain(error.reason()))?;
         let address = self.address.to_string();
         let not_replicated = Arc::new(AtomicBool::new(false));
         let warned = Arc::clone(&not_replicated);
@@ -64,14 +66,16 @@ impl Connector {
             }
         }));
         let server = identify(&client).await?;
+        let cancellation = self.address.cancellation(&client);
         let statements = PreparedStatements::new(MAX_STATEMENTS);
-        Ok(PooledClient { client, server, statements, not_replicated, _task: task })
+        Ok(PooledClient { client, cancellation, server, statements, not_replicated, _task: task })
     }
 }
 
 /// A connection that belongs to a pool.
 pub(super) struct PooledClient {
     pub(super) client: Client,
+    pub(super) cancellation: Cancellation,
     /// The server as it was when this connection was opened.
     pub(super) server: Server,
     pub(super) statements: PreparedStatements,
@@ -82,9 +86,9 @@ pub(super) struct PooledClient {
 
 impl Manager for Connector {
     type Type = PooledClient;
-    type Error = tokio_postgres::Error;
+    type Error = ConnectError;
 
-    async fn create(&self) -> Result<PooledClient, tokio_postgres::Error> {
+    async fn create(&self) -> Result<PooledClient, ConnectError> {
         let opened = self.open().await?;
         self.note(opened.server);
         Ok(opened)
@@ -92,7 +96,7 @@ impl Manager for Connector {
 
     /// No call leaves anything behind that has to be reset: statements that change a session are refused, and a connection
     /// in doubtful state is discarded.
-    async fn recycle(&self, client: &mut PooledClient, _: &Metrics) -> RecycleResult<tokio_postgres::Error> {
+    async fn recycle(&self, client: &mut PooledClient, _: &Metrics) -> RecycleResult<ConnectError> {
         if client.client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
         }

@@ -26,6 +26,8 @@ pub(crate) struct Server {
 pub(crate) struct KnownServer {
     /// The lock is held to read or replace the value only.
     report: Mutex<Report>,
+    /// Why the last connection could not be opened, as the end of a sentence about the server.
+    complaint: Mutex<Option<String>>,
     alarm: Arc<Notify>,
 }
 
@@ -39,7 +41,7 @@ pub(crate) struct Report {
 
 impl KnownServer {
     pub(crate) fn new(alarm: Arc<Notify>) -> Self {
-        Self { report: Mutex::default(), alarm }
+        Self { report: Mutex::default(), complaint: Mutex::default(), alarm }
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -52,11 +54,22 @@ impl KnownServer {
         let before = report.server.replace(server);
         report.heard_at = Some(Instant::now());
         drop(report);
+        self.complain(None);
         let has_changed = before.is_some_and(|before| before.role != server.role);
         if has_changed {
             self.alarm.notify_one();
         }
         has_changed
+    }
+
+    /// Notes why a connection could not be opened.
+    pub(super) fn complain(&self, reason: Option<String>) {
+        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    /// Returns why the last connection could not be opened, as the end of a sentence about the server.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes that the server does not react, so if it was the primary, it may no longer be.

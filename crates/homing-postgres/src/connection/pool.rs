@@ -10,12 +10,13 @@ use deadpool::managed::{self, Object, PoolError, TimeoutType, Timeouts};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 use tracing::debug;
 
 use super::address::Address;
 use super::connector::{Connector, identify};
 use super::known::{KnownServer, Server};
+use super::open::{Cancellation, ConnectError};
 use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
@@ -166,7 +167,7 @@ impl Pool {
         }
     }
 
-    fn unavailable(&self, error: PoolError<tokio_postgres::Error>) -> Error {
+    fn unavailable(&self, error: PoolError<ConnectError>) -> Error {
         let address = self.address();
         match error {
             PoolError::Timeout(TimeoutType::Wait) => Error::not_sent(format!(
@@ -176,14 +177,11 @@ impl Pool {
             )),
             PoolError::Timeout(_) => Error::not_sent(format!("the database at {address} did not answer in time")),
             PoolError::Backend(error) => {
-                let message = format!("the database at {address} cannot be reached");
-                // PostgreSQL's own error says the cause by itself.
+                let reason = error.reason().map_or_else(String::new, |reason| format!(": {reason}"));
+                let unreachable = Error::not_sent(format!("the database at {address} cannot be reached{reason}"));
                 match error.as_db_error() {
-                    Some(refused) => {
-                        let refused = DatabaseError::from(refused);
-                        Error::not_sent(format!("{message}: {refused}")).with_source(refused)
-                    }
-                    None => Error::not_sent(message).with_source(error),
+                    Some(refused) => unreachable.with_source(DatabaseError::from(refused)),
+                    None => unreachable.with_source(error.into_driver()),
                 }
             }
             error => Error::not_sent(format!("cannot connect to the database at {address}")).with_source(error),
@@ -279,6 +277,11 @@ impl Connection {
         self.beginning.is_cancelled.load(Ordering::Acquire)
     }
 
+    /// Returns what cancels a statement that runs on the connection.
+    pub(crate) fn cancellation(&self) -> Cancellation {
+        self.connection.cancellation.clone()
+    }
+
     /// Closes the connection, since its state is in doubt.
     pub(crate) fn discard(self) {
         drop(Object::take(self.connection));
@@ -287,7 +290,7 @@ impl Connection {
     /// Cancels the statement that runs on the connection and closes it. Until then it keeps its place in the pool, so that
     /// the server has no more connections than the pool allows.
     pub(crate) async fn abandon(self) {
-        if let Ok(Err(error)) = timeout(CANCEL_TIMEOUT, self.cancel_token().cancel_query(NoTls)).await {
+        if let Ok(Err(error)) = timeout(CANCEL_TIMEOUT, self.cancellation().request()).await {
             debug!(%error, "cannot cancel a statement");
         }
         self.discard();

@@ -1,7 +1,6 @@
 //! [`SessionAttrs`], which servers of a connection string answer reads.
 
-use std::borrow::Cow;
-
+use super::taken::Taken;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
 
@@ -48,21 +47,23 @@ pub(crate) enum Admission {
 }
 
 impl SessionAttrs {
-    /// Takes the setting out of a connection string. Returns the rest, for the driver. `variable` names the setting of the
-    /// string, for messages.
+    /// The name of the setting, which [`Taken`] takes out of a connection string.
+    pub(super) const NAME: &str = "target_session_attrs";
+
+    /// Reads the setting. `variable` names the setting of the connection string, for messages.
     ///
     /// # Errors
     ///
     /// `is_configuration` if the value is none of libpq's.
-    pub(crate) fn take<'a>(url: &'a str, variable: &str) -> Result<(Cow<'a, str>, Self)> {
-        let Some((rest, value)) = without_setting(url) else { return Ok((url.into(), Self::Any)) };
-        match Self::of(&value) {
-            Some(attrs) => Ok((rest.into(), attrs)),
-            None => Err(Error::configuration(format!(
-                "{variable} has an unknown value of {NAME}: write any, read-write, read-only, primary, standby or \
-                 prefer-standby"
-            ))),
-        }
+    pub(super) fn read(taken: &Taken<'_>, variable: &str) -> Result<Self> {
+        let Some(value) = taken.value(Self::NAME) else { return Ok(Self::Any) };
+        Self::of(value).ok_or_else(|| {
+            Error::configuration(format!(
+                "{variable} has an unknown value of {}: write any, read-write, read-only, primary, standby or \
+                 prefer-standby",
+                Self::NAME
+            ))
+        })
     }
 
     /// Returns whether a server may answer reads. `is_read_only` tells whether its sessions are read-only by default.
@@ -95,100 +96,34 @@ impl SessionAttrs {
     }
 }
 
-/// Returns the connection string without the setting, and its value. Of several values the last one counts, as in libpq.
-fn without_setting(url: &str) -> Option<(String, String)> {
-    match url.split_once("://") {
-        Some(("postgres" | "postgresql", _)) => without_parameter(url),
-        _ => without_pair(url),
-    }
-}
-
-/// Takes the setting out of the parameters of a URL.
-fn without_parameter(url: &str) -> Option<(String, String)> {
-    // The driver takes what is before the first @ for user and password.
-    let credentials = url.find('@').map_or(0, |at| at + 1);
-    let query = credentials + url[credentials..].find('?')? + 1;
-    let is_ours = |parameter: &&str| parameter.split_once('=').is_some_and(|(name, _)| name == NAME);
-    let value = url[query..].split('&').rfind(is_ours)?.split_once('=')?.1;
-    let others: Vec<_> = url[query..].split('&').filter(|parameter| !is_ours(parameter)).collect();
-    let rest = format!("{}{}", &url[..query], others.join("&"));
-    Some((rest.trim_end_matches('?').to_owned(), value.to_owned()))
-}
-
-/// Takes the setting out of pairs `name = value`. A value may be quoted.
-fn without_pair(text: &str) -> Option<(String, String)> {
-    let (mut rest, mut found, mut at) = (String::new(), None, 0);
-    while let Some((name, value, end)) = pair(&text[at..]) {
-        match name == NAME {
-            true => found = Some(value),
-            false => rest.push_str(&text[at..at + end]),
-        }
-        at += end;
-    }
-    rest.push_str(&text[at..]);
-    Some((rest, found?))
-}
-
-/// Reads a pair `name = value` at the start of a text. Returns its name, its value, and where it ends. `None` if the text
-/// does not begin with a pair, about which the driver complains.
-fn pair(text: &str) -> Option<(&str, String, usize)> {
-    let equals = text.find('=')?;
-    let name = text[..equals].trim();
-    let begin = equals + 1 + (text[equals + 1..].len() - text[equals + 1..].trim_start().len());
-    let is_quoted = text[begin..].starts_with('\'');
-    let (mut value, mut is_escaped) = (String::new(), false);
-    let from = begin + usize::from(is_quoted);
-    for (at, char) in text[from..].char_indices() {
-        match char {
-            _ if is_escaped => {
-                value.push(char);
-                is_escaped = false;
-            }
-            '\\' => is_escaped = true,
-            '\'' if is_quoted => return Some((name, value, from + at + 1)),
-            char if !is_quoted && char.is_whitespace() => return Some((name, value, from + at)),
-            char => value.push(char),
-        }
-    }
-    (!is_quoted).then_some((name, value, text.len()))
-}
-
-const NAME: &str = "target_session_attrs";
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(url: &str) -> Result<SessionAttrs> {
+        SessionAttrs::read(&Taken::new(url, &[SessionAttrs::NAME]), "DATABASE_URL")
+    }
+
     #[test]
-    fn setting_is_taken_out() {
+    fn values_are_those_of_libpq() {
         use SessionAttrs::{Any, PreferStandby, Primary, ReadOnly, ReadWrite, Standby};
-        for (url, rest, attrs) in [
-            ("postgres://a,b/db", "postgres://a,b/db", Any),
-            ("postgres://a,b/db?target_session_attrs=read-write", "postgres://a,b/db", ReadWrite),
-            (
-                "postgres://u:?target_session_attrs=x@a?target_session_attrs=any",
-                "postgres://u:?target_session_attrs=x@a",
-                Any,
-            ),
-            ("postgresql://a?x=1&target_session_attrs=primary&y=2", "postgresql://a?x=1&y=2", Primary),
-            ("postgres://a?target_session_attrs=any&target_session_attrs=standby", "postgres://a", Standby),
-            ("host=a,b target_session_attrs=prefer-standby dbname=db", "host=a,b dbname=db", PreferStandby),
-            (
-                "password='it\\'s = target_session_attrs=any' host=a",
-                "password='it\\'s = target_session_attrs=any' host=a",
-                Any,
-            ),
-            ("host=a target_session_attrs = 'read-only'", "host=a", ReadOnly),
+        for (value, attrs) in [
+            ("any", Any),
+            ("primary", Primary),
+            ("read-only", ReadOnly),
+            ("read-write", ReadWrite),
+            ("standby", Standby),
+            ("prefer-standby", PreferStandby),
         ] {
-            let (left, found) = SessionAttrs::take(url, "DATABASE_URL").unwrap();
-            assert_eq!((&*left, found), (rest, attrs), "{url}");
+            assert_eq!(read(&format!("postgres://a?target_session_attrs={value}")).unwrap(), attrs);
         }
+        assert_eq!(read("postgres://a").unwrap(), Any);
     }
 
     #[test]
     fn unknown_value_names_the_variable() {
         for url in ["postgres://u:geheim@a?target_session_attrs=geheim", "host=a target_session_attrs=geheim"] {
-            let error = SessionAttrs::take(url, "DATABASE_URL").unwrap_err();
+            let error = read(url).unwrap_err();
             assert!(error.is_configuration() && error.to_string().contains("DATABASE_URL has an unknown"), "{error}");
             assert!(!format!("{error:?}").contains("geheim"), "{error:?}");
         }

@@ -279,7 +279,7 @@ async fn finish(
         std::future::pending::<std::convert::Infallible>().await
     };
     let limited = tokio::select! {
-        limited = limit.run(connection.cancel_token(), work) => limited,
+        limited = limit.run(connection.cancellation(), work) => limited,
         never = watched => match never {},
     };
     match limited {

@@ -76,7 +76,7 @@ impl Executor {
             connection.forget(&tagged(local.schema.as_ref(), &sql));
             let preparing = block::prepare(&connection, &local, &sql);
             // A cancellation may hit the BEGIN of the block, or arrive late, so a later answer is not used.
-            let Limited::Ended(prepared) = limit.run(connection.cancel_token(), preparing).await else {
+            let Limited::Ended(prepared) = limit.run(connection.cancellation(), preparing).await else {
                 connection.discard();
                 return Err(Failure::unavailable("the primary did not prepare the statement before the deadline"));
             };

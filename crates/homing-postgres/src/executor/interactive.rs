@@ -151,8 +151,8 @@ where
         let begun = self.limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool, runs_on).await?;
             executor.check_history(&connection, &positions(&begin.session), limit.deadline()).await?;
-            let token = connection.cancel_token();
-            match limit.run(token, Pinned::begin(connection, begin, executor.max_rows_bytes, ask)).await {
+            let cancellation = connection.cancellation();
+            match limit.run(cancellation, Pinned::begin(connection, begin, executor.max_rows_bytes, ask)).await {
                 Limited::Ended(begun) => begun,
                 Limited::Cancelled(_) | Limited::Abandoned => {
                     Err(Failure::unavailable("the deadline passed before the transaction had begun"))
@@ -171,10 +171,10 @@ where
         let (deadline, started) = (step_deadline(request.step_timeout_millis, self.deadline), Instant::now());
         let is_commit = matches!(request.step, Some(Step::Commit(_)));
         let span = debug_span!("step", sql = request.step.as_ref().map(text));
-        let token = pinned.cancel_token();
+        let cancellation = pinned.cancellation();
         let work = pinned.step(request);
         let limited = self
-            .limited(deadline, |mut limit| async move { limit.run(token, work).await })
+            .limited(deadline, |mut limit| async move { limit.run(cancellation, work).await })
             .instrument(span.clone())
             .await;
         span.in_scope(|| debug!(elapsed = ?started.elapsed(), "executed"));

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_postgres::{CancelToken, NoTls};
 use tracing::warn;
 
 use super::failure::Failure;
+use crate::connection::open::Cancellation;
 use crate::connection::pool::{Connection, Pool};
 use crate::error::function::with_causes;
 use crate::statement::kind::RunsOn;
@@ -66,10 +66,10 @@ impl Limit {
         }
     }
 
-    /// Runs `work`, which uses the connection of `token`, within the limit. As long as the database reacts, the work is
+    /// Runs `work`, which uses the connection of `cancellation`, within the limit. As long as the database reacts, the work is
     /// not dropped halfway: a commit that is under way is waited for.
-    pub(crate) async fn run<T>(&mut self, token: CancelToken, work: impl Future<Output = T>) -> Limited<T> {
-        self.run_cancelling(ready(()), token, work).await
+    pub(crate) async fn run<T>(&mut self, cancellation: Cancellation, work: impl Future<Output = T>) -> Limited<T> {
+        self.run_cancelling(ready(()), cancellation, work).await
     }
 
     /// Runs `work`, which begins transaction blocks on the connection. It is not cancelled while a BEGIN is under way:
@@ -84,13 +84,13 @@ impl Limit {
             connection.begun().await;
             connection.note_cancelled();
         };
-        self.run_cancelling(begun, connection.cancel_token(), work).await
+        self.run_cancelling(begun, connection.cancellation(), work).await
     }
 
     async fn run_cancelling<T>(
         &mut self,
         may_cancel: impl Future<Output = ()>,
-        token: CancelToken,
+        cancellation: Cancellation,
         work: impl Future<Output = T>,
     ) -> Limited<T> {
         let mut work = pin!(work);
@@ -108,7 +108,7 @@ impl Limit {
             () = sleep(GRACE * MAX_CANCELLATIONS) => return Limited::Abandoned,
         }
         for _ in 0..MAX_CANCELLATIONS {
-            match timeout(GRACE, token.cancel_query(NoTls)).await {
+            match timeout(GRACE, cancellation.request()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => warn!(%error, "cannot cancel a statement"),
                 Err(_) => warn!("cannot cancel a statement: the database does not accept connections"),

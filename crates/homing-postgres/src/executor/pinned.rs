@@ -11,14 +11,15 @@ use proto::transact_request::Step;
 use proto::transact_response::Outcome;
 use proto::transaction_ended::Cause;
 use tokio::time::timeout;
+use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{CancelToken, Statement};
 use tracing::warn;
 
 use super::failure::Failure;
 use super::prepared::Prepared;
 use super::probe::{Probed, Questions};
 use super::run::{RequestRun, StatementFailure, is_fatal};
+use crate::connection::open::Cancellation;
 use crate::connection::pool::Connection;
 use crate::connection::set::{Lifetime, SetCommand};
 use crate::connection::statements::PreparedStatements;
@@ -139,8 +140,8 @@ impl Pinned {
         Ok((pinned, role))
     }
 
-    pub(super) fn cancel_token(&self) -> CancelToken {
-        self.connection().cancel_token()
+    pub(super) fn cancellation(&self) -> Cancellation {
+        self.connection().cancellation()
     }
 
     /// Notes that a cancel request was sent, which may arrive late.

@@ -12,8 +12,7 @@ use super::list::Replica;
 use super::member::{Origin, PRIMARY};
 use super::resolve::Resolved;
 use super::settings::ReplicaSettings;
-use crate::connection::address::Address;
-use crate::connection::session_attrs::SessionAttrs;
+use crate::connection::string::ConnectionString;
 use crate::database::Config;
 use crate::error::Result;
 use crate::error::function::with_causes;
@@ -27,9 +26,7 @@ pub(super) struct ListEntry {
     /// `None` for the primary next to this node.
     pub(super) replica: Option<Replica>,
     pub(super) config: Config,
-    /// The parsed connection string.
-    pub(super) target: tokio_postgres::Config,
-    pub(super) session_attrs: SessionAttrs,
+    pub(super) string: ConnectionString,
     /// The keys of the servers that its names last led to.
     pub(super) keys: BTreeSet<String>,
     /// The origin of the servers of this entry.
@@ -48,14 +45,11 @@ pub(super) struct ListEntry {
 impl ListEntry {
     /// Creates the entry of the servers that may be the primary next to this node. Its number is 0.
     pub(super) fn primary(config: Config, now: Instant) -> Result<Self> {
-        Self::new(0, PRIMARY.into(), None, config, now)
+        let string = ConnectionString::parse(&config.url, &config.variable)?;
+        Ok(Self::new(0, PRIMARY.into(), None, string, config, now))
     }
 
     /// Creates the entry of a replica.
-    ///
-    /// # Panics
-    ///
-    /// Never: a [`Replica`] has a valid connection string.
     pub(super) fn replica(number: u64, replica: Replica, settings: &ReplicaSettings, now: Instant) -> Self {
         let variable = format!("the replica {}", replica.name());
         let mut config = Config::new(replica.url(), Role::Replica).with_variable(variable);
@@ -66,8 +60,8 @@ impl ListEntry {
         };
         let name = replica.shared_name();
         let is_own = settings.region.is_some() && replica.region() == settings.region.as_ref();
-        let entry = Self::new(number, name, Some(replica), config.with_pool_size(settings.pool_size), now);
-        let entry = entry.expect("a replica has a valid connection string");
+        let (string, config) = (replica.string().clone(), config.with_pool_size(settings.pool_size));
+        let entry = Self::new(number, name, Some(replica), string, config, now);
         Self { origin: if is_elsewhere { Origin::Elsewhere } else { Origin::Local }, is_own, ..entry }
     }
 
@@ -82,16 +76,20 @@ impl ListEntry {
         self.resolve_at = self.resolve_at.map(|at| at.min(earliest));
     }
 
-    fn new(number: u64, name: Arc<str>, replica: Option<Replica>, config: Config, now: Instant) -> Result<Self> {
-        let target = Address::parse(&config.url, &config.variable)?;
-        let (_, session_attrs) = SessionAttrs::take(&config.url, &config.variable)?;
-        Ok(Self {
+    fn new(
+        number: u64,
+        name: Arc<str>,
+        replica: Option<Replica>,
+        string: ConnectionString,
+        config: Config,
+        now: Instant,
+    ) -> Self {
+        Self {
             number,
             name,
             replica,
             config,
-            target,
-            session_attrs,
+            string,
             keys: BTreeSet::new(),
             origin: Origin::OwnPrimary,
             is_own: true,
@@ -101,7 +99,7 @@ impl ListEntry {
             resolved_at: None,
             is_resolving: false,
             has_warned: false,
-        })
+        }
     }
 
     /// Returns whether it stands for the servers that may be the primary next to this node.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use homing_rpc::Region;
 use tokio::sync::watch;
 
-use crate::connection::address::Address;
+use crate::connection::string::ConnectionString;
 use crate::error::{Error, Result};
 
 /// One entry of a [`ReplicaList`]: a connection string and a name.
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 pub struct Replica {
     name: Arc<str>,
     url: String,
+    string: ConnectionString,
     region: Option<Region>,
 }
 
@@ -31,8 +32,8 @@ impl Replica {
     /// contain it, because it may hold a password.
     pub fn new(url: impl Into<String>) -> Result<Self> {
         let url = url.into();
-        let config = Address::parse(&url, "the connection string of a replica")?;
-        Ok(Self { name: Address::name_of(&config).into(), url, region: None })
+        let string = ConnectionString::parse(&url, "the connection string of a replica")?;
+        Ok(Self { name: string.name().into(), url, string, region: None })
     }
 
     /// Sets the name by which [`Repo::replica`](crate::Repo::replica) finds the replica.
@@ -66,6 +67,10 @@ impl Replica {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    pub(super) fn string(&self) -> &ConnectionString {
+        &self.string
     }
 }
 
@@ -130,9 +135,9 @@ impl ReplicaList {
             if url.trim().is_empty() {
                 return Err(Error::configuration(format!("{place} is empty: remove the extra comma")));
             }
-            let config = Address::parse(url.trim(), &place)?;
-            let name = name.map_or_else(|| Address::name_of(&config), str::to_owned);
-            Ok(Replica { name: name.into(), url: url.trim().to_owned(), region: None })
+            let string = ConnectionString::parse(url.trim(), &place)?;
+            let name = name.map_or_else(|| string.name(), str::to_owned);
+            Ok(Replica { name: name.into(), url: url.trim().to_owned(), string, region: None })
         });
         let replicas: Vec<_> = replicas.collect::<Result<_>>()?;
         Self::new(replicas).map_err(|error| Error::configuration(format!("{variable}: {error}")))
@@ -156,8 +161,8 @@ impl ReplicaList {
         }
         let replicas = regions.into_iter().map(|region| {
             let url = template.replace(REGION, region.as_str());
-            Address::parse(&url, variable)?;
-            Ok(Replica { name: region.as_str().into(), url, region: Some(region) })
+            let string = ConnectionString::parse(&url, variable)?;
+            Ok(Replica { name: region.as_str().into(), url, string, region: Some(region) })
         });
         let replicas: Vec<_> = replicas.collect::<Result<_>>()?;
         Self::new(replicas).map_err(|error| Error::configuration(format!("{variable}: {error}")))
@@ -378,7 +383,7 @@ mod tests {
             ("postgres://one/db,mysql://app:geheim@two/db", "entry 2, is not"),
             ("syd=postgres://one/db,syd=postgres://app:geheim@two/db", "two replicas are named syd"),
             ("=postgres://app:geheim@one/db", "empty name"),
-            ("postgres://app:geheim@one/db?sslmode=require", "sslmode=require"),
+            ("postgres://app:geheim@one/db?sslmode=always", "sslmode"),
             ("postgres://one/a,postgres://app:geheim@one/b", "two replicas are named one:5432"),
         ] {
             let error = ReplicaList::parse(text, "HOMING_REPLICA_URL").unwrap_err();

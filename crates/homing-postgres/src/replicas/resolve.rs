@@ -1,6 +1,6 @@
 //! [`Resolver`], which finds the current addresses of the hosts in a connection string.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use homing_rpc::HostResolver;
@@ -10,6 +10,7 @@ use tokio_postgres::config::Host;
 
 use super::settings::ReplicaSettings;
 use crate::connection::address::Address;
+use crate::connection::string::{ConnectionString, Target};
 use crate::error::{Error, Result};
 
 /// Resolves host names with the system's resolver, or with a name server.
@@ -46,22 +47,22 @@ impl Resolver {
     }
 
     /// Resolves all hosts of a connection string. Cancel safe.
-    pub(super) async fn resolve(&self, config: &tokio_postgres::Config) -> Resolved {
+    pub(super) async fn resolve(&self, string: &ConnectionString) -> Resolved {
         let mut resolved = Resolved { addresses: Vec::new(), failure: None, again_after: None };
-        for (host, port) in Address::targets(config) {
+        for Target { host, address, port } in string.targets() {
             match host {
                 #[cfg(unix)]
-                Host::Unix(path) => resolved.addresses.push(Address::unix(config, &path, port)),
-                Host::Tcp(host) => match host.parse::<IpAddr>() {
-                    Ok(ip) => resolved.addresses.push(Address::tcp(config, &host, ip, port)),
-                    Err(_) => self.follow(config, &host, port, &mut resolved).await,
+                Host::Unix(path) => resolved.addresses.push(Address::unix(string, &path, port)),
+                Host::Tcp(host) => match address.or_else(|| host.parse().ok()) {
+                    Some(ip) => resolved.addresses.push(Address::tcp(string, &host, ip, port)),
+                    None => self.follow(string, &host, port, &mut resolved).await,
                 },
             }
         }
         resolved
     }
 
-    async fn follow(&self, config: &tokio_postgres::Config, host: &str, port: u16, resolved: &mut Resolved) {
+    async fn follow(&self, string: &ConnectionString, host: &str, port: u16, resolved: &mut Resolved) {
         let (found, again_after) = match &self.dns {
             Some(dns) => match dns.resolve(host, port).await {
                 Ok(resolution) => {
@@ -79,7 +80,7 @@ impl Resolver {
         resolved.again_after = Some(resolved.again_after.map_or(again_after, |known| known.min(again_after)));
         match found {
             Ok(addresses) if !addresses.is_empty() => {
-                resolved.addresses.extend(addresses.into_iter().map(|at| Address::tcp(config, host, at.ip(), port)));
+                resolved.addresses.extend(addresses.into_iter().map(|at| Address::tcp(string, host, at.ip(), port)));
             }
             Ok(_) => {
                 resolved.failure = Some(Error::not_sent(format!(

@@ -195,8 +195,8 @@ impl<'a> ReplicaTask<'a> {
         let now = Instant::now();
         for entry in self.entries.iter_mut().filter(|entry| entry.next_resolution().is_some_and(|at| at <= now)) {
             entry.begin_resolution();
-            let (number, resolver, config) = (entry.number, Arc::clone(&self.parts.resolver), entry.target.clone());
-            let resolve = async move { Done::Resolved(number, resolver.resolve(&config).await) };
+            let (number, resolver, string) = (entry.number, Arc::clone(&self.parts.resolver), entry.string.clone());
+            let resolve = async move { Done::Resolved(number, resolver.resolve(&string).await) };
             let failed = move |error| Done::Resolved(number, Resolved::failed(error));
             self.jobs.spawn(or_failed(resolve, failed));
         }
@@ -295,7 +295,7 @@ impl<'a> ReplicaTask<'a> {
         let database = Database::at(address, entry.config.clone(), Arc::clone(&self.parts.seekers.alarm));
         let pool = database.pool().clone();
         let mut server = Watched::new(id, number, key, database, entry.origin, Instant::now());
-        server.session_attrs = entry.session_attrs;
+        server.session_attrs = entry.string.session_attrs();
         self.servers.push(server);
         let ask = async move {
             let deadline = Instant::now() + CONNECT_TIMEOUT;

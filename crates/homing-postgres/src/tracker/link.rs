@@ -5,12 +5,13 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Config, Connection, Error, NoTls, Socket, Statement};
+use tokio_postgres::{Client, Error, Statement};
 
 use super::history::History;
 use super::probe::ProbeQuery;
 use super::waiters::{Found, Wanted};
+use crate::connection::address::Address;
+use crate::connection::open::{ConnectError, DriverConnection};
 use crate::position::SystemIdentifier;
 use crate::position::state::ServerState;
 
@@ -19,7 +20,7 @@ use crate::position::state::ServerState;
 /// A link has no task of its own. It is driven by each query while that runs, and by [`Link::lost`] in between.
 pub(super) struct Link {
     client: Client,
-    connection: Connection<Socket, NoTlsStream>,
+    connection: DriverConnection,
     quick: Statement,
     thorough: Statement,
     thorough_query: ProbeQuery,
@@ -32,12 +33,12 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects and prepares the queries, which takes a few round trips.
-    pub(super) async fn open(config: &Config) -> Result<Self, LinkError> {
-        within(CONNECT_TIMEOUT, Self::connect(config)).await
+    pub(super) async fn open(address: &Address) -> Result<Self, LinkError> {
+        within(CONNECT_TIMEOUT, Self::connect(address)).await
     }
 
-    async fn connect(config: &Config) -> Result<Self, Error> {
-        let (client, mut connection) = config.connect(NoTls).await?;
+    async fn connect(address: &Address) -> Result<Self, ConnectError> {
+        let (client, mut connection) = address.connect().await?;
         // A replica refuses every statement of a role whose default is serializable.
         let isolation = client.batch_execute("set default_transaction_isolation = 'repeatable read'");
         drive(&mut connection, isolation).await?;
@@ -89,7 +90,7 @@ impl Link {
     pub(super) async fn lost(&mut self) -> LinkError {
         match (&mut self.connection).await {
             Ok(()) => LinkError::Closed,
-            Err(error) => LinkError::Database(error),
+            Err(error) => LinkError::Database(error.into()),
         }
     }
 
@@ -102,10 +103,7 @@ impl Link {
 }
 
 /// Drives the connection until `work`, which uses it, is done.
-async fn drive<T>(
-    connection: &mut Connection<Socket, NoTlsStream>,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
+async fn drive<T>(connection: &mut DriverConnection, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let mut work = std::pin::pin!(work);
     tokio::select! {
         biased; // an answer that has arrived counts, even if the connection has ended after it
@@ -117,9 +115,12 @@ async fn drive<T>(
     }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, LinkError> {
+async fn within<T, E: Into<ConnectError>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, LinkError> {
     match timeout(limit, work).await {
-        Ok(result) => result.map_err(LinkError::Database),
+        Ok(result) => result.map_err(|error| LinkError::Database(error.into())),
         Err(_) => Err(LinkError::TimedOut(limit)),
     }
 }
@@ -128,7 +129,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>
 #[derive(Debug)]
 pub(super) enum LinkError {
     Closed,
-    Database(Error),
+    Database(ConnectError),
     TimedOut(Duration),
     Unclear,
 }

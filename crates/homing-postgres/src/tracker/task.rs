@@ -26,19 +26,20 @@ use super::error::Unavailable;
 use super::link::{Link, LinkError};
 use super::registry::{Agenda, Registry};
 use super::waiters::Front;
+use crate::connection::address::Address;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
 /// Runs the task of a tracker until the last handle is dropped.
 pub(super) async fn run(
-    config: Config,
+    address: Address,
     server: Arc<str>,
     registry: Arc<Registry>,
     state: watch::Sender<Option<ServerState>>,
 ) {
     let _close_on_drop = CloseOnDrop(Arc::clone(&registry));
-    let config = own_config(config);
-    while let Err(panic) = catch_panic(TrackerTask::new(&config, &server, &registry, &state).run()).await {
+    let address = address.with_options(own_options);
+    while let Err(panic) = catch_panic(TrackerTask::new(&address, &server, &registry, &state).run()).await {
         tracing::error!(server = &*server, panic, "a bug: following a database server panicked; it starts again");
         state.send_replace(None);
         registry.refuse(&Unavailable::new(&server, None));
@@ -50,7 +51,7 @@ pub(super) async fn run(
 
 #[derive(Debug)]
 struct TrackerTask<'a> {
-    config: &'a Config,
+    address: &'a Address,
     server: &'a Arc<str>,
     registry: &'a Registry,
     state: &'a watch::Sender<Option<ServerState>>,
@@ -67,14 +68,14 @@ enum LinkEnd {
 
 impl<'a> TrackerTask<'a> {
     fn new(
-        config: &'a Config,
+        address: &'a Address,
         server: &'a Arc<str>,
         registry: &'a Registry,
         state: &'a watch::Sender<Option<ServerState>>,
     ) -> Self {
         let now = Instant::now();
         Self {
-            config,
+            address,
             server,
             registry,
             state,
@@ -109,7 +110,7 @@ impl<'a> TrackerTask<'a> {
     async fn connect(&mut self) -> Option<Link> {
         self.unless_closed(sleep_until(self.backoff.not_before)).await?;
         self.backoff.begin(Instant::now());
-        let mut opened = self.unless_closed(Link::open(self.config)).await?;
+        let mut opened = self.unless_closed(Link::open(self.address)).await?;
         if let Ok(link) = &mut opened
             && let Err(error) = self.probe(link).await
         {
@@ -246,7 +247,7 @@ impl Drop for CloseOnDrop {
     }
 }
 
-fn own_config(mut config: Config) -> Config {
+fn own_options(config: &mut Config) {
     config
         .application_name(APPLICATION_NAME)
         .target_session_attrs(TargetSessionAttrs::Any)
@@ -254,7 +255,6 @@ fn own_config(mut config: Config) -> Config {
         .keepalives_idle(KEEPALIVE)
         .keepalives_interval(KEEPALIVE)
         .keepalives_retries(KEEPALIVE_RETRIES);
-    config
 }
 
 /// The name of the connection in `pg_stat_activity`.

@@ -6,5 +6,6 @@ mod limits;
 mod monotonic;
 mod replicas;
 mod servers;
+mod tls;
 mod tokens;
 mod tracker;

@@ -1,0 +1,12 @@
+//! Connections to PostgreSQL with TLS.
+
+mod authentication;
+mod certificates;
+mod client;
+mod middle;
+mod modes;
+mod recorder;
+mod renewal;
+mod replica;
+mod server;
+mod silence;
