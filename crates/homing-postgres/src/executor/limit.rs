@@ -107,11 +107,21 @@ impl Limit {
             // A server that does not answer BEGIN would not react to a cancel request either.
             () = sleep(GRACE * MAX_CANCELLATIONS) => return Limited::Abandoned,
         }
+        let mut given_up = pin!(sleep(GRACE * 2 * MAX_CANCELLATIONS));
         for _ in 0..MAX_CANCELLATIONS {
-            match timeout(GRACE, cancellation.request()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(%error, "cannot cancel a statement"),
-                Err(_) => warn!("cannot cancel a statement: the database does not accept connections"),
+            tokio::select! {
+                biased;
+                // The request may have been sent.
+                output = &mut work => return Limited::Cancelled(output),
+                result = cancellation.request() => {
+                    if let Err(error) = result {
+                        warn!(%error, "cannot cancel a statement");
+                    }
+                }
+                () = &mut given_up => {
+                    warn!("cannot cancel a statement: the database does not accept connections");
+                    return Limited::Abandoned;
+                }
             }
             // A cancel request that arrives between two messages of the work has no effect, so it is sent again.
             if let Ok(output) = timeout(GRACE, &mut work).await {
@@ -134,18 +144,35 @@ impl Limit {
 /// How long to wait for the effect of one cancel request. A live server reacts within milliseconds.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// How often to send the cancel request. All of them together take up to 3 s; after that, the answer is of no use.
+/// How often to send the cancel request. All of them together take up to 3 s; after that, the answer is of no use. A request
+/// over TLS takes three round trips before it is sent.
 const MAX_CANCELLATIONS: u32 = 6;
 
 #[cfg(test)]
 mod tests {
-    use homing_testbed::Postgres;
+    use homing_testbed::{CertificateAuthority, Postgres, Relay};
 
     use super::*;
     use crate::connection::address::Address;
 
     const SLEEPING: &str =
         "select count(*) from pg_stat_activity where query = 'select pg_sleep(73)' and state = 'active'";
+
+    /// Over TLS, the request takes longer than [`GRACE`] to get there.
+    #[tokio::test]
+    async fn far_server_is_cancelled_over_tls() {
+        let certificate = CertificateAuthority::new("authority").unwrap().issue(&["127.0.0.1"]).unwrap();
+        let server = Postgres::options().with_certificate(&certificate).start().await.unwrap();
+        let relay = Relay::start(server.address()).unwrap();
+        relay.set_round_trip(GRACE);
+        let url = format!("postgres://postgres@{}/postgres?sslmode=require", relay.address());
+        let pool = Pool::new(Address::resolve(&url, "V").await.unwrap().remove(0), 1);
+        let connection = pool.connection(Instant::now() + Duration::from_secs(30)).await.unwrap();
+        let (_caller, gone) = oneshot::channel();
+        let mut limit = Limit::new(Instant::now(), gone);
+        let work = connection.batch_execute("select pg_sleep(74)");
+        assert!(matches!(limit.run(connection.cancellation(), work).await, Limited::Cancelled(Err(_))));
+    }
 
     /// Behind a cancelled BEGIN, the statement would run outside of a block.
     #[tokio::test]
