@@ -25,7 +25,7 @@ use crate::tracker::Tracker;
 ///
 /// # Known limits
 ///
-/// - TLS to PostgreSQL is not supported: `sslmode=require` is refused. Use a private network.
+/// - Certificates are verified by the names in their `subjectAltName`. Revocation lists (`sslcrl`) are not supported.
 /// - A transaction pooler or a load balancer between the node and PostgreSQL breaks positions and sessions. The connection
 ///   string must lead to a server directly.
 /// - The role is learned when a connection is opened and when the tracker probes, so a promotion is noticed at the next of
@@ -52,6 +52,31 @@ struct DatabaseInner {
 }
 
 /// The address of a database, and the limits for its use.
+///
+/// # TLS
+///
+/// The connection string says whether connections are encrypted, with libpq's settings and meanings, in a URL or in pairs:
+///
+/// | setting | meaning |
+/// |---|---|
+/// | `sslmode=disable` | without TLS |
+/// | `sslmode=allow` | without TLS; if the server refuses that, with TLS |
+/// | `sslmode=prefer` | with TLS; without TLS if the server does not offer it or refuses it. The default |
+/// | `sslmode=require` | with TLS. The certificate is verified only if `sslrootcert` is set, as with `verify-ca` |
+/// | `sslmode=verify-ca` | with TLS, and a certificate of an authority in `sslrootcert` |
+/// | `sslmode=verify-full` | the same, and the certificate is valid for the host of the connection string |
+/// | `sslrootcert=FILE` | the certificates of the authorities, in PEM |
+/// | `sslrootcert=system` | the authorities that the system trusts; `sslmode` is then `verify-full` |
+/// | `sslcert=FILE`, `sslkey=FILE` | the client certificate and its key, in PEM |
+/// | `sslnegotiation=direct` | begins the handshake at once. Needs PostgreSQL 17 |
+/// | `channel_binding=require` | accepts SCRAM with channel binding only |
+/// | `sslsni=0` | does not tell the host's name in the handshake |
+///
+/// Files are read at the start and whenever a connection is opened, so renewed certificates need no restart; if the new ones
+/// cannot be used, those from before stay in use. If connections to another machine end up without TLS, a warning is logged
+/// once, unless the string has `sslmode=disable`. The cryptography is that of the process's
+/// [`CryptoProvider`](https://docs.rs/rustls/latest/rustls/crypto/struct.CryptoProvider.html) if there is one, else ring's.
+/// [docs/tls.md](https://github.com/homing-rs/homing/blob/main/docs/tls.md) says more, and where libpq differs.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -152,8 +177,8 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) if the connection string is invalid, if a host name cannot be
-    /// resolved, or if a primary does not answer.
+    /// [`is_configuration`](Error::is_configuration) if the connection string is invalid, if a file that it names cannot be
+    /// used, if a host name cannot be resolved, or if a primary does not answer.
     ///
     /// # Cancel safety
     ///

@@ -96,6 +96,12 @@ pub struct Config {
     /// takes the writes, after a failover another one. `target_session_attrs` says which of them answer reads, with libpq's
     /// values and meanings. If none of them is the primary, the node starts with a warning, forwards what it can, and looks
     /// for the primary while calls need it.
+    ///
+    /// The string also says how connections are encrypted, with libpq's settings: `sslmode` (`disable`, `allow`, `prefer`,
+    /// `require`, `verify-ca`, `verify-full`), `sslrootcert` (a file, or `system`), `sslcert`, `sslkey`, `sslsni`,
+    /// `sslnegotiation` and `channel_binding`. The default is `sslmode=prefer`: with TLS if the server offers it. Write
+    /// `sslmode=verify-full` if the database is not in a network of your own.
+    /// [docs/tls.md](https://github.com/homing-rs/homing/blob/main/docs/tls.md) has the table.
     pub database_url: Option<String>,
 
     /// The connection strings of the replicas to read from, separated by commas, in the syntax of

@@ -42,8 +42,7 @@
 //!
 //! **Security**
 //!
-//! - There is no TLS, neither to PostgreSQL (`sslmode=require` is an error, any other mode means no TLS) nor between
-//!   nodes. The secret and the data travel in clear text: use a private network.
+//! - There is no TLS between nodes. The secret and the data travel in clear text: use a private network.
 //! - A peer that has the secret may run any SQL that the node's database role may run. Give the role no more than it
 //!   needs.
 //!

@@ -28,8 +28,8 @@ impl Replica {
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) if the connection string is not valid. The message does not
-    /// contain it, because it may hold a password.
+    /// [`is_configuration`](Error::is_configuration) if the connection string is not valid, or if a file that it names cannot
+    /// be used. The message does not contain the string, because it may hold a password.
     pub fn new(url: impl Into<String>) -> Result<Self> {
         let url = url.into();
         let string = ConnectionString::parse(&url, "the connection string of a replica")?;
