@@ -69,11 +69,12 @@ impl Address {
         self.name.split(" (").next().unwrap_or(&self.name)
     }
 
-    /// Returns a key that is equal for equal addresses, even if different host names led to them.
+    /// Returns a key that is equal for equal addresses, even if different host names led to them. With other encryption it is
+    /// another one, so that no connection string gets connections that are less protected than it demands.
     pub(crate) fn key(&self) -> String {
         let authority = self.authority();
         let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
-        format!("{authority}/{database}")
+        format!("{authority}/{database} {:?}", self.tls)
     }
 
     /// Returns the address of the server at `ip`, which the name `host` led to. Its certificate has to be valid for `host`.

@@ -32,3 +32,21 @@ async fn writes_are_read_over_tls() {
     let tracked: i64 = replica.connect().await.unwrap().query_one(tracked, &[]).await.unwrap().get(0);
     assert_eq!(tracked, 1);
 }
+
+/// The list may name the server of the primary again, with less protection.
+#[tokio::test]
+async fn primary_keeps_its_encryption() {
+    let secure = SecureServer::shared().await;
+    // The address of the list is known before that of the name.
+    let (port, root) = (secure.server.address().port(), secure.root.display());
+    let url = format!("postgres://either@localhost:{port}/postgres?sslmode=verify-ca&sslrootcert={root}");
+    let primary = Config::new(url, Role::Primary);
+    let list = ReplicaList::parse(&secure.url("either", "sslmode=disable"), "HOMING_REPLICA_URL").unwrap();
+    for _ in 0..4 {
+        let replicas = Replicas::start(Some(primary.clone()), &list, ReplicaSettings::default()).await.unwrap();
+        let repo = Repo::new(lonely(), replicas, Options::default());
+        let sql = "select ssl, pg_notify('channel', '') from pg_stat_ssl where pid = pg_backend_pid()";
+        let row = repo.transaction(async |repo| repo.query_one(sql, &[]).await).await.unwrap();
+        assert!(row.try_get::<_, bool>(0).unwrap());
+    }
+}
