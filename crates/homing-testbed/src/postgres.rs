@@ -2,6 +2,7 @@
 
 pub(crate) mod binaries;
 mod cluster;
+mod everywhere;
 mod options;
 mod replica;
 mod server;
@@ -101,8 +102,15 @@ impl Postgres {
     }
 
     /// Returns the connection URL of another database of this server.
+    ///
+    /// If the variable `HOMING_TEST_TLS` is `1`, all servers have certificates, unless their options say something about TLS,
+    /// and URLs ask for `sslmode=verify-full`. So a test suite can run with TLS everywhere.
     pub fn database_url(&self, database: &str) -> String {
-        format!("postgres://postgres@{}/{database}", self.address())
+        let url = format!("postgres://postgres@{}/{database}", self.address());
+        match &self.options.root {
+            Some(root) => format!("{url}?sslmode=verify-full&sslrootcert={}", root.display()),
+            None => url,
+        }
     }
 
     /// Returns the [`tokio_postgres::Config`] of a connection to the database `postgres`.

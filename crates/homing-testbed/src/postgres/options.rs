@@ -1,6 +1,7 @@
 //! The options of a server.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::binaries::Binaries;
 use crate::certificate::{Certificate, CertificateAuthority};
@@ -25,6 +26,8 @@ pub struct PostgresOptions {
     /// The certificate of the authority of clients, in PEM.
     pub(super) client_authority: Option<String>,
     pub(super) access: Option<String>,
+    /// The file of the authority that connection URLs name.
+    pub(super) root: Option<PathBuf>,
 }
 
 /// Whether PostgreSQL waits for the disk at each commit.

@@ -2,6 +2,7 @@
 
 use super::binaries::Binaries;
 use super::cluster::Cluster;
+use super::everywhere::Everywhere;
 use super::options::PostgresOptions;
 use super::server::Server;
 use super::{Postgres, replica, settings};
@@ -64,6 +65,7 @@ impl PostgresOptions {
         self.max_connections = self.max_connections.or(inherited.max_connections);
         self.fsync = self.fsync.or(inherited.fsync);
         self.settings.splice(0..0, inherited.settings.iter().cloned());
+        self.root = self.root.or_else(|| inherited.root.clone());
         let upstream = self.upstream.unwrap_or(primary.address());
 
         let (options, mut cluster) = self.prepare("replica").await?;
@@ -100,7 +102,13 @@ impl PostgresOptions {
         if self.binaries.is_none() {
             self.binaries = Some(Binaries::find()?);
         }
-        Ok(self)
+        match Everywhere::wanted()? {
+            Some(everywhere) if !self.settings.iter().any(|(name, _)| name == "ssl") => {
+                self.root = Some(everywhere.root());
+                Ok(self.with_certificate(&everywhere.issue()?))
+            }
+            _ => Ok(self),
+        }
     }
 
     fn cluster(&self, scratch: Scratch) -> Result<Cluster> {

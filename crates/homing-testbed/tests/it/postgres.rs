@@ -160,7 +160,7 @@ async fn certificate_makes_servers_offer_tls() {
     let certificate = authority.issue(&["127.0.0.1"]).unwrap();
     let primary = Postgres::options().with_certificate(&certificate).start().await.unwrap();
     let replica = Postgres::options().start_replica_of(&primary).await.unwrap();
-    let plain = Postgres::start().await.unwrap();
+    let plain = Postgres::options().with_setting("ssl", "off").start().await.unwrap();
     for (server, answer) in [(&primary, b'S'), (&replica, b'S'), (&plain, b'N')] {
         let mut socket = TcpStream::connect(server.address()).await.unwrap();
         socket.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await.unwrap();

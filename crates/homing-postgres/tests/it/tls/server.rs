@@ -38,7 +38,7 @@ impl SecureServer {
 
     /// Starts a server without TLS and with the same roles.
     pub(crate) async fn without_tls() -> Postgres {
-        let server = options().start().await.unwrap();
+        let server = options().with_setting("ssl", "off").start().await.unwrap();
         create_roles(&server).await;
         server
     }
