@@ -7,7 +7,7 @@ use std::io;
 use tokio_postgres::config::SslMode as DriverMode;
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{CancelToken, Client, Connection, Error, Socket};
-use tracing::{Level, debug, info, warn};
+use tracing::{Level, info, warn};
 
 use super::address::Address;
 use super::tls::Tls;
@@ -43,7 +43,7 @@ impl Address {
             let may_differ = may_differ(*encryption, handshake.stage(), &error);
             let error = ConnectError::explained(error, *encryption, &handshake, self.tls());
             match first {
-                Some(first) => return Err(error.after(first)),
+                Some(first) => return Err(error.after(first, *encryption)),
                 None if !may_differ => return Err(error),
                 None => first = Some(error),
             }
@@ -140,13 +140,11 @@ impl ConnectError {
         Self { error, reason }
     }
 
-    /// Adds the reason why an earlier attempt failed.
-    fn after(self, first: Self) -> Self {
-        debug!(%first, second = %self, "no way to encrypt the connection to the database, or not to, works");
-        let reason = match (first.said(), self.said()) {
-            (first, second) if first == second => first,
-            (first, second) => format!("{first}; in another attempt, with other encryption, {second}"),
-        };
+    /// Adds the reason why an earlier attempt failed. `encryption` is that of the later one.
+    fn after(self, first: Self, encryption: Encryption) -> Self {
+        let (first_way, second_way) =
+            if encryption == Encryption::Never { ("with TLS", "without TLS") } else { ("without TLS", "with TLS") };
+        let reason = format!("{first_way}, {}; {second_way}, {}", first.said(), self.said());
         Self { reason: Some(reason), ..self }
     }
 

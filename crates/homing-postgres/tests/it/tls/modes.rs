@@ -1,7 +1,5 @@
 //! What each `sslmode` does with each kind of server.
 
-use std::sync::Arc;
-
 use homing_postgres::{Config, Options, ReplicaList, ReplicaSettings, Replicas, Repo, Role};
 
 use super::server::{SecureServer, connect, is_encrypted, lonely, refusal, url};
@@ -59,8 +57,10 @@ async fn refusal_names_the_encryption() {
     for (user, mode, part) in [
         ("encrypted", "sslmode=disable", "the connection was without TLS, as sslmode=disable says"),
         ("plain", "sslmode=require", "no pg_hba.conf entry"),
-        ("nobody", "sslmode=prefer", "in another attempt, with other encryption"),
-        ("nobody", "sslmode=allow", "in another attempt, with other encryption"),
+        ("nobody", "sslmode=prefer", "cannot be reached: with TLS, no pg_hba.conf entry"),
+        ("nobody", "sslmode=prefer", "; without TLS, no pg_hba.conf entry"),
+        ("nobody", "sslmode=allow", "cannot be reached: without TLS, no pg_hba.conf entry"),
+        ("nobody", "sslmode=allow", "; with TLS, no pg_hba.conf entry"),
     ] {
         let refused = refusal(&secure.url(user, mode)).await;
         assert!(refused.contains(part) && refused.contains("no pg_hba.conf entry"), "{refused}");
@@ -106,23 +106,9 @@ async fn cancellation_is_encrypted() {
         recorder.port(),
         secure.root.display()
     );
-    let repo = Arc::new(connect(&url).await.unwrap());
-    let sleeper = Arc::clone(&repo);
-    let call = tokio::spawn(async move { sleeper.query("select pg_sleep(71)", &[]).await.map(drop) });
-    let client = secure.server.connect().await.unwrap();
-    let sleeping = "select count(*) from pg_stat_activity where query like '%pg_sleep(71)%' and state = 'active' \
-                    and pid <> pg_backend_pid()";
-    let sleeps = async |expected: i64| {
-        let what = if expected == 1 { "the statement runs" } else { "the statement ends" };
-        homing_testbed::wait_until(what, async || {
-            client.query_one(sleeping, &[]).await.unwrap().get::<_, i64>(0) == expected
-        })
-        .await;
-    };
-    sleeps(1).await;
+    let repo = connect(&url).await.unwrap();
     let before = recorder.requests().len();
-    call.abort();
-    sleeps(0).await;
+    secure.drop_a_call(repo, 71).await;
     let requests = recorder.requests();
     assert!(requests.len() > before, "the cancellation is a connection of its own");
     assert!(requests.iter().all(|request| *request == super::recorder::SSL_REQUEST), "{requests:?}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use homing_postgres::{Config, Database, Options, Repo, Result, Role};
 use homing_rpc::{NodeConfig, Region, Rpc, StaticPeers, Topology};
-use homing_testbed::{Certificate, CertificateAuthority, Fsync, Postgres, PostgresOptions, Scratch};
+use homing_testbed::{Certificate, CertificateAuthority, Fsync, Postgres, PostgresOptions, Scratch, wait_until};
 use tokio::sync::OnceCell;
 
 /// A server with TLS and an authority of its own.
@@ -56,6 +56,19 @@ impl SecureServer {
 
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Drops a call whose statement sleeps for so many seconds, and waits until the statement has ended.
+    pub(crate) async fn drop_a_call(&self, repo: Repo, seconds: u32) {
+        let client = self.server.connect().await.unwrap();
+        let running = format!(
+            "select count(*) from pg_stat_activity where query = 'select pg_sleep({seconds})' and state = 'active'"
+        );
+        let is_running = async || client.query_one(&running, &[]).await.unwrap().get::<_, i64>(0) == 1;
+        let call = tokio::spawn(async move { repo.query(&format!("select pg_sleep({seconds})"), &[]).await.map(drop) });
+        wait_until("the statement runs", &is_running).await;
+        call.abort();
+        wait_until("the statement has ended", async || !is_running().await).await;
     }
 
     pub(crate) async fn renew(&self, certificate: &Certificate) {
