@@ -54,7 +54,7 @@ impl SessionAttrs {
     ///
     /// # Errors
     ///
-    /// `is_configuration` if the value is none of libpq's.
+    /// `is_configuration` if the value is not one of libpq's.
     pub(super) fn read(taken: &Taken<'_>, variable: &str) -> Result<Self> {
         let Some(value) = taken.value(Self::NAME) else { return Ok(Self::Any) };
         Self::of(value).ok_or_else(|| {

@@ -106,7 +106,7 @@ impl PostgresOptions {
     }
 
     /// Replaces the rules of `pg_hba.conf`, which say who may connect and how. The superuser `postgres` may always connect.
-    /// Default: everybody may.
+    /// Default: all clients may.
     pub fn with_access(mut self, rules: impl Into<String>) -> Self {
         self.access = Some(rules.into());
         self

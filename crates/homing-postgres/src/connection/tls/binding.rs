@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_are_survived() {
+    fn truncated_certificates_have_no_hash() {
         let certificate = signed_with(&[&der(6, &[ECDSA, &[3, 2]])]);
         for end in 0..certificate.len() {
             assert_eq!(end_point(&certificate[..end]), None);

@@ -61,7 +61,7 @@ impl TlsSettings {
     ///
     /// # Errors
     ///
-    /// `is_configuration` if a value is none of libpq's, or if two settings contradict each other.
+    /// `is_configuration` if a value is not one of libpq's, or if two settings contradict each other.
     pub(super) fn read(taken: &Taken<'_>, config: &Config, variable: &str) -> Result<Self> {
         let roots = match taken.filled(ROOTS) {
             None => Roots::Any,
@@ -135,8 +135,8 @@ impl TlsSettings {
         let refuse = |message: String| Err(Error::configuration(format!("{variable} {message}")));
         if self.roots == Roots::System && mode < SslMode::VerifyFull {
             return refuse(format!(
-                "has {ROOTS}=system with {MODE}={mode}, but anybody can get a certificate of a public authority for some \
-                 name: write {MODE}=verify-full"
+                "has {ROOTS}=system with {MODE}={mode}, but public authorities issue certificates to \
+                 everybody, so the name has to be verified: write {MODE}=verify-full"
             ));
         }
         if self.roots == Roots::Any && mode >= SslMode::VerifyCa {

@@ -71,7 +71,7 @@ async fn first_version_of_certificates_is_read() {
 /// The authorities of the system are read by a process of its own, to which the authority of the test is one of them.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn system_says_whom_it_trusts() {
+async fn system_authorities_are_trusted() {
     if let Ok(url) = std::env::var("TEST_URL") {
         assert!(is_encrypted(&url).await.unwrap());
         let refused = refusal(&url.replace("db.example", "other.example")).await;
@@ -83,7 +83,7 @@ async fn system_says_whom_it_trusts() {
     let refused = refusal(&url).await;
     assert!(refused.contains("that the system trusts") || refused.contains("finds no authorities"), "{refused}");
     let mut process = std::process::Command::new(std::env::current_exe().unwrap());
-    process.args(["--exact", "tls::certificates::system_says_whom_it_trusts"]);
+    process.args(["--exact", "tls::certificates::system_authorities_are_trusted"]);
     process.env("SSL_CERT_FILE", &secure.root).env_remove("SSL_CERT_DIR").env("TEST_URL", url);
     let output = tokio::task::spawn_blocking(move || process.output()).await.unwrap().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

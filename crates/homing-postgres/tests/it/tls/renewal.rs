@@ -51,6 +51,23 @@ async fn changed_files_reach_new_connections() {
     }
 }
 
+/// A node may read a certificate and its key while one of them is replaced.
+#[tokio::test]
+async fn certificate_waits_for_its_key() {
+    let secure = SecureServer::shared().await;
+    let issue = |name| secure.authority.issue_for_user("certified").unwrap().save(secure.folder(), name).unwrap();
+    let (used, next) = (issue("used"), issue("next"));
+    let (certificate, key) = (used.certificate.display(), used.key.display());
+    let url = secure.url("certified", &format!("{FULL}&sslcert={certificate}&sslkey={key}"));
+    let repo = connect(&url).await.unwrap();
+    std::fs::rename(&next.certificate, &used.certificate).unwrap();
+    call_on_a_new_connection(&repo).await.unwrap();
+    assert!(connect(&url).await.is_err_and(|error| error.is_configuration()), "a start has nothing to keep");
+    std::fs::rename(&next.key, &used.key).unwrap();
+    connect(&url).await.unwrap();
+    call_on_a_new_connection(&repo).await.unwrap();
+}
+
 #[tokio::test]
 async fn renewal_under_load_fails_no_call() {
     let secure = Arc::new(SecureServer::start().await);
