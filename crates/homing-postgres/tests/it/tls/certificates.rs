@@ -2,7 +2,7 @@
 
 use homing_testbed::{Certificate, CertificateAuthority};
 
-use super::server::{SecureServer, is_encrypted, refusal};
+use super::server::{SecureServer, is_encrypted, refusal, run_apart};
 
 #[tokio::test]
 async fn wrong_certificate_is_named() {
@@ -82,9 +82,7 @@ async fn system_authorities_are_trusted() {
     let url = secure.url("either", "sslrootcert=system");
     let refused = refusal(&url).await;
     assert!(refused.contains("that the system trusts") || refused.contains("finds no authorities"), "{refused}");
-    let mut process = std::process::Command::new(std::env::current_exe().unwrap());
-    process.args(["--exact", "tls::certificates::system_authorities_are_trusted"]);
-    process.env("SSL_CERT_FILE", &secure.root).env_remove("SSL_CERT_DIR").env("TEST_URL", url);
-    let output = tokio::task::spawn_blocking(move || process.output()).await.unwrap().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let root = secure.root.display().to_string();
+    let variables = [("SSL_CERT_FILE", &*root), ("TEST_URL", &*url)];
+    run_apart("tls::certificates::system_authorities_are_trusted", &variables).await;
 }

@@ -1,6 +1,7 @@
 //! A server with TLS and an authority of its own.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use homing_postgres::{Config, Database, Options, Repo, Result, Role};
@@ -99,6 +100,14 @@ pub(crate) async fn refusal(url: &str) -> String {
     let error = is_encrypted(url).await.unwrap_err();
     assert!(!format!("{error:?}").contains("geheim"), "{error:?}");
     error.to_string()
+}
+
+/// Runs a test again in a process of its own, with other variables in its environment.
+pub(crate) async fn run_apart(test: &str, variables: &[(&str, &str)]) {
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process.args(["--exact", test]).envs(variables.iter().copied());
+    let output = tokio::task::spawn_blocking(move || process.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// Returns a node without peers.
