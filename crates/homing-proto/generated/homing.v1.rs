@@ -165,10 +165,21 @@ pub mod rpc_client {
     use tonic::codegen::http::Uri;
     /// Named functions in any region, and the description of a node. It does not know SQL.
     ///
+    /// A connection between nodes with a secret begins with a handshake, before HTTP/2. MAC(label, message) is HMAC-SHA256 with
+    /// the key HMAC-SHA256(secret, label). If a node has several secrets, it makes an offer for each of them.
+    /// client   hello    "\0homing" (7)  version 1 (1)  random number of the process (16)  nonce (32)
+    /// number of offers, 1 to 4 (1)  offers: the first 16 bytes of MAC("homing handshake 1 offer", the
+    /// bytes before the number of offers)
+    /// server   answer   "\0homing" (7)  version 1 (1)  verdict 0 (1)  number of the offer that is chosen, from 0 (1)
+    /// nonce (32)  MAC("homing handshake 1 server", hello and the answer up to here) (32)
+    /// or   refusal  "\0homing" (7)  version 1 (1)  verdict (1): 1 no offer is known, 2 another version, 3 the hello is
+    /// the server's own. The server then closes the connection.
+    /// client   proof    MAC("homing handshake 1 client", hello and answer) (32), directly followed by HTTP/2
+    /// A client that begins with HTTP/2 gets GOAWAY with the code INADEQUATE_SECURITY.
+    ///
     /// Every request carries these metadata:
     /// homing-protocol   the protocol version of the sender, a decimal number
     /// homing-region     the region of the sender
-    /// authorization     "Bearer" and the secret, if the node has a secret
     /// grpc-timeout      the time that is left for the server
     /// traceparent       W3C trace context, together with tracestate
     ///
@@ -316,10 +327,21 @@ pub mod rpc_server {
     }
     /// Named functions in any region, and the description of a node. It does not know SQL.
     ///
+    /// A connection between nodes with a secret begins with a handshake, before HTTP/2. MAC(label, message) is HMAC-SHA256 with
+    /// the key HMAC-SHA256(secret, label). If a node has several secrets, it makes an offer for each of them.
+    /// client   hello    "\0homing" (7)  version 1 (1)  random number of the process (16)  nonce (32)
+    /// number of offers, 1 to 4 (1)  offers: the first 16 bytes of MAC("homing handshake 1 offer", the
+    /// bytes before the number of offers)
+    /// server   answer   "\0homing" (7)  version 1 (1)  verdict 0 (1)  number of the offer that is chosen, from 0 (1)
+    /// nonce (32)  MAC("homing handshake 1 server", hello and the answer up to here) (32)
+    /// or   refusal  "\0homing" (7)  version 1 (1)  verdict (1): 1 no offer is known, 2 another version, 3 the hello is
+    /// the server's own. The server then closes the connection.
+    /// client   proof    MAC("homing handshake 1 client", hello and answer) (32), directly followed by HTTP/2
+    /// A client that begins with HTTP/2 gets GOAWAY with the code INADEQUATE_SECURITY.
+    ///
     /// Every request carries these metadata:
     /// homing-protocol   the protocol version of the sender, a decimal number
     /// homing-region     the region of the sender
-    /// authorization     "Bearer" and the secret, if the node has a secret
     /// grpc-timeout      the time that is left for the server
     /// traceparent       W3C trace context, together with tracestate
     ///

@@ -18,4 +18,4 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("../generated/homing.bin")
 
 /// The version of the protocol that this build speaks. It changes only if two builds can no longer understand each
 /// other. Adding fields does not change it.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

@@ -25,8 +25,8 @@
 //!   deadline at the latest.
 //! - **Everything is bounded:** messages, calls in flight, connections, attempts, addresses. A call beyond a bound
 //!   fails at once or waits until its deadline.
-//! - **No strangers.** Every request shows the [`Secret`]. A server without a secret listens on loopback addresses
-//!   only.
+//! - **No strangers.** Both ends of a connection prove to each other that they have the [`Secret`], before the first
+//!   request and without sending it. A server without a secret listens on loopback addresses only.
 //! - **Nothing is left.** The tasks of an [`Rpc`] or a [`ServerHandle`] end when its last handle is dropped.
 //!
 //! Calls are not ordered: two calls at the same time may arrive in either order, at different nodes.
@@ -79,6 +79,7 @@
 mod discover;
 mod error;
 mod function;
+mod handshake;
 mod metadata;
 mod node;
 mod peer;
@@ -107,6 +108,7 @@ pub use function::closure::Closure;
 pub use function::context::CallContext;
 pub use function::error::FunctionError;
 pub use function::registry::Registry;
+pub use handshake::refusal::Refusal;
 pub use metadata::caller::Caller;
 pub use metadata::trace::TraceContext;
 pub use node::config::{DEFAULT_MAX_MESSAGE_BYTES, NodeConfig, Positions, States};

@@ -91,7 +91,7 @@ impl LocalNode {
     pub(crate) fn describe(&self) -> DescribeResponse {
         DescribeResponse {
             protocol_version: homing_proto::PROTOCOL_VERSION,
-            node: self.config.id.clone(),
+            node: format!("{:032x}", self.config.id),
             region: self.config.topology.region().to_string(),
             primary_region: self.config.topology.primary_region().to_string(),
             functions: self.config.functions.names().map(ToOwned::to_owned).collect(),

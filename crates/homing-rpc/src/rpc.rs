@@ -44,7 +44,8 @@ impl Rpc {
     ///
     /// [`StaticPeers::none`]: crate::StaticPeers::none
     pub fn new(config: NodeConfig, discover: Arc<dyn Discover>) -> Self {
-        let identity = Arc::new(Identity::new(config.topology.region(), config.secret.as_ref()));
+        let identity = Identity::new(config.topology.region(), config.node_number(), config.secret.clone());
+        let identity = Arc::new(identity);
         Self(Arc::new(RpcInner { discover, identity, node: LocalNode::new(config), peers: Mutex::default() }))
     }
 
@@ -53,7 +54,7 @@ impl Rpc {
         &self.0.node.config.topology
     }
 
-    /// Returns the credential that is sent to peers.
+    /// Returns the credential that this node shares with its peers.
     pub fn secret(&self) -> Option<&Secret> {
         self.0.node.config.secret.as_ref()
     }

@@ -1,20 +1,42 @@
 //! The credential that the nodes of an application share.
 
+pub(crate) mod file;
 pub(crate) mod key;
+pub(crate) mod texts;
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use http::HeaderValue;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
-
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::secret::file::SecretFile;
 use crate::secret::key::Key;
+use crate::secret::texts::Texts;
 
-/// The credential that the nodes of an application share: at least 32 visible ASCII characters.
+/// The credential that the nodes of an application share: a text of at least 32 visible ASCII characters, or up to four
+/// such texts with commas between them. A text contains no comma.
 ///
-/// It is never printed: `Debug` hides it, headers mark it as sensitive, and no error contains it. Digests are compared
-/// in constant time.
+/// Nodes prove to each other that they know it, and never send it. It is never printed either: `Debug` hides it, and no
+/// error contains it.
+///
+/// # Several texts
+///
+/// Two nodes can call each other if they have a text in common, in any place. [Keys](Self::key) sign with the first text
+/// and verify with all. So a fleet changes its secret while it runs:
+///
+/// | step: all nodes have | calls between nodes | tokens |
+/// |---|---|---|
+/// | `old` | prove `old` | signed with `old` |
+/// | `old,new` | prove `old` | signed with `old`, `new` is accepted |
+/// | `new,old` | prove `new`, beside nodes that are not there yet `old` | signed with `new`, `old` is accepted |
+/// | `new` | prove `new` | signed with `new` |
+///
+/// Wait between the steps until all nodes have the new value, and before the last one until tokens signed with `old` are no
+/// longer in use. Without the step `old,new` no call fails either, but nodes that know only `old` refuse the tokens of
+/// the others meanwhile.
+///
+/// A connection that is open when its text is removed stays open: restart the nodes if the text has become known to
+/// others.
 ///
 /// ```
 /// use homing_rpc::Secret;
@@ -25,54 +47,49 @@ use crate::secret::key::Key;
 /// # Ok::<(), homing_rpc::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Secret {
-    /// `Bearer <secret>`, as it is sent.
-    bearer: HeaderValue,
-    /// SHA-256 of `bearer`. Comparing digests hides both content and length from measurements of time.
-    digest: [u8; 32],
+pub struct Secret(Arc<Source>);
+
+enum Source {
+    Fixed(Texts),
+    File(SecretFile),
 }
 
 impl Secret {
-    /// Returns the secret with this text.
+    /// Returns the secret with this text, or with these texts, separated by commas.
     ///
     /// # Errors
     ///
-    /// [`Error::is_misuse`] if the text is shorter than 32 bytes, or contains a character other than visible ASCII.
+    /// [`Error::is_misuse`](crate::Error::is_misuse) if a text is shorter than 32 bytes, or contains a character other
+    /// than visible ASCII, or if there are more than four.
     pub fn new(secret: impl AsRef<str>) -> Result<Self> {
-        let secret = secret.as_ref();
-        if secret.len() < MIN_BYTES {
-            return Err(Error::misuse(format!(
-                "the secret has {} bytes but needs at least {MIN_BYTES}; generate one with `openssl rand -hex 32`",
-                secret.len()
-            )));
-        }
-        if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::misuse(
-                "the secret contains a character that is not visible ASCII, perhaps a space or a line feed; generate \
-                 one with `openssl rand -hex 32`",
-            ));
-        }
-        let text = format!("{SCHEME}{secret}");
-        let digest = Sha256::digest(&text).into();
-        let mut bearer = HeaderValue::try_from(text).expect("visible ASCII is a header value");
-        bearer.set_sensitive(true);
-        Ok(Self { bearer, digest })
+        Texts::parse(secret.as_ref()).map(|texts| Self(Arc::new(Source::Fixed(texts))))
     }
 
-    /// Derives the key for one purpose. It is the same on every node with this secret, and does not reveal the secret.
+    /// Returns the secret in a file. White space at the end of the file is ignored.
+    ///
+    /// The file is read again when a connection is made or a key is derived, at most once a second; a changed secret is
+    /// used from then on. If it cannot be read or is not a secret, the last one stays in use, and a warning says so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_misuse`](crate::Error::is_misuse) if the file cannot be read now, or if [`new`](Self::new) refuses its
+    /// contents.
+    pub fn from_file(path: impl Into<PathBuf>) -> Result<Self> {
+        SecretFile::open(path.into()).map(|file| Self(Arc::new(Source::File(file))))
+    }
+
+    /// Derives the key for one purpose. It is the same on every node with this secret, and does not reveal the secret. It
+    /// signs with the first text and verifies with all.
     pub fn key(&self, label: &str) -> Key {
-        Key::derive(self.bearer.as_bytes(), label)
+        self.texts().key(label)
     }
 
-    /// Returns the value of the `authorization` header.
-    pub(crate) fn bearer(&self) -> HeaderValue {
-        self.bearer.clone()
-    }
-
-    /// Returns whether the value of an `authorization` header is this secret.
-    pub(crate) fn accepts(&self, authorization: &HeaderValue) -> bool {
-        let digest: [u8; 32] = Sha256::digest(authorization.as_bytes()).into();
-        self.digest.ct_eq(&digest).into()
+    /// Returns the texts that the secret has now.
+    pub(crate) fn texts(&self) -> Texts {
+        match &*self.0 {
+            Source::Fixed(texts) => texts.clone(),
+            Source::File(file) => file.texts(),
+        }
     }
 }
 
@@ -82,23 +99,26 @@ impl fmt::Debug for Secret {
     }
 }
 
-const MIN_BYTES: usize = 32;
-const SCHEME: &str = "Bearer ";
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const TEXT: &str = "0123456789abcdef0123456789abcdef";
+    const OTHER: &str = "fedcba9876543210fedcba9876543210";
 
     #[test]
-    fn it_accepts_itself_and_nothing_else() {
-        let secret = Secret::new(TEXT).unwrap();
-        assert!(secret.accepts(&secret.bearer()));
-        let long = format!("Bearer {TEXT}0");
-        let short = format!("Bearer {}", &TEXT[1..]);
-        for other in ["", "Bearer", TEXT, "bearer 0123456789abcdef0123456789abcdef", &long, &short] {
-            assert!(!secret.accepts(&HeaderValue::from_str(other).unwrap()), "{other}");
+    fn first_text_signs_and_all_verify() {
+        let key = |texts: &[&str]| Secret::new(texts.join(",")).unwrap().key("label");
+        let (old, new) = (key(&[TEXT]), key(&[OTHER]));
+        let (adding, changed) = (key(&[TEXT, OTHER]), key(&[OTHER, TEXT]));
+        for (signer, accepted) in [
+            (&old, [true, false, true, true]),
+            (&new, [false, true, true, true]),
+            (&adding, [true, false, true, true]),
+            (&changed, [false, true, true, true]),
+        ] {
+            let tag = signer.sign(b"message");
+            assert_eq!([&old, &new, &adding, &changed].map(|key| key.verify(b"message", &tag)), accepted);
         }
     }
 
@@ -107,17 +127,18 @@ mod tests {
         let spaced = TEXT.replace('0', " ");
         let line = format!("{TEXT}\n");
         let accented = TEXT.replace('0', "é");
-        for text in ["", "hunter2", &TEXT[1..], &spaced, &line, &accented] {
+        let lists = [format!("{TEXT},"), format!(",{TEXT}"), format!("{TEXT}, {OTHER}"), [TEXT; 5].join(",")];
+        let texts = ["", "hunter2", &TEXT[1..], &spaced, &line, &accented];
+        for text in texts.into_iter().chain(lists.iter().map(String::as_str)) {
             let error = Secret::new(text).unwrap_err();
             assert!(error.is_misuse());
             assert!(text.is_empty() || !format!("{error} {error:?}").contains(text.trim()), "{error}");
         }
+        assert!(Secret::new([TEXT; 4].join(",")).is_ok());
     }
 
     #[test]
     fn it_is_never_printed() {
-        let secret = Secret::new(TEXT).unwrap();
-        let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, secret.bearer())]);
-        assert!(!format!("{secret:?} {headers:?}").contains("0123"));
+        assert!(!format!("{:?}", Secret::new(TEXT).unwrap()).contains("0123"));
     }
 }

@@ -4,17 +4,20 @@ pub(crate) mod acceptor;
 pub(crate) mod admission;
 pub(crate) mod gate;
 pub(crate) mod limited_body;
+pub(crate) mod reception;
 pub(crate) mod refusals;
 pub(crate) mod service;
+pub(crate) mod strangers;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time;
@@ -27,18 +30,24 @@ use tower::Service;
 use tracing::{info, warn};
 
 use crate::error::{Error, Result};
+use crate::handshake::refusal::Refusal;
 use crate::node::LocalNode;
 use crate::node::config::NodeConfig;
-use crate::server::acceptor::Acceptor;
+use crate::server::acceptor::{Acceptor, Connections};
 use crate::server::admission::Admission;
 use crate::server::gate::Gate;
+use crate::server::reception::Reception;
+use crate::server::refusals::Refusals;
 use crate::server::service::RpcService;
 use crate::task::resume_panic;
 
 /// A gRPC server that offers a node's functions, health, reflection and added services to other nodes.
 ///
-/// Every request must show the secret, also for health and reflection. Without a secret the server listens on loopback
-/// addresses only.
+/// Every connection must prove that it has the secret, also for health and reflection. Without a secret the server
+/// listens on loopback addresses only.
+///
+/// Connections that have not proved it yet have 256 places and ten seconds of their own. If there are more, new ones push
+/// out the oldest of the address that has the most. Connections of peers have 1024 places.
 #[derive(Debug)]
 pub struct Server(());
 
@@ -109,26 +118,29 @@ impl ServerBuilder {
     /// Cancel safe: nothing keeps listening.
     pub async fn start(self) -> Result<ServerHandle> {
         self.check()?;
-        let listener = TcpListener::bind(self.listen).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (local_addr, listener) = listener.map_err(|error| {
+        let (local_addr, listener) = listen(self.listen).map_err(|error| {
             Error::misuse(format!("cannot listen on {}; choose another address or port", self.listen))
                 .with_source(error)
         })?;
         let health = HealthReporter::new();
         let admission = Arc::new(Admission::new(self.max_in_flight));
-        let (secret, max_message_bytes) = (self.config.secret.clone(), self.config.max_message_bytes);
+        let refusals = Arc::new(Refusals::default());
+        let reception = Reception::new(self.config.secret.clone(), self.config.node_number(), Arc::clone(&refusals));
+        let max_message_bytes = self.config.max_message_bytes;
         let region = self.config.topology.region().clone();
         let routes = self
             .routes
             .add_service(RpcService::new(LocalNode::new(self.config)).into_server())
             .add_service(health_service(&health))
             .add_service(reflection()?);
-        let gate = Gate::new(routes, secret, Arc::clone(&admission), max_message_bytes);
-        let (closing, closed) = watch::channel(false);
+        let gate = Gate::new(routes, Arc::clone(&admission), max_message_bytes, Arc::clone(&refusals));
+        let (close, closing) = watch::channel(false);
         let max_streams = self.max_in_flight.saturating_add(EXTRA_STREAMS);
-        let task = tokio::spawn(Acceptor::new(listener, gate, closed, max_streams).run());
+        let connections = Connections { reception, gate, closing, max_streams };
+        let task = tokio::spawn(Acceptor::new(listener, connections).run());
         info!(%local_addr, %region, "serving");
-        Ok(ServerHandle { local_addr, health, admission, closing, drain_timeout: self.drain_timeout, task })
+        let drain_timeout = self.drain_timeout;
+        Ok(ServerHandle { local_addr, health, admission, refusals, close, drain_timeout, task })
     }
 
     fn check(&self) -> Result<()> {
@@ -156,7 +168,8 @@ pub struct ServerHandle {
     local_addr: SocketAddr,
     health: HealthReporter,
     admission: Arc<Admission>,
-    closing: watch::Sender<bool>,
+    refusals: Arc<Refusals>,
+    close: watch::Sender<bool>,
     drain_timeout: Duration,
     task: JoinHandle<()>,
 }
@@ -165,6 +178,12 @@ impl ServerHandle {
     /// Returns the address on which the server listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Returns how many connections were refused since the start, for each reason. They are also logged with their
+    /// addresses, one line a minute for an address.
+    pub fn refusals(&self) -> Vec<(Refusal, u64)> {
+        self.refusals.counts()
     }
 
     /// Shuts the server down: tells peers that it is not serving, refuses new calls so that they go to another node,
@@ -182,7 +201,7 @@ impl ServerHandle {
         }
         // This ends the health streams; with them no connection would become idle.
         self.health.clear_service_status(WHOLE_SERVER).await;
-        self.closing.send_replace(true);
+        self.close.send_replace(true);
         if let Ok(ended) = time::timeout(CLOSE_TIMEOUT, &mut self.task).await {
             resume_panic(ended);
         }
@@ -199,6 +218,20 @@ impl fmt::Debug for ServerHandle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("ServerHandle").field("local_addr", &self.local_addr).finish_non_exhaustive()
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As the standard library does: a restarted program gets its port although connections of the last one linger. On
+    // Windows it would mean something else.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(BACKLOG)?;
+    Ok((listener.local_addr()?, listener))
 }
 
 fn health_service(
@@ -225,6 +258,10 @@ const WHOLE_SERVER: &str = "";
 /// A loopback address, because the default has no secret.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), DEFAULT_PORT);
 const DEFAULT_PORT: u16 = 4750;
+
+/// How many connections may wait until they are accepted. A burst of strangers fills the usual 128, and then the kernel drops
+/// the packets of peers too, which they repeat after a second. Linux has at most `net.core.somaxconn`, by default as many.
+const BACKLOG: u32 = 4096;
 
 /// The default of [`ServerBuilder::max_in_flight`].
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 1024;

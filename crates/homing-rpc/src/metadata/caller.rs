@@ -95,7 +95,7 @@ mod tests {
         let now = Instant::now();
         let caller = Caller::of_headers(
             &headers(&[
-                ("homing-protocol", "1"),
+                ("homing-protocol", "2"),
                 ("homing-region", "syd"),
                 ("grpc-timeout", "1500m"),
                 ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
@@ -112,10 +112,10 @@ mod tests {
     async fn malformed_metadata_have_defaults() {
         let now = Instant::now();
         let pairs =
-            [("homing-protocol", "1"), ("homing-region", "syd"), ("grpc-timeout", "soon"), ("traceparent", "x")];
+            [("homing-protocol", "2"), ("homing-region", "syd"), ("grpc-timeout", "soon"), ("traceparent", "x")];
         let caller = Caller::of_headers(&headers(&pairs), now).unwrap();
         assert_eq!(caller.deadline, now + DEFAULT_TIME_LIMIT);
-        let pairs = [("homing-protocol", "1"), ("homing-region", "syd"), ("grpc-timeout", "99999999H")];
+        let pairs = [("homing-protocol", "2"), ("homing-region", "syd"), ("grpc-timeout", "99999999H")];
         assert_eq!(Caller::of_headers(&headers(&pairs), now).unwrap().deadline, now + MAX_TIME_LIMIT);
     }
 
@@ -124,9 +124,9 @@ mod tests {
         let table: [&[(&str, &str)]; 5] = [
             &[],
             &[("homing-region", "syd")],
-            &[("homing-region", "syd"), ("homing-protocol", "2")],
+            &[("homing-region", "syd"), ("homing-protocol", "1")],
             &[("homing-region", "syd"), ("homing-protocol", "one")],
-            &[("homing-region", "Sydney"), ("homing-protocol", "1")],
+            &[("homing-region", "Sydney"), ("homing-protocol", "2")],
         ];
         for pairs in table {
             let status = Caller::of_headers(&headers(pairs), Instant::now()).unwrap_err();

@@ -1,25 +1,39 @@
-//! The identity of this node, as its requests show it.
+//! The identity of this node, as its connections prove it and its requests show it.
 
-use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
+use http::header::{HeaderValue, USER_AGENT};
+use tokio::net::TcpStream;
 
+use crate::handshake::client::{ClientFailure, prove};
+use crate::handshake::message::NodeNumber;
 use crate::metadata::{HOMING_PROTOCOL, HOMING_REGION};
 use crate::region::Region;
 use crate::secret::Secret;
 
-/// The identity of this node in the metadata of each request: protocol version, region and credential.
+/// The identity of this node: the credential, which each connection proves, and the protocol version and the region, which
+/// are in the metadata of each request.
 #[derive(Debug)]
 pub(crate) struct Identity {
+    secret: Option<Secret>,
+    node: NodeNumber,
     protocol: HeaderValue,
     region: HeaderValue,
-    authorization: Option<HeaderValue>,
 }
 
 impl Identity {
-    pub(crate) fn new(region: &Region, secret: Option<&Secret>) -> Self {
+    pub(crate) fn new(region: &Region, node: NodeNumber, secret: Option<Secret>) -> Self {
         Self {
+            secret,
+            node,
             protocol: HeaderValue::from(homing_proto::PROTOCOL_VERSION),
             region: HeaderValue::from_str(region.as_str()).expect("a DNS label is a header value"),
-            authorization: secret.map(Secret::bearer),
+        }
+    }
+
+    /// Proves on a new connection that this node has the secret, if it has one and the peer proves the same.
+    pub(crate) async fn prove(&self, stream: &mut TcpStream) -> Result<(), ClientFailure> {
+        match &self.secret {
+            Some(secret) => prove(stream, self.node, secret).await,
+            None => Ok(()),
         }
     }
 
@@ -27,9 +41,6 @@ impl Identity {
         headers.insert(HOMING_PROTOCOL, self.protocol.clone());
         headers.insert(HOMING_REGION, self.region.clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(SOFTWARE));
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
-        }
     }
 }
 

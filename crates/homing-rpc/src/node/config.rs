@@ -10,6 +10,7 @@ use tonic::Status;
 use crate::error::reason::Reason;
 use crate::error::{Error, Result};
 use crate::function::registry::Registry;
+use crate::handshake::message::NodeNumber;
 use crate::peer::settings::PeerSettings;
 use crate::secret::Secret;
 use crate::task::BoxFuture;
@@ -28,7 +29,7 @@ pub struct NodeConfig {
     pub(crate) max_message_bytes: usize,
     pub(crate) peers: PeerSettings,
     /// Random, the same for all clones.
-    pub(crate) id: String,
+    pub(crate) id: u128,
 }
 
 impl NodeConfig {
@@ -42,12 +43,12 @@ impl NodeConfig {
             states: None,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             peers: PeerSettings::default(),
-            id: format!("{:032x}", rand::random::<u128>()),
+            id: rand::random(),
         }
     }
 
-    /// Sets the credential. The client sends it to peers, and the server requires it in every request. Default: none; a
-    /// server without a credential listens on loopback addresses only.
+    /// Sets the credential. Client and server prove to each other that they have it, at the beginning of each connection.
+    /// Default: none; a server without a credential listens on loopback addresses only.
     pub fn with_secret(self, secret: Secret) -> Self {
         Self { secret: Some(secret), ..self }
     }
@@ -76,6 +77,11 @@ impl NodeConfig {
     /// Sets the limits of the way to peers.
     pub fn with_peers(self, peers: PeerSettings) -> Self {
         Self { peers, ..self }
+    }
+
+    /// Returns the random number of the node, which is the same for all clones.
+    pub(crate) fn node_number(&self) -> NodeNumber {
+        self.id.to_be_bytes()
     }
 
     /// Checks that a message to be sent is within the limit.

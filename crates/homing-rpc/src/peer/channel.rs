@@ -29,7 +29,7 @@ use crate::task::BoxFuture;
 
 /// A gRPC channel to one peer, for generated clients.
 ///
-/// It adds metadata to each request: the identity of this node (`authorization`, `homing-protocol`, `homing-region`),
+/// It adds metadata to each request: the identity of this node (`homing-protocol`, `homing-region`),
 /// the time that is left (`grpc-timeout`, reduced by the time that the answer needs to travel back) and the trace
 /// (`traceparent`, `tracestate`).
 ///

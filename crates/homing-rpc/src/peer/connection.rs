@@ -1,6 +1,7 @@
 //! One HTTP/2 connection to one address.
 //!
-//! A connection does not reconnect. If it breaks, its owner learns of it and decides.
+//! A connection does not reconnect. If it breaks, its owner learns of it and decides. If this node has a secret, both sides
+//! prove that they have it before HTTP/2 begins ([`handshake`](crate::handshake)).
 //!
 //! [`Connection::open`] spawns the task that drives the connection:
 //!
@@ -8,19 +9,21 @@
 //! - **Ends** with the connection, or with the last [`Requests`]. Calls in flight keep it after its peer was removed.
 //! - **Panics** continue in [`Connection::ended`], and the peer's task catches them there.
 
-use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::error::causes::Causes;
-use crate::task::resume_panic;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time;
 use tonic::body::Body;
+
+use crate::error::causes::Causes;
+use crate::error::reason::Reason;
+use crate::metadata::identity::Identity;
+use crate::task::resume_panic;
 
 /// Sends requests over a connection. Cheap to clone.
 pub(crate) type Requests = SendRequest<Body>;
@@ -32,14 +35,35 @@ pub(crate) struct Connection {
     driver: JoinHandle<String>,
 }
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) struct OpenFailure {
+    pub(crate) message: String,
+    /// Present if another attempt would fail in the same way until an operator has changed something.
+    pub(crate) refusal: Option<Reason>,
+}
+
 impl Connection {
-    /// Connects. The error says why that failed.
-    pub(crate) async fn open(address: SocketAddr, timeout: Duration) -> Result<Self, String> {
-        match time::timeout(timeout, Self::connect(address)).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(format!("{}{}", Causes(&*error), hint(address, &*error))),
-            Err(_) => Err(format!("no connection within {timeout:?}")),
+    /// Connects, and proves that this node has the secret. Each of the two may take as long as `timeout`.
+    pub(crate) async fn open(address: SocketAddr, timeout: Duration, identity: &Identity) -> Result<Self, OpenFailure> {
+        let failed = |message| OpenFailure { message, refusal: None };
+        let mut stream = match time::timeout(timeout, connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(failed(format!("{}{}", Causes(&error), hint(address, &error)))),
+            Err(_) => return Err(failed(format!("no connection within {timeout:?}"))),
+        };
+        match time::timeout(timeout, identity.prove(&mut stream)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => {
+                let refusal = failure.is_refusal().then_some(Reason::Unauthenticated);
+                return Err(OpenFailure { message: failure.advice(), refusal });
+            }
+            Err(_) => {
+                let message = "connected, but it did not prove that it has the secret";
+                return Err(failed(format!("{message} within {timeout:?}")));
+            }
         }
+        Self::begin(stream).await.map_err(|error| failed(Causes(&error).to_string()))
     }
 
     /// Returns the sender for requests.
@@ -57,9 +81,7 @@ impl Connection {
         resume_panic(ended).unwrap_or_else(|| "the runtime is shutting down".to_owned())
     }
 
-    async fn connect(address: SocketAddr) -> Result<Self, Box<dyn StdError + Send + Sync>> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+    async fn begin(stream: TcpStream) -> hyper::Result<Self> {
         let (requests, driver) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -80,10 +102,15 @@ impl Connection {
     }
 }
 
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// Says why nothing may listen at an address.
-fn hint(address: SocketAddr, error: &(dyn StdError + 'static)) -> &'static str {
-    let kind = error.downcast_ref().map(io::Error::kind);
-    if kind != Some(io::ErrorKind::ConnectionRefused) || address.ip().is_loopback() {
+fn hint(address: SocketAddr, error: &io::Error) -> &'static str {
+    if error.kind() != io::ErrorKind::ConnectionRefused || address.ip().is_loopback() {
         return "";
     }
     "; check that a node runs there, and that it has HOMING_SECRET: without it, it listens on its loopback address only"

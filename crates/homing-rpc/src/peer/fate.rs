@@ -39,6 +39,7 @@ impl Fate {
 #[derive(Debug)]
 pub(crate) struct TransportError {
     fate: Fate,
+    go_away: Option<h2::Reason>,
     peer: PeerName,
     cause: hyper::Error,
 }
@@ -46,8 +47,8 @@ pub(crate) struct TransportError {
 impl TransportError {
     /// Returns the error for a request that got no response from hyper.
     pub(crate) fn new<B>(peer: PeerName, error: TrySendError<B>) -> Self {
-        let fate = fate(&Symptoms::of(&error));
-        Self { fate, peer, cause: error.into_error() }
+        let symptoms = Symptoms::of(&error);
+        Self { fate: fate(&symptoms), go_away: symptoms.go_away, peer, cause: error.into_error() }
     }
 
     /// Returns a status with this error as its source.
@@ -60,6 +61,11 @@ impl TransportError {
     /// Returns whether a status stands for a failure of the transport, and not for an answer of the peer.
     pub(crate) fn is_in(status: &Status) -> bool {
         Self::in_status(status).is_some()
+    }
+
+    /// Returns whether the peer has ended the connection because this node did not prove that it has the secret.
+    pub(crate) fn demands_proof(status: &Status) -> bool {
+        Self::in_status(status).is_some_and(|error| error.go_away == Some(h2::Reason::INADEQUATE_SECURITY))
     }
 
     fn in_status(status: &Status) -> Option<&Self> {

@@ -29,6 +29,7 @@ use crate::metadata::identity::Identity;
 use crate::peer::backoff::{Backoff, jittered};
 use crate::peer::channel::{Link, PeerChannel};
 use crate::peer::connection::{Connection, MAX_STREAMS};
+use crate::peer::fate::TransportError;
 use crate::peer::load::Load;
 use crate::peer::name::PeerName;
 use crate::peer::settings::PeerSettings;
@@ -110,9 +111,10 @@ struct PeerTask {
 impl PeerTask {
     /// Makes a connection and waits until it ends. Returns why it ended.
     async fn serve(&mut self) -> Down {
-        let mut connection = match Connection::open(self.peer.name.address, self.peer.settings.connect_timeout).await {
+        let (address, timeout) = (self.peer.name.address, self.peer.settings.connect_timeout);
+        let mut connection = match Connection::open(address, timeout, &self.peer.identity).await {
             Ok(connection) => connection,
-            Err(message) => return down(message, None),
+            Err(failure) => return down(failure.message, failure.refusal),
         };
         let link = Arc::new(Link {
             name: self.peer.name.clone(),
@@ -268,6 +270,10 @@ fn turned_away(status: &Status) -> Down {
     match Reason::of(status) {
         Some(reason @ (Reason::Unauthenticated | Reason::ProtocolVersion)) => {
             down(format!("it refused this node: {}", status.message()), Some(reason))
+        }
+        _ if TransportError::demands_proof(status) => {
+            let message = "it refused this node, which has no secret: set the same HOMING_SECRET on all nodes";
+            down(message, Some(Reason::Unauthenticated))
         }
         _ => down(format!("the greeting failed: {}", text(status)), None),
     }

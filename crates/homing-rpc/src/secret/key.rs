@@ -8,8 +8,8 @@ use sha2::Sha256;
 /// A key for one purpose, derived from a [`Secret`](crate::Secret). The nodes of an application can verify each other's
 /// signatures, and only they can make them.
 ///
-/// The algorithm is HMAC-SHA256. Keys with different labels are independent of each other and of the credential in the
-/// requests.
+/// The algorithm is HMAC-SHA256. Keys with different labels are independent of each other. The key of a secret with
+/// several texts signs with the first one and verifies with all.
 ///
 /// ```
 /// use homing_rpc::Secret;
@@ -22,7 +22,11 @@ use sha2::Sha256;
 /// # Ok::<(), homing_rpc::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Key(Hmac<Sha256>);
+pub struct Key {
+    signing: Hmac<Sha256>,
+    /// Further keys whose signatures are valid too.
+    others: Vec<Hmac<Sha256>>,
+}
 
 impl Key {
     /// Returns a random key, which only this process has.
@@ -32,12 +36,13 @@ impl Key {
 
     /// Returns the tag of a message. If space is scarce, its first 16 bytes are enough.
     pub fn sign(&self, message: &[u8]) -> [u8; 32] {
-        self.0.clone().chain_update(message).finalize().into_bytes().into()
+        self.signing.clone().chain_update(message).finalize().into_bytes().into()
     }
 
     /// Returns whether `tag` consists of the first 16 or more bytes of the message's tag. Compares in constant time.
     pub fn verify(&self, message: &[u8], tag: &[u8]) -> bool {
-        tag.len() >= MIN_TAG_BYTES && self.0.clone().chain_update(message).verify_truncated_left(tag).is_ok()
+        let is_of = |key: &Hmac<Sha256>| key.clone().chain_update(message).verify_truncated_left(tag).is_ok();
+        tag.len() >= MIN_TAG_BYTES && (is_of(&self.signing) || self.others.iter().any(is_of))
     }
 
     /// Derives the key for `label` from `secret`.
@@ -45,8 +50,15 @@ impl Key {
         Self::new(&Self::new(secret).sign(label.as_bytes()))
     }
 
+    /// Returns a key that signs like this one, and verifies the signatures of `other` too.
+    pub(crate) fn or(mut self, other: Self) -> Self {
+        self.others.push(other.signing);
+        self.others.extend(other.others);
+        self
+    }
+
     fn new(key: &[u8]) -> Self {
-        Self(Hmac::new_from_slice(key).expect("HMAC takes keys of any length"))
+        Self { signing: Hmac::new_from_slice(key).expect("HMAC takes keys of any length"), others: Vec::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Checks a request before a service gets it.
 //!
-//! The checks, in this order: the credential, the protocol version, admission. The body is not read before.
+//! The checks, in this order: the protocol version, admission. The body is not read before. The connection has proved
+//! already that it is a peer's.
 //!
 //! hyper runs [`Gate::handle`] in a detached task for each request. The task owns the request and one place of the
 //! [`Admission`]. It ends with the answer, when the stream is reset or the connection ends, or, for `homing.v1`
@@ -10,13 +11,11 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::time::{self, Instant};
 use tonic::Status;
@@ -26,8 +25,8 @@ use tower::ServiceExt;
 use tracing::{Instrument, debug, debug_span};
 
 use crate::error::reason::Reason;
+use crate::handshake::refusal::Refusal;
 use crate::metadata::caller::Caller;
-use crate::secret::Secret;
 use crate::server::admission::{Admission, Permit, RequestKind};
 use crate::server::limited_body::LimitedBody;
 use crate::server::refusals::Refusals;
@@ -39,80 +38,43 @@ pub(crate) struct Gate(Arc<GateInner>);
 #[derive(Debug)]
 struct GateInner {
     routes: Routes,
-    secret: Option<Secret>,
     admission: Arc<Admission>,
     max_message_bytes: usize,
-    refusals: Refusals,
-}
-
-/// The connection that a request came through.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    address: SocketAddr,
-    /// Whether one of its requests has shown the credential.
-    is_trusted: AtomicBool,
-}
-
-impl Origin {
-    pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, is_trusted: AtomicBool::new(false) }
-    }
-
-    pub(crate) fn is_trusted(&self) -> bool {
-        self.is_trusted.load(Ordering::Acquire)
-    }
+    refusals: Arc<Refusals>,
 }
 
 impl Gate {
     pub(crate) fn new(
         routes: Routes,
-        secret: Option<Secret>,
         admission: Arc<Admission>,
         max_message_bytes: usize,
+        refusals: Arc<Refusals>,
     ) -> Self {
-        let (routes, refusals) = (routes.prepare(), Refusals::default());
-        Self(Arc::new(GateInner { routes, secret, admission, max_message_bytes, refusals }))
+        Self(Arc::new(GateInner { routes: routes.prepare(), admission, max_message_bytes, refusals }))
     }
 
-    /// Answers a request.
-    pub(crate) async fn handle(&self, request: Request<Body>, origin: &Origin) -> Response<Body> {
-        match self.admit(&request, origin) {
+    /// Answers a request from a peer at this address.
+    pub(crate) async fn handle(&self, request: Request<Body>, address: SocketAddr) -> Response<Body> {
+        match self.admit(&request) {
             Ok((permit, caller)) => self.serve(request, permit, caller).await,
             Err(status) => {
-                match Reason::of(&status) {
-                    Some(Reason::Unauthenticated | Reason::ProtocolVersion) => self.refuse(origin, status.message()),
-                    _ => debug!(path = request.uri().path(), status = status.message(), "request is refused"),
+                debug!(path = request.uri().path(), status = status.message(), "request is refused");
+                if Reason::of(&status) == Some(Reason::ProtocolVersion) {
+                    self.0.refusals.note(address, Refusal::Protocol);
                 }
                 status.into_http()
             }
         }
     }
 
-    /// Logs at a bounded rate that a caller is refused.
-    pub(crate) fn refuse(&self, origin: &Origin, reason: &str) {
-        self.0.refusals.note(origin.address, reason);
-    }
-
-    fn admit(&self, request: &Request<Body>, origin: &Origin) -> Result<(Permit, Option<Caller>), Status> {
+    fn admit(&self, request: &Request<Body>) -> Result<(Permit, Option<Caller>), Status> {
         let (headers, path) = (request.headers(), request.uri().path());
-        self.check_credential(headers)?;
-        origin.is_trusted.store(true, Ordering::Release);
         let caller = match path.starts_with(HOMING_SERVICES) {
             true => Some(Caller::of_headers(headers, Instant::now())?),
             false => None,
         };
         let permit = self.0.admission.enter(kind(path))?;
         Ok((permit, caller))
-    }
-
-    fn check_credential(&self, headers: &HeaderMap) -> Result<(), Status> {
-        let Some(secret) = &self.0.secret else { return Ok(()) };
-        let message = match headers.get(AUTHORIZATION) {
-            Some(authorization) if secret.accepts(authorization) => return Ok(()),
-            Some(_) => "the credential differs from that of this node; set the same HOMING_SECRET on all nodes",
-            None => "the credential is missing; set the same HOMING_SECRET on all nodes",
-        };
-        Err(Reason::Unauthenticated.status(message))
     }
 
     async fn serve(&self, mut request: Request<Body>, permit: Permit, caller: Option<Caller>) -> Response<Body> {

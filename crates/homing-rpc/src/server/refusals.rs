@@ -1,19 +1,26 @@
-//! Lines about requests and connections that are refused, at a bounded rate so that strangers cannot fill the log.
+//! Counts of connections that are refused, and lines about them, at a bounded rate so that strangers cannot fill the log.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-/// Logs refusals with the address they came from. Locked while it counts.
+use crate::handshake::refusal::Refusal;
+
+/// Counts refusals by reason, and logs them with the address they came from.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<State>);
+pub(crate) struct Refusals {
+    counts: [AtomicU64; Refusal::ALL.len()],
+    /// The lock is held while a line is decided on.
+    lines: Mutex<Lines>,
+}
 
 #[derive(Debug, Default)]
-struct State {
+struct Lines {
     /// The beginning of the current interval.
     since: Option<Instant>,
     /// The addresses with a line in this interval.
@@ -23,26 +30,51 @@ struct State {
 }
 
 impl Refusals {
-    /// Logs a refusal at `debug`, and at `warn` if this address has had no line for a minute.
-    pub(crate) fn note(&self, address: SocketAddr, reason: &str) {
-        debug!(%address, reason, "a caller is refused");
-        if let Some(more) = self.due(Instant::now(), address.ip()) {
-            warn!(%address, reason, more, "refused a caller; `more` counts refusals without a line since the last one");
+    /// Counts a refusal, and logs it at `debug`, or at `warn` if this address has had no line for a minute.
+    ///
+    /// A connection that was closed without a word never has a line at `warn`: balancers and orchestrators check a port in
+    /// this way every few seconds.
+    pub(crate) fn note(&self, address: SocketAddr, refusal: Refusal) {
+        if let Some((_, count)) = self.named().find(|(known, _)| *known == refusal) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
+        let reason = refusal.as_str();
+        debug!(%address, reason, "a caller is refused");
+        if refusal == Refusal::Closed {
+            return;
+        }
+        if let Some(more) = self.due(Instant::now(), address.ip()) {
+            warn!(
+                %address,
+                reason,
+                advice = %refusal,
+                more,
+                "refused a caller; `more` counts refusals without a line since the last one"
+            );
+        }
+    }
+
+    /// Returns how many connections were refused for each reason.
+    pub(crate) fn counts(&self) -> Vec<(Refusal, u64)> {
+        self.named().map(|(refusal, count)| (refusal, count.load(Ordering::Relaxed))).collect()
+    }
+
+    fn named(&self) -> impl Iterator<Item = (Refusal, &AtomicU64)> {
+        Refusal::ALL.into_iter().zip(&self.counts)
     }
 
     /// Counts a refusal. Returns how many have had no line since the last one, if this one gets a line.
     fn due(&self, now: Instant, address: IpAddr) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.since.is_none_or(|since| now.duration_since(since) >= INTERVAL) {
-            state.since = Some(now);
-            state.named.clear();
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.since.is_none_or(|since| now.duration_since(since) >= INTERVAL) {
+            lines.since = Some(now);
+            lines.named.clear();
         }
-        if state.named.len() >= MAX_NAMED || !state.named.insert(address) {
-            state.unnamed += 1;
+        if lines.named.len() >= MAX_NAMED || !lines.named.insert(address) {
+            lines.unnamed += 1;
             return None;
         }
-        Some(std::mem::take(&mut state.unnamed))
+        Some(std::mem::take(&mut lines.unnamed))
     }
 }
 
@@ -78,5 +110,15 @@ mod tests {
         let lines = (0..=255).filter(|last| refusals.due(now, ip(*last)).is_some()).count();
         assert_eq!(lines, MAX_NAMED);
         assert_eq!(refusals.due(now + INTERVAL, ip(0)), Some(256 - MAX_NAMED as u64));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_reason_has_its_count() {
+        let refusals = Refusals::default();
+        for (times, refusal) in (1..).zip(Refusal::ALL) {
+            (0..times).for_each(|_| refusals.note((ip(1), 4750).into(), refusal));
+        }
+        let counts: Vec<_> = Refusal::ALL.into_iter().zip(1..).collect();
+        assert_eq!(refusals.counts(), counts);
     }
 }

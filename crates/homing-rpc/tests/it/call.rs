@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_proto::v1::{DatabaseState, Position};
-use homing_rpc::{BoxFuture, FunctionError, NodeConfig, Positions, Registry, States, TraceContext};
+use homing_rpc::{BoxFuture, FunctionError, NodeConfig, Positions, Registry, Rpc, States, StaticPeers, TraceContext};
 
 use crate::world::{Addresses, client, client_with, config, offering, region, serve, server_of, soon, topology};
 
@@ -219,6 +219,7 @@ async fn a_large_message_goes_both_ways() {
 async fn without_a_secret_loopback_is_served() {
     let functions = Arc::new(crate::world::functions("iad"));
     let iad = server_of(NodeConfig::new(topology("iad")).with_functions(functions)).start().await.unwrap();
-    let rpc = client(&[iad.local_addr()]);
+    let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
+    let rpc = Rpc::new(NodeConfig::new(topology("syd")), Arc::new(peers));
     assert_eq!(rpc.call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap().value, 3);
 }

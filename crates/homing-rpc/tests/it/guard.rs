@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use homing_proto::v1::rpc_server::{self, RpcServer};
 use homing_proto::v1::{CallRequest, CallResponse, DescribeRequest, DescribeResponse};
-use homing_rpc::{NodeConfig, Reason, Rpc, Secret, Server, ServerHandle, StaticPeers};
+use homing_rpc::{NodeConfig, Reason, Refusal, Rpc, Secret, Server, ServerHandle, StaticPeers};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncReadExt;
@@ -16,17 +16,17 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use crate::world::{ANY_PORT, SOON, client, config, region, serve, server, server_of, soon, topology};
+use crate::lines::Lines;
+use crate::world::{ANY_PORT, SOON, client, config, refused, region, serve, server, server_of, soon, topology};
 
 const LIMIT: Duration = Duration::from_secs(10);
-const BEARER: (&str, &str) = ("authorization", "Bearer a-secret-that-is-long-enough-for-tests");
 const CALL: &str = "/homing.v1.Rpc/Call";
 
-/// Returns the answer of a server to a request with these headers.
-async fn ask(server: &ServerHandle, path: &str, headers: &[(&str, &str)]) -> Status {
+/// Returns the answer of a server to a request of HTTP/2 with these headers.
+async fn ask(server: &ServerHandle, path: &str, headers: &[(&str, &str)]) -> hyper::Result<Status> {
     let stream = TcpStream::connect(server.local_addr()).await.unwrap();
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-    let (mut requests, connection) = handshake.await.unwrap();
+    let (mut requests, connection) = handshake.await?;
     let connection = tokio::spawn(connection);
     let mut request = http::Request::post(format!("http://{}{path}", server.local_addr()));
     for (name, value) in headers {
@@ -37,40 +37,65 @@ async fn ask(server: &ServerHandle, path: &str, headers: &[(&str, &str)]) -> Sta
         .header("te", "trailers")
         .body(Full::new(Bytes::from_static(&[0; 5])))
         .unwrap();
-    let response = soon("response", requests.send_request(request)).await.unwrap();
-    connection.abort();
-    Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok("it was let in"))
+    let response = soon("response", requests.send_request(request)).await;
+    let ended = soon("end", async {
+        match &response {
+            Ok(_) => {
+                connection.abort();
+                Ok(())
+            }
+            Err(_) => connection.await.unwrap(),
+        }
+    });
+    ended.await?;
+    let response = response?;
+    Ok(Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok("it was let in")))
+}
+
+/// A server without a secret, which serves any client of HTTP/2.
+async fn open_server() -> ServerHandle {
+    server_of(NodeConfig::new(topology("iad"))).start().await.unwrap()
 }
 
 #[tokio::test]
-async fn nothing_is_answered_without_the_credential() {
-    let iad = serve("iad").await;
+async fn http2_without_proof_is_sent_away() {
+    let (lines, iad) = (Lines::collect(), serve("iad").await);
     let paths = [CALL, "/homing.v1.Rpc/Describe", "/grpc.health.v1.Health/Check", "/example.Other/Method"];
+    let headers = [("authorization", "Bearer a-secret-that-is-long-enough-for-tests")];
     for path in paths {
-        for headers in
-            [&[][..], &[("authorization", "Bearer wrong")], &[("authorization", "")], &[("cookie", BEARER.1)]]
-        {
-            let status = ask(&iad, path, headers).await;
-            assert_eq!(Reason::of(&status), Some(Reason::Unauthenticated), "{path} {headers:?}: {status:?}");
-            assert!(status.message().contains("HOMING_SECRET"), "{status:?}");
-            assert!(!format!("{status:?}").contains("long-enough"), "{status:?}");
+        for headers in [&[][..], &headers] {
+            let error = ask(&iad, path, headers).await.unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap();
+            let cause = cause.downcast_ref::<h2::Error>().unwrap();
+            assert_eq!(cause.reason(), Some(h2::Reason::INADEQUATE_SECURITY), "{error:?}");
+            assert!(cause.to_string().contains("HOMING_SECRET"), "{cause}");
         }
     }
-    assert_eq!(ask(&iad, "/grpc.health.v1.Health/Check", &[BEARER]).await.code(), tonic::Code::Ok);
+    assert_eq!(refused(&iad), [(Refusal::NoHandshake, 8)]);
+    let line = ["WARN", "refused a caller", "no_handshake", "address=127.0.0.1:", "HOMING_SECRET"];
+    lines.wait_for(&line).await;
+    assert_eq!(lines.count(&line), 1, "one line a minute for one address");
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_served() {
+    let iad = open_server().await;
+    assert_eq!(ask(&iad, "/grpc.health.v1.Health/Check", &[]).await.unwrap().code(), tonic::Code::Ok);
     let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-    assert_eq!(ask(&iad, reflection, &[BEARER]).await.code(), tonic::Code::Ok);
-    assert_eq!(ask(&iad, "/example.Other/Method", &[BEARER]).await.code(), tonic::Code::Unimplemented);
+    assert_eq!(ask(&iad, reflection, &[]).await.unwrap().code(), tonic::Code::Ok);
+    assert_eq!(ask(&iad, "/example.Other/Method", &[]).await.unwrap().code(), tonic::Code::Unimplemented);
 }
 
 #[tokio::test]
 async fn another_protocol_is_turned_away() {
-    let iad = serve("iad").await;
-    for protocol in ["0", "2", "x"] {
-        let status = ask(&iad, CALL, &[BEARER, ("homing-region", "syd"), ("homing-protocol", protocol)]).await;
+    let iad = open_server().await;
+    for protocol in ["1", "3", "x"] {
+        let status = ask(&iad, CALL, &[("homing-region", "syd"), ("homing-protocol", protocol)]).await.unwrap();
         assert_eq!(Reason::of(&status), Some(Reason::ProtocolVersion), "{status:?}");
     }
-    let status = ask(&iad, CALL, &[BEARER, ("homing-region", "syd"), ("homing-protocol", "1")]).await;
+    let status = ask(&iad, CALL, &[("homing-region", "syd"), ("homing-protocol", "2")]).await.unwrap();
     assert_eq!(Reason::of(&status), Some(Reason::UnknownFunction), "{status:?}");
+    assert_eq!(refused(&iad), [(Refusal::Protocol, 3)]);
 }
 
 #[tokio::test]
@@ -90,6 +115,16 @@ async fn wrong_secret_fails_at_once() {
             assert!(began.elapsed() < Duration::from_secs(2));
         }
     }
+    assert_eq!(refused(&iad), [(Refusal::NoHandshake, 1), (Refusal::UnknownSecret, 1)]);
+}
+
+#[tokio::test]
+async fn server_without_secret_is_not_called() {
+    let iad = open_server().await;
+    let rpc = client(&[iad.local_addr()]);
+    let error = rpc.call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap_err();
+    assert!(error.is_unauthenticated() && error.is_not_sent(), "{error:?}");
+    assert!(error.to_string().contains("HOMING_SECRET") && error.to_string().contains("older build"), "{error}");
 }
 
 #[tokio::test]
@@ -146,13 +181,14 @@ async fn huge_message_is_refused_unread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_without_credential_is_closed() {
+async fn silent_connection_is_closed() {
     let iad = serve("iad").await;
     let mut stream = TcpStream::connect(iad.local_addr()).await.unwrap();
     let began = Instant::now();
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;
     assert!(began.elapsed() >= Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(refused(&iad), [(Refusal::Silent, 1)]);
 }
 
 /// A node that describes itself as it likes.
@@ -187,12 +223,16 @@ async fn foreign_peer_is_not_called() {
         primary_region: "iad".into(),
         ..DescribeResponse::default()
     };
-    let (newer, one) = stranger(iad(2, "iad")).await;
-    let error = client(&[newer]).call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap_err();
+    let client = |address| {
+        let peers = StaticPeers::none().with_region(region("iad"), [address]);
+        Rpc::new(NodeConfig::new(topology("syd")), Arc::new(peers))
+    };
+    let (newer, one) = stranger(iad(3, "iad")).await;
+    let error = client(newer).call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap_err();
     assert!(error.is_protocol_mismatch() && error.is_not_sent(), "{error:?}");
     assert!(error.to_string().contains(&newer.to_string()), "{error}");
-    let (elsewhere, two) = stranger(iad(1, "ams")).await;
-    let error = client(&[elsewhere]).call_primary::<i64>("add", (1, 2), LIMIT / 10).await.unwrap_err();
+    let (elsewhere, two) = stranger(iad(2, "ams")).await;
+    let error = client(elsewhere).call_primary::<i64>("add", (1, 2), LIMIT / 10).await.unwrap_err();
     assert!(error.is_not_sent() && error.to_string().contains("region ams"), "{error:?}");
     one.abort();
     two.abort();

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homing_rpc::{
-    BoxFuture, CallContext, Discover, Error, FunctionError, NodeConfig, Region, Registry, Resolution, Result, Rpc,
-    Secret, Server, ServerBuilder, ServerHandle, StaticPeers, Topology,
+    BoxFuture, CallContext, Discover, Error, FunctionError, NodeConfig, Refusal, Region, Registry, Resolution, Result,
+    Rpc, Secret, Server, ServerBuilder, ServerHandle, StaticPeers, Topology,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,6 +53,11 @@ pub(crate) fn server_of(config: NodeConfig) -> ServerBuilder {
 /// A server in the region.
 pub(crate) async fn serve(name: &str) -> ServerHandle {
     server(name).start().await.unwrap()
+}
+
+/// Returns the reasons for which the server has refused connections, with their numbers.
+pub(crate) fn refused(server: &ServerHandle) -> Vec<(Refusal, u64)> {
+    server.refusals().into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
 /// A client in `syd`, which finds these addresses in `iad`.
