@@ -45,10 +45,11 @@
 //! | `homing_http_requests_total` | counter | `token` (`absent`, `taken`, `refused`) |
 //! | `homing_http_tokens_total` | counter | `carried` (`yes`, `no`) |
 //! | `homing_http_replays_total` | counter | `why` (`method`, `path`, `error`) |
+//! | `homing_refused_connections_total` | counter | `reason` (`unknown_secret`, `silent` and the others of [`Refusal`](homing::rpc::Refusal)) |
 //! | `homing_lag_seconds`, `homing_is_primary`, `homing_primary_reachable`, `homing_healthy` | gauge | |
 //!
 //! Only answered calls have times and attempts. Each check of a [`Health`] sets the gauges, by its own limits: create one
-//! for the process, and clone it.
+//! for the process, and clone it. Refused connections are counted if `Prometheus::with_refusals` gets them.
 //!
 //! # Known limits
 //!

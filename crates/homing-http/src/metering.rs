@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use homing::report::{AnsweredBy, Report};
+#[cfg(feature = "prometheus")]
+use homing::rpc::Refusals;
 use homing::{Fate, Region, Repo};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
@@ -38,6 +40,7 @@ pub(crate) fn describe() {
     describe_counter!(REQUESTS, "HTTP requests, by the state of their token");
     describe_counter!(TOKENS, "Responses whose session had moved, by whether they could carry the token");
     describe_counter!(REPLAYS, "HTTP requests that were answered with fly-replay, by reason");
+    describe_counter!(REFUSED, "Connections to the port for peers that were refused, by reason");
     describe_gauge!(LAG, seconds, "How far the local database is behind; 0 on a primary");
     describe_gauge!(PRIMARY, "1 if the local database is the primary");
     describe_gauge!(REACHABLE, "1 if this node reaches the primary");
@@ -54,6 +57,13 @@ pub(crate) fn token(put: bool) {
 
 pub(crate) fn replay(why: &'static str) {
     counter!(REPLAYS, "why" => why).increment(1);
+}
+
+#[cfg(feature = "prometheus")]
+pub(crate) fn refused(refusals: &Refusals) {
+    for (refusal, count) in refusals.counts() {
+        counter!(REFUSED, "reason" => refusal.as_str()).absolute(count);
+    }
 }
 
 pub(crate) fn health(seen: Seen) {
@@ -101,6 +111,7 @@ const ATTEMPTS: &str = "homing_attempts_total";
 const REQUESTS: &str = "homing_http_requests_total";
 const TOKENS: &str = "homing_http_tokens_total";
 const REPLAYS: &str = "homing_http_replays_total";
+const REFUSED: &str = "homing_refused_connections_total";
 const LAG: &str = "homing_lag_seconds";
 const PRIMARY: &str = "homing_is_primary";
 const REACHABLE: &str = "homing_primary_reachable";

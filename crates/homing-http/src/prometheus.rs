@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use homing::rpc::Refusals;
 use homing::{Error, Result};
 use http::{Request, Response, StatusCode};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -30,6 +31,7 @@ use crate::metering;
 pub struct Prometheus {
     recorded: PrometheusHandle,
     health: Option<Health>,
+    refusals: Option<Refusals>,
     // Runs until the runtime shuts down, see the head of this module.
     _upkeep: Arc<JoinHandle<()>>,
 }
@@ -56,7 +58,7 @@ impl Prometheus {
             .map_err(|_| Error::configuration("this process has a recorder of metrics already: install only one"))?;
         metering::describe();
         let upkeep = tokio::spawn(upkeep(recorded.clone()));
-        Ok(Self { recorded, health: None, _upkeep: Arc::new(upkeep) })
+        Ok(Self { recorded, health: None, refusals: None, _upkeep: Arc::new(upkeep) })
     }
 
     /// Checks the health before each response, so that the metrics have current values for lag and role. All checks
@@ -64,6 +66,12 @@ impl Prometheus {
     #[must_use]
     pub fn with_health(self, health: Health) -> Self {
         Self { health: Some(health), ..self }
+    }
+
+    /// Adds the connections that a node has refused ([`Node::refusals`](homing::Node::refusals)).
+    #[must_use]
+    pub fn with_refusals(self, refusals: Refusals) -> Self {
+        Self { refusals: Some(refusals), ..self }
     }
 
     /// Returns the metrics as text.
@@ -74,6 +82,9 @@ impl Prometheus {
     pub async fn render(&self) -> String {
         if let Some(health) = &self.health {
             health.check().await;
+        }
+        if let Some(refusals) = &self.refusals {
+            metering::refused(refusals);
         }
         self.recorded.render()
     }

@@ -102,7 +102,7 @@ impl Error {
         }
     }
 
-    /// Returns whether the peer did not accept this node's credential.
+    /// Returns whether this node and the peer did not prove to each other that they have the same credential.
     pub fn is_unauthenticated(&self) -> bool {
         self.reason() == Some(Reason::Unauthenticated)
     }

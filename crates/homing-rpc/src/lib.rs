@@ -123,6 +123,7 @@ pub use rpc::dispatch::{Dispatch, Dispatched};
 pub use rpc::retry::Retry;
 pub use secret::Secret;
 pub use secret::key::Key;
+pub use server::refusals::Refusals;
 pub use server::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, Server, ServerBuilder, ServerHandle};
 pub use task::BoxFuture;
 #[doc(hidden)]

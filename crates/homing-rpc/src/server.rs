@@ -30,7 +30,6 @@ use tower::Service;
 use tracing::{info, warn};
 
 use crate::error::{Error, Result};
-use crate::handshake::refusal::Refusal;
 use crate::node::LocalNode;
 use crate::node::config::NodeConfig;
 use crate::server::acceptor::{Acceptor, Connections};
@@ -124,8 +123,8 @@ impl ServerBuilder {
         })?;
         let health = HealthReporter::new();
         let admission = Arc::new(Admission::new(self.max_in_flight));
-        let refusals = Arc::new(Refusals::default());
-        let reception = Reception::new(self.config.secret.clone(), self.config.node_number(), Arc::clone(&refusals));
+        let refusals = Refusals::default();
+        let reception = Reception::new(self.config.secret.clone(), self.config.node_number(), refusals.clone());
         let max_message_bytes = self.config.max_message_bytes;
         let region = self.config.topology.region().clone();
         let routes = self
@@ -133,7 +132,7 @@ impl ServerBuilder {
             .add_service(RpcService::new(LocalNode::new(self.config)).into_server())
             .add_service(health_service(&health))
             .add_service(reflection()?);
-        let gate = Gate::new(routes, Arc::clone(&admission), max_message_bytes, Arc::clone(&refusals));
+        let gate = Gate::new(routes, Arc::clone(&admission), max_message_bytes, refusals.clone());
         let (close, closing) = watch::channel(false);
         let max_streams = self.max_in_flight.saturating_add(EXTRA_STREAMS);
         let connections = Connections { reception, gate, closing, max_streams };
@@ -168,7 +167,7 @@ pub struct ServerHandle {
     local_addr: SocketAddr,
     health: HealthReporter,
     admission: Arc<Admission>,
-    refusals: Arc<Refusals>,
+    refusals: Refusals,
     close: watch::Sender<bool>,
     drain_timeout: Duration,
     task: JoinHandle<()>,
@@ -180,10 +179,9 @@ impl ServerHandle {
         self.local_addr
     }
 
-    /// Returns how many connections were refused since the start, for each reason. They are also logged with their
-    /// addresses, one line a minute for an address.
-    pub fn refusals(&self) -> Vec<(Refusal, u64)> {
-        self.refusals.counts()
+    /// Returns how many connections were refused since the start, for each reason.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Shuts the server down: tells peers that it is not serving, refuses new calls so that they go to another node,

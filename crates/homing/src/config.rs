@@ -44,7 +44,8 @@ use self::values::{Lookup, count, seconds};
 /// | `HOMING_MAX_TRANSACTIONS` | the largest number of interactive transactions that may be open on each server | three quarters of the connections |
 /// | `HOMING_CALL_TIMEOUT` | how many seconds a call may take until it is executed | `5` |
 /// | `HOMING_REPLAY_TIMEOUT` | how many seconds a write or a read waits for the local replica | `5` |
-/// | `HOMING_SECRET` | the credential between nodes: at least 32 visible ASCII characters | |
+/// | `HOMING_SECRET` | the credential between nodes: at least 32 visible ASCII characters; several, with commas between them, while it is [changed](Secret) | |
+/// | `HOMING_SECRET_FILE` | the path of a file that contains the credential, instead of `HOMING_SECRET`. It is read again when it has changed | |
 /// | `HOMING_LISTEN` | the address to listen on for peers | `[::]:4750`; `127.0.0.1:4750` without a secret |
 /// | `HOMING_MAX_IN_FLIGHT` | how many calls of peers the node serves at the same time | `1024` |
 /// | `HOMING_MAX_MESSAGE_BYTES` | how many bytes a message between nodes may have; the same on all nodes | `16777216` |
@@ -259,8 +260,7 @@ impl Config {
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let topology = Topology::from_lookup(&lookup).map_err(wrong)?;
-        let secret =
-            lookup("HOMING_SECRET").map(Secret::new).transpose().map_err(|error| at("HOMING_SECRET", error))?;
+        let secret = secret(&lookup)?;
         let listen = listen(&lookup, &topology, secret.is_some())?;
         // Port 0 lets the system choose one, which says nothing about peers.
         let port = listen.map(|address| address.port()).filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
@@ -314,6 +314,18 @@ impl fmt::Debug for Config {
             .field("max_message_bytes", &self.max_message_bytes)
             .field("drain_timeout", &self.drain_timeout)
             .finish_non_exhaustive()
+    }
+}
+
+/// Reads the credential, from its variable or from the file that a variable names.
+fn secret(lookup: &Lookup<'_>) -> Result<Option<Secret>> {
+    match (lookup("HOMING_SECRET"), lookup("HOMING_SECRET_FILE")) {
+        (Some(_), Some(_)) => {
+            Err(Error::configuration("HOMING_SECRET and HOMING_SECRET_FILE are both set: unset one of them"))
+        }
+        (Some(text), None) => Secret::new(text).map(Some).map_err(|error| at("HOMING_SECRET", error)),
+        (None, Some(path)) => Secret::from_file(path).map(Some).map_err(|error| at("HOMING_SECRET_FILE", error)),
+        (None, None) => Ok(None),
     }
 }
 
@@ -447,6 +459,9 @@ mod tests {
     fn mistakes_name_the_variable() {
         for (settings, variable) in [
             (&[("HOMING_SECRET", "short")][..], "HOMING_SECRET"),
+            (&[("HOMING_SECRET", "0123456789abcdef0123456789abcdef,short")], "HOMING_SECRET"),
+            (&[("HOMING_SECRET_FILE", "/does/not/exist")], "HOMING_SECRET_FILE"),
+            (&[("HOMING_SECRET", "x"), ("HOMING_SECRET_FILE", "x")], "are both set"),
             (&[("HOMING_LISTEN", "everywhere")], "HOMING_LISTEN"),
             (&[("HOMING_REGION", "Sydney!"), ("HOMING_PRIMARY_REGION", "iad")], "HOMING_REGION"),
             (&[("HOMING_REGION", "syd")], "HOMING_PRIMARY_REGION"),

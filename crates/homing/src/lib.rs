@@ -10,8 +10,8 @@
 //!   session that has seen a later timeline than a server is refused there, and what a failover lost is an error.
 //! - **Idle is free.** Without calls, Homing sends a server no query. The table [below](#queries-of-homing) says what is asked
 //!   when.
-//! - **Peers only.** A node rejects every call without the credential. A node without a credential serves loopback
-//!   addresses only.
+//! - **Peers only.** A node takes calls only on a connection whose ends have proved to each other that they have the
+//!   credential, which is never sent. A node without a credential serves loopback addresses only.
 //!
 //! # Types
 //!
@@ -42,7 +42,8 @@
 //!
 //! **Security**
 //!
-//! - There is no TLS between nodes. The secret and the data travel in clear text: use a private network.
+//! - There is no TLS between nodes. The data travel in clear text, and an attacker on their way can change them: use a
+//!   private network. The secret is never sent.
 //! - A peer that has the secret may run any SQL that the node's database role may run. Give the role no more than it
 //!   needs.
 //!
@@ -272,11 +273,12 @@ pub mod row {
 
 pub mod rpc {
     //! Calls of named functions in any region, below [`Repo`](crate::Repo): the client, its errors, its peers and traces.
-    //! [`Repo::rpc_client`](crate::Repo::rpc_client) returns the client of a node.
+    //! [`Repo::rpc_client`](crate::Repo::rpc_client) returns the client of a node, and
+    //! [`Node::refusals`](crate::Node::refusals) the connections that its server has refused.
 
     pub use homing_rpc::{
-        Called, Error, FromArguments, IntoArguments, PeerHealth, PeerName, PeerSettings, PeerStatus, Result, Rpc,
-        TraceContext,
+        Called, Error, FromArguments, IntoArguments, PeerHealth, PeerName, PeerSettings, PeerStatus, Refusal, Refusals,
+        Result, Rpc, TraceContext,
     };
 }
 

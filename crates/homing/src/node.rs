@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use homing_postgres::{Databases, Error, Options, Repo, Report, Result};
-use homing_rpc::{NodeConfig, Registry, Rpc, Server, ServerHandle};
+use homing_rpc::{NodeConfig, Refusals, Registry, Rpc, Server, ServerHandle};
 use tracing::{info, warn};
 
 use crate::config::{Config, is_local};
@@ -65,6 +65,12 @@ impl Node {
     /// Returns the address that this node listens on for its peers; `None` if it does not listen.
     pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
         self.server.as_ref().map(ServerHandle::local_addr)
+    }
+
+    /// Returns how many connections the node has refused since its start, for each reason; all zero if it does not listen.
+    /// A count that grows is a wrong setting of a node, or a stranger.
+    pub fn refusals(&self) -> Refusals {
+        self.server.as_ref().map(|server| server.refusals().clone()).unwrap_or_default()
     }
 
     /// Stops taking calls from peers, waits up to [`Config::drain_timeout`] for the calls in flight, and closes the

@@ -74,7 +74,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     let health = Health::new(&repo);
     if let Ok(listen) = env::var("GUESTBOOK_METRICS_LISTEN") {
         // An address of its own: visitors of the page need not see the numbers.
-        let metrics = Prometheus::install()?.with_health(health.clone());
+        let metrics = Prometheus::install()?.with_health(health.clone()).with_refusals(node.refusals());
         let router = Router::new().route_service("/metrics", metrics);
         tokio::spawn(axum::serve(TcpListener::bind(listen).await?, router).into_future());
     }

@@ -2,6 +2,8 @@
 
 use axum::Router;
 use homing_http::{Health, Prometheus, SessionLayer, metered};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::fixture::{Browser, World, app_with};
 
@@ -23,7 +25,11 @@ async fn prometheus_text_has_all_metrics() {
         metered(&world.syd.repo()).query_opt("insert into counters values (1, 1)", &[]).await.unwrap_err();
     }
 
-    let prometheus = prometheus.with_health(Health::new(&world.syd.repo()));
+    // A stranger, which the node sends away at once.
+    let mut stranger = TcpStream::connect(world.iad.local_addr().unwrap()).await.unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let _ = stranger.read_to_end(&mut Vec::new()).await;
+    let prometheus = prometheus.with_health(Health::new(&world.syd.repo())).with_refusals(world.iad.refusals());
     let metrics: Router = Router::new().route_service("/internal/metrics", prometheus);
     let answer = browser.get(&metrics, "/internal/metrics").await;
     assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
@@ -52,6 +58,8 @@ async fn prometheus_text_has_all_metrics() {
         ["homing_primary_reachable 1", ""],
         ["homing_healthy 1", ""],
         ["# TYPE homing_lag_seconds gauge", ""],
+        ["homing_refused_connections_total{reason=\"garbage\"} 1", ""],
+        ["homing_refused_connections_total{reason=\"unknown_secret\"} 0", ""],
     ] {
         assert!(has(&parts), "{parts:?} is not in\n{}", answer.text);
     }

@@ -53,7 +53,8 @@ pub enum Reason {
     StaleStatement,
     /// The request is larger than the limit for a message.
     TooLarge,
-    /// The credential is missing or wrong.
+    /// The two nodes did not prove to each other that they have the same credential. The node that calls finds this out at
+    /// the beginning of a connection.
     Unauthenticated,
     /// The node has no database of this name.
     UnknownDatabase,

@@ -40,16 +40,11 @@ struct GateInner {
     routes: Routes,
     admission: Arc<Admission>,
     max_message_bytes: usize,
-    refusals: Arc<Refusals>,
+    refusals: Refusals,
 }
 
 impl Gate {
-    pub(crate) fn new(
-        routes: Routes,
-        admission: Arc<Admission>,
-        max_message_bytes: usize,
-        refusals: Arc<Refusals>,
-    ) -> Self {
+    pub(crate) fn new(routes: Routes, admission: Arc<Admission>, max_message_bytes: usize, refusals: Refusals) -> Self {
         Self(Arc::new(GateInner { routes: routes.prepare(), admission, max_message_bytes, refusals }))
     }
 

@@ -26,14 +26,14 @@ pub(crate) struct Reception {
     node: NodeNumber,
     strangers: Strangers,
     peers: Arc<Semaphore>,
-    refusals: Arc<Refusals>,
+    refusals: Refusals,
 }
 
 /// The place of a peer's connection, until it is dropped.
 pub(crate) type PeerPlace = OwnedSemaphorePermit;
 
 impl Reception {
-    pub(crate) fn new(secret: Option<Secret>, node: NodeNumber, refusals: Arc<Refusals>) -> Self {
+    pub(crate) fn new(secret: Option<Secret>, node: NodeNumber, refusals: Refusals) -> Self {
         let peers = Arc::new(Semaphore::new(MAX_PEERS));
         Self { secret, node, strangers: Strangers::default(), peers, refusals }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,9 +11,14 @@ use tracing::{debug, warn};
 
 use crate::handshake::refusal::Refusal;
 
-/// Counts refusals by reason, and logs them with the address they came from.
+/// How many connections a server has refused, for each reason. Cheap to clone; all clones show the same server.
+///
+/// Refusals are also logged, with the address they came from: one line a minute for an address, and at most 16 in all.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals(Arc<RefusalsInner>);
+
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
+struct RefusalsInner {
     counts: [AtomicU64; Refusal::ALL.len()],
     /// The lock is held while a line is decided on.
     lines: Mutex<Lines>,
@@ -30,6 +35,11 @@ struct Lines {
 }
 
 impl Refusals {
+    /// Returns how many connections were refused since the server started, for each reason.
+    pub fn counts(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        self.named().map(|(refusal, count)| (refusal, count.load(Ordering::Relaxed)))
+    }
+
     /// Counts a refusal, and logs it at `debug`, or at `warn` if this address has had no line for a minute.
     ///
     /// A connection that was closed without a word never has a line at `warn`: balancers and orchestrators check a port in
@@ -54,18 +64,13 @@ impl Refusals {
         }
     }
 
-    /// Returns how many connections were refused for each reason.
-    pub(crate) fn counts(&self) -> Vec<(Refusal, u64)> {
-        self.named().map(|(refusal, count)| (refusal, count.load(Ordering::Relaxed))).collect()
-    }
-
     fn named(&self) -> impl Iterator<Item = (Refusal, &AtomicU64)> {
-        Refusal::ALL.into_iter().zip(&self.counts)
+        Refusal::ALL.into_iter().zip(&self.0.counts)
     }
 
     /// Counts a refusal. Returns how many have had no line since the last one, if this one gets a line.
     fn due(&self, now: Instant, address: IpAddr) -> Option<u64> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.since.is_none_or(|since| now.duration_since(since) >= INTERVAL) {
             lines.since = Some(now);
             lines.named.clear();
@@ -118,7 +123,6 @@ mod tests {
         for (times, refusal) in (1..).zip(Refusal::ALL) {
             (0..times).for_each(|_| refusals.note((ip(1), 4750).into(), refusal));
         }
-        let counts: Vec<_> = Refusal::ALL.into_iter().zip(1..).collect();
-        assert_eq!(refusals.counts(), counts);
+        assert!(refusals.clone().counts().eq(Refusal::ALL.into_iter().zip(1..)));
     }
 }

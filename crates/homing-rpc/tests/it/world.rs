@@ -57,7 +57,7 @@ pub(crate) async fn serve(name: &str) -> ServerHandle {
 
 /// Returns the reasons for which the server has refused connections, with their numbers.
 pub(crate) fn refused(server: &ServerHandle) -> Vec<(Refusal, u64)> {
-    server.refusals().into_iter().filter(|(_, count)| *count > 0).collect()
+    server.refusals().counts().filter(|(_, count)| *count > 0).collect()
 }
 
 /// A client in `syd`, which finds these addresses in `iad`.

@@ -95,6 +95,7 @@ const VARIABLES: &[&str] = &[
     "HOMING_REPLICA_RESOLVE_INTERVAL",
     "HOMING_REPLICA_URL",
     "HOMING_SECRET",
+    "HOMING_SECRET_FILE",
 ];
 
 /// The variables of the project's own tools. They may be set in a shell from which a developer starts a node.

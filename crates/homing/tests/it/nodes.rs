@@ -11,4 +11,5 @@ mod named;
 mod other_region;
 mod peers;
 mod replicas;
+mod secrets;
 mod wire;
