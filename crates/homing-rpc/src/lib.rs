@@ -84,6 +84,7 @@ mod metadata;
 mod node;
 mod peer;
 mod region;
+mod reload;
 mod rpc;
 mod secret;
 mod server;

@@ -1,6 +1,5 @@
 //! The credential that the nodes of an application share.
 
-pub(crate) mod file;
 pub(crate) mod key;
 pub(crate) mod texts;
 
@@ -8,8 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::error::Result;
-use crate::secret::file::SecretFile;
+use crate::error::{Error, Result};
+use crate::reload::Reloaded;
 use crate::secret::key::Key;
 use crate::secret::texts::Texts;
 
@@ -51,7 +50,7 @@ pub struct Secret(Arc<Source>);
 
 enum Source {
     Fixed(Texts),
-    File(SecretFile),
+    File(Reloaded<Texts>),
 }
 
 impl Secret {
@@ -75,7 +74,8 @@ impl Secret {
     /// [`Error::is_misuse`](crate::Error::is_misuse) if the file cannot be read now, or if [`new`](Self::new) refuses its
     /// contents.
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self> {
-        SecretFile::open(path.into()).map(|file| Self(Arc::new(Source::File(file))))
+        let file = Reloaded::new("the secret", vec![path.into()], |contents| parse(&contents[0]))?;
+        Ok(Self(Arc::new(Source::File(file))))
     }
 
     /// Derives the key for one purpose. It is the same on every node with this secret, and does not reveal the secret. It
@@ -88,7 +88,7 @@ impl Secret {
     pub(crate) fn texts(&self) -> Texts {
         match &*self.0 {
             Source::Fixed(texts) => texts.clone(),
-            Source::File(file) => file.texts(),
+            Source::File(file) => file.current(),
         }
     }
 }
@@ -97,6 +97,12 @@ impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Secret(..)")
     }
+}
+
+/// Reads the contents of a file, without an editor's line feed at the end.
+fn parse(contents: &[u8]) -> Result<Texts> {
+    let text = std::str::from_utf8(contents.trim_ascii_end());
+    Texts::parse(text.map_err(|_| Error::misuse("it is not text; generate one with `openssl rand -hex 32`"))?)
 }
 
 #[cfg(test)]
@@ -135,6 +141,21 @@ mod tests {
             assert!(text.is_empty() || !format!("{error} {error:?}").contains(text.trim()), "{error}");
         }
         assert!(Secret::new([TEXT; 4].join(",")).is_ok());
+    }
+
+    #[test]
+    fn file_is_read_without_its_line_feed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, format!("{TEXT},{OTHER}\r\n")).unwrap();
+        let secret = Secret::from_file(&path).unwrap();
+        assert!(secret.texts() == Secret::new(format!("{TEXT},{OTHER}")).unwrap().texts());
+        for text in ["hunter2", &format!("{TEXT} {OTHER}"), &format!("{TEXT},hunter2")] {
+            std::fs::write(&path, text).unwrap();
+            let error = Secret::from_file(&path).unwrap_err();
+            assert!(error.is_misuse() && error.to_string().contains(path.to_str().unwrap()), "{error}");
+            assert!(!format!("{error} {error:?}").contains("hunter2") && !error.to_string().contains(TEXT), "{error}");
+        }
     }
 
     #[test]

@@ -1,0 +1,174 @@
+//! A value that is made of files, and made again when they have changed.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::error::{Error, Result};
+
+/// A value that is made of the contents of files. They are read again when the value is asked for and the last look was
+/// [`CHECK_INTERVAL`] ago.
+///
+/// There is no task: a node without new connections and tokens does not read the files. They are read on the thread that
+/// asks, because they are small and local.
+pub(crate) struct Reloaded<T> {
+    /// The value, for people.
+    what: &'static str,
+    paths: Vec<PathBuf>,
+    make: Make<T>,
+    /// The lock is held while the files are read.
+    state: Mutex<State<T>>,
+}
+
+/// Makes the value of the contents of the files.
+type Make<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T> + Send + Sync>;
+
+struct State<T> {
+    value: T,
+    contents: Vec<Vec<u8>>,
+    checked: Instant,
+    /// Why the files could not be used the last time, so that a problem is logged once.
+    problem: Option<String>,
+}
+
+impl<T: Clone> Reloaded<T> {
+    /// Makes the value for the first time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_misuse`] if a file cannot be read, and the errors of `make`. They name the files.
+    pub(crate) fn new(
+        what: &'static str,
+        paths: Vec<PathBuf>,
+        make: impl Fn(&[Vec<u8>]) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let contents = read_all(what, &paths)?;
+        let value = make(&contents).map_err(|error| at(what, &paths, error))?;
+        let state = State { value, contents, checked: Instant::now(), problem: None };
+        Ok(Self { what, paths, make: Box::new(make), state: Mutex::new(state) })
+    }
+
+    /// Returns the value of the files. While they cannot be used, it is the last one that could be made.
+    pub(crate) fn current(&self) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.checked.elapsed() >= CHECK_INTERVAL {
+            self.check(&mut state);
+            state.checked = Instant::now();
+        }
+        state.value.clone()
+    }
+
+    fn check(&self, state: &mut State<T>) {
+        let Self { what, paths, .. } = self;
+        let made = read_all(what, paths).and_then(|contents| match contents == state.contents {
+            true => Ok(None),
+            false => {
+                let value = (self.make)(&contents).map_err(|error| at(what, paths, error))?;
+                Ok(Some((value, contents)))
+            }
+        });
+        match made {
+            Ok(changed) => {
+                if let Some((value, contents)) = changed {
+                    info!(?paths, "{what} changed; new connections use the new version");
+                    (state.value, state.contents) = (value, contents);
+                }
+                state.problem = None;
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                if state.problem.as_ref() != Some(&problem) {
+                    warn!(problem, "{what} changed and cannot be used; going on with the last version");
+                    state.problem = Some(problem);
+                }
+            }
+        }
+    }
+}
+
+fn read_all(what: &str, paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
+    let read = |path: &PathBuf| {
+        read(path).map_err(|error| {
+            let path = path.display();
+            Error::misuse(format!("cannot read {what} from {path}: {error}; correct the path or the file"))
+                .with_source(error)
+        })
+    };
+    paths.iter().map(read).collect()
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut contents)?;
+    if contents.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(contents)
+}
+
+/// Adds the files to an error about their contents.
+fn at(what: &str, paths: &[PathBuf], error: Error) -> Error {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    Error::misuse(format!("{what} in {}: {error}", paths.join(", "))).with_source(error)
+}
+
+/// How old the last look at the files may be. A change reaches a file later than this on most platforms (Kubernetes takes
+/// about a minute), and the files are read at most once in this time, however many connections and tokens there are.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The limit for a file: far more than secrets and certificates need.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use tokio::time;
+
+    use super::*;
+
+    fn number(contents: &[Vec<u8>]) -> Result<i64> {
+        let text = std::str::from_utf8(&contents[0]).unwrap_or_default();
+        text.trim().parse().map_err(|_| Error::misuse("this is not a number"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changed_file_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write("1\n");
+        let file = Reloaded::new("the number", vec![path.clone()], number).unwrap();
+        assert_eq!(file.current(), 1);
+        write("2");
+        assert_eq!(file.current(), 1, "it was read a moment ago");
+        time::advance(CHECK_INTERVAL).await;
+        assert_eq!(file.current(), 2);
+        for broken in ["", "none", &"1".repeat(2_000_000)] {
+            write(broken);
+            time::advance(CHECK_INTERVAL).await;
+            assert_eq!(file.current(), 2, "a broken file changes nothing");
+        }
+        std::fs::remove_file(&path).unwrap();
+        time::advance(CHECK_INTERVAL).await;
+        assert_eq!(file.current(), 2);
+        write("3");
+        time::advance(CHECK_INTERVAL).await;
+        assert_eq!(file.current(), 3);
+    }
+
+    #[test]
+    fn unusable_file_is_misuse_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        let refused = || Reloaded::new("the number", vec![path.clone()], number).err().unwrap();
+        assert!(refused().is_misuse() && refused().to_string().contains(path.to_str().unwrap()), "{}", refused());
+        std::fs::write(&path, "hunter2").unwrap();
+        let error = refused();
+        assert!(error.is_misuse() && error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert!(error.to_string().contains("not a number") && !format!("{error:?}").contains("hunter2"), "{error}");
+    }
+}
