@@ -173,8 +173,9 @@ pub mod rpc_client {
     /// server   answer   "\0homing" (7)  version 1 (1)  verdict 0 (1)  number of the offer that is chosen, from 0 (1)
     /// nonce (32)  MAC("homing handshake 1 server", hello and the answer up to here) (32)
     /// or   refusal  "\0homing" (7)  version 1 (1)  verdict (1): 1 no offer is known, 2 another version, 3 the hello is
-    /// the server's own. The server then closes the connection.
+    /// the server's own, 4 the server demands TLS. The server then closes the connection.
     /// client   proof    MAC("homing handshake 1 client", hello and answer) (32), directly followed by HTTP/2
+    /// If the nodes have certificates, all of this is inside TLS 1.3.
     /// A client that begins with HTTP/2 gets GOAWAY with the code INADEQUATE_SECURITY.
     ///
     /// Every request carries these metadata:
@@ -335,8 +336,9 @@ pub mod rpc_server {
     /// server   answer   "\0homing" (7)  version 1 (1)  verdict 0 (1)  number of the offer that is chosen, from 0 (1)
     /// nonce (32)  MAC("homing handshake 1 server", hello and the answer up to here) (32)
     /// or   refusal  "\0homing" (7)  version 1 (1)  verdict (1): 1 no offer is known, 2 another version, 3 the hello is
-    /// the server's own. The server then closes the connection.
+    /// the server's own, 4 the server demands TLS. The server then closes the connection.
     /// client   proof    MAC("homing handshake 1 client", hello and answer) (32), directly followed by HTTP/2
+    /// If the nodes have certificates, all of this is inside TLS 1.3.
     /// A client that begins with HTTP/2 gets GOAWAY with the code INADEQUATE_SECURITY.
     ///
     /// Every request carries these metadata:

@@ -45,7 +45,7 @@
 //! - **A stranger in the middle**, on the path or at a former address, who passes all messages on between two nodes, is not
 //!   detected: the handshake ends, and the rest of the connection is neither encrypted nor authenticated. For as long
 //!   as this connection lives the stranger reads it and can put requests into it; [RFC 9257], section 4.1, calls it
-//!   rerouting. Only TLS helps. Addresses in the MACs would exclude it where no address is translated, and exclude nodes
+//!   rerouting. Only TLS helps ([`Tls`](crate::Tls)); the handshake then runs inside it. Addresses in the MACs would exclude it where no address is translated, and exclude nodes
 //!   where one is.
 //!
 //! [RFC 2104]: https://www.rfc-editor.org/rfc/rfc2104
@@ -265,7 +265,11 @@ mod tests {
         assert_eq!(demanded, Err(Refusal::OtherVersion));
         assert!(matches!(said_to_client(&answer).await, ClientFailure::OtherVersion));
 
-        for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01", &[0xff; 4096]] {
+        let (demanded, answer) = said_to_server(b"\x16\x03\x01\x02\x00\x01\x00\x01").await;
+        assert_eq!(demanded, Err(Refusal::UnexpectedTls));
+        assert_eq!(answer, [21, 3, 3, 0, 2, 2, 40], "a fatal alert");
+
+        for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096]] {
             let (demanded, answer) = said_to_server(garbage).await;
             assert_eq!(demanded, Err(Refusal::Garbage));
             assert!(answer.is_empty());

@@ -3,7 +3,7 @@
 //!
 //! - **Where nodes are:** [`Topology`] says in which [`Region`] this node runs and which region is primary. A
 //!   [`Discover`] finds the addresses of a region's nodes: [`FlyDns`], [`DnsTemplate`] or [`StaticPeers`].
-//! - **What a node is:** [`NodeConfig`] holds its topology, its [`Secret`], its functions and its databases. The node's
+//! - **What a node is:** [`NodeConfig`] holds its topology, its [`Secret`] and [`Tls`], its functions and its databases. The node's
 //!   [`Rpc`] and [`Server`] share it.
 //! - **Functions:** a [`Registry`] holds the functions of a node. A [`Server`] offers them to other nodes, together
 //!   with added gRPC services.
@@ -26,7 +26,8 @@
 //! - **Everything is bounded:** messages, calls in flight, connections, attempts, addresses. A call beyond a bound
 //!   fails at once or waits until its deadline.
 //! - **No strangers.** Both ends of a connection prove to each other that they have the [`Secret`], before the first
-//!   request and without sending it. A server without a secret listens on loopback addresses only.
+//!   request and without sending it, or certificates ([`Tls`]), or both. A server with neither listens on loopback
+//!   addresses only.
 //! - **Nothing is left.** The tasks of an [`Rpc`] or a [`ServerHandle`] end when its last handle is dropped.
 //!
 //! Calls are not ordered: two calls at the same time may arrive in either order, at different nodes.
@@ -89,6 +90,7 @@ mod rpc;
 mod secret;
 mod server;
 mod task;
+mod tls;
 mod topology;
 
 pub use discover::dns::DnsConfig;
@@ -129,4 +131,5 @@ pub use server::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, Server, ServerBui
 pub use task::BoxFuture;
 #[doc(hidden)]
 pub use task::catch_panic;
+pub use tls::Tls;
 pub use topology::Topology;

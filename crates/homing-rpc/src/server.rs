@@ -42,8 +42,8 @@ use crate::task::resume_panic;
 
 /// A gRPC server that offers a node's functions, health, reflection and added services to other nodes.
 ///
-/// Every connection must prove that it has the secret, also for health and reflection. Without a secret the server
-/// listens on loopback addresses only.
+/// Every connection must prove that it has the secret and the certificate that the node demands, also for health and
+/// reflection. Without both the server listens on loopback addresses only.
 ///
 /// Connections that have not proved it yet have 256 places and ten seconds of their own. If there are more, new ones push
 /// out the oldest of the address that has the most. Connections of peers have 1024 places.
@@ -109,7 +109,7 @@ impl ServerBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::is_misuse`] if the address is not a loopback address and no secret is set, if the address is in use or
+    /// [`Error::is_misuse`] if the address is not a loopback address and neither a secret nor TLS is set, if the address is in use or
     /// not available, or if `max_in_flight` is out of range.
     ///
     /// # Cancel safety
@@ -124,7 +124,7 @@ impl ServerBuilder {
         let health = HealthReporter::new();
         let admission = Arc::new(Admission::new(self.max_in_flight));
         let refusals = Refusals::default();
-        let reception = Reception::new(self.config.secret.clone(), self.config.node_number(), refusals.clone());
+        let reception = Reception::new(&self.config, refusals.clone());
         let max_message_bytes = self.config.max_message_bytes;
         let region = self.config.topology.region().clone();
         let routes = self
@@ -143,10 +143,11 @@ impl ServerBuilder {
     }
 
     fn check(&self) -> Result<()> {
-        if self.config.secret.is_none() && !self.listen.ip().is_loopback() {
+        let has_proof = self.config.secret.is_some() || self.config.tls.is_some();
+        if !has_proof && !self.listen.ip().is_loopback() {
             return Err(Error::misuse(format!(
-                "cannot listen on {} without a secret, because everyone who reaches it could run functions on this \
-                 node; set HOMING_SECRET to at least 32 characters on all nodes, or listen on a loopback address such \
+                "cannot listen on {} without a secret and without TLS, because everyone who reaches it could run functions on this \
+                 node; set HOMING_SECRET to at least 32 characters on all nodes, or HOMING_TLS_CERT and the others, or listen on a loopback address such \
                  as 127.0.0.1",
                 self.listen
             )));

@@ -1,6 +1,7 @@
 pub(crate) mod database;
 mod error;
 mod fly;
+mod identity;
 mod names;
 mod replicas;
 mod values;
@@ -14,11 +15,11 @@ use std::time::Duration;
 use homing_postgres::{Error, Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{
     DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_MESSAGE_BYTES, Discover, PeerSettings, Region, Secret,
-    StaticPeers, Topology, discover_from_lookup,
+    StaticPeers, Tls, Topology, discover_from_lookup,
 };
 
 use self::database::{DEFAULT_POOL_SIZE, DatabaseConfig};
-use self::error::{at, wrong};
+use self::error::wrong;
 use self::values::{Lookup, count, seconds};
 
 /// The settings of a node.
@@ -46,7 +47,9 @@ use self::values::{Lookup, count, seconds};
 /// | `HOMING_REPLAY_TIMEOUT` | how many seconds a write or a read waits for the local replica | `5` |
 /// | `HOMING_SECRET` | the credential between nodes: at least 32 visible ASCII characters; several, with commas between them, while it is [changed](Secret) | |
 /// | `HOMING_SECRET_FILE` | the path of a file that contains the credential, instead of `HOMING_SECRET`. It is read again when it has changed | |
-/// | `HOMING_LISTEN` | the address to listen on for peers | `[::]:4750`; `127.0.0.1:4750` without a secret |
+/// | `HOMING_TLS_CERT`, `HOMING_TLS_KEY`, `HOMING_TLS_CA` | the paths of files in PEM, for [TLS](crate::rpc::Tls) between nodes: the certificate of this node, its private key, and the certificates of the authorities of its peers. They are read again when they have changed | no TLS |
+/// | `HOMING_TLS_NAME` | the name for which the certificates of all nodes are valid, such as `shop.internal` | `HOMING_APP`, else `FLY_APP_NAME` |
+/// | `HOMING_LISTEN` | the address to listen on for peers | `[::]:4750`; `127.0.0.1:4750` without a secret and TLS |
 /// | `HOMING_MAX_IN_FLIGHT` | how many calls of peers the node serves at the same time | `1024` |
 /// | `HOMING_MAX_MESSAGE_BYTES` | how many bytes a message between nodes may have; the same on all nodes | `16777216` |
 /// | `HOMING_DRAIN_TIMEOUT` | how many seconds a shutdown waits for the calls of peers | `10` |
@@ -128,8 +131,12 @@ pub struct Config {
     /// The address to listen on for peers. Default: `None`, no server.
     pub listen: Option<SocketAddr>,
 
-    /// The credential between nodes. Default: `None`, so that the node can listen on a loopback address only.
+    /// The credential between nodes. Default: `None`. A node without a credential and without TLS can listen on a loopback
+    /// address only.
     pub secret: Option<Secret>,
+
+    /// The certificates for TLS between nodes. Default: `None`, so that the data travel in clear text.
+    pub tls: Option<Tls>,
 
     /// How the node finds its peers. Default: no peers. The module [`discover`](crate::discover) has implementations.
     pub discover: Arc<dyn Discover>,
@@ -182,6 +189,7 @@ impl Config {
             replica_settings: ReplicaSettings::default(),
             listen: None,
             secret: None,
+            tls: None,
             discover: Arc::new(StaticPeers::none()),
             peers: PeerSettings::default(),
             databases: Vec::new(),
@@ -260,8 +268,8 @@ impl Config {
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let topology = Topology::from_lookup(&lookup).map_err(wrong)?;
-        let secret = secret(&lookup)?;
-        let listen = listen(&lookup, &topology, secret.is_some())?;
+        let (secret, tls) = (identity::secret(&lookup)?, identity::tls(&lookup, &topology)?);
+        let listen = listen(&lookup, &topology, secret.is_some() || tls.is_some())?;
         // Port 0 lets the system choose one, which says nothing about peers.
         let port = listen.map(|address| address.port()).filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
         let database_url = lookup("HOMING_DATABASE_URL").or_else(|| lookup("DATABASE_URL"));
@@ -290,6 +298,7 @@ impl Config {
             options: replicas.options,
             listen,
             secret,
+            tls,
             discover: discover_from_lookup(&topology, port, &lookup).map_err(wrong)?,
             peers: peers(&lookup)?,
             ..Self::new(topology)
@@ -304,6 +313,7 @@ impl fmt::Debug for Config {
             .field("topology", &self.topology)
             .field("listen", &self.listen)
             .field("secret", &self.secret)
+            .field("tls", &self.tls)
             .field("discover", &self.discover)
             .field("peers", &self.peers)
             .field("databases", &self.databases)
@@ -317,19 +327,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Reads the credential, from its variable or from the file that a variable names.
-fn secret(lookup: &Lookup<'_>) -> Result<Option<Secret>> {
-    match (lookup("HOMING_SECRET"), lookup("HOMING_SECRET_FILE")) {
-        (Some(_), Some(_)) => {
-            Err(Error::configuration("HOMING_SECRET and HOMING_SECRET_FILE are both set: unset one of them"))
-        }
-        (Some(text), None) => Secret::new(text).map(Some).map_err(|error| at("HOMING_SECRET", error)),
-        (None, Some(path)) => Secret::from_file(path).map(Some).map_err(|error| at("HOMING_SECRET_FILE", error)),
-        (None, None) => Ok(None),
-    }
-}
-
-fn listen(lookup: &Lookup<'_>, topology: &Topology, has_secret: bool) -> Result<Option<SocketAddr>> {
+fn listen(lookup: &Lookup<'_>, topology: &Topology, has_proof: bool) -> Result<Option<SocketAddr>> {
     if let Some(listen) = lookup("HOMING_LISTEN") {
         let address = listen.parse().map_err(|_| {
             Error::configuration(format!(
@@ -341,7 +339,7 @@ fn listen(lookup: &Lookup<'_>, topology: &Topology, has_secret: bool) -> Result<
     if is_local(topology) {
         return Ok(None);
     }
-    Ok(Some(if has_secret {
+    Ok(Some(if has_proof {
         (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into()
     } else {
         (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()
@@ -455,6 +453,12 @@ mod tests {
         assert_eq!((times, peers.max_waiting), ([4.0, 0.5, 1.5], 9));
     }
 
+    const TLS: [(&str, &str); 3] = [
+        ("HOMING_TLS_CERT", "/does/not/exist"),
+        ("HOMING_TLS_KEY", "/does/not/exist"),
+        ("HOMING_TLS_CA", "/does/not/exist"),
+    ];
+
     #[test]
     fn mistakes_name_the_variable() {
         for (settings, variable) in [
@@ -462,6 +466,10 @@ mod tests {
             (&[("HOMING_SECRET", "0123456789abcdef0123456789abcdef,short")], "HOMING_SECRET"),
             (&[("HOMING_SECRET_FILE", "/does/not/exist")], "HOMING_SECRET_FILE"),
             (&[("HOMING_SECRET", "x"), ("HOMING_SECRET_FILE", "x")], "are both set"),
+            (&[("HOMING_TLS_CERT", "x")], "HOMING_TLS_KEY"),
+            (&[("HOMING_TLS_NAME", "x")], "HOMING_TLS_CERT"),
+            (&TLS, "HOMING_TLS_NAME"),
+            (&[&TLS[..], &[("HOMING_TLS_NAME", "shop.internal")]].concat(), "/does/not/exist"),
             (&[("HOMING_LISTEN", "everywhere")], "HOMING_LISTEN"),
             (&[("HOMING_REGION", "Sydney!"), ("HOMING_PRIMARY_REGION", "iad")], "HOMING_REGION"),
             (&[("HOMING_REGION", "syd")], "HOMING_PRIMARY_REGION"),

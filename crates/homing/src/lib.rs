@@ -11,7 +11,7 @@
 //! - **Idle is free.** Without calls, Homing sends a server no query. The table [below](#queries-of-homing) says what is asked
 //!   when.
 //! - **Peers only.** A node takes calls only on a connection whose ends have proved to each other that they have the
-//!   credential, which is never sent. A node without a credential serves loopback addresses only.
+//!   credential, which is never sent, or certificates ([`Tls`](rpc::Tls)). A node with neither serves loopback addresses only.
 //!
 //! # Types
 //!
@@ -42,8 +42,8 @@
 //!
 //! **Security**
 //!
-//! - There is no TLS between nodes. The data travel in clear text, and an attacker on their way can change them: use a
-//!   private network. The secret is never sent.
+//! - Between nodes there is no TLS without certificates (`HOMING_TLS_CERT`). The secret is never sent, but the data travel in
+//!   clear text, and an attacker on their way can change them: use a private network.
 //! - A peer that has the secret may run any SQL that the node's database role may run. Give the role no more than it
 //!   needs.
 //!
@@ -278,7 +278,7 @@ pub mod rpc {
 
     pub use homing_rpc::{
         Called, Error, FromArguments, IntoArguments, PeerHealth, PeerName, PeerSettings, PeerStatus, Refusal, Refusals,
-        Result, Rpc, TraceContext,
+        Result, Rpc, Tls, TraceContext,
     };
 }
 

@@ -202,6 +202,9 @@ fn node_config(config: &Config, registry: Registry, databases: &Databases) -> No
     if let Some(secret) = &config.secret {
         node = node.with_secret(secret.clone());
     }
+    if let Some(tls) = &config.tls {
+        node = node.with_tls(tls.clone());
+    }
     if !databases.is_empty() {
         node = node.with_positions(Arc::new(databases.clone())).with_states(Arc::new(databases.clone()));
     }
@@ -212,7 +215,8 @@ async fn serve(config: &Config, node: NodeConfig, databases: &Databases) -> Resu
     let Some(listen) = config.listen else {
         return Ok(None);
     };
-    if config.secret.is_none() && listen.ip().is_loopback() && !is_local(&config.topology) {
+    let has_proof = config.secret.is_some() || config.tls.is_some();
+    if !has_proof && listen.ip().is_loopback() && !is_local(&config.topology) {
         let advice = "set it to the same text on all nodes, so that nodes on other machines can call this one";
         warn!(variable = "HOMING_SECRET", %listen, advice, "without a secret the node serves its own machine only");
     }

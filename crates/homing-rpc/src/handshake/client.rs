@@ -19,6 +19,8 @@ pub(crate) enum ClientFailure {
     Io(io::Error),
     /// The server speaks HTTP/2 at once.
     NoHandshake,
+    /// The server demands TLS, which this node does not have.
+    NoTls,
     /// The server knows another version of the handshake only.
     OtherVersion,
     /// The server found its own number.
@@ -48,6 +50,9 @@ impl ClientFailure {
                                   build of Homing; set the same HOMING_SECRET on all nodes, and run builds with the same \
                                   protocol"
                 .into(),
+            Self::NoTls => {
+                "it refused this node, which has no TLS; set HOMING_TLS_CERT, HOMING_TLS_KEY and HOMING_TLS_CA on all nodes".into()
+            }
             Self::OtherVersion => {
                 "it speaks another version of the handshake; run builds of Homing with the same protocol on both".into()
             }
@@ -114,6 +119,7 @@ async fn read_verdict(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Clien
     match Verdict::from_byte(stream.read_u8().await?) {
         Some(Verdict::Accepted) => Ok(()),
         Some(Verdict::UnknownSecret) => Err(ClientFailure::UnknownSecret),
+        Some(Verdict::NoTls) => Err(ClientFailure::NoTls),
         Some(Verdict::Reflected) => Err(ClientFailure::Reflected),
         // A verdict that this build does not know is a refusal of a later one.
         Some(Verdict::OtherVersion) | None => Err(ClientFailure::OtherVersion),

@@ -107,11 +107,12 @@ pub(super) enum Verdict {
     UnknownSecret = 1,
     OtherVersion = 2,
     Reflected = 3,
+    NoTls = 4,
 }
 
 impl Verdict {
     pub(super) fn from_byte(byte: u8) -> Option<Self> {
-        let all = [Self::Accepted, Self::UnknownSecret, Self::OtherVersion, Self::Reflected];
+        let all = [Self::Accepted, Self::UnknownSecret, Self::OtherVersion, Self::Reflected, Self::NoTls];
         all.into_iter().find(|verdict| *verdict as u8 == byte)
     }
 

@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Refusal {
+    /// TLS failed, or the certificate of the other side is not one of a node.
+    Certificate,
     /// The other side closed the connection before it proved anything, as checks of an open port do.
     Closed,
     /// Too many connections had not proved anything yet, and newer ones took the place of this one.
@@ -18,6 +20,8 @@ pub enum Refusal {
     Garbage,
     /// The other side speaks HTTP/2 without the handshake: an older build, a node without a secret, or a tool.
     NoHandshake,
+    /// The other side does not begin TLS, which the node demands.
+    NoTls,
     /// The other side knows another version of the handshake.
     OtherVersion,
     /// The requests of the connection are of another version of the protocol.
@@ -26,39 +30,47 @@ pub enum Refusal {
     Reflected,
     /// The other side did not prove within the time limit that it knows the secret.
     Silent,
+    /// The other side begins TLS, and the node has no certificates.
+    UnexpectedTls,
     /// The other side knows none of the texts of the secret.
     UnknownSecret,
 }
 
 impl Refusal {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
+        Self::Certificate,
         Self::Closed,
         Self::Crowded,
         Self::FalseProof,
         Self::Full,
         Self::Garbage,
         Self::NoHandshake,
+        Self::NoTls,
         Self::OtherVersion,
         Self::Protocol,
         Self::Reflected,
         Self::Silent,
+        Self::UnexpectedTls,
         Self::UnknownSecret,
     ];
 
     /// Returns the reason as a word, for the label of a metric.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Certificate => "certificate",
             Self::Closed => "closed",
             Self::Crowded => "crowded",
             Self::FalseProof => "false_proof",
             Self::Full => "full",
             Self::Garbage => "garbage",
             Self::NoHandshake => "no_handshake",
+            Self::NoTls => "no_tls",
             Self::OtherVersion => "other_version",
             Self::Protocol => "protocol",
             Self::Reflected => "reflected",
             Self::Silent => "silent",
+            Self::UnexpectedTls => "unexpected_tls",
             Self::UnknownSecret => "unknown_secret",
         }
     }
@@ -68,6 +80,10 @@ impl fmt::Display for Refusal {
     /// Says why, and what to do.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
+            Self::Certificate => {
+                "TLS failed, or its certificate is not one of a node: check the files of HOMING_TLS_CERT and HOMING_TLS_CA on \
+                 both nodes"
+            }
             Self::Closed => "it closed the connection before it proved that it has the secret, as checks of an open port do",
             Self::Crowded => {
                 "too many connections have not proved that they have the secret: restrict the port to the nodes"
@@ -88,6 +104,10 @@ impl fmt::Display for Refusal {
             Self::Reflected => {
                 "it repeats this node's own handshake: an address of this node in another network, or a program that \
                  passes connections on"
+            }
+            Self::NoTls => "it has no TLS; set HOMING_TLS_CERT, HOMING_TLS_KEY and HOMING_TLS_CA on all nodes",
+            Self::UnexpectedTls => {
+                "it begins TLS, which this node does not have; set HOMING_TLS_CERT, HOMING_TLS_KEY and HOMING_TLS_CA on all nodes"
             }
             Self::Silent => "it did not prove in time that it has the secret",
             Self::UnknownSecret => "its secret differs from that of this node; set the same HOMING_SECRET on all nodes",

@@ -38,6 +38,7 @@ where
         MAGIC => {}
         HTTP2 => return Err(Refusal::NoHandshake),
         _ if magic[..7] == MAGIC[..7] => return Err(Refusal::OtherVersion),
+        _ if magic[..1] == TLS_HANDSHAKE => return Err(Refusal::UnexpectedTls),
         _ => return Err(Refusal::Garbage),
     }
     let hello = Hello::read(stream).await.map_err(closed)?.ok_or(Refusal::Garbage)?;
@@ -56,11 +57,28 @@ where
     }
 }
 
+/// Finds out what a client speaks that does not begin TLS with a server that has certificates.
+///
+/// # Cancel safety
+///
+/// If the future is dropped, the stream cannot be used any longer.
+pub(crate) async fn without_tls(stream: &mut (impl AsyncRead + Unpin)) -> Refusal {
+    let mut magic = [0; MAGIC.len()];
+    match stream.read_exact(&mut magic).await {
+        Err(_) => Refusal::Closed,
+        Ok(_) if magic[..7] == MAGIC[..7] => Refusal::NoTls,
+        Ok(_) if magic == HTTP2 => Refusal::NoHandshake,
+        Ok(_) => Refusal::Garbage,
+    }
+}
+
 /// Returns what a client is told before its connection is closed, in the protocol that it speaks.
 pub(crate) fn last_words(refusal: Refusal) -> Option<Vec<u8>> {
     match refusal {
         Refusal::Full => Some(go_away(h2::Reason::ENHANCE_YOUR_CALM, FULL)),
         Refusal::NoHandshake => Some(go_away(h2::Reason::INADEQUATE_SECURITY, NO_HANDSHAKE)),
+        Refusal::NoTls => Some(Verdict::NoTls.encode()),
+        Refusal::UnexpectedTls => Some(TLS_ALERT.to_vec()),
         Refusal::OtherVersion => Some(Verdict::OtherVersion.encode()),
         Refusal::Reflected => Some(Verdict::Reflected.encode()),
         Refusal::UnknownSecret => Some(Verdict::UnknownSecret.encode()),
@@ -100,6 +118,12 @@ fn go_away(code: h2::Reason, message: &str) -> Vec<u8> {
 fn closed(_: io::Error) -> Refusal {
     Refusal::Closed
 }
+
+/// The first byte of TLS: a record of the handshake. <https://www.rfc-editor.org/rfc/rfc8446#section-5.1>
+pub(crate) const TLS_HANDSHAKE: [u8; 1] = [22];
+
+/// A record of TLS with the fatal alert `handshake_failure`. <https://www.rfc-editor.org/rfc/rfc8446#section-6>
+const TLS_ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
 
 /// What a peer is told for whose connection there is no place.
 const FULL: &str = "this node of Homing has as many connections of peers as it may have";

@@ -1,36 +1,50 @@
 //! The identity of this node, as its connections prove it and its requests show it.
 
+use std::io;
+
 use http::header::{HeaderValue, USER_AGENT};
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 
 use crate::handshake::client::{ClientFailure, prove};
 use crate::handshake::message::NodeNumber;
 use crate::metadata::{HOMING_PROTOCOL, HOMING_REGION};
 use crate::region::Region;
 use crate::secret::Secret;
+use crate::tls::{NodeStream, Tls};
 
-/// The identity of this node: the credential, which each connection proves, and the protocol version and the region, which
-/// are in the metadata of each request.
+/// The identity of this node: the credential and the certificate, which each connection proves, and the protocol version and
+/// the region, which are in the metadata of each request.
 #[derive(Debug)]
 pub(crate) struct Identity {
     secret: Option<Secret>,
+    tls: Option<Tls>,
     node: NodeNumber,
     protocol: HeaderValue,
     region: HeaderValue,
 }
 
 impl Identity {
-    pub(crate) fn new(region: &Region, node: NodeNumber, secret: Option<Secret>) -> Self {
+    pub(crate) fn new(region: &Region, node: NodeNumber, secret: Option<Secret>, tls: Option<Tls>) -> Self {
         Self {
             secret,
+            tls,
             node,
             protocol: HeaderValue::from(homing_proto::PROTOCOL_VERSION),
             region: HeaderValue::from_str(region.as_str()).expect("a DNS label is a header value"),
         }
     }
 
+    /// Begins TLS on a new connection, if this node has certificates.
+    pub(crate) async fn secure(&self, stream: TcpStream) -> io::Result<NodeStream> {
+        match &self.tls {
+            Some(tls) => tls.connect(stream).await,
+            None => Ok(Either::Left(stream)),
+        }
+    }
+
     /// Proves on a new connection that this node has the secret, if it has one and the peer proves the same.
-    pub(crate) async fn prove(&self, stream: &mut TcpStream) -> Result<(), ClientFailure> {
+    pub(crate) async fn prove(&self, stream: &mut NodeStream) -> Result<(), ClientFailure> {
         match &self.secret {
             Some(secret) => prove(stream, self.node, secret).await,
             None => Ok(()),

@@ -14,6 +14,7 @@ use crate::handshake::message::NodeNumber;
 use crate::peer::settings::PeerSettings;
 use crate::secret::Secret;
 use crate::task::BoxFuture;
+use crate::tls::Tls;
 use crate::topology::Topology;
 
 /// The settings that the [`Rpc`](crate::Rpc) and the [`Server`](crate::Server) of a node share: its regions, its
@@ -23,6 +24,7 @@ use crate::topology::Topology;
 pub struct NodeConfig {
     pub(crate) topology: Topology,
     pub(crate) secret: Option<Secret>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) functions: Arc<Registry>,
     pub(crate) positions: Option<Arc<dyn Positions>>,
     pub(crate) states: Option<Arc<dyn States>>,
@@ -38,6 +40,7 @@ impl NodeConfig {
         Self {
             topology,
             secret: None,
+            tls: None,
             functions: Arc::default(),
             positions: None,
             states: None,
@@ -48,9 +51,15 @@ impl NodeConfig {
     }
 
     /// Sets the credential. Client and server prove to each other that they have it, at the beginning of each connection.
-    /// Default: none; a server without a credential listens on loopback addresses only.
+    /// Default: none; a server without a credential and without certificates listens on loopback addresses only.
     pub fn with_secret(self, secret: Secret) -> Self {
         Self { secret: Some(secret), ..self }
+    }
+
+    /// Sets the certificates. Client and server prove to each other that they have them, and encrypt all connections.
+    /// Default: none.
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Sets the functions that the node runs, for its peers and for its own calls to its own region. Default: none.

@@ -22,8 +22,10 @@ use tonic::body::Body;
 
 use crate::error::causes::Causes;
 use crate::error::reason::Reason;
+use crate::handshake::client::ClientFailure;
 use crate::metadata::identity::Identity;
 use crate::task::resume_panic;
+use crate::tls::{NodeStream, is_of_tls};
 
 /// Sends requests over a connection. Cheap to clone.
 pub(crate) type Requests = SendRequest<Body>;
@@ -43,25 +45,38 @@ pub(crate) struct OpenFailure {
     pub(crate) refusal: Option<Reason>,
 }
 
+impl OpenFailure {
+    /// A peer that breaks off TLS or has no acceptable certificate refuses this node until its files are corrected.
+    fn of_tls(error: &io::Error) -> Self {
+        let advice = "check the files of HOMING_TLS_CERT, HOMING_TLS_KEY and HOMING_TLS_CA on both nodes";
+        let refusal = is_of_tls(error).then_some(Reason::Unauthenticated);
+        Self { message: format!("TLS failed: {}; {advice}", Causes(error)), refusal }
+    }
+}
+
 impl Connection {
-    /// Connects, and proves that this node has the secret. Each of the two may take as long as `timeout`.
+    /// Connects, begins TLS, and proves that this node has the secret. Each of the three may take as long as `timeout`.
     pub(crate) async fn open(address: SocketAddr, timeout: Duration, identity: &Identity) -> Result<Self, OpenFailure> {
         let failed = |message| OpenFailure { message, refusal: None };
-        let mut stream = match time::timeout(timeout, connect(address)).await {
+        let late = |what| failed(format!("{what} within {timeout:?}"));
+        let stream = match time::timeout(timeout, connect(address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(failed(format!("{}{}", Causes(&error), hint(address, &error)))),
-            Err(_) => return Err(failed(format!("no connection within {timeout:?}"))),
+            Err(_) => return Err(late("no connection")),
+        };
+        let mut stream = match time::timeout(timeout, identity.secure(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(OpenFailure::of_tls(&error)),
+            Err(_) => return Err(late("connected, but it did not begin TLS")),
         };
         match time::timeout(timeout, identity.prove(&mut stream)).await {
             Ok(Ok(())) => {}
+            Ok(Err(ClientFailure::Io(error))) if is_of_tls(&error) => return Err(OpenFailure::of_tls(&error)),
             Ok(Err(failure)) => {
                 let refusal = failure.is_refusal().then_some(Reason::Unauthenticated);
                 return Err(OpenFailure { message: failure.advice(), refusal });
             }
-            Err(_) => {
-                let message = "connected, but it did not prove that it has the secret";
-                return Err(failed(format!("{message} within {timeout:?}")));
-            }
+            Err(_) => return Err(late("connected, but it did not prove that it has the secret")),
         }
         Self::begin(stream).await.map_err(|error| failed(Causes(&error).to_string()))
     }
@@ -81,7 +96,7 @@ impl Connection {
         resume_panic(ended).unwrap_or_else(|| "the runtime is shutting down".to_owned())
     }
 
-    async fn begin(stream: TcpStream) -> hyper::Result<Self> {
+    async fn begin(stream: NodeStream) -> hyper::Result<Self> {
         let (requests, driver) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

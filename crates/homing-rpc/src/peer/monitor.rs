@@ -272,7 +272,8 @@ fn turned_away(status: &Status) -> Down {
             down(format!("it refused this node: {}", status.message()), Some(reason))
         }
         _ if TransportError::demands_proof(status) => {
-            let message = "it refused this node, which has no secret: set the same HOMING_SECRET on all nodes";
+            let message = "it refused this node, which has no secret or no TLS: set the same HOMING_SECRET, and HOMING_TLS_CERT and the \
+                           others, on all nodes";
             down(message, Some(Reason::Unauthenticated))
         }
         _ => down(format!("the greeting failed: {}", text(status)), None),

@@ -440,7 +440,7 @@ mod tests {
 
     fn spawn(discover: impl Discover) -> PeerSet {
         let region = Region::local();
-        let identity = Arc::new(Identity::new(&region, [0; 16], None));
+        let identity = Arc::new(Identity::new(&region, [0; 16], None, None));
         PeerSet::spawn(region.clone(), region, Arc::new(discover), identity, PeerSettings::default())
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerSettings {
-    /// How long it may take to connect to a peer, and again to prove to each other that both have the secret. Default: 3 s, which is longer than any round trip on earth with a lost
+    /// How long it may take to connect to a peer; TLS and the proof of the secret have as long again, each. Default: 3 s, which is longer than any round trip on earth with a lost
     /// packet, and shorter than the usual time limit of a call, so that its error says which address does not answer.
     pub connect_timeout: Duration,
 

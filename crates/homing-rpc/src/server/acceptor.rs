@@ -41,6 +41,7 @@ use crate::peer::connection::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::server::gate::Gate;
 use crate::server::reception::Reception;
 use crate::task::{catch_panic, panic_message};
+use crate::tls::NodeStream;
 
 /// Accepts connections until the server closes.
 #[derive(Debug)]
@@ -94,16 +95,20 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// Serves one connection until it ends. It has its place before the future is polled.
-    fn serve(&self, mut stream: TcpStream, address: SocketAddr) -> impl Future<Output = ()> + Send + use<> {
+    fn serve(&self, stream: TcpStream, address: SocketAddr) -> impl Future<Output = ()> + Send + use<> {
         let place = self.reception.enter(address);
         let (reception, gate) = (self.reception.clone(), self.gate.clone());
         let (mut closing, max_streams) = (self.closing.clone(), self.max_streams);
         async move {
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%error, "connection ended");
+                return;
+            }
             let admitted = tokio::select! {
-                admitted = reception.admit(&mut stream, address, place) => admitted,
+                admitted = reception.admit(stream, address, place) => admitted,
                 _ = closing.changed() => None,
             };
-            if let Some(_place) = admitted {
+            if let Some((stream, _place)) = admitted {
                 serve_peer(stream, address, gate, closing, max_streams).await;
             }
         }
@@ -112,16 +117,12 @@ impl Connections {
 
 /// Serves the requests of a peer until its connection ends.
 async fn serve_peer(
-    stream: TcpStream,
+    stream: NodeStream,
     address: SocketAddr,
     gate: Gate,
     mut closing: watch::Receiver<bool>,
     max_streams: u32,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "connection ended");
-        return;
-    }
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
         let gate = gate.clone();
         async move { Ok::<_, Infallible>(gate.handle(request.map(Body::new), address).await) }

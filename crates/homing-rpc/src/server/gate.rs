@@ -55,7 +55,7 @@ impl Gate {
             Err(status) => {
                 debug!(path = request.uri().path(), status = status.message(), "request is refused");
                 if Reason::of(&status) == Some(Reason::ProtocolVersion) {
-                    self.0.refusals.note(address, Refusal::Protocol);
+                    self.0.refusals.note(address, Refusal::Protocol, None);
                 }
                 status.into_http()
             }

@@ -1,8 +1,9 @@
 //! Decides which connections become those of peers.
 //!
 //! A connection is a stranger's until it has proved that it has the secret, and has a [place](Strangers) for that long. The
-//! proof gives it one of the [`MAX_PEERS`] places of peers. On a node without a secret, which listens on a loopback address
-//! only, the first byte is the proof.
+//! proof gives it one of the [`MAX_PEERS`] places of peers. On a node with TLS, the certificate is the proof, and then that of
+//! the secret if the node has one. On a node with neither, which listens on a loopback address only, the first byte is the
+//! proof.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,18 +12,22 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
+use tokio_util::either::Either;
 
 use crate::handshake::message::NodeNumber;
 use crate::handshake::refusal::Refusal;
-use crate::handshake::server::{Origin, demand, farewell, last_words};
+use crate::handshake::server::{Origin, TLS_HANDSHAKE, demand, farewell, last_words, without_tls};
+use crate::node::config::NodeConfig;
 use crate::secret::Secret;
 use crate::server::refusals::Refusals;
 use crate::server::strangers::{StrangerPlace, Strangers};
+use crate::tls::{NodeStream, Tls, is_of_tls};
 
 /// Decides which connections become those of peers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Reception {
     secret: Option<Secret>,
+    tls: Option<Tls>,
     node: NodeNumber,
     strangers: Strangers,
     peers: Arc<Semaphore>,
@@ -32,10 +37,25 @@ pub(crate) struct Reception {
 /// The place of a peer's connection, until it is dropped.
 pub(crate) type PeerPlace = OwnedSemaphorePermit;
 
+/// A connection that is not a peer's.
+struct Denied {
+    refusal: Refusal,
+    /// What TLS says about it.
+    detail: Option<String>,
+    /// The connection, if it can still be told why.
+    stream: Option<NodeStream>,
+}
+
 impl Reception {
-    pub(crate) fn new(secret: Option<Secret>, node: NodeNumber, refusals: Refusals) -> Self {
-        let peers = Arc::new(Semaphore::new(MAX_PEERS));
-        Self { secret, node, strangers: Strangers::default(), peers, refusals }
+    pub(crate) fn new(config: &NodeConfig, refusals: Refusals) -> Self {
+        Self {
+            secret: config.secret.clone(),
+            tls: config.tls.clone(),
+            node: config.node_number(),
+            strangers: Strangers::default(),
+            peers: Arc::new(Semaphore::new(MAX_PEERS)),
+            refusals,
+        }
     }
 
     /// Takes a stranger's place for a new connection.
@@ -43,42 +63,78 @@ impl Reception {
         self.strangers.enter(address.ip())
     }
 
-    /// Returns the place of a peer, if the connection has proved that it is one. Otherwise it is counted and logged why
-    /// not, and the connection is to be closed.
+    /// Returns the connection and the place of a peer, if it has proved that it is one. Otherwise it is counted and logged
+    /// why not, and the connection is closed.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the connection is to be closed. It is not counted.
+    /// If the future is dropped, the connection is closed. It is not counted.
     pub(crate) async fn admit(
         &self,
-        stream: &mut TcpStream,
+        stream: TcpStream,
         address: SocketAddr,
         mut place: StrangerPlace,
-    ) -> Option<PeerPlace> {
+    ) -> Option<(NodeStream, PeerPlace)> {
         let checked = tokio::select! {
-            checked = time::timeout(PROOF_TIMEOUT, self.check(stream, address)) => checked.unwrap_or(Err(Refusal::Silent)),
-            () = place.lost() => Err(Refusal::Crowded),
+            checked = time::timeout(PROOF_TIMEOUT, self.check(stream, address)) => {
+                checked.unwrap_or(Err(Refusal::Silent.into()))
+            }
+            () = place.lost() => Err(Refusal::Crowded.into()),
         };
-        let refusal = match checked {
-            Ok(place) => return Some(place),
-            Err(refusal) => refusal,
+        let Denied { refusal, detail, stream } = match checked {
+            Ok(peer) => return Some(peer),
+            Err(denied) => denied,
         };
-        self.refusals.note(address, refusal);
-        if let Some(words) = last_words(refusal) {
+        self.refusals.note(address, refusal, detail.as_deref());
+        if let (Some(words), Some(mut stream)) = (last_words(refusal), stream) {
             tokio::select! {
-                () = farewell(stream, &words) => {}
+                () = farewell(&mut stream, &words) => {}
                 () = place.lost() => {}
             }
         }
         None
     }
 
-    async fn check(&self, stream: &mut TcpStream, address: SocketAddr) -> Result<PeerPlace, Refusal> {
-        match &self.secret {
-            Some(secret) => demand(stream, self.node, secret, origin(stream, address)).await?,
-            None => stream.readable().await.map_err(|_| Refusal::Closed)?,
+    async fn check(&self, stream: TcpStream, address: SocketAddr) -> Result<(NodeStream, PeerPlace), Denied> {
+        let origin = origin(&stream, address);
+        let mut stream = self.secure(stream).await?;
+        if let Err(refusal) = self.prove(&mut stream, origin).await {
+            return Err(Denied { refusal, detail: None, stream: Some(stream) });
         }
-        Arc::clone(&self.peers).try_acquire_owned().map_err(|_| Refusal::Full)
+        match Arc::clone(&self.peers).try_acquire_owned() {
+            Ok(place) => Ok((stream, place)),
+            Err(_) => Err(Denied { refusal: Refusal::Full, detail: None, stream: Some(stream) }),
+        }
+    }
+
+    /// Begins TLS, if this node has certificates.
+    async fn secure(&self, mut stream: TcpStream) -> Result<NodeStream, Denied> {
+        let Some(tls) = &self.tls else { return Ok(Either::Left(stream)) };
+        let mut first = [0];
+        let count = stream.peek(&mut first).await.unwrap_or_default();
+        if count > 0 && first != TLS_HANDSHAKE {
+            let refusal = without_tls(&mut stream).await;
+            return Err(Denied { refusal, detail: None, stream: Some(Either::Left(stream)) });
+        }
+        tls.accept(stream).await.map_err(|error| match is_of_tls(&error) {
+            true => Denied { detail: Some(error.to_string()), ..Refusal::Certificate.into() },
+            false => Refusal::Closed.into(),
+        })
+    }
+
+    async fn prove(&self, stream: &mut NodeStream, origin: Origin) -> Result<(), Refusal> {
+        match (&self.secret, &stream) {
+            (Some(secret), _) => demand(stream, self.node, secret, origin).await,
+            // TLS was the proof.
+            (None, Either::Right(_)) => Ok(()),
+            (None, Either::Left(stream)) => stream.readable().await.map_err(|_| Refusal::Closed),
+        }
+    }
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, detail: None, stream: None }
     }
 }
 

@@ -40,16 +40,16 @@ impl Refusals {
         self.named().map(|(refusal, count)| (refusal, count.load(Ordering::Relaxed)))
     }
 
-    /// Counts a refusal, and logs it at `debug`, or at `warn` if this address has had no line for a minute.
+    /// Counts a refusal, and logs it with what is known about it, at `debug`, or at `warn` if this address has had no line for a minute.
     ///
     /// A connection that was closed without a word never has a line at `warn`: balancers and orchestrators check a port in
     /// this way every few seconds.
-    pub(crate) fn note(&self, address: SocketAddr, refusal: Refusal) {
+    pub(crate) fn note(&self, address: SocketAddr, refusal: Refusal, detail: Option<&str>) {
         if let Some((_, count)) = self.named().find(|(known, _)| *known == refusal) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         let reason = refusal.as_str();
-        debug!(%address, reason, "a caller is refused");
+        debug!(%address, reason, detail, "a caller is refused");
         if refusal == Refusal::Closed {
             return;
         }
@@ -57,6 +57,7 @@ impl Refusals {
             warn!(
                 %address,
                 reason,
+                detail,
                 advice = %refusal,
                 more,
                 "refused a caller; `more` counts refusals without a line since the last one"
@@ -121,7 +122,7 @@ mod tests {
     async fn each_reason_has_its_count() {
         let refusals = Refusals::default();
         for (times, refusal) in (1..).zip(Refusal::ALL) {
-            (0..times).for_each(|_| refusals.note((ip(1), 4750).into(), refusal));
+            (0..times).for_each(|_| refusals.note((ip(1), 4750).into(), refusal, None));
         }
         assert!(refusals.clone().counts().eq(Refusal::ALL.into_iter().zip(1..)));
     }

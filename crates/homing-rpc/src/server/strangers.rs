@@ -1,6 +1,7 @@
 //! The places of connections that have not proved anything.
 //!
-//! A stranger costs a socket, a task and 121 bytes of its words, for [`PROOF_TIMEOUT`](crate::server::reception) at most.
+//! A stranger costs a socket, a task and 121 bytes of its words, on a node with TLS up to 64 KiB (the largest message of its
+//! handshake), for [`PROOF_TIMEOUT`](crate::server::reception) at most.
 //! There are [`MAX_STRANGERS`] places, apart from those of peers. If all are taken, a new connection is not turned away,
 //! because it may be a peer: it takes the place of the oldest connection from the address that has the most. So a
 //! machine that opens thousands of connections pushes out its own, and a peer keeps its place for the one round trip that

@@ -14,4 +14,5 @@ mod service;
 mod settings;
 mod shutdown;
 mod strangers;
+mod tls;
 mod world;

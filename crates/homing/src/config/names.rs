@@ -96,6 +96,10 @@ const VARIABLES: &[&str] = &[
     "HOMING_REPLICA_URL",
     "HOMING_SECRET",
     "HOMING_SECRET_FILE",
+    "HOMING_TLS_CA",
+    "HOMING_TLS_CERT",
+    "HOMING_TLS_KEY",
+    "HOMING_TLS_NAME",
 ];
 
 /// The variables of the project's own tools. They may be set in a shell from which a developer starts a node.

@@ -12,4 +12,5 @@ mod other_region;
 mod peers;
 mod replicas;
 mod secrets;
+mod tls;
 mod wire;
