@@ -24,7 +24,8 @@ use crate::tls::verifier::PeerVerifier;
 /// A connection between nodes, with TLS or without.
 pub(crate) type NodeStream = Either<TcpStream, TlsStream<TcpStream>>;
 
-/// The certificates with which nodes prove to each other who they are, and encrypt what they say: mutual TLS 1.3.
+/// The certificates of a node: with them, two nodes prove their identity to each other and encrypt their connection, by mutual
+/// TLS 1.3.
 ///
 /// Each node has a certificate with its private key, and knows the authority that has issued the certificates of its peers.
 /// All certificates of an application are valid for one name, such as `guestbook.internal`: a node accepts a peer, whichever
@@ -38,6 +39,7 @@ pub(crate) type NodeStream = Either<TcpStream, TlsStream<TcpStream>>;
 /// The process's own [`CryptoProvider`] is used if there is one, otherwise that of ring.
 ///
 /// A node that has TLS has no connections without. If it also has a [`Secret`](crate::Secret), its peers must prove both.
+/// Keys that nodes share, such as those of `homing`'s tokens, need a secret.
 #[derive(Clone)]
 pub struct Tls(Arc<TlsInner>);
 

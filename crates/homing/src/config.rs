@@ -135,7 +135,8 @@ pub struct Config {
     /// address only.
     pub secret: Option<Secret>,
 
-    /// The certificates for TLS between nodes. Default: `None`, so that the data travel in clear text.
+    /// The certificates for TLS between nodes. Default: `None`, so that the data travel in clear text. A node with TLS should
+    /// have a credential too: without one, a [`Token`](crate::Token) is good only for the process that made it.
     pub tls: Option<Tls>,
 
     /// How the node finds its peers. Default: no peers. The module [`discover`](crate::discover) has implementations.

@@ -23,8 +23,7 @@ const STRANGERS: usize = 5000;
 /// How many of them it keeps.
 const MAX_STRANGERS: usize = 256;
 
-/// How much memory they may cost. It was 3.5 MB when this was written, of which the most is for the kernel's and the
-/// runtime's tables of sockets that the allocator keeps.
+/// How much memory they may cost. It was 2 MB when this was written.
 const MAX_MORE_KB: u64 = 16 * 1024;
 
 /// Set for the process.
