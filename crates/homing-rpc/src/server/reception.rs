@@ -153,3 +153,44 @@ const MAX_PEERS: usize = 1024;
 /// A connection that has not proved within this time that it has the secret is closed. It is longer than the time that
 /// nodes give a connection by default, so that a slow link is the caller's decision.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::topology::Topology;
+
+    #[tokio::test]
+    async fn peer_without_a_place_is_told() {
+        let refusals = Refusals::default();
+        let reception = Reception::new(&NodeConfig::new(Topology::local()), refusals.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = async || {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            client.write_all(b"P").await.unwrap();
+            let (stream, address) = listener.accept().await.unwrap();
+            (client, stream, address)
+        };
+        let places = u32::try_from(MAX_PEERS).unwrap();
+        let all = Arc::clone(&reception.peers).acquire_many_owned(places).await.unwrap();
+        let (mut client, stream, address) = connect().await;
+        let told = async {
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            client.shutdown().await.unwrap();
+            drop(client);
+            answer
+        };
+        let (admitted, answer) =
+            futures_util::future::join(reception.admit(stream, address, reception.enter(address)), told).await;
+        assert!(admitted.is_none());
+        assert!(String::from_utf8_lossy(&answer).contains("as many connections"), "{answer:?}");
+        assert!(refusals.counts().any(|count| count == (Refusal::Full, 1)));
+
+        drop(all);
+        let (_client, stream, address) = connect().await;
+        assert!(reception.admit(stream, address, reception.enter(address)).await.is_some());
+    }
+}
