@@ -292,7 +292,8 @@ impl Error {
         self.0.retry_after.is_some() || self.rpc().is_some_and(homing_rpc::Error::is_overloaded)
     }
 
-    /// Returns whether the peer refused this node's secret.
+    /// Returns whether this node and the peer did not prove to each other that they have the same secret, or valid
+    /// certificates.
     pub fn is_unauthenticated(&self) -> bool {
         self.rpc().is_some_and(homing_rpc::Error::is_unauthenticated)
     }
