@@ -3,16 +3,17 @@ mod error;
 mod fly;
 mod identity;
 mod names;
+pub(crate) mod network;
 mod replicas;
 mod values;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_postgres::{Error, Options, ReplicaList, ReplicaSettings, Result};
+use homing_postgres::{Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{
     DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_MESSAGE_BYTES, Discover, PeerSettings, Region, Secret,
     StaticPeers, Tls, Topology, discover_from_lookup,
@@ -20,7 +21,8 @@ use homing_rpc::{
 
 use self::database::{DEFAULT_POOL_SIZE, DatabaseConfig};
 use self::error::wrong;
-use self::values::{Lookup, count, seconds};
+use self::network::{DEFAULT_PORT, listen, peers};
+use self::values::{count, seconds};
 
 /// The settings of a node.
 ///
@@ -159,7 +161,7 @@ pub struct Config {
     pub max_transactions: Option<usize>,
 
     /// How many calls of peers the node serves at the same time; further ones are refused as
-    /// [overloaded](Error::is_overloaded), and their callers wait for room. Default: 1024, which is more than a database
+    /// [overloaded](crate::Error::is_overloaded), and their callers wait for room. Default: 1024, which is more than a database
     /// can process at the same time, and less than what fills the memory of a small machine.
     pub max_in_flight: u32,
 
@@ -250,7 +252,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) if a variable is wrong or missing, or if the name of a variable begins
+    /// [`is_configuration`](crate::Error::is_configuration) if a variable is wrong or missing, or if the name of a variable begins
     /// with `HOMING_` and is not in the table above: it may be misspelt. The message names the variable.
     pub fn from_env() -> Result<Self> {
         // A value that is not Unicode keeps replacement characters, so that its parser rejects it.
@@ -265,7 +267,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`is_configuration`](Error::is_configuration) if a variable is wrong or missing. The message names the variable.
+    /// [`is_configuration`](crate::Error::is_configuration) if a variable is wrong or missing. The message names the variable.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let topology = Topology::from_lookup(&lookup).map_err(wrong)?;
@@ -327,47 +329,6 @@ impl fmt::Debug for Config {
             .finish_non_exhaustive()
     }
 }
-
-fn listen(lookup: &Lookup<'_>, topology: &Topology, has_proof: bool) -> Result<Option<SocketAddr>> {
-    if let Some(listen) = lookup("HOMING_LISTEN") {
-        let address = listen.parse().map_err(|_| {
-            Error::configuration(format!(
-                "HOMING_LISTEN is {listen:?}, which is not an address and a port: write for example [::]:4750"
-            ))
-        })?;
-        return Ok(Some(address));
-    }
-    if is_local(topology) {
-        return Ok(None);
-    }
-    Ok(Some(if has_proof {
-        (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into()
-    } else {
-        (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()
-    }))
-}
-
-/// Reads the limits of the way to peers.
-fn peers(lookup: &Lookup<'_>) -> Result<PeerSettings> {
-    let mut peers = PeerSettings::default();
-    for (variable, time) in [
-        ("HOMING_PEER_CONNECT_TIMEOUT", &mut peers.connect_timeout),
-        ("HOMING_PEER_PROBE_AFTER", &mut peers.probe_after),
-        ("HOMING_PEER_PROBE_TIMEOUT", &mut peers.probe_timeout),
-    ] {
-        *time = seconds(lookup, variable)?.unwrap_or(*time);
-    }
-    let max_waiting = count(lookup, "HOMING_MAX_WAITING")?;
-    Ok(max_waiting.map_or(peers, |max_waiting| peers.with_max_waiting(max_waiting)))
-}
-
-/// Returns whether no region is set.
-pub(crate) fn is_local(topology: &Topology) -> bool {
-    *topology.region() == Region::local() && topology.is_primary_region()
-}
-
-/// The port that peers connect to by default.
-const DEFAULT_PORT: u16 = 4750;
 
 #[cfg(test)]
 mod tests {

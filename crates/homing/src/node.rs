@@ -4,7 +4,8 @@ use homing_postgres::{Databases, Error, Options, Repo, Report, Result};
 use homing_rpc::{NodeConfig, Refusals, Registry, Rpc, Server, ServerHandle};
 use tracing::{info, warn};
 
-use crate::config::{Config, is_local};
+use crate::config::Config;
+use crate::config::network::is_local;
 use crate::connected::Connected;
 use crate::remote::{self, Registered, Shared, Slot};
 use crate::state::State;
