@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod block;
 mod connector;
+pub(crate) mod identity;
 pub(crate) mod known;
 pub(crate) mod open;
 mod parameters;

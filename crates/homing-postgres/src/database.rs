@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::connection::address::Address;
+use crate::connection::identity::Fault;
 use crate::connection::pool::Pool;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
@@ -26,8 +27,8 @@ use crate::tracker::Tracker;
 /// # Known limits
 ///
 /// - Certificates are verified by the names in their `subjectAltName`. Revocation lists (`sslcrl`) are not supported.
-/// - A transaction pooler or a load balancer between the node and PostgreSQL breaks positions and sessions. The connection
-///   string must lead to a server directly.
+/// - The connection string must lead to PostgreSQL directly, or through a pooler in session mode; see [`Config`]. A proxy that
+///   sends the statements of one connection to several servers, as Pgpool-II does, is not noticed.
 /// - The role is learned when a connection is opened and when the tracker probes, so a promotion is noticed at the next of
 ///   these. A node that finds no primary also asks its own servers whether one was promoted. Until then, statements are
 ///   routed by the old role.
@@ -77,6 +78,23 @@ struct DatabaseInner {
 /// once, unless the string has `sslmode=disable`. The cryptography is that of the process's
 /// [`CryptoProvider`](https://docs.rs/rustls/latest/rustls/crypto/struct.CryptoProvider.html) if there is one, else ring's.
 /// [docs/tls.md](https://github.com/homing-rs/homing/blob/main/docs/tls.md) says more, and where libpq differs.
+///
+/// # Poolers and load balancers
+///
+/// Each address of the connection string has to lead to one server at a time, and each connection has to keep its session:
+///
+/// | between the node and PostgreSQL | works | use |
+/// |---|---|---|
+/// | nothing, or a proxy in front of one server | yes | |
+/// | a proxy that leads to one server, and after a failover to another one | yes | |
+/// | pgbouncer with `pool_mode = session` | yes | |
+/// | pgbouncer with `pool_mode = transaction` or `statement` | no | PostgreSQL's own port, or a port in session mode |
+/// | a load balancer over several servers, such as HAProxy or a Kubernetes service with a cluster IP | no | a list of the servers, or a name with all their addresses, such as that of a headless service |
+///
+/// What does not work is noticed by comparing connections: at the start, and later with each connection that is opened. Such
+/// an address is not used. If it is that of the primary, the node does not start: the error is one of
+/// [configuration](Error::is_configuration). A replica is left out, with a warning, and the primary answers the reads. If it is
+/// noticed later, calls that need the address fail as [not sent](Error::is_not_sent). It is tried again after 10 seconds.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -178,7 +196,8 @@ impl Database {
     /// # Errors
     ///
     /// [`is_configuration`](Error::is_configuration) if the connection string is invalid, if a file that it names cannot be
-    /// used, if a host name cannot be resolved, or if a primary does not answer.
+    /// used, if a host name cannot be resolved, or if a primary does not answer or is
+    /// [behind a pooler or a load balancer](Config#poolers-and-load-balancers) that cannot be used.
     ///
     /// # Cancel safety
     ///
@@ -187,7 +206,7 @@ impl Database {
         let (mut first_error, mut silent, mut other) = (None, None, None);
         for address in Address::resolve(&config.url, &config.variable).await? {
             let pool = Pool::new(address, config.pool_size);
-            match pool.ask(Instant::now() + CONNECT_TIMEOUT).await {
+            match pool.introduce(Instant::now() + CONNECT_TIMEOUT).await {
                 Ok(server) if server.role == config.role => {
                     info!(address = %pool.address(), role = %server.role, "connected to the database");
                     return Ok(Self::of(config, pool));
@@ -234,7 +253,7 @@ impl Database {
     /// Returns the role that the database last reported. `None` if it never answered.
     pub fn role(&self) -> Option<Role> {
         // The pool or the tracker may see a promotion first, and a primary does not become a replica again.
-        let tracked = self.0.tracker.state().borrow().as_ref().map(|state| state.role);
+        let tracked = self.0.tracker.known_state().map(|state| state.role);
         match (tracked, self.0.pool.server()) {
             (Some(Role::Primary), _) => Some(Role::Primary),
             (_, Some(server)) => Some(server.role),
@@ -248,8 +267,19 @@ impl Database {
 
     /// Returns the timeline that the server last reported. `None` if it is not known.
     pub(crate) fn timeline(&self) -> Option<Timeline> {
-        let tracked = self.0.tracker.state().borrow().map(|state| state.position.timeline);
-        tracked.max(self.0.pool.known().report().server.and_then(|server| server.timeline))
+        let tracked = self.0.tracker.known_state().map(|state| state.position.timeline);
+        tracked.max(self.0.pool.server().and_then(|server| server.timeline))
+    }
+
+    /// Returns a number that changes if another server may have taken the place of this one, or if it was started again. A
+    /// read relied on one server if it finds the same number at its end.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.pool.known().generation()
+    }
+
+    /// Returns a number that changes if another server may have taken the place of this one.
+    pub(crate) fn moves(&self) -> u64 {
+        self.0.pool.known().moves()
     }
 
     pub(crate) fn executor(&self) -> &Executor {
@@ -262,7 +292,7 @@ impl Database {
     }
 
     fn of(config: Config, pool: Pool) -> Self {
-        let tracker = Tracker::follow(pool.address().clone());
+        let tracker = Tracker::follow(pool.address().clone(), Arc::clone(pool.known()));
         let executor = Executor::new(pool.clone(), tracker.clone(), config.max_rows_bytes, config.transaction_limit());
         Self(Arc::new(DatabaseInner { config, pool, tracker, executor }))
     }
@@ -301,7 +331,7 @@ impl Database {
             Some(Role::Replica) => proto::database_state::Role::Replica,
             None => proto::database_state::Role::Unspecified,
         };
-        let position = self.0.tracker.state().borrow().as_ref().map(|state| state.position.to_proto(name));
+        let position = self.0.tracker.known_state().map(|state| state.position.to_proto(name));
         proto::DatabaseState { database: name.into(), role: role.into(), position }
     }
 }
@@ -314,8 +344,16 @@ impl fmt::Debug for DatabaseInner {
 
 /// Returns the error for a setting whose servers cannot be used.
 pub(crate) fn unusable(variable: &str, error: Error) -> Error {
+    if fault(&error).is_some() {
+        return Error::configuration(format!("{variable} is wrong: {error}")).with_source(error);
+    }
     Error::configuration(format!("{error}: check that PostgreSQL runs there and that {variable} is right"))
         .with_source(error)
+}
+
+/// Returns what is wrong with the address, if that made a connection fail.
+pub(crate) fn fault(error: &Error) -> Option<&Fault> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 /// The default of [`Config::pool_size`].

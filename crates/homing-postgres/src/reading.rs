@@ -3,6 +3,7 @@
 //! [`ReadPlan`](plan::ReadPlan) decides the next step of a read, and [`Reader`](reader::Reader) carries it out. A
 //! [`ReadRequest`](reader::ReadRequest) reads the rows of a statement or opens a stream of them.
 
+pub(crate) mod chosen;
 pub(crate) mod copy;
 pub(crate) mod floor;
 pub(crate) mod on_primary;

@@ -34,6 +34,7 @@ use self::search::Seekers;
 use self::task::{Message, TaskParts};
 use self::usage::Usage;
 use self::watched::Watched;
+use crate::connection::identity::Fault;
 use crate::connection::session_attrs::Admission;
 use crate::database::{Config, Database};
 use crate::error::Result;
@@ -129,7 +130,9 @@ impl Replicas {
     /// # Errors
     ///
     /// [`is_configuration`](crate::Error::is_configuration) if the connection string of the primary is not valid, if
-    /// PostgreSQL refuses its password or the name of its database, or if the system's DNS settings cannot be read.
+    /// PostgreSQL refuses its password or the name of its database, if it leads through
+    /// [a pooler or a load balancer](crate::Config#poolers-and-load-balancers) that cannot be used, or if the system's DNS
+    /// settings cannot be read.
     ///
     /// # Panics
     ///
@@ -182,9 +185,10 @@ impl Replicas {
         let servers = snapshot.0.iter().filter(|member| member.origin == Origin::OwnPrimary);
         let servers = servers.map(|member| match member.database.role() {
             Some(Role::Replica) => format!("{} is a replica", member.status.address),
-            _ => match member.database.pool().known().complaint() {
-                Some(complaint) => format!("{} cannot be reached: {complaint}", member.status.address),
-                None => format!("{} does not answer", member.status.address),
+            _ => match (member.database.pool().known().last_fault(), member.database.pool().known().complaint()) {
+                (Some(fault), _) => format!("{} cannot be used: {fault}", member.status.address),
+                (None, Some(complaint)) => format!("{} cannot be reached: {complaint}", member.status.address),
+                (None, None) => format!("{} does not answer", member.status.address),
             },
         });
         let servers: Vec<_> = servers.collect();
@@ -265,6 +269,13 @@ impl Replicas {
     pub(crate) fn check_name(&self, name: &str) -> Result<()> {
         let snapshot = self.snapshot();
         if snapshot.0.iter().any(|member| member.is_called(name)) { Ok(()) } else { Err(snapshot.no_such(name)) }
+    }
+
+    /// Returns why the replica of this name could not be used lately.
+    pub(crate) fn last_fault(&self, name: &str) -> Option<Fault> {
+        let snapshot = self.snapshot();
+        let mut members = snapshot.0.iter().filter(|member| member.is_called(name));
+        members.find_map(|member| member.database.pool().known().last_fault())
     }
 
     /// Returns the primary if it is next to this node.

@@ -132,7 +132,7 @@ impl Session {
     /// list of seen servers when the read began. If other calls ended in between, the position does not cover them.
     pub(crate) fn has_read(&self, server: &Database, position: Option<Position>, before: &[Seen]) {
         let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.calls);
-        self.see(&server.downgrade(), |seen| {
+        self.see(&server.downgrade(), server.moves(), |seen| {
             seen.position = position.filter(|_| seen.calls == before);
             seen.calls = seen.calls.max(before) + 1;
         });
@@ -175,17 +175,17 @@ impl Session {
 
     /// Notes a write on this server, at a position that it was not asked for.
     pub(crate) fn has_written(&self, server: &Database) {
-        self.see(&server.downgrade(), Seen::write);
+        self.see(&server.downgrade(), server.moves(), Seen::write);
     }
 
     /// Notes that something may have been written at an unknown position. The primary has to be asked for one.
     pub(crate) fn lost_track(&self) {
-        self.see(&WeakDatabase::default(), Seen::write);
+        self.see(&WeakDatabase::default(), 0, Seen::write);
     }
 
     /// Notes a read from the primary at an unknown position. The primary has to be asked for one.
     pub(crate) fn has_read_primary(&self) {
-        self.see(&WeakDatabase::default(), Seen::read);
+        self.see(&WeakDatabase::default(), 0, Seen::read);
     }
 
     /// Tells whether there are writes whose positions are not known.
@@ -196,7 +196,7 @@ impl Session {
     /// Returns the seen servers other than `local`.
     pub(crate) fn seen_elsewhere(&self, local: Option<&Database>) -> Vec<Seen> {
         self.read(|floor| {
-            let elsewhere = floor.seen.iter().filter(|seen| local.is_none_or(|local| !seen.server.is(local)));
+            let elsewhere = floor.seen.iter().filter(|seen| local.is_none_or(|local| !seen.is_still(local)));
             Some(elsewhere.cloned().collect())
         })
         .unwrap_or_default()
@@ -226,11 +226,11 @@ impl Session {
         });
     }
 
-    fn see(&self, server: &WeakDatabase, change: impl FnOnce(&mut Seen)) {
+    fn see(&self, server: &WeakDatabase, moves: u64, change: impl FnOnce(&mut Seen)) {
         self.change(|floor| {
             let known = floor.seen.iter().position(|seen| seen.server.is_same(server));
             let index = known.unwrap_or_else(|| {
-                floor.seen.push(Seen { server: server.clone(), calls: 0, wrote: false, position: None });
+                floor.seen.push(Seen { server: server.clone(), moves, calls: 0, wrote: false, position: None });
                 floor.seen.len() - 1
             });
             change(&mut floor.seen[index]);

@@ -21,6 +21,7 @@ use tokio_postgres::Config;
 use self::error::{Unavailable, WaitError};
 use self::registry::{Registered, Registry};
 use crate::connection::address::Address;
+use crate::connection::known::KnownServer;
 use crate::position::Position;
 use crate::position::state::{ServerState, Verdict};
 
@@ -36,8 +37,9 @@ use crate::position::state::{ServerState, Verdict};
 /// another session has not finished, and then no replica gets there before some later commit.
 ///
 /// A position that one server has reached says nothing about any other server. So give each address a tracker of its
-/// own, and a pool that is pinned to that address. A connection pooler or a load balancer between the tracker and
-/// PostgreSQL breaks this rule.
+/// own, and a pool that is pinned to that address. A load balancer between the tracker and PostgreSQL breaks this rule. The
+/// tracker and the pool of a [`Database`](crate::Database) notice that; see
+/// [its configuration](crate::Config#poolers-and-load-balancers).
 ///
 /// There is no limit on the number of waiting calls: each is a future that its caller holds.
 ///
@@ -69,6 +71,8 @@ pub struct Tracker {
 struct TrackerInner {
     server: Arc<str>,
     registry: Arc<Registry>,
+    /// The server that the connections of the same address lead to.
+    known: Arc<KnownServer>,
     state: watch::Receiver<Option<ServerState>>,
 }
 
@@ -83,17 +87,20 @@ impl Tracker {
     ///
     /// Panics if it is called outside of a tokio runtime.
     pub fn spawn(config: Config) -> Self {
-        Self::follow(Address::of_driver(config))
+        Self::follow(Address::of_driver(config), Arc::new(KnownServer::new(Arc::default())))
     }
 
-    /// Starts the task for the server at an address.
-    pub(crate) fn follow(address: Address) -> Self {
+    /// Starts the task for the server at an address. It follows the server to which the other connections of this address
+    /// lead too.
+    pub(crate) fn follow(address: Address, known: Arc<KnownServer>) -> Self {
         let server = Arc::from(address.to_string());
         let registry = Arc::new(Registry::default());
         let (publisher, state) = watch::channel(None);
         // Detached: it ends when `TrackerInner` is dropped.
-        tokio::spawn(task::run(address, Arc::clone(&server), Arc::clone(&registry), publisher));
-        Self { inner: Arc::new(TrackerInner { server, registry, state }) }
+        let shared =
+            task::Shared { server: Arc::clone(&server), registry: Arc::clone(&registry), known: Arc::clone(&known) };
+        tokio::spawn(task::run(address, shared, publisher));
+        Self { inner: Arc::new(TrackerInner { server, registry, known, state }) }
     }
 
     /// Waits until the server has reached `position`.
@@ -177,6 +184,12 @@ impl Tracker {
         self.inner.state.clone()
     }
 
+    /// Returns the last known state, if it is that of the server to which the connections of this address lead.
+    pub(crate) fn known_state(&self) -> Option<ServerState> {
+        let state = *self.inner.state.borrow();
+        state.filter(|state| state.server.is_none_or(|server| self.inner.known.is(server)))
+    }
+
     /// Returns how many calls of [`wait`](Self::wait) and [`check`](Self::check) are waiting.
     pub fn waiting(&self) -> usize {
         self.inner.registry.waiting()
@@ -184,8 +197,7 @@ impl Tracker {
 
     /// Replay only moves forward while a server runs, so what was reached stays reached.
     fn is_known_to_have_reached(&self, position: Position) -> bool {
-        let state = self.inner.state.borrow();
-        state.is_some_and(|state| state.compare(position) == Verdict::Reached)
+        self.known_state().is_some_and(|state| state.compare(position) == Verdict::Reached)
     }
 }
 
@@ -215,6 +227,7 @@ mod tests {
     use super::registry::Agenda;
     use super::waiters::Found;
     use super::*;
+    use crate::connection::identity::tests::sighting;
     use crate::position::role::Role;
     use crate::testing::PanicOnce;
 
@@ -226,7 +239,14 @@ mod tests {
     fn tracker(state: Option<ServerState>) -> (Tracker, watch::Sender<Option<ServerState>>) {
         let (publisher, state) = watch::channel(state);
         (
-            Tracker { inner: Arc::new(TrackerInner { server: "a test".into(), registry: Arc::default(), state }) },
+            Tracker {
+                inner: Arc::new(TrackerInner {
+                    server: "a test".into(),
+                    registry: Arc::default(),
+                    known: Arc::new(KnownServer::new(Arc::default())),
+                    state,
+                }),
+            },
             publisher,
         )
     }
@@ -248,6 +268,17 @@ mod tests {
         publisher.send_replace(None);
         let past = Instant::now();
         assert_eq!(tracker.wait(position(10), past).await, Err(WaitError::TimedOut));
+    }
+
+    #[tokio::test]
+    async fn replaced_server_has_no_known_state() {
+        let state = ServerState::new(Role::Replica, position(10));
+        let (tracker, _publisher) = tracker(Some(ServerState { server: Some(sighting(1, 1).id), ..state }));
+        let _ = tracker.inner.known.note(&sighting(1, 1), None);
+        assert_eq!(tracker.wait(position(10), soon()).await, Ok(()));
+        let _ = tracker.inner.known.note(&sighting(2, 2), None);
+        assert_eq!(tracker.wait(position(10), Instant::now()).await, Err(WaitError::TimedOut));
+        assert_eq!(tracker.known_state(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@
 //! `tests/regions.rs` shows that the results are equal.
 
 // Below the default of 128: applications that nest their futures deeper than this one compile too.
-#![recursion_limit = "112"]
+#![recursion_limit = "80"]
 
 use std::time::Duration;
 

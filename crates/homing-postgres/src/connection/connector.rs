@@ -15,27 +15,46 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::address::Address;
-use super::known::{KnownServer, Server};
+use super::identity::{Fault, SessionMark, Sighting};
+use super::known::{KnownServer, Noted, Server};
 use super::open::{Cancellation, ConnectError};
 use super::statements::{MAX_STATEMENTS, PreparedStatements};
+use crate::position::Timeline;
 use crate::position::role::Role;
-use crate::position::{SystemIdentifier, Timeline};
+use crate::position::state::ServerId;
 
 /// Opens the connections of a pool.
 #[derive(Debug)]
 pub(super) struct Connector {
     pub(super) address: Address,
-    pub(super) known: KnownServer,
+    pub(super) known: Arc<KnownServer>,
 }
 
 impl Connector {
-    pub(super) fn note(&self, server: Server) {
-        if self.known.note(server) {
-            info!(address = %self.address, role = %server.role, "database server changed role");
+    /// Asks the server behind a connection for its role and its identity. It has to be the server, and the session, that this
+    /// connection found when it was opened.
+    pub(super) async fn ask(&self, client: &PooledClient) -> Result<Server, tokio_postgres::Error> {
+        let (server, sighting) = identify(&client.client, &client.mark).await?;
+        let noted = if sighting.is_shared(Some(&client.mark)) || server.id() != client.server.id() {
+            self.known.blame(Fault::SharedSession)
+        } else {
+            self.known.note(&sighting, Some(server)).unwrap_or_else(|| self.known.blame(Fault::SeveralServers))
+        };
+        self.report(noted, server);
+        Ok(server)
+    }
+
+    fn report(&self, noted: Noted, server: Server) {
+        let address = &self.address;
+        match noted {
+            Noted::Nothing => {}
+            Noted::OtherRole => info!(%address, role = %server.role, "database server changed role"),
+            Noted::Fault(fault) => warn!(%address, %fault, "the address of the database cannot be used"),
         }
     }
 
@@ -65,10 +84,13 @@ impl Connector {
                 }
             }
         }));
-        let server = identify(&client).await?;
+        let mark = SessionMark::random();
+        let (server, sighting) = identify(&client, &mark).await?;
+        let answers = async { client.simple_query("").await.map(drop) };
+        self.report(self.known.meet(&sighting, Some(server), answers).await?, server);
         let cancellation = self.address.cancellation(&client);
         let statements = PreparedStatements::new(MAX_STATEMENTS);
-        Ok(PooledClient { client, cancellation, server, statements, not_replicated, _task: task })
+        Ok(PooledClient { client, cancellation, server, mark, statements, not_replicated, _task: task })
     }
 }
 
@@ -78,6 +100,8 @@ pub(super) struct PooledClient {
     pub(super) cancellation: Cancellation,
     /// The server as it was when this connection was opened.
     pub(super) server: Server,
+    /// What this connection has left in its session.
+    pub(super) mark: SessionMark,
     pub(super) statements: PreparedStatements,
     /// Whether PostgreSQL has warned that a commit is not replicated.
     pub(super) not_replicated: Arc<AtomicBool>,
@@ -89,9 +113,8 @@ impl Manager for Connector {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<PooledClient, ConnectError> {
-        let opened = self.open().await?;
-        self.note(opened.server);
-        Ok(opened)
+        // Boxed, since the compiler limits how deep futures may be nested, and applications nest this one further.
+        Box::pin(self.open()).await
     }
 
     /// No call leaves anything behind that has to be reset: statements that change a session are refused, and a connection
@@ -100,8 +123,8 @@ impl Manager for Connector {
         if client.client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
         }
-        if self.known.report().server.is_some_and(|known| known.role != client.server.role) {
-            return Err(RecycleError::message("the server has changed its role"));
+        if !self.known.accepts(&client.server) {
+            return Err(RecycleError::message("the server was replaced or has changed its role"));
         }
         Ok(())
     }
@@ -140,28 +163,35 @@ impl Drop for AbortOnDrop {
 /// A connection to a replica is made read-only. A server that was promoted a moment ago then refuses a write with SQLSTATE
 /// 25006, in place of running it as if it were a read.
 /// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-DEFAULT-TRANSACTION-READ-ONLY>
-pub(super) async fn identify(client: &Client) -> Result<Server, tokio_postgres::Error> {
-    const SQL: &str = "
-        select pg_is_in_recovery(), (select system_identifier from pg_control_system()),
-               set_config('synchronous_commit',
-                          case current_setting('synchronous_commit')
-                              when 'off' then 'on' else current_setting('synchronous_commit') end,
-                          false),
-               (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8,
-               case when pg_is_in_recovery() then set_config('default_transaction_read_only', 'on', false) end,
-               pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool,
-               case when not pg_is_in_recovery()
-                   then ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int end";
-    let row = match client.query_one(SQL, &[]).await {
+pub(super) async fn identify(client: &Client, mark: &SessionMark) -> Result<(Server, Sighting), tokio_postgres::Error> {
+    let sql = format!(
+        "select {},
+                pg_is_in_recovery(),
+                set_config('synchronous_commit',
+                           case current_setting('synchronous_commit')
+                               when 'off' then 'on' else current_setting('synchronous_commit') end,
+                           false),
+                case when pg_is_in_recovery() then set_config('default_transaction_read_only', 'on', false) end,
+                pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool,
+                case when not pg_is_in_recovery()
+                    then ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int end",
+        Sighting::COLUMNS
+    );
+    // A prepared statement would have a name, which a pooler may give to another session.
+    let query = async || client.query_typed_one(&sql, &[(&mark.as_str(), Type::TEXT)]).await;
+    let row = match query().await {
         Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
             // A replica refuses all statements of a role whose default is serializable.
             client.batch_execute("set default_transaction_isolation = 'repeatable read'").await?;
-            client.query_one(SQL, &[]).await?
+            query().await?
         }
         row => row?,
     };
-    let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
-    let system_identifier = SystemIdentifier::from(row.try_get::<_, i64>(1)?.cast_unsigned());
-    let timeline = row.try_get::<_, Option<i32>>(6)?.map(|number| Timeline::from(number.cast_unsigned()));
-    Ok(Server { role, system_identifier, timeline, started_at: row.try_get(3)?, is_read_only: row.try_get(5)? })
+    let sighting = Sighting::read(&row)?;
+    let column = |index: usize| Sighting::WIDTH + index;
+    let role = if row.try_get(column(0))? { Role::Replica } else { Role::Primary };
+    let timeline = row.try_get::<_, Option<i32>>(column(4))?.map(|number| Timeline::from(number.cast_unsigned()));
+    let ServerId { system_identifier, started_at } = sighting.id;
+    let server = Server { role, system_identifier, timeline, started_at, is_read_only: row.try_get(column(3))? };
+    Ok((server, sighting))
 }

@@ -1,11 +1,14 @@
 //! [`KnownServer`], what the connections to one server have learned of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::identity::{Fault, Identity, Meeting, Replacement, Sighting};
 use crate::position::role::Role;
+use crate::position::state::ServerId;
 use crate::position::{SystemIdentifier, Timeline};
 
 /// A server as it reported itself when a connection was opened.
@@ -22,13 +25,26 @@ pub(crate) struct Server {
 }
 
 /// The last report of a server. It notifies `alarm` if the server may have lost or gained the role of the primary.
+///
+/// The pool and the tracker of an address share it, so that both use connections to the same server.
 #[derive(Debug)]
 pub(crate) struct KnownServer {
     /// The lock is held to read or replace the value only.
-    report: Mutex<Report>,
+    state: Mutex<State>,
     /// Why the last connection could not be opened, as the end of a sentence about the server.
     complaint: Mutex<Option<String>>,
+    /// Changes if another server may have taken the place of the one that the address led to, or if that one was started
+    /// again. It is written under the lock, together with the report.
+    generation: AtomicU64,
+    /// Changes if another server may have taken its place.
+    moves: AtomicU64,
     alarm: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    report: Report,
+    identity: Identity,
 }
 
 /// The last report of a server.
@@ -39,27 +55,132 @@ pub(crate) struct Report {
     pub(crate) heard_at: Option<Instant>,
 }
 
+/// The news in an answer.
+///
+/// Closed: each is logged in its own way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Noted {
+    Nothing,
+
+    /// The server has another role than before.
+    OtherRole,
+
+    /// The address cannot be used.
+    Fault(Fault),
+}
+
+impl Server {
+    pub(crate) fn id(&self) -> ServerId {
+        ServerId { system_identifier: self.system_identifier, started_at: self.started_at }
+    }
+}
+
 impl KnownServer {
     pub(crate) fn new(alarm: Arc<Notify>) -> Self {
-        Self { report: Mutex::default(), complaint: Mutex::default(), alarm }
+        let (state, complaint) = (Mutex::default(), Mutex::default());
+        Self { state, complaint, generation: AtomicU64::new(0), moves: AtomicU64::new(0), alarm }
     }
 
     pub(crate) fn report(&self) -> Report {
-        *self.report.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().report
     }
 
-    /// Notes a report. Returns whether the server has changed its role.
-    pub(crate) fn note(&self, server: Server) -> bool {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = report.server.replace(server);
-        report.heard_at = Some(Instant::now());
-        drop(report);
+    /// Returns a number that stays the same only while all connections lead to one server that is not started again. A read
+    /// relied on one server if it finds the same number at its end.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Returns a number that stays the same while the connections lead to one server, which may have been started again.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    /// Returns whether connections lead to this server now.
+    pub(crate) fn is(&self, id: ServerId) -> bool {
+        self.lock().identity.is(id, Instant::now())
+    }
+
+    /// Returns whether a connection to this server can be used: it was not replaced, and has not changed its role.
+    pub(super) fn accepts(&self, server: &Server) -> bool {
+        let state = self.lock();
+        state.identity.is(server.id(), Instant::now())
+            && state.report.server.is_none_or(|known| known.role == server.role)
+    }
+
+    /// Returns why the address cannot be used.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.lock().identity.fault(Instant::now())
+    }
+
+    /// Returns why the address could not be used lately. It may have been mended since.
+    pub(crate) fn last_fault(&self) -> Option<Fault> {
+        self.lock().identity.last_fault(Instant::now())
+    }
+
+    /// Notes what a new connection has found, with the report of the server if the connection has one. `answers` completes if
+    /// the connection still answers.
+    ///
+    /// # Errors
+    ///
+    /// That of `answers`.
+    pub(crate) async fn meet<E>(
+        &self,
+        sighting: &Sighting,
+        server: Option<Server>,
+        answers: impl Future<Output = Result<(), E>>,
+    ) -> Result<Noted, E> {
+        if sighting.is_shared(None) {
+            return Ok(self.blame(Fault::SharedSession));
+        }
+        match self.note(sighting, server) {
+            Some(noted) => Ok(noted),
+            // Its first answer may be older than that of the server in its place.
+            None => answers.await.map(|()| self.blame(Fault::SeveralServers)),
+        }
+    }
+
+    /// Notes the answer of a connection. `None` if its server had been replaced.
+    pub(crate) fn note(&self, sighting: &Sighting, server: Option<Server>) -> Option<Noted> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let before = state.report.server;
+        match state.identity.meet(sighting, now) {
+            Meeting::Returned => return None,
+            Meeting::Replaced(how) => {
+                state.report.server = None;
+                self.generation.fetch_add(1, Ordering::AcqRel);
+                if how == Replacement::Move {
+                    self.moves.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+            Meeting::Same => {}
+        }
+        if server.is_some() {
+            state.report = Report { server, heard_at: Some(now) };
+        }
+        drop(state);
         self.complain(None);
-        let has_changed = before.is_some_and(|before| before.role != server.role);
+        let has_changed = before.zip(server).is_some_and(|(before, server)| before.role != server.role);
         if has_changed {
             self.alarm.notify_one();
         }
-        has_changed
+        Some(if has_changed { Noted::OtherRole } else { Noted::Nothing })
+    }
+
+    /// Notes that the address cannot be used.
+    pub(super) fn blame(&self, fault: Fault) -> Noted {
+        let mut state = self.lock();
+        state.report.server = None;
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        if state.identity.blame(fault, Instant::now()) { Noted::Fault(fault) } else { Noted::Nothing }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code under the lock panics in the middle of a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes why a connection could not be opened.
@@ -87,6 +208,9 @@ impl KnownServer {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
+    use super::super::identity::tests::sighting;
     use super::*;
 
     fn server(role: Role) -> Server {
@@ -97,7 +221,38 @@ mod tests {
     #[test]
     fn changes_of_role_are_told() {
         let known = KnownServer::new(Arc::default());
-        let notes = [Role::Primary, Role::Primary, Role::Replica, Role::Replica].map(|role| known.note(server(role)));
-        assert_eq!(notes, [false, false, true, false]);
+        let roles = [Role::Primary, Role::Primary, Role::Replica, Role::Replica];
+        let notes = roles.map(|role| known.note(&sighting(1, 1), Some(server(role))).unwrap());
+        assert_eq!(notes, [Noted::Nothing, Noted::Nothing, Noted::OtherRole, Noted::Nothing]);
+    }
+
+    #[test]
+    fn replaced_server_is_unknown() {
+        let known = KnownServer::new(Arc::default());
+        let replica = server(Role::Replica);
+        let _ = known.note(&sighting(1, 1), Some(replica));
+        let numbers = || (known.generation(), known.moves());
+        assert!(known.accepts(&replica) && numbers() == (0, 0));
+        // The tracker finds it restarted, and then another one.
+        let _ = known.note(&sighting(2, 1), None);
+        assert!(!known.accepts(&replica) && known.report().server.is_none() && numbers() == (1, 0));
+        let _ = known.note(&sighting(3, 2), None);
+        assert_eq!(numbers(), (2, 1));
+    }
+
+    #[test]
+    fn two_servers_need_an_answer() {
+        let meet = |known: &KnownServer, started_at, host, answers: Result<(), &'static str>| {
+            known.meet(&sighting(started_at, host), None, std::future::ready(answers)).now_or_never().unwrap()
+        };
+        let known = KnownServer::new(Arc::default());
+        for (started_at, host) in [(1, 1), (2, 2)] {
+            assert_eq!(meet(&known, started_at, host, Ok(())), Ok(Noted::Nothing));
+        }
+        assert_eq!(meet(&known, 1, 1, Err("closed")), Err("closed"));
+        assert_eq!(known.fault(), None, "it was stopped");
+        assert_eq!(meet(&known, 1, 1, Ok(())), Ok(Noted::Fault(Fault::SeveralServers)));
+        assert_eq!(known.fault(), Some(Fault::SeveralServers));
+        assert_eq!(meet(&known, 1, 1, Ok(())), Ok(Noted::Nothing), "it is known");
     }
 }

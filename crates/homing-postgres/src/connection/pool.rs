@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Object, PoolError, TimeoutType, Timeouts};
+use futures_util::future::join;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -14,12 +15,13 @@ use tokio_postgres::{Client, Statement};
 use tracing::debug;
 
 use super::address::Address;
-use super::connector::{Connector, identify};
+use super::connector::{Connector, PooledClient};
 use super::known::{KnownServer, Server};
 use super::open::{Cancellation, ConnectError};
 use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
+use crate::position::state::ServerId;
 use crate::position::{SystemIdentifier, Timeline};
 
 /// Connections to one server, pinned to its address. Cheap to clone.
@@ -37,7 +39,7 @@ impl Pool {
     /// Returns a pool that notifies `alarm` if its server may have lost or gained the role of the primary: it does not
     /// answer, has changed its role, or is a replica where a caller wants the primary.
     pub(crate) fn with_alarm(address: Address, size: usize, alarm: Arc<Notify>) -> Self {
-        let connections = managed::Pool::builder(Connector { address, known: KnownServer::new(alarm) })
+        let connections = managed::Pool::builder(Connector { address, known: Arc::new(KnownServer::new(alarm)) })
             .max_size(size)
             .runtime(Runtime::Tokio1)
             .build()
@@ -58,12 +60,26 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// `is_not_sent` if all connections stay in use, or none can be opened before the deadline.
+    /// `is_not_sent` if all connections stay in use, if none can be opened before the deadline, or if the address
+    /// [cannot be used](super::identity::Fault).
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: a connection that was being opened is closed.
     pub(crate) async fn connection(&self, deadline: Instant) -> Result<Connection> {
+        self.heed_fault()?;
+        let connection = self.take(deadline).await?;
+        if self.known().is(connection.server_id()) {
+            return Ok(connection);
+        }
+        connection.discard();
+        self.heed_fault()?;
+        let address = self.address();
+        Err(Error::not_sent(format!("the database server at {address} was replaced a moment ago: try again")))
+    }
+
+    /// Returns a connection, which may lead to another server than the rest of the pool.
+    async fn take(&self, deadline: Instant) -> Result<Connection> {
         let left = Some(deadline.saturating_duration_since(Instant::now()));
         let timeouts = Timeouts { wait: left, create: left, recycle: left };
         // Each of the three may take all of the time that is left, but not all three together.
@@ -80,7 +96,7 @@ impl Pool {
     }
 
     /// Returns what the server last reported.
-    pub(crate) fn known(&self) -> &KnownServer {
+    pub(crate) fn known(&self) -> &Arc<KnownServer> {
         &self.connections.manager().known
     }
 
@@ -116,38 +132,74 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// `is_not_sent` if there is no answer before the deadline.
+    /// `is_not_sent` if there is no answer before the deadline, or if the address [cannot be used](super::identity::Fault).
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the connection is closed.
     pub(crate) async fn ask_anew(&self, deadline: Instant) -> Result<Server> {
-        let connector = self.connections.manager();
-        match timeout_at(deadline, connector.open()).await {
-            Ok(Ok(opened)) => {
-                connector.note(opened.server);
-                Ok(opened.server)
-            }
-            Ok(Err(error)) => Err(self.unavailable(PoolError::Backend(error))),
-            Err(_) => Err(self.unavailable(PoolError::Timeout(TimeoutType::Create))),
+        self.heed_fault()?;
+        let opened = self.open_beside(deadline).await?;
+        self.heed_fault().map(|()| opened.server)
+    }
+
+    /// Asks the server for its role and its identity, for the first time, and compares two connections: both have to lead to
+    /// this server, and each has to keep its session.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_sent` if there is no answer before the deadline, or if the address [cannot be used](super::identity::Fault).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the connections are closed.
+    pub(crate) async fn introduce(&self, deadline: Instant) -> Result<Server> {
+        self.heed_fault()?;
+        // The second one may find no room. The first one then has time left.
+        let half_way = deadline - deadline.saturating_duration_since(Instant::now()) / 2;
+        let (first, second) = join(self.take(deadline), self.open_beside(half_way)).await;
+        let first = AttendedConnection::new(first?);
+        // One after the other: a transaction pooler that takes the session that became free last takes the same one for both
+        // connections, and one that takes them in turn takes another one for the second question.
+        self.ask_on(&first.connection, deadline).await?;
+        let server = self.ask_on(&first.connection, deadline).await?;
+        if let Ok(second) = second {
+            // A failure of the second one says nothing about the first one.
+            let _ = self.ask_on(&second, deadline).await;
         }
+        drop(first.done());
+        self.heed_fault().map(|()| server)
     }
 
     /// Asks the server for its role and its identity.
     ///
     /// # Errors
     ///
-    /// `is_not_sent` if there is no answer before the deadline.
+    /// `is_not_sent` if there is no answer before the deadline, or if the address [cannot be used](super::identity::Fault).
     pub(crate) async fn ask(&self, deadline: Instant) -> Result<Server> {
         let connection = AttendedConnection::new(self.connection(deadline).await?);
-        let silent = || Error::not_sent(format!("the database at {} did not report its role in time", self.address()));
-        let server = timeout_at(deadline, identify(&connection))
-            .await
-            .map_err(|_| silent())?
-            .map_err(|error| silent().with_source(error))?;
+        let server = self.ask_on(&connection.connection, deadline).await?;
         drop(connection.done());
-        self.connections.manager().note(server);
-        Ok(server)
+        self.heed_fault().map(|()| server)
+    }
+
+    async fn ask_on(&self, client: &PooledClient, deadline: Instant) -> Result<Server> {
+        let silent = || Error::not_sent(format!("the database at {} did not report its role in time", self.address()));
+        let answer = timeout_at(deadline, self.connections.manager().ask(client)).await.map_err(|_| silent())?;
+        answer.map_err(|error| silent().with_source(error))
+    }
+
+    /// Opens a connection that does not belong to the pool.
+    async fn open_beside(&self, deadline: Instant) -> Result<PooledClient> {
+        match timeout_at(deadline, self.connections.manager().open()).await {
+            Ok(opened) => opened.map_err(|error| self.unavailable(PoolError::Backend(error))),
+            Err(_) => Err(self.unavailable(PoolError::Timeout(TimeoutType::Create))),
+        }
+    }
+
+    fn heed_fault(&self) -> Result<()> {
+        let Some(fault) = self.known().fault() else { return Ok(()) };
+        Err(Error::not_sent(format!("the database at {} cannot be used: {fault}", self.address())).with_source(fault))
     }
 
     /// Measures how long the server takes to answer.
@@ -209,6 +261,10 @@ impl Connection {
     /// Returns the cluster that the connection leads to.
     pub(crate) fn system_identifier(&self) -> SystemIdentifier {
         self.connection.server.system_identifier
+    }
+
+    pub(crate) fn server_id(&self) -> ServerId {
+        self.connection.server.id()
     }
 
     /// Returns the timeline of the server, if it was a primary when the connection was opened.
@@ -342,3 +398,28 @@ impl Deref for Connection {
 
 /// How long to wait for a cancellation. After that, the server notices by itself that the connection is closed.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use homing_testbed::Postgres;
+
+    use super::super::identity::tests::sighting;
+    use super::*;
+
+    #[tokio::test]
+    async fn connection_to_replaced_server_is_not_used() {
+        let server = Postgres::options().start().await.unwrap();
+        let address = Address::resolve(&server.url(), "a test").await.unwrap().remove(0);
+        let (pool, deadline) = (Pool::new(address, 4), Instant::now() + Duration::from_secs(30));
+        let in_use = pool.connection(deadline).await.unwrap();
+        drop(pool.connection(deadline).await.unwrap());
+        // As if the tracker had found another server at the address.
+        let _ = pool.known().note(&sighting(1, 1), None);
+        // A new connection leads back to the first server, which answers.
+        let error = pool.connection(deadline).await.unwrap_err();
+        assert!(error.to_string().contains("two connections to it lead to different servers"), "{error}");
+        drop(in_use);
+        assert!(pool.connection(deadline).await.is_err());
+        assert_eq!(pool.server(), None);
+    }
+}

@@ -61,7 +61,9 @@ impl Executor {
         deadline: Instant,
     ) -> Result<bool, Failure> {
         let asked = async {
-            if let Ok(Verdict::Reached) = self.tracker.check(position).await {
+            if let Ok(Verdict::Reached) = self.tracker.check(position).await
+                && self.pool.known().is(connection.server_id())
+            {
                 return Ok(true);
             }
             let may_read: bool = connection.query_one(MAY_READ_FILE, &[]).await?.try_get(0)?;

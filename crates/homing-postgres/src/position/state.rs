@@ -4,7 +4,15 @@ use std::time::Duration;
 
 use super::lsn::Lsn;
 use super::role::Role;
-use super::{Position, Timeline};
+use super::{Position, SystemIdentifier, Timeline};
+
+/// Tells one server, from its start to its end, from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerId {
+    pub(crate) system_identifier: SystemIdentifier,
+    /// When the server was started, in microseconds since 1970.
+    pub(crate) started_at: i64,
+}
 
 /// The result of one probe of one server. It says nothing about other servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +48,9 @@ pub struct ServerState {
     /// Whether the timeline is in doubt. A doubt that has just come up lowers `position` to the certain one, although the
     /// server shows more.
     pub(crate) in_doubt: bool,
+
+    /// The server that answered. `None` if the state does not come from a probe.
+    pub(crate) server: Option<ServerId>,
 }
 
 impl ServerState {
@@ -54,6 +65,7 @@ impl ServerState {
             ancestor: None,
             certain_to: None,
             in_doubt: false,
+            server: None,
         }
     }
 

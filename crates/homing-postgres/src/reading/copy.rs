@@ -12,7 +12,10 @@ use homing_proto::v1 as proto;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::opening::{ForwardedParts, LocalChunks, Opened, local_error, open_locally, open_on_peer, refusal};
+use super::chosen::Chosen;
+use super::opening::{
+    ForwardedParts, LocalChunks, Opened, choose_primary, local_error, open_locally, open_on_peer, refusal,
+};
 use super::plan::WhyPrimary;
 use super::reader::{ReadRequest, ReadTiming};
 use super::rows::{RowSource, chunked};
@@ -24,6 +27,7 @@ use crate::executor::Broken;
 use crate::primary::query::StreamedAs;
 use crate::primary::{Primary, PrimaryRequest};
 use crate::replicas::Member;
+use crate::statement::refusal::Refusal;
 
 /// The data of [`Repo::copy_out`](crate::Repo::copy_out), as a [`Stream`] with a [`next`](Self::next) of its own.
 ///
@@ -99,14 +103,16 @@ impl ReadRequest for CopyRequest<'_> {
     async fn run_on(
         &mut self,
         engine: &Engine,
-        member: &Member,
+        chosen: &Chosen,
         deadline: Instant,
     ) -> Result<Result<CopyOut>, RefusedRead> {
-        open_on(engine, member, self.statement(), deadline).await.map(Ok).map_err(|broken| {
+        let data = open_on(engine, &chosen.member, self.statement(), deadline).await.map_err(|broken| {
             debug!(?broken, "the local database cannot copy");
-            let database = member.database();
+            let database = chosen.member.database();
             RefusedRead { refusal: refusal(&broken, database), error: local_error(broken, database) }
-        })
+        })?;
+        let checked = chosen.check().map_err(|error| RefusedRead { refusal: Refusal::Unreachable, error });
+        checked.map(|()| Ok(data))
     }
 
     async fn run_on_primary(
@@ -134,8 +140,10 @@ impl PrimaryRequest for CopyOpening<'_> {
     }
 
     async fn run_locally(&self, _: &Primary, member: &Arc<Member>) -> Result<Opened<CopyOut>> {
+        let chosen = choose_primary(member)?;
         let opened = open_on(self.engine, member, self.statement.clone(), self.deadline).await;
         let data = opened.map_err(|broken| local_error(broken, member.database()))?;
+        chosen.check()?;
         note_read(self.engine, member, None, &[]);
         Ok(Opened::locally(data))
     }

@@ -57,8 +57,8 @@ async fn ask_server(seen: &Seen) -> Option<Position> {
         return server.current_position().await;
     }
     let state = timeout(ASK_TIMEOUT, server.tracker().probe()).await.ok()?.ok()?;
-    // Of a server in doubt it is not known how far the session has read there.
-    (!state.in_doubt).then_some(state.position)
+    // Of a server in doubt it is not known how far the session has read there, and neither is it of one that is gone.
+    (!state.in_doubt && seen.is_still(&server)).then_some(state.position)
 }
 
 /// How long a server may take to answer with its position; the first question opens a connection. After that the

@@ -1,5 +1,6 @@
 //! [`Opened`], a stream of rows or data whose first part has arrived from a local server or a peer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
@@ -7,6 +8,7 @@ use homing_rpc::{Dispatched, Reason};
 use tokio::time::{Instant, timeout};
 use tonic::Streaming;
 
+use super::chosen::Chosen;
 use super::reader::ReadTiming;
 use crate::call::options::MAX_TIMEOUT;
 use crate::call::report::{AnsweredBy, Report, Stages};
@@ -88,6 +90,15 @@ pub(super) async fn open_locally<T: Streamed>(
         }
     })?;
     Ok((first, LocalChunks { chunks, database }))
+}
+
+/// Chooses the primary next to this node for a stream. It has to be the primary until the first part has arrived.
+pub(super) fn choose_primary(member: &Arc<Member>) -> Result<Chosen> {
+    let chosen = Chosen::now(Arc::clone(member));
+    if !member.is_primary() {
+        return Err(Error::not_primary(format!("{} is no longer the primary", local_database(member.database()))));
+    }
+    Ok(chosen)
 }
 
 /// Opens a stream through a peer in the primary region.

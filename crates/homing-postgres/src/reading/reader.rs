@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug, debug_span, warn};
 
+use super::chosen::Chosen;
 use super::floor::settle_reads;
 use super::plan::{
     ChosenServer, OnLocalPrimary, ReadFailure, ReadPlan, ReadPolicy, ReadStep, Requirement, Waited, WhyPrimary,
@@ -29,12 +30,12 @@ use crate::tracker::error::WaitError;
 pub(crate) trait ReadRequest {
     type Output;
 
-    /// Runs it on a server. After [`RefusedRead`] it may be called again. The inner error is that of an answer which
-    /// could not be decoded.
+    /// Runs it on a server, which has to stay the chosen one. After [`RefusedRead`] it may be called again. The inner error is
+    /// that of an answer which could not be decoded.
     async fn run_on(
         &mut self,
         engine: &Engine,
-        member: &Member,
+        chosen: &Chosen,
         deadline: Instant,
     ) -> Result<Result<Self::Output>, RefusedRead>;
 
@@ -61,7 +62,7 @@ pub(crate) struct Reader {
     /// replica does not count.
     engine: Engine,
     plan: ReadPlan,
-    member: Option<Arc<Member>>,
+    member: Option<Chosen>,
     /// How much longer the read may wait for replicas.
     replay_left: Duration,
     /// When the named function that runs the read has to end, if one does.
@@ -134,7 +135,7 @@ impl Reader {
     }
 
     /// Finds the server for a snapshot. `None` if the primary has to run it.
-    pub(crate) async fn server(mut self) -> Result<Option<Arc<Member>>> {
+    pub(crate) async fn server(mut self) -> Result<Option<Chosen>> {
         let step = self.locate(self.plan.first()).instrument(debug_span!("replay_wait")).await?;
         Ok(self.member.filter(|_| step == ReadStep::Run))
     }
@@ -171,8 +172,8 @@ impl Reader {
         let required = self.engine.session.wanted();
         let required = required.filter(|_| self.engine.options.consistency == Consistency::Session);
         let position = required.map(|required| required.position);
-        self.set_member(self.engine.choose(position, &self.given_up)?);
-        let server = self.member.as_ref().map(|member| match member.is_local_primary() {
+        self.member = self.engine.choose(position, &self.given_up)?.map(Chosen::now);
+        let server = self.member.as_ref().map(|chosen| match chosen.member.is_local_primary() {
             true => ChosenServer::LocalPrimary,
             false => ChosenServer::Replica,
         });
@@ -234,11 +235,14 @@ impl Reader {
     /// Chooses another server that has reached the position, after the first one did not in time.
     fn choose_reached(&mut self, position: Position, error: WaitError) -> Result<ReadStep> {
         let session = &self.engine.session;
-        let other = self.engine.choose_reached(position)?;
-        let other = other.filter(|other| session.seen_elsewhere(Some(other.database())).is_empty());
+        let other = self.engine.choose_reached(position)?.map(Chosen::now);
+        let other = other.filter(|other| {
+            let has_seen_others = !session.seen_elsewhere(Some(other.member.database())).is_empty();
+            !has_seen_others && other.member.is_known_to_have_reached(position)
+        });
         let is_found = other.is_some();
         if is_found {
-            self.set_member(other);
+            self.member = other;
         } else {
             if matches!(error, WaitError::TimedOut | WaitError::Unreachable) {
                 session.fell_behind(position);
@@ -255,9 +259,14 @@ impl Reader {
         replay_wait: Duration,
     ) -> Result<Answered<R::Output>, RefusedRead> {
         let started = Instant::now();
-        let member = self.chosen();
-        let output = request.run_on(&self.engine, member, self.engine.deadline()).await?;
+        let chosen = self.member.as_ref().expect("a server was chosen");
+        let member = &chosen.member;
+        let output = request.run_on(&self.engine, chosen, self.engine.deadline()).await?;
         note_read(&self.engine, member, None, &[]);
+        if chosen.check().is_err() {
+            // What was noted may be the server that took its place. No server is ahead of the primary.
+            self.engine.session.has_read_primary();
+        }
         let report = Report {
             replica: (!member.is_local_primary()).then(|| Arc::clone(member.name())),
             stages: Stages { execute: started.elapsed(), replay_wait, ..Stages::default() },
@@ -279,11 +288,12 @@ impl Reader {
         let Some(member) = self.engine.replicas().last_resort(replica.as_deref(), position) else {
             return Err(error);
         };
-        if !session.seen_elsewhere(Some(member.database())).is_empty() {
+        self.member = Some(Chosen::now(Arc::clone(&member)));
+        let has_reached = position.is_none_or(|position| member.is_known_to_have_reached(position));
+        if !has_reached || !session.seen_elsewhere(Some(member.database())).is_empty() {
             // The replica may be older than the session's earlier reads.
             return Err(error);
         }
-        self.set_member(Some(Arc::clone(&member)));
         match self.run(operation, request, Duration::ZERO).await {
             Ok(answered) => {
                 warn!(replica = %member.name(), %error, "answered by a replica that is too far behind");
@@ -311,6 +321,9 @@ impl Reader {
         match failure {
             ReadFailure::NamedReplicaDown => {
                 let name = self.engine.replica.as_deref().unwrap_or_default();
+                if let Some(fault) = self.engine.replicas().last_fault(name) {
+                    return Error::not_sent(format!("the replica {name} cannot be used: {fault}")).with_source(fault);
+                }
                 Error::not_sent(format!(
                     "the replica {name} does not answer: try again later, or let the primary answer with \
                      OnLag::ReadFromPrimary"
@@ -322,16 +335,12 @@ impl Reader {
         }
     }
 
-    fn set_member(&mut self, member: Option<Arc<Member>>) {
-        self.member = member;
-    }
-
     fn database(&self) -> Option<&Database> {
-        self.member.as_deref().map(Member::database)
+        self.member.as_ref().map(|chosen| chosen.member.database())
     }
 
     fn chosen(&self) -> &Arc<Member> {
-        self.member.as_ref().expect("a server was chosen")
+        &self.member.as_ref().expect("a server was chosen").member
     }
 }
 

@@ -3,6 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use super::chosen::Chosen;
 use crate::call::options::Consistency;
 use crate::connection::block::Block;
 use crate::connection::pool::{AttendedConnection, Connection};
@@ -43,12 +44,13 @@ pub(crate) fn note_read(engine: &Engine, member: &Member, position: Option<Posit
 /// Runs a statement on a server. If the call is dropped, the statement is cancelled.
 pub(crate) async fn query(
     engine: &Engine,
-    member: &Member,
+    chosen: &Chosen,
     sql: &str,
     parameters: &Parameters<'_>,
     on_local_primary: OnLocalPrimary,
     deadline: Instant,
 ) -> Result<Output, RefusedRead> {
+    let member = &chosen.member;
     let database = member.database();
     let refused = |refusal, error| RefusedRead { refusal, error };
     // Another server has the rest of the time.
@@ -82,7 +84,9 @@ pub(crate) async fn query(
     };
     let connection = connection.done();
     let error = match outcome {
-        Ok(Some(output)) => return Ok(output),
+        Ok(Some(output)) => {
+            return chosen.check().map(|()| output).map_err(|error| refused(Refusal::Unreachable, error));
+        }
         Ok(None) => return Err(refused(Refusal::Writes, Error::not_sent("the statement writes"))),
         Err(error) => error,
     };

@@ -6,7 +6,10 @@ use homing_proto::v1 as proto;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::opening::{ForwardedParts, LocalChunks, Opened, local_error, open_locally, open_on_peer, refusal};
+use super::chosen::Chosen;
+use super::opening::{
+    ForwardedParts, LocalChunks, Opened, choose_primary, local_error, open_locally, open_on_peer, refusal,
+};
 use super::plan::WhyPrimary;
 use super::reader::{ReadRequest, ReadTiming};
 use super::rows::{RowSource, RowStream, Rows};
@@ -38,7 +41,7 @@ impl ReadRequest for StreamRequest<'_> {
     async fn run_on(
         &mut self,
         engine: &Engine,
-        member: &Member,
+        chosen: &Chosen,
         deadline: Instant,
     ) -> Result<Result<RowStream>, RefusedRead> {
         let described = async {
@@ -53,15 +56,17 @@ impl ReadRequest for StreamRequest<'_> {
         };
         let (statement, description) =
             described.await.map_err(|error: Error| RefusedRead { refusal: Refusal::Final, error })?;
-        open_on(engine, member, statement, &description, deadline).await.map(Ok).map_err(|broken| {
+        let rows = open_on(engine, &chosen.member, statement, &description, deadline).await.map_err(|broken| {
             debug!(?broken, "the local database cannot stream");
-            let database = member.database();
+            let database = chosen.member.database();
             let refusal = refusal(&broken, database);
             if refusal == Refusal::Transient {
                 engine.descriptions().forget(self.sql);
             }
             RefusedRead { refusal, error: local_error(broken, database) }
-        })
+        })?;
+        let checked = chosen.check().map_err(|error| RefusedRead { refusal: Refusal::Unreachable, error });
+        checked.map(|()| Ok(rows))
     }
 
     async fn run_on_primary(
@@ -124,8 +129,10 @@ impl PrimaryRequest for StreamOpening<'_> {
 
     async fn run_locally(&self, _: &Primary, member: &Arc<Member>) -> Result<Opened<RowStream>> {
         let Self { engine, statement, description, deadline } = self;
+        let chosen = choose_primary(member)?;
         let opened = open_on(engine, member, statement.clone(), description, *deadline).await;
         let rows = opened.map_err(|broken| local_error(broken, member.database()))?;
+        chosen.check()?;
         note_read(engine, member, None, &[]);
         Ok(Opened::locally(rows))
     }

@@ -60,14 +60,13 @@ impl Member {
 
     /// Tells, without a query, whether it is known to have reached a position.
     pub(crate) fn is_known_to_have_reached(&self, position: Position) -> bool {
-        let state = self.database.tracker().state();
-        let state = *state.borrow();
+        let state = self.database.tracker().known_state();
         self.is_local_primary() || state.is_some_and(|state| state.compare(position) == Verdict::Reached)
     }
 
     /// Returns the server's timeline if it is known to have a position, without a query.
     pub(crate) fn timeline_that_has(&self, position: Position) -> Option<Timeline> {
-        let state = (*self.database.tracker().state().borrow())?;
+        let state = self.database.tracker().known_state()?;
         (state.compare(position) == Verdict::Reached).then_some(state.position.timeline)
     }
 

@@ -22,7 +22,7 @@ pub struct ReplicaStatus {
     /// The address of its connections.
     pub address: String,
 
-    /// Its role when it last answered. `None` if it has never answered.
+    /// Its role when it last answered. `None` if it has never answered, or if another server has taken its place since.
     pub role: Option<Role>,
 
     /// Whether reads go to it.

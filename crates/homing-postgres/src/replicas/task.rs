@@ -299,7 +299,7 @@ impl<'a> ReplicaTask<'a> {
         self.servers.push(server);
         let ask = async move {
             let deadline = Instant::now() + CONNECT_TIMEOUT;
-            let answer = async { Ok((pool.ask(deadline).await?, pool.round_trip(deadline).await?)) };
+            let answer = async { Ok((pool.introduce(deadline).await?, pool.round_trip(deadline).await?)) };
             Done::Introduced(id, answer.await)
         };
         self.jobs.spawn(or_failed(ask, move |error| Done::Introduced(id, Err(error))));
@@ -385,7 +385,9 @@ impl<'a> ReplicaTask<'a> {
             && let Some(ready) = self.parts.ready.take()
         {
             let primary = self.entries.iter().find(|entry| entry.is_primary());
-            let is_usable = self.servers.iter().any(|server| server.introduced.is_some());
+            // A search may have had an answer before the address turned out to be unusable.
+            let may_be_used = |server: &Watched| server.database.pool().known().last_fault().is_none();
+            let is_usable = self.servers.iter().any(|server| server.introduced.is_some() && may_be_used(server));
             let refusal = self.refusal.take().zip(primary).filter(|_| !is_usable);
             let outcome = refusal.map_or(Ok(()), |(error, entry)| Err(unusable(&entry.config.variable, error)));
             // The caller may be gone.

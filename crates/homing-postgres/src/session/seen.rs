@@ -9,6 +9,9 @@ use crate::position::Position;
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(super) server: WeakDatabase,
+    /// Its [`moves`](Database::moves) before the first of the calls. If others took its place since, what it tells now says
+    /// nothing about the calls.
+    pub(super) moves: u64,
     pub(super) calls: u64,
     /// Whether one of the calls has or may have written.
     pub(super) wrote: bool,
@@ -35,5 +38,10 @@ impl Seen {
     /// Returns the server, if it still exists.
     pub(crate) fn server(&self) -> Option<Database> {
         self.server.upgrade()
+    }
+
+    /// Returns whether no other server has taken its place.
+    pub(crate) fn is_still(&self, server: &Database) -> bool {
+        self.server.is(server) && self.moves == server.moves()
     }
 }

@@ -5,15 +5,19 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Statement};
+use tracing::warn;
 
 use super::history::History;
 use super::probe::ProbeQuery;
 use super::waiters::{Found, Wanted};
 use crate::connection::address::Address;
+use crate::connection::identity::{Fault, SessionMark, Sighting};
+use crate::connection::known::{KnownServer, Noted};
 use crate::connection::open::{ConnectError, DriverConnection};
 use crate::position::SystemIdentifier;
-use crate::position::state::ServerState;
+use crate::position::state::{ServerId, ServerState};
 
 /// A connection to the server, and the history that was learned on it.
 ///
@@ -28,28 +32,46 @@ pub(super) struct Link {
     had_timeline: bool,
     /// How long the last query took.
     round_trip: Option<Duration>,
+    server: ServerId,
     history: History,
 }
 
 impl Link {
-    /// Connects and prepares the queries, which takes a few round trips.
-    pub(super) async fn open(address: &Address) -> Result<Self, LinkError> {
-        within(CONNECT_TIMEOUT, Self::connect(address)).await
+    /// Connects and prepares the queries, which takes a few round trips. Notes in `known` which server it leads to.
+    pub(super) async fn open(address: &Address, known: &KnownServer) -> Result<Self, LinkError> {
+        if let Some(fault) = known.fault() {
+            return Err(LinkError::Unusable(fault));
+        }
+        let link = within(CONNECT_TIMEOUT, Self::connect(address, known)).await?;
+        known.fault().map_or(Ok(link), |fault| Err(LinkError::Unusable(fault)))
     }
 
-    async fn connect(address: &Address) -> Result<Self, ConnectError> {
+    async fn connect(address: &Address, known: &KnownServer) -> Result<Self, ConnectError> {
         let (client, mut connection) = address.connect().await?;
         // A replica refuses every statement of a role whose default is serializable.
         let isolation = client.batch_execute("set default_transaction_isolation = 'repeatable read'");
         drive(&mut connection, isolation).await?;
-        let row = drive(&mut connection, client.query_one(IDENTIFY, &[])).await?;
-        let system: i64 = row.try_get(0)?;
-        let may_list = row.try_get(1)?;
+        let identify = format!("select {}, {MAY_LIST_FILES}", Sighting::COLUMNS);
+        let mark = SessionMark::random();
+        let parameters = [(&mark.as_str() as &(dyn ToSql + Sync), Type::TEXT)];
+        let row = drive(&mut connection, client.query_typed_one(&identify, &parameters)).await?;
+        let sighting = Sighting::read(&row)?;
+        let answers = async { drive(&mut connection, client.simple_query("")).await.map(drop) };
+        if let Noted::Fault(fault) = known.meet(&sighting, None, answers).await? {
+            warn!(server = %address, %fault, "the address of the database cannot be used");
+        }
+        let may_list = row.try_get(Sighting::WIDTH)?;
         let thorough_query = if may_list { ProbeQuery::ThoroughWithFiles } else { ProbeQuery::Thorough };
         let quick = drive(&mut connection, client.prepare(&ProbeQuery::Quick.sql())).await?;
         let thorough = drive(&mut connection, client.prepare(&thorough_query.sql())).await?;
-        let history = History::new(SystemIdentifier::from(system.cast_unsigned()));
-        Ok(Self { client, connection, quick, thorough, thorough_query, had_timeline: false, round_trip: None, history })
+        let server = sighting.id;
+        let history = History::new(server.system_identifier);
+        let (had_timeline, round_trip) = (false, None);
+        Ok(Self { client, connection, quick, thorough, thorough_query, had_timeline, round_trip, server, history })
+    }
+
+    pub(super) fn server(&self) -> ServerId {
+        self.server
     }
 
     pub(super) fn system(&self) -> SystemIdentifier {
@@ -68,7 +90,8 @@ impl Link {
         })
         .await?
         .ok_or(LinkError::Unclear)?;
-        Ok(Found { state: ServerState { round_trip: self.round_trip, ..state }, visible })
+        let (round_trip, server) = (self.round_trip, Some(self.server));
+        Ok(Found { state: ServerState { round_trip, server, ..state }, visible })
     }
 
     /// Runs a query. `None` if the answer does not show the timeline.
@@ -130,8 +153,11 @@ async fn within<T, E: Into<ConnectError>>(
 pub(super) enum LinkError {
     Closed,
     Database(ConnectError),
+    /// Other connections of the same address lead to another server.
+    Replaced,
     TimedOut(Duration),
     Unclear,
+    Unusable(Fault),
 }
 
 impl fmt::Display for LinkError {
@@ -139,8 +165,10 @@ impl fmt::Display for LinkError {
         match self {
             Self::Closed => f.write_str("the server closed the connection"),
             Self::Database(error) => error.fmt(f),
+            Self::Replaced => f.write_str("the address leads to another server now"),
             Self::TimedOut(limit) => write!(f, "no answer within {limit:?}"),
             Self::Unclear => f.write_str("the answer does not show the server's timeline"),
+            Self::Unusable(fault) => write!(f, "the address cannot be used: {fault}"),
         }
     }
 }
@@ -149,14 +177,13 @@ impl StdError for LinkError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Database(error) => error.source(),
-            Self::Closed | Self::TimedOut(_) | Self::Unclear => None,
+            Self::Closed | Self::Replaced | Self::TimedOut(_) | Self::Unclear | Self::Unusable(_) => None,
         }
     }
 }
 
-/// Asks for the cluster, and whether this role may list the files of the write-ahead log.
-const IDENTIFY: &str = "select system_identifier, has_function_privilege('pg_catalog.pg_ls_waldir()', 'execute') \
-                          from pg_control_system()";
+/// Whether this role may list the files of the write-ahead log.
+const MAY_LIST_FILES: &str = "has_function_privilege('pg_catalog.pg_ls_waldir()', 'execute')";
 
 /// How long it may take to connect and to prepare the queries: three round trips after those of TCP and the password.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -27,19 +27,23 @@ use super::link::{Link, LinkError};
 use super::registry::{Agenda, Registry};
 use super::waiters::Front;
 use crate::connection::address::Address;
+use crate::connection::known::KnownServer;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
 
+/// The parts that the task shares with its handles and with the pool.
+pub(super) struct Shared {
+    pub(super) server: Arc<str>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) known: Arc<KnownServer>,
+}
+
 /// Runs the task of a tracker until the last handle is dropped.
-pub(super) async fn run(
-    address: Address,
-    server: Arc<str>,
-    registry: Arc<Registry>,
-    state: watch::Sender<Option<ServerState>>,
-) {
+pub(super) async fn run(address: Address, shared: Shared, state: watch::Sender<Option<ServerState>>) {
+    let Shared { server, registry, known } = shared;
     let _close_on_drop = CloseOnDrop(Arc::clone(&registry));
     let address = address.with_options(own_options);
-    while let Err(panic) = catch_panic(TrackerTask::new(&address, &server, &registry, &state).run()).await {
+    while let Err(panic) = catch_panic(TrackerTask::new(&address, &server, &registry, &known, &state).run()).await {
         tracing::error!(server = &*server, panic, "a bug: following a database server panicked; it starts again");
         state.send_replace(None);
         registry.refuse(&Unavailable::new(&server, None));
@@ -54,6 +58,7 @@ struct TrackerTask<'a> {
     address: &'a Address,
     server: &'a Arc<str>,
     registry: &'a Registry,
+    known: &'a KnownServer,
     state: &'a watch::Sender<Option<ServerState>>,
     cadence: Cadence,
     backoff: Backoff,
@@ -71,6 +76,7 @@ impl<'a> TrackerTask<'a> {
         address: &'a Address,
         server: &'a Arc<str>,
         registry: &'a Registry,
+        known: &'a KnownServer,
         state: &'a watch::Sender<Option<ServerState>>,
     ) -> Self {
         let now = Instant::now();
@@ -78,6 +84,7 @@ impl<'a> TrackerTask<'a> {
             address,
             server,
             registry,
+            known,
             state,
             cadence: Cadence::new(now),
             backoff: Backoff { failures: 0, not_before: now },
@@ -110,7 +117,7 @@ impl<'a> TrackerTask<'a> {
     async fn connect(&mut self) -> Option<Link> {
         self.unless_closed(sleep_until(self.backoff.not_before)).await?;
         self.backoff.begin(Instant::now());
-        let mut opened = self.unless_closed(Link::open(self.address)).await?;
+        let mut opened = self.unless_closed(Link::open(self.address, self.known)).await?;
         if let Ok(link) = &mut opened
             && let Err(error) = self.probe(link).await
         {
@@ -172,6 +179,9 @@ impl<'a> TrackerTask<'a> {
         let (number, wanted) = self.registry.begin_probe(link.system());
         let began = Instant::now();
         let found = link.probe(&wanted).await?;
+        if !self.known.is(link.server()) {
+            return Err(LinkError::Replaced);
+        }
         self.backoff.succeeded();
         self.cadence.probed(began, Instant::now());
         // Published first, so that an answered caller finds at least this state there.

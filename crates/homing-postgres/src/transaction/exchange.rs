@@ -191,10 +191,11 @@ impl Exchange<'_> {
             ask_locally: engine.ask_locally(if transaction.is_read_only() { Writes::No } else { Writes::Maybe }),
         };
         if transaction.reads_replica()
-            && let Some(member) = Reader::new(engine, RunsOn::Any, OnLocalPrimary::Read).server().await?
+            && let Some(chosen) = Reader::new(engine, RunsOn::Any, OnLocalPrimary::Read).server().await?
         {
-            let (database, opening) = (member.database(), opening());
-            match engine.primary().transact_locally(database, &opening, RunsOn::Any).await {
+            let (database, opening) = (chosen.member.database(), opening());
+            let begun = engine.primary().transact_locally(database, &opening, RunsOn::Any).await;
+            match begun.and_then(|stream| chosen.check().map(|()| stream)) {
                 Err(error)
                     if error.is_not_primary()
                         || database.role() != Some(Role::Primary) && error.is_not_sent() && !error.is_overloaded() =>

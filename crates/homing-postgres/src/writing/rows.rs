@@ -7,11 +7,11 @@ use crate::engine::Engine;
 use crate::engine::answered::Answered;
 use crate::engine::execute::{Output, Parameters, only};
 use crate::error::Result;
+use crate::reading::chosen::Chosen;
 use crate::reading::on_primary::read_from_primary;
 use crate::reading::plan::{OnLocalPrimary, WhyPrimary};
 use crate::reading::reader::{ReadRequest, ReadTiming};
 use crate::reading::server::{RefusedRead, query};
-use crate::replicas::Member;
 use crate::statement::kind::Writes;
 use crate::statement::sql;
 
@@ -47,8 +47,8 @@ impl<'a, T, F: FnOnce(Output) -> Result<T>> RowsRequest<'a, F> {
 impl<T: Send + 'static, F: FnOnce(Output) -> Result<T>> ReadRequest for RowsRequest<'_, F> {
     type Output = T;
 
-    async fn run_on(&mut self, engine: &Engine, member: &Member, deadline: Instant) -> Result<Result<T>, RefusedRead> {
-        let output = query(engine, member, self.sql, self.parameters, self.on_local_primary, deadline).await?;
+    async fn run_on(&mut self, engine: &Engine, chosen: &Chosen, deadline: Instant) -> Result<Result<T>, RefusedRead> {
+        let output = query(engine, chosen, self.sql, self.parameters, self.on_local_primary, deadline).await?;
         Ok(self.read(output))
     }
 

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::{ReplicaTask, code};
 use crate::connection::known::Server;
+use crate::database::fault;
 use crate::error::function::with_causes;
 use crate::error::{Error, Result};
 use crate::position::role::Role;
@@ -67,7 +68,12 @@ impl ReplicaTask<'_> {
             (Some(Role::Replica), None) => info!(%address, "connected to a replica"),
             (_, error) => {
                 let message = error.as_ref().map(|error| with_causes(error));
-                warn!(%address, error = message, "a database server does not answer: leaving it out until it does");
+                match error.as_ref().and_then(fault) {
+                    Some(_) => warn!(%address, error = message, "a database server is left out"),
+                    None => {
+                        warn!(%address, error = message, "a database server does not answer: leaving it out until it does");
+                    }
+                }
                 if is_primary && error.as_ref().is_some_and(refuses_settings) {
                     self.refusal = self.refusal.take().or(error);
                 }
@@ -76,9 +82,10 @@ impl ReplicaTask<'_> {
     }
 }
 
-/// Returns whether PostgreSQL answered and refused the settings of this node: the password (class 28) or the name of the
-/// database (class 3D). A later attempt would fail in the same way.
+/// Returns whether the settings of this node are wrong: PostgreSQL answered and refused the password (class 28) or the name of
+/// the database (class 3D), or the address does not lead to one server. A later attempt would fail in the same way.
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn refuses_settings(error: &Error) -> bool {
-    code(error).is_some_and(|code| ["28", "3D"].iter().any(|class| code.code().starts_with(class)))
+    fault(error).is_some()
+        || code(error).is_some_and(|code| ["28", "3D"].iter().any(|class| code.code().starts_with(class)))
 }
