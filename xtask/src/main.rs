@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod features;
 mod matrix;
+mod poolers;
 mod postgres;
 mod rules;
 mod test;
@@ -59,7 +60,7 @@ Usage: cargo xtask COMMAND
 demo, regions and bench list their options after --help. Arguments after `cargo xtask test --` and `matrix --` go to every
 test binary: part of a test's name, --nocapture, and the like. matrix finds a version in the folder that HOMING_PG_BIN_17 (or
 another number) names, or where systems put it. demo, regions, bench, test and check install PostgreSQL first if this
-machine has none; test and check install Chromium too.
+machine has none; test and check install Chromium, PgBouncer and HAProxy too.
 ";
 
 /// The exit code of a command line that is not understood.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::cargo::cargo;
 use crate::test::{self, Outcome};
 use crate::totals::Totals;
-use crate::{browser, postgres};
+use crate::{browser, poolers, postgres};
 
 /// Runs the tests on the versions that the arguments name, or on all that this machine has. Arguments behind `--` are for
 /// every test binary.
@@ -21,6 +21,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     };
     let installations = installations(versions)?;
     browser::ensure()?;
+    poolers::ensure()?;
     let mut rows = Vec::new();
     for installation in installations {
         eprintln!("== PostgreSQL {} in {}", installation.release, installation.folder.display());

@@ -1,5 +1,5 @@
-//! `cargo xtask test`: all tests, documentation tests included. PostgreSQL and Chromium are installed first if they are
-//! missing.
+//! `cargo xtask test`: all tests, documentation tests included. PostgreSQL, Chromium, PgBouncer and HAProxy are installed first
+//! if they are missing.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
@@ -9,12 +9,13 @@ use anyhow::{Context, Result};
 
 use crate::cargo::{cargo, shown};
 use crate::totals::Totals;
-use crate::{browser, postgres};
+use crate::{browser, poolers, postgres};
 
 /// Runs all tests. The arguments are for every test binary: part of a test's name, --nocapture, and the like.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     postgres::ensure()?;
     browser::ensure()?;
+    poolers::ensure()?;
     let outcome = outcome(cargo(), arguments)?;
     if let Some(failure) = &outcome.failure {
         eprintln!("error: {failure}");

@@ -4,6 +4,7 @@
 
 mod limits;
 mod monotonic;
+mod poolers;
 mod replicas;
 mod servers;
 mod tls;
