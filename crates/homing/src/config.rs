@@ -70,6 +70,11 @@ use self::values::{count, seconds};
 ///
 /// Without any region setting the node is its own primary, and listens only if `HOMING_LISTEN` is set.
 ///
+/// A connection string leads to PostgreSQL directly, through pgbouncer with `pool_mode = session`, or through a proxy in front of
+/// one server. It must not lead through pgbouncer in another mode, or through a load balancer over several servers, such as a
+/// Kubernetes service with a cluster IP: list the servers, or use a name that has all their addresses. A node whose primary is
+/// behind one does not start. A replica that is behind one is left out, with a warning that says so.
+///
 /// On Fly.io, outside the primary region, the replica follows from the connection string of the primary: if that leads to an
 /// app of Fly's Postgres (`db.internal`, `db.flycast`), the node in `syd` reads from `syd.db.internal:5433`. Set
 /// `HOMING_REPLICA_URL` to another connection string, or to `none`, if that is not so.

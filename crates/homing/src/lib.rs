@@ -100,8 +100,10 @@
 //!
 //! - The settings name one primary region for all databases of a node. If a primary is found in another region, that is
 //!   remembered for its database until the node restarts or misses the primary again.
-//! - Connect nodes to PostgreSQL directly. A transaction pooler or a load balancer, which spreads connections over
-//!   several servers or sessions, breaks the positions.
+//! - Connect nodes to PostgreSQL directly, or through a pooler in session mode. Behind pgbouncer in transaction or statement
+//!   mode, or behind a load balancer that spreads connections over several servers, a position says nothing about the next
+//!   connection. Homing refuses such an address: see [`Config`]. It does not notice a proxy that sends the statements
+//!   of one connection to several servers, as Pgpool-II does.
 //! - Homing does not fence. A node whose own database is a primary writes there, whatever the other regions say, unless
 //!   the session has seen a later timeline.
 //! - After a failover, sessions and tokens of the earlier timeline fail once if it cannot be shown that the promoted server
