@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::types::Type;
@@ -114,7 +115,7 @@ impl Manager for Connector {
 
     async fn create(&self) -> Result<PooledClient, ConnectError> {
         // Boxed, since the compiler limits how deep futures may be nested, and applications nest this one further.
-        Box::pin(self.open()).await
+        self.open().boxed().await
     }
 
     /// No call leaves anything behind that has to be reset: statements that change a session are refused, and a connection
