@@ -197,7 +197,8 @@ async fn concurrent_changes_are_all_kept() {
     let append = async |node: &Node| {
         let repo = node.repo().session().with_call_timeout(PATIENCE);
         loop {
-            let read = repo.get::<Doc>(doc.id).await.unwrap().unwrap();
+            // A new session may be sooner than the replica.
+            let Some(read) = repo.get::<Doc>(doc.id).await.unwrap() else { continue };
             let body = Some(format!("{}x", read.body.as_deref().unwrap_or_default()));
             match repo.update(&Doc { body, ..read }).await {
                 Ok(_) => return,
