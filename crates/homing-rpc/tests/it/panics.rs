@@ -36,7 +36,7 @@ async fn region_starts_again_after_panic() {
 #[tokio::test]
 async fn server_listens_after_panics() {
     let in_acceptor = "the task of a connection panicked";
-    let lines = Lines::with_panics_at(&["acceptor: connection ended", in_acceptor]);
+    let lines = Lines::with_panics_at(&["a caller is refused", in_acceptor]);
     let iad = serve("iad").await;
     let mut stranger = TcpStream::connect(iad.local_addr()).await.unwrap();
     stranger.write_all(&[b'x'; 64]).await.unwrap();
