@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::cargo::{self, Package, cargo, has_subcommand, require_component};
 use crate::totals::Totals;
-use crate::{browser, features, poolers, postgres, rules, test};
+use crate::{features, postgres, rules, test};
 
 pub(crate) fn run() -> Result<ExitCode> {
     let mut rows = Vec::new();
@@ -45,7 +45,7 @@ const STEPS: [Step; 9] = [
     ("rules", |_| rules::check()),
     ("deny", |_| deny()),
     // The tests need them. If they cannot be installed, the long steps need not run.
-    ("postgres", |_| postgres::ensure().and_then(|()| browser::ensure()).and_then(|()| poolers::ensure())),
+    ("postgres", |_| postgres::ensure().and_then(|()| test::ensure_helpers())),
     ("clippy", |_| clippy()),
     ("package", |_| package()),
     ("features", |_| features::check()),

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo::cargo;
+use crate::postgres;
 use crate::test::{self, Outcome};
 use crate::totals::Totals;
-use crate::{browser, poolers, postgres};
 
 /// Runs the tests on the versions that the arguments name, or on all that this machine has. Arguments behind `--` are for
 /// every test binary.
@@ -20,8 +20,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
         None => (arguments, &[][..]),
     };
     let installations = installations(versions)?;
-    browser::ensure()?;
-    poolers::ensure()?;
+    test::ensure_helpers()?;
     let mut rows = Vec::new();
     for installation in installations {
         eprintln!("== PostgreSQL {} in {}", installation.release, installation.folder.display());
@@ -53,7 +52,7 @@ impl Installation {
         let variable = format!("{}_{version}", postgres::FOLDER_VARIABLE);
         match std::env::var_os(&variable).filter(|folder| !folder.is_empty()) {
             Some(folder) => Ok(Some(Self::at(folder.into(), version).with_context(|| format!("{variable} is wrong"))?)),
-            None => Ok(folders(version).into_iter().find_map(|folder| Self::at(folder.into(), version).ok())),
+            None => Ok(postgres::folders()?.into_iter().find_map(|folder| Self::at(folder, version).ok())),
         }
     }
 
@@ -94,20 +93,6 @@ fn installations(versions: &[OsString]) -> Result<Vec<Installation>> {
 /// Returns the release in PostgreSQL's answer, such as `postgres (PostgreSQL) 17.10 (Debian 17.10-1)`.
 fn release(answer: &str) -> Option<&str> {
     answer.split_once("(PostgreSQL) ")?.1.split_whitespace().next()
-}
-
-/// Returns the folders in which systems put a version: those of `find.sh`.
-fn folders(version: u32) -> Vec<String> {
-    vec![
-        format!("/usr/lib/postgresql/{version}/bin"),
-        format!("/usr/pgsql-{version}/bin"),
-        format!("/usr/lib/postgresql{version}/bin"),
-        format!("/usr/libexec/postgresql{version}"),
-        format!("/opt/homebrew/opt/postgresql@{version}/bin"),
-        format!("/usr/local/opt/postgresql@{version}/bin"),
-        format!("/Applications/Postgres.app/Contents/Versions/{version}/bin"),
-        format!("/opt/local/lib/postgresql{version}/bin"),
-    ]
 }
 
 /// The tests on one version.

@@ -3,6 +3,7 @@
 mod package_manager;
 mod privilege;
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,7 +29,13 @@ fn is_named() -> bool {
 }
 
 fn is_installed() -> bool {
-    succeeds("sh", &["-c", include_str!("postgres/find.sh")])
+    succeeds("sh", &["-c", FIND])
+}
+
+/// Returns the folders of this machine in which PostgreSQL's server programs are.
+pub(crate) fn folders() -> Result<Vec<PathBuf>> {
+    let output = Command::new("sh").args(["-c", FIND]).stderr(Stdio::null()).output().context("cannot run sh")?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from).collect())
 }
 
 fn install() -> Result<()> {
@@ -75,6 +82,8 @@ pub(crate) fn on_path(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
+
+const FIND: &str = include_str!("postgres/find.sh");
 
 /// The variable that names the folder of PostgreSQL's programs.
 pub(crate) const FOLDER_VARIABLE: &str = "HOMING_PG_BIN";

@@ -14,8 +14,7 @@ use crate::{browser, poolers, postgres};
 /// Runs all tests. The arguments are for every test binary: part of a test's name, --nocapture, and the like.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     postgres::ensure()?;
-    browser::ensure()?;
-    poolers::ensure()?;
+    ensure_helpers()?;
     let outcome = outcome(cargo(), arguments)?;
     if let Some(failure) = &outcome.failure {
         eprintln!("error: {failure}");
@@ -27,6 +26,12 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
         None => ExitCode::SUCCESS,
         Some(_) => ExitCode::FAILURE,
     })
+}
+
+/// Installs the programs that the tests need besides PostgreSQL, if this machine has none.
+pub(crate) fn ensure_helpers() -> Result<()> {
+    browser::ensure()?;
+    poolers::ensure()
 }
 
 /// Runs the tests with this cargo and counts them; the output of the test binaries passes through. PostgreSQL must be
