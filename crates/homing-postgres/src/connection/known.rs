@@ -31,8 +31,6 @@ pub(crate) struct Server {
 pub(crate) struct KnownServer {
     /// The lock is held to read or replace the value only.
     state: Mutex<State>,
-    /// Why the last connection could not be opened, as the end of a sentence about the server.
-    complaint: Mutex<Option<String>>,
     /// Changes if another server may have taken the place of the one that the address led to, or if that one was started
     /// again. It is written under the lock, together with the report.
     generation: AtomicU64,
@@ -45,6 +43,8 @@ pub(crate) struct KnownServer {
 struct State {
     report: Report,
     identity: Identity,
+    /// Why the last connection could not be opened, as the end of a sentence about the server.
+    complaint: Option<String>,
 }
 
 /// The last report of a server.
@@ -78,8 +78,7 @@ impl Server {
 
 impl KnownServer {
     pub(crate) fn new(alarm: Arc<Notify>) -> Self {
-        let (state, complaint) = (Mutex::default(), Mutex::default());
-        Self { state, complaint, generation: AtomicU64::new(0), moves: AtomicU64::new(0), alarm }
+        Self { state: Mutex::default(), generation: AtomicU64::new(0), moves: AtomicU64::new(0), alarm }
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -160,8 +159,8 @@ impl KnownServer {
         if server.is_some() {
             state.report = Report { server, heard_at: Some(now) };
         }
+        state.complaint = None;
         drop(state);
-        self.complain(None);
         let has_changed = before.zip(server).is_some_and(|(before, server)| before.role != server.role);
         if has_changed {
             self.alarm.notify_one();
@@ -185,12 +184,12 @@ impl KnownServer {
 
     /// Notes why a connection could not be opened.
     pub(super) fn complain(&self, reason: Option<String>) {
-        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        self.lock().complaint = reason;
     }
 
     /// Returns why the last connection could not be opened, as the end of a sentence about the server.
     pub(crate) fn complaint(&self) -> Option<String> {
-        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().complaint.clone()
     }
 
     /// Notes that the server does not react, so if it was the primary, it may no longer be.
