@@ -134,8 +134,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Recovery after a kill may take a while on a slow disk.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the children of a killed server may keep its shared memory.
-const CHILDREN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the children of a killed server may keep its shared memory. Most of them end at once. Up to PostgreSQL 14, the
+/// autovacuum launcher may first wait 10 s for the statistics collector (`PGSTAT_MAX_WAIT_TIME`), which ended with the server,
+/// and more than once.
+const CHILDREN_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
