@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use homing::{Batch, Context, Error, Node, Repo};
-use tokio::time::timeout;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 use crate::fixture::{NewUser, PATIENCE, Servers, User, World, in_iad, wait_until_true};
 
@@ -22,8 +23,9 @@ fn assert_not_replicated<T: std::fmt::Debug>(written: Result<T, Error>) -> Error
 async fn unreplicated_commit_is_never_ok() {
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
+    let _canceller = Canceller::start(&servers, &world.database).await;
     for (region, node) in world.both() {
-        let repo = node.repo().with_call_timeout(Duration::from_secs(1));
+        let repo = node.repo().with_call_timeout(PATIENCE);
         let new = |name: &str| NewUser::named(&format!("{name} {region}"));
         servers.primary.reconfigure(&[("synchronous_standby_names", "nobody")]).await.unwrap();
         let mut error = assert_not_replicated(repo.insert(&new("Ada")).await);
@@ -52,12 +54,11 @@ async fn no_way_of_writing_hides_it() {
     let iad = Node::with_config(servers.primary_config(&world.database)).register(store).start().await.unwrap();
     let syd = servers.replica_node(&world.database, in_iad(iad.local_addr())).await;
     servers.primary.reconfigure(&[("synchronous_standby_names", "nobody")]).await.unwrap();
+    let _canceller = Canceller::start(&servers, &world.database).await;
     for (region, node) in [("iad", &iad), ("syd", &syd)] {
-        let repo = node.repo().with_call_timeout(Duration::from_secs(1));
+        let repo = node.repo().with_call_timeout(PATIENCE);
         let new = |name: &str| NewUser::named(&format!("{name} {region}"));
-        // A function ends a tenth of its time early, so that its error still arrives.
-        let patient = node.repo().with_call_timeout(Duration::from_secs(5));
-        assert_not_replicated(store::call(&patient, format!("function {region}")).await);
+        assert_not_replicated(store::call(&repo, format!("function {region}")).await);
         let mut batch = Batch::new();
         batch.insert("user", new("batch")).unwrap();
         assert_not_replicated(repo.batch(&batch).await);
@@ -68,6 +69,18 @@ async fn no_way_of_writing_hides_it() {
         assert_not_replicated(repo.query("select log_it('raw')", &[]).await);
         assert_not_replicated(repo.exists::<User>("where log_it('entity')", &[]).await);
         assert_eq!(logged(&world).await, 2, "{region}");
+    }
+}
+
+/// The primary ends the wait in time for the answer to arrive.
+#[tokio::test]
+async fn time_limit_ends_the_wait() {
+    let servers = Servers::start(&[]).await;
+    let world = servers.world().await;
+    servers.primary.reconfigure(&[("synchronous_standby_names", "nobody")]).await.unwrap();
+    for (region, node) in world.both() {
+        let repo = node.repo().with_call_timeout(Duration::from_secs(4));
+        assert_not_replicated(repo.insert(&NewUser::named(region)).await);
     }
 }
 
@@ -88,6 +101,29 @@ async fn read_that_writes_runs_once() {
         let error = timeout(PATIENCE, call).await.expect("it runs again").unwrap().unwrap_err();
         assert!(error.is_outcome_unknown(), "{region}: {error:?}");
         assert_eq!(logged(&world).await, 1, "{region}");
+    }
+}
+
+/// Cancels each commit of a database that waits for a replica, which ends the wait and not the commit. Stops when it is
+/// dropped.
+struct Canceller(JoinHandle<()>);
+
+impl Canceller {
+    async fn start(servers: &Servers, database: &str) -> Self {
+        let client = servers.primary.connect_to(database).await.unwrap();
+        let cancel = format!("select pg_cancel_backend(pid) from {WAITING}");
+        Self(tokio::spawn(async move {
+            loop {
+                client.batch_execute(&cancel).await.unwrap();
+                sleep(Duration::from_millis(10)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Canceller {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
