@@ -1,11 +1,13 @@
-//! A fleet whose secret is changed while it works.
+//! A fleet whose secret or certificates change while it works.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use homing::rpc::PeerHealth;
+use homing::rpc::{PeerHealth, Tls};
 use homing::{Config, Node, Repo, Secret};
-use homing_testbed::wait_until;
+use homing_testbed::{CertificateAuthority, wait_until};
+use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -24,46 +26,49 @@ struct Fleet {
     current: watch::Sender<Repo>,
 }
 
+/// Gives the settings of a node what it proves itself with.
+type Credential<'a> = &'a dyn Fn(Config) -> Config;
+
 fn with_secret(mut config: Config, texts: &[&str]) -> Config {
     config.secret = Some(Secret::new(texts.join(",")).unwrap());
     config
 }
 
 impl Fleet {
-    async fn start(texts: &[&str]) -> Self {
+    async fn start(credential: Credential<'_>) -> Self {
         let servers = Servers::shared().await;
         let world = servers.world().await;
         let mut iad = Vec::new();
         for _ in 0..2 {
-            let node = start(with_secret(servers.primary_config(&world.database), texts)).await.unwrap();
+            let node = start(credential(servers.primary_config(&world.database))).await.unwrap();
             iad.push((node.local_addr().unwrap(), node));
         }
         let peers = in_iad(iad.iter().map(|(address, _)| *address));
-        let syd = start(with_secret(servers.replica_config(&world.database, peers), texts)).await.unwrap();
+        let syd = start(credential(servers.replica_config(&world.database, peers))).await.unwrap();
         let current = watch::Sender::new(syd.repo());
         Self { servers, world, iad, syd, current }
     }
 
-    /// Restarts one node after the other with this secret: the one in `syd` after the first of `iad`.
-    async fn restart(&mut self, texts: &[&str]) {
-        self.restart_iad(texts).await;
+    /// Restarts one node after the other with this credential: the one in `syd` after the first of `iad`.
+    async fn restart(&mut self, credential: Credential<'_>) {
+        self.restart_iad(credential).await;
         self.check_tokens().await;
         let peers = in_iad(self.iad.iter().map(|(address, _)| *address));
-        let config = with_secret(self.servers.replica_config(&self.world.database, peers), texts);
+        let config = credential(self.servers.replica_config(&self.world.database, peers));
         let old = std::mem::replace(&mut self.syd, start(config).await.unwrap());
         self.are_up().await;
         self.current.send_replace(self.syd.repo());
         timeout(PATIENCE, old.shutdown()).await.unwrap();
         self.check_tokens().await;
-        self.restart_iad(texts).await;
+        self.restart_iad(credential).await;
         self.check_tokens().await;
     }
 
     /// Restarts the node of `iad` that has been up for longest.
-    async fn restart_iad(&mut self, texts: &[&str]) {
+    async fn restart_iad(&mut self, credential: Credential<'_>) {
         let (address, node) = self.iad.remove(0);
         timeout(PATIENCE, node.shutdown()).await.unwrap();
-        let mut config = with_secret(self.servers.primary_config(&self.world.database), texts);
+        let mut config = credential(self.servers.primary_config(&self.world.database));
         config.listen = Some(address);
         self.iad.push((address, start(config).await.unwrap()));
         self.are_up().await;
@@ -91,41 +96,106 @@ impl Fleet {
     }
 }
 
+/// Callers that write through the fleet's current handle.
+struct Writers {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    written: Arc<watch::Sender<u32>>,
+    failures: Arc<Mutex<Vec<String>>>,
+}
+
+impl Writers {
+    fn start(fleet: &Fleet) -> Self {
+        let failures = Arc::new(Mutex::new(Vec::new()));
+        let (written, stop) = (Arc::new(watch::Sender::new(0_u32)), watch::Sender::new(false));
+        let mut tasks = JoinSet::new();
+        for writer in 0..4 {
+            let (current, stopped) = (fleet.current.subscribe(), stop.subscribe());
+            let (failures, written) = (Arc::clone(&failures), Arc::clone(&written));
+            tasks.spawn(async move {
+                for number in 0.. {
+                    if *stopped.borrow() {
+                        break;
+                    }
+                    let repo = current.borrow().clone();
+                    match repo.insert(&NewUser::named(&format!("{writer} {number}"))).await {
+                        Ok(_) => written.send_modify(|written| *written += 1),
+                        Err(error) => failures.lock().unwrap().push(format!("{error}: {error:?}")),
+                    }
+                }
+            });
+        }
+        Self { tasks, stop, written, failures }
+    }
+
+    /// Waits until twenty more rows are written, and asserts that no call has failed.
+    async fn go_on(&self) {
+        let before = *self.written.borrow();
+        let more = |written: &u32| *written > before + 20;
+        timeout(PATIENCE, self.written.subscribe().wait_for(more)).await.expect("writes do not go on").unwrap();
+        assert_eq!(*self.failures.lock().unwrap(), [""; 0]);
+    }
+
+    /// Ends the callers and returns how many rows they have written.
+    async fn end(mut self) -> i64 {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        assert_eq!(*self.failures.lock().unwrap(), [""; 0]);
+        i64::from(*self.written.borrow())
+    }
+}
+
 #[tokio::test]
 async fn secret_changes_without_a_failed_call() {
-    let mut fleet = Fleet::start(&[OLD]).await;
-    let failures = Arc::new(Mutex::new(Vec::new()));
-    let (written, stop) = (Arc::new(watch::Sender::new(0_u32)), watch::Sender::new(false));
-    let mut writers = JoinSet::new();
-    for writer in 0..4 {
-        let (current, stopped) = (fleet.current.subscribe(), stop.subscribe());
-        let (failures, written) = (Arc::clone(&failures), Arc::clone(&written));
-        writers.spawn(async move {
-            for number in 0.. {
-                if *stopped.borrow() {
-                    break;
-                }
-                let repo = current.borrow().clone();
-                match repo.insert(&NewUser::named(&format!("{writer} {number}"))).await {
-                    Ok(_) => written.send_modify(|written| *written += 1),
-                    Err(error) => failures.lock().unwrap().push(format!("{error}: {error:?}")),
-                }
-            }
-        });
-    }
+    let mut fleet = Fleet::start(&|config| with_secret(config, &[OLD])).await;
+    let writers = Writers::start(&fleet);
     for texts in [&[OLD, NEW][..], &[NEW, OLD], &[NEW]] {
-        let before = *written.borrow();
-        fleet.restart(texts).await;
-        let more = |written: &u32| *written > before + 20;
-        timeout(PATIENCE, written.subscribe().wait_for(more)).await.expect("writes do not go on").unwrap();
-        assert_eq!(*failures.lock().unwrap(), [""; 0], "while the secret became {} texts", texts.len());
+        fleet.restart(&|config| with_secret(config, texts)).await;
+        writers.go_on().await;
     }
-    stop.send_replace(true);
-    while let Some(ended) = writers.join_next().await {
-        ended.unwrap();
+    assert_eq!(writers.end().await, fleet.world.users_on_primary().await);
+}
+
+/// The files that all nodes of a fleet share.
+struct Files(TempDir);
+
+impl Files {
+    fn renew(&self, authority: &CertificateAuthority) {
+        authority.issue(&["shop"]).unwrap().save(self.0.path(), "node").unwrap();
     }
-    assert_eq!(*failures.lock().unwrap(), [""; 0]);
-    assert_eq!(fleet.world.users_on_primary().await, i64::from(*written.borrow()));
+
+    fn trust(&self, authorities: &[&CertificateAuthority]) {
+        let pems: String = authorities.iter().map(|authority| authority.pem()).collect();
+        fs::write(self.0.path().join("authorities"), pems).unwrap();
+    }
+
+    fn with_tls(&self, mut config: Config) -> Config {
+        let path = |name: &str| self.0.path().join(name);
+        config.secret = None;
+        config.tls = Some(Tls::from_files(path("node.crt"), path("node.key"), path("authorities"), "shop").unwrap());
+        config
+    }
+}
+
+/// The nodes read the files again by themselves, and some of them are restarted before they do.
+#[tokio::test]
+async fn certificates_change_without_a_failed_call() {
+    let (old, new) = (CertificateAuthority::new("old").unwrap(), CertificateAuthority::new("new").unwrap());
+    let files = Files(tempfile::tempdir().unwrap());
+    files.renew(&old);
+    files.trust(&[&old]);
+    let credential = |config| files.with_tls(config);
+    let mut fleet = Fleet::start(&credential).await;
+    let writers = Writers::start(&fleet);
+    let steps: [&dyn Fn(); 3] = [&|| files.trust(&[&old, &new]), &|| files.renew(&new), &|| files.trust(&[&new])];
+    for step in steps {
+        step();
+        fleet.restart(&credential).await;
+        writers.go_on().await;
+    }
+    assert_eq!(writers.end().await, fleet.world.users_on_primary().await);
 }
 
 /// Without the step in which all nodes accept the new secret, calls do not fail either.
