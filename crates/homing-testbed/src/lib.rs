@@ -4,6 +4,8 @@
 //!
 //! - [`Postgres`] is a server, a primary or a replica. A test starts, stops, kills, pauses and promotes
 //!   it. It runs the programs of an installed PostgreSQL ([`Binaries`]).
+//! - [`Patroni`] is a cluster of servers whose roles Patroni gives. A test kills the leader, cuts it off or
+//!   changes it.
 //! - [`CertificateAuthority`] issues certificates for servers and clients, for connections with TLS.
 //! - [`Relay`] is a link to one server, with latency, jitter and cuts.
 //! - [`DnsView`] is a DNS server. A test sets its records and how it answers.
@@ -40,6 +42,7 @@ mod certificate;
 mod error;
 mod network;
 mod node;
+mod patroni;
 mod postgres;
 mod process;
 mod wait;
@@ -52,6 +55,7 @@ pub use self::network::dns::records::DnsAnswers;
 pub use self::network::link::{Link, Traffic};
 pub use self::network::relay::{Cut, Relay};
 pub use self::node::{NodeCommand, NodeProcess};
+pub use self::patroni::{Patroni, PatroniMember, PatroniOptions};
 pub use self::postgres::binaries::Binaries;
 pub use self::postgres::{Fsync, Postgres, PostgresOptions, Shutdown};
 pub use self::process::log::LogFile;

@@ -5,6 +5,7 @@
 mod cleanup;
 mod dns;
 mod node;
+mod patroni;
 mod postgres;
 mod relay;
 mod world;

@@ -23,6 +23,10 @@ clean() {
   : >"$1/closing"
 
   signal "$1" first
+  # Servers that Patroni started are not on record.
+  for file in "$1"/*/data/postmaster.pid; do
+    read -r pid <"$file" && [ "$(readlink "/proc/$pid/cwd")" = "${file%/*}" ] && kill -s QUIT "$pid" && kill -s CONT "$pid"
+  done
   attempt=0
   while [ -n "$left" ] && [ "$attempt" -lt 200 ]; do
     attempt=$((attempt + 1))
