@@ -9,6 +9,7 @@ mod functions;
 mod local;
 mod named;
 mod other_region;
+mod patroni;
 mod peers;
 mod replicas;
 mod secrets;
