@@ -1,6 +1,7 @@
 //! The credential that the nodes of an application share.
 
 pub(crate) mod key;
+mod seal;
 pub(crate) mod texts;
 
 use std::fmt;
@@ -20,17 +21,17 @@ use crate::secret::texts::Texts;
 ///
 /// # Several texts
 ///
-/// Two nodes can call each other if they have a text in common, in any place. [Keys](Self::key) sign with the first text
-/// and verify with all. So a fleet changes its secret while it runs:
+/// Two nodes can call each other if they have a text in common, in any place. [Keys](Self::key) sign and seal with the first
+/// text; they verify and open with all. So a fleet changes its secret while it runs:
 ///
 /// | step: all nodes have | calls between nodes | tokens |
 /// |---|---|---|
-/// | `old` | prove `old` | signed with `old` |
-/// | `old,new` | prove `old` | signed with `old`, `new` is accepted |
-/// | `new,old` | prove `new`, beside nodes that are not there yet `old` | signed with `new`, `old` is accepted |
-/// | `new` | prove `new` | signed with `new` |
+/// | `old` | prove `old` | sealed with `old` |
+/// | `old,new` | prove `old` | sealed with `old`, `new` is accepted |
+/// | `new,old` | prove `new`, beside nodes that are not there yet `old` | sealed with `new`, `old` is accepted |
+/// | `new` | prove `new` | sealed with `new` |
 ///
-/// Wait between the steps until all nodes have the new value, and before the last one until tokens signed with `old` are no
+/// Wait between the steps until all nodes have the new value, and before the last one until tokens sealed with `old` are no
 /// longer in use. Without the step `old,new` no call fails either, but nodes that know only `old` refuse the tokens of
 /// the others meanwhile.
 ///
@@ -79,7 +80,7 @@ impl Secret {
     }
 
     /// Derives the key for one purpose. It is the same on every node with this secret, and does not reveal the secret. It
-    /// signs with the first text and verifies with all.
+    /// signs and seals with the first text, and verifies and opens with all.
     pub fn key(&self, label: &str) -> Key {
         self.texts().key(label)
     }

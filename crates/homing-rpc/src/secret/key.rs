@@ -5,11 +5,12 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// A key for one purpose, derived from a [`Secret`](crate::Secret). The nodes of an application can verify each other's
-/// signatures, and only they can make them.
+/// A key for one purpose, derived from a [`Secret`](crate::Secret). It signs messages, or seals them, which also hides their
+/// contents. The nodes of an application can verify and open each other's, and only they can make them.
 ///
-/// The algorithm is HMAC-SHA256. Keys with different labels are independent of each other. The key of a secret with
-/// several texts signs with the first one and verifies with all.
+/// Signatures are HMAC-SHA256, and [`seal`](Self::seal) says how messages are sealed. Keys with different labels are
+/// independent of each other; use one for signing or for sealing. The key of a secret with several texts signs and seals with
+/// the first one, and verifies and opens with all.
 ///
 /// ```
 /// use homing_rpc::Secret;
@@ -23,9 +24,9 @@ use sha2::Sha256;
 /// ```
 #[derive(Clone)]
 pub struct Key {
-    signing: Hmac<Sha256>,
+    pub(super) signing: Hmac<Sha256>,
     /// Further keys whose signatures are valid too.
-    others: Vec<Hmac<Sha256>>,
+    pub(super) others: Vec<Hmac<Sha256>>,
 }
 
 impl Key {
