@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use homing_rpc::{Region, Rpc};
+use homing_rpc::{Region, Rpc, Secret};
 use tokio::time::Instant;
 
 use crate::call::options::{Consistency, OnLag, Options, Wait};
@@ -60,6 +60,8 @@ pub struct Repo {
     catalog: Arc<Catalog>,
     /// The transaction that the handle's calls belong to.
     transaction: Option<Handle>,
+    /// The key of tokens, if they have one of their own.
+    token_key: Option<Secret>,
 }
 
 /// A [`Repo`] that does not keep its node's connections open. It is meant for parts of the node itself, such as the
@@ -70,6 +72,7 @@ pub struct WeakRepo {
     scope: Scope,
     options: Options,
     observer: Observer,
+    token_key: Option<Secret>,
 }
 
 /// The databases of the node, each in its default schema.
@@ -84,7 +87,7 @@ impl Repo {
         let catalog = Arc::new(Catalog::from([(DatabaseName::default(), Arc::clone(&scoped))]));
         let (session, observer) = (Session::default(), Observer::default());
         let engine = Engine { scoped, session, options, replica: None, observer, until: None, tally: None };
-        Self { engine, catalog, transaction: None }
+        Self { engine, catalog, transaction: None, token_key: None }
     }
 
     /// Returns the region of this node.
@@ -220,6 +223,7 @@ impl Repo {
             scope: self.engine.primary().scope().clone(),
             options: self.engine.options,
             observer: self.engine.observer.clone(),
+            token_key: self.token_key.clone(),
         }
     }
 
@@ -252,6 +256,6 @@ impl WeakRepo {
         let session = Session::default().of(&self.scope.database);
         let (options, observer) = (self.options, self.observer.clone());
         let engine = Engine { scoped, session, options, replica: None, observer, until: None, tally: None };
-        Some(Repo { engine, catalog, transaction: None })
+        Some(Repo { engine, catalog, transaction: None, token_key: self.token_key.clone() })
     }
 }

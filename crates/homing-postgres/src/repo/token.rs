@@ -1,12 +1,14 @@
 //! Takes the session of a handle to another node and back.
 
+use homing_rpc::Secret;
+
 use super::Repo;
 use crate::error::{Error, Result};
 use crate::position::{Position, SystemIdentifier};
 use crate::reading::floor::{ask_primary, settle_reads};
 use crate::scope::DatabaseName;
 use crate::session::Session;
-use crate::session::token::{Token, foreign, key};
+use crate::session::token::{Token, TokenKey, foreign};
 
 /// # Tokens
 ///
@@ -33,7 +35,7 @@ impl Repo {
             settle_reads(&repo.engine, None).await?;
             positions.extend(repo.engine.session.positions().into_iter().map(|position| (database.clone(), position)));
         }
-        Ok(Token::seal(&positions, &key(self.rpc_client())))
+        Ok(Token::seal(&positions, &self.token_key()))
     }
 
     /// Returns a token like [`token`](Self::token), without asking a server: it has the positions of this session's
@@ -47,7 +49,7 @@ impl Repo {
             positions.into_iter().map(move |position| (database.clone(), position))
         };
         let positions: Vec<_> = self.engine.session.databases().into_iter().flat_map(known).collect();
-        Token::seal(&positions, &key(self.rpc_client()))
+        Token::seal(&positions, &self.token_key())
     }
 
     /// Returns whether the session knows the positions of all its writes.
@@ -96,7 +98,7 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// [`is_token_refused`](Error::is_token_refused) if the token was changed or cut off, was made with another secret
+    /// [`is_token_refused`](Error::is_token_refused) if the token was changed or cut off, was made with another key
     /// or by a build with another version of tokens, or belongs to a database or a cluster that this node does not
     /// have. If this node does not know its cluster yet, the first read fails with this error.
     pub fn with_token(&self, token: impl AsRef<str>) -> Result<Self> {
@@ -113,9 +115,22 @@ impl Repo {
         self.adopt(token.as_ref(), Session::offer)
     }
 
+    /// Returns a handle whose tokens are sealed with a key of their own, in place of one that is derived from the
+    /// [`Secret`] of the node. All nodes of the application need the same one. If it has several texts, the first one seals,
+    /// and all open.
+    ///
+    /// Then a program that has the key of tokens cannot call the node, and one that has the secret cannot read tokens.
+    #[must_use]
+    pub fn with_token_key(&self, key: Secret) -> Self {
+        Self { token_key: Some(key), ..self.clone() }
+    }
+
+    fn token_key(&self) -> TokenKey {
+        TokenKey::of(self.token_key.as_ref(), self.rpc_client())
+    }
+
     fn adopt(&self, token: &str, adopt: fn(&Session, Position)) -> Result<Self> {
-        let rpc = self.rpc_client();
-        let positions = Token::open(token, &key(rpc), rpc.secret().is_some())?;
+        let positions = Token::open(token, &self.token_key())?;
         for (database, position) in &positions {
             self.check_known(database, *position)?;
         }
