@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use homing_proto::v1 as proto;
-use homing_rpc::{BoxFuture, Positions, States};
+use homing_rpc::{BoxFuture, Expectations, Positions, States};
 use tokio::time::Instant;
 use tonic::Status;
 
 use crate::error::{Error, Result};
-use crate::position::Position;
+use crate::executor::{Failure, other_cluster};
+use crate::position::{Position, SystemIdentifier};
 use crate::replicas::Replicas;
-use crate::scope::DatabaseName;
+use crate::scope::{DatabaseName, Scope};
 
 /// The databases of a node, by name. Cheap to clone.
 ///
@@ -29,7 +30,9 @@ use crate::scope::DatabaseName;
 /// - After a call of a named function, the next read in each other database of the node waits for its replica, whether
 ///   or not the function wrote there.
 #[derive(Clone, Default)]
-pub struct Databases(Arc<BTreeMap<DatabaseName, Replicas>>);
+pub struct Databases {
+    by_name: Arc<BTreeMap<DatabaseName, Replicas>>,
+}
 
 impl Databases {
     /// Creates an empty set of databases.
@@ -45,21 +48,21 @@ impl Databases {
     /// digits and underscores.
     pub fn with(self, name: &str, replicas: impl Into<Replicas>) -> Result<Self> {
         let name = if name.is_empty() { DatabaseName::default() } else { DatabaseName::new(name)? };
-        let mut databases = Arc::unwrap_or_clone(self.0);
-        if databases.contains_key(&name) {
+        let mut by_name = Arc::unwrap_or_clone(self.by_name);
+        if by_name.contains_key(&name) {
             return Err(taken(&name));
         }
-        databases.insert(name, replicas.into());
-        Ok(Self(Arc::new(databases)))
+        by_name.insert(name, replicas.into());
+        Ok(Self { by_name: Arc::new(by_name), ..self })
     }
 
     /// Tells whether the node has no database.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_name.is_empty()
     }
 
     pub(crate) fn database(&self, name: &DatabaseName) -> Option<&Replicas> {
-        self.0.get(name)
+        self.by_name.get(name)
     }
 }
 
@@ -70,7 +73,7 @@ impl Positions for Databases {
     /// not answer, its position is empty, because commits on it are unknown.
     fn current(&self) -> BoxFuture<'_, Vec<proto::Position>> {
         Box::pin(async move {
-            let positions = self.0.iter().map(|(name, replicas)| async move {
+            let positions = self.by_name.iter().map(|(name, replicas)| async move {
                 let member = replicas.serving()?;
                 match member.database().current_position().await {
                     Some(position) => Some(position.to_proto(name.as_str())),
@@ -82,9 +85,13 @@ impl Positions for Databases {
         })
     }
 
-    fn check(&self, session: Vec<proto::Position>) -> BoxFuture<'_, Result<(), Status>> {
+    fn check<'a>(&'a self, scope: &'a str, expected: Expectations) -> BoxFuture<'a, Result<(), Status>> {
+        let Expectations { session, cluster } = expected;
         Box::pin(async move {
-            for (name, replicas) in self.0.iter() {
+            if let Some(cluster) = cluster {
+                self.check_cluster(scope, u64::from(cluster).into())?;
+            }
+            for (name, replicas) in self.by_name.iter() {
                 let of_this = session.iter().filter(|position| position.database == name.as_str());
                 let of_this: Vec<_> = of_this.filter_map(Position::from_proto).collect();
                 if let (Some(member), false) = (replicas.serving(), of_this.is_empty()) {
@@ -97,17 +104,32 @@ impl Positions for Databases {
     }
 }
 
+impl Databases {
+    /// Compares the cluster of the database that a scope names with the one that a function's caller expects, as far as this
+    /// node knows it.
+    fn check_cluster(&self, scope: &str, expected: SystemIdentifier) -> Result<(), Failure> {
+        let member = Scope::from_wire(scope).ok().and_then(|scope| self.database(&scope.database)?.serving());
+        let Some(member) = member else { return Ok(()) };
+        match member.database().pool().server() {
+            Some(server) if server.system_identifier != expected => {
+                Err(other_cluster(member.database().pool().address(), server.system_identifier, expected))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 #[doc(hidden)]
 impl States for Databases {
     fn states(&self) -> Vec<proto::DatabaseState> {
-        let states = self.0.iter();
+        let states = self.by_name.iter();
         states.filter_map(|(name, replicas)| Some(replicas.serving()?.database().described(name.as_str()))).collect()
     }
 }
 
 impl fmt::Debug for Databases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.iter().map(|(name, database)| (name.as_str(), database))).finish()
+        f.debug_map().entries(self.by_name.iter().map(|(name, database)| (name.as_str(), database))).finish()
     }
 }
 

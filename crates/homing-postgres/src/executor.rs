@@ -25,14 +25,17 @@ mod references;
 mod run;
 mod within;
 
+use homing_rpc::Cluster;
+
 pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace, Streamed};
 pub(crate) use self::copy_in::CopyResponses;
 pub(crate) use self::failure::Failure;
-pub(crate) use self::history::positions;
+pub(crate) use self::history::{other_cluster, positions};
 pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses};
 pub(crate) use self::parts::QueryParts;
 use self::places::Places;
 use crate::connection::pool::Pool;
+use crate::position::SystemIdentifier;
 use crate::tracker::Tracker;
 
 /// Runs the statements of this node's callers and of its peers on the database next to it.
@@ -43,6 +46,8 @@ pub(crate) struct Executor {
     tracker: Tracker,
     max_rows_bytes: usize,
     places: Places,
+    /// The cluster that the caller expects. `None` if the caller does not know it.
+    expected: Option<SystemIdentifier>,
 }
 
 impl Executor {
@@ -50,7 +55,12 @@ impl Executor {
     /// transactions.
     pub(crate) fn new(pool: Pool, tracker: Tracker, max_rows_bytes: usize, max_transactions: usize) -> Self {
         let places = Places::new(pool.max_connections(), max_transactions);
-        Self { pool, tracker, max_rows_bytes, places }
+        Self { pool, tracker, max_rows_bytes, places, expected: None }
+    }
+
+    /// Returns the executor for a caller that expects this cluster. With a server of another one, it refuses everything.
+    pub(crate) fn expecting(&self, cluster: Option<Cluster>) -> Self {
+        Self { expected: cluster.map(|cluster| u64::from(cluster).into()), ..self.clone() }
     }
 
     /// Returns the limit for the rows of one answer.

@@ -1,5 +1,6 @@
 //! [`Primary`], the way to the primary in this region or another one.
 
+mod cluster;
 pub(crate) mod copy;
 pub(crate) mod execute;
 mod prepare;
@@ -192,7 +193,7 @@ impl Primary {
         };
         let send = |channel: PeerChannel| call(self.client(channel), request.clone());
         let dispatch = Dispatch::new(deadline).with_retry(retry).with_operation(operation);
-        Ok(self.rpc.dispatch(&self.region(), dispatch, send).await?)
+        Ok(self.dispatch_to(&self.region(), dispatch, send).await?)
     }
 
     fn client(&self, channel: PeerChannel) -> DatabaseClient<PeerChannel> {

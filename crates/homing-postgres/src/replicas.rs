@@ -5,6 +5,7 @@
 //! lately.
 
 mod choice;
+mod cluster;
 mod entry;
 mod lag;
 mod list;

@@ -178,9 +178,13 @@ pub mod rpc_client {
     /// If the nodes have certificates, all of this is inside TLS 1.3.
     /// A client that begins with HTTP/2 gets GOAWAY with the code INADEQUATE_SECURITY.
     ///
-    /// Every request carries these metadata:
+    /// Requests carry these metadata:
     /// homing-protocol   the protocol version of the sender, a decimal number
     /// homing-region     the region of the sender
+    /// homing-app        the application that the sender expects. Absent if the sender's application has no name. A node of
+    /// another application refuses the request: the reason is OTHER_APPLICATION
+    /// homing-cluster    the cluster of the database that the sender expects, a decimal number: pg_control_system(). Absent if
+    /// the sender does not know it. A node with another one refuses the request: the reason is OTHER_CLUSTER
     /// grpc-timeout      the time that is left for the server
     /// traceparent       W3C trace context, together with tracestate
     ///
@@ -341,9 +345,13 @@ pub mod rpc_server {
     /// If the nodes have certificates, all of this is inside TLS 1.3.
     /// A client that begins with HTTP/2 gets GOAWAY with the code INADEQUATE_SECURITY.
     ///
-    /// Every request carries these metadata:
+    /// Requests carry these metadata:
     /// homing-protocol   the protocol version of the sender, a decimal number
     /// homing-region     the region of the sender
+    /// homing-app        the application that the sender expects. Absent if the sender's application has no name. A node of
+    /// another application refuses the request: the reason is OTHER_APPLICATION
+    /// homing-cluster    the cluster of the database that the sender expects, a decimal number: pg_control_system(). Absent if
+    /// the sender does not know it. A node with another one refuses the request: the reason is OTHER_CLUSTER
     /// grpc-timeout      the time that is left for the server
     /// traceparent       W3C trace context, together with tracestate
     ///

@@ -113,6 +113,8 @@ pub use function::error::FunctionError;
 pub use function::registry::Registry;
 pub use handshake::refusal::Refusal;
 pub use metadata::caller::Caller;
+pub use metadata::cluster::Cluster;
+pub use metadata::expectations::Expectations;
 pub use metadata::trace::TraceContext;
 pub use node::config::{DEFAULT_MAX_MESSAGE_BYTES, NodeConfig, Positions, States};
 pub use peer::channel::PeerChannel;

@@ -32,6 +32,7 @@ use crate::function::arguments::Arguments;
 use crate::function::context::CallContext;
 use crate::function::error::FunctionError;
 use crate::metadata::caller::Caller;
+use crate::metadata::expectations::Expectations;
 use crate::node::config::NodeConfig;
 use crate::task::panic_message;
 
@@ -59,7 +60,8 @@ impl LocalNode {
             return Err(Reason::UnknownFunction.status(self.unknown(&name)));
         };
         let deadline = caller.deadline;
-        self.check(request.session, deadline).await?;
+        let expected = Expectations { session: request.session, cluster: caller.cluster };
+        self.check(&request.scope, expected, deadline).await?;
         let began = Instant::now();
         let (context, _awaiting) = CallContext::new(caller.region.clone(), deadline, caller.trace.clone());
         let context = context.with_scope(request.scope);
@@ -124,10 +126,10 @@ impl LocalNode {
         }
     }
 
-    /// Refuses a call whose session has seen what the databases of this node do not have.
-    async fn check(&self, session: Vec<Position>, deadline: Instant) -> Result<(), Status> {
-        let Some(positions) = self.config.positions.as_ref().filter(|_| !session.is_empty()) else { return Ok(()) };
-        time::timeout_at(deadline, positions.check(session)).await.unwrap_or_else(|_| {
+    /// Refuses a call that expects something else of the databases of this node.
+    async fn check(&self, scope: &str, expected: Expectations, deadline: Instant) -> Result<(), Status> {
+        let Some(positions) = self.config.positions.as_ref().filter(|_| !expected.is_empty()) else { return Ok(()) };
+        time::timeout_at(deadline, positions.check(scope, expected)).await.unwrap_or_else(|_| {
             Err(Reason::DatabaseUnavailable.status("the database did not report its history in time"))
         })
     }

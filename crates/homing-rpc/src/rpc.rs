@@ -45,7 +45,7 @@ impl Rpc {
     /// [`StaticPeers::none`]: crate::StaticPeers::none
     pub fn new(config: NodeConfig, discover: Arc<dyn Discover>) -> Self {
         let (secret, tls) = (config.secret.clone(), config.tls.clone());
-        let identity = Identity::new(config.topology.region(), config.node_number(), secret, tls);
+        let identity = Identity::new(&config.topology, config.node_number(), secret, tls);
         let identity = Arc::new(identity);
         Self(Arc::new(RpcInner { discover, identity, node: LocalNode::new(config), peers: Mutex::default() }))
     }

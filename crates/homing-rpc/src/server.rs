@@ -127,12 +127,13 @@ impl ServerBuilder {
         let reception = Reception::new(&self.config, refusals.clone());
         let max_message_bytes = self.config.max_message_bytes;
         let region = self.config.topology.region().clone();
+        let app = self.config.topology.app().map(ToOwned::to_owned);
         let routes = self
             .routes
             .add_service(RpcService::new(LocalNode::new(self.config)).into_server())
             .add_service(health_service(&health))
             .add_service(reflection()?);
-        let gate = Gate::new(routes, Arc::clone(&admission), max_message_bytes, refusals.clone());
+        let gate = Gate::new(routes, app, Arc::clone(&admission), max_message_bytes, refusals.clone());
         let (close, closing) = watch::channel(false);
         let max_streams = self.max_in_flight.saturating_add(EXTRA_STREAMS);
         let connections = Connections { reception, gate, closing, max_streams };

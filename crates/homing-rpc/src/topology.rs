@@ -36,7 +36,8 @@ impl Topology {
         Self::new(Region::local(), Region::local())
     }
 
-    /// Sets the name of the application. Discovery puts it into host names.
+    /// Sets the name of the application. Discovery puts it into host names, and a node refuses requests from nodes with another
+    /// name ([`Reason::OtherApplication`](crate::Reason::OtherApplication)).
     pub fn with_app(mut self, app: impl Into<String>) -> Self {
         self.app = Some(app.into());
         self

@@ -1,6 +1,5 @@
 //! The gRPC service through which peers use the databases of a node.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +13,8 @@ use tokio_postgres::Row;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Databases;
-use crate::executor::{Pace, QueryParts, Streamed, positions};
+use crate::executor::{Executor, Pace, QueryParts, Streamed, positions};
 use crate::position::Position;
-use crate::replicas::Member;
 use crate::scope::{LocalSettings, Scope};
 use crate::statement::kind::{Ask, RunsOn};
 
@@ -28,7 +26,7 @@ struct Service {
 
 /// A request for a stream of rows or data.
 struct StreamRequest {
-    member: Arc<Member>,
+    executor: Executor,
     statement: proto::Statement,
     local: LocalSettings,
     session: Vec<Position>,
@@ -47,9 +45,9 @@ impl Databases {
 }
 
 impl Service {
-    /// Returns the server and the scope that a request names. The server is the primary of the database if it is here,
-    /// otherwise any of its servers, which will answer that it is a replica.
-    fn member(&self, scope: &str) -> Result<(Arc<Member>, Scope), Status> {
+    /// Returns the executor and the scope for a request. Its server is the primary of the database if it is here, otherwise any
+    /// of its servers, which will answer that it is a replica.
+    fn executor(&self, scope: &str, caller: &Caller) -> Result<(Executor, Scope), Status> {
         // Without the settings: their values may hold a person's data.
         let shown = scope.split(['?', '/']).next().unwrap_or_default();
         let unknown = || Reason::UnknownDatabase.status(format!("this node has no database named {shown:?}"));
@@ -59,18 +57,19 @@ impl Service {
         let member = replicas
             .serving()
             .ok_or_else(|| Reason::DatabaseUnavailable.status("this node currently has no server of the database"))?;
-        Ok((member, scope))
+        Ok((member.database().executor().expecting(caller.cluster), scope))
     }
 
     /// Returns what a request for a stream asks for, and the server that it names.
     fn streamed(&self, request: Request<proto::QueryRequest>) -> Result<StreamRequest, Status> {
-        let first = Caller::of(&request)?.deadline;
+        let caller = Caller::of(&request)?;
+        let first = caller.deadline;
         let request = request.into_inner();
-        let (member, scope) = self.member(&request.database)?;
+        let (executor, scope) = self.executor(&request.database, &caller)?;
         let session = positions(&request.session);
         let statement = request.statement.ok_or_else(|| Reason::BadArguments.status("the request has no statement"))?;
         let pace = Pace { connect: first, first, next: first.saturating_duration_since(Instant::now()) };
-        Ok(StreamRequest { member, statement, local: scope.local, session, pace })
+        Ok(StreamRequest { executor, statement, local: scope.local, session, pace })
     }
 }
 
@@ -80,20 +79,20 @@ impl proto::database_server::Database for Service {
         &self,
         request: Request<proto::ExecuteRequest>,
     ) -> Result<Response<proto::ExecuteResponse>, Status> {
-        let deadline = Caller::of(&request)?.deadline;
+        let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        let (member, scope) = self.member(&request.database)?;
-        Ok(Response::new(member.database().executor().execute(request, scope.local, deadline, Ask::Position).await?))
+        let (executor, scope) = self.executor(&request.database, &caller)?;
+        Ok(Response::new(executor.execute(request, scope.local, caller.deadline, Ask::Position).await?))
     }
 
     async fn prepare(
         &self,
         request: Request<proto::PrepareRequest>,
     ) -> Result<Response<proto::PrepareResponse>, Status> {
-        let deadline = Caller::of(&request)?.deadline;
+        let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        let (member, scope) = self.member(&request.database)?;
-        Ok(Response::new(member.database().executor().prepare(request.sql, scope.local, deadline).await?))
+        let (executor, scope) = self.executor(&request.database, &caller)?;
+        Ok(Response::new(executor.prepare(request.sql, scope.local, caller.deadline).await?))
     }
 
     type TransactStream = BoxStream<'static, Result<proto::TransactResponse, Status>>;
@@ -102,15 +101,14 @@ impl proto::database_server::Database for Service {
         &self,
         request: Request<Streaming<proto::TransactRequest>>,
     ) -> Result<Response<Self::TransactStream>, Status> {
-        let deadline = Caller::of(&request)?.deadline;
+        let caller = Caller::of(&request)?;
         let mut requests = request.into_inner();
         let first = timeout(FIRST_REQUEST_TIMEOUT, requests.message()).await;
         let Ok(Ok(Some(first))) = first else {
             return Err(Reason::BadArguments.status("the first request of a transaction did not arrive in time"));
         };
-        let (member, _) = self.member(first.begin.as_ref().map_or("", |begin| &begin.database))?;
-        let mut responses =
-            member.database().executor().transact(first, requests, deadline, RunsOn::Primary, Ask::Position).await?;
+        let (executor, _) = self.executor(first.begin.as_ref().map_or("", |begin| &begin.database), &caller)?;
+        let mut responses = executor.transact(first, requests, caller.deadline, RunsOn::Primary, Ask::Position).await?;
         let responses = stream::poll_fn(move |context| responses.poll_recv(context)).map(Ok);
         Ok(Response::new(responses.boxed()))
     }
@@ -122,7 +120,7 @@ impl proto::database_server::Database for Service {
         &self,
         request: Request<Streaming<proto::CopyInRequest>>,
     ) -> Result<Response<Self::CopyInStream>, Status> {
-        let deadline = Caller::of(&request)?.deadline;
+        let caller = Caller::of(&request)?;
         let mut requests = request.into_inner();
         let first = timeout(FIRST_REQUEST_TIMEOUT, requests.message()).await;
         let Ok(Ok(Some(first))) = first else {
@@ -132,8 +130,8 @@ impl proto::database_server::Database for Service {
             Some(proto::copy_in_request::Part::Begin(begin)) => &*begin.database,
             _ => "",
         };
-        let (member, _) = self.member(scope)?;
-        let mut responses = member.database().executor().copy_in(first, requests, deadline).await?;
+        let (executor, _) = self.executor(scope, &caller)?;
+        let mut responses = executor.copy_in(first, requests, caller.deadline).await?;
         let responses = stream::poll_fn(move |context| responses.poll_recv(context)).map_err(Status::from);
         Ok(Response::new(responses.boxed()))
     }
@@ -158,8 +156,7 @@ impl Service {
         &self,
         request: Request<proto::QueryRequest>,
     ) -> Result<Response<BoxStream<'static, Result<proto::QueryPart, Status>>>, Status> {
-        let StreamRequest { member, statement, local, session, pace } = self.streamed(request)?;
-        let executor = member.database().executor();
+        let StreamRequest { executor, statement, local, session, pace } = self.streamed(request)?;
         let chunks = executor.stream::<T>(statement, local, session, pace, RunsOn::Primary);
         let mut parts = QueryParts::new(chunks, executor.max_rows_bytes());
         let first = parts.next().await?;

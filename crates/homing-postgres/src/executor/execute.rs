@@ -72,6 +72,7 @@ impl Executor {
         let span = debug_span!("prepare", sql = shown(&sql));
         self.spawn_limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool, RunsOn::Any).await?;
+            executor.check_cluster(&connection)?;
             // The caller may ask because what this node knows is stale.
             connection.forget(&tagged(local.schema.as_ref(), &sql));
             let preparing = block::prepare(&connection, &local, &sql);

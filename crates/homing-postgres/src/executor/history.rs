@@ -7,15 +7,27 @@ use tracing::debug;
 
 use super::Executor;
 use super::failure::Failure;
+use crate::connection::address::Address;
 use crate::connection::known::Server;
 use crate::connection::pool::Connection;
 use crate::error::function::with_causes;
 use crate::position::history::TimelineHistory;
 use crate::position::state::Verdict;
-use crate::position::{Position, Timeline};
+use crate::position::{Position, SystemIdentifier, Timeline};
 
 impl Executor {
-    /// Refuses a request before anything runs if the server is a primary whose history does not have these positions, or
+    /// Refuses a request before anything runs if the server is of another cluster than the caller expects.
+    pub(crate) fn check_cluster(&self, connection: &Connection) -> Result<(), Failure> {
+        match self.expected {
+            Some(expected) if expected != connection.system_identifier() => {
+                Err(other_cluster(self.pool.address(), connection.system_identifier(), expected))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a request before anything runs if the server is of another [cluster](Self::check_cluster) than the caller
+    /// expects, or if it is a primary whose history does not have these positions, or
     /// cannot be shown to have them. A position of the server's own timeline takes no question. Neither does a replica:
     /// its callers wait for the position.
     pub(crate) async fn check_history(
@@ -24,6 +36,7 @@ impl Executor {
         session: &[Position],
         deadline: Instant,
     ) -> Result<(), Failure> {
+        self.check_cluster(connection)?;
         let Some(timeline) = connection.timeline() else { return Ok(()) };
         let of_this_cluster = |position: &&Position| position.system_identifier == connection.system_identifier();
         for &position in session.iter().filter(of_this_cluster) {
@@ -109,6 +122,17 @@ impl Executor {
             ),
         )
     }
+}
+
+/// Returns the refusal of a request that expects another cluster behind this node.
+pub(crate) fn other_cluster(address: &Address, ours: SystemIdentifier, expected: SystemIdentifier) -> Failure {
+    Failure::NotExecuted(
+        Reason::OtherCluster,
+        format!(
+            "the database at {address} belongs to the cluster {ours}, and the caller expects the cluster {expected}, that of \
+             its own replica: correct the connection strings of one of the two nodes, or build the replica anew"
+        ),
+    )
 }
 
 /// Returns the positions in a request. Those that this build cannot read are of no server.

@@ -125,7 +125,7 @@ impl PrimaryRequest for CopyOpening<'_> {
             .with_retry(Retry::Always)
             .with_operation("copy_in")
             .with_stream_deadline(Instant::now() + MAX_COPY_TIME);
-        let dispatched = primary.rpc.dispatch(&primary.region(), dispatch, send).await;
+        let dispatched = primary.dispatch_to(&primary.region(), dispatch, send).await;
         let Dispatched { response, peer, attempts, .. } =
             dispatched.map_err(|error| not_begun("copy", error.into()))?;
         let (requests, first, responses, channel) = response;

@@ -36,7 +36,7 @@ impl Primary {
         };
         let dispatch = Dispatch::new(deadline).with_retry(Retry::Always).with_operation("stream").with_stream();
         let region = self.region();
-        self.rpc.dispatch(&region, dispatch, send).await.map_err(|error| {
+        self.dispatch_to(&region, dispatch, send).await.map_err(|error| {
             let error = Error::from(error);
             if !error.is_outcome_unknown() {
                 return error;

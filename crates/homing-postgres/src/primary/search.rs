@@ -69,7 +69,7 @@ async fn ask(primary: &Primary, region: &Region, deadline: Instant) -> Result<Op
         async move { client.execute(request).await }
     };
     let dispatch = Dispatch::new(deadline).with_retry(Retry::Always).with_operation("find primary");
-    let dispatched = primary.rpc.dispatch(region, dispatch, send).await?;
+    let dispatched = primary.dispatch_to(region, dispatch, send).await?;
     let proto::ExecuteResponse { outcome, position, .. } = dispatched.response;
     let position = position.as_ref().and_then(Position::from_proto);
     Ok(position.filter(|_| matches!(outcome, Some(Outcome::Results(_)))))

@@ -138,7 +138,7 @@ impl PrimaryRequest for Opening {
             .with_retry(Retry::Always)
             .with_operation("transaction")
             .with_stream_deadline(self.deadline);
-        let dispatched = primary.rpc.dispatch(&primary.region(), dispatch, send).await;
+        let dispatched = primary.dispatch_to(&primary.region(), dispatch, send).await;
         let Dispatched { response, peer, attempts, .. } =
             dispatched.map_err(|error| not_begun("transaction", error.into()))?;
         let (requests, responses, channel) = response;

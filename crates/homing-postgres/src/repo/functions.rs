@@ -1,7 +1,7 @@
 //! Calls of named functions in the primary region.
 
 use homing_proto::v1 as proto;
-use homing_rpc::{Called, IntoArguments, Region};
+use homing_rpc::{Called, Expectations, IntoArguments, Region};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -155,9 +155,15 @@ impl Repo {
         arguments: impl IntoArguments,
         session: &[Position],
     ) -> homing_rpc::Result<Called<R>> {
-        let (rpc, scope) = (self.rpc_client(), self.engine.primary().scope().to_wire());
-        let session = session.iter().map(|position| position.to_proto(self.database_name())).collect();
-        rpc.call_after(region, &scope, function, arguments, session, self.options().call_timeout).await
+        let (primary, arguments) = (self.engine.primary(), arguments.into_arguments()?);
+        let (rpc, scope, deadline) = (self.rpc_client(), primary.scope().to_wire(), self.options().call_deadline());
+        let session: Vec<_> = session.iter().map(|position| position.to_proto(self.database_name())).collect();
+        let call = |cluster| {
+            let expected = Expectations { session: session.clone(), cluster };
+            let left = deadline.saturating_duration_since(Instant::now());
+            rpc.call_after(region, &scope, function, arguments.clone(), expected, left)
+        };
+        primary.expecting(deadline, call).await
     }
 
     async fn call_primary<R: DeserializeOwned>(

@@ -19,10 +19,11 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// |---|---|---|
 /// | `Draining` | `UNAVAILABLE` | any peer, waits for one |
 /// | `DatabaseUnavailable` | `UNAVAILABLE` | another peer, waits for one, or for the database |
-/// | `NotPrimary`, `ProtocolVersion` | `FAILED_PRECONDITION` | another peer, waits for one |
+/// | `NotPrimary`, `OtherApplication`, `ProtocolVersion` | `FAILED_PRECONDITION` | another peer, waits for one |
 /// | `Unauthenticated` | `UNAUTHENTICATED` | another peer, waits for one |
 /// | `UnknownDatabase` | `NOT_FOUND` | another peer, waits for one |
 /// | `Disabled` | `PERMISSION_DENIED` | another peer that is up now |
+/// | `OtherCluster` | `FAILED_PRECONDITION` | another peer that is up now |
 /// | `Overloaded` | `RESOURCE_EXHAUSTED` | another peer that is up now, or any peer when it has room |
 /// | `UnknownFunction` | `NOT_FOUND` | another peer that is up now |
 /// | `BadArguments` | `INVALID_ARGUMENT` | no peer |
@@ -45,6 +46,10 @@ pub enum Reason {
     HistoryLost,
     /// The node's database is not the primary.
     NotPrimary,
+    /// The node is one of another application than the sender expects.
+    OtherApplication,
+    /// The node's database belongs to another cluster than the sender expects.
+    OtherCluster,
     /// The node has no room for another request.
     Overloaded,
     /// The node speaks another version of the protocol.
@@ -107,6 +112,8 @@ impl Reason {
             Self::Draining => "DRAINING",
             Self::HistoryLost => "HISTORY_LOST",
             Self::NotPrimary => "NOT_PRIMARY",
+            Self::OtherApplication => "OTHER_APPLICATION",
+            Self::OtherCluster => "OTHER_CLUSTER",
             Self::Overloaded => "OVERLOADED",
             Self::ProtocolVersion => "PROTOCOL_VERSION",
             Self::StaleStatement => "STALE_STATEMENT",
@@ -123,9 +130,12 @@ impl Reason {
             Self::BadArguments => Code::InvalidArgument,
             Self::Disabled => Code::PermissionDenied,
             Self::DatabaseUnavailable | Self::Draining => Code::Unavailable,
-            Self::HistoryLost | Self::NotPrimary | Self::ProtocolVersion | Self::StaleStatement => {
-                Code::FailedPrecondition
-            }
+            Self::HistoryLost
+            | Self::NotPrimary
+            | Self::OtherApplication
+            | Self::OtherCluster
+            | Self::ProtocolVersion
+            | Self::StaleStatement => Code::FailedPrecondition,
             Self::Overloaded | Self::TooLarge => Code::ResourceExhausted,
             Self::Unauthenticated => Code::Unauthenticated,
             Self::UnknownDatabase | Self::UnknownFunction => Code::NotFound,
@@ -142,6 +152,8 @@ impl fmt::Display for Reason {
             Self::Draining => "draining",
             Self::HistoryLost => "history lost",
             Self::NotPrimary => "not primary",
+            Self::OtherApplication => "other application",
+            Self::OtherCluster => "other database cluster",
             Self::Overloaded => "overloaded",
             Self::ProtocolVersion => "other protocol version",
             Self::StaleStatement => "stale statement",
@@ -168,13 +180,15 @@ const DOMAIN: &str = "homing.v1";
 /// and in base64. Together they stay below the 16 KiB that clients usually accept.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
-const ALL: [Reason; 13] = [
+const ALL: [Reason; 15] = [
     Reason::BadArguments,
     Reason::DatabaseUnavailable,
     Reason::Disabled,
     Reason::Draining,
     Reason::HistoryLost,
     Reason::NotPrimary,
+    Reason::OtherApplication,
+    Reason::OtherCluster,
     Reason::Overloaded,
     Reason::ProtocolVersion,
     Reason::StaleStatement,

@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Refusal {
+    /// The requests of the connection are of another application.
+    Application,
     /// TLS failed, or the certificate of the other side is not one of a node.
     Certificate,
     /// The other side closed the connection before it proved anything, as checks of an open port do.
@@ -38,7 +40,8 @@ pub enum Refusal {
 
 impl Refusal {
     /// All reasons.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
+        Self::Application,
         Self::Certificate,
         Self::Closed,
         Self::Crowded,
@@ -58,6 +61,7 @@ impl Refusal {
     /// Returns the reason as a word, for the label of a metric.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Application => "application",
             Self::Certificate => "certificate",
             Self::Closed => "closed",
             Self::Crowded => "crowded",
@@ -80,6 +84,10 @@ impl fmt::Display for Refusal {
     /// Says why, and what to do.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
+            Self::Application => {
+                "it is a node of another application: correct the addresses of its peers, or set the same HOMING_APP on \
+                 all nodes"
+            }
             Self::Certificate => {
                 "TLS failed, or its certificate is not one of a node: check the files of HOMING_TLS_CERT and HOMING_TLS_CA on \
                  both nodes"

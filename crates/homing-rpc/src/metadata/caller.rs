@@ -7,9 +7,10 @@ use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use crate::error::reason::Reason;
+use crate::metadata::cluster::Cluster;
 use crate::metadata::timeout::MAX_TIME_LIMIT;
 use crate::metadata::trace::TraceContext;
-use crate::metadata::{GRPC_TIMEOUT, HOMING_PROTOCOL, HOMING_REGION, TRACEPARENT, TRACESTATE, timeout};
+use crate::metadata::{GRPC_TIMEOUT, HOMING_APP, HOMING_PROTOCOL, HOMING_REGION, TRACEPARENT, TRACESTATE, timeout};
 use crate::region::Region;
 
 /// The sender of a request, its deadline and its trace, as the metadata of the request say.
@@ -22,6 +23,9 @@ pub struct Caller {
     pub deadline: Instant,
     /// The trace to which the request belongs; a new one if the request contains none.
     pub trace: TraceContext,
+    /// The cluster that the request expects behind this node. `None` if the sender does not know it. Services whose
+    /// database is of another one answer with [`Reason::OtherCluster`](crate::Reason::OtherCluster).
+    pub cluster: Option<Cluster>,
 }
 
 impl Caller {
@@ -36,16 +40,18 @@ impl Caller {
     }
 
     pub(crate) fn new(region: Region, deadline: Instant, trace: TraceContext) -> Self {
-        Self { region, deadline, trace }
+        Self { region, deadline, trace, cluster: None }
     }
 
-    /// Reads the metadata of a request to a `homing.v1` service.
+    /// Reads the metadata of a request to a `homing.v1` service of a node of the application `app`.
     ///
     /// # Errors
     ///
-    /// A status with [`Reason::ProtocolVersion`] if the request uses another protocol.
-    pub(crate) fn of_headers(headers: &HeaderMap, now: Instant) -> Result<Self, Status> {
+    /// A status with [`Reason::ProtocolVersion`] if the request uses another protocol, and with [`Reason::OtherApplication`] if
+    /// it expects another application.
+    pub(crate) fn of_headers(headers: &HeaderMap, app: Option<&str>, now: Instant) -> Result<Self, Status> {
         check_protocol(headers)?;
+        check_app(headers, app)?;
         let region = text(headers, &HOMING_REGION).and_then(|region| Region::new(region).ok());
         let Some(region) = region else {
             return Err(Reason::ProtocolVersion.status("the metadata homing-region is missing or is not a region"));
@@ -54,7 +60,8 @@ impl Caller {
         let trace = text(headers, &TRACEPARENT)
             .and_then(|parent| TraceContext::parse(parent, text(headers, &TRACESTATE)))
             .unwrap_or_else(TraceContext::root);
-        Ok(Self { region, deadline: now + timeout.min(MAX_TIME_LIMIT), trace })
+        let cluster = Cluster::of_headers(headers);
+        Ok(Self { region, deadline: now + timeout.min(MAX_TIME_LIMIT), trace, cluster })
     }
 }
 
@@ -67,6 +74,20 @@ fn check_protocol(headers: &HeaderMap) -> Result<(), Status> {
         ))),
         None => Err(Reason::ProtocolVersion
             .status(format!("the metadata homing-protocol is missing; this node speaks protocol {ours}"))),
+    }
+}
+
+/// Compares the names of the applications if both nodes have one.
+fn check_app(headers: &HeaderMap, ours: Option<&str>) -> Result<(), Status> {
+    match (headers.get(HOMING_APP), ours) {
+        (Some(theirs), Some(ours)) if theirs.as_bytes() != ours.as_bytes() => {
+            let theirs = String::from_utf8_lossy(theirs.as_bytes());
+            Err(Reason::OtherApplication.status(format!(
+                "this node is one of the application {ours:?}, and the caller expects one of {theirs:?}; correct the \
+                 addresses of the peers, or set the same HOMING_APP on all nodes"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -97,9 +118,11 @@ mod tests {
             &headers(&[
                 ("homing-protocol", "2"),
                 ("homing-region", "syd"),
+                ("homing-app", "shop"),
                 ("grpc-timeout", "1500m"),
                 ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             ]),
+            Some("shop"),
             now,
         )
         .unwrap();
@@ -113,10 +136,10 @@ mod tests {
         let now = Instant::now();
         let pairs =
             [("homing-protocol", "2"), ("homing-region", "syd"), ("grpc-timeout", "soon"), ("traceparent", "x")];
-        let caller = Caller::of_headers(&headers(&pairs), now).unwrap();
+        let caller = Caller::of_headers(&headers(&pairs), None, now).unwrap();
         assert_eq!(caller.deadline, now + DEFAULT_TIME_LIMIT);
         let pairs = [("homing-protocol", "2"), ("homing-region", "syd"), ("grpc-timeout", "99999999H")];
-        assert_eq!(Caller::of_headers(&headers(&pairs), now).unwrap().deadline, now + MAX_TIME_LIMIT);
+        assert_eq!(Caller::of_headers(&headers(&pairs), None, now).unwrap().deadline, now + MAX_TIME_LIMIT);
     }
 
     #[test]
@@ -129,8 +152,35 @@ mod tests {
             &[("homing-region", "Sydney"), ("homing-protocol", "2")],
         ];
         for pairs in table {
-            let status = Caller::of_headers(&headers(pairs), Instant::now()).unwrap_err();
+            let status = Caller::of_headers(&headers(pairs), None, Instant::now()).unwrap_err();
             assert_eq!(Reason::of(&status), Some(Reason::ProtocolVersion), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn only_another_application_is_turned_away() {
+        let read = |theirs: Option<&'static str>, ours| {
+            let mut pairs = vec![("homing-protocol", "2"), ("homing-region", "syd")];
+            pairs.extend(theirs.map(|theirs| ("homing-app", theirs)));
+            Caller::of_headers(&headers(&pairs), ours, Instant::now())
+        };
+        for (theirs, ours) in [(None, None), (None, Some("shop")), (Some("shop"), None), (Some("shop"), Some("shop"))] {
+            read(theirs, ours).unwrap();
+        }
+        for (theirs, ours) in [("shop", "Shop"), ("shop-staging", "shop"), ("", "shop")] {
+            let status = read(Some(theirs), Some(ours)).unwrap_err();
+            assert_eq!(Reason::of(&status), Some(Reason::OtherApplication));
+            let names = [theirs, ours].map(|name| format!("{name:?}"));
+            assert!(names.iter().all(|name| status.message().contains(name)), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn malformed_cluster_is_ignored() {
+        for (text, expected) in [("7312394723947239472", Some(7_312_394_723_947_239_472)), ("-1", None), ("x", None)] {
+            let pairs = [("homing-protocol", "2"), ("homing-region", "syd"), ("homing-cluster", text)];
+            let caller = Caller::of_headers(&headers(&pairs), None, Instant::now()).unwrap();
+            assert_eq!(caller.cluster.map(u64::from), expected);
         }
     }
 }

@@ -8,30 +8,33 @@ use tokio_util::either::Either;
 
 use crate::handshake::client::{ClientFailure, prove};
 use crate::handshake::message::NodeNumber;
-use crate::metadata::{HOMING_PROTOCOL, HOMING_REGION};
-use crate::region::Region;
+use crate::metadata::{HOMING_APP, HOMING_PROTOCOL, HOMING_REGION};
 use crate::secret::Secret;
 use crate::tls::{NodeStream, Tls};
+use crate::topology::Topology;
 
-/// The identity of this node: the credential and the certificate, which each connection proves, and the protocol version and
-/// the region, which are in the metadata of each request.
+/// The identity of this node: the credential and the certificate, which each connection proves, and the protocol version,
+/// the application and the region, which are in the metadata of each request.
 #[derive(Debug)]
 pub(crate) struct Identity {
     secret: Option<Secret>,
     tls: Option<Tls>,
     node: NodeNumber,
     protocol: HeaderValue,
+    /// `None` if the application has no name, or one that cannot travel.
+    app: Option<HeaderValue>,
     region: HeaderValue,
 }
 
 impl Identity {
-    pub(crate) fn new(region: &Region, node: NodeNumber, secret: Option<Secret>, tls: Option<Tls>) -> Self {
+    pub(crate) fn new(topology: &Topology, node: NodeNumber, secret: Option<Secret>, tls: Option<Tls>) -> Self {
         Self {
             secret,
             tls,
             node,
             protocol: HeaderValue::from(homing_proto::PROTOCOL_VERSION),
-            region: HeaderValue::from_str(region.as_str()).expect("a DNS label is a header value"),
+            app: topology.app().and_then(|app| HeaderValue::from_bytes(app.as_bytes()).ok()),
+            region: HeaderValue::from_str(topology.region().as_str()).expect("a DNS label is a header value"),
         }
     }
 
@@ -54,6 +57,9 @@ impl Identity {
     pub(crate) fn add_to(&self, headers: &mut http::HeaderMap) {
         headers.insert(HOMING_PROTOCOL, self.protocol.clone());
         headers.insert(HOMING_REGION, self.region.clone());
+        if let Some(app) = &self.app {
+            headers.insert(HOMING_APP, app.clone());
+        }
         headers.insert(USER_AGENT, HeaderValue::from_static(SOFTWARE));
     }
 }

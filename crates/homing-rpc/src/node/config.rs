@@ -11,6 +11,7 @@ use crate::error::reason::Reason;
 use crate::error::{Error, Result};
 use crate::function::registry::Registry;
 use crate::handshake::message::NodeNumber;
+use crate::metadata::expectations::Expectations;
 use crate::peer::settings::PeerSettings;
 use crate::secret::Secret;
 use crate::task::BoxFuture;
@@ -120,19 +121,20 @@ pub trait Positions: fmt::Debug + Send + Sync + 'static {
     /// The future is dropped at the deadline of the function's caller.
     fn current(&self) -> BoxFuture<'_, Vec<Position>>;
 
-    /// Checks that the node's databases have these positions in their histories, before a function runs. The positions are
-    /// those of the caller's session. Default: they have.
+    /// Checks that the node's databases are what the caller of a function expects, before the function runs. `scope` is that of
+    /// the call. Default: they are.
     ///
     /// # Errors
     ///
     /// A status with the reason [`NotPrimary`](crate::Reason::NotPrimary) if a position has a later timeline than the
-    /// database, or [`HistoryLost`](crate::Reason::HistoryLost) if the database does not have it.
+    /// database, [`HistoryLost`](crate::Reason::HistoryLost) if the database does not have it, or
+    /// [`OtherCluster`](crate::Reason::OtherCluster) if the database is of another cluster.
     ///
     /// # Cancel safety
     ///
     /// The future is dropped at the deadline of the function's caller.
-    fn check(&self, session: Vec<Position>) -> BoxFuture<'_, Result<(), Status>> {
-        drop(session);
+    fn check<'a>(&'a self, scope: &'a str, expected: Expectations) -> BoxFuture<'a, Result<(), Status>> {
+        drop((scope, expected));
         Box::pin(async { Ok(()) })
     }
 }

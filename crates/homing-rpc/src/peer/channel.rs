@@ -18,6 +18,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use crate::metadata::cluster::Cluster;
 use crate::metadata::identity::Identity;
 use crate::metadata::trace::TraceContext;
 use crate::metadata::{GRPC_TIMEOUT, TRACEPARENT, TRACESTATE, timeout};
@@ -29,9 +30,9 @@ use crate::task::BoxFuture;
 
 /// A gRPC channel to one peer, for generated clients.
 ///
-/// It adds metadata to each request: the identity of this node (`homing-protocol`, `homing-region`),
-/// the time that is left (`grpc-timeout`, reduced by the time that the answer needs to travel back) and the trace
-/// (`traceparent`, `tracestate`).
+/// It adds metadata to each request: the identity of this node (`homing-protocol`, `homing-app`, `homing-region`), the
+/// cluster that the request expects (`homing-cluster`), the time that is left (`grpc-timeout`, reduced by the time that the
+/// answer needs to travel back) and the trace (`traceparent`, `tracestate`).
 ///
 /// A channel belongs to one attempt of one dispatch and to one connection. It does not reconnect, wait or retry;
 /// [`Rpc::dispatch`](crate::Rpc::dispatch) does. If a response future is dropped, its stream is reset, and the peer
@@ -40,6 +41,7 @@ use crate::task::BoxFuture;
 pub struct PeerChannel {
     link: Arc<Link>,
     call: Arc<Call>,
+    cluster: Option<Cluster>,
 }
 
 impl PeerChannel {
@@ -61,7 +63,8 @@ impl PeerChannel {
     }
 
     pub(crate) fn new(link: Arc<Link>, deadline: Option<Instant>, trace: Option<TraceContext>) -> Self {
-        Self { link, call: Arc::new(Call { deadline, trace, sent: AtomicBool::new(false), _place: None }) }
+        let call = Call { deadline, trace, sent: AtomicBool::new(false), _place: None };
+        Self { link, call: Arc::new(call), cluster: None }
     }
 
     /// Returns the channel of a request whose answer is a stream. `place` is given back when the stream and the channel
@@ -73,7 +76,12 @@ impl PeerChannel {
         place: OwnedSemaphorePermit,
     ) -> Self {
         let call = Call { deadline, trace, sent: AtomicBool::new(false), _place: Some(place) };
-        Self { link, call: Arc::new(call) }
+        Self { link, call: Arc::new(call), cluster: None }
+    }
+
+    /// Sets the cluster that the request expects.
+    pub(crate) fn expecting(self, cluster: Option<Cluster>) -> Self {
+        Self { cluster, ..self }
     }
 
     /// Returns whether a request was sent through this channel or a clone of it.
@@ -96,6 +104,9 @@ impl PeerChannel {
         *request.version_mut() = http::Version::HTTP_2;
         let headers = request.headers_mut();
         self.link.identity.add_to(headers);
+        if let Some(cluster) = self.cluster {
+            cluster.add_to(headers);
+        }
         if let Some(deadline) = self.call.deadline {
             headers.insert(GRPC_TIMEOUT, timeout::encode(self.server_time(deadline)));
         }

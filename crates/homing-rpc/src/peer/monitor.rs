@@ -268,7 +268,7 @@ async fn wanted(wanted: &Notify) {
 
 fn turned_away(status: &Status) -> Down {
     match Reason::of(status) {
-        Some(reason @ (Reason::Unauthenticated | Reason::ProtocolVersion)) => {
+        Some(reason @ (Reason::OtherApplication | Reason::ProtocolVersion | Reason::Unauthenticated)) => {
             down(format!("it refused this node: {}", status.message()), Some(reason))
         }
         _ if TransportError::demands_proof(status) => {

@@ -248,6 +248,7 @@ mod tests {
     use super::*;
     use crate::metadata::identity::Identity;
     use crate::peer::monitor::Down;
+    use crate::topology::Topology;
 
     const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -279,7 +280,7 @@ mod tests {
             .handshake(hyper_util::rt::TokioIo::new(local))
             .await
             .unwrap();
-        let identity = Arc::new(Identity::new(&Region::local(), [0; 16], None, None));
+        let identity = Arc::new(Identity::new(&Topology::local(), [0; 16], None, None));
         let streams = Arc::new(tokio::sync::Semaphore::new(1));
         let load = Arc::default();
         let link = Link { name: name(port), requests, identity, load, streams, is_silent: AtomicBool::new(false) };

@@ -437,10 +437,11 @@ mod tests {
     use super::*;
     use crate::discover::static_peers::StaticPeers;
     use crate::peer::pick::WaitFor;
+    use crate::topology::Topology;
 
     fn spawn(discover: impl Discover) -> PeerSet {
         let region = Region::local();
-        let identity = Arc::new(Identity::new(&region, [0; 16], None, None));
+        let identity = Arc::new(Identity::new(&Topology::local(), [0; 16], None, None));
         PeerSet::spawn(region.clone(), region, Arc::new(discover), identity, PeerSettings::default())
     }
 

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::function::arguments::{Arguments, IntoArguments};
 use crate::function::codec;
 use crate::metadata::caller::Caller;
+use crate::metadata::expectations::Expectations;
 use crate::metadata::timeout::deadline_after;
 use crate::peer::name::PeerName;
 use crate::region::Region;
@@ -105,11 +106,11 @@ impl Rpc {
         arguments: impl IntoArguments,
         timeout: Duration,
     ) -> Result<Called<R>> {
-        self.call_after(region, scope, function, arguments, Vec::new(), timeout).await
+        self.call_after(region, scope, function, arguments, Expectations::default(), timeout).await
     }
 
-    /// Calls a function with a scope, on a node whose databases have these positions in their histories. Nodes that do not
-    /// have them refuse the call: see [`Positions::check`](crate::Positions::check).
+    /// Calls a function with a scope, on a node whose databases are what the caller expects. Other nodes refuse the call: see
+    /// [`Positions::check`](crate::Positions::check).
     ///
     /// # Errors
     ///
@@ -124,11 +125,11 @@ impl Rpc {
         scope: &str,
         function: &str,
         arguments: impl IntoArguments,
-        session: Vec<Position>,
+        expected: Expectations,
         timeout: Duration,
     ) -> Result<Called<R>> {
         let arguments = arguments.into_arguments()?;
-        self.call_encoded(region, scope, function, arguments, session, deadline_after(timeout)).await
+        self.call_encoded(region, scope, function, arguments, expected, deadline_after(timeout)).await
     }
 
     /// Calls a function in the primary region.
@@ -167,7 +168,8 @@ impl Rpc {
         timeout: Duration,
     ) -> Result<Called<R>> {
         let arguments = arguments.into_arguments()?;
-        let (request, dispatch) = self.prepare("", function, arguments, Vec::new(), deadline_after(timeout))?;
+        let (deadline, expected) = (deadline_after(timeout), Expectations::default());
+        let (request, dispatch) = self.prepare("", function, arguments, expected, deadline)?;
         self.call_remote(&peer.region, request, dispatch.with_peer(peer.clone())).await
     }
 
@@ -193,7 +195,8 @@ impl Rpc {
         let calls = self.regions(deadline).await?.into_iter().map(|region| {
             let arguments = arguments.clone();
             async move {
-                let called = self.call_encoded(&region, "", function, arguments, Vec::new(), deadline).await;
+                let expected = Expectations::default();
+                let called = self.call_encoded(&region, "", function, arguments, expected, deadline).await;
                 (region, called)
             }
         });
@@ -206,10 +209,10 @@ impl Rpc {
         scope: &str,
         function: &str,
         arguments: Arguments,
-        session: Vec<Position>,
+        expected: Expectations,
         deadline: Instant,
     ) -> Result<Called<R>> {
-        let (request, dispatch) = self.prepare(scope, function, arguments, session, deadline)?;
+        let (request, dispatch) = self.prepare(scope, function, arguments, expected, deadline)?;
         if region == self.topology().region() {
             self.call_in_place(request, &dispatch).await
         } else {
@@ -222,9 +225,10 @@ impl Rpc {
         scope: &str,
         function: &str,
         arguments: Arguments,
-        session: Vec<Position>,
+        expected: Expectations,
         deadline: Instant,
     ) -> Result<(CallRequest, Dispatch)> {
+        let Expectations { session, cluster } = expected;
         let (plain, scoped) = if scope.is_empty() { (function, "") } else { ("", function) };
         let request = CallRequest {
             function: plain.to_owned(),
@@ -235,7 +239,7 @@ impl Rpc {
         };
         self.check_size(&request)?;
         let dispatch = Dispatch::new(deadline).with_operation(function.to_owned()).with_retry(self.retry_of(function));
-        Ok((request, dispatch))
+        Ok((request, dispatch.with_cluster(cluster)))
     }
 
     /// The nodes of an application have the same functions, so the own registry knows which calls may be repeated.

@@ -11,6 +11,7 @@ use tracing::{Span, debug, info, warn};
 
 use crate::error::reason::Reason;
 use crate::error::{Error, Result};
+use crate::metadata::cluster::Cluster;
 use crate::metadata::trace::TraceContext;
 use crate::peer::backoff::Backoff;
 use crate::peer::channel::{Link, PeerChannel};
@@ -44,6 +45,8 @@ pub struct Dispatch {
     /// If the answer is a stream: the deadline of the whole stream, which is sent to the peer. `deadline` is then the
     /// deadline of the stream's beginning. Default: none; the peer gets `deadline`.
     pub stream_deadline: Option<Instant>,
+    /// The cluster that the request expects behind the peer. Default: none; the peer does not compare.
+    pub cluster: Option<Cluster>,
 }
 
 impl Dispatch {
@@ -57,6 +60,7 @@ impl Dispatch {
             peer: None,
             is_stream: false,
             stream_deadline: None,
+            cluster: None,
         }
     }
 
@@ -82,6 +86,12 @@ impl Dispatch {
     #[must_use]
     pub fn with_peer(self, peer: PeerName) -> Self {
         Self { peer: Some(peer), ..self }
+    }
+
+    /// Sets the cluster that the request expects behind the peer.
+    #[must_use]
+    pub fn with_cluster(self, cluster: impl Into<Option<Cluster>>) -> Self {
+        Self { cluster: cluster.into(), ..self }
     }
 
     /// Says that the answer is a stream.
@@ -285,14 +295,14 @@ impl<'a> Attempts<'a> {
 
     /// Returns the channel for an attempt. A stream waits for a place on the connection.
     async fn channel(&self, link: &Arc<Link>) -> Result<PeerChannel> {
-        let Dispatch { deadline, is_stream, stream_deadline, .. } = *self.dispatch;
+        let Dispatch { deadline, is_stream, stream_deadline, cluster, .. } = *self.dispatch;
         let told = Some(stream_deadline.unwrap_or(deadline));
         let trace = Some(self.trace.clone());
         if !is_stream {
-            return Ok(PeerChannel::new(Arc::clone(link), told, trace));
+            return Ok(PeerChannel::new(Arc::clone(link), told, trace).expecting(cluster));
         }
         match time::timeout_at(deadline, Arc::clone(&link.streams).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(PeerChannel::for_stream(Arc::clone(link), told, trace, place)),
+            Ok(Ok(place)) => Ok(PeerChannel::for_stream(Arc::clone(link), told, trace, place).expecting(cluster)),
             _ => Err(Error::refused(
                 Reason::Overloaded,
                 None,

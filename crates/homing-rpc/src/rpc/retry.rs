@@ -78,15 +78,17 @@ impl Failure {
         match self {
             Self::Refused(reason) => match reason {
                 Reason::DatabaseUnavailable
-                | Reason::Disabled
                 | Reason::Draining
                 | Reason::NotPrimary
+                | Reason::OtherApplication
                 | Reason::Overloaded
                 | Reason::ProtocolVersion
                 | Reason::Unauthenticated => true,
-                // These depend on the request.
+                // These depend on the request, or on what its sender knows.
                 Reason::BadArguments
+                | Reason::Disabled
                 | Reason::HistoryLost
+                | Reason::OtherCluster
                 | Reason::StaleStatement
                 | Reason::TooLarge
                 | Reason::UnknownDatabase
@@ -105,13 +107,15 @@ fn after_refusal(reason: Reason) -> Option<WaitFor> {
         // Another peer may be able to take it, or its database restarts.
         Reason::DatabaseUnavailable => Some(WaitFor::Database),
         // Another peer may be able to take it, now or soon.
-        Reason::NotPrimary | Reason::ProtocolVersion | Reason::Unauthenticated | Reason::UnknownDatabase => {
-            Some(WaitFor::UntriedPeer)
-        }
+        Reason::NotPrimary
+        | Reason::OtherApplication
+        | Reason::ProtocolVersion
+        | Reason::Unauthenticated
+        | Reason::UnknownDatabase => Some(WaitFor::UntriedPeer),
         // Another peer that is up may have room, and soon this one has.
         Reason::Overloaded => Some(WaitFor::Room),
         // Another peer that is up may take it, but waiting does not help.
-        Reason::Disabled | Reason::UnknownFunction => Some(WaitFor::Nothing),
+        Reason::Disabled | Reason::OtherCluster | Reason::UnknownFunction => Some(WaitFor::Nothing),
         // Every peer would refuse it.
         Reason::BadArguments | Reason::HistoryLost | Reason::StaleStatement | Reason::TooLarge => None,
     }
@@ -157,6 +161,9 @@ mod tests {
             (Reason::NotPrimary.status("m"), true),
             (Reason::Overloaded.status("m"), true),
             (Status::internal("m"), true),
+            (Reason::OtherApplication.status("m"), true),
+            (Reason::Disabled.status("m"), false),
+            (Reason::OtherCluster.status("m"), false),
             (Reason::UnknownFunction.status("m"), false),
             (Reason::StaleStatement.status("m"), false),
             (Status::deadline_exceeded("m"), false),

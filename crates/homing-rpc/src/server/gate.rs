@@ -1,6 +1,6 @@
 //! Checks a request before a service gets it.
 //!
-//! The checks, in this order: the protocol version, admission. The body is not read before. The connection has proved
+//! The checks, in this order: the protocol version, the application, admission. The body is not read before. The connection has proved
 //! already that it is a peer's.
 //!
 //! hyper runs [`Gate::handle`] in a detached task for each request. The task owns the request and one place of the
@@ -38,14 +38,22 @@ pub(crate) struct Gate(Arc<GateInner>);
 #[derive(Debug)]
 struct GateInner {
     routes: Routes,
+    /// The name of the application, if it has one.
+    app: Option<String>,
     admission: Arc<Admission>,
     max_message_bytes: usize,
     refusals: Refusals,
 }
 
 impl Gate {
-    pub(crate) fn new(routes: Routes, admission: Arc<Admission>, max_message_bytes: usize, refusals: Refusals) -> Self {
-        Self(Arc::new(GateInner { routes: routes.prepare(), admission, max_message_bytes, refusals }))
+    pub(crate) fn new(
+        routes: Routes,
+        app: Option<String>,
+        admission: Arc<Admission>,
+        max_message_bytes: usize,
+        refusals: Refusals,
+    ) -> Self {
+        Self(Arc::new(GateInner { routes: routes.prepare(), app, admission, max_message_bytes, refusals }))
     }
 
     /// Answers a request from a peer at this address.
@@ -54,8 +62,12 @@ impl Gate {
             Ok((permit, caller)) => self.serve(request, permit, caller).await,
             Err(status) => {
                 debug!(path = request.uri().path(), status = status.message(), "request is refused");
-                if Reason::of(&status) == Some(Reason::ProtocolVersion) {
-                    self.0.refusals.note(address, Refusal::Protocol, None);
+                match Reason::of(&status) {
+                    Some(Reason::ProtocolVersion) => self.0.refusals.note(address, Refusal::Protocol, None),
+                    Some(Reason::OtherApplication) => {
+                        self.0.refusals.note(address, Refusal::Application, Some(status.message()));
+                    }
+                    _ => {}
                 }
                 status.into_http()
             }
@@ -65,7 +77,7 @@ impl Gate {
     fn admit(&self, request: &Request<Body>) -> Result<(Permit, Option<Caller>), Status> {
         let (headers, path) = (request.headers(), request.uri().path());
         let caller = match path.starts_with(HOMING_SERVICES) {
-            true => Some(Caller::of_headers(headers, Instant::now())?),
+            true => Some(Caller::of_headers(headers, self.0.app.as_deref(), Instant::now())?),
             false => None,
         };
         let permit = self.0.admission.enter(kind(path))?;

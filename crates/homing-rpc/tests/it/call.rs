@@ -1,10 +1,14 @@
 //! Calls that arrive.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homing_proto::v1::{DatabaseState, Position};
-use homing_rpc::{BoxFuture, FunctionError, NodeConfig, Positions, Registry, Rpc, States, StaticPeers, TraceContext};
+use homing_rpc::{
+    BoxFuture, Cluster, Expectations, FunctionError, NodeConfig, Positions, Reason, Registry, Rpc, States, StaticPeers,
+    TraceContext,
+};
+use tonic::Status;
 
 use crate::world::{Addresses, client, client_with, config, offering, region, serve, server_of, soon, topology};
 
@@ -222,4 +226,45 @@ async fn without_a_secret_loopback_is_served() {
     let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
     let rpc = Rpc::new(NodeConfig::new(topology("syd")), Arc::new(peers));
     assert_eq!(rpc.call_primary::<i64>("add", (1, 2), LIMIT).await.unwrap().value, 3);
+}
+
+/// Databases of one cluster, which keep what the callers of functions expect.
+#[derive(Debug, Default)]
+struct Comparing(Mutex<Vec<(String, Expectations)>>);
+
+impl Positions for Comparing {
+    fn current(&self) -> BoxFuture<'_, Vec<Position>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    fn check<'a>(&'a self, scope: &'a str, expected: Expectations) -> BoxFuture<'a, Result<(), Status>> {
+        let is_other = expected.cluster.is_some_and(|cluster| cluster != Cluster::from(7));
+        self.0.lock().unwrap().push((scope.to_owned(), expected));
+        Box::pin(async move { if is_other { Err(Reason::OtherCluster.status("it is 7")) } else { Ok(()) } })
+    }
+}
+
+#[tokio::test]
+async fn function_is_refused_by_other_cluster() {
+    let databases = Arc::new(Comparing::default());
+    let positions = Arc::clone(&databases);
+    let iad = server_of(config("iad").with_positions(positions)).start().await.unwrap();
+    let rpc = client(&[iad.local_addr()]);
+    let call = async |cluster: Option<u64>| {
+        let expected = Expectations { cluster: cluster.map(Cluster::from), ..Expectations::default() };
+        rpc.call_after::<i64>(&region("iad"), "analytics", "add", (1, 2), expected, LIMIT).await
+    };
+    assert_eq!(call(None).await.unwrap().value, 3);
+    assert_eq!(call(Some(7)).await.unwrap().value, 3);
+    let error = call(Some(u64::MAX)).await.unwrap_err();
+    assert!(error.is_not_sent() && error.reason() == Some(Reason::OtherCluster), "{error:?}");
+    let seen = databases
+        .0
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(scope, expected)| (scope.clone(), expected.cluster))
+        .collect::<Vec<_>>();
+    let analytics = |cluster: u64| ("analytics".to_owned(), Some(Cluster::from(cluster)));
+    assert_eq!(seen, [analytics(7), analytics(u64::MAX)]);
 }

@@ -17,7 +17,9 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::lines::Lines;
-use crate::world::{ANY_PORT, SOON, client, config, refused, region, serve, server, server_of, soon, topology};
+use crate::world::{
+    ANY_PORT, SOON, client, config, config_of, refused, region, serve, server, server_of, soon, topology,
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const CALL: &str = "/homing.v1.Rpc/Call";
@@ -96,6 +98,46 @@ async fn another_protocol_is_turned_away() {
     let status = ask(&iad, CALL, &[("homing-region", "syd"), ("homing-protocol", "2")]).await.unwrap();
     assert_eq!(Reason::of(&status), Some(Reason::UnknownFunction), "{status:?}");
     assert_eq!(refused(&iad), [(Refusal::Protocol, 3)]);
+}
+
+#[tokio::test]
+async fn another_application_is_turned_away() {
+    let lines = Lines::collect();
+    let config = NodeConfig::new(topology("iad").with_app("shop"));
+    let iad = server_of(config).start().await.unwrap();
+    let ask = async |app: &[(&str, &str)]| {
+        let headers = [&[("homing-region", "syd"), ("homing-protocol", "2")], app].concat();
+        Reason::of(&ask(&iad, CALL, &headers).await.unwrap())
+    };
+    assert_eq!(ask(&[("homing-app", "shop-staging")]).await, Some(Reason::OtherApplication));
+    for app in [&[][..], &[("homing-app", "shop")]] {
+        assert_eq!(ask(app).await, Some(Reason::UnknownFunction), "it was let in");
+    }
+    assert_eq!(refused(&iad), [(Refusal::Application, 1)]);
+    lines.wait_for(&["WARN", "refused a caller", "application", "shop-staging", "HOMING_APP"]).await;
+}
+
+#[tokio::test]
+async fn wrong_application_fails_at_once() {
+    let node = |name, app: Option<&str>| {
+        let topology = topology(name);
+        config_of(app.map_or(topology.clone(), |app| topology.with_app(app)))
+    };
+    let iad = server_of(node("iad", Some("shop"))).start().await.unwrap();
+    let peers = StaticPeers::none().with_region(region("iad"), [iad.local_addr()]);
+    let call = async |app| {
+        let rpc = Rpc::new(node("syd", app), Arc::new(peers.clone()));
+        rpc.call_primary::<i64>("add", (1, 2), LIMIT).await
+    };
+    for app in [None, Some("shop")] {
+        assert_eq!(call(app).await.unwrap().value, 3, "{app:?}");
+    }
+    let began = Instant::now();
+    let error = call(Some("shop-staging")).await.unwrap_err();
+    assert!(error.is_not_sent() && error.reason() == Some(Reason::OtherApplication), "{error:?}");
+    let message = error.to_string();
+    assert!(["\"shop\"", "\"shop-staging\"", "HOMING_APP"].iter().all(|part| message.contains(part)), "{message}");
+    assert!(began.elapsed() < LIMIT, "it did not wait for another answer");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod dns;
 mod failure;
 mod guard;
 mod handshake;
+mod headers;
 mod lines;
 mod panics;
 mod peers;

@@ -34,7 +34,13 @@ pub(crate) fn topology(name: &str) -> Topology {
 }
 
 pub(crate) fn config(name: &str) -> NodeConfig {
-    NodeConfig::new(topology(name)).with_secret(secret()).with_functions(Arc::new(functions(name)))
+    config_of(topology(name))
+}
+
+/// The settings of a node with the secret and the functions of these tests.
+pub(crate) fn config_of(topology: Topology) -> NodeConfig {
+    let functions = functions(topology.region().as_str());
+    NodeConfig::new(topology).with_secret(secret()).with_functions(Arc::new(functions))
 }
 
 pub(crate) fn server(name: &str) -> ServerBuilder {

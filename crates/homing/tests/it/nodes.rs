@@ -1,6 +1,8 @@
 //! How nodes start, find databases and peers, and lose them.
 
 mod application;
+mod calls;
+mod clusters;
 mod configuration;
 mod databases;
 mod failover;

@@ -8,7 +8,7 @@ use homing::transaction::{Isolation, TransactionOptions};
 use homing::{Consistency, OnLag, Repo};
 use tokio_postgres::Client;
 
-use crate::fixture::{NewUser, Servers, User, count_users, in_iad, recorded};
+use crate::fixture::{NewUser, Servers, User, count_users, in_iad, recorded, start};
 
 /// Trap: on a quiet primary the insert position after a commit that fills its page lies past the header of the next
 /// one, which replay does not reach until the next write.
@@ -150,10 +150,12 @@ async fn replica_of_other_cluster_is_named() {
     let world = servers.world().await;
     let others = Servers::start(&[]).await;
     others.primary.create_database(&world.database).await.unwrap();
-    let peers = world.peers();
     others.replica.caught_up_with(&others.primary).await.unwrap();
-    let node = others.replica_node(&world.database, peers).await;
-    let mut error = node.repo().insert(&NewUser::named("Ada")).await.unwrap_err();
+    // A peer would refuse the write.
+    let mut config = servers.primary_config(&world.database);
+    config.replica_url = Some(others.replica.database_url(&world.database));
+    let node = start(config).await.unwrap();
+    let mut error = node.repo().replica("iad").unwrap().insert(&NewUser::named("Ada")).await.unwrap_err();
     assert!(error.is_committed(), "{error:?}");
     assert!(error.to_string().contains("another cluster"), "{error}");
     assert_eq!(error.take_value::<crate::fixture::User>().unwrap().name, "Ada");
