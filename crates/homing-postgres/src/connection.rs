@@ -5,6 +5,7 @@ pub(crate) mod block;
 mod connector;
 pub(crate) mod identity;
 pub(crate) mod known;
+pub(crate) mod login;
 pub(crate) mod open;
 mod parameters;
 pub(crate) mod pool;

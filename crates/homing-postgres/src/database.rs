@@ -1,17 +1,19 @@
 //! [`Database`], the server next to this node: one address with its pool, its tracker and its executor.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::connection::address::Address;
 use crate::connection::identity::Fault;
+use crate::connection::login::Login;
 use crate::connection::pool::Pool;
+use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::position::role::Role;
@@ -50,6 +52,8 @@ struct DatabaseInner {
     pool: Pool,
     tracker: Tracker,
     executor: Executor,
+    /// The executor of SQL that peers send, if they have a login of their own. Made when it is first used.
+    forwarded: OnceLock<Executor>,
 }
 
 /// The address of a database, and the limits for its use.
@@ -166,6 +170,10 @@ impl Config {
     pub fn with_max_rows_bytes(mut self, max_rows_bytes: usize) -> Self {
         self.max_rows_bytes = max_rows_bytes;
         self
+    }
+
+    fn executor(&self, pool: Pool, tracker: &Tracker) -> Executor {
+        Executor::new(pool, tracker.clone(), self.max_rows_bytes, self.transaction_limit())
     }
 
     fn transaction_limit(&self) -> usize {
@@ -286,6 +294,57 @@ impl Database {
         &self.0.executor
     }
 
+    /// Returns the executor of SQL that peers send: with connections of its own if peers have a login.
+    pub(crate) fn executor_for(&self, login: Option<&Login>) -> &Executor {
+        let Some(login) = login else { return self.executor() };
+        let pool = &self.0.pool;
+        self.0
+            .forwarded
+            .get_or_init(|| self.0.config.executor(pool.of_login(login), &self.0.tracker).with_own_pool(pool.clone()))
+    }
+
+    /// Checks that peers can log in, and that their user cannot become that of this node. Skips what it cannot ask.
+    ///
+    /// # Errors
+    ///
+    /// [`is_configuration`](Error::is_configuration) if PostgreSQL refuses the login, or if the user has the rights of the
+    /// node's own.
+    pub(crate) async fn check_login(&self, login: &Login) -> Result<()> {
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let (user, place) = (login.user(), self.0.pool.address());
+        let Ok(own) = self.0.pool.connection(deadline).await else { return Ok(()) };
+        let connection = match self.0.pool.of_login(login).connection(deadline).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let refused = database_error(&error).is_some_and(|error| error.code().code().starts_with("28"));
+                let message = format!("{place} refuses the user {user:?}, as whom the SQL of other nodes runs");
+                if refused {
+                    return Err(
+                        Error::configuration(format!("{message}: check its name and password")).with_source(error)
+                    );
+                }
+                warn!(error = crate::error::function::with_causes(&error), user, "the SQL of other nodes cannot run");
+                return Ok(());
+            }
+        };
+        let asked = async {
+            let own: String = own.query_one("select session_user::text", &[]).await?.try_get(0)?;
+            let can: bool = connection.query_one(HAS_RIGHTS_OF, &[&own]).await?.try_get(0)?;
+            Ok::<_, tokio_postgres::Error>(can.then_some(own))
+        };
+        match timeout_at(deadline, asked).await {
+            Ok(Ok(Some(own))) => Err(Error::configuration(format!(
+                "the user {user:?}, as whom the SQL of other nodes runs, is a superuser or may become {own:?}, the user of \
+                 this node: take these rights away, or name another user"
+            ))),
+            Ok(Ok(None)) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                warn!(%place, user, "the database did not say which rights the user of other nodes has");
+                Ok(())
+            }
+        }
+    }
+
     /// Returns a handle that does not keep the database open.
     pub(crate) fn downgrade(&self) -> WeakDatabase {
         WeakDatabase(Arc::downgrade(&self.0))
@@ -293,8 +352,8 @@ impl Database {
 
     fn of(config: Config, pool: Pool) -> Self {
         let tracker = Tracker::follow(pool.address().clone(), Arc::clone(pool.known()));
-        let executor = Executor::new(pool.clone(), tracker.clone(), config.max_rows_bytes, config.transaction_limit());
-        Self(Arc::new(DatabaseInner { config, pool, tracker, executor }))
+        let executor = config.executor(pool.clone(), &tracker);
+        Self(Arc::new(DatabaseInner { config, pool, tracker, executor, forwarded: OnceLock::new() }))
     }
 }
 
@@ -355,6 +414,15 @@ pub(crate) fn unusable(variable: &str, error: Error) -> Error {
 pub(crate) fn fault(error: &Error) -> Option<&Fault> {
     std::error::Error::source(error)?.downcast_ref()
 }
+
+/// Returns what PostgreSQL says, if that made a connection fail.
+fn database_error(error: &Error) -> Option<&DatabaseError> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// Whether the user may become `$1`; a superuser may. By `SET ROLE` it can use all rights of a role of which it is a member.
+/// <https://www.postgresql.org/docs/current/sql-set-role.html>
+const HAS_RIGHTS_OF: &str = "select pg_catalog.pg_has_role(session_user, $1::text::name, 'member')";
 
 /// The default of [`Config::pool_size`].
 pub(crate) const POOL_SIZE: usize = 16;

@@ -7,12 +7,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use homing_proto::v1 as proto;
 use homing_rpc::{BoxFuture, Expectations, Positions, States};
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::connection::login::Login;
 use crate::error::{Error, Result};
 use crate::executor::{Failure, other_cluster};
 use crate::position::{Position, SystemIdentifier};
@@ -32,6 +33,16 @@ use crate::scope::{DatabaseName, Scope};
 #[derive(Clone, Default)]
 pub struct Databases {
     by_name: Arc<BTreeMap<DatabaseName, Replicas>>,
+    forwarded_sql: ForwardedSql,
+    forwarded_login: Option<Login>,
+}
+
+/// What becomes of SQL that peers send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ForwardedSql {
+    #[default]
+    Run,
+    Refuse,
 }
 
 impl Databases {
@@ -56,9 +67,46 @@ impl Databases {
         Ok(Self { by_name: Arc::new(by_name), ..self })
     }
 
+    /// Refuses all SQL of peers, so that they can call named functions only. A peer may still ask how far the primary is, which
+    /// read-your-writes needs. Callers in this process are not restricted.
+    ///
+    /// The refusal is [misuse](Error::is_misuse), before anything runs.
+    #[must_use]
+    pub fn with_functions_only(self) -> Self {
+        Self { forwarded_sql: ForwardedSql::Refuse, ..self }
+    }
+
     /// Tells whether the node has no database.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
+    }
+
+    /// Runs the SQL of peers on connections of this login, in place of those of the connection strings: all of it, in every
+    /// database, with transactions, scripts and copies. So PostgreSQL limits what a peer can do, and no statement leads back to
+    /// the rights of the node, because the session is that of another user. Each server gets up to as many connections more as
+    /// its pool has, when they are first needed.
+    ///
+    /// Named functions and callers in this process use the connection strings.
+    #[must_use]
+    pub fn with_forwarded_login(self, login: Login) -> Self {
+        Self { forwarded_login: Some(login), ..self }
+    }
+
+    /// Checks the login of [`with_forwarded_login`](Self::with_forwarded_login), where a primary is here and answers.
+    ///
+    /// # Errors
+    ///
+    /// [`is_configuration`](Error::is_configuration) if PostgreSQL refuses the login, or if its user may become that of the
+    /// node.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the connections are closed.
+    pub async fn check_forwarded_login(&self) -> Result<()> {
+        let Some(login) = &self.forwarded_login else { return Ok(()) };
+        let primaries = self.by_name.values().filter_map(Replicas::local_primary);
+        try_join_all(primaries.map(|member| async move { member.database().check_login(login).await })).await?;
+        Ok(())
     }
 
     pub(crate) fn database(&self, name: &DatabaseName) -> Option<&Replicas> {

@@ -42,6 +42,8 @@ use crate::tracker::Tracker;
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
     pool: Pool,
+    /// The pool of the node's own user, if `pool` is that of another one.
+    own_pool: Option<Pool>,
     /// Follows the same server.
     tracker: Tracker,
     max_rows_bytes: usize,
@@ -55,7 +57,12 @@ impl Executor {
     /// transactions.
     pub(crate) fn new(pool: Pool, tracker: Tracker, max_rows_bytes: usize, max_transactions: usize) -> Self {
         let places = Places::new(pool.max_connections(), max_transactions);
-        Self { pool, tracker, max_rows_bytes, places, expected: None }
+        Self { pool, own_pool: None, tracker, max_rows_bytes, places, expected: None }
+    }
+
+    /// Asks for the history of the server as the node's own user: other users may not be allowed to read it.
+    pub(crate) fn with_own_pool(self, own_pool: Pool) -> Self {
+        Self { own_pool: Some(own_pool), ..self }
     }
 
     /// Returns the executor for a caller that expects this cluster. With a server of another one, it refuses everything.

@@ -87,6 +87,7 @@ pub use call::options::{Consistency, OnLag, Options, Wait};
 pub use call::report::{AnsweredBy, Report, Stages};
 #[doc(hidden)]
 pub use call::tally::Tally;
+pub use connection::login::Login;
 pub use database::{Config, Database};
 pub use databases::Databases;
 pub use entity::aggregate::Aggregate;

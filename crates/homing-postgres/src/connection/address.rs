@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
+use super::login::Login;
 use super::string::{ConnectionString, Target, name_of};
 use super::tls::Tls;
 use crate::error::{Error, Result};
@@ -97,6 +98,17 @@ impl Address {
         pinned.host_path(path).port(port);
         let name = format!("{} port {port}", path.display());
         Self { config: pinned, name, tls: string.tls().clone(), has_warned: Arc::default() }
+    }
+
+    /// Returns the same address and database for another user.
+    pub(super) fn of_login(&self, login: &Login) -> Self {
+        let database = self.config.get_dbname().or(self.config.get_user()).map(ToOwned::to_owned);
+        self.clone().with_options(|config| {
+            // Without a name, the database would be that of the other user.
+            database.map(|database| config.dbname(database));
+            config.user(&login.user);
+            login.password.as_ref().map(|password| config.password(password));
+        })
     }
 
     /// Returns the same address with other options of the connection.

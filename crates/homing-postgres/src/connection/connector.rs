@@ -34,13 +34,24 @@ use crate::position::state::ServerId;
 pub(super) struct Connector {
     pub(super) address: Address,
     pub(super) known: Arc<KnownServer>,
+    pub(super) user: User,
+}
+
+/// Whose connections they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum User {
+    /// That of the connection string.
+    Node,
+
+    /// That of SQL which peers send. What is its own says nothing about the server.
+    Peers,
 }
 
 impl Connector {
     /// Asks the server behind a connection for its role and its identity. It has to be the server, and the session, that this
     /// connection found when it was opened.
     pub(super) async fn ask(&self, client: &PooledClient) -> Result<Server, tokio_postgres::Error> {
-        let (server, sighting) = identify(&client.client, &client.mark).await?;
+        let (server, sighting) = self.identify(&client.client, &client.mark).await?;
         let noted = if sighting.is_shared(Some(&client.mark)) || server.id() != client.server.id() {
             self.known.blame(Fault::SharedSession)
         } else {
@@ -48,6 +59,18 @@ impl Connector {
         };
         self.report(noted, server);
         Ok(server)
+    }
+
+    /// Asks the server for its role and its identity. Whether sessions are read-only by default may depend on the user, and
+    /// that of the node counts.
+    async fn identify(&self, client: &Client, mark: &SessionMark) -> Result<(Server, Sighting), tokio_postgres::Error> {
+        let (mut server, sighting) = identify(client, mark).await?;
+        if self.user == User::Peers
+            && let Some(known) = self.known.report().server
+        {
+            server.is_read_only = known.is_read_only;
+        }
+        Ok((server, sighting))
     }
 
     fn report(&self, noted: Noted, server: Server) {
@@ -61,7 +84,11 @@ impl Connector {
 
     pub(super) async fn open(&self) -> Result<PooledClient, ConnectError> {
         let connected = self.address.connect().await;
-        let (client, mut connection) = connected.inspect_err(|error| self.known.complain(error.reason()))?;
+        let (client, mut connection) = connected.inspect_err(|error| {
+            if self.user == User::Node {
+                self.known.complain(error.reason());
+            }
+        })?;
         let address = self.address.to_string();
         let not_replicated = Arc::new(AtomicBool::new(false));
         let warned = Arc::clone(&not_replicated);
@@ -86,7 +113,7 @@ impl Connector {
             }
         }));
         let mark = SessionMark::random();
-        let (server, sighting) = identify(&client, &mark).await?;
+        let (server, sighting) = self.identify(&client, &mark).await?;
         let answers = async { client.simple_query("").await.map(drop) };
         self.report(self.known.meet(&sighting, Some(server), answers).await?, server);
         let cancellation = self.address.cancellation(&client);

@@ -15,8 +15,9 @@ use tokio_postgres::{Client, Statement};
 use tracing::debug;
 
 use super::address::Address;
-use super::connector::{Connector, PooledClient};
+use super::connector::{Connector, PooledClient, User};
 use super::known::{KnownServer, Server};
+use super::login::Login;
 use super::open::{Cancellation, ConnectError};
 use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
@@ -39,7 +40,17 @@ impl Pool {
     /// Returns a pool that notifies `alarm` if its server may have lost or gained the role of the primary: it does not
     /// answer, has changed its role, or is a replica where a caller wants the primary.
     pub(crate) fn with_alarm(address: Address, size: usize, alarm: Arc<Notify>) -> Self {
-        let connections = managed::Pool::builder(Connector { address, known: Arc::new(KnownServer::new(alarm)) })
+        Self::of(Connector { address, known: Arc::new(KnownServer::new(alarm)), user: User::Node }, size)
+    }
+
+    /// Returns a pool of as many connections of another user to the same server, without opening one.
+    pub(crate) fn of_login(&self, login: &Login) -> Self {
+        let (address, known) = (self.address().of_login(login), Arc::clone(self.known()));
+        Self::of(Connector { address, known, user: User::Peers }, self.max_connections())
+    }
+
+    fn of(connector: Connector, size: usize) -> Self {
+        let connections = managed::Pool::builder(connector)
             .max_size(size)
             .runtime(Runtime::Tokio1)
             .build()

@@ -12,9 +12,10 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::Row;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Databases;
+use super::{Databases, ForwardedSql};
 use crate::executor::{Executor, Pace, QueryParts, Streamed, positions};
 use crate::position::Position;
+use crate::primary::execute::is_select_one;
 use crate::scope::{LocalSettings, Scope};
 use crate::statement::kind::{Ask, RunsOn};
 
@@ -57,11 +58,23 @@ impl Service {
         let member = replicas
             .serving()
             .ok_or_else(|| Reason::DatabaseUnavailable.status("this node currently has no server of the database"))?;
-        Ok((member.database().executor().expecting(caller.cluster), scope))
+        Ok((member.database().executor_for(self.databases.forwarded_login.as_ref()).expecting(caller.cluster), scope))
+    }
+
+    /// Refuses SQL of a peer, if this node runs named functions only.
+    fn check_sql(&self) -> Result<(), Status> {
+        match self.databases.forwarded_sql {
+            ForwardedSql::Run => Ok(()),
+            ForwardedSql::Refuse => Err(Reason::Disabled.status(
+                "this node runs no SQL for other nodes, only named functions (HOMING_FUNCTIONS_ONLY): call a named function that \
+                 does this work",
+            )),
+        }
     }
 
     /// Returns what a request for a stream asks for, and the server that it names.
     fn streamed(&self, request: Request<proto::QueryRequest>) -> Result<StreamRequest, Status> {
+        self.check_sql()?;
         let caller = Caller::of(&request)?;
         let first = caller.deadline;
         let request = request.into_inner();
@@ -81,6 +94,9 @@ impl proto::database_server::Database for Service {
     ) -> Result<Response<proto::ExecuteResponse>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
+        if !is_select_one(&request) {
+            self.check_sql()?;
+        }
         let (executor, scope) = self.executor(&request.database, &caller)?;
         Ok(Response::new(executor.execute(request, scope.local, caller.deadline, Ask::Position).await?))
     }
@@ -89,6 +105,7 @@ impl proto::database_server::Database for Service {
         &self,
         request: Request<proto::PrepareRequest>,
     ) -> Result<Response<proto::PrepareResponse>, Status> {
+        self.check_sql()?;
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let (executor, scope) = self.executor(&request.database, &caller)?;
@@ -101,6 +118,7 @@ impl proto::database_server::Database for Service {
         &self,
         request: Request<Streaming<proto::TransactRequest>>,
     ) -> Result<Response<Self::TransactStream>, Status> {
+        self.check_sql()?;
         let caller = Caller::of(&request)?;
         let mut requests = request.into_inner();
         let first = timeout(FIRST_REQUEST_TIMEOUT, requests.message()).await;
@@ -120,6 +138,7 @@ impl proto::database_server::Database for Service {
         &self,
         request: Request<Streaming<proto::CopyInRequest>>,
     ) -> Result<Response<Self::CopyInStream>, Status> {
+        self.check_sql()?;
         let caller = Caller::of(&request)?;
         let mut requests = request.into_inner();
         let first = timeout(FIRST_REQUEST_TIMEOUT, requests.message()).await;

@@ -22,7 +22,11 @@ impl From<homing_rpc::Error> for Error {
             ErrorKind::Decode
         } else if error.is_outcome_unknown() {
             ErrorKind::OutcomeUnknown
-        } else if error.is_misuse() || error.is_too_large() || error.is_bad_arguments() {
+        } else if error.is_misuse()
+            || error.is_too_large()
+            || error.is_bad_arguments()
+            || error.reason() == Some(Reason::Disabled)
+        {
             ErrorKind::Misuse
         } else if error.is_not_primary() {
             ErrorKind::NotPrimary

@@ -73,11 +73,22 @@ impl Executor {
         timeline: Timeline,
         deadline: Instant,
     ) -> Result<bool, Failure> {
+        let own = match &self.own_pool {
+            Some(pool) => {
+                Some(pool.connection(deadline).await.map_err(|error| Failure::unavailable(with_causes(&error)))?)
+            }
+            None => None,
+        };
+        let server = connection.server_id();
+        let connection = own.as_ref().unwrap_or(connection);
         let asked = async {
             if let Ok(Verdict::Reached) = self.tracker.check(position).await
-                && self.pool.known().is(connection.server_id())
+                && self.pool.known().is(server)
             {
                 return Ok(true);
+            }
+            if connection.server_id() != server {
+                return Ok(false);
             }
             let may_read: bool = connection.query_one(MAY_READ_FILE, &[]).await?.try_get(0)?;
             if !may_read {

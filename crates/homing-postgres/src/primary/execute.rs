@@ -160,6 +160,12 @@ pub(crate) fn select_one() -> Result<proto::Statement> {
     })
 }
 
+/// Returns whether a request has that statement alone, without local settings. It may ask for the position, and nothing else.
+pub(crate) fn is_select_one(request: &proto::ExecuteRequest) -> bool {
+    let is_plain = !request.database.contains(['?', '/']);
+    is_plain && matches!(&request.statements[..], [only] if select_one().is_ok_and(|expected| *only == expected))
+}
+
 /// Returns whether a build without batches would reject the statement.
 fn is_extended(statement: &proto::Statement) -> bool {
     !statement.references.is_empty() || statement.expected_rows.is_some()
@@ -172,5 +178,36 @@ fn too_old(status: Status) -> Status {
             Reason::ProtocolVersion.status(format!("its build is too old for batches, update it: {}", status.message()))
         }
         _ => status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_position_question_is_select_one() {
+        let plain = proto::ExecuteRequest { statements: vec![select_one().unwrap()], ..Default::default() };
+        let named = proto::ExecuteRequest { database: "analytics".into(), ..plain.clone() };
+        let asking = proto::ExecuteRequest { session: to_wire(&[Position::new(1, 1, 1)]), ..plain.clone() };
+        assert!([&plain, &named, &asking].into_iter().all(is_select_one));
+        let statement = |change: fn(&mut proto::Statement)| {
+            let mut changed = select_one().unwrap();
+            change(&mut changed);
+            proto::ExecuteRequest { statements: vec![changed], ..Default::default() }
+        };
+        let two = vec![select_one().unwrap(), select_one().unwrap()];
+        for other in [
+            proto::ExecuteRequest::default(),
+            proto::ExecuteRequest { statements: two, ..Default::default() },
+            proto::ExecuteRequest { database: "/tenant_7".into(), ..plain.clone() },
+            proto::ExecuteRequest { database: "?role=YXBw".into(), ..plain.clone() },
+            statement(|statement| statement.sql.push(';')),
+            statement(|statement| statement.sql = "select pg_sleep(1)".into()),
+            statement(|statement| statement.simple = true),
+            statement(|statement| statement.column_types.clear()),
+        ] {
+            assert!(!is_select_one(&other), "{other:?}");
+        }
     }
 }
