@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_postgres::{Options, ReplicaList, ReplicaSettings, Result};
+use homing_postgres::{Login, Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{
     DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_MESSAGE_BYTES, Discover, PeerSettings, Region, Secret,
     StaticPeers, Tls, Topology, discover_from_lookup,
@@ -22,7 +22,7 @@ use homing_rpc::{
 use self::database::{DEFAULT_POOL_SIZE, DatabaseConfig};
 use self::error::wrong;
 use self::network::{DEFAULT_PORT, listen, peers};
-use self::values::{count, seconds};
+use self::values::{count, flag, seconds};
 
 /// The settings of a node.
 ///
@@ -32,7 +32,7 @@ use self::values::{count, seconds};
 /// |---|---|---|
 /// | `HOMING_REGION`, else `FLY_REGION` | the region of this node | none: the node is its own primary |
 /// | `HOMING_PRIMARY_REGION`, else `PRIMARY_REGION` | the region of the primary | |
-/// | `HOMING_APP`, else `FLY_APP_NAME` | the name of the application, for discovery | |
+/// | `HOMING_APP`, else `FLY_APP_NAME` | the name of the application, for discovery. Nodes with different names refuse each other | |
 /// | `HOMING_DATABASE_URL`, else `DATABASE_URL` | the connection string of the primary, or of the servers among which it is; used in the primary region only | |
 /// | `HOMING_REPLICA_URL` | the replicas to read from: one connection string or several, with or without names: `syd=postgres://…,postgres://…`; may contain `{region}`; `none` if there are none | on Fly.io as below; elsewhere reads go to the primary |
 /// | `HOMING_REPLICA_REGIONS` | the regions that replace `{region}` in `HOMING_REPLICA_URL`, one replica each: `syd,ams` | this region |
@@ -49,6 +49,10 @@ use self::values::{count, seconds};
 /// | `HOMING_REPLAY_TIMEOUT` | how many seconds a write or a read waits for the local replica | `5` |
 /// | `HOMING_SECRET` | the credential between nodes: at least 32 visible ASCII characters; several, with commas between them, while it is [changed](Secret) | |
 /// | `HOMING_SECRET_FILE` | the path of a file that contains the credential, instead of `HOMING_SECRET`. It is read again when it has changed | |
+/// | `HOMING_TOKEN_KEY` | the key of [tokens](crate::Token), in the form of `HOMING_SECRET`; several while it is changed | one that follows from the secret |
+/// | `HOMING_TOKEN_KEY_FILE` | the path of a file that contains the key of tokens, instead of `HOMING_TOKEN_KEY`. It is read again when it has changed | |
+/// | `HOMING_FUNCTIONS_ONLY` | whether the node refuses the SQL of other nodes, so that they can call named functions only: `true` or `false` | `false` |
+/// | `HOMING_FORWARDED_USER`, `HOMING_FORWARDED_PASSWORD` | the user of the database as whom the SQL of other nodes runs, and its password | the user of the connection string |
 /// | `HOMING_TLS_CERT`, `HOMING_TLS_KEY`, `HOMING_TLS_CA` | the paths of files in PEM, for [TLS](crate::rpc::Tls) between nodes: the certificate of this node, its private key, and the certificates of the authorities of its peers. They are read again when they have changed | no TLS |
 /// | `HOMING_TLS_NAME` | the name for which the certificates of all nodes are valid, such as `shop.internal` | `HOMING_APP`, else `FLY_APP_NAME` |
 /// | `HOMING_LISTEN` | the address to listen on for peers | `[::]:4750`; `127.0.0.1:4750` without a secret and TLS |
@@ -146,6 +150,18 @@ pub struct Config {
     /// have a credential too: without one, a [`Token`](crate::Token) is good only for the process that made it.
     pub tls: Option<Tls>,
 
+    /// The key of [tokens](crate::Token), the same on all nodes. Default: `None`, so that it follows from the credential.
+    pub token_key: Option<Secret>,
+
+    /// Whether this node refuses the SQL of other nodes, as [misuse](crate::Error::is_misuse), so that they can call named
+    /// functions only. Default: `false`. Calls of this process are not restricted.
+    pub functions_only: bool,
+
+    /// The user of the database as whom the SQL of other nodes runs; named functions run as that of the connection string.
+    /// Default: `None`, so that both do. It must not be a member of the other user, and each server gets up to
+    /// [`pool_size`](Self::pool_size) connections more.
+    pub forwarded_login: Option<Login>,
+
     /// How the node finds its peers. Default: no peers. The module [`discover`](crate::discover) has implementations.
     pub discover: Arc<dyn Discover>,
 
@@ -198,6 +214,9 @@ impl Config {
             listen: None,
             secret: None,
             tls: None,
+            token_key: None,
+            functions_only: false,
+            forwarded_login: None,
             discover: Arc::new(StaticPeers::none()),
             peers: PeerSettings::default(),
             databases: Vec::new(),
@@ -276,7 +295,7 @@ impl Config {
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let topology = Topology::from_lookup(&lookup).map_err(wrong)?;
-        let (secret, tls) = (identity::secret(&lookup)?, identity::tls(&lookup, &topology)?);
+        let (secret, tls) = (identity::secret(&lookup, "HOMING_SECRET")?, identity::tls(&lookup, &topology)?);
         let listen = listen(&lookup, &topology, secret.is_some() || tls.is_some())?;
         // Port 0 lets the system choose one, which says nothing about peers.
         let port = listen.map(|address| address.port()).filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
@@ -307,6 +326,9 @@ impl Config {
             listen,
             secret,
             tls,
+            token_key: identity::secret(&lookup, "HOMING_TOKEN_KEY")?,
+            functions_only: flag(&lookup, "HOMING_FUNCTIONS_ONLY")?,
+            forwarded_login: identity::forwarded_login(&lookup)?,
             discover: discover_from_lookup(&topology, port, &lookup).map_err(wrong)?,
             peers: peers(&lookup)?,
             ..Self::new(topology)
@@ -322,6 +344,9 @@ impl fmt::Debug for Config {
             .field("listen", &self.listen)
             .field("secret", &self.secret)
             .field("tls", &self.tls)
+            .field("token_key", &self.token_key)
+            .field("functions_only", &self.functions_only)
+            .field("forwarded_login", &self.forwarded_login)
             .field("discover", &self.discover)
             .field("peers", &self.peers)
             .field("databases", &self.databases)

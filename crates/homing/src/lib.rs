@@ -219,7 +219,7 @@ pub mod copy {
 pub mod database {
     //! The database next to a node: its role, and how far it has replayed.
 
-    pub use homing_postgres::{Ancestor, Database, Role, ServerState, Tracker, Unavailable, Verdict, WaitError};
+    pub use homing_postgres::{Ancestor, Database, Login, Role, ServerState, Tracker, Unavailable, Verdict, WaitError};
 }
 
 pub mod discover {

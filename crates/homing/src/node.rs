@@ -169,13 +169,17 @@ impl NodeBuilder {
             )));
         }
         let connected = Box::pin(Connected::connect(&config)).await?;
-        let databases = connected.databases()?;
+        let databases = offered(&config, connected.databases()?);
+        databases.check_forwarded_login().await?;
         let node = node_config(&config, self.registry, &databases);
         let rpc = Rpc::new(node.clone(), Arc::clone(&config.discover));
         // So that the first write does not wait for a look-up, a connection and a greeting.
         rpc.connect(config.topology.primary_region())?;
         let server = serve(&config, node, &databases).await?;
         let mut repo = connected.repo(rpc, config.options)?;
+        if let Some(key) = config.token_key {
+            repo = repo.with_token_key(key);
+        }
         if let Some(Observe(observe)) = self.observe {
             repo = repo.with_observer(move |report| observe(report));
         }
@@ -193,6 +197,17 @@ impl NodeBuilder {
 impl std::fmt::Debug for Observe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Observe")
+    }
+}
+
+/// Returns the databases with what peers may do in them.
+fn offered(config: &Config, mut databases: Databases) -> Databases {
+    if config.functions_only {
+        databases = databases.with_functions_only();
+    }
+    match &config.forwarded_login {
+        Some(login) => databases.with_forwarded_login(login.clone()),
+        None => databases,
     }
 }
 

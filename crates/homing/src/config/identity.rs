@@ -1,19 +1,32 @@
 //! How the node proves to its peers that it is one: the credential and the certificates.
 
-use homing_postgres::{Error, Result};
+use homing_postgres::{Error, Login, Result};
 use homing_rpc::{Secret, Tls, Topology};
 
 use super::error::at;
 use super::values::Lookup;
 
-/// Reads the credential, from its variable or from the file that a variable names.
-pub(super) fn secret(lookup: &Lookup<'_>) -> Result<Option<Secret>> {
-    match (lookup("HOMING_SECRET"), lookup("HOMING_SECRET_FILE")) {
+/// Reads a credential, from its variable or from the file that a variable names.
+pub(super) fn secret(lookup: &Lookup<'_>, variable: &str) -> Result<Option<Secret>> {
+    let file = format!("{variable}_FILE");
+    match (lookup(variable), lookup(&file)) {
         (Some(_), Some(_)) => {
-            Err(Error::configuration("HOMING_SECRET and HOMING_SECRET_FILE are both set: unset one of them"))
+            Err(Error::configuration(format!("{variable} and {file} are both set: unset one of them")))
         }
-        (Some(text), None) => Secret::new(text).map(Some).map_err(|error| at("HOMING_SECRET", error)),
-        (None, Some(path)) => Secret::from_file(path).map(Some).map_err(|error| at("HOMING_SECRET_FILE", error)),
+        (Some(text), None) => Secret::new(text).map(Some).map_err(|error| at(variable, error)),
+        (None, Some(path)) => Secret::from_file(path).map(Some).map_err(|error| at(&file, error)),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Reads the user as whom the SQL of other nodes runs.
+pub(super) fn forwarded_login(lookup: &Lookup<'_>) -> Result<Option<Login>> {
+    match (lookup("HOMING_FORWARDED_USER"), lookup("HOMING_FORWARDED_PASSWORD")) {
+        (Some(user), Some(password)) => Ok(Some(Login::new(user).with_password(password))),
+        (Some(user), None) => Ok(Some(Login::new(user))),
+        (None, Some(_)) => Err(Error::configuration(
+            "HOMING_FORWARDED_PASSWORD is set and HOMING_FORWARDED_USER is not: set it to the user with this password",
+        )),
         (None, None) => Ok(None),
     }
 }
@@ -43,3 +56,47 @@ pub(super) fn tls(lookup: &Lookup<'_>, topology: &Topology) -> Result<Option<Tls
 }
 
 const FILES: [&str; 3] = ["HOMING_TLS_CERT", "HOMING_TLS_KEY", "HOMING_TLS_CA"];
+
+#[cfg(test)]
+mod tests {
+    use crate::Config;
+
+    fn config(settings: &[(&str, &str)]) -> homing_postgres::Result<Config> {
+        Config::from_lookup(&|name| {
+            settings.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn peers_are_limited_by_variables() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "fedcba9876543210fedcba9876543210\n").unwrap();
+        let settings = [
+            ("HOMING_TOKEN_KEY_FILE", file.to_str().unwrap()),
+            ("HOMING_FUNCTIONS_ONLY", "true"),
+            ("HOMING_FORWARDED_USER", "app_forwarded"),
+            ("HOMING_FORWARDED_PASSWORD", "geheim"),
+        ];
+        let limited = config(&settings).unwrap();
+        assert!(limited.functions_only && limited.token_key.is_some());
+        let debug = format!("{limited:?}");
+        assert!(debug.contains("app_forwarded") && !debug.contains("geheim") && !debug.contains("fedcba"), "{debug}");
+        let free = config(&[("HOMING_FUNCTIONS_ONLY", "false")]).unwrap();
+        assert!(!free.functions_only && free.token_key.is_none() && free.forwarded_login.is_none());
+    }
+
+    #[test]
+    fn mistakes_name_the_variable() {
+        for (settings, part) in [
+            (&[("HOMING_TOKEN_KEY", "short")][..], "HOMING_TOKEN_KEY:"),
+            (&[("HOMING_TOKEN_KEY_FILE", "/does/not/exist")], "HOMING_TOKEN_KEY_FILE:"),
+            (&[("HOMING_TOKEN_KEY", "x"), ("HOMING_TOKEN_KEY_FILE", "x")], "are both set"),
+            (&[("HOMING_FUNCTIONS_ONLY", "1")], "HOMING_FUNCTIONS_ONLY is \"1\""),
+            (&[("HOMING_FORWARDED_PASSWORD", "x")], "HOMING_FORWARDED_USER is not"),
+        ] {
+            let error = config(settings).unwrap_err();
+            assert!(error.is_configuration() && error.to_string().contains(part), "{error}");
+        }
+    }
+}

@@ -72,6 +72,9 @@ const VARIABLES: &[&str] = &[
     "HOMING_DNS_SERVER",
     "HOMING_DNS_TIMEOUT",
     "HOMING_DRAIN_TIMEOUT",
+    "HOMING_FORWARDED_PASSWORD",
+    "HOMING_FORWARDED_USER",
+    "HOMING_FUNCTIONS_ONLY",
     "HOMING_LISTEN",
     "HOMING_MAX_IN_FLIGHT",
     "HOMING_MAX_MESSAGE_BYTES",
@@ -100,6 +103,8 @@ const VARIABLES: &[&str] = &[
     "HOMING_TLS_CERT",
     "HOMING_TLS_KEY",
     "HOMING_TLS_NAME",
+    "HOMING_TOKEN_KEY",
+    "HOMING_TOKEN_KEY_FILE",
 ];
 
 /// The variables of the project's own tools. They may be set in a shell from which a developer starts a node.

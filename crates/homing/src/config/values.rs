@@ -21,6 +21,12 @@ pub(super) fn count(lookup: &Lookup<'_>, variable: &str) -> Result<Option<usize>
     }
 }
 
+/// Reads `true` or `false`, which is the default.
+pub(super) fn flag(lookup: &Lookup<'_>, variable: &str) -> Result<bool> {
+    let Some(text) = lookup(variable) else { return Ok(false) };
+    text.trim().parse().map_err(|_| Error::configuration(format!("{variable} is {text:?}: write true or false")))
+}
+
 /// Reads a time in seconds that is longer than zero.
 pub(super) fn seconds(lookup: &Lookup<'_>, variable: &str) -> Result<Option<Duration>> {
     let Some(text) = lookup(variable) else { return Ok(None) };

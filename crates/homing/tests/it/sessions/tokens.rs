@@ -7,7 +7,7 @@ use homing::{DatabaseConfig, Error, Node, OnLag, Secret, Token};
 use homing_testbed::Postgres;
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, Servers, User, World, config, in_iad, recorded, start};
+use crate::fixture::{NewUser, PATIENCE, SECRET, Servers, User, World, config, in_iad, recorded, start};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -110,6 +110,37 @@ async fn forged_token_is_refused() {
     let other = start(other).await.unwrap();
     let error = other.repo().with_token(&token).unwrap_err();
     assert!(is_refused(&error) && error.to_string().contains("HOMING_SECRET"), "{error}");
+}
+
+/// As while the key is changed: in between nodes have both.
+#[tokio::test]
+async fn token_key_is_apart_from_the_secret() {
+    let [old, new] = ["an-old-key-of-the-tokens-of-tests", "a-new-key-of-the-tokens-of-tests"];
+    let (servers, world) = (Servers::shared().await, World::shared().await);
+    let node = async |keys: &[&str], secret: Option<&str>| {
+        let mut config = servers.primary_config(&world.database);
+        config.token_key = Some(Secret::new(keys.join(",")).unwrap());
+        config.secret = secret.map(|secret| Secret::new(secret).unwrap());
+        start(config).await.unwrap()
+    };
+    let nodes = [
+        node(&[old], Some(SECRET)).await,
+        node(&[new, old], Some("another-secret-of-the-tests-as-long")).await,
+        node(&[new], None).await,
+    ];
+    let user = nodes[0].repo().insert(&NewUser::named("Ada")).await.unwrap();
+    for (maker, accepted) in [(0, [true, true, false]), (1, [false, true, true]), (2, [false, true, true])] {
+        let repo = nodes[maker].repo();
+        repo.get::<User>(user.id).await.unwrap();
+        let token = repo.token().await.unwrap();
+        assert_eq!(token.as_str().len(), 87);
+        assert_eq!([0, 1, 2].map(|node| nodes[node].repo().with_token(&token).is_ok()), accepted, "{maker}");
+        let error = world.iad.repo().with_token(&token).unwrap_err();
+        assert!(is_refused(&error) && error.to_string().contains("HOMING_TOKEN_KEY"), "{error}");
+    }
+    let of_the_secret = world.iad.repo().token().await.unwrap();
+    let error = nodes[0].repo().with_token(&of_the_secret).unwrap_err();
+    assert!(is_refused(&error) && error.to_string().contains("HOMING_TOKEN_KEY"), "{error}");
 }
 
 #[tokio::test]
