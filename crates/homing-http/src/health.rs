@@ -72,8 +72,9 @@ pub struct HealthReport {
     #[serde(serialize_with = "display_option")]
     pub role: Option<Role>,
 
-    /// The position of the local database, if it answered.
-    #[serde(serialize_with = "display_option")]
+    /// The position of the local database, if it answered. In JSON it is `timeline`, the number of its timeline alone: the response
+    /// may be public, and a position would tell strangers how much is written.
+    #[serde(rename = "timeline", serialize_with = "timeline")]
     pub position: Option<Position>,
 
     /// How far the local database is behind; zero on a primary. `None` if unknown. In JSON it is `lag_seconds`, a number.
@@ -266,6 +267,11 @@ fn display_option<T: std::fmt::Display, S: Serializer>(value: &Option<T>, serial
         Some(value) => serializer.collect_str(value),
         None => serializer.serialize_none(),
     }
+}
+
+/// Leaves out the cluster and the place in its log.
+fn timeline<S: Serializer>(position: &Option<Position>, serializer: S) -> Result<S::Ok, S::Error> {
+    position.map(|position| u32::from(position.timeline)).serialize(serializer)
 }
 
 fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
