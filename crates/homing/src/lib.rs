@@ -44,8 +44,9 @@
 //!
 //! - Between nodes there is no TLS without certificates (`HOMING_TLS_CERT`). The secret is never sent, but the data travel in
 //!   clear text, and an attacker on their way can change them: use a private network.
-//! - A peer that has the secret may run any SQL that the node's database role may run. Give the role no more than it
-//!   needs.
+//! - A peer that has the secret may run any SQL that the node's database role may run. [`Config::functions_only`] and
+//!   [`Config::forwarded_login`] limit that. Give the role no more than it needs in any case.
+//! - The forwarded user is compared with the node's own at the start only, and next to the primary.
 //!
 //! **Writes**
 //!
