@@ -188,6 +188,10 @@ impl Pool {
     ///
     /// `is_not_sent` if there is no answer before the deadline, or if the address [cannot be used](super::identity::Fault).
     pub(crate) async fn ask(&self, deadline: Instant) -> Result<Server> {
+        if self.connections.manager().user == User::Peers {
+            // A peer may have changed what the sessions of its pool say.
+            return self.ask_anew(deadline).await;
+        }
         let connection = AttendedConnection::new(self.connection(deadline).await?);
         let server = self.ask_on(&connection.connection, deadline).await?;
         drop(connection.done());

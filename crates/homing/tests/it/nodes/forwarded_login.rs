@@ -222,3 +222,19 @@ async fn settings_of_the_user_are_its_own() {
     assert_eq!(narrow.iad.repo().replicas().status().len(), 1);
     assert_eq!(count_users(&narrow.iad.repo()).await, 1);
 }
+
+/// A session whose mark is gone proves a pooler, and the address would not be used any longer.
+#[tokio::test]
+async fn peer_cannot_disturb_the_node() {
+    let narrow = Narrow::start().await;
+    let repo = narrow.syd.repo();
+    let taint = "do $$ begin perform set_config('homing.connection', 'x', false); end $$";
+    let ask = "do $$ begin set local transaction_read_only = on; insert into users (name) values ('Eve'); end $$";
+    for _ in 0..4 {
+        repo.execute(taint, &[]).await.unwrap();
+        let error = repo.execute(ask, &[]).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::READ_ONLY_SQL_TRANSACTION), "{error:?}");
+    }
+    narrow.iad.repo().insert(&NewUser::named("Ada")).await.unwrap();
+    repo.insert(&NewUser::named("Grace")).await.unwrap();
+}
