@@ -89,6 +89,9 @@ impl Resolution {
     }
 }
 
+/// The time limit of a look-up of peers, in addition to those of the resolver.
+pub(crate) const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -129,7 +129,9 @@ pub use rpc::retry::Retry;
 pub use secret::Secret;
 pub use secret::key::Key;
 pub use server::refusals::Refusals;
-pub use server::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, Server, ServerBuilder, ServerHandle};
+pub use server::{
+    DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_PEER_CONNECTIONS, Server, ServerBuilder, ServerHandle,
+};
 pub use task::BoxFuture;
 #[doc(hidden)]
 pub use task::catch_panic;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time;
 use tonic::body::Body;
@@ -46,7 +46,8 @@ use crate::task::resume_panic;
 /// reflection. Without both the server listens on loopback addresses only.
 ///
 /// Connections that have not proved it yet have 256 places and ten seconds of their own. If there are more, new ones push
-/// out the oldest of the address that has the most. Connections of peers have 1024 places.
+/// out the oldest of the address that has the most. Connections of peers have
+/// [places of their own](ServerBuilder::max_connections).
 #[derive(Debug)]
 pub struct Server(());
 
@@ -58,6 +59,7 @@ impl Server {
             listen: DEFAULT_LISTEN,
             routes: Routes::default(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            max_connections: DEFAULT_MAX_PEER_CONNECTIONS,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
         }
     }
@@ -71,6 +73,7 @@ pub struct ServerBuilder {
     listen: SocketAddr,
     routes: Routes,
     max_in_flight: u32,
+    max_connections: usize,
     drain_timeout: Duration,
 }
 
@@ -100,6 +103,12 @@ impl ServerBuilder {
         Self { max_in_flight, ..self }
     }
 
+    /// Sets how many connections of peers the server has; further ones are refused. Each node that calls this one has one,
+    /// and for a moment a second one while it replaces the first. Default: 1024.
+    pub fn max_connections(self, max_connections: usize) -> Self {
+        Self { max_connections, ..self }
+    }
+
     /// Sets how long a shutdown waits for calls in flight. Default: 10 s.
     pub fn drain_timeout(self, drain_timeout: Duration) -> Self {
         Self { drain_timeout, ..self }
@@ -110,7 +119,7 @@ impl ServerBuilder {
     /// # Errors
     ///
     /// [`Error::is_misuse`] if the address is not a loopback address and neither a secret nor TLS is set, if the address is in use or
-    /// not available, or if `max_in_flight` is out of range.
+    /// not available, or if `max_in_flight` or `max_connections` is out of range.
     ///
     /// # Cancel safety
     ///
@@ -124,7 +133,7 @@ impl ServerBuilder {
         let health = HealthReporter::new();
         let admission = Arc::new(Admission::new(self.max_in_flight));
         let refusals = Refusals::default();
-        let reception = Reception::new(&self.config, refusals.clone());
+        let reception = Reception::new(&self.config, self.max_connections, refusals.clone());
         let max_message_bytes = self.config.max_message_bytes;
         let region = self.config.topology.region().clone();
         let app = self.config.topology.app().map(ToOwned::to_owned);
@@ -158,6 +167,9 @@ impl ServerBuilder {
                 "max_in_flight is {}; set it to 1 to {MAX_IN_FLIGHT}",
                 self.max_in_flight
             )));
+        }
+        if self.max_connections == 0 || self.max_connections > Semaphore::MAX_PERMITS {
+            return Err(Error::misuse(format!("max_connections is {}; set it to at least 1", self.max_connections)));
         }
         Ok(())
     }
@@ -266,6 +278,9 @@ const BACKLOG: u32 = 4096;
 /// The default of [`ServerBuilder::max_in_flight`].
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 1024;
 const MAX_IN_FLIGHT: u32 = 1 << 20;
+
+/// The default of [`ServerBuilder::max_connections`]: more nodes than most applications have.
+pub const DEFAULT_MAX_PEER_CONNECTIONS: usize = 1024;
 
 /// The default of [`ServerBuilder::drain_timeout`].
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::discover::Discover;
 use crate::discover::dns::DnsConfig;
 use crate::discover::fly::FlyDns;
 use crate::discover::static_peers::StaticPeers;
 use crate::discover::template::DnsTemplate;
+use crate::discover::{Discover, LOOK_UP_TIMEOUT};
 use crate::error::{Error, Result};
 use crate::region::Region;
 use crate::topology::{Topology, setting};
@@ -84,8 +84,12 @@ pub fn dns_from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<DnsCon
 
 fn timeout(text: &str) -> Result<Duration> {
     let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    time.filter(|time| !time.is_zero()).ok_or_else(|| {
-        Error::misuse(format!("{DNS_TIMEOUT} is {text:?}: write a number of seconds above 0, such as 2.5"))
+    time.filter(|time| !time.is_zero() && *time <= LOOK_UP_TIMEOUT).ok_or_else(|| {
+        Error::misuse(format!(
+            "{DNS_TIMEOUT} is {text:?}: write a number of seconds above 0, such as 2.5, and at most {}, the limit of a whole \
+             look-up",
+            LOOK_UP_TIMEOUT.as_secs()
+        ))
     })
 }
 
@@ -143,6 +147,7 @@ mod tests {
             (vec![template, regions, ("HOMING_DNS_SERVER", "127.0.0.1:0")], "HOMING_DNS_SERVER: \"127.0.0.1:0\""),
             (vec![template, regions, ("HOMING_DNS_TIMEOUT", "0")], "HOMING_DNS_TIMEOUT is \"0\""),
             (vec![template, regions, ("HOMING_DNS_TIMEOUT", "3s")], "HOMING_DNS_TIMEOUT is \"3s\""),
+            (vec![template, regions, ("HOMING_DNS_TIMEOUT", "11")], "at most 10"),
             (vec![("FLY_APP_NAME", "my_shop")], "\"my_shop\" is not the name of an app"),
         ];
         for (settings, part) in table {

@@ -1,12 +1,11 @@
 //! Looks up the addresses of a region.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time;
 use tracing::error;
 
-use crate::discover::{Discover, Resolution};
+use crate::discover::{Discover, LOOK_UP_TIMEOUT, Resolution};
 use crate::error::{Error, Result};
 use crate::region::Region;
 use crate::task::catch_panic;
@@ -32,6 +31,3 @@ pub(crate) async fn look_up(discover: Arc<dyn Discover>, region: Region) -> Resu
         Err(_) => Err(Error::not_sent(format!("no answer within {LOOK_UP_TIMEOUT:?}"))),
     }
 }
-
-/// The time limit of a look-up, in addition to those of the resolver.
-const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);

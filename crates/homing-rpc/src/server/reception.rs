@@ -1,7 +1,7 @@
 //! Decides which connections become those of peers.
 //!
 //! A connection is a stranger's until it has proved that it has the secret, and has a [place](Strangers) for that long. The
-//! proof gives it one of the [`MAX_PEERS`] places of peers. On a node with TLS, the certificate is the proof, and then that of
+//! proof gives it one of the places of peers. On a node with TLS, the certificate is the proof, and then that of
 //! the secret if the node has one. On a node with neither, which listens on a loopback address only, the first byte is the
 //! proof.
 
@@ -31,6 +31,7 @@ pub(crate) struct Reception {
     node: NodeNumber,
     strangers: Strangers,
     peers: Arc<Semaphore>,
+    proof_timeout: Duration,
     refusals: Refusals,
 }
 
@@ -47,13 +48,15 @@ struct Denied {
 }
 
 impl Reception {
-    pub(crate) fn new(config: &NodeConfig, refusals: Refusals) -> Self {
+    /// Receives up to `max_peers` connections of peers.
+    pub(crate) fn new(config: &NodeConfig, max_peers: usize, refusals: Refusals) -> Self {
         Self {
             secret: config.secret.clone(),
             tls: config.tls.clone(),
             node: config.node_number(),
             strangers: Strangers::default(),
-            peers: Arc::new(Semaphore::new(MAX_PEERS)),
+            peers: Arc::new(Semaphore::new(max_peers)),
+            proof_timeout: PROOF_TIMEOUT.max(config.peers.connect_timeout.saturating_mul(3)),
             refusals,
         }
     }
@@ -76,7 +79,7 @@ impl Reception {
         mut place: StrangerPlace,
     ) -> Option<(NodeStream, PeerPlace)> {
         let checked = tokio::select! {
-            checked = time::timeout(PROOF_TIMEOUT, self.check(stream, address)) => {
+            checked = time::timeout(self.proof_timeout, self.check(stream, address)) => {
                 checked.unwrap_or(Err(Refusal::Silent.into()))
             }
             () = place.lost() => Err(Refusal::Crowded.into()),
@@ -146,12 +149,8 @@ fn origin(stream: &TcpStream, address: SocketAddr) -> Origin {
     }
 }
 
-/// How many connections of peers a server may have; each node that calls this one has one, and for a moment a second one
-/// while it replaces the first.
-const MAX_PEERS: usize = 1024;
-
 /// A connection that has not proved within this time that it has the secret is closed. It is longer than the time that
-/// nodes give a connection by default, so that a slow link is the caller's decision.
+/// nodes give a connection by default, and grows with it, so that a slow link is the caller's decision.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -160,12 +159,23 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::peer::settings::PeerSettings;
     use crate::topology::Topology;
+
+    #[test]
+    fn slow_links_have_time_for_their_proof() {
+        for (connect_timeout, expected) in [(3, 10), (20, 60)] {
+            let peers = PeerSettings::default().with_connect_timeout(Duration::from_secs(connect_timeout));
+            let config = NodeConfig::new(Topology::local()).with_peers(peers);
+            let reception = Reception::new(&config, 1, Refusals::default());
+            assert_eq!(reception.proof_timeout, Duration::from_secs(expected));
+        }
+    }
 
     #[tokio::test]
     async fn peer_without_a_place_is_told() {
         let refusals = Refusals::default();
-        let reception = Reception::new(&NodeConfig::new(Topology::local()), refusals.clone());
+        let reception = Reception::new(&NodeConfig::new(Topology::local()), 2, refusals.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connect = async || {
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -173,8 +183,7 @@ mod tests {
             let (stream, address) = listener.accept().await.unwrap();
             (client, stream, address)
         };
-        let places = u32::try_from(MAX_PEERS).unwrap();
-        let all = Arc::clone(&reception.peers).acquire_many_owned(places).await.unwrap();
+        let all = Arc::clone(&reception.peers).acquire_many_owned(2).await.unwrap();
         let (mut client, stream, address) = connect().await;
         let told = async {
             let mut answer = Vec::new();
