@@ -1,9 +1,11 @@
+mod check;
 pub(crate) mod database;
 mod error;
 mod fly;
 mod identity;
 mod names;
 pub(crate) mod network;
+mod page;
 mod replicas;
 mod values;
 
@@ -15,8 +17,8 @@ use std::time::Duration;
 
 use homing_postgres::{Login, Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{
-    DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_MESSAGE_BYTES, Discover, PeerSettings, Region, Secret,
-    StaticPeers, Tls, Topology, discover_from_lookup,
+    DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_MAX_PEER_CONNECTIONS, Discover,
+    PeerSettings, Region, Secret, StaticPeers, Tls, Topology, discover_from_lookup,
 };
 
 use self::database::{DEFAULT_POOL_SIZE, DatabaseConfig};
@@ -26,62 +28,7 @@ use self::values::{count, flag, seconds};
 
 /// The settings of a node.
 ///
-/// [`from_env`](Self::from_env) reads these variables:
-///
-/// | variable | meaning | default |
-/// |---|---|---|
-/// | `HOMING_REGION`, else `FLY_REGION` | the region of this node | none: the node is its own primary |
-/// | `HOMING_PRIMARY_REGION`, else `PRIMARY_REGION` | the region of the primary | |
-/// | `HOMING_APP`, else `FLY_APP_NAME` | the name of the application, for discovery. Nodes with different names refuse each other | |
-/// | `HOMING_DATABASE_URL`, else `DATABASE_URL` | the connection string of the primary, or of the servers among which it is; used in the primary region only | |
-/// | `HOMING_REPLICA_URL` | the replicas to read from: one connection string or several, with or without names: `syd=postgres://…,postgres://…`; may contain `{region}`; `none` if there are none | on Fly.io as below; elsewhere reads go to the primary |
-/// | `HOMING_REPLICA_REGIONS` | the regions that replace `{region}` in `HOMING_REPLICA_URL`, one replica each: `syd,ams` | this region |
-/// | `HOMING_REPLICA_CHOOSE` | which replica a read goes to: `nearest`, `random`, `least-lag` | `nearest` |
-/// | `HOMING_REPLICA_MAX_LAG` | how many seconds a replica may be behind before it is left out, or `none` | `30` |
-/// | `HOMING_REPLICA_MAX_LAG_BYTES` | how many bytes of the log a replica may be behind before it is left out, or `none` | `none` |
-/// | `HOMING_REPLICA_PROBE_INTERVAL` | how many seconds are between two probes of a replica while reads are made | `0.5` |
-/// | `HOMING_REPLICA_RESOLVE_INTERVAL` | how many seconds are between two resolutions of a host name of a database | `10` |
-/// | `HOMING_DATABASES` | the names of further databases: `analytics,billing` | |
-/// | `HOMING_ANALYTICS_DATABASE_URL`, `HOMING_ANALYTICS_REPLICA_URL` | the connection strings of the database `analytics`; likewise for each further one | |
-/// | `HOMING_POOL_SIZE` | the largest number of connections to each server | `16` |
-/// | `HOMING_MAX_TRANSACTIONS` | the largest number of interactive transactions that may be open on each server | three quarters of the connections |
-/// | `HOMING_CALL_TIMEOUT` | how many seconds a call may take until it is executed | `5` |
-/// | `HOMING_REPLAY_TIMEOUT` | how many seconds a write or a read waits for the local replica | `5` |
-/// | `HOMING_SECRET` | the credential between nodes: at least 32 visible ASCII characters; several, with commas between them, while it is [changed](Secret) | |
-/// | `HOMING_SECRET_FILE` | the path of a file that contains the credential, instead of `HOMING_SECRET`. It is read again when it has changed | |
-/// | `HOMING_TOKEN_KEY` | the key of [tokens](crate::Token), in the form of `HOMING_SECRET`; several while it is changed | one that follows from the secret |
-/// | `HOMING_TOKEN_KEY_FILE` | the path of a file that contains the key of tokens, instead of `HOMING_TOKEN_KEY`. It is read again when it has changed | |
-/// | `HOMING_FUNCTIONS_ONLY` | whether the node refuses the SQL of other nodes, so that they can call named functions only: `true` or `false` | `false` |
-/// | `HOMING_FORWARDED_USER`, `HOMING_FORWARDED_PASSWORD` | the user of the database as whom the SQL of other nodes runs, and its password | the user of the connection string |
-/// | `HOMING_TLS_CERT`, `HOMING_TLS_KEY`, `HOMING_TLS_CA` | the paths of files in PEM, for [TLS](crate::rpc::Tls) between nodes: the certificate of this node, its private key, and the certificates of the authorities of its peers. They are read again when they have changed | no TLS |
-/// | `HOMING_TLS_NAME` | the name for which the certificates of all nodes are valid, such as `shop.internal` | `HOMING_APP`, else `FLY_APP_NAME` |
-/// | `HOMING_LISTEN` | the address to listen on for peers | `[::]:4750`; `127.0.0.1:4750` without a secret and TLS |
-/// | `HOMING_MAX_IN_FLIGHT` | how many calls of peers the node serves at the same time | `1024` |
-/// | `HOMING_MAX_MESSAGE_BYTES` | how many bytes a message between nodes may have; the same on all nodes | `16777216` |
-/// | `HOMING_DRAIN_TIMEOUT` | how many seconds a shutdown waits for the calls of peers | `10` |
-/// | `HOMING_PEERS` | the addresses of all nodes: `iad=10.0.0.1:4750,10.0.0.2:4750;syd=10.1.0.1:4750` | |
-/// | `HOMING_PEER_DNS` | the DNS name of the nodes of a region: `{region}.{app}.internal`, or `srv:_homing._tcp.{region}.{app}.internal`. The nodes have the port of `HOMING_LISTEN`, or the one after the name, `{region}.{app}.internal:4751`; with SRV records each node has its own | on Fly.io, Fly's own names |
-/// | `HOMING_PEER_CONNECT_TIMEOUT` | how many seconds it may take to connect to a peer | `3` |
-/// | `HOMING_PEER_PROBE_AFTER` | after how many seconds without an answer, while calls are in flight, a peer is probed | `0.25` |
-/// | `HOMING_PEER_PROBE_TIMEOUT` | how many seconds a peer may take to answer the probe | `0.6` |
-/// | `HOMING_MAX_WAITING` | how many calls to a region wait while all its peers are full | `1024` |
-/// | `HOMING_REGIONS` | the regions that replace `{region}` in `HOMING_PEER_DNS`: `iad,syd` | |
-/// | `HOMING_DNS_SERVER` | the DNS server that resolves peers and replicas, `address:port` | the system's |
-/// | `HOMING_DNS_TIMEOUT` | how many seconds it may take to resolve the name of peers, and that of a replica if `HOMING_DNS_SERVER` is set | `3` |
-///
-/// An empty variable counts as not set. A variable whose name begins with `HOMING_` and is not in the table is an error,
-/// because it may be misspelt. Those that Kubernetes sets for Services are left alone.
-///
-/// Without any region setting the node is its own primary, and listens only if `HOMING_LISTEN` is set.
-///
-/// A connection string leads to PostgreSQL directly, through pgbouncer with `pool_mode = session`, or through a proxy in front of
-/// one server. It must not lead through pgbouncer in another mode, or through a load balancer over several servers, such as a
-/// Kubernetes service with a cluster IP: list the servers, or use a name that has all their addresses. A node whose primary is
-/// behind one does not start. A replica that is behind one is left out, with a warning that says so.
-///
-/// On Fly.io, outside the primary region, the replica follows from the connection string of the primary: if that leads to an
-/// app of Fly's Postgres (`db.internal`, `db.flycast`), the node in `syd` reads from `syd.db.internal:5433`. Set
-/// `HOMING_REPLICA_URL` to another connection string, or to `none`, if that is not so.
+/// [`from_env`](Self::from_env) reads them from the environment, by the tables [below](#settings).
 ///
 /// To configure a node in code, begin with [`new`](Self::new) or [`local`](Self::local), and set the fields:
 ///
@@ -99,6 +46,8 @@ use self::values::{count, flag, seconds};
 /// # Ok(())
 /// # }
 /// ```
+///
+#[doc = include_str!("../docs/settings.md")]
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -186,6 +135,10 @@ pub struct Config {
     /// can process at the same time, and less than what fills the memory of a small machine.
     pub max_in_flight: u32,
 
+    /// How many connections of peers the node has; further ones are refused, and their nodes try again. Each node that calls
+    /// this one has one, and for a moment a second one while it replaces the first. Default: 1024.
+    pub max_peer_connections: usize,
+
     /// How many bytes a message between nodes may have, 1 MiB to 1 GiB; all nodes of the application need the same limit.
     /// Default: 16 MiB. The rows of a forwarded call, or the arguments of a function, have to fit into it. Streams and copies
     /// send many messages. A node may hold one for each call in flight, so raise it with an eye on the memory.
@@ -224,6 +177,7 @@ impl Config {
             pool_size: DEFAULT_POOL_SIZE,
             max_transactions: None,
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            max_peer_connections: DEFAULT_MAX_PEER_CONNECTIONS,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
         }
@@ -260,6 +214,12 @@ impl Config {
         Self { max_in_flight, ..self }
     }
 
+    /// Sets how many connections of peers the node has, at least one.
+    #[must_use]
+    pub fn with_max_peer_connections(self, max_peer_connections: usize) -> Self {
+        Self { max_peer_connections, ..self }
+    }
+
     /// Sets how many bytes a message between nodes may have: 1 MiB to 1 GiB.
     #[must_use]
     pub fn with_max_message_bytes(self, max_message_bytes: usize) -> Self {
@@ -277,7 +237,7 @@ impl Config {
     /// # Errors
     ///
     /// [`is_configuration`](crate::Error::is_configuration) if a variable is wrong or missing, or if the name of a variable begins
-    /// with `HOMING_` and is not in the table above: it may be misspelt. The message names the variable.
+    /// with `HOMING_` and is not in the [tables](#settings): it may be misspelt. The message names the variable.
     pub fn from_env() -> Result<Self> {
         // A value that is not Unicode keeps replacement characters, so that its parser rejects it.
         let text = |value: OsString| value.to_string_lossy().into_owned();
@@ -295,6 +255,7 @@ impl Config {
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let topology = Topology::from_lookup(&lookup).map_err(wrong)?;
+        check::variables(&lookup, &topology)?;
         let (secret, tls) = (identity::secret(&lookup, "HOMING_SECRET")?, identity::tls(&lookup, &topology)?);
         let listen = listen(&lookup, &topology, secret.is_some() || tls.is_some())?;
         // Port 0 lets the system choose one, which says nothing about peers.
@@ -305,6 +266,7 @@ impl Config {
         let max_transactions = count(&lookup, "HOMING_MAX_TRANSACTIONS")?;
         let max_in_flight =
             count(&lookup, "HOMING_MAX_IN_FLIGHT")?.map(|calls| u32::try_from(calls).unwrap_or(u32::MAX));
+        let max_peer_connections = count(&lookup, "HOMING_MAX_PEER_CONNECTIONS")?;
         let max_message_bytes = count(&lookup, "HOMING_MAX_MESSAGE_BYTES")?;
         let drain_timeout = seconds(&lookup, "HOMING_DRAIN_TIMEOUT")?;
         let mut databases = database::from_lookup(&topology, &replicas.regions, &lookup)?;
@@ -316,6 +278,7 @@ impl Config {
             pool_size,
             max_transactions,
             max_in_flight: max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT),
+            max_peer_connections: max_peer_connections.unwrap_or(DEFAULT_MAX_PEER_CONNECTIONS),
             max_message_bytes: max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
             drain_timeout: drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             database_url,
@@ -341,6 +304,8 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("topology", &self.topology)
+            .field("replica_regions", &self.replica_regions)
+            .field("replica_settings", &self.replica_settings)
             .field("listen", &self.listen)
             .field("secret", &self.secret)
             .field("tls", &self.tls)
@@ -354,6 +319,7 @@ impl fmt::Debug for Config {
             .field("pool_size", &self.pool_size)
             .field("max_transactions", &self.max_transactions)
             .field("max_in_flight", &self.max_in_flight)
+            .field("max_peer_connections", &self.max_peer_connections)
             .field("max_message_bytes", &self.max_message_bytes)
             .field("drain_timeout", &self.drain_timeout)
             .finish_non_exhaustive()

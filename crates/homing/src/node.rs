@@ -147,10 +147,11 @@ impl NodeBuilder {
     ///
     /// # Errors
     ///
-    /// - [`is_configuration`](Error::is_configuration) if the primary region has no connection string, a connection string
-    ///   is not valid, or PostgreSQL refuses the password or the name of the primary's database.
-    /// - [`is_misuse`](Error::is_misuse) if two functions or two databases have the same name, the name of a database is
-    ///   not allowed, or the node cannot listen on its address.
+    /// - [`is_configuration`](Error::is_configuration) if settings cannot work, alone or together (the message names them), the
+    ///   primary region has no connection string, a connection string is not valid, or PostgreSQL refuses the password or the
+    ///   name of the primary's database.
+    /// - [`is_misuse`](Error::is_misuse) if two functions have the same name, the name of a database is not allowed, or the
+    ///   node cannot listen on its address.
     ///
     /// # Cancel safety
     ///
@@ -160,14 +161,7 @@ impl NodeBuilder {
             return Err(error);
         }
         let config = self.config;
-        if !MESSAGE_BYTES.contains(&config.max_message_bytes) {
-            return Err(Error::configuration(format!(
-                "max_message_bytes (HOMING_MAX_MESSAGE_BYTES) is {}: set it to {} to {}",
-                config.max_message_bytes,
-                MESSAGE_BYTES.start(),
-                MESSAGE_BYTES.end()
-            )));
-        }
+        config.check()?;
         let connected = Box::pin(Connected::connect(&config)).await?;
         let databases = offered(&config, connected.databases()?);
         databases.check_forwarded_login().await?;
@@ -237,12 +231,10 @@ async fn serve(config: &Config, node: NodeConfig, databases: &Databases) -> Resu
         warn!(variable = "HOMING_SECRET", %listen, advice, "without a secret the node serves its own machine only");
     }
     let server = Server::builder(node).listen(listen);
-    let mut server = server.max_in_flight(config.max_in_flight).drain_timeout(config.drain_timeout);
+    let server = server.max_in_flight(config.max_in_flight).max_connections(config.max_peer_connections);
+    let mut server = server.drain_timeout(config.drain_timeout);
     if !databases.is_empty() {
         server = server.service(databases.service(config.max_message_bytes));
     }
     Ok(Some(server.start().await?))
 }
-
-/// A message has to hold a chunk of a stream, and what memory can hold is the other end.
-const MESSAGE_BYTES: std::ops::RangeInclusive<usize> = 1 << 20..=1 << 30;

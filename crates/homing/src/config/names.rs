@@ -3,15 +3,17 @@
 
 use homing_postgres::{Error, Result};
 
-use super::database;
 use super::values::Lookup;
+use super::{database, page};
 
 /// Refuses variables whose names begin with `HOMING_` and that no node reads. An empty value counts as not set.
 pub(super) fn check(set: impl IntoIterator<Item = (String, String)>, lookup: &Lookup<'_>) -> Result<()> {
     let databases = database::listed(lookup);
     let is_known = |name: &str| {
         let of_database = |database: &&str| name.strip_prefix(&database::prefix(database)).is_some_and(is_of_database);
-        VARIABLES.contains(&name) || is_of_tool(name) || databases.iter().any(|name| of_database(&name.as_str()))
+        page::variables().any(|known| known == name)
+            || is_of_tool(name)
+            || databases.iter().any(|name| of_database(&name.as_str()))
     };
     let mut unknown: Vec<String> = set
         .into_iter()
@@ -29,15 +31,16 @@ pub(super) fn check(set: impl IntoIterator<Item = (String, String)>, lookup: &Lo
 /// Says what to do about an unknown name.
 fn advice(name: &str) -> String {
     let of_database = |what: &str| Some(name.strip_prefix(PREFIX)?.strip_suffix(what)?.strip_suffix('_')?.to_owned());
-    if let Some(database) = OF_DATABASE.iter().find_map(|what| of_database(what)) {
+    if let Some(database) = of_databases().find_map(of_database) {
         let database = database.to_ascii_lowercase();
         return format!(
             "{name} is set, but HOMING_DATABASES does not list {database:?}: add it there, or unset {name}"
         );
     }
-    let distance = |known: &&&str| strsim::damerau_levenshtein(name, known);
-    let longer = VARIABLES.iter().find(|known| known.ends_with(name.strip_prefix("HOMING").unwrap_or(name)));
-    let nearest = longer.or_else(|| VARIABLES.iter().min_by_key(distance)).expect("there are variables");
+    let distance = |known: &&str| strsim::damerau_levenshtein(name, known);
+    let known = page::variables().filter(|known| !known.starts_with(OF_DATABASE));
+    let longer = known.clone().find(|known| known.ends_with(name.strip_prefix("HOMING").unwrap_or(name)));
+    let nearest = longer.or_else(|| known.min_by_key(distance)).expect("there are variables");
     format!("{name} is set, but there is no such setting; the nearest is {nearest}: correct the name, or unset it")
 }
 
@@ -46,7 +49,12 @@ fn is_of_tool(name: &str) -> bool {
 }
 
 fn is_of_database(rest: &str) -> bool {
-    OF_DATABASE.contains(&rest)
+    of_databases().any(|known| known == rest)
+}
+
+/// Returns the variables of each named database, after `HOMING_`, its name and `_`.
+fn of_databases() -> impl Iterator<Item = &'static str> {
+    page::variables().filter_map(|name| name.strip_prefix(OF_DATABASE))
 }
 
 /// Returns whether Kubernetes sets this variable, as it does for each Service whose name begins with `homing`:
@@ -60,52 +68,8 @@ fn is_service_link(name: &str, value: &str) -> bool {
 
 const PREFIX: &str = "HOMING_";
 
-/// The variables of each named database, after `HOMING_` and its name.
-const OF_DATABASE: [&str; 2] = ["DATABASE_URL", "REPLICA_URL"];
-
-/// The variables that a node reads. The table in the documentation of [`Config`](crate::Config) has the same names.
-const VARIABLES: &[&str] = &[
-    "HOMING_APP",
-    "HOMING_CALL_TIMEOUT",
-    "HOMING_DATABASES",
-    "HOMING_DATABASE_URL",
-    "HOMING_DNS_SERVER",
-    "HOMING_DNS_TIMEOUT",
-    "HOMING_DRAIN_TIMEOUT",
-    "HOMING_FORWARDED_PASSWORD",
-    "HOMING_FORWARDED_USER",
-    "HOMING_FUNCTIONS_ONLY",
-    "HOMING_LISTEN",
-    "HOMING_MAX_IN_FLIGHT",
-    "HOMING_MAX_MESSAGE_BYTES",
-    "HOMING_MAX_TRANSACTIONS",
-    "HOMING_MAX_WAITING",
-    "HOMING_PEERS",
-    "HOMING_PEER_CONNECT_TIMEOUT",
-    "HOMING_PEER_DNS",
-    "HOMING_PEER_PROBE_AFTER",
-    "HOMING_PEER_PROBE_TIMEOUT",
-    "HOMING_POOL_SIZE",
-    "HOMING_PRIMARY_REGION",
-    "HOMING_REGION",
-    "HOMING_REGIONS",
-    "HOMING_REPLAY_TIMEOUT",
-    "HOMING_REPLICA_CHOOSE",
-    "HOMING_REPLICA_MAX_LAG",
-    "HOMING_REPLICA_MAX_LAG_BYTES",
-    "HOMING_REPLICA_PROBE_INTERVAL",
-    "HOMING_REPLICA_REGIONS",
-    "HOMING_REPLICA_RESOLVE_INTERVAL",
-    "HOMING_REPLICA_URL",
-    "HOMING_SECRET",
-    "HOMING_SECRET_FILE",
-    "HOMING_TLS_CA",
-    "HOMING_TLS_CERT",
-    "HOMING_TLS_KEY",
-    "HOMING_TLS_NAME",
-    "HOMING_TOKEN_KEY",
-    "HOMING_TOKEN_KEY_FILE",
-];
+/// How the page writes the variables of each named database.
+const OF_DATABASE: &str = "HOMING_{NAME}_";
 
 /// The variables of the project's own tools. They may be set in a shell from which a developer starts a node.
 const TOOLS: &[&str] =
@@ -127,24 +91,21 @@ mod tests {
     /// The names that `Config::from_lookup` asks for.
     fn asked() -> BTreeSet<String> {
         let asked = RefCell::new(BTreeSet::new());
-        for settings in [&[][..], &[("HOMING_PEER_DNS", "{region}.internal"), ("HOMING_DNS_SERVER", "10.0.0.2")]] {
+        let regions = [("HOMING_REGION", "syd"), ("HOMING_PRIMARY_REGION", "iad")];
+        let dns = [("HOMING_PEER_DNS", "{region}.x"), ("HOMING_REGIONS", "iad"), ("HOMING_DNS_SERVER", "10.0.0.2")];
+        for settings in [vec![("HOMING_DATABASES", "x")], [&regions[..], &dns].concat()] {
             let _ = Config::from_lookup(&|name| {
                 asked.borrow_mut().insert(name.to_owned());
                 settings.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
             });
         }
-        asked.into_inner().into_iter().filter(|name| name.starts_with(PREFIX)).collect()
+        let asked = asked.into_inner().into_iter().filter(|name| name.starts_with(PREFIX));
+        asked.map(|name| name.replace("HOMING_X_", OF_DATABASE)).collect()
     }
 
     #[test]
     fn documented_variables_are_read() {
-        let text = include_str!("../config.rs");
-        let rows = text.lines().filter_map(|line| line.strip_prefix("/// | ")?.split('|').next());
-        let names = rows.flat_map(|names| names.split('`')).filter(|name| name.starts_with(PREFIX));
-        let names = names.filter(|name| !name.starts_with("HOMING_ANALYTICS_"));
-        let documented: BTreeSet<_> = names.map(ToOwned::to_owned).collect();
-        let known: BTreeSet<_> = VARIABLES.iter().map(|name| (*name).to_owned()).collect();
-        assert_eq!(documented, known);
+        let known: BTreeSet<_> = page::variables().map(ToOwned::to_owned).collect();
         assert_eq!(asked(), known);
     }
 

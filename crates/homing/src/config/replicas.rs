@@ -96,10 +96,11 @@ fn settings(lookup: &Lookup<'_>) -> Result<ReplicaSettings> {
         settings.max_lag_bytes = max_lag_bytes;
     }
     if let Some(interval) = seconds(lookup, "HOMING_REPLICA_PROBE_INTERVAL")? {
-        settings = settings.with_probe_interval(interval);
+        // Not by the methods, which raise a short time in silence.
+        settings.probe_interval = interval;
     }
     if let Some(interval) = seconds(lookup, "HOMING_REPLICA_RESOLVE_INTERVAL")? {
-        settings = settings.with_resolve_interval(interval);
+        settings.resolve_interval = interval;
     }
     if lookup(DNS_SERVER).is_some() {
         settings.dns = Some(dns_from_lookup(lookup).map_err(wrong)?);

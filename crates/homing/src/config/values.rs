@@ -7,6 +7,9 @@ use homing_postgres::{Error, Result};
 /// Returns the value of a variable.
 pub(super) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
+/// A day: beyond it a time is not a limit, and clocks overflow.
+pub(super) const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Stands for the name of a region in a connection string.
 pub(super) const REGION: &str = "{region}";
 
@@ -27,14 +30,15 @@ pub(super) fn flag(lookup: &Lookup<'_>, variable: &str) -> Result<bool> {
     text.trim().parse().map_err(|_| Error::configuration(format!("{variable} is {text:?}: write true or false")))
 }
 
-/// Reads a time in seconds that is longer than zero.
+/// Reads a time in seconds that is longer than zero, and at most a day.
 pub(super) fn seconds(lookup: &Lookup<'_>, variable: &str) -> Result<Option<Duration>> {
     let Some(text) = lookup(variable) else { return Ok(None) };
     match parse_seconds(text.trim()) {
-        Some(time) if !time.is_zero() => Ok(Some(time)),
-        _ => {
-            Err(Error::configuration(format!("{variable} is {text:?}: write a number of seconds above 0, such as 2.5")))
-        }
+        Some(time) if !time.is_zero() && time <= MAX_TIME => Ok(Some(time)),
+        _ => Err(Error::configuration(format!(
+            "{variable} is {text:?}: write a number of seconds above 0, such as 2.5, and at most {}",
+            MAX_TIME.as_secs()
+        ))),
     }
 }
 

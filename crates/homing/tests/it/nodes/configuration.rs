@@ -103,7 +103,7 @@ async fn network_needs_secret() {
     config.secret = None;
     config.listen = Some(([0, 0, 0, 0], 0).into());
     let error = refused(config).await;
-    assert!(error.is_misuse() && error.to_string().contains("HOMING_SECRET"), "{error}");
+    assert!(error.is_configuration() && error.to_string().contains("HOMING_SECRET"), "{error}");
 }
 
 #[tokio::test]
