@@ -122,6 +122,8 @@ pub use peer::name::PeerName;
 pub use peer::settings::PeerSettings;
 pub use peer::status::{PeerHealth, PeerStatus};
 pub use region::Region;
+#[doc(hidden)] // For `homing-postgres`.
+pub use reload::Reloaded;
 pub use rpc::Rpc;
 pub use rpc::call::Called;
 pub use rpc::dispatch::{Dispatch, Dispatched};

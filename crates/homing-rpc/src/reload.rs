@@ -1,9 +1,12 @@
 //! A value that is made of files, and made again when they have changed.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::result::Result as StdResult;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,12 +14,12 @@ use tracing::{info, warn};
 
 use crate::error::{Error, Result};
 
-/// A value that is made of the contents of files. They are read again when the value is asked for and the last look was
-/// [`CHECK_INTERVAL`] ago.
+/// A value that is made of the contents of files. They are read again when the value is asked for and the last look was a
+/// second ago. If they cannot be used then, the last value stays, and a warning says so, once for each reason.
 ///
 /// There is no task: a node without new connections and tokens does not read the files. They are read on the thread that
-/// asks, because they are small and local.
-pub(crate) struct Reloaded<T> {
+/// asks, because they are small and local. Contents are compared, not times: Kubernetes replaces a symbolic link.
+pub struct Reloaded<T> {
     /// The value, for people.
     what: &'static str,
     paths: Vec<PathBuf>,
@@ -37,40 +40,47 @@ struct State<T> {
 }
 
 impl<T: Clone> Reloaded<T> {
-    /// Makes the value for the first time.
+    /// Makes the value for the first time. `what` is the value, for people.
     ///
     /// # Errors
     ///
-    /// [`Error::is_misuse`] if a file cannot be read, and the errors of `make`. They name the files.
-    pub(crate) fn new(
+    /// [`Error::is_misuse`] if a file cannot be read, or if `make` fails. The message names the files.
+    pub fn new<E: StdError + Send + Sync + 'static>(
         what: &'static str,
         paths: Vec<PathBuf>,
-        make: impl Fn(&[Vec<u8>]) -> Result<T> + Send + Sync + 'static,
+        make: impl Fn(&[Vec<u8>]) -> StdResult<T, E> + Send + Sync + 'static,
     ) -> Result<Self> {
         let contents = read_all(what, &paths)?;
-        let value = make(&contents).map_err(|error| at(what, &paths, error))?;
-        let state = State { value, contents, checked: Instant::now(), problem: None };
-        Ok(Self { what, paths, make: Box::new(make), state: Mutex::new(state) })
+        let names = paths.clone();
+        let make: Make<T> = Box::new(move |contents| make(contents).map_err(|error| at(what, &names, error)));
+        let state = State { value: make(&contents)?, contents, checked: Instant::now(), problem: None };
+        Ok(Self { what, paths, make, state: Mutex::new(state) })
     }
 
     /// Returns the value of the files. While they cannot be used, it is the last one that could be made.
-    pub(crate) fn current(&self) -> T {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn current(&self) -> T {
+        let mut state = self.state();
         if state.checked.elapsed() >= CHECK_INTERVAL {
             self.check(&mut state);
-            state.checked = Instant::now();
         }
         state.value.clone()
     }
 
+    /// Reads the files again, however short before they were read.
+    pub fn check_now(&self) {
+        self.check(&mut self.state());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn check(&self, state: &mut State<T>) {
         let Self { what, paths, .. } = self;
+        state.checked = Instant::now();
         let made = read_all(what, paths).and_then(|contents| match contents == state.contents {
             true => Ok(None),
-            false => {
-                let value = (self.make)(&contents).map_err(|error| at(what, paths, error))?;
-                Ok(Some((value, contents)))
-            }
+            false => Ok(Some(((self.make)(&contents)?, contents))),
         });
         match made {
             Ok(changed) => {
@@ -88,6 +98,13 @@ impl<T: Clone> Reloaded<T> {
                 }
             }
         }
+    }
+}
+
+impl<T> fmt::Debug for Reloaded<T> {
+    /// Leaves out the value and the contents, which may be secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Reloaded").field("paths", &self.paths).finish_non_exhaustive()
     }
 }
 
@@ -112,7 +129,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Adds the files to an error about their contents.
-fn at(what: &str, paths: &[PathBuf], error: Error) -> Error {
+fn at(what: &str, paths: &[PathBuf], error: impl StdError + Send + Sync + 'static) -> Error {
     let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
     Error::misuse(format!("{what} in {}: {error}", paths.join(", "))).with_source(error)
 }
@@ -145,6 +162,12 @@ mod tests {
         assert_eq!(file.current(), 1);
         write("2");
         assert_eq!(file.current(), 1, "it was read a moment ago");
+        time::advance(CHECK_INTERVAL).await;
+        assert_eq!(file.current(), 2);
+        write("4");
+        file.check_now();
+        assert_eq!(file.current(), 4);
+        write("2");
         time::advance(CHECK_INTERVAL).await;
         assert_eq!(file.current(), 2);
         for broken in ["", "none", &"1".repeat(2_000_000)] {
