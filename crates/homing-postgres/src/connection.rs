@@ -11,6 +11,7 @@ mod parameters;
 pub(crate) mod pool;
 pub(crate) mod session_attrs;
 pub(crate) mod set;
+pub(crate) mod source;
 pub(crate) mod statements;
 pub(crate) mod string;
 mod taken;

@@ -1,6 +1,7 @@
 //! [`Database`], the server next to this node: one address with its pool, its tracker and its executor.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::connection::address::Address;
 use crate::connection::identity::Fault;
 use crate::connection::login::Login;
 use crate::connection::pool::Pool;
+use crate::connection::string::ConnectionString;
 use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
@@ -102,8 +104,17 @@ struct DatabaseInner {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The connection string.
+    /// The connection string. Not used if there is a [`url_file`](Self::url_file).
     pub url: String,
+
+    /// The path of a file with the connection string, without which `url` is used. Default: `None`.
+    ///
+    /// The file is read at the start, and again when a connection is opened, at most once a second, or if a connection cannot
+    /// be opened. New connections use the user, the password, the encryption and the options that it has then; open ones
+    /// stay. So a changed password needs no restart. Other hosts and another database are followed by
+    /// [`Replicas`](crate::Replicas), within [`resolve_interval`](field@crate::ReplicaSettings::resolve_interval). If the file
+    /// cannot be used, the last connection string stays in use, and a warning says so.
+    pub url_file: Option<PathBuf>,
 
     /// The name of the setting that holds the connection string, for messages. Default: `DATABASE_URL`.
     pub variable: String,
@@ -136,11 +147,30 @@ impl Config {
     pub fn new(url: impl Into<String>, role: Role) -> Self {
         Self {
             url: url.into(),
+            url_file: None,
             variable: "DATABASE_URL".into(),
             role,
             pool_size: POOL_SIZE,
             max_transactions: None,
             max_rows_bytes: MAX_ROWS_BYTES,
+        }
+    }
+
+    /// Returns the configuration for the connection string in a file, which is [read again](Self::url_file). A server with
+    /// this role is preferred.
+    pub fn from_file(path: impl Into<PathBuf>, role: Role) -> Self {
+        Self { url_file: Some(path.into()), ..Self::new("", role) }.with_variable("DATABASE_URL_FILE")
+    }
+
+    /// Reads the connection string.
+    ///
+    /// # Errors
+    ///
+    /// `is_configuration` if it is not valid, or if its file cannot be read.
+    pub(crate) fn string(&self) -> Result<ConnectionString> {
+        match &self.url_file {
+            Some(path) => ConnectionString::in_file(path, &self.variable),
+            None => ConnectionString::parse(&self.url, &self.variable),
         }
     }
 
@@ -212,7 +242,7 @@ impl Database {
     /// Cancel safe: connections that were opened are closed.
     pub async fn connect(config: Config) -> Result<Self> {
         let (mut first_error, mut silent, mut other) = (None, None, None);
-        for address in Address::resolve(&config.url, &config.variable).await? {
+        for address in Address::resolve_string(&config.string()?, &config.variable).await? {
             let pool = Pool::new(address, config.pool_size);
             match pool.introduce(Instant::now() + CONNECT_TIMEOUT).await {
                 Ok(server) if server.role == config.role => {

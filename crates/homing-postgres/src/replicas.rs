@@ -153,6 +153,7 @@ impl Replicas {
         let seekers = Arc::new(Seekers::new(primary.is_some()));
         let parts = TaskParts {
             list: list.subscribe(),
+            file: list.may_change_by_itself().then(|| list.clone()),
             settings,
             resolver: Arc::new(resolver),
             publish,

@@ -12,6 +12,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 use super::login::Login;
+use super::source::Look;
 use super::string::{ConnectionString, Target, name_of};
 use super::tls::Tls;
 use crate::error::{Error, Result};
@@ -25,6 +26,12 @@ pub(crate) struct Address {
     config: Config,
     name: String,
     tls: Tls,
+    /// The connection string, if it is read again.
+    string: Option<ConnectionString>,
+    /// Sets further options of each connection.
+    set_options: fn(&mut Config),
+    /// The user, if it is not that of the connection string.
+    login: Option<Login>,
     /// Whether a warning about missing encryption has been logged. All clones share it.
     has_warned: Arc<AtomicBool>,
 }
@@ -37,17 +44,26 @@ impl Address {
     /// # Errors
     ///
     /// `is_configuration` if [`ConnectionString::parse`] fails, or if a name cannot be resolved within five seconds.
+    #[cfg(test)]
     pub(crate) async fn resolve(url: &str, variable: &str) -> Result<Vec<Self>> {
-        let string = ConnectionString::parse(url, variable)?;
+        Self::resolve_string(&ConnectionString::parse(url, variable)?, variable).await
+    }
+
+    /// Returns the addresses that a connection string stands for, in its order.
+    ///
+    /// # Errors
+    ///
+    /// `is_configuration` if a name cannot be resolved within five seconds.
+    pub(crate) async fn resolve_string(string: &ConnectionString, variable: &str) -> Result<Vec<Self>> {
         let mut addresses = Vec::new();
         for Target { host, address, port } in string.targets() {
             match (host, address) {
                 #[cfg(unix)]
-                (Host::Unix(path), _) => addresses.push(Self::unix(&string, &path, port)),
-                (Host::Tcp(host), Some(ip)) => addresses.push(Self::tcp(&string, &host, ip, port)),
+                (Host::Unix(path), _) => addresses.push(Self::unix(string, &path, port)),
+                (Host::Tcp(host), Some(ip)) => addresses.push(Self::tcp(string, &host, ip, port)),
                 (Host::Tcp(host), None) => {
                     for ip in resolve_host(&host, port, variable).await? {
-                        addresses.push(Self::tcp(&string, &host, ip, port));
+                        addresses.push(Self::tcp(string, &host, ip, port));
                     }
                 }
             }
@@ -58,11 +74,48 @@ impl Address {
     /// Returns the address of a configuration of the driver, which leads to one server.
     pub(crate) fn of_driver(config: Config) -> Self {
         let (name, tls) = (name_of(&config), Tls::of_driver(&config));
-        Self { config, name, tls, has_warned: Arc::default() }
+        Self { config, name, tls, string: None, set_options: |_| {}, login: None, has_warned: Arc::default() }
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
+    /// Returns the configuration of a new connection and its encryption. If the connection string is in a file, the user, the
+    /// password and the other settings are those that the file has now. Host and database stay: an address leads to one
+    /// database of one server.
+    pub(super) fn config(&self, look: Look) -> (Config, Tls) {
+        let Some(string) = self.string.as_ref().map(|string| string.current(look)) else {
+            return (self.config.clone(), self.tls.clone());
+        };
+        let mut config = without_hosts(string.config());
+        for host in self.config.get_hosts() {
+            match host {
+                Host::Tcp(host) => config.host(host),
+                #[cfg(unix)]
+                Host::Unix(path) => config.host_path(path),
+            };
+        }
+        for address in self.config.get_hostaddrs() {
+            config.hostaddr(*address);
+        }
+        for port in self.config.get_ports() {
+            config.port(*port);
+        }
+        if let Some(database) = self.database() {
+            config.dbname(database);
+        }
+        (self.set_options)(&mut config);
+        if let Some(login) = &self.login {
+            login.set(&mut config);
+        }
+        (config, string.tls().clone())
+    }
+
+    /// Returns whether the connection string may change.
+    pub(super) fn may_change(&self) -> bool {
+        self.string.is_some()
+    }
+
+    /// Returns the name of the database. PostgreSQL takes that of the user if the connection string has none.
+    fn database(&self) -> Option<&str> {
+        self.config.get_dbname().or(self.config.get_user())
     }
 
     /// Returns the address without the host name that led to it.
@@ -74,7 +127,7 @@ impl Address {
     /// another one, so that no connection string gets connections that are less protected than it demands.
     pub(crate) fn key(&self) -> String {
         let authority = self.authority();
-        let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
+        let database = self.database().unwrap_or_default();
         format!("{authority}/{database} {:?}", self.tls)
     }
 
@@ -88,7 +141,7 @@ impl Address {
         };
         let named = host.parse::<IpAddr>().is_err();
         let name = if named { format!("{authority} ({host})") } else { authority };
-        Self { config: pinned, name, tls: string.tls().clone(), has_warned: Arc::default() }
+        Self::pinned(string, pinned, name)
     }
 
     /// Returns the address of the server with a Unix socket in this folder.
@@ -97,28 +150,28 @@ impl Address {
         let mut pinned = without_hosts(string.config());
         pinned.host_path(path).port(port);
         let name = format!("{} port {port}", path.display());
-        Self { config: pinned, name, tls: string.tls().clone(), has_warned: Arc::default() }
+        Self::pinned(string, pinned, name)
+    }
+
+    fn pinned(string: &ConnectionString, config: Config, name: String) -> Self {
+        let (tls, again) = (string.tls().clone(), string.may_change().then(|| string.clone()));
+        Self { config, name, tls, string: again, set_options: |_| {}, login: None, has_warned: Arc::default() }
     }
 
     /// Returns the same address and database for another user.
     pub(super) fn of_login(&self, login: &Login) -> Self {
-        let database = self.config.get_dbname().or(self.config.get_user()).map(ToOwned::to_owned);
-        self.clone().with_options(|config| {
-            // Without a name, the database would be that of the other user.
-            database.map(|database| config.dbname(database));
-            config.user(&login.user);
-            login.password.as_ref().map(|password| config.password(password));
-        })
+        let mut of_login = self.clone();
+        // Without a name, the database would be that of the other user.
+        let database = self.database().map(ToOwned::to_owned);
+        database.map(|database| of_login.config.dbname(database));
+        login.set(&mut of_login.config);
+        Self { login: Some(login.clone()), ..of_login }
     }
 
     /// Returns the same address with other options of the connection.
-    pub(crate) fn with_options(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(&mut self.config);
-        self
-    }
-
-    pub(crate) fn tls(&self) -> &Tls {
-        &self.tls
+    pub(crate) fn with_options(mut self, set_options: fn(&mut Config)) -> Self {
+        set_options(&mut self.config);
+        Self { set_options, ..self }
     }
 
     /// Returns whether its connections do not leave this machine.
@@ -222,6 +275,7 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use super::super::tls::mode::SslMode;
     use super::*;
 
     async fn names(url: &str) -> Vec<String> {
@@ -239,7 +293,7 @@ mod tests {
     async fn settings_of_the_string_are_kept() {
         let url = "postgres://app:secret@127.0.0.1/db?options=-c%20work_mem%3D1MB&connect_timeout=7";
         let address = Address::resolve(url, "DATABASE_URL").await.unwrap().remove(0);
-        let config = address.config();
+        let (config, _) = address.config(Look::IfDue);
         assert_eq!(config.get_user(), Some("app"));
         assert_eq!(config.get_password(), Some(&b"secret"[..]));
         assert_eq!(config.get_dbname(), Some("db"));
@@ -247,6 +301,27 @@ mod tests {
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)));
         assert_eq!(config.get_hosts().len(), 1);
         assert!(!format!("{address:?}").contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn changed_file_keeps_host_and_database() {
+        let folder = homing_testbed::Scratch::new().unwrap();
+        let path = folder.path().join("url");
+        let write = |url: &str| std::fs::write(&path, url).unwrap();
+        write("postgres://app:one@127.0.0.1:5433?sslmode=disable");
+        let string = ConnectionString::in_file(&path, "a test").unwrap();
+        let address = Address::resolve_string(&string, "a test").await.unwrap().remove(0);
+        let address = address.with_options(|config| {
+            config.application_name("tracker");
+        });
+        let key = address.key();
+        write("postgres://new:two@10.0.0.1:5434/db?sslmode=require&options=-c%20work_mem%3D1MB&application_name=x");
+        let (config, tls) = address.config(Look::Now);
+        assert_eq!((config.get_user(), config.get_password()), (Some("new"), Some(&b"two"[..])));
+        assert_eq!((config.get_options(), config.get_application_name()), (Some("-c work_mem=1MB"), Some("tracker")));
+        assert_eq!((config.get_dbname(), config.get_ports()), (Some("app"), &[5433][..]));
+        assert_eq!(config.get_hostaddrs(), [IpAddr::from([127, 0, 0, 1])]);
+        assert_eq!((tls.mode(), address.key()), (SslMode::Require, key));
     }
 
     #[tokio::test]

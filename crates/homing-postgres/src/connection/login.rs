@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use tokio_postgres::Config;
+
 /// A user of PostgreSQL and its password, for [`Databases::with_forwarded_login`](crate::Databases::with_forwarded_login).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
-    pub(super) user: String,
-    pub(super) password: Option<String>,
+    user: String,
+    password: Option<String>,
 }
 
 impl Login {
@@ -20,6 +22,12 @@ impl Login {
     #[must_use]
     pub fn with_password(self, password: impl Into<String>) -> Self {
         Self { password: Some(password.into()), ..self }
+    }
+
+    /// Sets the user and the password of a connection.
+    pub(super) fn set(&self, config: &mut Config) {
+        config.user(&self.user);
+        self.password.as_ref().map(|password| config.password(password));
     }
 
     /// Returns the name of the user.

@@ -6,10 +6,11 @@ use std::io;
 
 use tokio_postgres::config::SslMode as DriverMode;
 use tokio_postgres::error::{DbError, SqlState};
-use tokio_postgres::{CancelToken, Client, Connection, Error, Socket};
+use tokio_postgres::{CancelToken, Client, Config, Connection, Error, Socket};
 use tracing::{Level, info, warn};
 
 use super::address::Address;
+use super::source::Look;
 use super::tls::Tls;
 use super::tls::handshake::{Handshake, Stage, TlsStream};
 use super::tls::mode::{Encryption, SslMode};
@@ -25,23 +26,37 @@ impl Address {
     ///
     /// Cancel safe: the connection is closed.
     pub(crate) async fn connect(&self) -> Result<(Client, DriverConnection), ConnectError> {
-        let attempts = if self.is_unix() { &[Encryption::Never] } else { self.tls().attempts() };
+        let (config, tls) = self.config(Look::IfDue);
+        let error = match self.connect_with(&config, &tls).await {
+            Err(error) if self.may_change() => error,
+            outcome => return outcome,
+        };
+        // The file may have changed a moment ago, together with the password.
+        let (changed, changed_tls) = self.config(Look::Now);
+        if changed == config && changed_tls == tls {
+            return Err(error);
+        }
+        self.connect_with(&changed, &changed_tls).await
+    }
+
+    async fn connect_with(&self, config: &Config, tls: &Tls) -> Result<(Client, DriverConnection), ConnectError> {
+        let attempts = if self.is_unix() { &[Encryption::Never] } else { tls.attempts() };
         let mut first: Option<ConnectError> = None;
         for encryption in attempts {
-            let handshake = self.tls().handshake().await;
-            let mut config = self.config().clone();
+            let handshake = tls.handshake().await;
+            let mut config = config.clone();
             config.ssl_mode(driver_mode(*encryption));
             let error = match config.connect(handshake.clone()).await {
                 Ok(opened) => {
                     if handshake.stage() != Stage::Done {
-                        self.note_missing_encryption(first.as_ref());
+                        self.note_missing_encryption(tls, first.as_ref());
                     }
                     return Ok(opened);
                 }
                 Err(error) => error,
             };
             let may_differ = may_differ(*encryption, handshake.stage(), &error);
-            let error = ConnectError::explained(error, *encryption, &handshake, self.tls());
+            let error = ConnectError::explained(error, *encryption, &handshake, tls);
             match first {
                 Some(first) => return Err(error.after(first, *encryption)),
                 None if !may_differ => return Err(error),
@@ -53,13 +68,13 @@ impl Address {
 
     /// Returns what cancels the statements of a client that was [opened](Self::connect) at this address.
     pub(crate) fn cancellation(&self, client: &Client) -> Cancellation {
-        Cancellation { token: client.cancel_token(), tls: self.tls().clone() }
+        Cancellation { token: client.cancel_token(), tls: self.config(Look::IfDue).1 }
     }
 
     /// Says once that a connection that leaves this machine is not encrypted.
-    fn note_missing_encryption(&self, refusal: Option<&ConnectError>) {
-        let (sslmode, refusal) = (self.tls().mode(), refusal.map(ToString::to_string));
-        match self.level_of_missing_encryption() {
+    fn note_missing_encryption(&self, tls: &Tls, refusal: Option<&ConnectError>) {
+        let (sslmode, refusal) = (tls.mode(), refusal.map(ToString::to_string));
+        match self.level_of_missing_encryption(tls) {
             Some(Level::WARN) => warn!(
                 address = %self,
                 %sslmode,
@@ -77,8 +92,8 @@ impl Address {
     ///
     /// If the connection string has `sslmode=disable`, its author knows it. In a network that encrypts by itself, a warning
     /// would come at each start, and hide others.
-    fn level_of_missing_encryption(&self) -> Option<Level> {
-        let level = if self.tls().is_waived() { Level::INFO } else { Level::WARN };
+    fn level_of_missing_encryption(&self, tls: &Tls) -> Option<Level> {
+        let level = if tls.is_waived() { Level::INFO } else { Level::WARN };
         (!self.is_local() && self.may_warn()).then_some(level)
     }
 }
@@ -216,7 +231,30 @@ fn said_by_server(error: &DbError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use homing_testbed::{Postgres, Scratch};
+
+    use super::super::string::ConnectionString;
     use super::*;
+
+    #[tokio::test]
+    async fn failure_reads_the_file_again() {
+        let rules = "host all app 127.0.0.1/32 scram-sha-256\n";
+        let server = Postgres::options().with_access(rules).start().await.unwrap();
+        server.connect().await.unwrap().batch_execute("create role app login password 'right'").await.unwrap();
+        let folder = Scratch::new().unwrap();
+        let path = folder.path().join("url");
+        let write = |password: &str| {
+            std::fs::write(&path, format!("postgres://app:{password}@{}/postgres", server.address())).unwrap();
+        };
+        write("wrong");
+        let string = ConnectionString::in_file(&path, "a test").unwrap();
+        let address = Address::resolve_string(&string, "a test").await.unwrap().remove(0);
+        let error = address.connect().await.err().unwrap();
+        assert!(error.to_string().contains("password authentication failed"), "{error}");
+        // A moment after the last look.
+        write("right");
+        drop(address.connect().await.unwrap());
+    }
 
     #[tokio::test]
     async fn missing_encryption_is_said_once() {
@@ -233,7 +271,8 @@ mod tests {
             ("host=/run/postgresql", None),
         ] {
             let address = Address::resolve(url, "DATABASE_URL").await.unwrap().remove(0);
-            let levels = [&address, &address.clone()].map(Address::level_of_missing_encryption);
+            let levels = [&address, &address.clone()]
+                .map(|address| address.level_of_missing_encryption(&address.config(Look::IfDue).1));
             assert_eq!(levels, [expected, None], "{url}");
         }
     }

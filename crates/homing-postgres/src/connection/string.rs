@@ -1,22 +1,27 @@
 //! [`ConnectionString`], a connection string after parsing.
 
 use std::net::IpAddr;
+use std::path::Path;
 
+use homing_rpc::Reloaded;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 use super::parameters;
 use super::session_attrs::SessionAttrs;
+use super::source::{Look, Source, read, text_of, unusable};
 use super::taken::Taken;
 use super::tls::Tls;
 use crate::error::{Error, Result};
 
 /// A connection string after parsing: the driver's part, and the settings that the driver does not know.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct ConnectionString {
     config: Config,
     session_attrs: SessionAttrs,
     tls: Tls,
+    /// Where the string is read again. `None` if it never changes.
+    source: Option<Source<Self>>,
 }
 
 /// A host of a connection string.
@@ -44,7 +49,38 @@ impl ConnectionString {
         check_hosts(&config, variable)?;
         let session_attrs = SessionAttrs::read(&taken, variable)?;
         let tls = Tls::read(&taken, &config, variable)?;
-        Ok(Self { config, session_attrs, tls })
+        Ok(Self { config, session_attrs, tls, source: None })
+    }
+
+    /// Reads the connection string in a file, which is read again for each new connection, at most once a second. `variable`
+    /// names the setting with the path, for messages.
+    ///
+    /// # Errors
+    ///
+    /// `is_configuration` if the file cannot be read, and for the reasons of [`parse`](Self::parse).
+    pub(crate) fn in_file(path: &Path, variable: &str) -> Result<Self> {
+        let name = variable.to_owned();
+        let parse = move |contents: &[Vec<u8>]| Self::parse(text_of(&contents[0])?, &name);
+        let file = Reloaded::new("the connection string", vec![path.to_owned()], parse);
+        let file = file.map_err(|error| unusable(variable, error))?;
+        let string = file.current();
+        Ok(string.with_source(Source::new(move |look| Some(read(&file, look)))))
+    }
+
+    /// Sets where the string is read again.
+    pub(crate) fn with_source(self, source: Source<Self>) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// Returns whether it may change.
+    pub(crate) fn may_change(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Returns the string as its file has it now. If the file no longer has it, it is the last one.
+    pub(crate) fn current(&self, look: Look) -> Self {
+        let read = self.source.as_ref().and_then(|source| source.read(look));
+        Self { source: self.source.clone(), ..read.unwrap_or_else(|| self.clone()) }
     }
 
     /// Returns its hosts.
@@ -70,6 +106,14 @@ impl ConnectionString {
         &self.tls
     }
 }
+
+impl PartialEq for ConnectionString {
+    fn eq(&self, other: &Self) -> bool {
+        self.config == other.config && self.session_attrs == other.session_attrs && self.tls == other.tls
+    }
+}
+
+impl Eq for ConnectionString {}
 
 impl std::fmt::Debug for ConnectionString {
     /// Leaves out what may hold the password.

@@ -45,7 +45,7 @@ pub(super) struct ListEntry {
 impl ListEntry {
     /// Creates the entry of the servers that may be the primary next to this node. Its number is 0.
     pub(super) fn primary(config: Config, now: Instant) -> Result<Self> {
-        let string = ConnectionString::parse(&config.url, &config.variable)?;
+        let string = config.string()?;
         Ok(Self::new(0, PRIMARY.into(), None, string, config, now))
     }
 

@@ -1,12 +1,18 @@
 //! [`ReplicaList`], the replicas that a node was configured to read from.
 
+mod file;
+mod text;
+
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use homing_rpc::Region;
 use tokio::sync::watch;
 
+use self::file::ListFile;
+use self::text::{Listed, Place};
 use crate::connection::string::ConnectionString;
 use crate::error::{Error, Result};
 
@@ -20,6 +26,8 @@ pub struct Replica {
     url: String,
     string: ConnectionString,
     region: Option<Region>,
+    /// Its place in the file of its list.
+    place: Option<Place>,
 }
 
 impl Replica {
@@ -33,7 +41,7 @@ impl Replica {
     pub fn new(url: impl Into<String>) -> Result<Self> {
         let url = url.into();
         let string = ConnectionString::parse(&url, "the connection string of a replica")?;
-        Ok(Self { name: string.name().into(), url, string, region: None })
+        Ok(Self { name: string.name().into(), url, string, region: None, place: None })
     }
 
     /// Sets the name by which [`Repo::replica`](crate::Repo::replica) finds the replica.
@@ -59,6 +67,14 @@ impl Replica {
     /// Returns the region, if it is set.
     pub fn region(&self) -> Option<&Region> {
         self.region.as_ref()
+    }
+
+    fn of(listed: Listed) -> Self {
+        Self { name: listed.name(), url: listed.url, string: listed.string, region: None, place: None }
+    }
+
+    fn in_file(listed: &Listed, file: &ListFile) -> Self {
+        Self { place: Some(listed.place.clone()), string: file.string(listed), ..Self::of(listed.clone()) }
     }
 
     pub(crate) fn shared_name(&self) -> Arc<str> {
@@ -95,7 +111,11 @@ impl fmt::Debug for Replica {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct ReplicaList(Arc<watch::Sender<Vec<Replica>>>);
+pub struct ReplicaList {
+    replicas: Arc<watch::Sender<Vec<Replica>>>,
+    /// The file that the list is in. All clones share it.
+    file: Option<Arc<ListFile>>,
+}
 
 impl ReplicaList {
     /// Creates a list of these replicas. A connection string that occurs twice is used once, with a warning.
@@ -105,7 +125,8 @@ impl ReplicaList {
     /// [`is_configuration`](Error::is_configuration) if a name is empty or occurs twice, or if there are more than
     /// [`MAX_REPLICAS`](Self::MAX_REPLICAS).
     pub fn new(replicas: impl IntoIterator<Item = Replica>) -> Result<Self> {
-        Ok(Self(Arc::new(watch::Sender::new(checked(replicas)?))))
+        let replicas = checked(replicas)?;
+        Ok(Self { replicas: Arc::new(watch::Sender::new(replicas)), file: None })
     }
 
     /// The most replicas of a list, and the most servers of a replica set. A longer list is a mistake in its source. If
@@ -114,7 +135,7 @@ impl ReplicaList {
 
     /// Creates a list without replicas.
     pub fn none() -> Self {
-        Self(Arc::new(watch::Sender::new(Vec::new())))
+        Self { replicas: Arc::new(watch::Sender::new(Vec::new())), file: None }
     }
 
     /// Parses connection strings, separated by commas, each with or without a name: `syd=postgres://…,postgres://…`.
@@ -128,19 +149,74 @@ impl ReplicaList {
     /// of [`new`](Self::new). The message names `variable`, and the number of the entry if there are several. It does not
     /// contain the entry, which may hold a password.
     pub fn parse(text: &str, variable: &str) -> Result<Self> {
-        let entries = entries(text);
-        let single = entries.len() == 1;
-        let replicas = entries.into_iter().enumerate().map(|(index, (name, url))| {
-            let place = if single { variable.to_owned() } else { format!("{variable}, entry {},", index + 1) };
-            if url.trim().is_empty() {
-                return Err(Error::configuration(format!("{place} is empty: remove the extra comma")));
+        let replicas = text::parse(text, variable)?.into_iter().map(Replica::of);
+        Self::new(replicas).map_err(|error| at(variable, &error))
+    }
+
+    /// Reads a list from a file, in the syntax of [`parse`](Self::parse). The file is read again when a connection is opened,
+    /// at most once a second, or if a connection cannot be opened.
+    ///
+    /// New connections use the user, the password, the encryption and the options that it has then; open ones stay. Other
+    /// hosts, another database, and entries that were added or removed are followed within
+    /// [`resolve_interval`](field@crate::ReplicaSettings::resolve_interval). An entry is recognized by its name, or without a
+    /// name by its number. If the file cannot be used, the last list stays in use, and a warning says so.
+    ///
+    /// `variable` is the setting with the path.
+    ///
+    /// # Errors
+    ///
+    /// [`is_configuration`](Error::is_configuration) if the file cannot be read, and for the reasons of
+    /// [`parse`](Self::parse).
+    pub fn from_file(path: impl AsRef<Path>, variable: &str) -> Result<Self> {
+        Self::from_file_with(path, variable, |text| Ok(text.to_owned()))
+    }
+
+    /// Reads a list from a file, whose text `prepare` changes first.
+    #[doc(hidden)] // For `homing`.
+    pub fn from_file_with(
+        path: impl AsRef<Path>,
+        variable: &str,
+        prepare: impl Fn(&str) -> Result<String> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let name = variable.to_owned();
+        let file = ListFile::read(path.as_ref(), variable, move |text| {
+            let mut listed = text::parse(&prepare(text)?, &name)?;
+            let kept = checked(listed.iter().cloned().map(Replica::of))?;
+            listed.retain(|listed| kept.iter().any(|kept| kept.name == listed.name()));
+            Ok(listed)
+        })?;
+        let replicas: Vec<_> = file.listed().iter().map(|listed| Replica::in_file(listed, &file)).collect();
+        let list = Self::new(replicas).map_err(|error| at(variable, &error))?;
+        Ok(Self { file: Some(Arc::new(file)), ..list })
+    }
+
+    /// Follows the file: adds and removes replicas. Those that stay keep their connections.
+    pub(super) fn refresh(&self) {
+        let Some(file) = &self.file else { return };
+        let listed = file.listed();
+        self.replicas.send_if_modified(|replicas| {
+            let places = |replicas: &[Replica]| replicas.iter().filter_map(|replica| replica.place.clone()).collect();
+            let before: Vec<Place> = places(replicas);
+            if before.iter().eq(listed.iter().map(|listed| &listed.place)) {
+                return false;
             }
-            let string = ConnectionString::parse(url.trim(), &place)?;
-            let name = name.map_or_else(|| string.name(), str::to_owned);
-            Ok(Replica { name: name.into(), url: url.trim().to_owned(), string, region: None })
+            let (mut known, mut changed): (Vec<_>, Vec<_>) =
+                replicas.drain(..).partition(|known| known.place.is_some());
+            for listed in &*listed {
+                let same = known.iter().position(|known| known.place.as_ref() == Some(&listed.place));
+                changed.push(same.map_or_else(|| Replica::in_file(listed, file), |index| known.swap_remove(index)));
+            }
+            if let Some((own, others)) = file.regions.get() {
+                set_regions(&mut changed, own, others);
+            }
+            *replicas = changed;
+            true
         });
-        let replicas: Vec<_> = replicas.collect::<Result<_>>()?;
-        Self::new(replicas).map_err(|error| Error::configuration(format!("{variable}: {error}")))
+    }
+
+    /// Returns whether the list is in a file.
+    pub(super) fn may_change_by_itself(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Creates a list with one replica for each region, which has the name of the region. Its connection string is
@@ -162,10 +238,10 @@ impl ReplicaList {
         let replicas = regions.into_iter().map(|region| {
             let url = template.replace(REGION, region.as_str());
             let string = ConnectionString::parse(&url, variable)?;
-            Ok(Replica { name: region.as_str().into(), url, string, region: Some(region) })
+            Ok(Replica { name: region.as_str().into(), url, string, region: Some(region), place: None })
         });
         let replicas: Vec<_> = replicas.collect::<Result<_>>()?;
-        Self::new(replicas).map_err(|error| Error::configuration(format!("{variable}: {error}")))
+        Self::new(replicas).map_err(|error| at(variable, &error))
     }
 
     /// Replaces the replicas of the list. Replicas that stay in it keep their connections. Replicas that leave it
@@ -175,7 +251,7 @@ impl ReplicaList {
     ///
     /// [`is_configuration`](Error::is_configuration) for the reasons of [`new`](Self::new). The list stays unchanged.
     pub fn replace(&self, replicas: impl IntoIterator<Item = Replica>) -> Result<()> {
-        self.0.send_replace(checked(replicas)?);
+        self.replicas.send_replace(checked(replicas)?);
         Ok(())
     }
 
@@ -186,7 +262,7 @@ impl ReplicaList {
     /// [`is_configuration`](Error::is_configuration) for the reasons of [`new`](Self::new). The list stays unchanged.
     pub fn add(&self, replica: Replica) -> Result<()> {
         let mut outcome = Ok(());
-        self.0.send_if_modified(|replicas| {
+        self.replicas.send_if_modified(|replicas| {
             let mut changed = replicas.clone();
             changed.retain(|known| known.name != replica.name);
             changed.push(replica.clone());
@@ -201,7 +277,7 @@ impl ReplicaList {
 
     /// Removes a replica. Returns false if no replica has this name.
     pub fn remove(&self, name: &str) -> bool {
-        self.0.send_if_modified(|replicas| {
+        self.replicas.send_if_modified(|replicas| {
             let before = replicas.len();
             replicas.retain(|replica| *replica.name != *name);
             replicas.len() != before
@@ -210,30 +286,22 @@ impl ReplicaList {
 
     /// Returns the names, in the order of the list.
     pub fn names(&self) -> Vec<String> {
-        self.0.borrow().iter().map(|replica| replica.name.to_string()).collect()
+        self.replicas.borrow().iter().map(|replica| replica.name.to_string()).collect()
     }
 
     /// Sets the region of each replica that has the name of one of these regions. If the list has a single replica
     /// without a name, it becomes the replica of the region `own`.
     #[must_use]
     pub fn in_regions(self, own: &Region, others: &[Region]) -> Self {
-        self.0.send_modify(|replicas| {
-            if let [only] = &mut replicas[..]
-                && only.region.is_none()
-                && only.name.contains(':')
-            {
-                only.name = own.as_str().into();
-            }
-            for replica in replicas.iter_mut().filter(|replica| replica.region.is_none()) {
-                let known = std::iter::once(own).chain(others).find(|region| region.as_str() == &*replica.name);
-                replica.region = known.cloned();
-            }
-        });
+        self.replicas.send_modify(|replicas| set_regions(replicas, own, others));
+        if let Some(file) = &self.file {
+            let _ = file.regions.set((own.clone(), others.to_vec()));
+        }
         self
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Vec<Replica>> {
-        self.0.subscribe()
+        self.replicas.subscribe()
     }
 }
 
@@ -243,6 +311,23 @@ impl std::str::FromStr for ReplicaList {
     fn from_str(text: &str) -> Result<Self> {
         Self::parse(text, "the list of replicas")
     }
+}
+
+fn set_regions(replicas: &mut [Replica], own: &Region, others: &[Region]) {
+    if let [only] = replicas
+        && only.region.is_none()
+        && only.name.contains(':')
+    {
+        only.name = own.as_str().into();
+    }
+    for replica in replicas.iter_mut().filter(|replica| replica.region.is_none()) {
+        let known = std::iter::once(own).chain(others).find(|region| region.as_str() == &*replica.name);
+        replica.region = known.cloned();
+    }
+}
+
+fn at(variable: &str, error: &Error) -> Error {
+    Error::configuration(format!("{variable}: {error}"))
 }
 
 fn checked(replicas: impl IntoIterator<Item = Replica>) -> Result<Vec<Replica>> {
@@ -274,55 +359,7 @@ fn checked(replicas: impl IntoIterator<Item = Replica>) -> Result<Vec<Replica>> 
     Ok(kept)
 }
 
-/// Splits a list into names and connection strings.
-///
-/// A list starts with a connection string that is a URL. Any other text, such as `host=… dbname=…`, is one connection
-/// string, including its commas.
-fn entries(text: &str) -> Vec<(Option<&str>, &str)> {
-    let text = text.trim();
-    if begins_entry(text).is_none() {
-        return vec![(None, text)];
-    }
-    let mut entries = Vec::new();
-    let mut rest = text;
-    loop {
-        let (entry, more) = first_entry(rest);
-        entries.push(begins_entry(entry).unwrap_or((None, entry)));
-        match more {
-            Some(more) => rest = more,
-            None => return entries,
-        }
-    }
-}
-
-/// Splits at the first comma that ends an entry. Within the hosts of a URL, that is a comma before another URL.
-fn first_entry(text: &str) -> (&str, Option<&str>) {
-    let authority = text.find(SCHEME_END).map_or(0, |at| at + SCHEME_END.len());
-    let authority_end = text[authority..].find(['/', '?']).map_or(text.len(), |length| authority + length);
-    for (at, _) in text.match_indices(',') {
-        let after = &text[at + 1..];
-        if at >= authority_end || begins_entry(after).is_some() {
-            return (&text[..at], Some(after));
-        }
-    }
-    (text, None)
-}
-
-/// Returns the name and the URL if the text starts with an entry.
-fn begins_entry(text: &str) -> Option<(Option<&str>, &str)> {
-    let text = text.trim_start();
-    let is_url = |text: &str| SCHEMES.iter().any(|scheme| text.starts_with(scheme));
-    if is_url(text) {
-        return Some((None, text));
-    }
-    let (name, url) = text.split_once('=')?;
-    let is_name = !name.contains([',', '/', ' ', '@']);
-    (is_name && is_url(url.trim_start())).then(|| (Some(name.trim()), url.trim_start()))
-}
-
 const REGION: &str = "{region}";
-const SCHEME_END: &str = "://";
-const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 #[cfg(test)]
 mod tests {

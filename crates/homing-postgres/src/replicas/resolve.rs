@@ -10,6 +10,7 @@ use tokio_postgres::config::Host;
 
 use super::settings::ReplicaSettings;
 use crate::connection::address::Address;
+use crate::connection::source::Look;
 use crate::connection::string::{ConnectionString, Target};
 use crate::error::{Error, Result};
 
@@ -28,7 +29,7 @@ pub(super) struct Resolved {
     /// The error for a host that could not be resolved, or only in part. Its known addresses stay in use.
     pub(super) failure: Option<Error>,
 
-    /// When to resolve again; `None` if all hosts are addresses.
+    /// When to resolve again; `None` if all hosts are addresses, and the connection string does not change.
     pub(super) again_after: Option<Duration>,
 }
 
@@ -48,7 +49,9 @@ impl Resolver {
 
     /// Resolves all hosts of a connection string. Cancel safe.
     pub(super) async fn resolve(&self, string: &ConnectionString) -> Resolved {
-        let mut resolved = Resolved { addresses: Vec::new(), failure: None, again_after: None };
+        let string = &string.current(Look::IfDue);
+        let again_after = string.may_change().then_some(self.interval);
+        let mut resolved = Resolved { addresses: Vec::new(), failure: None, again_after };
         for Target { host, address, port } in string.targets() {
             match host {
                 #[cfg(unix)]

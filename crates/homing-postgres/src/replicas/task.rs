@@ -88,6 +88,8 @@ struct ReplicaTask<'a> {
 /// The parts of a task that come from its handle.
 pub(super) struct TaskParts {
     pub(super) list: watch::Receiver<Vec<Replica>>,
+    /// The same list, if it is in a file.
+    pub(super) file: Option<ReplicaList>,
     pub(super) settings: ReplicaSettings,
     pub(super) resolver: Arc<Resolver>,
     pub(super) publish: watch::Sender<Arc<Snapshot>>,
@@ -193,6 +195,9 @@ impl<'a> ReplicaTask<'a> {
 
     fn resolve(&mut self) {
         let now = Instant::now();
+        if let Some(list) = &self.parts.file {
+            list.refresh();
+        }
         for entry in self.entries.iter_mut().filter(|entry| entry.next_resolution().is_some_and(|at| at <= now)) {
             entry.begin_resolution();
             let (number, resolver, string) = (entry.number, Arc::clone(&self.parts.resolver), entry.string.clone());

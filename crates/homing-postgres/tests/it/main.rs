@@ -4,6 +4,7 @@
 
 mod limits;
 mod monotonic;
+mod passwords;
 mod poolers;
 mod replicas;
 mod servers;

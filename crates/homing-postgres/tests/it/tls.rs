@@ -8,5 +8,5 @@ mod modes;
 mod recorder;
 mod renewal;
 mod replica;
-mod server;
+pub(crate) mod server;
 mod silence;
