@@ -7,11 +7,12 @@ mod names;
 pub(crate) mod network;
 mod page;
 mod replicas;
-mod values;
+pub(crate) mod values;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,15 @@ pub struct Config {
     /// [docs/tls.md](https://github.com/homing-rs/homing/blob/main/docs/tls.md) has the table.
     pub database_url: Option<String>,
 
+    /// The path of a file with the connection string of the primary, in place of [`database_url`](Self::database_url). Default:
+    /// `None`.
+    ///
+    /// The file is read again when a connection is opened. New connections use the user, the password, the encryption and the
+    /// options that it has then, so a changed password needs no restart. Other hosts and another database are followed within
+    /// [`resolve_interval`](field@ReplicaSettings::resolve_interval). If the file cannot be used, the last connection string
+    /// stays in use, and a warning says so.
+    pub database_url_file: Option<PathBuf>,
+
     /// The connection strings of the replicas to read from, separated by commas, in the syntax of
     /// [`ReplicaList::parse`]. Default: `None`, so that reads go to the primary.
     ///
@@ -76,7 +86,8 @@ pub struct Config {
     /// [`Repo::replica`](crate::Repo::replica) names one.
     pub replica_url: Option<String>,
 
-    /// The replicas to read from, as a list that the application can change while the node runs. If set,
+    /// The replicas to read from, as a list that the application can change while the node runs, or one
+    /// [in a file](ReplicaList::from_file). If set,
     /// [`replica_url`](Self::replica_url) is ignored.
     pub replicas: Option<ReplicaList>,
 
@@ -160,6 +171,7 @@ impl Config {
         Self {
             topology,
             database_url: None,
+            database_url_file: None,
             replica_url: None,
             replicas: None,
             replica_regions: Vec::new(),
@@ -260,7 +272,7 @@ impl Config {
         let listen = listen(&lookup, &topology, secret.is_some() || tls.is_some())?;
         // Port 0 lets the system choose one, which says nothing about peers.
         let port = listen.map(|address| address.port()).filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
-        let database_url = lookup("HOMING_DATABASE_URL").or_else(|| lookup("DATABASE_URL"));
+        let (database_url, database_url_file) = database::url(&lookup, &["HOMING_DATABASE_URL", "DATABASE_URL"])?;
         let replicas = replicas::from_lookup(&lookup, &topology, database_url.as_deref())?;
         let pool_size = count(&lookup, "HOMING_POOL_SIZE")?.unwrap_or(DEFAULT_POOL_SIZE);
         let max_transactions = count(&lookup, "HOMING_MAX_TRANSACTIONS")?;
@@ -282,7 +294,9 @@ impl Config {
             max_message_bytes: max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
             drain_timeout: drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             database_url,
-            replica_url: replicas.url,
+            database_url_file,
+            replica_url: replicas.place.url,
+            replicas: replicas.place.list,
             replica_regions: replicas.regions,
             replica_settings: replicas.settings,
             options: replicas.options,

@@ -1,11 +1,14 @@
 //! The databases of a node that is about to start.
 
+use std::path::PathBuf;
+
 use homing_postgres::{Databases, Error, Options, ReplicaList, Replicas, Repo, Result, Role};
 use homing_rpc::Rpc;
 use tracing::warn;
 
 use crate::config::Config;
 use crate::config::database::variable;
+use crate::config::values::file_variable;
 
 /// The databases of the node. One that has neither a primary nor a replica here is included.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ impl Connected {
         let max_rows_bytes = config.max_message_bytes / 16 * 15;
         let unnamed = Place {
             database_url: &config.database_url,
+            database_url_file: &config.database_url_file,
             database_variable: "DATABASE_URL".into(),
             replica_url: &config.replica_url,
             replica_variable: "HOMING_REPLICA_URL".into(),
@@ -34,6 +38,7 @@ impl Connected {
             homing_postgres::check_database_name(name)?;
             let place = Place {
                 database_url: &settings.database_url,
+                database_url_file: &settings.database_url_file,
                 database_variable: variable(name, "DATABASE_URL"),
                 replica_url: &settings.replica_url,
                 replica_variable: variable(name, "REPLICA_URL"),
@@ -63,6 +68,7 @@ impl Connected {
 /// The settings of one database, and the variables that they come from.
 struct Place<'a> {
     database_url: &'a Option<String>,
+    database_url_file: &'a Option<PathBuf>,
     database_variable: String,
     replica_url: &'a Option<String>,
     replica_variable: String,
@@ -96,14 +102,20 @@ impl Place<'_> {
     }
 
     fn primary(&self) -> Result<homing_postgres::Config> {
-        let Some(url) = self.database_url else {
-            return Err(Error::configuration(format!(
-                "the primary region has no database: set {} to the connection string of the primary, as in \
-                 postgres://user:password@host:5432/database",
-                self.database_variable
-            )));
+        let variable = &self.database_variable;
+        let settings = match (self.database_url, self.database_url_file) {
+            (Some(url), _) => homing_postgres::Config::new(url, Role::Primary).with_variable(variable),
+            (None, Some(path)) => {
+                homing_postgres::Config::from_file(path, Role::Primary).with_variable(file_variable(variable))
+            }
+            (None, None) => {
+                return Err(Error::configuration(format!(
+                    "the primary region has no database: set {variable} to the connection string of the primary, as in \
+                     postgres://user:password@host:5432/database, or {} to the path of a file with it",
+                    file_variable(variable)
+                )));
+            }
         };
-        let settings = homing_postgres::Config::new(url, Role::Primary).with_variable(&self.database_variable);
         let mut settings = settings.with_pool_size(self.pool_size).with_max_rows_bytes(self.max_rows_bytes);
         settings.max_transactions = self.max_transactions;
         Ok(settings)

@@ -39,6 +39,15 @@ impl Config {
     }
 
     fn check_databases(&self) -> Result<()> {
+        let is_twice = self
+            .databases
+            .iter()
+            .any(|(_, database)| database.database_url.is_some() && database.database_url_file.is_some());
+        if is_twice || self.database_url.is_some() && self.database_url_file.is_some() {
+            return refuse(
+                "database_url (DATABASE_URL) and database_url_file (DATABASE_URL_FILE) are both set: unset one of them",
+            );
+        }
         let mut names = BTreeSet::new();
         for (name, _) in &self.databases {
             check_database_name(name)?;
@@ -185,6 +194,10 @@ mod tests {
             (|c| c.max_in_flight = u32::MAX, &["HOMING_MAX_IN_FLIGHT", "1 to 1048576"]),
             (|c| c.max_peer_connections = 0, &["HOMING_MAX_PEER_CONNECTIONS", "is 0"]),
             (|c| c.max_message_bytes = 1000, &["HOMING_MAX_MESSAGE_BYTES", "is 1000", "1048576 to 1073741824"]),
+            (
+                |c| (c.database_url, c.database_url_file) = (Some("postgres://h/d".into()), Some("/x".into())),
+                &["DATABASE_URL)", "DATABASE_URL_FILE", "both set"],
+            ),
             (|c| c.pool_size = 0, &["HOMING_POOL_SIZE", "is 0"]),
             (|c| c.max_transactions = Some(0), &["HOMING_MAX_TRANSACTIONS", "is 0"]),
             (|c| c.max_transactions = Some(17), &["HOMING_MAX_TRANSACTIONS", "is 17", "HOMING_POOL_SIZE", "16"]),
@@ -267,6 +280,15 @@ mod tests {
             (vec![("HOMING_REGION", "syd")], ["HOMING_REGION is syd", "HOMING_PRIMARY_REGION"]),
             (vec![("HOMING_PRIMARY_REGION", "iad")], ["HOMING_PRIMARY_REGION is iad", "HOMING_REGION"]),
             (vec![("HOMING_SECRET", "x"), ("HOMING_SECRET_FILE", "/x")], ["HOMING_SECRET ", "HOMING_SECRET_FILE"]),
+            (vec![("DATABASE_URL", "x"), ("DATABASE_URL_FILE", "/x")], ["DATABASE_URL ", "DATABASE_URL_FILE"]),
+            (
+                vec![("HOMING_REPLICA_URL", "postgres://h/d"), ("HOMING_REPLICA_URL_FILE", "/x")],
+                ["HOMING_REPLICA_URL ", "HOMING_REPLICA_URL_FILE"],
+            ),
+            (
+                vec![("HOMING_DATABASES", "a"), ("HOMING_A_DATABASE_URL", "x"), ("HOMING_A_DATABASE_URL_FILE", "/x")],
+                ["HOMING_A_DATABASE_URL ", "HOMING_A_DATABASE_URL_FILE"],
+            ),
             (vec![("HOMING_TLS_CERT", "/x")], ["HOMING_TLS_KEY", "HOMING_TLS_CA"]),
             (vec![("HOMING_TLS_NAME", "x")], ["HOMING_TLS_CERT", "HOMING_TLS_KEY"]),
             (vec![("HOMING_DATABASES", "a,a")], ["HOMING_DATABASES", "\"a\" twice"]),

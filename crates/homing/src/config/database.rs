@@ -1,11 +1,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use homing_postgres::{Error, ReplicaList, Result};
 use homing_rpc::{Region, Topology};
 
-use super::replicas;
-use super::values::Lookup;
+use super::replicas::{self, ReplicaPlace};
+use super::values::{Lookup, text_or_file};
 
 /// The settings of one of a node's named databases. See [`Config::with_database`](crate::Config::with_database).
 #[derive(Clone)]
@@ -14,6 +15,10 @@ pub struct DatabaseConfig {
     /// The connection string of the primary, or of the servers among which it is, as in
     /// [`Config::database_url`](crate::Config::database_url). Used in the primary region only, and required there.
     pub database_url: Option<String>,
+
+    /// The path of a file with the connection string of the primary, as in
+    /// [`Config::database_url_file`](crate::Config::database_url_file). Default: `None`.
+    pub database_url_file: Option<PathBuf>,
 
     /// The connection strings of the replicas to read from, as in [`Config::replica_url`](crate::Config::replica_url).
     /// Default: `None`, so that reads go to the primary.
@@ -36,6 +41,7 @@ impl DatabaseConfig {
     pub fn new() -> Self {
         Self {
             database_url: None,
+            database_url_file: None,
             replica_url: None,
             replicas: None,
             pool_size: DEFAULT_POOL_SIZE,
@@ -47,6 +53,12 @@ impl DatabaseConfig {
     #[must_use]
     pub fn with_database_url(self, url: impl Into<String>) -> Self {
         Self { database_url: Some(url.into()), ..self }
+    }
+
+    /// Sets the path of a file with the connection string of the primary.
+    #[must_use]
+    pub fn with_database_url_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { database_url_file: Some(path.into()), ..self }
     }
 
     /// Sets the connection strings of the replicas.
@@ -97,12 +109,27 @@ pub(crate) fn from_lookup(
         if !seen.insert(name.clone()) {
             return Err(Error::configuration(format!("{LIST} contains {name:?} twice: list each database once")));
         }
-        let database_url = lookup(&variable(&name, "DATABASE_URL"));
-        let url = variable(&name, "REPLICA_URL");
-        let replica_url = replicas::url(lookup, &url, database_url.as_deref(), replica_regions, topology)?;
-        databases.push((name, DatabaseConfig { database_url, replica_url, ..DatabaseConfig::new() }));
+        let (database_url, database_url_file) = url(lookup, &[&variable(&name, "DATABASE_URL")])?;
+        let replica_variable = variable(&name, "REPLICA_URL");
+        let ReplicaPlace { url: replica_url, list: replicas } =
+            replicas::place(lookup, &replica_variable, database_url.as_deref(), replica_regions, topology)?;
+        let database =
+            DatabaseConfig { database_url, database_url_file, replica_url, replicas, ..DatabaseConfig::new() };
+        databases.push((name, database));
     }
     Ok(databases)
+}
+
+/// Returns the connection string of a primary, or the path of a file with it. The first variable that is set, by itself or with
+/// `_FILE`, counts.
+pub(super) fn url(lookup: &Lookup<'_>, variables: &[&str]) -> Result<(Option<String>, Option<PathBuf>)> {
+    for variable in variables {
+        match text_or_file(lookup, variable)? {
+            (None, None) => {}
+            found => return Ok(found),
+        }
+    }
+    Ok((None, None))
 }
 
 /// Returns the names in `HOMING_DATABASES`.

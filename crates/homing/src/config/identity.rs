@@ -4,17 +4,15 @@ use homing_postgres::{Error, Login, Result};
 use homing_rpc::{Secret, Tls, Topology};
 
 use super::error::at;
-use super::values::Lookup;
+use super::values::{Lookup, text_or_file};
 
 /// Reads a credential, from its variable or from the file that a variable names.
 pub(super) fn secret(lookup: &Lookup<'_>, variable: &str) -> Result<Option<Secret>> {
-    let file = format!("{variable}_FILE");
-    match (lookup(variable), lookup(&file)) {
-        (Some(_), Some(_)) => {
-            Err(Error::configuration(format!("{variable} and {file} are both set: unset one of them")))
+    match text_or_file(lookup, variable)? {
+        (Some(text), _) => Secret::new(text).map(Some).map_err(|error| at(variable, error)),
+        (None, Some(path)) => {
+            Secret::from_file(path).map(Some).map_err(|error| at(&format!("{variable}_FILE"), error))
         }
-        (Some(text), None) => Secret::new(text).map(Some).map_err(|error| at(variable, error)),
-        (None, Some(path)) => Secret::from_file(path).map(Some).map_err(|error| at(&file, error)),
         (None, None) => Ok(None),
     }
 }

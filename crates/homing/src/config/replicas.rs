@@ -1,24 +1,34 @@
 //! The settings of replicas, from the environment.
 
+use std::path::PathBuf;
+
 use homing_postgres::{Choose, Error, Options, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{Region, Topology, dns_from_lookup};
 
 use super::error::{at, wrong};
 use super::fly;
-use super::values::{Lookup, REGION, bytes_or_none, seconds, seconds_or_none};
+use super::values::{Lookup, REGION, bytes_or_none, file_variable, seconds, seconds_or_none, text_or_file};
 
 /// The settings that the environment has for replicas.
 pub(super) struct Settings {
-    pub(super) url: Option<String>,
+    pub(super) place: ReplicaPlace,
     pub(super) regions: Vec<Region>,
     pub(super) settings: ReplicaSettings,
     pub(super) options: Options,
 }
 
+/// The replicas of one database.
+#[derive(Debug)]
+pub(super) struct ReplicaPlace {
+    pub(super) url: Option<String>,
+    /// Those in a file.
+    pub(super) list: Option<ReplicaList>,
+}
+
 pub(super) fn from_lookup(lookup: &Lookup<'_>, topology: &Topology, database_url: Option<&str>) -> Result<Settings> {
     let regions = regions(lookup)?;
-    let url = url(lookup, URL, database_url, &regions, topology)?;
-    if url.is_none() && !regions.is_empty() {
+    let place = place(lookup, URL, database_url, &regions, topology)?;
+    if place.url.is_none() && place.list.is_none() && !regions.is_empty() {
         return Err(Error::configuration(format!(
             "{REGIONS} is set without {URL}: set {URL} to a connection string with {{region}}, or unset {REGIONS}"
         )));
@@ -33,27 +43,40 @@ pub(super) fn from_lookup(lookup: &Lookup<'_>, topology: &Topology, database_url
     if let Some(timeout) = seconds(lookup, "HOMING_REPLAY_TIMEOUT")? {
         options.replay_timeout = timeout;
     }
-    Ok(Settings { url, regions, settings: settings(lookup)?, options })
+    Ok(Settings { place, regions, settings: settings(lookup)?, options })
 }
 
-/// Reads the connection strings of the replicas of one database; `none` says that there are none. On Fly.io they follow
-/// from the connection string of the primary.
-pub(super) fn url(
+/// Reads the connection strings of the replicas of one database, from their variable or from a file; `none` says that there are
+/// none. On Fly.io they follow from the connection string of the primary.
+pub(super) fn place(
     lookup: &Lookup<'_>,
     variable: &str,
     database_url: Option<&str>,
     regions: &[Region],
     topology: &Topology,
-) -> Result<Option<String>> {
-    let url = match lookup(variable) {
-        Some(none) if none.trim() == NONE => None,
-        Some(url) => Some(url),
-        None => fly::replica_url(database_url, topology, lookup),
+) -> Result<ReplicaPlace> {
+    let url = match text_or_file(lookup, variable)? {
+        (None, Some(path)) => {
+            let list = list_in_file(path, &file_variable(variable), regions, topology)?;
+            return Ok(ReplicaPlace { url: None, list: Some(list) });
+        }
+        (Some(none), _) if none.trim() == NONE => None,
+        (Some(url), _) => Some(url),
+        (None, None) => fly::replica_url(database_url, topology, lookup),
     };
-    let Some(url) = url else { return Ok(None) };
-    let url = expand(&url, variable, regions, topology.region())?;
-    ReplicaList::parse(&url, variable)?;
-    Ok(Some(url))
+    let url = url.map(|url| expand(&url, variable, regions, topology.region())).transpose()?;
+    if let Some(url) = &url {
+        ReplicaList::parse(url, variable)?;
+    }
+    Ok(ReplicaPlace { url, list: None })
+}
+
+/// Reads the connection strings of replicas from a file, which is read again.
+fn list_in_file(path: PathBuf, variable: &str, regions: &[Region], topology: &Topology) -> Result<ReplicaList> {
+    let (name, listed, own) = (variable.to_owned(), regions.to_vec(), topology.region().clone());
+    let list = ReplicaList::from_file_with(path, variable, move |text| expand(text, &name, &listed, &own))?;
+    let others: Vec<_> = regions.iter().chain([topology.primary_region()]).cloned().collect();
+    Ok(list.in_regions(topology.region(), &others))
 }
 
 /// Returns one connection string for each region, or without a list of regions the one for this region.
@@ -137,10 +160,10 @@ mod tests {
     #[test]
     fn template_expands_to_listed_regions() {
         let template = (URL, "postgres://app@{region}.db.internal/app");
-        assert_eq!(read(&[template]).unwrap().url.unwrap(), "postgres://app@syd.db.internal/app");
+        assert_eq!(read(&[template]).unwrap().place.url.unwrap(), "postgres://app@syd.db.internal/app");
         let settings = read(&[template, (REGIONS, "syd, ams")]).unwrap();
         assert_eq!(
-            settings.url.unwrap(),
+            settings.place.url.unwrap(),
             "syd=postgres://app@syd.db.internal/app,ams=postgres://app@ams.db.internal/app"
         );
         assert_eq!(settings.regions.len(), 2);
@@ -160,7 +183,7 @@ mod tests {
     #[test]
     fn replica_on_fly_follows_from_primary() {
         let fly = [("FLY_REGION", "syd"), ("DATABASE_URL", "postgres://app@db.flycast:5432/app")];
-        let url = |settings: &[(&str, &str)]| read(&[&fly, settings].concat()).unwrap().url;
+        let url = |settings: &[(&str, &str)]| read(&[&fly, settings].concat()).unwrap().place.url;
         assert_eq!(url(&[]).unwrap(), "postgres://app@syd.db.internal:5433/app");
         let two = "syd=postgres://app@syd.db.internal:5433/app,ams=postgres://app@ams.db.internal:5433/app";
         assert_eq!(url(&[(REGIONS, "syd,ams")]).unwrap(), two);

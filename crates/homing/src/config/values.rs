@@ -1,5 +1,6 @@
 //! The values of variables: numbers and times.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use homing_postgres::{Error, Result};
@@ -12,6 +13,26 @@ pub(super) const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Stands for the name of a region in a connection string.
 pub(super) const REGION: &str = "{region}";
+
+/// Reads a text, or the path of a file that has it. The variable of the path is that of the text, with `_FILE`.
+///
+/// # Errors
+///
+/// `is_configuration` if both are set.
+pub(super) fn text_or_file(lookup: &Lookup<'_>, variable: &str) -> Result<(Option<String>, Option<PathBuf>)> {
+    let file = file_variable(variable);
+    match (lookup(variable), lookup(&file)) {
+        (Some(_), Some(_)) => {
+            Err(Error::configuration(format!("{variable} and {file} are both set: unset one of them")))
+        }
+        (text, path) => Ok((text, path.map(PathBuf::from))),
+    }
+}
+
+/// Returns the variable with the path of a file that has the value of another variable.
+pub(crate) fn file_variable(variable: &str) -> String {
+    format!("{variable}_FILE")
+}
 
 /// Reads a number that is at least one.
 pub(super) fn count(lookup: &Lookup<'_>, variable: &str) -> Result<Option<usize>> {

@@ -14,6 +14,7 @@ mod local;
 mod named;
 mod other_region;
 mod patroni;
+mod passwords;
 mod peers;
 mod replicas;
 mod secrets;
