@@ -1,10 +1,12 @@
 //! Mutual TLS between nodes.
 
+pub(crate) mod noted;
 pub(crate) mod verifier;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::result::Result as StdResult;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -89,8 +91,12 @@ impl Tls {
     }
 
     /// Begins TLS on a connection that a peer has made.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<NodeStream> {
-        let stream = TlsAcceptor::from(self.0.configs.current().server).accept(stream).await?;
+    ///
+    /// # Errors
+    ///
+    /// Why TLS failed, with the connection, whose other side has been told.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> StdResult<NodeStream, (io::Error, TcpStream)> {
+        let stream = TlsAcceptor::from(self.0.configs.current().server).accept(stream).into_fallible().await?;
         Ok(Either::Right(TlsStream::Server(stream)))
     }
 }
@@ -142,9 +148,8 @@ fn configs(contents: &[Vec<u8>], name: &ServerName<'static>) -> Result<Configs> 
 }
 
 fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|error| unusable(what, error))?;
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(pem).collect::<StdResult<_, _>>().map_err(|error| unusable(what, error))?;
     match certificates.is_empty() {
         true => Err(Error::misuse(format!("there is no {what} in PEM"))),
         false => Ok(certificates),

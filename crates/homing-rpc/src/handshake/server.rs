@@ -75,6 +75,8 @@ pub(crate) async fn without_tls(stream: &mut (impl AsyncRead + Unpin)) -> Refusa
 /// Returns what a client is told before its connection is closed, in the protocol that it speaks.
 pub(crate) fn last_words(refusal: Refusal) -> Option<Vec<u8>> {
     match refusal {
+        // TLS has said it.
+        Refusal::Certificate => Some(Vec::new()),
         Refusal::Full => Some(go_away(h2::Reason::ENHANCE_YOUR_CALM, FULL)),
         Refusal::NoHandshake => Some(go_away(h2::Reason::INADEQUATE_SECURITY, NO_HANDSHAKE)),
         Refusal::NoTls => Some(Verdict::NoTls.encode()),

@@ -25,6 +25,7 @@ use crate::error::reason::Reason;
 use crate::handshake::client::ClientFailure;
 use crate::metadata::identity::Identity;
 use crate::task::resume_panic;
+use crate::tls::noted::{NotedStream, TlsFailure};
 use crate::tls::{NodeStream, is_of_tls};
 
 /// Sends requests over a connection. Cheap to clone.
@@ -35,6 +36,7 @@ pub(crate) type Requests = SendRequest<Body>;
 pub(crate) struct Connection {
     requests: Requests,
     driver: JoinHandle<String>,
+    tls_failure: TlsFailure,
 }
 
 /// Why there is no connection.
@@ -48,9 +50,13 @@ pub(crate) struct OpenFailure {
 impl OpenFailure {
     /// A peer that breaks off TLS or has no acceptable certificate refuses this node until its files are corrected.
     fn of_tls(error: &io::Error) -> Self {
-        let advice = "check the files of HOMING_TLS_CERT, HOMING_TLS_KEY and HOMING_TLS_CA on both nodes";
         let refusal = is_of_tls(error).then_some(Reason::Unauthenticated);
-        Self { message: format!("TLS failed: {}; {advice}", Causes(error)), refusal }
+        Self { refusal, ..Self::broken_off(&Causes(error).to_string()) }
+    }
+
+    fn broken_off(reason: &str) -> Self {
+        let advice = "check the files of HOMING_TLS_CERT, HOMING_TLS_KEY and HOMING_TLS_CA on both nodes";
+        Self { message: format!("TLS failed: {reason}; {advice}"), refusal: Some(Reason::Unauthenticated) }
     }
 }
 
@@ -86,6 +92,11 @@ impl Connection {
         self.requests.clone()
     }
 
+    /// Returns why the peer refuses this node, if it broke the connection off by TLS.
+    pub(crate) fn refusal(&self) -> Option<OpenFailure> {
+        self.tls_failure.reason().map(OpenFailure::broken_off)
+    }
+
     /// Waits until the connection has ended. Returns the reason.
     ///
     /// # Cancel safety
@@ -97,6 +108,7 @@ impl Connection {
     }
 
     async fn begin(stream: NodeStream) -> hyper::Result<Self> {
+        let (stream, tls_failure) = NotedStream::new(stream);
         let (requests, driver) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -113,7 +125,7 @@ impl Connection {
                 Err(error) => Causes(&error).to_string(),
             }
         });
-        Ok(Self { requests, driver })
+        Ok(Self { requests, driver, tls_failure })
     }
 }
 

@@ -126,7 +126,9 @@ impl PeerTask {
         });
         let mut health = match self.greet(&link).await {
             Ok(health) => health,
-            Err(down) => return down,
+            Err(other) => {
+                return connection.refusal().map_or(other, |failure| down(failure.message, failure.refusal));
+            }
         };
         let settings = self.peer.settings;
         tokio::select! {

@@ -119,8 +119,11 @@ impl Reception {
             let refusal = without_tls(&mut stream).await;
             return Err(Denied { refusal, detail: None, stream: Some(Either::Left(stream)) });
         }
-        tls.accept(stream).await.map_err(|error| match is_of_tls(&error) {
-            true => Denied { detail: Some(error.to_string()), ..Refusal::Certificate.into() },
+        tls.accept(stream).await.map_err(|(error, stream)| match is_of_tls(&error) {
+            true => {
+                let (detail, stream) = (Some(error.to_string()), Some(Either::Left(stream)));
+                Denied { refusal: Refusal::Certificate, detail, stream }
+            }
             false => Refusal::Closed.into(),
         })
     }

@@ -127,7 +127,9 @@ async fn wrong_certificate_is_named_on_both_nodes() {
     for (certificate, cause, alert) in wrong {
         let bad = Files::of(&authority);
         bad.write_certificate(certificate);
-        for (iad, syd, at_caller) in [(&good, &bad, alert), (&bad, &good, cause)] {
+        let ways = [(&good, &bad, alert), (&bad, &good, cause)];
+        let secrets = [config as fn(&str) -> NodeConfig, node];
+        for ((iad, syd, at_caller), config) in ways.into_iter().flat_map(|way| secrets.map(|secret| (way, secret))) {
             let lines = Lines::collect();
             let iad = serve(config("iad").with_tls(iad.tls())).await;
             let error = add(&caller(config("syd").with_tls(syd.tls()), &iad)).await.unwrap_err();
