@@ -79,8 +79,9 @@ struct DatabaseInner {
 /// | `channel_binding=require` | accepts SCRAM with channel binding only |
 /// | `sslsni=0` | does not tell the host's name in the handshake |
 ///
-/// Files are read at the start and whenever a connection is opened, so renewed certificates need no restart; if the new ones
-/// cannot be used, those from before stay in use. If connections to another machine end up without TLS, a warning is logged
+/// Files are read at the start, and when a connection is opened (at most once a second) or cannot be opened, so renewed
+/// certificates need no restart; if the new ones cannot be used, those from before stay in use. If connections to another
+/// machine end up without TLS, a warning is logged
 /// once, unless the string has `sslmode=disable`. The cryptography is that of the process's
 /// [`CryptoProvider`](https://docs.rs/rustls/latest/rustls/crypto/struct.CryptoProvider.html) if there is one, else ring's.
 /// [docs/tls.md](https://github.com/homing-rs/homing/blob/main/docs/tls.md) says more, and where libpq differs.

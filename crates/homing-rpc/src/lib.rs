@@ -123,7 +123,7 @@ pub use peer::settings::PeerSettings;
 pub use peer::status::{PeerHealth, PeerStatus};
 pub use region::Region;
 #[doc(hidden)] // For `homing-postgres`.
-pub use reload::Reloaded;
+pub use reload::{Digest, Reloaded, digest_of};
 pub use rpc::Rpc;
 pub use rpc::call::Called;
 pub use rpc::dispatch::{Dispatch, Dispatched};

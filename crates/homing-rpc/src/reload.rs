@@ -9,6 +9,7 @@ use std::result::Result as StdResult;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -22,18 +23,22 @@ use crate::error::{Error, Result};
 pub struct Reloaded<T> {
     /// The value, for people.
     what: &'static str,
-    paths: Vec<PathBuf>,
-    make: Make<T>,
+    /// Where it comes from, for people.
+    place: String,
+    load: Load<T>,
     /// The lock is held while the files are read.
     state: Mutex<State<T>>,
 }
 
-/// Makes the value of the contents of the files.
-type Make<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T> + Send + Sync>;
+/// A value that differs for files with other contents.
+pub type Digest = [u8; 32];
+
+/// Reads the files, and makes the value of them unless they have this digest.
+type Load<T> = Box<dyn Fn(Option<Digest>) -> StdResult<Option<(T, Digest)>, String> + Send + Sync>;
 
 struct State<T> {
     value: T,
-    contents: Vec<Vec<u8>>,
+    digest: Digest,
     checked: Instant,
     /// Why the files could not be used the last time, so that a problem is logged once.
     problem: Option<String>,
@@ -50,11 +55,33 @@ impl<T: Clone> Reloaded<T> {
         paths: Vec<PathBuf>,
         make: impl Fn(&[Vec<u8>]) -> StdResult<T, E> + Send + Sync + 'static,
     ) -> Result<Self> {
-        let contents = read_all(what, &paths)?;
-        let names = paths.clone();
-        let make: Make<T> = Box::new(move |contents| make(contents).map_err(|error| at(what, &names, error)));
-        let state = State { value: make(&contents)?, contents, checked: Instant::now(), problem: None };
-        Ok(Self { what, paths, make, state: Mutex::new(state) })
+        let place = listed(&paths);
+        Self::loaded_by(what, place, move |before| {
+            let contents = read_all(what, &paths)?;
+            let digest = digest_of(contents.iter().map(Vec::as_slice));
+            if before == Some(digest) {
+                return Ok(None);
+            }
+            let value = make(&contents).map_err(|error| at(what, &paths, error))?;
+            Ok(Some((value, digest)))
+        })
+    }
+
+    /// Makes the value for the first time, by a function that reads the files itself. It gets the digest of their last version,
+    /// and returns `None` if they still have it. `place` says where the value comes from, for people.
+    ///
+    /// # Errors
+    ///
+    /// Those of `load`.
+    pub fn loaded_by<E: fmt::Display>(
+        what: &'static str,
+        place: String,
+        load: impl Fn(Option<Digest>) -> StdResult<Option<(T, Digest)>, E> + Send + Sync + 'static,
+    ) -> StdResult<Self, E> {
+        let (value, digest) = load(None)?.expect("without a digest there is a value");
+        let load: Load<T> = Box::new(move |before| load(before).map_err(|error| error.to_string()));
+        let state = State { value, digest, checked: Instant::now(), problem: None };
+        Ok(Self { what, place, load, state: Mutex::new(state) })
     }
 
     /// Returns the value of the files. While they cannot be used, it is the last one that could be made.
@@ -76,24 +103,19 @@ impl<T: Clone> Reloaded<T> {
     }
 
     fn check(&self, state: &mut State<T>) {
-        let Self { what, paths, .. } = self;
+        let Self { what, place, .. } = self;
         state.checked = Instant::now();
-        let made = read_all(what, paths).and_then(|contents| match contents == state.contents {
-            true => Ok(None),
-            false => Ok(Some(((self.make)(&contents)?, contents))),
-        });
-        match made {
+        match (self.load)(Some(state.digest)) {
             Ok(changed) => {
-                if let Some((value, contents)) = changed {
-                    info!(?paths, "{what} changed; new connections use the new version");
-                    (state.value, state.contents) = (value, contents);
+                if let Some((value, digest)) = changed {
+                    info!(place, "{what} changed; new connections use the new version");
+                    (state.value, state.digest) = (value, digest);
                 }
                 state.problem = None;
             }
-            Err(error) => {
-                let problem = error.to_string();
+            Err(problem) => {
                 if state.problem.as_ref() != Some(&problem) {
-                    warn!(problem, "{what} changed and cannot be used; going on with the last version");
+                    warn!(place, problem, "{what} changed and cannot be used; going on with the last version");
                     state.problem = Some(problem);
                 }
             }
@@ -102,10 +124,25 @@ impl<T: Clone> Reloaded<T> {
 }
 
 impl<T> fmt::Debug for Reloaded<T> {
-    /// Leaves out the value and the contents, which may be secret.
+    /// Leaves out the value, which may be secret.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Reloaded").field("paths", &self.paths).finish_non_exhaustive()
+        formatter.debug_struct("Reloaded").field("place", &self.place).finish_non_exhaustive()
     }
+}
+
+/// Returns the digest of the contents of files.
+pub fn digest_of<'a>(contents: impl Iterator<Item = &'a [u8]>) -> Digest {
+    let mut digest = Sha256::new();
+    for part in contents {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    digest.finalize().into()
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
 }
 
 fn read_all(what: &str, paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
@@ -130,8 +167,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Adds the files to an error about their contents.
 fn at(what: &str, paths: &[PathBuf], error: impl StdError + Send + Sync + 'static) -> Error {
-    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-    Error::misuse(format!("{what} in {}: {error}", paths.join(", "))).with_source(error)
+    Error::misuse(format!("{what} in {}: {error}", listed(paths))).with_source(error)
 }
 
 /// How old the last look at the files may be. A change reaches a file later than this on most platforms (Kubernetes takes

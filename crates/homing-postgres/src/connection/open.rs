@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use tokio_postgres::config::SslMode as DriverMode;
 use tokio_postgres::error::{DbError, SqlState};
@@ -27,13 +28,14 @@ impl Address {
     /// Cancel safe: the connection is closed.
     pub(crate) async fn connect(&self) -> Result<(Client, DriverConnection), ConnectError> {
         let (config, tls) = self.config(Look::IfDue);
+        let files = tls.version(Look::IfDue);
         let error = match self.connect_with(&config, &tls).await {
-            Err(error) if self.may_change() => error,
+            Err(error) if self.may_change() || tls.names_files() => error,
             outcome => return outcome,
         };
-        // The file may have changed a moment ago, together with the password.
+        // The files may have changed a moment ago, together with the password or the server's certificate.
         let (changed, changed_tls) = self.config(Look::Now);
-        if changed == config && changed_tls == tls {
+        if changed == config && changed_tls == tls && is_same(changed_tls.version(Look::Now), files) {
             return Err(error);
         }
         self.connect_with(&changed, &changed_tls).await
@@ -43,7 +45,7 @@ impl Address {
         let attempts = if self.is_unix() { &[Encryption::Never] } else { tls.attempts() };
         let mut first: Option<ConnectError> = None;
         for encryption in attempts {
-            let handshake = tls.handshake().await;
+            let handshake = tls.handshake();
             let mut config = config.clone();
             config.ssl_mode(driver_mode(*encryption));
             let error = match config.connect(handshake.clone()).await {
@@ -113,10 +115,14 @@ impl Cancellation {
     ///
     /// Cancel safe: the request may have been sent.
     pub(crate) async fn request(&self) -> Result<(), ConnectError> {
-        let handshake = self.tls.handshake().await;
+        let handshake = self.tls.handshake();
         let sent = self.token.cancel_query(handshake.clone()).await;
         sent.map_err(|error| ConnectError::explained(error, Encryption::Never, &handshake, &self.tls))
     }
+}
+
+fn is_same<T>(one: Option<Arc<T>>, other: Option<Arc<T>>) -> bool {
+    one.map(|one| Arc::as_ptr(&one)) == other.map(|other| Arc::as_ptr(&other))
 }
 
 fn driver_mode(encryption: Encryption) -> DriverMode {

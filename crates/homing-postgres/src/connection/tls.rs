@@ -11,43 +11,32 @@ mod verifier;
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use homing_rpc::Reloaded;
 use rustls::ClientConfig;
-use tokio::task::spawn_blocking;
 use tokio_postgres::Config;
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::files::Files;
 use self::handshake::Handshake;
 use self::mode::{Encryption, SslMode};
 use self::settings::{Roots, TlsSettings};
+use super::source::{Look, read};
 use super::taken::Taken;
 use crate::error::{Error, Result};
 
 /// How the connections of one connection string are encrypted. Cheap to clone.
 ///
-/// The files that the string names are read when it is parsed, and again when a connection is opened. If they have changed,
-/// the new ones count, unless they cannot be used.
+/// The files that the string names are read when it is parsed, and again when a connection is opened, at most once a second. If
+/// they have changed, the new ones count, unless they cannot be used.
 #[derive(Clone)]
 pub(crate) struct Tls(Arc<TlsInner>);
 
 struct TlsInner {
     settings: TlsSettings,
-    /// The name of the setting with the connection string, for messages.
-    variable: String,
-    /// The lock is held to read or replace the value only.
-    loaded: Mutex<Loaded>,
-}
-
-/// What was read last.
-#[derive(Clone)]
-struct Loaded {
     /// `None` if the connection string forbids TLS.
-    config: Option<Arc<ClientConfig>>,
-    digest: [u8; 32],
-    /// Why the files cannot be used since then.
-    complaint: Option<String>,
+    config: Option<Reloaded<Arc<ClientConfig>>>,
 }
 
 impl Tls {
@@ -70,7 +59,7 @@ impl Tls {
         Self::load(settings, "").unwrap_or_else(|complaint| {
             warn!(complaint, "cannot use TLS");
             let settings = TlsSettings { mode: SslMode::Disable, ..TlsSettings::default() };
-            Self::of(settings, "", Loaded { config: None, digest: [0; 32], complaint: None })
+            Self(Arc::new(TlsInner { settings, config: None }))
         })
     }
 
@@ -89,17 +78,18 @@ impl Tls {
     }
 
     /// Returns what one connection needs for its handshake, with the files as they are now.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub(super) async fn handshake(&self) -> Handshake {
-        if self.0.settings.names_files() {
-            let tls = self.clone();
-            // A panic of it leaves what was read before.
-            let _ = spawn_blocking(move || tls.reload()).await;
-        }
-        Handshake::new(self.loaded().config, &self.0.settings)
+    pub(super) fn handshake(&self) -> Handshake {
+        Handshake::new(self.version(Look::IfDue), &self.0.settings)
+    }
+
+    /// Returns the files as they are now, in the form that rustls uses. Another version is another `Arc`.
+    pub(super) fn version(&self, look: Look) -> Option<Arc<ClientConfig>> {
+        self.0.config.as_ref().map(|config| read(config, look))
+    }
+
+    /// Returns whether the connection string names files, which may change.
+    pub(super) fn names_files(&self) -> bool {
+        self.0.settings.names_files()
     }
 
     /// Says what is wrong, as the end of a sentence about the database at an address, if an error is one of TLS.
@@ -123,50 +113,20 @@ impl Tls {
     }
 
     fn load(settings: TlsSettings, variable: &str) -> Result<Self, String> {
-        let mut loaded = Loaded { config: None, digest: [0; 32], complaint: None };
-        if settings.mode != SslMode::Disable {
-            let files = Files::read(&settings)?;
-            loaded.digest = files.digest();
-            loaded.config = Some(Arc::new(files.client_config(&settings)?));
-        }
-        Ok(Self::of(settings, variable, loaded))
-    }
-
-    fn of(settings: TlsSettings, variable: &str, loaded: Loaded) -> Self {
-        Self(Arc::new(TlsInner { settings, variable: variable.to_owned(), loaded: Mutex::new(loaded) }))
-    }
-
-    /// Reads the files again. This blocks.
-    fn reload(&self) {
-        let TlsInner { settings, variable, .. } = &*self.0;
-        let before = self.loaded();
-        let after = Files::read(settings).and_then(|files| {
+        let named = settings.clone();
+        let load = move |before| -> Result<_, String> {
+            let files = Files::read(&named)?;
             let digest = files.digest();
-            let config = match digest == before.digest {
-                true => before.config.clone(),
-                false => Some(Arc::new(files.client_config(settings)?)),
-            };
-            Ok(Loaded { config, digest, complaint: None })
-        });
-        let after = match after {
-            Ok(after) => {
-                if after.digest != before.digest {
-                    info!(variable, "the certificates for connections to the database have changed");
-                }
-                after
+            if before == Some(digest) {
+                return Ok(None);
             }
-            Err(complaint) => {
-                if before.complaint.as_ref() != Some(&complaint) {
-                    warn!(variable, complaint, "cannot use the changed certificates: keeping those from before");
-                }
-                Loaded { complaint: Some(complaint), ..before }
-            }
+            Ok(Some((Arc::new(files.client_config(&named)?), digest)))
         };
-        *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) = after;
-    }
-
-    fn loaded(&self) -> Loaded {
-        self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let config = match settings.mode {
+            SslMode::Disable => None,
+            _ => Some(Reloaded::loaded_by(WHAT, variable.to_owned(), load)?),
+        };
+        Ok(Self(Arc::new(TlsInner { settings, config })))
     }
 }
 
@@ -189,3 +149,6 @@ impl fmt::Debug for Tls {
         self.0.settings.fmt(f)
     }
 }
+
+/// What files hold, for people.
+const WHAT: &str = "the certificates for connections to the database";

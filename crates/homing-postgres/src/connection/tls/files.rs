@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use homing_rpc::{Digest, digest_of};
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, Error, InconsistentKeys, RootCertStore};
-use sha2::{Digest, Sha256};
 
 use super::settings::{CERTIFICATE, ClientFiles, KEY, ROOTS, Roots, TlsSettings};
 use super::verifier::{Authorities, Verifier};
@@ -47,15 +47,10 @@ impl Files {
     }
 
     /// Returns a value that differs for other contents.
-    pub(super) fn digest(&self) -> [u8; 32] {
+    pub(super) fn digest(&self) -> Digest {
         let (certificate, key) =
             self.client.as_ref().map_or((&[][..], &[][..]), |(certificate, key)| (certificate, &key.0));
-        let mut digest = Sha256::new();
-        for part in [self.roots.as_deref().unwrap_or_default(), certificate, key] {
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-        digest.finalize().into()
+        digest_of([self.roots.as_deref().unwrap_or_default(), certificate, key].into_iter())
     }
 
     /// Returns the configuration of rustls for connections to PostgreSQL.
