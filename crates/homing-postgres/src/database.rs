@@ -245,7 +245,7 @@ impl Database {
         let (mut first_error, mut silent, mut other) = (None, None, None);
         for address in Address::resolve_string(&config.string()?, &config.variable).await? {
             let pool = Pool::new(address, config.pool_size);
-            match pool.introduce(Instant::now() + CONNECT_TIMEOUT).await {
+            match pool.introduce(Instant::now() + pool.address().opening_timeout()).await {
                 Ok(server) if server.role == config.role => {
                     info!(address = %pool.address(), role = %server.role, "connected to the database");
                     return Ok(Self::of(config, pool));
@@ -460,9 +460,6 @@ pub(crate) const POOL_SIZE: usize = 16;
 
 /// The default of [`Config::max_rows_bytes`]: a message of 16 MiB, less room for everything but the rows.
 pub(crate) const MAX_ROWS_BYTES: usize = 15 * 1024 * 1024;
-
-/// How long one address may take to answer at the start.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the answer of a named function waits for the position: long enough to open a new connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -108,6 +108,13 @@ impl Address {
         (config, string.tls().clone())
     }
 
+    /// Returns how long it may take to open a connection and to ask what it leads to: five seconds, or more if the connection
+    /// string has a `connect_timeout` that needs it.
+    pub(crate) fn opening_timeout(&self) -> Duration {
+        let connect_timeout = self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+        connect_timeout.saturating_add(ASK_TIMEOUT).min(MAX_OPENING_TIMEOUT).max(CONNECT_TIMEOUT + ASK_TIMEOUT)
+    }
+
     /// Returns whether the connection string may change.
     pub(super) fn may_change(&self) -> bool {
         self.string.is_some()
@@ -266,6 +273,13 @@ const APPLICATION_NAME: &str = "homing";
 /// enough for an error within a call's time limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long it may take, after that, to learn what a connection leads to, and to prepare the queries of a tracker: three
+/// round trips.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A day: beyond it clocks overflow.
+const MAX_OPENING_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long sent bytes may stay unacknowledged before the connection counts as lost. Without this, a caller would wait for
 /// a vanished server for a quarter of an hour. Works on Linux only; elsewhere the driver ignores it.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -300,6 +314,11 @@ mod tests {
         assert_eq!(config.get_options(), Some("-c work_mem=1MB"));
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)));
         assert_eq!(config.get_hosts().len(), 1);
+        assert_eq!(address.opening_timeout(), Duration::from_secs(9));
+        for url in ["postgres://127.0.0.1", "postgres://127.0.0.1?connect_timeout=1"] {
+            let address = Address::resolve(url, "DATABASE_URL").await.unwrap().remove(0);
+            assert_eq!(address.opening_timeout(), Duration::from_secs(5), "{url}");
+        }
         assert!(!format!("{address:?}").contains("secret"));
     }
 

@@ -40,7 +40,7 @@ use super::usage::Usage;
 use super::watched::{Change, Watched};
 use crate::connection::address::Address;
 use crate::connection::known::Server;
-use crate::database::{CONNECT_TIMEOUT, Database, unusable};
+use crate::database::{Database, unusable};
 use crate::error::database::DatabaseError;
 use crate::error::function::with_causes;
 use crate::error::{Error, Result};
@@ -303,7 +303,7 @@ impl<'a> ReplicaTask<'a> {
         server.session_attrs = entry.string.session_attrs();
         self.servers.push(server);
         let ask = async move {
-            let deadline = Instant::now() + CONNECT_TIMEOUT;
+            let deadline = Instant::now() + pool.address().opening_timeout();
             let answer = async { Ok((pool.introduce(deadline).await?, pool.round_trip(deadline).await?)) };
             Done::Introduced(id, answer.await)
         };

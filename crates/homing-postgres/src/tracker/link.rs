@@ -42,7 +42,7 @@ impl Link {
         if let Some(fault) = known.fault() {
             return Err(LinkError::Unusable(fault));
         }
-        let link = within(CONNECT_TIMEOUT, Self::connect(address, known)).await?;
+        let link = within(address.opening_timeout(), Self::connect(address, known)).await?;
         known.fault().map_or(Ok(link), |fault| Err(LinkError::Unusable(fault)))
     }
 
@@ -184,9 +184,6 @@ impl StdError for LinkError {
 
 /// Whether this role may list the files of the write-ahead log.
 const MAY_LIST_FILES: &str = "has_function_privilege('pg_catalog.pg_ls_waldir()', 'execute')";
-
-/// How long it may take to connect and to prepare the queries: three round trips after those of TCP and the password.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a probe may take. It needs a round trip and some microseconds, so a server that takes this long counts as
 /// lost.
