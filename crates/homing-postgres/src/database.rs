@@ -341,7 +341,7 @@ impl Database {
     /// [`is_configuration`](Error::is_configuration) if PostgreSQL refuses the login, or if the user has the rights of the
     /// node's own.
     pub(crate) async fn check_login(&self, login: &Login) -> Result<()> {
-        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let deadline = Instant::now() + self.0.pool.address().opening_timeout();
         let (user, place) = (login.user(), self.0.pool.address());
         let Ok(own) = self.0.pool.connection(deadline).await else { return Ok(()) };
         let connection = match self.0.pool.of_login(login).connection(deadline).await {
