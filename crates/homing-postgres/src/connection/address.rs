@@ -81,9 +81,18 @@ impl Address {
     /// password and the other settings are those that the file has now. Host and database stay: an address leads to one
     /// database of one server.
     pub(super) fn config(&self, look: Look) -> (Config, Tls) {
-        let Some(string) = self.string.as_ref().map(|string| string.current(look)) else {
-            return (self.config.clone(), self.tls.clone());
+        let (mut config, tls) = match &self.string {
+            None => (self.config.clone(), self.tls.clone()),
+            Some(string) => self.config_of(&string.current(look)),
         };
+        if let Some(login) = &self.login {
+            login.set(&mut config, look);
+        }
+        (config, tls)
+    }
+
+    /// Returns what a connection string says now.
+    fn config_of(&self, string: &ConnectionString) -> (Config, Tls) {
         let mut config = without_hosts(string.config());
         for host in self.config.get_hosts() {
             match host {
@@ -102,9 +111,6 @@ impl Address {
             config.dbname(database);
         }
         (self.set_options)(&mut config);
-        if let Some(login) = &self.login {
-            login.set(&mut config);
-        }
         (config, string.tls().clone())
     }
 
@@ -115,9 +121,9 @@ impl Address {
         connect_timeout.saturating_add(ASK_TIMEOUT).min(MAX_OPENING_TIMEOUT).max(CONNECT_TIMEOUT + ASK_TIMEOUT)
     }
 
-    /// Returns whether the connection string may change.
+    /// Returns whether the connection string or the password of another user may change.
     pub(super) fn may_change(&self) -> bool {
-        self.string.is_some()
+        self.string.is_some() || self.login.as_ref().is_some_and(Login::may_change)
     }
 
     /// Returns the name of the database. PostgreSQL takes that of the user if the connection string has none.
@@ -171,7 +177,6 @@ impl Address {
         // Without a name, the database would be that of the other user.
         let database = self.database().map(ToOwned::to_owned);
         database.map(|database| of_login.config.dbname(database));
-        login.set(&mut of_login.config);
         Self { login: Some(login.clone()), ..of_login }
     }
 

@@ -1,14 +1,26 @@
 //! [`Login`], a user of PostgreSQL besides that of a connection string.
 
-use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::{fmt, io};
 
+use homing_rpc::Reloaded;
 use tokio_postgres::Config;
 
+use super::source::{self, Look};
+use crate::error::{Error, Result};
+
 /// A user of PostgreSQL and its password, for [`Databases::with_forwarded_login`](crate::Databases::with_forwarded_login).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Login {
     user: String,
-    password: Option<String>,
+    password: Option<Password>,
+}
+
+#[derive(Clone)]
+enum Password {
+    Text(String),
+    File(Arc<Reloaded<String>>),
 }
 
 impl Login {
@@ -21,13 +33,38 @@ impl Login {
     /// Sets the password.
     #[must_use]
     pub fn with_password(self, password: impl Into<String>) -> Self {
-        Self { password: Some(password.into()), ..self }
+        Self { password: Some(Password::Text(password.into())), ..self }
+    }
+
+    /// Takes the password from a file, without the white space at its end. The file is read again when it has changed: new
+    /// connections use the new password.
+    ///
+    /// # Errors
+    ///
+    /// [`is_configuration`](Error::is_configuration) if the file cannot be read now, or is empty.
+    pub fn with_password_file(self, path: impl Into<PathBuf>) -> Result<Self> {
+        let file = Reloaded::new("the password", vec![path.into()], |contents| parse(&contents[0]));
+        let file = file.map_err(|error| Error::configuration(error.to_string()))?;
+        Ok(Self { password: Some(Password::File(Arc::new(file))), ..self })
+    }
+
+    /// Returns whether the password may change.
+    pub(super) fn may_change(&self) -> bool {
+        matches!(self.password, Some(Password::File(_)))
     }
 
     /// Sets the user and the password of a connection.
-    pub(super) fn set(&self, config: &mut Config) {
+    pub(super) fn set(&self, config: &mut Config, look: Look) {
         config.user(&self.user);
-        self.password.as_ref().map(|password| config.password(password));
+        match &self.password {
+            None => {}
+            Some(Password::Text(password)) => {
+                config.password(password);
+            }
+            Some(Password::File(file)) => {
+                config.password(source::read(file, look));
+            }
+        }
     }
 
     /// Returns the name of the user.
@@ -43,6 +80,11 @@ impl fmt::Debug for Login {
     }
 }
 
+fn parse(contents: &[u8]) -> std::result::Result<String, io::Error> {
+    let text = std::str::from_utf8(contents).map_err(|_| io::Error::other("it is not UTF-8"))?.trim_end();
+    if text.is_empty() { Err(io::Error::other("it is empty")) } else { Ok(text.to_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -53,6 +95,29 @@ mod tests {
     use super::super::address::Address;
     use super::super::pool::Pool;
     use super::*;
+
+    #[test]
+    fn password_file_is_read_again() {
+        let folder = homing_testbed::Scratch::new().unwrap();
+        let file = folder.path().join("password");
+        let login = || Login::new("narrow").with_password_file(&file);
+        for contents in [&b""[..], b" \n", b"\xFF"] {
+            std::fs::write(&file, contents).unwrap();
+            assert!(login().unwrap_err().is_configuration(), "{contents:?}");
+        }
+        std::fs::write(&file, "first\n").unwrap();
+        let login = login().unwrap();
+        let password = || {
+            let mut config = Config::new();
+            login.set(&mut config, Look::Now);
+            config.get_password().map(<[u8]>::to_vec)
+        };
+        assert_eq!(password().unwrap(), b"first");
+        std::fs::write(&file, " second\n").unwrap();
+        assert_eq!(password().unwrap(), b" second");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(password().unwrap(), b" second");
+    }
 
     #[tokio::test]
     async fn other_user_says_nothing_about_the_server() {

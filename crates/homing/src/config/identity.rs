@@ -10,22 +10,26 @@ use super::values::{Lookup, text_or_file};
 pub(super) fn secret(lookup: &Lookup<'_>, variable: &str) -> Result<Option<Secret>> {
     match text_or_file(lookup, variable)? {
         (Some(text), _) => Secret::new(text).map(Some).map_err(|error| at(variable, error)),
-        (None, Some(path)) => {
-            Secret::from_file(path).map(Some).map_err(|error| at(&format!("{variable}_FILE"), error))
-        }
+        (None, Some(path)) => Secret::from_file(path).map(Some).map_err(|error| at(&format!("{variable}_FILE"), error)),
         (None, None) => Ok(None),
     }
 }
 
 /// Reads the user as whom the SQL of other nodes runs.
 pub(super) fn forwarded_login(lookup: &Lookup<'_>) -> Result<Option<Login>> {
-    match (lookup("HOMING_FORWARDED_USER"), lookup("HOMING_FORWARDED_PASSWORD")) {
-        (Some(user), Some(password)) => Ok(Some(Login::new(user).with_password(password))),
-        (Some(user), None) => Ok(Some(Login::new(user))),
-        (None, Some(_)) => Err(Error::configuration(
-            "HOMING_FORWARDED_PASSWORD is set and HOMING_FORWARDED_USER is not: set it to the user with this password",
+    let password = text_or_file(lookup, "HOMING_FORWARDED_PASSWORD")?;
+    match (lookup("HOMING_FORWARDED_USER").map(Login::new), password) {
+        (Some(login), (Some(password), _)) => Ok(Some(login.with_password(password))),
+        (Some(login), (None, Some(path))) => login
+            .with_password_file(path)
+            .map(Some)
+            .map_err(|error| Error::configuration(format!("HOMING_FORWARDED_PASSWORD_FILE: {error}"))),
+        (Some(login), (None, None)) => Ok(Some(login)),
+        (None, (None, None)) => Ok(None),
+        (None, _) => Err(Error::configuration(
+            "a password of HOMING_FORWARDED_USER is set and HOMING_FORWARDED_USER is not: set it to the user with this \
+             password",
         )),
-        (None, None) => Ok(None),
     }
 }
 
@@ -74,12 +78,12 @@ mod tests {
             ("HOMING_TOKEN_KEY_FILE", file.to_str().unwrap()),
             ("HOMING_FUNCTIONS_ONLY", "true"),
             ("HOMING_FORWARDED_USER", "app_forwarded"),
-            ("HOMING_FORWARDED_PASSWORD", "geheim"),
+            ("HOMING_FORWARDED_PASSWORD_FILE", file.to_str().unwrap()),
         ];
         let limited = config(&settings).unwrap();
         assert!(limited.functions_only && limited.token_key.is_some());
         let debug = format!("{limited:?}");
-        assert!(debug.contains("app_forwarded") && !debug.contains("geheim") && !debug.contains("fedcba"), "{debug}");
+        assert!(debug.contains("app_forwarded") && !debug.contains("fedcba"), "{debug}");
         let free = config(&[("HOMING_FUNCTIONS_ONLY", "false")]).unwrap();
         assert!(!free.functions_only && free.token_key.is_none() && free.forwarded_login.is_none());
     }
@@ -92,6 +96,10 @@ mod tests {
             (&[("HOMING_TOKEN_KEY", "x"), ("HOMING_TOKEN_KEY_FILE", "x")], "are both set"),
             (&[("HOMING_FUNCTIONS_ONLY", "1")], "HOMING_FUNCTIONS_ONLY is \"1\""),
             (&[("HOMING_FORWARDED_PASSWORD", "x")], "HOMING_FORWARDED_USER is not"),
+            (
+                &[("HOMING_FORWARDED_USER", "x"), ("HOMING_FORWARDED_PASSWORD_FILE", "/does/not/exist")],
+                "HOMING_FORWARDED_PASSWORD_FILE:",
+            ),
         ] {
             let error = config(settings).unwrap_err();
             assert!(error.is_configuration() && error.to_string().contains(part), "{error}");
