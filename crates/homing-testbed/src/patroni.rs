@@ -5,6 +5,7 @@ mod member;
 mod options;
 mod rest;
 mod settings;
+mod start;
 
 use std::time::Duration;
 
