@@ -180,12 +180,13 @@ impl Primary {
         operation: &'static str,
         writes: Writes,
         deadline: Instant,
-        call: impl Fn(DatabaseClient<PeerChannel>, Q) -> F,
+        call: impl Fn(DatabaseClient<PeerChannel>, Q) -> F + Sync,
         request: Q,
     ) -> Result<Dispatched<A>>
     where
-        Q: Clone,
-        F: Future<Output = Result<Response<A>, Status>>,
+        Q: Clone + Sync,
+        A: Send,
+        F: Future<Output = Result<Response<A>, Status>> + Send,
     {
         let retry = match writes {
             Writes::No => Retry::Always,

@@ -1,6 +1,7 @@
 //! The cluster that a request expects behind a peer: that of the servers which this node reads from. A write on another one
 //! would never be visible here.
 
+use futures_util::FutureExt;
 use homing_rpc::{Cluster, Dispatch, Dispatched, PeerChannel, Reason, Region};
 use tokio::time::Instant;
 use tonic::{Response, Status};
@@ -16,10 +17,12 @@ impl Primary {
         send: F,
     ) -> homing_rpc::Result<Dispatched<T>>
     where
-        F: Fn(PeerChannel) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
+        T: Send,
+        F: Fn(PeerChannel) -> Fut + Sync,
+        Fut: Future<Output = Result<Response<T>, Status>> + Send,
     {
-        let dispatched = |cluster| self.rpc.dispatch(region, dispatch.clone().with_cluster(cluster), &send);
+        // Boxed, since the compiler limits how deep futures may be nested.
+        let dispatched = |cluster| self.rpc.dispatch(region, dispatch.clone().with_cluster(cluster), &send).boxed();
         self.expecting(dispatch.deadline, dispatched).await
     }
 
