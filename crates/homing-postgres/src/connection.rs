@@ -1,5 +1,6 @@
 //! A connection to one server: its address, its pool, a transaction block on it.
 
+pub(crate) mod abilities;
 pub(crate) mod address;
 pub(crate) mod block;
 mod connector;

@@ -18,6 +18,7 @@ use crate::connection::string::ConnectionString;
 use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
+use crate::position::kind::PositionKind;
 use crate::position::role::Role;
 use crate::position::{Position, Timeline};
 use crate::tracker::Tracker;
@@ -141,6 +142,14 @@ pub struct Config {
     /// If a write returns more, it is [committed](Error::is_committed) and its rows are dropped. A step of a transaction
     /// that returns more is [misuse](Error::is_misuse), and so is a larger row in a stream.
     pub max_rows_bytes: usize,
+
+    /// By what the servers tell positions. Default: `None`, which asks each server. It tells them by transaction if it is
+    /// Amazon Aurora (`aurora_version()` exists), or if it refuses one of the functions that tell places in the log and
+    /// timelines to this role. All nodes should use one kind, since a replica that tells positions by transaction cannot
+    /// show places in the log to be reached; the primary answers such reads.
+    ///
+    /// With [`PositionKind::Lsn`] a server that refuses such a function cannot be used.
+    pub positions: Option<PositionKind>,
 }
 
 impl Config {
@@ -154,6 +163,7 @@ impl Config {
             pool_size: POOL_SIZE,
             max_transactions: None,
             max_rows_bytes: MAX_ROWS_BYTES,
+            positions: None,
         }
     }
 
@@ -203,6 +213,13 @@ impl Config {
         self
     }
 
+    /// Sets by what the servers tell positions. `None` asks each server.
+    #[must_use]
+    pub fn with_positions(mut self, positions: impl Into<Option<PositionKind>>) -> Self {
+        self.positions = positions.into();
+        self
+    }
+
     fn executor(&self, pool: Pool, tracker: &Tracker) -> Executor {
         Executor::new(pool, tracker.clone(), self.max_rows_bytes, self.transaction_limit())
     }
@@ -221,6 +238,7 @@ impl fmt::Debug for Config {
             .field("pool_size", &self.pool_size)
             .field("max_transactions", &self.max_transactions)
             .field("max_rows_bytes", &self.max_rows_bytes)
+            .field("positions", &self.positions)
             .finish_non_exhaustive()
     }
 }
@@ -244,7 +262,7 @@ impl Database {
     pub async fn connect(config: Config) -> Result<Self> {
         let (mut first_error, mut silent, mut other) = (None, None, None);
         for address in Address::resolve_string(&config.string()?, &config.variable).await? {
-            let pool = Pool::new(address, config.pool_size);
+            let pool = Pool::with_alarm(address, config.pool_size, config.positions, Arc::default());
             match pool.introduce(Instant::now() + pool.address().opening_timeout()).await {
                 Ok(server) if server.role == config.role => {
                     info!(address = %pool.address(), role = %server.role, "connected to the database");
@@ -275,7 +293,7 @@ impl Database {
 
     /// Returns the server at this address, without connecting to it. `alarm` is that of its [`Pool`].
     pub(crate) fn at(address: Address, config: Config, alarm: Arc<Notify>) -> Self {
-        let pool = Pool::with_alarm(address, config.pool_size, alarm);
+        let pool = Pool::with_alarm(address, config.pool_size, config.positions, alarm);
         Self::of(config, pool)
     }
 

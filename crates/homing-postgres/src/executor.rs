@@ -20,7 +20,7 @@ mod parts;
 mod pinned;
 mod places;
 mod prepared;
-mod probe;
+pub(crate) mod probe;
 mod references;
 mod run;
 mod within;

@@ -99,6 +99,7 @@ pub use entity::{Entity, FromRow, Insert};
 pub use error::database::DatabaseError;
 pub use error::fate::Fate;
 pub use error::{Error, Result};
+pub use position::kind::PositionKind;
 pub use position::lsn::{Lsn, ParseLsnError};
 pub use position::role::Role;
 pub use position::state::{Ancestor, ServerState, Verdict};

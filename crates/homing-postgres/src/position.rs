@@ -1,6 +1,7 @@
 //! [`Position`], a place in the write-ahead log of one cluster and timeline.
 
 pub(crate) mod history;
+pub(crate) mod kind;
 pub(crate) mod lsn;
 pub(crate) mod role;
 pub(crate) mod state;
@@ -21,7 +22,12 @@ use self::transaction_id::TransactionId;
 /// some later commit, but the write is visible as soon as its transaction is. So a replica has reached a position if it
 /// has replayed the log up to there, or if it shows the transaction as committed.
 ///
-/// A position is printed as `7312394723947239472/1:0/16B3748`, without the transaction. Positions are not ordered: one of
+/// A server that does not tell its place in the log has positions [by transaction](kind::PositionKind::Transaction) alone, whose
+/// log sequence number is [`Lsn::INVALID`]. Such a position stands for everything that was committed before the commit of the
+/// transaction: commits become visible on a replica in the order in which they are in the log.
+///
+/// A position is printed as `7312394723947239472/1:0/16B3748`, without the transaction; one by transaction alone as
+/// `7312394723947239472/1:transaction 744`. Positions are not ordered: one of
 /// another cluster or timeline is neither before nor after. [`ServerState::compare`](crate::ServerState::compare) tells
 /// whether a server has replayed the log up to a position.
 ///
@@ -37,7 +43,7 @@ pub struct Position {
     /// The timeline of that cluster.
     pub timeline: Timeline,
 
-    /// The place in that timeline.
+    /// The place in that timeline. [`Lsn::INVALID`] if only the transaction tells.
     pub lsn: Lsn,
 
     /// The transaction that wrote. `None` if it is not known, or if none wrote.
@@ -59,6 +65,20 @@ impl Position {
         }
     }
 
+    /// Returns the position of a transaction whose place in the log is not known.
+    pub fn by_transaction(
+        system_identifier: impl Into<SystemIdentifier>,
+        timeline: impl Into<Timeline>,
+        transaction: impl Into<TransactionId>,
+    ) -> Self {
+        Self::new(system_identifier, timeline, Lsn::INVALID).with_transaction(transaction.into())
+    }
+
+    /// Returns whether the transaction alone says where it is.
+    pub fn is_by_transaction(&self) -> bool {
+        self.lsn == Lsn::INVALID && self.transaction.is_some()
+    }
+
     /// Sets the transaction that wrote.
     #[must_use]
     pub fn with_transaction(self, transaction: impl Into<Option<TransactionId>>) -> Self {
@@ -76,10 +96,13 @@ impl Position {
         }
     }
 
-    /// Returns the position in this message; `None` if a part of the place is zero. PostgreSQL never assigns zero, so the
-    /// field is missing.
+    /// Returns the position in this message; `None` if neither a place in a log nor a transaction is complete. PostgreSQL
+    /// never assigns zero, so the field is missing. The timeline of a transaction may be
+    /// [unknown](Timeline::UNKNOWN).
     pub(crate) fn from_proto(message: &proto::Position) -> Option<Self> {
-        (message.system_identifier != 0 && message.timeline != 0 && message.lsn != 0).then(|| {
+        let is_place = message.timeline != 0 && message.lsn != 0;
+        let is_transaction = message.lsn == 0 && message.transaction != 0;
+        (message.system_identifier != 0 && (is_place || is_transaction)).then(|| {
             let transaction = Some(message.transaction).filter(|number| *number != 0).map(TransactionId::from);
             Self::new(message.system_identifier, message.timeline, message.lsn).with_transaction(transaction)
         })
@@ -88,22 +111,28 @@ impl Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}:{}", self.system_identifier, self.timeline, self.lsn)
+        write!(f, "{}/{}:", self.system_identifier, self.timeline)?;
+        match self.transaction {
+            Some(transaction) if self.lsn == Lsn::INVALID => write!(f, "transaction {transaction}"),
+            _ => self.lsn.fmt(f),
+        }
     }
 }
 
 impl fmt::Debug for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.transaction {
-            Some(transaction) => write!(f, "Position({self}, transaction {transaction})"),
-            None => write!(f, "Position({self})"),
+            Some(transaction) if self.lsn != Lsn::INVALID => write!(f, "Position({self}, transaction {transaction})"),
+            _ => write!(f, "Position({self})"),
         }
     }
 }
 
 /// The number that `initdb` gave a cluster. A primary and all of its replicas have the same number.
 ///
-/// A *cluster* here is what one `initdb` created, and all copies of it. `pg_control_system()` shows the number.
+/// A *cluster* here is what one `initdb` created, and all copies of it. `pg_control_system()` shows the number. Where that
+/// function is refused, a number that is derived from the name and the OID of the database takes its place. It is the same
+/// on all servers of the cluster, and may be the same on another cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SystemIdentifier(u64);
 
@@ -133,6 +162,11 @@ impl fmt::Display for SystemIdentifier {
 /// <https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timeline(u32);
+
+impl Timeline {
+    /// The timeline of a server that does not tell it. PostgreSQL uses zero for "no timeline".
+    pub const UNKNOWN: Self = Self(0);
+}
 
 impl From<u32> for Timeline {
     fn from(number: u32) -> Self {
@@ -190,12 +224,28 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn transaction_alone_is_a_position() {
+        let position = Position::by_transaction(7, 3, 744);
+        assert!(
+            position.is_by_transaction()
+                && !Position::new(7, 3, 1).with_transaction(position.transaction).is_by_transaction()
+        );
+        assert_eq!(position.to_string(), "7/3:transaction 744");
+        assert_eq!(format!("{position:?}"), "Position(7/3:transaction 744)");
+        for position in [position, Position { timeline: Timeline::UNKNOWN, ..position }] {
+            assert_eq!(Position::from_proto(&position.to_proto("")), Some(position));
+        }
+    }
+
+    #[test]
     fn refuses_a_message_with_a_part_missing() {
         let message = Position { lsn: Lsn::from(7), ..POSITION }.to_proto("");
         for broken in [
             proto::Position { system_identifier: 0, ..message.clone() },
             proto::Position { timeline: 0, ..message.clone() },
-            proto::Position { lsn: 0, ..message },
+            proto::Position { lsn: 0, ..message.clone() },
+            proto::Position { timeline: 0, transaction: 744, ..message.clone() },
+            proto::Position { system_identifier: 0, lsn: 0, transaction: 744, ..message },
             proto::Position::default(),
         ] {
             assert_eq!(Position::from_proto(&broken), None, "{broken:?}");

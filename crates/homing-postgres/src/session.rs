@@ -53,12 +53,18 @@ impl Session {
 
     /// Moves the floor up to this position.
     pub(crate) fn advance(&self, position: Position) {
-        self.raise(position, false);
+        self.raise(position, &[], false);
+    }
+
+    /// Moves the floor up to the position of a transaction that was committed after the session had these positions: it stands
+    /// for them too.
+    pub(crate) fn advance_past(&self, before: &[Position], position: Position) {
+        self.raise(position, before, false);
     }
 
     /// Moves the floor to a position of another node, which may be of another cluster.
     pub(crate) fn import(&self, position: Position) {
-        self.raise(position, true);
+        self.raise(position, &[], true);
     }
 
     /// Moves the floor to a position of a stranger. If it is of another cluster, [`decline`](Self::decline) removes it.
@@ -87,9 +93,9 @@ impl Session {
         self.read(|floor| floor.position.map(|position| RequiredPosition { position, behind: floor.behind }))
     }
 
-    /// Returns the place that a server has to have reached too, if it has reached the wanted position by its transaction.
-    pub(crate) fn wanted_below(&self) -> Option<Position> {
-        self.read(|floor| floor.below)
+    /// Returns what a server has to have reached too, if it has reached the wanted position.
+    pub(crate) fn wanted_below(&self) -> Vec<Position> {
+        self.read(|floor| Some(floor.below.clone())).unwrap_or_default()
     }
 
     /// Returns the positions that make a floor, lowest first. A primary has to have them in its history.
@@ -121,6 +127,7 @@ impl Session {
             let is_covered = floor.behind.is_some_and(|behind| {
                 (behind.system_identifier, behind.timeline) == (position.system_identifier, position.timeline)
                     && behind.lsn <= position.lsn
+                    && (behind == position || !behind.is_by_transaction())
             });
             if is_covered || floor.position == Some(position) {
                 floor.behind = None;
@@ -151,12 +158,17 @@ impl Session {
         self.change(|floor| {
             let of_before = |position: &Position| position.timeline < timeline && positions.contains(position);
             let mut survivors: Vec<_> = floor.unproven.extract_if(.., |unproven| of_before(unproven)).collect();
-            if floor.position.as_ref().is_some_and(of_before) {
-                survivors.extend(floor.below.take().into_iter().chain(floor.position.take()));
+            let has_survived = floor.position.as_ref().is_some_and(of_before);
+            // A history has all places before one that it has.
+            let is_before = |below: &mut Position| of_before(below) || (has_survived && !below.is_by_transaction());
+            survivors.extend(floor.below.extract_if(.., is_before));
+            if has_survived {
+                survivors.extend(floor.position.take());
                 floor.behind = None;
+                floor.promote_below();
             }
             for position in survivors {
-                floor.raise(Position { timeline, ..position });
+                floor.raise(Position { timeline, ..position }, &[]);
             }
         });
     }
@@ -165,9 +177,12 @@ impl Session {
     pub(crate) fn lost(&self, positions: &[Position]) {
         self.change(|floor| {
             floor.unproven.retain(|unproven| !positions.contains(unproven));
+            floor.below.retain(|below| !(below.is_by_transaction() && positions.contains(below)));
             if floor.position.is_some_and(|known| positions.contains(&known)) {
                 let (database, unproven) = (floor.database.clone(), std::mem::take(&mut floor.unproven));
-                *floor = Floor { database, unproven, seen: std::mem::take(&mut floor.seen), ..Floor::default() };
+                let below = floor.below.extract_if(.., |below| below.is_by_transaction()).collect();
+                *floor = Floor { database, below, unproven, seen: std::mem::take(&mut floor.seen), ..Floor::default() };
+                floor.promote_below();
             }
         });
         self.lost_track();
@@ -202,13 +217,13 @@ impl Session {
         .unwrap_or_default()
     }
 
-    /// Moves the floor up to `position`, which covers the reads of a seen server. If there were more reads in between,
-    /// the server remains on the list.
-    pub(crate) fn settle(&self, asked: &Seen, position: Position) {
+    /// Moves the floor up to `position`, which covers the reads of a seen server, and the positions that the session had
+    /// `before` if it is one by transaction. If there were more reads in between, the server remains on the list.
+    pub(crate) fn settle(&self, asked: &Seen, before: &[Position], position: Position) {
         self.change(|floor| {
             floor.seen.retain(|seen| !(seen.server.is_same(&asked.server) && seen.calls == asked.calls));
             if floor.position.is_none_or(|known| known.system_identifier == position.system_identifier) {
-                floor.raise(position);
+                floor.raise(position, before);
             }
         });
     }
@@ -218,23 +233,16 @@ impl Session {
         self.lock().iter().map(|floor| floor.database.clone()).collect()
     }
 
-    fn raise(&self, position: Position, imported: bool) {
+    fn raise(&self, position: Position, before: &[Position], imported: bool) {
         self.change(|floor| {
-            if floor.raise(position) {
+            if floor.raise(position, before) {
                 floor.imported = imported;
             }
         });
     }
 
     fn see(&self, server: &WeakDatabase, moves: u64, change: impl FnOnce(&mut Seen)) {
-        self.change(|floor| {
-            let known = floor.seen.iter().position(|seen| seen.server.is_same(server));
-            let index = known.unwrap_or_else(|| {
-                floor.seen.push(Seen { server: server.clone(), moves, calls: 0, wrote: false, position: None });
-                floor.seen.len() - 1
-            });
-            change(&mut floor.seen[index]);
-        });
+        self.change(|floor| floor.see(server, moves, change));
     }
 
     fn read<T>(&self, read: impl FnOnce(&Floor) -> Option<T>) -> Option<T> {
@@ -289,7 +297,7 @@ mod tests {
         let session = Session::default();
         let check = |position, below: Option<u64>| {
             assert_eq!(session.wanted().unwrap().position, position);
-            assert_eq!(session.wanted_below(), below.map(|lsn| at(7, 1, lsn)));
+            assert_eq!(session.wanted_below(), below.map(|lsn| at(7, 1, lsn)).as_slice());
         };
         session.advance(write(100, 900));
         check(write(100, 900), None);
@@ -306,7 +314,36 @@ mod tests {
         check(at(7, 1, 130), None);
         session.advance(write(140, 903));
         session.advance(at(7, 2, 10).with_transaction(TransactionId::from(904)));
-        assert_eq!(session.wanted_below(), None);
+        assert_eq!(session.wanted_below(), []);
+    }
+
+    #[test]
+    fn another_id_does_not_end_being_behind() {
+        let (behind, write) = (Position::by_transaction(7, 1, 900), Position::by_transaction(7, 1, 902));
+        let session = Session::default();
+        session.advance(write);
+        session.fell_behind(behind);
+        session.caught_up(Position::by_transaction(7, 1, 903));
+        assert_eq!(session.behind(), Some(behind));
+        session.caught_up(write);
+        assert_eq!(session.behind(), None, "it is the floor");
+    }
+
+    #[test]
+    fn transactions_survive_one_by_one() {
+        let write = |timeline: u32, transaction: u64| Position::by_transaction(7, timeline, transaction);
+        let session = Session::default();
+        session.advance(write(1, 900));
+        session.advance(write(1, 901));
+        let before = session.positions();
+        session.advance(write(1, 902));
+        session.survived(&before, 2.into());
+        assert_eq!(session.unproven(), [write(1, 902)]);
+        assert_eq!(session.wanted().unwrap().position, write(2, 901));
+        assert_eq!(session.wanted_below(), [write(2, 900)]);
+        session.lost(&[write(1, 902), write(2, 901)]);
+        assert_eq!(session.positions(), [write(2, 900)]);
+        assert!(session.has_unknown_writes());
     }
 
     #[test]
@@ -384,7 +421,7 @@ mod tests {
         assert!(session.has_unknown_writes());
         let [seen] = &session.seen_elsewhere(None)[..] else { panic!("the primary has to be asked") };
         assert!(seen.server().is_none());
-        session.settle(seen, at(7, 1, 100));
+        session.settle(seen, &[], at(7, 1, 100));
         assert!(session.seen_elsewhere(None).is_empty() && !session.has_unknown_writes());
         assert_eq!(session.wanted().unwrap().position, at(7, 1, 100));
     }

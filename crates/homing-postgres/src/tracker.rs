@@ -53,6 +53,11 @@ use crate::position::state::{ServerState, Verdict};
 /// position that it cannot prove to be in the server's history. Reads that follow a write then go to the primary.
 /// These are the signs: the replica's WAL receiver was replaced or is gone, or a caller waits for a higher timeline.
 ///
+/// A server that tells positions [by transaction](crate::PositionKind::Transaction) tells timelines from its control file too. If it
+/// refuses to tell of its WAL receiver, only a caller that waits for a higher timeline is a sign. If it refuses to tell of the
+/// control file, the timeline is [unknown](crate::Timeline::UNKNOWN), and nothing tells a transaction that was lost in a failover
+/// from a later one with the same id.
+///
 /// One switch shows no sign: a cascading replica stays connected while its upstream is promoted. Without `pg_monitor`,
 /// the tracker notices that switch only at the restart point.
 ///
@@ -87,7 +92,7 @@ impl Tracker {
     ///
     /// Panics if it is called outside of a tokio runtime.
     pub fn spawn(config: Config) -> Self {
-        Self::follow(Address::of_driver(config), Arc::new(KnownServer::new(Arc::default())))
+        Self::follow(Address::of_driver(config), Arc::new(KnownServer::new(Arc::default(), None)))
     }
 
     /// Starts the task for the server at an address. It follows the server to which the other connections of this address
@@ -195,9 +200,13 @@ impl Tracker {
         self.inner.registry.waiting()
     }
 
-    /// Replay only moves forward while a server runs, so what was reached stays reached.
-    fn is_known_to_have_reached(&self, position: Position) -> bool {
-        self.known_state().is_some_and(|state| state.compare(position) == Verdict::Reached)
+    /// Returns, without a query, whether `position` is known to be reached. Replay only moves forward while a server runs, so
+    /// what was reached stays reached.
+    pub(crate) fn is_known_to_have_reached(&self, position: Position) -> bool {
+        self.known_state().is_some_and(|state| {
+            state.compare(position) == Verdict::Reached
+                || (position.is_by_transaction() && self.inner.registry.has_shown(position))
+        })
     }
 }
 
@@ -243,7 +252,7 @@ mod tests {
                 inner: Arc::new(TrackerInner {
                     server: "a test".into(),
                     registry: Arc::default(),
-                    known: Arc::new(KnownServer::new(Arc::default())),
+                    known: Arc::new(KnownServer::new(Arc::default(), None)),
                     state,
                 }),
             },

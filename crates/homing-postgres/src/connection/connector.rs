@@ -20,12 +20,14 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client};
 use tracing::{debug, info, warn};
 
+use super::abilities::{Abilities, is_refusal};
 use super::address::Address;
 use super::identity::{Fault, SessionMark, Sighting};
 use super::known::{KnownServer, Noted, Server};
 use super::open::{Cancellation, ConnectError};
 use super::statements::{MAX_STATEMENTS, PreparedStatements};
 use crate::position::Timeline;
+use crate::position::kind::PositionKind;
 use crate::position::role::Role;
 use crate::position::state::ServerId;
 
@@ -51,7 +53,7 @@ impl Connector {
     /// Asks the server behind a connection for its role and its identity. It has to be the server, and the session, that this
     /// connection found when it was opened.
     pub(super) async fn ask(&self, client: &PooledClient) -> Result<Server, tokio_postgres::Error> {
-        let (server, sighting) = self.identify(&client.client, &client.mark).await?;
+        let (server, sighting) = self.identify(&client.client, &client.mark, client.abilities).await?;
         let noted = if sighting.is_shared(Some(&client.mark)) || server.id() != client.server.id() {
             self.known.blame(Fault::SharedSession)
         } else {
@@ -63,14 +65,40 @@ impl Connector {
 
     /// Asks the server for its role and its identity. Whether sessions are read-only by default may depend on the user, and
     /// that of the node counts.
-    async fn identify(&self, client: &Client, mark: &SessionMark) -> Result<(Server, Sighting), tokio_postgres::Error> {
-        let (mut server, sighting) = identify(client, mark).await?;
+    async fn identify(
+        &self,
+        client: &Client,
+        mark: &SessionMark,
+        abilities: Abilities,
+    ) -> Result<(Server, Sighting), tokio_postgres::Error> {
+        let (mut server, sighting) = identify(client, mark, abilities).await?;
         if self.user == User::Peers
             && let Some(known) = self.known.report().server
         {
             server.is_read_only = known.is_read_only;
         }
         Ok((server, sighting))
+    }
+
+    /// Asks a server on a new connection for its role and identity, with the functions that it lets the role call. They are
+    /// tried on the node's first connection, and again if the server refuses one of them.
+    async fn introduce(
+        &self,
+        client: &Client,
+        mark: &SessionMark,
+    ) -> Result<(Server, Sighting, Abilities), tokio_postgres::Error> {
+        let explore = async || match self.user {
+            User::Node => self.known.explore(client).await,
+            User::Peers => Abilities::explore(client, self.known.positions()).await,
+        };
+        let abilities = match self.known.abilities() {
+            None => explore().await?,
+            Some(abilities) => match self.identify(client, mark, abilities).await {
+                Err(error) if is_refusal(&error) => explore().await?,
+                identified => return identified.map(|(server, sighting)| (server, sighting, abilities)),
+            },
+        };
+        self.identify(client, mark, abilities).await.map(|(server, sighting)| (server, sighting, abilities))
     }
 
     fn report(&self, noted: Noted, server: Server) {
@@ -113,12 +141,12 @@ impl Connector {
             }
         }));
         let mark = SessionMark::random();
-        let (server, sighting) = self.identify(&client, &mark).await?;
+        let (server, sighting, abilities) = self.introduce(&client, &mark).await?;
         let answers = async { client.simple_query("").await.map(drop) };
         self.report(self.known.meet(&sighting, Some(server), answers).await?, server);
         let cancellation = self.address.cancellation(&client);
         let statements = PreparedStatements::new(MAX_STATEMENTS);
-        Ok(PooledClient { client, cancellation, server, mark, statements, not_replicated, _task: task })
+        Ok(PooledClient { client, cancellation, server, abilities, mark, statements, not_replicated, _task: task })
     }
 }
 
@@ -128,6 +156,7 @@ pub(super) struct PooledClient {
     pub(super) cancellation: Cancellation,
     /// The server as it was when this connection was opened.
     pub(super) server: Server,
+    pub(super) abilities: Abilities,
     /// What this connection has left in its session.
     pub(super) mark: SessionMark,
     pub(super) statements: PreparedStatements,
@@ -191,7 +220,11 @@ impl Drop for AbortOnDrop {
 /// A connection to a replica is made read-only. A server that was promoted a moment ago then refuses a write with SQLSTATE
 /// 25006, in place of running it as if it were a read.
 /// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-DEFAULT-TRANSACTION-READ-ONLY>
-pub(super) async fn identify(client: &Client, mark: &SessionMark) -> Result<(Server, Sighting), tokio_postgres::Error> {
+async fn identify(
+    client: &Client,
+    mark: &SessionMark,
+    abilities: Abilities,
+) -> Result<(Server, Sighting), tokio_postgres::Error> {
     let sql = format!(
         "select {},
                 pg_is_in_recovery(),
@@ -201,9 +234,9 @@ pub(super) async fn identify(client: &Client, mark: &SessionMark) -> Result<(Ser
                            false),
                 case when pg_is_in_recovery() then set_config('default_transaction_read_only', 'on', false) end,
                 pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool,
-                case when not pg_is_in_recovery()
-                    then ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int end",
-        Sighting::COLUMNS
+                case when not pg_is_in_recovery() then {} end",
+        Sighting::columns(abilities),
+        timeline_of_primary(abilities)
     );
     // A prepared statement would have a name, which a pooler may give to another session.
     let query = async || client.query_typed_one(&sql, &[(&mark.as_str(), Type::TEXT)]).await;
@@ -222,4 +255,22 @@ pub(super) async fn identify(client: &Client, mark: &SessionMark) -> Result<(Ser
     let ServerId { system_identifier, started_at } = sighting.id;
     let server = Server { role, system_identifier, timeline, started_at, is_read_only: row.try_get(column(3))? };
     Ok((server, sighting))
+}
+
+/// Returns an expression for the timeline of a primary, which is [unknown](Timeline::UNKNOWN) if the server does not tell it.
+///
+/// A promotion writes the new timeline to the control file before the first commit: as that of the end of recovery, which the
+/// next checkpoint removes when it writes its own. So the end of recovery is read first.
+/// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/backend/access/transam/xlog.c>, `CreateEndOfRecoveryRecord`
+fn timeline_of_primary(abilities: Abilities) -> &'static str {
+    match abilities {
+        Abilities { positions: PositionKind::Lsn, .. } => {
+            "('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int"
+        }
+        Abilities { timeline: true, .. } => {
+            "greatest((select min_recovery_end_timeline from pg_control_recovery()),
+                      (select timeline_id from pg_control_checkpoint()))"
+        }
+        Abilities { timeline: false, .. } => "0",
+    }
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::{Error, Row};
 
+use super::abilities::Abilities;
 use crate::position::SystemIdentifier;
 use crate::position::state::ServerId;
 
@@ -97,11 +98,16 @@ impl SessionMark {
 }
 
 impl Sighting {
-    /// The columns of a query that tell what a connection has found. `$1` is the [`SessionMark`] that it leaves.
+    /// Returns the columns of a query that tell what a connection has found. `$1` is the [`SessionMark`] that it leaves.
     ///
-    /// PostgreSQL evaluates them in their order, so the mark is read before it is set. Every role may call these functions.
-    pub(crate) const COLUMNS: &str = "\
-        (select system_identifier from pg_control_system()), \
+    /// PostgreSQL evaluates them in their order, so the mark is read before it is set. Every role may call the functions of
+    /// [`COLUMNS`](Self::COLUMNS).
+    pub(crate) fn columns(abilities: Abilities) -> String {
+        let cluster = if abilities.cluster { CLUSTER } else { CLUSTER_OF_DATABASE };
+        format!("{cluster}, {}", Self::COLUMNS)
+    }
+
+    const COLUMNS: &str = "\
         (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8, \
         inet_server_addr(), inet_server_port(), \
         coalesce(current_setting('homing.connection', true), ''), \
@@ -188,6 +194,14 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// The system identifier.
+const CLUSTER: &str = "(select system_identifier from pg_control_system())";
+
+/// A number in its place that all servers of the cluster share, since replicas have the OIDs of their primary.
+const CLUSTER_OF_DATABASE: &str = "\
+    (select ('x' || left(encode(sha256(convert_to('homing ' || oid || ' ' || datname, 'UTF8')), 'hex'), 16))::bit(64)::int8 \
+     from pg_database where datname = current_database())";
 
 /// How long a server that was replaced is remembered. A load balancer leads back to it much sooner, if this node has calls
 /// that need new connections.

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_postgres::{Client, Error};
 
+use super::abilities::Abilities;
 use super::identity::{Fault, Identity, Meeting, Replacement, Sighting};
+use crate::position::kind::PositionKind;
 use crate::position::role::Role;
 use crate::position::state::ServerId;
 use crate::position::{SystemIdentifier, Timeline};
@@ -37,11 +40,15 @@ pub(crate) struct KnownServer {
     /// Changes if another server may have taken its place.
     moves: AtomicU64,
     alarm: Arc<Notify>,
+    /// The kind of positions that the settings name.
+    positions: Option<PositionKind>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     report: Report,
+    /// `None` before the first connection to this server.
+    abilities: Option<Abilities>,
     identity: Identity,
     /// Why the last connection could not be opened, as the end of a sentence about the server.
     complaint: Option<String>,
@@ -77,8 +84,26 @@ impl Server {
 }
 
 impl KnownServer {
-    pub(crate) fn new(alarm: Arc<Notify>) -> Self {
-        Self { state: Mutex::default(), generation: AtomicU64::new(0), moves: AtomicU64::new(0), alarm }
+    /// `positions` is the kind of positions that the settings name; by default the server is asked.
+    pub(crate) fn new(alarm: Arc<Notify>, positions: Option<PositionKind>) -> Self {
+        Self { state: Mutex::default(), generation: AtomicU64::new(0), moves: AtomicU64::new(0), alarm, positions }
+    }
+
+    /// Returns the kind of positions that the settings name.
+    pub(super) fn positions(&self) -> Option<PositionKind> {
+        self.positions
+    }
+
+    /// Returns which functions the server lets this role call, as the first connection to it has found.
+    pub(crate) fn abilities(&self) -> Option<Abilities> {
+        self.lock().abilities
+    }
+
+    /// Tries which functions the server at the end of a new connection lets this role call.
+    pub(crate) async fn explore(&self, client: &Client) -> Result<Abilities, Error> {
+        let abilities = Abilities::explore(client, self.positions).await?;
+        self.lock().abilities = Some(abilities);
+        Ok(abilities)
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -149,6 +174,7 @@ impl KnownServer {
             Meeting::Returned => return None,
             Meeting::Replaced(how) => {
                 state.report.server = None;
+                state.abilities = None;
                 self.generation.fetch_add(1, Ordering::AcqRel);
                 if how == Replacement::Move {
                     self.moves.fetch_add(1, Ordering::AcqRel);
@@ -219,7 +245,7 @@ mod tests {
 
     #[test]
     fn changes_of_role_are_told() {
-        let known = KnownServer::new(Arc::default());
+        let known = KnownServer::new(Arc::default(), None);
         let roles = [Role::Primary, Role::Primary, Role::Replica, Role::Replica];
         let notes = roles.map(|role| known.note(&sighting(1, 1), Some(server(role))).unwrap());
         assert_eq!(notes, [Noted::Nothing, Noted::Nothing, Noted::OtherRole, Noted::Nothing]);
@@ -227,7 +253,7 @@ mod tests {
 
     #[test]
     fn replaced_server_is_unknown() {
-        let known = KnownServer::new(Arc::default());
+        let known = KnownServer::new(Arc::default(), None);
         let replica = server(Role::Replica);
         let _ = known.note(&sighting(1, 1), Some(replica));
         let numbers = || (known.generation(), known.moves());
@@ -244,7 +270,7 @@ mod tests {
         let meet = |known: &KnownServer, started_at, host, answers: Result<(), &'static str>| {
             known.meet(&sighting(started_at, host), None, std::future::ready(answers)).now_or_never().unwrap()
         };
-        let known = KnownServer::new(Arc::default());
+        let known = KnownServer::new(Arc::default(), None);
         for (started_at, host) in [(1, 1), (2, 2)] {
             assert_eq!(meet(&known, started_at, host, Ok(())), Ok(Noted::Nothing));
         }

@@ -21,6 +21,7 @@ use super::login::Login;
 use super::open::{Cancellation, ConnectError};
 use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
+use crate::position::kind::PositionKind;
 use crate::position::role::Role;
 use crate::position::state::ServerId;
 use crate::position::{SystemIdentifier, Timeline};
@@ -33,14 +34,22 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Returns a pool without opening a connection.
+    #[cfg(test)]
     pub(crate) fn new(address: Address, size: usize) -> Self {
-        Self::with_alarm(address, size, Arc::default())
+        Self::with_alarm(address, size, None, Arc::default())
     }
 
     /// Returns a pool that notifies `alarm` if its server may have lost or gained the role of the primary: it does not
-    /// answer, has changed its role, or is a replica where a caller wants the primary.
-    pub(crate) fn with_alarm(address: Address, size: usize, alarm: Arc<Notify>) -> Self {
-        Self::of(Connector { address, known: Arc::new(KnownServer::new(alarm)), user: User::Node }, size)
+    /// answer, has changed its role, or is a replica where a caller wants the primary. `positions` is the kind of positions
+    /// that the settings name.
+    pub(crate) fn with_alarm(
+        address: Address,
+        size: usize,
+        positions: Option<PositionKind>,
+        alarm: Arc<Notify>,
+    ) -> Self {
+        let known = Arc::new(KnownServer::new(alarm, positions));
+        Self::of(Connector { address, known, user: User::Node }, size)
     }
 
     /// Returns a pool of as many connections of another user to the same server, without opening one.
@@ -291,6 +300,11 @@ impl Connection {
     /// replica was promoted since, it still refuses to write.
     pub(crate) fn role(&self) -> Role {
         self.connection.server.role
+    }
+
+    /// Returns by what the server tells positions.
+    pub(crate) fn positions(&self) -> PositionKind {
+        self.connection.abilities.positions
     }
 
     /// Prepares a statement, unless this connection has prepared it before.

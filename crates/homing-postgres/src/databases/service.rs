@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Databases, ForwardedSql};
 use crate::executor::{Executor, Pace, QueryParts, Streamed, positions};
 use crate::position::Position;
-use crate::primary::execute::is_select_one;
+use crate::primary::execute::asks_for_position;
 use crate::scope::{LocalSettings, Scope};
 use crate::statement::kind::{Ask, RunsOn};
 
@@ -94,7 +94,7 @@ impl proto::database_server::Database for Service {
     ) -> Result<Response<proto::ExecuteResponse>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        if !is_select_one(&request) {
+        if !asks_for_position(&request) {
             self.check_sql()?;
         }
         let (executor, scope) = self.executor(&request.database, &caller)?;

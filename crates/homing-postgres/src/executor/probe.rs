@@ -10,10 +10,13 @@ use tracing::warn;
 
 use super::Executor;
 use super::failure::Failure;
+use crate::connection::abilities::is_refusal;
 use crate::connection::pool::Connection;
-use crate::position::Position;
+use crate::position::kind::PositionKind;
 use crate::position::lsn::Lsn;
+use crate::position::role::Role;
 use crate::position::transaction_id::TransactionId;
+use crate::position::{Position, SystemIdentifier, Timeline};
 use crate::statement::kind::{Ask, Written};
 
 /// The questions that go with one transaction.
@@ -21,7 +24,22 @@ use crate::statement::kind::{Ask, Written};
 pub(crate) struct Questions<'a> {
     connection: &'a Connection,
     transaction: Option<PreparedQuery<'a>>,
-    position: Option<PreparedQuery<'a>>,
+    position: PositionQuestion<'a>,
+}
+
+/// The question for the position.
+#[derive(Debug)]
+enum PositionQuestion<'a> {
+    None,
+
+    /// How far the log is.
+    Log(PreparedQuery<'a>),
+
+    /// Whether the server is a replica. The id of the transaction is the position.
+    Role(PreparedQuery<'a>),
+
+    /// Nothing: the server is a primary as long as it runs, and the id of the transaction is the position.
+    Transaction,
 }
 
 /// The server's answer to the question for the position.
@@ -32,7 +50,7 @@ pub(crate) enum Probed {
     /// The server is a replica, so it has committed nothing.
     InRecovery,
 
-    /// The connection was lost.
+    /// The connection was lost, or it cannot tell the position of what was done on it.
     Lost,
 
     NotAsked,
@@ -54,9 +72,15 @@ impl<'a> Questions<'a> {
                 Some(PreparedQuery::new(connection, TRANSACTION_SQL, "a transaction id").await?)
             }
         };
-        let position = match ask {
-            Ask::Nothing | Ask::Transaction => None,
-            Ask::Position => Some(PreparedQuery::new(connection, POSITION_SQL, "its position").await?),
+        let position = match (ask, connection.positions(), connection.role()) {
+            (Ask::Nothing | Ask::Transaction, ..) => PositionQuestion::None,
+            (Ask::Position, PositionKind::Lsn, _) => {
+                PositionQuestion::Log(PreparedQuery::new(connection, POSITION_SQL, "its position").await?)
+            }
+            (Ask::Position, PositionKind::Transaction, Role::Replica) => {
+                PositionQuestion::Role(PreparedQuery::new(connection, ROLE_SQL, "its role").await?)
+            }
+            (Ask::Position, PositionKind::Transaction, Role::Primary) => PositionQuestion::Transaction,
         };
         Ok(Self { connection, transaction, position })
     }
@@ -76,8 +100,19 @@ impl<'a> Questions<'a> {
 
     /// Asks how far the log is, after the commit. Asked in the same message as the commit, it is how far the log was before.
     pub(crate) async fn log(&self) -> LogAnswer {
-        let Some(query) = &self.position else { return LogAnswer(Ok(None)) };
-        LogAnswer(log(query).await.map(Some))
+        let by_transaction = || Told::ByTransaction {
+            system_identifier: self.connection.system_identifier(),
+            timeline: self.connection.timeline(),
+        };
+        LogAnswer(match &self.position {
+            PositionQuestion::None => Ok(Told::Nothing),
+            PositionQuestion::Log(query) => log(query).await.map(Told::Log),
+            PositionQuestion::Role(query) => is_replica(query).await.map(|is_replica| match is_replica {
+                true => Told::InRecovery,
+                false => by_transaction(),
+            }),
+            PositionQuestion::Transaction => Ok(by_transaction()),
+        })
     }
 
     /// Returns the position of the transaction. If it is one of a read that replicas do not get to before some later commit,
@@ -100,14 +135,28 @@ impl LogAnswer {
     ///
     /// A read needs the insert position, because it may have seen commits that are not flushed
     /// (`synchronous_commit = off`).
+    ///
+    /// If the server tells positions by transaction, that of a write is its id, and a read has none: the caller asks for one
+    /// when it needs it.
     pub(crate) fn position(self, written: Written) -> (Probed, Flushed) {
         match self.0 {
-            Ok(None) => (Probed::NotAsked, Flushed::Fully),
-            Ok(Some(Log { flushed, .. })) if written != Written::Nothing => {
+            Ok(Told::Nothing) => (Probed::NotAsked, Flushed::Fully),
+            Ok(Told::InRecovery) => (Probed::InRecovery, Flushed::Fully),
+            Ok(Told::ByTransaction { system_identifier, timeline }) => {
+                let probed = match (written, timeline) {
+                    (Written::Nothing, _) => Probed::NotAsked,
+                    (Written::By(transaction), Some(timeline)) => {
+                        Probed::At(Position::by_transaction(system_identifier, timeline, transaction))
+                    }
+                    (Written::By(_) | Written::Unknown, _) => Probed::Lost,
+                };
+                (probed, Flushed::Fully)
+            }
+            Ok(Told::Log(Log { flushed, .. })) if written != Written::Nothing => {
                 let transaction = if let Written::By(transaction) = written { Some(transaction) } else { None };
                 (Probed::At(flushed.with_transaction(transaction)), Flushed::Fully)
             }
-            Ok(Some(Log { flushed, inserted })) => {
+            Ok(Told::Log(Log { flushed, inserted })) => {
                 let is_flushed = if flushed.lsn < inserted { Flushed::InPart } else { Flushed::Fully };
                 (Probed::At(Position { lsn: inserted, ..flushed }), is_flushed)
             }
@@ -135,7 +184,21 @@ pub(crate) enum Flushed {
 
 /// The answer to [`Questions::log`].
 #[derive(Debug)]
-pub(crate) struct LogAnswer(Result<Option<Log>, Error>);
+pub(crate) struct LogAnswer(Result<Told, Error>);
+
+/// What the server has told after a transaction.
+#[derive(Debug)]
+enum Told {
+    Nothing,
+    Log(Log),
+    InRecovery,
+
+    /// The transaction was one of this timeline, if that is known.
+    ByTransaction {
+        system_identifier: SystemIdentifier,
+        timeline: Option<Timeline>,
+    },
+}
 
 async fn log(query: &PreparedQuery<'_>) -> Result<Log, Error> {
     let row = query.ask().await?;
@@ -144,14 +207,45 @@ async fn log(query: &PreparedQuery<'_>) -> Result<Log, Error> {
     Ok(Log { flushed, inserted: row.try_get(2)? })
 }
 
+async fn is_replica(query: &PreparedQuery<'_>) -> Result<bool, Error> {
+    query.ask().await?.try_get(0)
+}
+
+/// Commits a transaction of its own, and returns its position. Everything that was visible before has been committed before
+/// it.
+async fn mark(connection: &Connection) -> Probed {
+    let Some(timeline) = connection.timeline() else { return Probed::InRecovery };
+    let id = async |sql| connection.query_typed_one(sql, &[]).await?.try_get::<_, TransactionId>(0);
+    let id = match id(MARK_SQL).await {
+        Err(error) if is_refusal(&error) => id(UNFLUSHED_MARK_SQL).await,
+        id => id,
+    };
+    match id {
+        Ok(id) => Probed::At(Position::by_transaction(connection.system_identifier(), timeline, id)),
+        Err(error) => {
+            warn!(%error, "cannot commit a transaction that stands for a position");
+            Probed::Lost
+        }
+    }
+}
+
 impl Executor {
     /// Asks for a position that is after everything that sessions can see on the primary. If replicas do not get there before
-    /// some later commit, makes the primary flush its log.
+    /// some later commit, makes the primary flush its log. If the server tells positions by transaction, commits one.
     pub(crate) async fn probe(&self, deadline: Instant) -> Probed {
-        let Ok(connection) = self.pool.connection(deadline).await else {
-            return Probed::Lost;
+        let connection = match self.pool.connection(deadline).await {
+            Ok(connection) if connection.positions() == PositionKind::Transaction => {
+                // The server may have been promoted since the connection was opened.
+                drop(connection);
+                self.pool.writing_connection(deadline).await
+            }
+            connection => connection,
         };
+        let Ok(connection) = connection else { return Probed::Lost };
         let probing = async {
+            if connection.positions() == PositionKind::Transaction {
+                return Ok(mark(&connection).await);
+            }
             let questions = Questions::prepare(&connection, Ask::Position).await?;
             Ok::<_, Failure>(questions.position(questions.log().await, Written::Nothing))
         };
@@ -208,3 +302,15 @@ const TRANSACTION_SQL: &str = "select pg_current_xact_id_if_assigned()";
 const FLUSH_SQL: &str = "
     select pg_catalog.set_config('synchronous_commit', 'local', true),
            pg_catalog.pg_logical_emit_message(true, 'homing', '')";
+
+const ROLE_SQL: &str = "select pg_is_in_recovery()";
+
+/// A transaction with an id and with something in the log: without that, PostgreSQL would not wait until its commit is flushed,
+/// and replicas would see it up to `wal_writer_delay` later.
+/// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/backend/access/transam/xact.c>, `RecordTransactionCommit`
+pub(crate) const MARK_SQL: &str = "
+    select pg_catalog.pg_current_xact_id(), pg_catalog.set_config('synchronous_commit', 'local', true),
+           pg_catalog.pg_logical_emit_message(true, 'homing', '')";
+
+/// For a server that refuses messages in the log.
+pub(crate) const UNFLUSHED_MARK_SQL: &str = "select pg_catalog.pg_current_xact_id()";

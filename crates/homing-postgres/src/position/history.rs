@@ -25,9 +25,11 @@ impl TimelineHistory {
         format!("pg_wal/{:08X}.history", u32::from(timeline))
     }
 
-    /// Returns whether a position of an earlier timeline of the same cluster is in the history.
+    /// Returns whether a position of an earlier timeline of the same cluster is in the history. The file tells nothing of
+    /// transactions.
     pub(crate) fn contains(&self, position: Position) -> bool {
-        self.0.iter().any(|&(timeline, left_at)| timeline == position.timeline && position.lsn <= left_at)
+        position.lsn != Lsn::INVALID
+            && self.0.iter().any(|&(timeline, left_at)| timeline == position.timeline && position.lsn <= left_at)
     }
 }
 
@@ -50,6 +52,7 @@ mod tests {
         for (position, expected) in table {
             assert_eq!(history.contains(position), expected, "{position}");
         }
+        assert!(!history.contains(Position::by_transaction(7, 1, 744)));
         assert_eq!(TimelineHistory::file(26.into()), "pg_wal/0000001A.history");
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::lsn::Lsn;
 use super::role::Role;
+use super::transaction_id::TransactionId;
 use super::{Position, SystemIdentifier, Timeline};
 
 /// Tells one server, from its start to its end, from another one.
@@ -23,8 +24,16 @@ pub struct ServerState {
 
     /// How far the server is. On a replica this is the replayed position, up to which the log is applied
     /// (`pg_last_wal_replay_lsn()`). On a primary it is the flushed position, up to which the log is on disk
-    /// (`pg_current_wal_flush_lsn()`).
+    /// (`pg_current_wal_flush_lsn()`). [`Lsn::INVALID`] if the server does not tell its place.
     pub position: Position,
+
+    /// All transactions that the server shows as committed have lower ids (`pg_snapshot_xmax(pg_current_snapshot())`). `None`
+    /// if the state does not come from a probe.
+    pub next_transaction: Option<TransactionId>,
+
+    /// All transactions with lower ids have ended on the server (`pg_snapshot_xmin(pg_current_snapshot())`): what they committed
+    /// is visible. `None` if the state does not come from a probe.
+    pub finished_before: Option<TransactionId>,
 
     /// The age of the last replayed commit if the replica has received more than it has replayed; zero if it has
     /// replayed all. `None` on a primary, and on a replica that has not replayed a commit since its start.
@@ -59,6 +68,8 @@ impl ServerState {
         Self {
             role,
             position,
+            next_transaction: None,
+            finished_before: None,
             lag: None,
             received: None,
             round_trip: None,
@@ -80,6 +91,11 @@ impl ServerState {
     ///
     /// If [`certain_to`](Self::certain_to) is set, positions after it that the replica has passed are `OtherTimeline`.
     ///
+    /// A position by transaction alone is `Reached` if the transaction is before [`finished_before`](Self::finished_before) and the
+    /// server tells its timeline. The state does not tell which later transactions are visible: they are `NotYet`, and a
+    /// [`Tracker`](crate::Tracker) finds out. A place is `OtherTimeline` on a server that does not
+    /// tell its own, unless the transaction may tell.
+    ///
     /// Numbers of different timelines are never compared with each other: after a failover the new timeline uses the
     /// same numbers for other contents.
     pub fn compare(&self, wanted: Position) -> Verdict {
@@ -90,7 +106,11 @@ impl ServerState {
             return self.compare_with_ancestor(wanted);
         }
         let same_history = wanted.timeline == self.position.timeline;
-        if same_history && wanted.lsn <= self.certain_to.unwrap_or(self.position.lsn) {
+        if self.cannot_tell(wanted) {
+            return Verdict::OtherTimeline;
+        }
+        let is_told = wanted.lsn != Lsn::INVALID && wanted.lsn <= self.certain_to.unwrap_or(self.position.lsn);
+        if same_history && (is_told || self.has_finished(wanted)) {
             Verdict::Reached
         } else if self.may_come(wanted, same_history) {
             Verdict::NotYet
@@ -108,11 +128,39 @@ impl ServerState {
         }
     }
 
+    /// Returns whether the transaction of a position of the server's timeline has certainly ended there, if no place tells. It
+    /// was committed, since it has a position. That holds for no other timeline, so the timeline has to be known.
+    fn has_finished(&self, wanted: Position) -> bool {
+        let no_place_tells = wanted.lsn == Lsn::INVALID || self.position.lsn == Lsn::INVALID;
+        let is_certain = self.position.timeline != Timeline::UNKNOWN && !self.in_doubt;
+        let ended = wanted.transaction.zip(self.finished_before).is_some_and(|(wanted, before)| wanted < before);
+        no_place_tells && is_certain && ended
+    }
+
+    /// Returns whether only places tell whether the position is reached, and the server does not tell its own.
+    fn cannot_tell(&self, wanted: Position) -> bool {
+        self.position.lsn == Lsn::INVALID && wanted.transaction.is_none()
+    }
+
+    /// Returns whether the server has certainly kept this position of its ancestor, if its transaction is committed: the ids
+    /// below the last one of the lower timeline were not given again.
+    pub(crate) fn keeps_transactions_of(&self, wanted: Position) -> bool {
+        self.ancestor.is_some_and(|ancestor| {
+            wanted.system_identifier == self.position.system_identifier
+                && wanted.timeline == ancestor.timeline
+                && wanted.transaction.zip(ancestor.next_transaction).is_some_and(|(wanted, next)| wanted < next)
+        })
+    }
+
     /// Compares a position of a lower timeline. It survived the switch if this server had replayed it by then.
     /// Otherwise it is lost, or its fate is unknown.
     fn compare_with_ancestor(&self, wanted: Position) -> Verdict {
         match self.ancestor {
-            Some(ancestor) if ancestor.timeline == wanted.timeline && wanted.lsn <= ancestor.lsn => Verdict::Reached,
+            Some(ancestor)
+                if ancestor.timeline == wanted.timeline && wanted.lsn != Lsn::INVALID && wanted.lsn <= ancestor.lsn =>
+            {
+                Verdict::Reached
+            }
             _ => Verdict::OtherTimeline,
         }
     }
@@ -127,8 +175,12 @@ pub struct Ancestor {
     pub timeline: Timeline,
 
     /// The server had replayed the lower timeline up to here. On a promoted server this is where
-    /// `pg_last_wal_replay_lsn()` froze, the end of that timeline.
+    /// `pg_last_wal_replay_lsn()` froze, the end of that timeline. [`Lsn::INVALID`] if the server does not tell its place.
     pub lsn: Lsn,
+
+    /// The [`next_transaction`](ServerState::next_transaction) when the server was last seen on the lower timeline. `None` if
+    /// it was not seen there.
+    pub next_transaction: Option<TransactionId>,
 }
 
 /// Whether a position is reached on a server.
@@ -165,7 +217,8 @@ pub(crate) mod tests {
 
     fn after(ancestor: (u32, u64), state: ServerState) -> ServerState {
         let (timeline, lsn) = ancestor;
-        ServerState { ancestor: Some(Ancestor { timeline: timeline.into(), lsn: lsn.into() }), ..state }
+        let ancestor = Ancestor { timeline: timeline.into(), lsn: lsn.into(), next_transaction: Some(900.into()) };
+        ServerState { ancestor: Some(ancestor), ..state }
     }
 
     fn uncertain_after(lsn: u64, state: ServerState) -> ServerState {
@@ -226,6 +279,59 @@ pub(crate) mod tests {
             &[((2, 60), Reached), ((2, 61), OtherTimeline), ((2, 100), OtherTimeline), ((2, 101), NotYet)],
         );
         check(uncertain_after(60, replica(2, 100)), &[((3, 100), OtherTimeline), ((3, 101), NotYet)]);
+    }
+
+    #[test]
+    fn number_never_answers_for_a_transaction() {
+        use Verdict::{NotYet, OtherSystem, OtherTimeline};
+        let by_transaction = |timeline: u32| Position::by_transaction(7, timeline, 744);
+        for state in [replica(2, 100), primary(2, 100), replica(2, 0), after((1, 80), replica(2, 100))] {
+            assert_eq!(state.compare(by_transaction(2)), NotYet, "{state:?}");
+            assert_eq!(state.compare(by_transaction(1)), OtherTimeline, "{state:?}");
+            let elsewhere = Position { system_identifier: 8.into(), ..by_transaction(2) };
+            assert_eq!(state.compare(elsewhere), OtherSystem);
+        }
+        assert_eq!(uncertain_after(60, replica(2, 100)).compare(by_transaction(2)), OtherTimeline);
+        assert_eq!(replica(1, 0).compare(by_transaction(2)), NotYet);
+        assert_eq!(primary(1, 0).compare(by_transaction(2)), OtherTimeline);
+    }
+
+    #[test]
+    fn finished_transaction_is_reached() {
+        use Verdict::{NotYet, OtherTimeline, Reached};
+        let finished = |state: ServerState| ServerState { finished_before: Some(744.into()), ..state };
+        let table = [
+            (finished(replica(2, 0)), Reached, OtherTimeline),
+            (finished(primary(2, 100)), Reached, OtherTimeline),
+            // Nothing tells that it is the timeline of the position.
+            (finished(replica(0, 0)), NotYet, NotYet),
+            (ServerState { in_doubt: true, ..finished(replica(2, 0)) }, NotYet, OtherTimeline),
+        ];
+        for (state, same, other) in table {
+            let timeline = state.position.timeline;
+            assert_eq!(state.compare(Position::by_transaction(7, timeline, 743)), same, "{state:?}");
+            assert_eq!(state.compare(Position::by_transaction(7, timeline, 744)), NotYet, "{state:?}");
+            let lower = u32::from(timeline).saturating_sub(1);
+            assert_eq!(state.compare(Position::by_transaction(7, lower, 743)), other, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn server_without_a_place_cannot_tell_places() {
+        let write = position(2, 50).with_transaction(TransactionId::from(744));
+        for state in [replica(2, 0), primary(2, 0)] {
+            assert_eq!(state.compare(position(2, 50)), Verdict::OtherTimeline);
+            assert_eq!(state.compare(write), Verdict::NotYet);
+        }
+    }
+
+    #[test]
+    fn ids_below_the_last_one_were_not_given_again() {
+        let state = after((2, 80), primary(3, 0));
+        for (timeline, transaction, kept) in [(2, 899, true), (2, 900, false), (1, 899, false), (3, 899, false)] {
+            let wanted = Position::by_transaction(7, timeline, transaction);
+            assert_eq!(state.keeps_transactions_of(wanted), kept, "{wanted}");
+        }
     }
 
     #[test]

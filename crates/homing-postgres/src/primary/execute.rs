@@ -14,6 +14,7 @@ use super::rejection::{failed, rejected};
 use super::{Primary, PrimaryRequest, local_place, peer_place};
 use crate::call::report::{AnsweredBy, Report, Stages};
 use crate::error::{Error, Result};
+use crate::executor::probe::{MARK_SQL, UNFLUSHED_MARK_SQL};
 use crate::position::Position;
 use crate::replicas::Member;
 use crate::statement::kind::{Ask, Writes};
@@ -160,10 +161,26 @@ pub(crate) fn select_one() -> Result<proto::Statement> {
     })
 }
 
-/// Returns whether a request has that statement alone, without local settings. It may ask for the position, and nothing else.
-pub(crate) fn is_select_one(request: &proto::ExecuteRequest) -> bool {
+/// Returns a statement whose transaction stands for all that was visible on the primary before it. It is for a primary that does
+/// not tell how far its log is.
+pub(crate) fn mark() -> Result<proto::Statement> {
+    let column_types = [Type::XID8, Type::TEXT, Type::PG_LSN].map(|column| column.oid()).to_vec();
+    Ok(proto::Statement { sql: MARK_SQL.to_owned(), column_types, ..select_one()? })
+}
+
+/// Returns [`mark`] for a primary that refuses messages in the log.
+pub(crate) fn unflushed_mark() -> Result<proto::Statement> {
+    let column_types = vec![Type::XID8.oid()];
+    Ok(proto::Statement { sql: UNFLUSHED_MARK_SQL.to_owned(), column_types, ..select_one()? })
+}
+
+/// Returns whether a request only asks for the position: it has one of these statements alone, without local settings.
+pub(crate) fn asks_for_position(request: &proto::ExecuteRequest) -> bool {
     let is_plain = !request.database.contains(['?', '/']);
-    is_plain && matches!(&request.statements[..], [only] if select_one().is_ok_and(|expected| *only == expected))
+    let is_question = |only: &proto::Statement| {
+        [select_one(), mark(), unflushed_mark()].into_iter().flatten().any(|expected| *only == expected)
+    };
+    is_plain && matches!(&request.statements[..], [only] if is_question(only))
 }
 
 /// Returns whether a build without batches would reject the statement.
@@ -186,11 +203,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_position_question_is_select_one() {
+    fn only_the_position_question_asks_for_position() {
         let plain = proto::ExecuteRequest { statements: vec![select_one().unwrap()], ..Default::default() };
         let named = proto::ExecuteRequest { database: "analytics".into(), ..plain.clone() };
         let asking = proto::ExecuteRequest { session: to_wire(&[Position::new(1, 1, 1)]), ..plain.clone() };
-        assert!([&plain, &named, &asking].into_iter().all(is_select_one));
+        let marks = [mark(), unflushed_mark()]
+            .map(|mark| proto::ExecuteRequest { statements: vec![mark.unwrap()], ..plain.clone() });
+        assert!([&plain, &named, &asking, &marks[0], &marks[1]].into_iter().all(asks_for_position));
         let statement = |change: fn(&mut proto::Statement)| {
             let mut changed = select_one().unwrap();
             change(&mut changed);
@@ -207,7 +226,7 @@ mod tests {
             statement(|statement| statement.simple = true),
             statement(|statement| statement.column_types.clear()),
         ] {
-            assert!(!is_select_one(&other), "{other:?}");
+            assert!(!asks_for_position(&other), "{other:?}");
         }
     }
 }

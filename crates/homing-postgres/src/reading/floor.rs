@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::connection::abilities::is_refused;
 use crate::database::Database;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::position::Position;
+use crate::position::kind::PositionKind;
+use crate::position::lsn::Lsn;
 use crate::position::role::Role;
-use crate::primary::execute::select_one;
+use crate::primary::execute::{mark, select_one, unflushed_mark};
 use crate::scope::LocalSettings;
 use crate::session::seen::Seen;
 use crate::session::token::foreign;
@@ -18,13 +21,20 @@ use crate::statement::kind::{Ask, Writes};
 /// Asks the servers that the session has read from for their positions, so that later reads are not older. Skips
 /// `chosen`, which is read from next.
 pub(crate) async fn settle_reads(engine: &Engine, chosen: Option<&Database>) -> Result<()> {
-    for seen in engine.session.seen_elsewhere(chosen) {
-        let position = match ask_server(&seen).await {
+    let seen = engine.session.seen_elsewhere(chosen);
+    let before = engine.session.positions();
+    // No server is ahead of the primary. So if it has to be asked, its answer is one for all.
+    let is_of_primary = |seen: &Seen| seen.position().is_none() && seen.server().is_none();
+    let mut of_primary = if seen.iter().any(is_of_primary) { Some(ask_primary(engine).await?) } else { None };
+    for seen in seen {
+        let position = match of_primary {
             Some(position) => position,
-            // No server is ahead of the primary.
-            None => ask_primary(engine).await?,
+            None => match ask_server(&seen).await {
+                Some(position) => position,
+                None => *of_primary.insert(ask_primary(engine).await?),
+            },
         };
-        engine.session.settle(&seen, position);
+        engine.session.settle(&seen, &before, position);
     }
     Ok(())
 }
@@ -41,11 +51,25 @@ pub(crate) fn check_cluster(engine: &Engine, position: Position) -> Result<()> {
     Ok(())
 }
 
-/// Asks the primary for its position.
+/// Asks the primary for its position. If it does not tell how far its log is, has it commit a transaction.
 pub(crate) async fn ask_primary(engine: &Engine) -> Result<Position> {
     let engine = engine.with_local(&LocalSettings::default());
-    let executed = engine.execute_on_primary(vec![select_one()?], Writes::No, Ask::Position, engine.deadline()).await?;
-    executed.position.ok_or_else(|| Error::not_sent("the primary answered without its position: try again"))
+    let deadline = engine.deadline();
+    // It may be repeated, like a read.
+    let ask = async |statement| {
+        Ok::<_, Error>(engine.execute_on_primary(vec![statement], Writes::No, Ask::Position, deadline).await?.position)
+    };
+    // A session with positions by transaction knows the answer to the first question.
+    if !engine.session.positions().iter().any(Position::is_by_transaction)
+        && let Some(position) = ask(select_one()?).await?
+    {
+        return Ok(position);
+    }
+    let marked = match ask(mark()?).await {
+        Err(error) if error.db().is_some_and(|refused| is_refused(refused.code())) => ask(unflushed_mark()?).await?,
+        marked => marked?,
+    };
+    marked.ok_or_else(|| Error::not_sent("the primary answered without its position: try again"))
 }
 
 async fn ask_server(seen: &Seen) -> Option<Position> {
@@ -56,9 +80,14 @@ async fn ask_server(seen: &Seen) -> Option<Position> {
     if server.role() == Some(Role::Primary) {
         return server.current_position().await;
     }
+    if server.pool().known().abilities().is_some_and(|abilities| abilities.positions == PositionKind::Transaction) {
+        return None;
+    }
     let state = timeout(ASK_TIMEOUT, server.tracker().probe()).await.ok()?.ok()?;
-    // Of a server in doubt it is not known how far the session has read there, and neither is it of one that is gone.
-    (!state.in_doubt && seen.is_still(&server)).then_some(state.position)
+    // Of a server in doubt it is not known how far the session has read there, and neither is it of one that is gone, or that
+    // does not tell its place in the log.
+    let position = state.position;
+    (!state.in_doubt && position.lsn != Lsn::INVALID && seen.is_still(&server)).then_some(position)
 }
 
 /// How long a server may take to answer with its position; the first question opens a connection. After that the

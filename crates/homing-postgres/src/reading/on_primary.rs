@@ -7,8 +7,9 @@ use crate::engine::Engine;
 use crate::engine::answered::Answered;
 use crate::engine::execute::{Output, Parameters, PrimaryRunner, execute, only};
 use crate::error::Result;
+use crate::position::Position;
 use crate::primary::execute::Executed;
-use crate::reading::floor::check_cluster;
+use crate::reading::floor::{ask_primary, check_cluster};
 use crate::reading::server::note_read;
 use crate::session::seen::Seen;
 use crate::statement::description::StatementDescription;
@@ -23,23 +24,29 @@ pub(crate) async fn read_from_primary(
     sql: &str,
     parameters: &Parameters<'_>,
 ) -> Result<Answered<Output>> {
-    let seen = engine.session.seen_elsewhere(None);
+    let (seen, before) = (engine.session.seen_elsewhere(None), engine.session.positions());
     let runner = PrimaryRunner { engine, writes: Writes::No, deadline: engine.deadline() };
     let (executed, descriptions) = execute(&[(sql, parameters)][..], &runner).await?;
-    let answered = note_read_from_primary(engine, operation, started, executed, &descriptions, &seen)?;
+    let answered =
+        note_read_from_primary(engine, operation, started, executed, &descriptions, (&seen, &before)).await?;
     Ok(answered.and_then(|outputs| Ok(only(outputs))))
 }
 
 /// Advances the session to the position of a read from the primary. `seen` are the servers that the session had read
-/// from before.
-pub(crate) fn note_read_from_primary(
+/// from before, and `before` are the positions that it had.
+pub(crate) async fn note_read_from_primary(
     engine: &Engine,
     operation: &'static str,
     started: Instant,
     executed: Executed,
     descriptions: &[StatementDescription],
-    seen: &[Seen],
+    (seen, before): (&[Seen], &[Position]),
 ) -> Result<Answered<Vec<Output>>> {
+    let mut executed = executed;
+    if executed.position.is_none() && engine.session.is_imported() {
+        // The session may belong to another cluster, and the answer does not tell which one this is.
+        executed.position = Some(ask_primary(engine).await?);
+    }
     let local = engine.replicas().local_primary().filter(|_| executed.trip.answered_by == AnsweredBy::Local);
     match (local, executed.position) {
         // The local primary answered, so this is a read like any other: it is asked for its position when that matters.
@@ -50,8 +57,10 @@ pub(crate) fn note_read_from_primary(
             check_cluster(engine, position)?;
             engine.session.advance(position);
             // No replica was ahead of this position when the session read from it.
-            seen.iter().for_each(|seen| engine.session.settle(seen, position));
+            seen.iter().for_each(|seen| engine.session.settle(seen, before, position));
         }
+        // The primary does not tell how far its log is.
+        (_, None) if executed.unchanged => engine.note_unknown_read(None),
         (_, None) => engine.session.lost_track(),
     }
     let report = executed.trip.report(operation, started, None);

@@ -110,16 +110,21 @@ pub(super) async fn open_on_peer(
     deadline: Instant,
 ) -> Result<Opened<(proto::QueryPart, ForwardedParts)>> {
     let (session, seen) = (engine.history(Writes::No), engine.session.seen_elsewhere(None));
+    let before = engine.session.positions();
     let opened = primary.query_peer(statement, &session, sends, deadline).await;
     let first = opened.as_ref().ok().and_then(|opened| opened.response.0.position.as_ref());
     let position = first.and_then(Position::from_proto);
     let opened = engine.heed(&session, position.map(|position| position.timeline), opened)?;
     engine.check_timeline(position, false)?;
-    if let Some(position) = position {
-        // Later reads from a replica must not be older than this one.
-        engine.session.advance(position);
-        // No replica was ahead of this position when the session read from it.
-        seen.iter().for_each(|seen| engine.session.settle(seen, position));
+    match position {
+        Some(position) => {
+            // Later reads from a replica must not be older than this one.
+            engine.session.advance(position);
+            // No replica was ahead of this position when the session read from it.
+            seen.iter().for_each(|seen| engine.session.settle(seen, &before, position));
+        }
+        // The primary does not tell how far its log is.
+        None => engine.note_unknown_read(None),
     }
     let Dispatched { response: (first, parts), peer, attempts, forward, .. } = opened;
     let parts = ForwardedParts { parts, place: peer_place(&peer), limit: engine.options.call_timeout };

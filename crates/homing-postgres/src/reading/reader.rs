@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug, debug_span, warn};
 
@@ -188,7 +189,7 @@ impl Reader {
     /// Returns the position that the session has to see, which settling its earlier reads may have advanced.
     fn requirement(&self) -> Option<Requirement> {
         let required = self.engine.session.wanted()?;
-        let is_reached = self.chosen().is_known_to_have_reached(required.position);
+        let is_reached = self.has_everything(self.chosen(), required.position);
         if is_reached {
             self.engine.session.caught_up(required.position);
         }
@@ -211,18 +212,19 @@ impl Reader {
         let session = &self.engine.session;
         let deadline = Instant::now() + self.replay_left;
         let tracker = self.chosen().database().tracker();
-        let waited = async {
-            if let Some(below) = session.wanted_below() {
-                tracker.wait_while_reachable(below, deadline).await?;
-            }
-            tracker.wait_while_reachable(position, deadline).await
-        };
-        match waited.await {
-            Ok(()) => Waited::Reached,
+        let positions = session.wanted_below().into_iter().chain([position]);
+        match try_join_all(positions.map(|position| tracker.wait_while_reachable(position, deadline))).await {
+            Ok(_) => Waited::Reached,
             Err(WaitError::OtherSystem) if session.decline() => Waited::Declined,
             Err(WaitError::OtherSystem) if session.is_imported() => Waited::Foreign,
             Err(error) => Waited::NotReached(error),
         }
+    }
+
+    /// Returns whether a server is known to have reached the position of the session, and what is below it.
+    fn has_everything(&self, member: &Member, position: Position) -> bool {
+        let mut positions = self.engine.session.wanted_below().into_iter().chain([position]);
+        positions.all(|position| member.is_known_to_have_reached(position))
     }
 
     /// Takes a wait from the time that is left for waiting, and not from that of the call.
@@ -238,7 +240,7 @@ impl Reader {
         let other = self.engine.choose_reached(position)?.map(Chosen::now);
         let other = other.filter(|other| {
             let has_seen_others = !session.seen_elsewhere(Some(other.member.database())).is_empty();
-            !has_seen_others && other.member.is_known_to_have_reached(position)
+            !has_seen_others && self.has_everything(&other.member, position)
         });
         let is_found = other.is_some();
         if is_found {
@@ -289,7 +291,7 @@ impl Reader {
             return Err(error);
         };
         self.member = Some(Chosen::now(Arc::clone(&member)));
-        let has_reached = position.is_none_or(|position| member.is_known_to_have_reached(position));
+        let has_reached = position.is_none_or(|position| self.has_everything(&member, position));
         if !has_reached || !session.seen_elsewhere(Some(member.database())).is_empty() {
             // The replica may be older than the session's earlier reads.
             return Err(error);

@@ -54,6 +54,7 @@ impl ListEntry {
         let variable = format!("the replica {}", replica.name());
         let mut config = Config::new(replica.url(), Role::Replica).with_variable(variable);
         (config.max_transactions, config.max_rows_bytes) = (settings.max_transactions, settings.max_rows_bytes);
+        config.positions = settings.positions;
         let is_elsewhere = match (replica.region(), &settings.region) {
             (Some(region), Some(own)) => region != own,
             _ => false,

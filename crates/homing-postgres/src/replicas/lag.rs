@@ -9,12 +9,15 @@ use crate::position::Position;
 use crate::position::lsn::Lsn;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
+use crate::position::transaction_id::TransactionId;
 
 /// The newest known position of the primary, from writes, from its answers, and from the log that replicas have
 /// received.
 ///
 /// The primary is not asked for it. So lag is measured against what this node knows: if a replica is cut off from the
 /// primary, and the node hears nothing of the primary either, the replica does not seem to be behind.
+///
+/// Positions by transaction are compared by their ids. Commits are not in the order of ids, but nearly, and an estimate will do.
 #[derive(Debug)]
 pub(super) struct Newest {
     position: Option<Position>,
@@ -27,7 +30,7 @@ pub(super) struct Newest {
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     at: Instant,
-    lsn: Lsn,
+    number: u64,
 }
 
 /// How far a replica is behind.
@@ -54,7 +57,10 @@ impl Newest {
         if position.system_identifier != known.system_identifier || position.timeline > known.timeline {
             return self.start_with(position, now);
         }
-        if position.timeline < known.timeline || position.lsn <= known.lsn {
+        if position.is_by_transaction() != known.is_by_transaction() {
+            return self.start_with(position, now);
+        }
+        if position.timeline < known.timeline || number(position) <= number(known) {
             return;
         }
         self.position = Some(position);
@@ -62,14 +68,15 @@ impl Newest {
             if self.marks.len() == MAX_MARKS {
                 self.marks.pop_front();
             }
-            self.marks.push_back(Mark { at: now, lsn: position.lsn });
+            self.marks.push_back(Mark { at: now, number: number(position) });
         }
     }
 
-    /// Notes how much of the log a replica has received. A replica of another cluster than the primary's is ignored.
+    /// Notes how much of the log a replica has received, or the last transaction that it shows. A replica of another cluster than
+    /// the primary's is ignored.
     pub(super) fn hear_of(&mut self, state: &ServerState, now: Instant) {
         let lsn = state.received.map_or(state.position.lsn, |received| received.max(state.position.lsn));
-        let position = Position { lsn, ..state.position };
+        let position = Position { lsn, ..replayed(state) };
         if self.position.is_none_or(|known| known.system_identifier == position.system_identifier) {
             self.hear(position, now);
         }
@@ -79,7 +86,7 @@ impl Newest {
     fn start_with(&mut self, position: Position, now: Instant) {
         self.position = Some(position);
         self.marks.clear();
-        self.marks.push_back(Mark { at: now, lsn: position.lsn });
+        self.marks.push_back(Mark { at: now, number: number(position) });
     }
 
     /// Returns how far a server is behind. It was last seen at the newest known position at `caught_up_at`.
@@ -88,22 +95,45 @@ impl Newest {
             return Behind { time: Some(Duration::ZERO), bytes: Some(0) };
         }
         let Some(newest) = self.position else { return Behind::default() };
-        let replayed = state.position;
+        let replayed = replayed(state);
         if newest.system_identifier != replayed.system_identifier || newest.timeline < replayed.timeline {
             return Behind::default();
         }
-        let same_history = newest.timeline == replayed.timeline;
-        if same_history && newest.lsn <= replayed.lsn {
-            return Behind { time: Some(Duration::ZERO), bytes: Some(0) };
+        if newest.is_by_transaction() != replayed.is_by_transaction() {
+            return Behind::default();
         }
-        let bytes = same_history.then(|| u64::from(newest.lsn) - u64::from(replayed.lsn));
-        let first_missing = self.marks.iter().find(|mark| !same_history || mark.lsn > replayed.lsn);
+        let same_history = newest.timeline == replayed.timeline;
+        let tells_bytes = same_history && !newest.is_by_transaction();
+        let (newest, replayed) = (number(newest), number(replayed));
+        if same_history && newest <= replayed {
+            return Behind { time: Some(Duration::ZERO), bytes: tells_bytes.then_some(0) };
+        }
+        let bytes = tells_bytes.then(|| newest - replayed);
+        let first_missing = self.marks.iter().find(|mark| !same_history || mark.number > replayed);
         let at_least = first_missing.map_or(Duration::ZERO, |mark| now.saturating_duration_since(mark.at));
         // The age of the last replayed commit is at least the lag. After a quiet hour it is an hour, even if the
         // replica had caught up a moment ago.
         let since_caught_up = caught_up_at.map(|at| now.saturating_duration_since(at));
         let at_most = [state.lag, since_caught_up].into_iter().flatten().min();
         Behind { time: Some(at_most.unwrap_or(at_least).max(at_least)), bytes }
+    }
+}
+
+/// Returns how far a server is: its place in the log, or else the last transaction that it shows.
+fn replayed(state: &ServerState) -> Position {
+    match state.next_transaction {
+        Some(next) if state.position.lsn == Lsn::INVALID => {
+            state.position.with_transaction(TransactionId::from(u64::from(next).saturating_sub(1)))
+        }
+        _ => state.position,
+    }
+}
+
+/// Returns the number that orders the positions of one kind.
+fn number(position: Position) -> u64 {
+    match position.transaction {
+        Some(transaction) if position.is_by_transaction() => transaction.into(),
+        _ => position.lsn.into(),
     }
 }
 
@@ -204,6 +234,27 @@ mod tests {
         let other = Position { system_identifier: 8.into(), ..position(1, 900) };
         known.newest.hear_of(&ServerState::new(Role::Replica, other), known.start);
         known.check(state, None, 1, (Some(40), Some(200)));
+    }
+
+    #[test]
+    fn lag_by_transaction_is_a_time() {
+        let start = Instant::now();
+        let mut newest = Newest::new(LIMIT);
+        for (second, transaction) in [(0, 100), (10, 200), (20, 300), (21, 250)] {
+            newest.hear(Position::by_transaction(7, 1, transaction), start + Duration::from_secs(second));
+        }
+        let state = |next: u64| ServerState {
+            next_transaction: Some(next.into()),
+            ..ServerState::new(Role::Replica, position(1, 0))
+        };
+        for (next, seconds) in [(301, 0), (300, 5), (200, 15), (201, 5)] {
+            let behind = newest.behind(&state(next), None, start + Duration::from_secs(25));
+            assert_eq!((behind.time.map(|time| time.as_secs()), behind.bytes), (Some(seconds), None), "{next}");
+        }
+        newest.hear_of(&state(400), start + Duration::from_secs(30));
+        let behind = newest.behind(&state(301), None, start + Duration::from_secs(31));
+        assert_eq!(behind.time, Some(Duration::from_secs(1)), "another replica shows more");
+        assert_eq!(newest.behind(&replica(100, None), None, start), Behind::default(), "its place tells nothing here");
     }
 
     #[test]

@@ -7,7 +7,6 @@ use crate::connection::session_attrs::{Admission, SessionAttrs};
 use crate::database::Database;
 use crate::error::Error;
 use crate::position::role::Role;
-use crate::position::state::Verdict;
 use crate::position::{Position, Timeline};
 
 /// All members at one moment, in the order of the list, the primary next to this node first.
@@ -60,14 +59,14 @@ impl Member {
 
     /// Tells, without a query, whether it is known to have reached a position.
     pub(crate) fn is_known_to_have_reached(&self, position: Position) -> bool {
-        let state = self.database.tracker().known_state();
-        self.is_local_primary() || state.is_some_and(|state| state.compare(position) == Verdict::Reached)
+        self.is_local_primary() || self.database.tracker().is_known_to_have_reached(position)
     }
 
     /// Returns the server's timeline if it is known to have a position, without a query.
     pub(crate) fn timeline_that_has(&self, position: Position) -> Option<Timeline> {
-        let state = self.database.tracker().known_state()?;
-        (state.compare(position) == Verdict::Reached).then_some(state.position.timeline)
+        let tracker = self.database.tracker();
+        let timeline = tracker.known_state()?.position.timeline;
+        tracker.is_known_to_have_reached(position).then_some(timeline)
     }
 
     /// Tells whether it is the primary that this node writes to. Unless it is an old primary, such a server has everything

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use homing_rpc::{DnsConfig, Region};
 
+use crate::position::kind::PositionKind;
+
 /// How the replicas of a [`ReplicaList`](super::ReplicaList) are used and watched.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -19,7 +21,8 @@ pub struct ReplicaSettings {
     pub max_lag: Option<Duration>,
 
     /// The most bytes of the log that a replica may still have to replay. A replica that has more is left out until it
-    /// has caught up. Default: `None`, which means no limit, because a good limit depends on what is written.
+    /// has caught up. Default: `None`, which means no limit, because a good limit depends on what is written. Servers that
+    /// tell positions by transaction do not tell bytes.
     pub max_lag_bytes: Option<u64>,
 
     /// The shortest time between two probes of a replica. Each probe follows a read; without reads there are none. Default:
@@ -48,6 +51,10 @@ pub struct ReplicaSettings {
     /// [`Config::max_rows_bytes`](field@crate::Config::max_rows_bytes). Default: 15 MiB.
     pub max_rows_bytes: usize,
 
+    /// By what the servers tell positions, see [`Config::positions`](field@crate::Config::positions). Default: `None`, which asks
+    /// each server.
+    pub positions: Option<PositionKind>,
+
     /// The region of this node, to tell replicas of other regions from its own. Default: `None`, which treats all
     /// replicas as replicas of this region.
     pub region: Option<Region>,
@@ -58,6 +65,13 @@ impl ReplicaSettings {
     #[must_use]
     pub fn with_max_lag(mut self, max_lag: impl Into<Option<Duration>>) -> Self {
         self.max_lag = max_lag.into();
+        self
+    }
+
+    /// Sets by what the servers tell positions. `None` asks each server.
+    #[must_use]
+    pub fn with_positions(mut self, positions: impl Into<Option<PositionKind>>) -> Self {
+        self.positions = positions.into();
         self
     }
 
@@ -115,6 +129,7 @@ impl Default for ReplicaSettings {
             pool_size: crate::database::POOL_SIZE,
             max_transactions: None,
             max_rows_bytes: crate::database::MAX_ROWS_BYTES,
+            positions: None,
             region: None,
         }
     }

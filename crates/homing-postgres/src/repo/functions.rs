@@ -14,6 +14,7 @@ use crate::error::{Error, Result, is_out_of_reach};
 use crate::position::Position;
 use crate::primary::execute::Trip;
 use crate::scope::DatabaseName;
+use crate::session::Session;
 use crate::writing::writer::{Committed, Writer};
 
 /// # Named functions
@@ -112,15 +113,15 @@ impl Repo {
         }
         let call = async {
             let started = Instant::now();
-            let session = self.engine.session.positions();
+            let (session, before) = (self.engine.session.positions(), self.engine.session.forked());
             let called = match region {
                 Some(region) => self.call_region(region, function, arguments, &session).await,
                 None => self.call_primary(function, arguments, &session).await,
             };
             let is_elsewhere = region.is_some_and(|region| *region != self.engine.primary().region());
-            let called = called.map_err(|error| self.note_partial_writes(is_elsewhere, error));
+            let called = called.map_err(|error| self.note_partial_writes(&before, is_elsewhere, error));
             let called: Called<R> = self.engine.heed(&session, None, called)?;
-            let position = self.advance_to(is_elsewhere && !called.unchanged, &called.positions);
+            let position = self.advance_to(&before, is_elsewhere && !called.unchanged, &called.positions);
             if let Err(error) = self.engine.check_timeline(position, !called.unchanged) {
                 return Err(error.with_value(called.value));
             }
@@ -133,7 +134,7 @@ impl Repo {
             if called.unchanged {
                 // It was a read: there is nothing to wait for now.
                 if let Some(position) = position.filter(|_| self.options().wait != Wait::Never) {
-                    self.engine.session.advance(position);
+                    self.engine.session.advance_past(&session, position);
                 }
                 return Ok(Answered::new(Ok(called.value), trip.report(OPERATION, started, None)));
             }
@@ -142,7 +143,8 @@ impl Repo {
                 return Ok(Answered::new(Ok(called.value), report));
             }
             // A function's own calls report that, and it may return their error.
-            let committed = Committed { value: Ok(called.value), position, not_replicated: false, report };
+            let committed =
+                Committed { value: Ok(called.value), position, before: session, not_replicated: false, report };
             Ok(Writer::new(&self.engine, OPERATION).settle(committed).await)
         };
         self.engine.reported(Operation::new(OPERATION), call).await
@@ -193,7 +195,7 @@ impl Repo {
     ///
     /// Nodes of other regions than the primary one have no positions. What a function has forwarded from there is committed at
     /// an unknown one.
-    fn advance_to(&self, has_forwarded: bool, positions: &[proto::Position]) -> Option<Position> {
+    fn advance_to(&self, before: &Session, has_forwarded: bool, positions: &[proto::Position]) -> Option<Position> {
         let mut own = None;
         if has_forwarded && self.options().wait != Wait::Never {
             let is_known = |name: &DatabaseName| positions.iter().any(|known| known.database == name.as_str());
@@ -208,7 +210,8 @@ impl Repo {
                 Some(database) if database.as_str() == self.database_name() => own = position,
                 Some(database) if self.options().wait != Wait::Never => {
                     let session = self.engine.session.of(database);
-                    position.map_or_else(|| session.lost_track(), |position| session.advance(position));
+                    let before = before.of(database).positions();
+                    position.map_or_else(|| session.lost_track(), |position| session.advance_past(&before, position));
                 }
                 // This node cannot read a database that it does not have.
                 Some(_) | None => {}
@@ -219,12 +222,12 @@ impl Repo {
 
     /// Advances the session past the writes that a function had committed before it failed: later reads have to see
     /// them.
-    fn note_partial_writes(&self, is_elsewhere: bool, error: homing_rpc::Error) -> Error {
+    fn note_partial_writes(&self, before: &Session, is_elsewhere: bool, error: homing_rpc::Error) -> Error {
         if error.is_executed()
-            && let Some(position) = self.advance_to(is_elsewhere, error.positions())
+            && let Some(position) = self.advance_to(before, is_elsewhere, error.positions())
             && self.options().wait != Wait::Never
         {
-            self.engine.session.advance(position);
+            self.engine.session.advance_past(&before.positions(), position);
         }
         error.into()
     }

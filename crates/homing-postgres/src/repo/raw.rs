@@ -126,14 +126,14 @@ impl Repo {
         }
         check_copy(script).map_err(|error| operation.locate(error))?;
         let run = async {
-            let started = Instant::now();
+            let (started, before) = (Instant::now(), engine.session.positions());
             let statement = proto::Statement { sql: script.to_owned(), simple: true, ..proto::Statement::default() };
             let ask_locally = engine.ask_locally(Writes::Yes);
             let executed =
                 engine.execute_on_primary(vec![statement], Writes::Yes, ask_locally, engine.deadline()).await?;
             let report = executed.trip.report(operation.name, started, executed.position);
             let (position, not_replicated) = (executed.position, executed.not_replicated);
-            let committed = Committed { value: Ok(()), position, not_replicated, report };
+            let committed = Committed { value: Ok(()), position, before, not_replicated, report };
             Ok(Writer::new(engine, operation.name).settle(committed).await)
         };
         engine.reported(operation, run).await

@@ -42,7 +42,8 @@ impl Repo {
     /// writes and of its reads from the primary.
     ///
     /// Reads from a local server are left out. So is a write whose position is unknown; see
-    /// [`knows_its_writes`](Self::knows_its_writes).
+    /// [`knows_its_writes`](Self::knows_its_writes). Reads from the primary are left out if it tells positions
+    /// [by transaction](crate::PositionKind::Transaction).
     pub fn token_of_writes(&self) -> Token {
         let known = |database: DatabaseName| {
             let positions = self.engine.session.of(&database).positions();
@@ -62,13 +63,15 @@ impl Repo {
 
     /// Asks the primary for its current position. From another region this is one round trip.
     ///
-    /// A replica that has reached this position has everything that was committed before the call.
+    /// A replica that has reached this position has everything that was committed before the call. If the primary tells positions
+    /// [by transaction](crate::PositionKind::Transaction), it commits an empty transaction, from another region after a first
+    /// round trip.
     ///
     /// # Errors
     ///
     /// [`is_not_sent`](Error::is_not_sent) if the primary could not be reached within
     /// [`call_timeout`](crate::Options::call_timeout), [`is_rejected`](Error::is_rejected) if it refused, or
-    /// [`is_outcome_unknown`](Error::is_outcome_unknown) if its answer was lost. Nothing was changed in any case.
+    /// [`is_outcome_unknown`](Error::is_outcome_unknown) if its answer was lost. No data was changed in any case.
     ///
     /// # Cancel safety
     ///

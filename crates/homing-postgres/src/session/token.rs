@@ -20,6 +20,8 @@ use crate::scope::DatabaseName;
 /// [`Repo::token`](crate::Repo::token) makes a token, and [`Repo::with_token`](crate::Repo::with_token) uses it. It
 /// holds the positions of each database of the session. With one database it has 87 characters, whatever they are; all of
 /// them are letters, digits, `-` or `_`. Further databases make it longer, in steps of 42 or 43 characters.
+/// Writes [by transaction](crate::PositionKind::Transaction) that were made at the same time have a position each, and make it
+/// longer too.
 ///
 /// A token is encrypted and authenticated: its holder can neither read nor change what is in it. Two tokens are equal if
 /// their positions are, which is all that they tell. The key is that of [`Repo::with_token_key`](crate::Repo::with_token_key),

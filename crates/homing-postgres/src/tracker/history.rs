@@ -5,9 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::probe::{Evidence, ProbeAnswer};
+use crate::position::kind::PositionKind;
 use crate::position::lsn::Lsn;
 use crate::position::role::Role;
 use crate::position::state::{Ancestor, ServerState};
+use crate::position::transaction_id::TransactionId;
 use crate::position::{Position, SystemIdentifier, Timeline};
 
 /// The timelines of one server. Does no IO; takes the server's answers and their times as arguments.
@@ -23,6 +25,8 @@ pub(super) struct History {
     system: SystemIdentifier,
     /// The last place where the server certainly was as a replica.
     seen: Option<HistoryPoint>,
+    /// The id of the next transaction at that place.
+    next_transaction: Option<(Timeline, TransactionId)>,
     rise: Option<Rise>,
     ancestor: Option<Ancestor>,
     /// The process id of the WAL receiver in the last answer.
@@ -54,7 +58,16 @@ type HistoryPoint = (Timeline, Lsn);
 
 impl History {
     pub(super) fn new(system: SystemIdentifier) -> Self {
-        Self { system, seen: None, rise: None, ancestor: None, receiver: None, doubt: None, newest_wanted: None }
+        Self {
+            system,
+            seen: None,
+            next_transaction: None,
+            rise: None,
+            ancestor: None,
+            receiver: None,
+            doubt: None,
+            newest_wanted: None,
+        }
     }
 
     pub(super) fn system(&self) -> SystemIdentifier {
@@ -74,7 +87,14 @@ impl History {
             (Role::Primary, timeline, evidence) => self.read_primary(answer, timeline?, evidence),
             (Role::Replica, Some(timeline), _) => self.certain(answer, timeline),
             (Role::Replica, None, evidence) => match self.rising(answer, evidence?, now) {
-                Some((timeline, lsn)) => return Some(self.doubtful(answer, Position::new(self.system, timeline, lsn))),
+                Some((timeline, lsn)) => {
+                    let state = self.doubtful(answer, Position::new(self.system, timeline, lsn));
+                    return Some(if answer.positions == PositionKind::Transaction {
+                        without_places(state)
+                    } else {
+                        state
+                    });
+                }
                 None => self.weigh(answer, evidence?, now),
             },
         };
@@ -87,14 +107,32 @@ impl History {
         };
         let position = Position::new(self.system, timeline, lsn);
         let in_doubt = self.doubt.is_some();
-        Some(ServerState { certain_to, in_doubt, ..self.doubtful(answer, position) })
+        if answer.role == Role::Replica && !in_doubt {
+            self.next_transaction = answer.next_transaction.map(|next| (timeline, next));
+        }
+        let state = ServerState { certain_to, in_doubt, ..self.doubtful(answer, position) };
+        Some(if answer.positions == PositionKind::Transaction { without_places(state) } else { state })
     }
 
     /// Returns the state at a position of doubtful timeline.
     fn doubtful(&self, answer: &ProbeAnswer, position: Position) -> ServerState {
-        let ProbeAnswer { role, received, lag, .. } = *answer;
+        let ProbeAnswer { role, received, lag, next_transaction, finished_before, .. } = *answer;
         let state = ServerState::new(role, position);
-        ServerState { received, lag, ancestor: self.ancestor, in_doubt: true, ..state }
+        ServerState {
+            next_transaction,
+            finished_before,
+            received,
+            lag,
+            ancestor: self.ancestor,
+            in_doubt: true,
+            ..state
+        }
+    }
+
+    /// Returns what is known of a lower timeline, on which the server certainly was up to a place.
+    fn ancestor(&self, timeline: Timeline, lsn: Lsn) -> Ancestor {
+        let next = self.next_transaction.filter(|(known, _)| *known == timeline);
+        Ancestor { timeline, lsn, next_transaction: next.map(|(_, next)| next) }
     }
 
     /// Reads the answer of a primary, which may have been promoted. If its timeline rose by one, replay ended on the
@@ -106,7 +144,7 @@ impl History {
         if let Some((parent, seen)) = before {
             let is_direct = u32::from(parent) + 1 == u32::from(timeline);
             let end = answer.switched_at.filter(|_| is_direct);
-            self.ancestor = Some(Ancestor { timeline: parent, lsn: end.unwrap_or(seen) });
+            self.ancestor = Some(self.ancestor(parent, end.unwrap_or(seen)));
         }
         self.doubt = None;
         timeline
@@ -115,9 +153,9 @@ impl History {
     /// Notes the place of a replica whose timeline is certain.
     fn certain(&mut self, answer: &ProbeAnswer, timeline: Timeline) -> Timeline {
         if let Some((parent, lsn)) = self.seen.filter(|seen| seen.0 < timeline) {
-            self.ancestor = Some(Ancestor { timeline: parent, lsn });
+            self.ancestor = Some(self.ancestor(parent, lsn));
         }
-        self.seen = Some((timeline, answer.lsn));
+        self.seen = Some((timeline, answer.seen_to()));
         self.receiver = answer.receiver;
         self.doubt = None;
         timeline
@@ -144,7 +182,7 @@ impl History {
         if self.doubt.is_some_and(|doubt| lsn >= doubt.lsn && newest <= timeline && answer.receiver.is_some()) {
             self.doubt = None;
         }
-        self.seen = Some(if self.doubt.is_some() { known } else { (timeline, answer.lsn) });
+        self.seen = Some(if self.doubt.is_some() { known } else { (timeline, answer.seen_to()) });
         timeline
     }
 
@@ -156,6 +194,24 @@ impl History {
             self.doubt = Some(Doubt { since, lsn: answer.lsn });
         }
         self.receiver = answer.receiver;
+    }
+}
+
+/// Returns the state of a server that tells positions by transaction: the places in its control file only serve to find the
+/// timeline.
+fn without_places(state: ServerState) -> ServerState {
+    let ancestor = state.ancestor.map(|ancestor| Ancestor { lsn: Lsn::INVALID, ..ancestor });
+    let position = Position { lsn: Lsn::INVALID, ..state.position };
+    ServerState { position, ancestor, certain_to: state.certain_to.map(|_| Lsn::INVALID), ..state }
+}
+
+impl ProbeAnswer {
+    /// Returns the place up to which the server certainly was.
+    fn seen_to(&self) -> Lsn {
+        match (self.positions, self.evidence) {
+            (PositionKind::Transaction, Some(evidence)) => evidence.lsn,
+            _ => self.lsn,
+        }
     }
 }
 
@@ -200,7 +256,10 @@ mod tests {
     fn replica(lsn: u64) -> ProbeAnswer {
         ProbeAnswer {
             role: Role::Replica,
+            positions: PositionKind::Lsn,
             lsn: lsn.into(),
+            next_transaction: None,
+            finished_before: None,
             switched_at: None,
             timeline: None,
             receiver: None,
@@ -212,6 +271,19 @@ mod tests {
 
     fn evidence((timeline, lsn): (u32, u64), highest: Option<Timeline>) -> Option<Evidence> {
         Some(Evidence { timeline: timeline.into(), lsn: lsn.into(), highest })
+    }
+
+    /// A server that tells positions by transaction, with files that prove a place. The next transaction has this id.
+    fn by_transaction(role: Role, receiver: Option<i32>, (timeline, lsn): (u32, u64), next: u64) -> ProbeAnswer {
+        ProbeAnswer {
+            role,
+            positions: PositionKind::Transaction,
+            next_transaction: Some(next.into()),
+            timeline: (role == Role::Primary).then(|| timeline.into()),
+            receiver,
+            evidence: evidence((timeline, lsn), None),
+            ..replica(lsn + 1)
+        }
     }
 
     /// Reads the answers, each while a call waits for the timeline next to it. Then reads the last answer again, when
@@ -353,6 +425,45 @@ mod tests {
         check(&[(listed(110, (1, 50), 1), 1)], &[((1, 110), Reached), ((1, 111), NotYet)]);
         check(&[(listed(110, (1, 50), 2), 1)], &[((1, 50), Reached), ((1, 110), OtherTimeline)]);
         check(&[(streaming(2, 100), 2), (listed(110, (1, 50), 2), 2)], &[((2, 110), Reached)]);
+    }
+
+    #[test]
+    fn transactions_have_the_timeline_of_files() {
+        let (mut history, start) = (History::new(7.into()), Instant::now());
+        let mut read = |role, receiver, proven, next, second| {
+            let answer = by_transaction(role, receiver, proven, next);
+            let state = history.read(&answer, None, start + Duration::from_secs(second)).unwrap();
+            let wanted = Position::by_transaction(7, 1, 744);
+            let ids = state.ancestor.and_then(|ancestor| ancestor.next_transaction).map(u64::from);
+            assert_eq!(state.position.lsn, Lsn::INVALID);
+            (u32::from(state.position.timeline), state.in_doubt, state.compare(wanted), ids)
+        };
+        let replica = Role::Replica;
+        assert_eq!(read(replica, Some(1), (1, 50), 800, 0), (1, false, NotYet, None));
+        assert_eq!(read(replica, Some(1), (1, 50), 810, 1), (1, false, NotYet, None));
+        // The receiver was replaced: the doubt ends with a later proof.
+        assert_eq!(read(replica, Some(2), (1, 50), 820, 2), (1, true, NotYet, None));
+        assert_eq!(read(replica, Some(2), (1, 50), 820, 4), (1, true, OtherTimeline, None));
+        assert_eq!(read(replica, Some(2), (1, 60), 830, 5), (1, false, NotYet, None));
+        assert_eq!(read(replica, None, (1, 60), 840, 6), (1, true, NotYet, None));
+        assert_eq!(read(Role::Primary, None, (2, 60), 850, 7), (2, false, OtherTimeline, Some(830)));
+        assert_eq!(read(Role::Primary, None, (2, 70), 860, 8), (2, false, OtherTimeline, Some(830)));
+    }
+
+    #[test]
+    fn unknown_timeline_stays_the_same() {
+        let mut history = History::new(7.into());
+        for role in [Role::Replica, Role::Primary] {
+            let answer = ProbeAnswer {
+                timeline: Some(Timeline::UNKNOWN),
+                evidence: None,
+                ..by_transaction(role, Some(0), (1, 1), 800)
+            };
+            let state = history.read(&answer, None, Instant::now()).unwrap();
+            assert_eq!((state.position, state.in_doubt), (Position::new(7, 0, 0), false));
+            assert_eq!(state.compare(Position::by_transaction(7, 0, 744)), NotYet);
+            assert_eq!(state.compare(Position::new(7, 1, 1)), OtherTimeline);
+        }
     }
 
     #[test]

@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Statement};
+use tokio_postgres::{Client, Error, Row, Statement};
 use tracing::warn;
 
 use super::history::History;
 use super::probe::ProbeQuery;
 use super::waiters::{Found, Wanted};
+use crate::connection::abilities::{Abilities, is_refusal};
 use crate::connection::address::Address;
 use crate::connection::identity::{Fault, SessionMark, Sighting};
 use crate::connection::known::{KnownServer, Noted};
 use crate::connection::open::{ConnectError, DriverConnection};
 use crate::position::SystemIdentifier;
+use crate::position::kind::PositionKind;
 use crate::position::state::{ServerId, ServerState};
 
 /// A connection to the server, and the history that was learned on it.
@@ -51,19 +53,23 @@ impl Link {
         // A replica refuses every statement of a role whose default is serializable.
         let isolation = client.batch_execute("set default_transaction_isolation = 'repeatable read'");
         drive(&mut connection, isolation).await?;
-        let identify = format!("select {}, {MAY_LIST_FILES}", Sighting::COLUMNS);
-        let mark = SessionMark::random();
-        let parameters = [(&mark.as_str() as &(dyn ToSql + Sync), Type::TEXT)];
-        let row = drive(&mut connection, client.query_typed_one(&identify, &parameters)).await?;
+        let (row, abilities) = drive(&mut connection, identify(&client, known)).await?;
         let sighting = Sighting::read(&row)?;
         let answers = async { drive(&mut connection, client.simple_query("")).await.map(drop) };
         if let Noted::Fault(fault) = known.meet(&sighting, None, answers).await? {
             warn!(server = %address, %fault, "the address of the database cannot be used");
         }
         let may_list = row.try_get(Sighting::WIDTH)?;
-        let thorough_query = if may_list { ProbeQuery::ThoroughWithFiles } else { ProbeQuery::Thorough };
-        let quick = drive(&mut connection, client.prepare(&ProbeQuery::Quick.sql())).await?;
+        let thorough_query = match abilities.positions {
+            PositionKind::Lsn if may_list => ProbeQuery::ThoroughWithFiles,
+            PositionKind::Lsn => ProbeQuery::Thorough,
+            PositionKind::Transaction => ProbeQuery::Transactions(abilities),
+        };
         let thorough = drive(&mut connection, client.prepare(&thorough_query.sql())).await?;
+        let quick = match abilities.positions {
+            PositionKind::Lsn => drive(&mut connection, client.prepare(&ProbeQuery::Quick.sql())).await?,
+            PositionKind::Transaction => thorough.clone(),
+        };
         let server = sighting.id;
         let history = History::new(server.system_identifier);
         let (had_timeline, round_trip) = (false, None);
@@ -101,7 +107,8 @@ impl Link {
         let row = drive(&mut self.connection, self.client.query_one(statement, &[&wanted.transactions])).await?;
         self.round_trip = Some(began.elapsed());
         let answer = query.read(&row)?;
-        self.had_timeline = answer.timeline.is_some();
+        // There is no quicker question about transactions.
+        self.had_timeline = answer.timeline.is_some() && answer.positions == PositionKind::Lsn;
         let visible = ProbeQuery::read_visible(&row)?;
         let state = self.history.read(&answer, wanted.newest_timeline, Instant::now());
         Ok(state.map(|state| Found { state, visible }))
@@ -123,6 +130,25 @@ impl Link {
         // Nothing depends on the result.
         let _ = timeout(CLOSE_TIMEOUT, self.connection).await;
     }
+}
+
+/// Asks which server it is, with the functions that it lets this role call. They are tried on the first connection, and again
+/// if the server refuses one of them.
+async fn identify(client: &Client, known: &KnownServer) -> Result<(Row, Abilities), Error> {
+    let mark = SessionMark::random();
+    let ask = async |abilities: Abilities| {
+        let may_list = if abilities.positions == PositionKind::Lsn { MAY_LIST_FILES } else { "false" };
+        let sql = format!("select {}, {may_list}", Sighting::columns(abilities));
+        client.query_typed_one(&sql, &[(&mark.as_str() as &(dyn ToSql + Sync), Type::TEXT)]).await
+    };
+    let abilities = match known.abilities() {
+        None => known.explore(client).await?,
+        Some(abilities) => match ask(abilities).await {
+            Err(error) if is_refusal(&error) => known.explore(client).await?,
+            row => return Ok((row?, abilities)),
+        },
+    };
+    Ok((ask(abilities).await?, abilities))
 }
 
 /// Drives the connection until `work`, which uses it, is done.

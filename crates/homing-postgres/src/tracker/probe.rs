@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio_postgres::{Error, Row};
 
+use crate::connection::abilities::Abilities;
 use crate::position::Timeline;
+use crate::position::kind::PositionKind;
 use crate::position::lsn::Lsn;
 use crate::position::role::Role;
 use crate::position::transaction_id::TransactionId;
@@ -15,17 +17,27 @@ use crate::position::transaction_id::TransactionId;
 pub(super) struct ProbeAnswer {
     pub(super) role: Role,
 
-    /// The replayed place on a replica, the flushed one on a primary.
+    /// By what the server tells positions.
+    pub(super) positions: PositionKind,
+
+    /// The replayed place on a replica, the flushed one on a primary. Of a server that tells positions by transaction, a place
+    /// right after the evidence, which is behind the real one.
     pub(super) lsn: Lsn,
+
+    /// See [`ServerState::next_transaction`](crate::ServerState::next_transaction).
+    pub(super) next_transaction: Option<TransactionId>,
+
+    /// See [`ServerState::finished_before`](crate::ServerState::finished_before).
+    pub(super) finished_before: Option<TransactionId>,
 
     /// The end of replay on a primary that was promoted since its start.
     pub(super) switched_at: Option<Lsn>,
 
     /// The timeline of a primary, or the one that a replica is streaming at this moment; both are certain. Replicas show
-    /// it to members of `pg_monitor` only.
+    /// it to members of `pg_monitor` only. Unknown, and the same all the time, if the server tells nothing of timelines.
     pub(super) timeline: Option<Timeline>,
 
-    /// The process id of a replica's WAL receiver, which every role may see.
+    /// The process id of a replica's WAL receiver, which every role may see; zero if the server does not tell it.
     pub(super) receiver: Option<i32>,
 
     /// How far a replica has received the log, replayed or not.
@@ -67,31 +79,46 @@ pub(super) enum ProbeQuery {
 
     /// Also lists `pg_wal`, which takes 15 µs more and some µs for each file. Members of `pg_monitor` may.
     ThoroughWithFiles,
+
+    /// Asks no function that tells a place in the log, and only those of the others that the server allows. Reads the control
+    /// file if it may.
+    Transactions(Abilities),
 }
 
 impl ProbeQuery {
     pub(super) fn sql(self) -> String {
         let more = match self {
-            Self::Quick => String::new(),
-            Self::Thorough => format!(", {CONTROL_FILE}"),
-            Self::ThoroughWithFiles => format!(", {CONTROL_FILE}, {HIGHEST_FILE}"),
+            Self::Quick => BASICS.to_owned(),
+            Self::Thorough => format!("{BASICS}, {CONTROL_FILE}"),
+            Self::ThoroughWithFiles => format!("{BASICS}, {CONTROL_FILE}, {HIGHEST_FILE}"),
+            Self::Transactions(abilities) => {
+                let receiver = if abilities.receiver { RECEIVER } else { UNKNOWN_RECEIVER };
+                let control_file = if abilities.timeline { CONTROL_FILE } else { "null, null" };
+                format!("{receiver}, {control_file}")
+            }
         };
+        // The status of a transaction that ended long ago is unknown. If nothing else tells, it was committed: it has a position.
+        let ended_long_ago = matches!(self, Self::Transactions(_));
+        let visible = VISIBLE.replace("{ended_long_ago}", &ended_long_ago.to_string());
         // `offset 0` keeps the planner from calling the function once for each mention.
-        format!(
-            "select replica, {VISIBLE}, {BASICS}{more} from (select pg_is_in_recovery() as replica offset 0) as server"
-        )
+        format!("select replica, {visible}, {more} from (select pg_is_in_recovery() as replica offset 0) as server")
     }
 
     pub(super) fn read(self, row: &Row) -> Result<ProbeAnswer, Error> {
-        let role = if row.try_get(0)? { Role::Replica } else { Role::Primary };
-        let lsn = row.try_get(2)?;
-        let (receiver, streamed) = read_receiver(row)?;
-        let written = row.try_get::<_, Option<&str>>(4)?.and_then(timeline_of_file);
-        let received = row.try_get(6)?;
+        if let Self::Transactions(abilities) = self {
+            return read_transactions(row, abilities);
+        }
+        let lsn = row.try_get(4)?;
+        let (receiver, streamed) = read_receiver(row, 7)?;
+        let written = row.try_get::<_, Option<&str>>(6)?.and_then(timeline_of_file);
+        let received = row.try_get(8)?;
         Ok(ProbeAnswer {
-            role,
+            role: read_role(row)?,
+            positions: PositionKind::Lsn,
             lsn,
-            switched_at: row.try_get(3)?,
+            next_transaction: row.try_get(2)?,
+            finished_before: row.try_get(3)?,
+            switched_at: row.try_get(5)?,
             timeline: written.or(streamed),
             receiver,
             received,
@@ -106,15 +133,45 @@ impl ProbeQuery {
     }
 
     fn read_evidence(self, row: &Row) -> Result<Evidence, Error> {
-        let highest = if self == Self::ThoroughWithFiles { row.try_get::<_, Option<i64>>(10)? } else { None };
-        let (timeline, lsn) = read_point(row, 8)?.max(read_point(row, 9)?);
+        let highest = if self == Self::ThoroughWithFiles { row.try_get::<_, Option<i64>>(12)? } else { None };
+        let (timeline, lsn) = read_point(row, 10)?.max(read_point(row, 11)?);
         Ok(Evidence { timeline, lsn, highest: highest.map(timeline_of_number) })
     }
 }
 
+/// Reads the answer of a server that tells positions by transaction.
+fn read_transactions(row: &Row, abilities: Abilities) -> Result<ProbeAnswer, Error> {
+    let role = read_role(row)?;
+    let (receiver, streamed) = read_receiver(row, 4)?;
+    let mut answer = ProbeAnswer {
+        role,
+        positions: PositionKind::Transaction,
+        lsn: Lsn::INVALID,
+        next_transaction: row.try_get(2)?,
+        finished_before: row.try_get(3)?,
+        switched_at: None,
+        timeline: Some(Timeline::UNKNOWN),
+        receiver,
+        received: None,
+        lag: None,
+        evidence: None,
+    };
+    if abilities.timeline {
+        let (timeline, lsn) = read_point(row, 5)?.max(read_point(row, 6)?);
+        answer.evidence = Some(Evidence { timeline, lsn, highest: None });
+        answer.lsn = Lsn::from(u64::from(lsn) + 1);
+        answer.timeline = if role == Role::Primary { Some(timeline) } else { streamed };
+    }
+    Ok(answer)
+}
+
+fn read_role(row: &Row) -> Result<Role, Error> {
+    Ok(if row.try_get(0)? { Role::Replica } else { Role::Primary })
+}
+
 /// Reads the WAL receiver's process id, and the timeline that it is streaming.
-fn read_receiver(row: &Row) -> Result<(Option<i32>, Option<Timeline>), Error> {
-    let receiver = row.try_get::<_, Option<Vec<Option<i32>>>>(5)?.unwrap_or_default();
+fn read_receiver(row: &Row, column: usize) -> Result<(Option<i32>, Option<Timeline>), Error> {
+    let receiver = row.try_get::<_, Option<Vec<Option<i32>>>>(column)?.unwrap_or_default();
     let number = |index: usize| receiver.get(index).copied().flatten();
     Ok((number(0), number(1).map(|timeline| timeline_of_number(timeline.into()))))
 }
@@ -126,7 +183,7 @@ fn read_lag(row: &Row, replayed: Lsn, received: Option<Lsn>, receiver: Option<i3
         return Ok(Some(Duration::ZERO));
     }
     // Negative if the clocks of the primary and the replica differ.
-    let seconds: Option<f64> = row.try_get(7)?;
+    let seconds: Option<f64> = row.try_get(9)?;
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
 }
 
@@ -147,15 +204,26 @@ fn timeline_of_file(name: &str) -> Option<Timeline> {
     u32::from_str_radix(name.get(..8)?, 16).ok().map(Timeline::from)
 }
 
-/// Column 1: the transactions that are committed and visible here. A transaction that this server does not know yet would
-/// be an error. The list of running transactions in a replica's snapshot is empty, so the snapshot alone does not tell.
+/// Columns 1 to 3: the transactions that are committed and visible here, the id after the last one that has ended, and the id
+/// before which all have ended. A transaction that this server does not know yet would be an error. The list of running
+/// transactions in a replica's snapshot is empty, so the snapshot alone does not tell.
 /// <https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT>
 const VISIBLE: &str = "\
      array(select asked from unnest($1::xid8[]) as asked \
             where case when asked < pg_snapshot_xmax(pg_current_snapshot()) \
-                       then pg_xact_status(asked) = 'committed' end)";
+                       then coalesce(pg_xact_status(asked) = 'committed', {ended_long_ago}) end), \
+     pg_snapshot_xmax(pg_current_snapshot()), \
+     pg_snapshot_xmin(pg_current_snapshot())";
 
-/// Columns 2 to 7.
+/// The process id of the WAL receiver, and the timeline that it is streaming.
+const RECEIVER: &str = "\
+     case when replica then (select array[pid, case when status = 'streaming' then received_tli end] \
+                               from pg_stat_get_wal_receiver()) end";
+
+/// In the place of [`RECEIVER`], if the server does not tell of it.
+const UNKNOWN_RECEIVER: &str = "case when replica then array[0] end";
+
+/// Columns 4 to 9, with the WAL receiver as column 7.
 const BASICS: &str = "\
      case when replica then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end, \
      case when not replica then pg_last_wal_replay_lsn() end, \
@@ -165,12 +233,15 @@ const BASICS: &str = "\
      case when replica then pg_last_wal_receive_lsn() end, \
      case when replica then extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float8 end";
 
-/// Columns 8 and 9: two certain places. One call reads both halves of a place, so that they belong together.
+/// Columns 10 and 11, or 5 and 6 of a server that tells positions by transaction: two certain places. One call reads both
+/// halves of a place, so that they belong together. A primary's timeline is the higher one, if they are read in this order: a
+/// promotion writes the new timeline as that of the end of recovery, and the next checkpoint removes it there when it writes
+/// its own.
 const CONTROL_FILE: &str = "\
-     (select array[timeline_id::int8, (checkpoint_lsn - '0/0')::int8] from pg_control_checkpoint()), \
-     (select array[min_recovery_end_timeline::int8, (min_recovery_end_lsn - '0/0')::int8] from pg_control_recovery())";
+     (select array[min_recovery_end_timeline::int8, (min_recovery_end_lsn - '0/0')::int8] from pg_control_recovery()), \
+     (select array[timeline_id::int8, (checkpoint_lsn - '0/0')::int8] from pg_control_checkpoint())";
 
-/// Column 10. The files of a timeline and its `.history` exist before anything of it is replayed.
+/// Column 12. The files of a timeline and its `.history` exist before anything of it is replayed.
 const HIGHEST_FILE: &str = "\
      (select max(('x' || left(name, 8))::bit(32)::int8) from pg_ls_waldir() \
        where name ~ '^[0-9A-F]{8}([0-9A-F]{16}|\\.history)')";

@@ -4,7 +4,7 @@
 //! behind. The lock is held for a few map operations and never over an `.await`. The registry has no limit, since each
 //! entry belongs to a future that a caller holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::error::Unavailable;
 use super::waiters::{Found, Front, WaiterKey, Waiters, Wanted};
 use crate::position::state::{ServerState, Verdict};
-use crate::position::{Position, SystemIdentifier};
+use crate::position::transaction_id::TransactionId;
+use crate::position::{Position, SystemIdentifier, Timeline};
 
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -32,6 +33,9 @@ struct RegistryInner {
     /// How many probes have begun, which is also the number of the last one.
     probes: u64,
     waiters: Waiters<oneshot::Sender<Verdict>>,
+    /// Positions by transaction that the server has shown to be reached since it was connected to. The lowest ones are dropped
+    /// first: a later question finds them again.
+    shown: BTreeSet<(SystemIdentifier, Timeline, TransactionId)>,
     probe_requests: BTreeMap<u64, ProbeRequest>,
     next_probe_request: u64,
 }
@@ -138,6 +142,7 @@ impl Registry {
         let mut inner = self.lock();
         let answered = inner.waiters.answer(probe, found);
         let probe_requests = inner.take_probe_requests(probe);
+        inner.note_shown(&answered.shown);
         drop(inner);
         // A call that was dropped in the meantime needs no answer.
         for (answer, verdict) in answered.verdicts {
@@ -147,6 +152,17 @@ impl Registry {
             let _ = request.answer.send(Ok(found.state));
         }
         answered.oldest_reached
+    }
+
+    /// Returns whether the server has shown the transaction of this position since it was connected to. What was reached stays
+    /// reached, since replay only moves forward while a server runs.
+    pub(super) fn has_shown(&self, position: Position) -> bool {
+        shown(position).is_some_and(|shown| self.lock().shown.contains(&shown))
+    }
+
+    /// Forgets what the server has shown: another one may take its place.
+    pub(super) fn forget_shown(&self) {
+        self.lock().shown.clear();
     }
 
     /// Fails all requested probes. Calls that wait for a position keep waiting.
@@ -169,6 +185,13 @@ impl Registry {
 }
 
 impl RegistryInner {
+    fn note_shown(&mut self, positions: &[Position]) {
+        self.shown.extend(positions.iter().copied().filter_map(shown));
+        while self.shown.len() > MAX_SHOWN {
+            self.shown.pop_first();
+        }
+    }
+
     fn take_probe_requests(&mut self, probe: u64) -> BTreeMap<u64, ProbeRequest> {
         let (covered, rest) =
             mem::take(&mut self.probe_requests).into_iter().partition(|(_, request)| request.probes < probe);
@@ -176,6 +199,15 @@ impl RegistryInner {
         covered
     }
 }
+
+fn shown(position: Position) -> Option<(SystemIdentifier, Timeline, TransactionId)> {
+    let transaction = position.transaction.filter(|_| position.is_by_transaction())?;
+    Some((position.system_identifier, position.timeline, transaction))
+}
+
+/// How many of the shown positions are remembered, in half a megabyte: those of some seconds on a busy node. The next read of an
+/// older session costs a question to the replica, which is then remembered again.
+const MAX_SHOWN: usize = 16_384;
 
 /// A place in the registry, which is given up on drop.
 #[derive(Debug)]

@@ -46,6 +46,7 @@ pub(super) async fn run(address: Address, shared: Shared, state: watch::Sender<O
     while let Err(panic) = catch_panic(TrackerTask::new(&address, &server, &registry, &known, &state).run()).await {
         tracing::error!(server = &*server, panic, "a bug: following a database server panicked; it starts again");
         state.send_replace(None);
+        registry.forget_shown();
         registry.refuse(&Unavailable::new(&server, None));
         if unless_closed(&registry, sleep(RESTART_DELAY)).await.is_none() {
             return;
@@ -208,6 +209,7 @@ impl<'a> TrackerTask<'a> {
     fn lose(&self, error: &LinkError) {
         tracing::info!(server = &**self.server, %error, "connection to database server lost");
         self.state.send_replace(None);
+        self.registry.forget_shown();
     }
 
     async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Option<T> {

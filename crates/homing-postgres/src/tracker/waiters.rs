@@ -12,8 +12,8 @@ use crate::position::{Position, SystemIdentifier, Timeline};
 
 /// The waiting calls, each with its position. Does no IO; `A` is the handle that answers a waiter.
 ///
-/// Waiters are sorted by timeline and then by log sequence number. So a probe visits only the waiters that it can
-/// answer, and a waiter that gives up is found at once.
+/// Waiters are sorted by timeline and then by log sequence number; those whose position is by transaction alone are apart,
+/// sorted by its id. So a probe visits only the waiters that it can answer, and a waiter that gives up is found at once.
 #[derive(Debug)]
 pub(super) struct Waiters<A> {
     entries: BTreeMap<WaiterKey, WaiterEntry<A>>,
@@ -24,7 +24,9 @@ pub(super) struct Waiters<A> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WaiterKey {
     timeline: TimelineId,
-    lsn: Lsn,
+    is_by_transaction: bool,
+    /// The log sequence number, or the id of the transaction.
+    number: u64,
     id: u64,
 }
 
@@ -76,13 +78,21 @@ pub(super) struct AnsweredWaiters<A> {
 
     /// When the first of the waiters came whose position is reached.
     pub(super) oldest_reached: Option<Instant>,
+
+    /// Those of the reached positions that are by transaction alone: only the transaction tells that they are reached.
+    pub(super) shown: Vec<Position>,
 }
 
 impl<A> Waiters<A> {
     /// Adds a waiter that comes `now`, after `probes` probes have begun.
     pub(super) fn insert(&mut self, position: Position, now: Instant, probes: u64, answer: A) -> WaiterKey {
         let timeline = (position.system_identifier, position.timeline);
-        let key = WaiterKey { timeline, lsn: position.lsn, id: self.next_id };
+        let is_by_transaction = position.is_by_transaction();
+        let number = match position.transaction {
+            Some(transaction) if is_by_transaction => transaction.into(),
+            _ => position.lsn.into(),
+        };
+        let key = WaiterKey { timeline, is_by_transaction, number, id: self.next_id };
         self.next_id += 1;
         self.entries.insert(key, WaiterEntry { since: now, probes, transaction: position.transaction, answer });
         key
@@ -108,19 +118,20 @@ impl<A> Waiters<A> {
         let timelines = self.timelines().map(|(key, _)| key.timeline);
         let newest_timeline = timelines.filter(|timeline| timeline.0 == system).map(|timeline| timeline.1).max();
         let of_cluster = self.entries.iter().filter(|(key, _)| key.timeline.0 == system);
-        let transactions = of_cluster.take(MAX_TRANSACTIONS).filter_map(|(_, entry)| entry.transaction).collect();
+        let transactions = of_cluster.filter_map(|(_, entry)| entry.transaction).take(MAX_TRANSACTIONS).collect();
         Wanted { newest_timeline, transactions }
     }
 
     /// Removes the waiters that this probe answers. A waiter that came after the probe had begun only takes a positive
     /// answer: a reached position stays reached, but any other verdict may have changed since.
     pub(super) fn answer(&mut self, probe: u64, found: &Found) -> AnsweredWaiters<A> {
-        let mut answered = AnsweredWaiters { verdicts: Vec::new(), oldest_reached: None };
+        let mut answered = AnsweredWaiters { verdicts: Vec::new(), oldest_reached: None, shown: Vec::new() };
         for (key, verdict) in self.answerable(probe, found) {
             let Some(entry) = self.entries.remove(&key) else { continue };
             if verdict == Verdict::Reached {
                 let oldest = answered.oldest_reached.get_or_insert(entry.since);
                 *oldest = entry.since.min(*oldest);
+                answered.shown.extend(key.is_by_transaction.then(|| key.position(entry.transaction)));
             }
             answered.verdicts.push((entry.answer, verdict));
         }
@@ -130,11 +141,13 @@ impl<A> Waiters<A> {
     fn answerable(&self, probe: u64, found: &Found) -> Vec<(WaiterKey, Verdict)> {
         let mut answerable = Vec::new();
         for (first, _) in self.timelines() {
-            // If one is not reached by its place, all later ones of its timeline are not. By transaction they may be.
+            // If one is not reached by its place, all later ones of its timeline are not. By transaction they may be: commits
+            // are not in the order of ids.
             let mut left = if found.visible.is_empty() { 0 } else { MAX_TRANSACTIONS };
-            for (key, entry) in self.entries.range(*first..).take_while(|(key, _)| key.timeline == first.timeline) {
-                match found.state.compare(key.position()) {
-                    Verdict::NotYet if found.shows(key.timeline, entry.transaction) => {
+            for (key, entry) in self.entries.range(*first..).take_while(|(key, _)| key.has_kind_of(*first)) {
+                let position = key.position(entry.transaction);
+                match found.state.compare(position) {
+                    Verdict::NotYet | Verdict::OtherTimeline if found.shows(position) => {
                         answerable.push((*key, Verdict::Reached));
                     }
                     Verdict::NotYet if left == 0 => break,
@@ -147,25 +160,26 @@ impl<A> Waiters<A> {
         answerable
     }
 
-    /// Returns the first waiter of each timeline.
+    /// Returns the first waiter of each timeline and kind of position.
     fn timelines(&self) -> impl Iterator<Item = (&WaiterKey, &WaiterEntry<A>)> {
         let mut after = Bound::Unbounded;
         std::iter::from_fn(move || {
             let (key, entry) = self.entries.range((after, Bound::Unbounded)).next()?;
-            after = Bound::Excluded(WaiterKey { timeline: key.timeline, lsn: Lsn::from(u64::MAX), id: u64::MAX });
+            after = Bound::Excluded(WaiterKey { number: u64::MAX, id: u64::MAX, ..*key });
             Some((key, entry))
         })
     }
 }
 
 impl Found {
-    /// Returns whether a transaction of this timeline is visible on the server. After a failover, transaction ids are used
-    /// again, so an answer about one timeline says nothing about another.
-    fn shows(&self, timeline: TimelineId, transaction: Option<TransactionId>) -> bool {
-        let Position { system_identifier, timeline: of_server, .. } = self.state.position;
-        timeline == (system_identifier, of_server)
+    /// Returns whether the transaction of this position is visible on the server. After a failover, transaction ids are used
+    /// again, so an answer about one timeline says nothing about another, except for the ids that were used before.
+    fn shows(&self, wanted: Position) -> bool {
+        let Position { system_identifier, timeline, .. } = self.state.position;
+        let is_same_history = (wanted.system_identifier, wanted.timeline) == (system_identifier, timeline);
+        (is_same_history || self.state.keeps_transactions_of(wanted))
             && !self.state.in_doubt
-            && transaction.is_some_and(|transaction| self.visible.contains(&transaction))
+            && wanted.transaction.is_some_and(|transaction| self.visible.contains(&transaction))
     }
 }
 
@@ -176,9 +190,14 @@ impl<A> Default for Waiters<A> {
 }
 
 impl WaiterKey {
-    fn position(&self) -> Position {
+    fn position(&self, transaction: Option<TransactionId>) -> Position {
         let (system_identifier, timeline) = self.timeline;
-        Position::new(system_identifier, timeline, self.lsn)
+        let lsn = if self.is_by_transaction { Lsn::INVALID } else { Lsn::from(self.number) };
+        Position::new(system_identifier, timeline, lsn).with_transaction(transaction)
+    }
+
+    fn has_kind_of(&self, other: Self) -> bool {
+        (self.timeline, self.is_by_transaction) == (other.timeline, other.is_by_transaction)
     }
 }
 
@@ -190,7 +209,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::position::state::tests;
+    use crate::position::state::{Ancestor, tests};
     use crate::position::tests::position;
 
     /// A replica that is at this place.
@@ -278,6 +297,36 @@ mod tests {
             lost.into_iter().map(|(wanted, verdict)| (wanted.transaction.map(u64::from), verdict)).collect();
         let other = Verdict::OtherTimeline;
         assert_eq!(verdicts, [(None, other), (Some(900), other), (Some(903), Verdict::Reached)]);
+    }
+
+    #[test]
+    fn ids_alone_answer_their_waiters() {
+        let mut waiters = Waiters::default();
+        let write = |timeline: u32, transaction: u64| Position::by_transaction(7, timeline, transaction);
+        for wanted in [write(1, 902), write(1, 900), position(1, 10), write(1, 901), position(1, 30), write(2, 900)] {
+            waiters.insert(wanted, at(0), 0, wanted);
+        }
+        let asked: Vec<u64> = waiters.wanted(7.into()).transactions.into_iter().map(u64::from).collect();
+        assert_eq!(asked, [900, 901, 902, 900]);
+        // Those that are not shown hide no place that is reached.
+        assert_eq!(waiters.answer(1, &replica(1, 10)).verdicts, [(position(1, 10), Verdict::Reached)]);
+        // Commits are not in the order of ids.
+        let answered = waiters.answer(2, &showing(1, 10, &[901, 902]));
+        assert_eq!(answered.verdicts, [write(1, 901), write(1, 902)].map(|wanted| (wanted, Verdict::Reached)));
+        assert_eq!(answered.shown, [write(1, 901), write(1, 902)]);
+        // On another timeline the id may be that of another transaction, unless it was used before.
+        let moved = showing(2, 0, &[900]);
+        let ancestor =
+            |next: u64| Some(Ancestor { timeline: 1.into(), lsn: Lsn::INVALID, next_transaction: Some(next.into()) });
+        let kept =
+            Found { state: ServerState { ancestor: ancestor(901), ..moved.state }, visible: moved.visible.clone() };
+        let lost = Found { state: ServerState { ancestor: ancestor(900), ..moved.state }, ..moved };
+        let mut others = Waiters::default();
+        others.insert(write(1, 900), at(0), 0, write(1, 900));
+        assert_eq!(others.answer(3, &lost).verdicts, [(write(1, 900), Verdict::OtherTimeline)]);
+        let verdicts = waiters.answer(3, &kept).verdicts;
+        let place = (position(1, 30), Verdict::OtherTimeline);
+        assert_eq!(verdicts, [place, (write(1, 900), Verdict::Reached), (write(2, 900), Verdict::Reached)]);
     }
 
     #[test]

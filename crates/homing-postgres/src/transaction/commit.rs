@@ -20,7 +20,7 @@ pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Tra
             exchange.roll_back().await;
             return Err(error);
         }
-        let seen = engine.session.seen_elsewhere(None);
+        let (seen, before) = (engine.session.seen_elsewhere(None), engine.session.positions());
         let Some(committed) = exchange.commit().await? else {
             return Ok(Answered { value: Ok(value), report: None });
         };
@@ -31,11 +31,11 @@ pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Tra
         }
         if let Some(position) = position {
             // Nothing that was read before the commit is after its position.
-            seen.iter().for_each(|seen| engine.session.settle(seen, position));
+            seen.iter().for_each(|seen| engine.session.settle(seen, &before, position));
         }
         if may_have_written {
             let report = trip.report(OPERATION, started, position);
-            let committed = Committed { value: Ok(value), position, not_replicated, report };
+            let committed = Committed { value: Ok(value), position, before, not_replicated, report };
             return Ok(Writer::new(engine, OPERATION).settle(committed).await);
         }
         Ok(Answered::new(Ok(value), trip.report(OPERATION, started, None)))

@@ -75,6 +75,7 @@ impl CopyIn {
         let Self { engine, sql, started, stream, .. } = self;
         let finish = async {
             broken?;
+            let before = engine.session.positions();
             let executed = stream.finish(started, engine.deadline()).await.inspect_err(|error| {
                 if error.db().is_some() {
                     // A duplicate key tells that the row is there, for example.
@@ -89,7 +90,7 @@ impl CopyIn {
             let report = executed.trip.report(OPERATION, started, executed.position);
             let (position, not_replicated) = (executed.position, executed.not_replicated);
             let rows = executed.results.first().map_or(0, |result| result.rows_affected);
-            let committed = Committed { value: Ok(rows), position, not_replicated, report };
+            let committed = Committed { value: Ok(rows), position, before, not_replicated, report };
             Ok(Writer::new(&engine, OPERATION).settle(committed).await)
         };
         engine.reported(operation(&sql), finish).await

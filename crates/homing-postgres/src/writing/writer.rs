@@ -30,6 +30,8 @@ pub(crate) struct Writer<'a> {
 pub(crate) struct Committed<T> {
     pub(crate) value: Result<T>,
     pub(crate) position: Option<Position>,
+    /// The positions that the session had before the commit.
+    pub(crate) before: Vec<Position>,
     /// Whether the wait for a synchronous replica was cancelled.
     pub(crate) not_replicated: bool,
     pub(crate) report: Report,
@@ -68,24 +70,25 @@ impl<'a> Writer<'a> {
     ) -> Result<Answered<T>> {
         let Self { engine, operation } = *self;
         let started = Instant::now();
-        let seen = engine.session.seen_elsewhere(None);
+        let (seen, before) = (engine.session.seen_elsewhere(None), engine.session.positions());
         let runner = PrimaryRunner { engine, writes, deadline: engine.deadline() };
         let (executed, descriptions) = execute(statements, &runner).await?;
         if executed.unchanged {
-            let answered = note_read_from_primary(engine, operation, started, executed, &descriptions, &seen)?;
+            let answered =
+                note_read_from_primary(engine, operation, started, executed, &descriptions, (&seen, &before)).await?;
             return Ok(answered.and_then(read));
         }
         let (position, not_replicated) = (executed.position, executed.not_replicated);
         let report = executed.trip.report(operation, started, position);
         let value = executed.outputs(&descriptions).and_then(read);
-        Ok(self.settle(Committed { value, position, not_replicated, report }).await)
+        Ok(self.settle(Committed { value, position, before, not_replicated, report }).await)
     }
 
     /// Waits for the replica as the options say, and returns the value of a committed write.
     pub(crate) async fn settle<T: Send + 'static>(&self, committed: Committed<T>) -> Answered<T> {
-        let Committed { mut value, position, not_replicated, mut report } = committed;
+        let Committed { mut value, position, before, not_replicated, mut report } = committed;
         let started = Instant::now();
-        let waiting = self.wait_until_visible(position, &report.answered_by);
+        let waiting = self.wait_until_visible(position, &before, &report.answered_by);
         let visible = waiting.instrument(debug_span!("replay_wait")).await;
         report.stages.replay_wait = started.elapsed();
         report.wrote = true;
@@ -101,14 +104,19 @@ impl<'a> Writer<'a> {
         Answered::new(value, report)
     }
 
-    async fn wait_until_visible(&self, position: Option<Position>, answered_by: &AnsweredBy) -> Result<()> {
+    async fn wait_until_visible(
+        &self,
+        position: Option<Position>,
+        before: &[Position],
+        answered_by: &AnsweredBy,
+    ) -> Result<()> {
         let Engine { session, options, .. } = self.engine;
         if options.wait == Wait::Never {
             return Ok(());
         }
         // If the position is not known, the next read asks for one.
         match (position, self.local_primary(answered_by)) {
-            (Some(position), _) => session.advance(position),
+            (Some(position), _) => session.advance_past(before, position),
             (None, Some(local)) => {
                 session.has_written(local.database());
                 // It was not asked for the position, because the call does not wait.
