@@ -95,7 +95,7 @@ pub struct Config {
     /// always counts as one.
     pub replica_regions: Vec<Region>,
 
-    /// How the node uses and watches its replicas. The node sets `region`, `pool_size`, `max_transactions` and
+    /// How the node uses and watches its replicas, and by what its servers, the primary too, tell positions. The node sets `region`, `pool_size`, `max_transactions` and
     /// `max_rows_bytes` of these settings itself.
     pub replica_settings: ReplicaSettings,
 

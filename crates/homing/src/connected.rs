@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use homing_postgres::{Databases, Error, Options, ReplicaList, Replicas, Repo, Result, Role};
+use homing_postgres::{Databases, Error, Options, PositionKind, ReplicaList, Replicas, Repo, Result, Role};
 use homing_rpc::Rpc;
 use tracing::warn;
 
@@ -21,6 +21,7 @@ impl Connected {
     pub(crate) async fn connect(config: &Config) -> Result<Self> {
         // The rest of a message is for everything but the rows.
         let max_rows_bytes = config.max_message_bytes / 16 * 15;
+        let positions = config.replica_settings.positions;
         let unnamed = Place {
             database_url: &config.database_url,
             database_url_file: &config.database_url_file,
@@ -31,6 +32,7 @@ impl Connected {
             pool_size: config.pool_size,
             max_transactions: config.max_transactions,
             max_rows_bytes,
+            positions,
         };
         let unnamed = unnamed.connect(config).await?;
         let mut named = Vec::new();
@@ -46,6 +48,7 @@ impl Connected {
                 pool_size: settings.pool_size,
                 max_transactions: settings.max_transactions,
                 max_rows_bytes,
+                positions,
             };
             named.push((name.clone(), place.connect(config).await?));
         }
@@ -76,6 +79,7 @@ struct Place<'a> {
     pool_size: usize,
     max_transactions: Option<usize>,
     max_rows_bytes: usize,
+    positions: Option<PositionKind>,
 }
 
 impl Place<'_> {
@@ -117,7 +121,7 @@ impl Place<'_> {
             }
         };
         let mut settings = settings.with_pool_size(self.pool_size).with_max_rows_bytes(self.max_rows_bytes);
-        settings.max_transactions = self.max_transactions;
+        (settings.max_transactions, settings.positions) = (self.max_transactions, self.positions);
         Ok(settings)
     }
 }

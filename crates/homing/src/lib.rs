@@ -239,7 +239,7 @@ pub mod error {
 pub mod position {
     //! Positions in the write-ahead log: how far a write, a read or a server is.
 
-    pub use homing_postgres::{Lsn, ParseLsnError, Position, SystemIdentifier, Timeline, TransactionId};
+    pub use homing_postgres::{Lsn, ParseLsnError, Position, PositionKind, SystemIdentifier, Timeline, TransactionId};
 }
 
 pub mod prelude {

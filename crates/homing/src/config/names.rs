@@ -72,8 +72,14 @@ const PREFIX: &str = "HOMING_";
 const OF_DATABASE: &str = "HOMING_{NAME}_";
 
 /// The variables of the project's own tools. They may be set in a shell from which a developer starts a node.
-const TOOLS: &[&str] =
-    &["HOMING_IMAGE_TAG", "HOMING_PG_BIN", "HOMING_SKIP_COMPOSE", "HOMING_TEST_TLS", "HOMING_WRITE_GENERATED"];
+const TOOLS: &[&str] = &[
+    "HOMING_IMAGE_TAG",
+    "HOMING_PG_BIN",
+    "HOMING_SKIP_COMPOSE",
+    "HOMING_TEST_POSITIONS",
+    "HOMING_TEST_TLS",
+    "HOMING_WRITE_GENERATED",
+];
 
 #[cfg(test)]
 mod tests {

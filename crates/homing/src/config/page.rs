@@ -23,7 +23,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use homing_postgres::{Choose, Options, ReplicaSettings};
+    use homing_postgres::{Choose, Options, PositionKind, ReplicaSettings};
     use homing_rpc::PeerSettings;
 
     use super::*;
@@ -58,6 +58,11 @@ mod tests {
             ("HOMING_MAX_TRANSACTIONS", "5", set!(Config::with_max_transactions(5))),
             ("HOMING_CALL_TIMEOUT", "2.5", set!(options: Options::with_call_timeout(seconds(2.5)))),
             ("HOMING_REPLAY_TIMEOUT", "7", set!(options: Options::with_replay_timeout(seconds(7.0)))),
+            (
+                "HOMING_POSITIONS",
+                "transaction",
+                set!(replica_settings: ReplicaSettings::with_positions(PositionKind::Transaction)),
+            ),
             ("HOMING_REPLICA_CHOOSE", "random", set!(options: Options::with_choose(Choose::Random))),
             ("HOMING_REPLICA_MAX_LAG", "7", set!(replica_settings: ReplicaSettings::with_max_lag(seconds(7.0)))),
             ("HOMING_REPLICA_MAX_LAG_BYTES", "7", set!(replica_settings: ReplicaSettings::with_max_lag_bytes(7))),

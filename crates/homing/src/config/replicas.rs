@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use homing_postgres::{Choose, Error, Options, ReplicaList, ReplicaSettings, Result};
+use homing_postgres::{Choose, Error, Options, PositionKind, ReplicaList, ReplicaSettings, Result};
 use homing_rpc::{Region, Topology, dns_from_lookup};
 
 use super::error::{at, wrong};
@@ -110,6 +110,17 @@ fn choose(name: &str) -> Result<Choose> {
     }
 }
 
+fn positions(kind: &str) -> Result<Option<PositionKind>> {
+    match kind.trim() {
+        "auto" => Ok(None),
+        "lsn" => Ok(Some(PositionKind::Lsn)),
+        "transaction" => Ok(Some(PositionKind::Transaction)),
+        other => Err(Error::configuration(format!(
+            "{POSITIONS} is {other:?}, which is not a kind of positions: write auto, lsn or transaction"
+        ))),
+    }
+}
+
 fn settings(lookup: &Lookup<'_>) -> Result<ReplicaSettings> {
     let mut settings = ReplicaSettings::default();
     if let Some(max_lag) = seconds_or_none(lookup, MAX_LAG)? {
@@ -125,6 +136,9 @@ fn settings(lookup: &Lookup<'_>) -> Result<ReplicaSettings> {
     if let Some(interval) = seconds(lookup, "HOMING_REPLICA_RESOLVE_INTERVAL")? {
         settings.resolve_interval = interval;
     }
+    if let Some(kind) = lookup(POSITIONS) {
+        settings.positions = positions(&kind)?;
+    }
     if lookup(DNS_SERVER).is_some() {
         settings.dns = Some(dns_from_lookup(lookup).map_err(wrong)?);
     }
@@ -138,6 +152,7 @@ const CHOOSE: &str = "HOMING_REPLICA_CHOOSE";
 const DNS_SERVER: &str = "HOMING_DNS_SERVER";
 const MAX_LAG: &str = "HOMING_REPLICA_MAX_LAG";
 const MAX_LAG_BYTES: &str = "HOMING_REPLICA_MAX_LAG_BYTES";
+const POSITIONS: &str = "HOMING_POSITIONS";
 const REGIONS: &str = "HOMING_REPLICA_REGIONS";
 const URL: &str = "HOMING_REPLICA_URL";
 
@@ -181,6 +196,17 @@ mod tests {
     }
 
     #[test]
+    fn positions_are_found_out_by_default() {
+        let positions = |variables: &[(&str, &str)]| read(variables).unwrap().settings.positions;
+        assert_eq!(positions(&[]), None);
+        for (kind, expected) in
+            [("auto", None), ("lsn", Some(PositionKind::Lsn)), ("transaction", Some(PositionKind::Transaction))]
+        {
+            assert_eq!(positions(&[(POSITIONS, kind)]), expected);
+        }
+    }
+
+    #[test]
     fn replica_on_fly_follows_from_primary() {
         let fly = [("FLY_REGION", "syd"), ("DATABASE_URL", "postgres://app@db.flycast:5432/app")];
         let url = |settings: &[(&str, &str)]| read(&[&fly, settings].concat()).unwrap().place.url;
@@ -204,6 +230,7 @@ mod tests {
             (vec![(MAX_LAG, "long")], [MAX_LAG, "none"]),
             (vec![(MAX_LAG_BYTES, "16MB")], [MAX_LAG_BYTES, "16MB"]),
             (vec![(CHOOSE, "closest")], [CHOOSE, "least-lag"]),
+            (vec![(POSITIONS, "gtid")], [POSITIONS, "auto, lsn or transaction"]),
             (vec![(DNS_SERVER, "nowhere")], [DNS_SERVER, "nowhere"]),
         ] {
             let Err(error) = read(&variables) else { panic!("{variables:?} is accepted") };
