@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use homing::Repo;
-use homing::database::Role;
-use homing::position::Position;
+use homing::database::{Role, ServerState};
+use homing::position::{Lsn, Position, TransactionId};
 use homing::replicas::Health as ReplicaHealth;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
@@ -63,8 +63,11 @@ impl Probe {
         };
         match timeout(TIMEOUT, database.tracker().probe()).await {
             Ok(Ok(state)) => {
-                let lag = if state.role == Role::Primary { Some(Duration::ZERO) } else { state.lag };
-                Self { role: Some(state.role), position: Some(state.position), lag, ..Self::default() }
+                let position = shown(&state);
+                // A replica that does not tell its place has no lag besides what the primary is known to have more.
+                let has_none = state.role == Role::Primary || position.is_by_transaction();
+                let lag = if has_none { Some(Duration::ZERO) } else { state.lag };
+                Self { role: Some(state.role), position: Some(position), lag, ..Self::default() }
             }
             Ok(Err(error)) => {
                 debug!(%error, "the local database does not answer");
@@ -90,9 +93,26 @@ impl Probe {
     /// Returns whether the local replica certainly has not replayed this position yet.
     fn lacks(&self, wanted: Position) -> bool {
         self.position.is_some_and(|local| {
-            (local.system_identifier, local.timeline) == (wanted.system_identifier, wanted.timeline)
-                && local.lsn < wanted.lsn
+            let is_same_history =
+                (local.system_identifier, local.timeline) == (wanted.system_identifier, wanted.timeline);
+            let lacks = match (local.is_by_transaction(), wanted.is_by_transaction()) {
+                (true, true) => local.transaction < wanted.transaction,
+                (false, false) => local.lsn < wanted.lsn,
+                _ => false,
+            };
+            is_same_history && lacks
         })
+    }
+}
+
+/// Returns how far a server is: its place in the log, or else the last transaction that it shows. Commits are not in the order
+/// of ids, but nearly, and an estimate will do.
+fn shown(state: &ServerState) -> Position {
+    match state.next_transaction {
+        Some(next) if state.position.lsn == Lsn::INVALID => {
+            state.position.with_transaction(TransactionId::from(u64::from(next).saturating_sub(1)))
+        }
+        _ => state.position,
     }
 }
 
@@ -123,6 +143,10 @@ mod tests {
         Some(Position::new(7, 1, lsn))
     }
 
+    fn by(transaction: u64) -> Option<Position> {
+        Some(Position::by_transaction(7, 1, transaction))
+    }
+
     fn probe(local: Option<Position>, primary: Option<Position>, lag: Option<u64>) -> Probe {
         Probe { position: local, primary_position: primary, lag: lag.map(Duration::from_secs), ..Probe::default() }
     }
@@ -145,6 +169,10 @@ mod tests {
             // A position of another timeline says nothing.
             (8, probe(at(40), other, None), None),
             (9, probe(None, at(90), None), None),
+            (10, probe(by(10), by(20), Some(0)), Some(0)),
+            (12, probe(by(15), by(30), Some(0)), Some(2)),
+            (13, probe(by(20), by(20), Some(0)), Some(0)),
+            (14, probe(by(20), at(40), Some(0)), Some(0)),
         ] {
             let learned = lag.learn(&probe, start + Duration::from_secs(second));
             assert_eq!(learned, expected.map(Duration::from_secs), "second {second}");
