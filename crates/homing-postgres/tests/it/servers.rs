@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_postgres::{
-    Config, Database, Databases, Options, Replica, ReplicaList, ReplicaSettings, Replicas, Repo, Role,
+    Config, Database, Databases, Options, PositionKind, Replica, ReplicaList, ReplicaSettings, Replicas, Repo, Role,
 };
 use homing_rpc::{DEFAULT_MAX_MESSAGE_BYTES, NodeConfig, Region, Rpc, Server, ServerHandle, StaticPeers, Topology};
 use homing_testbed::Postgres;
@@ -27,7 +27,8 @@ impl Servers {
             replica.caught_up_with(&primary).await.unwrap();
         }
         let region = |name| Region::new(name).unwrap();
-        let database = Database::connect(Config::new(primary.url(), Role::Primary)).await.unwrap();
+        let database =
+            Database::connect(Config::new(primary.url(), Role::Primary).with_positions(positions())).await.unwrap();
         let databases = Databases::new().with("", database).unwrap();
         let node = |name| NodeConfig::new(Topology::new(region(name), region("iad")));
         let server = Server::builder(node("iad"))
@@ -55,11 +56,22 @@ impl Servers {
         let named = |server: &Postgres, name| Replica::new(url(server)).unwrap().with_name(name);
         let [syd, mel] = &self.replicas;
         let list = ReplicaList::new([named(syd, "syd"), named(mel, "mel")]).unwrap();
-        let replicas = Replicas::start(None, &list, ReplicaSettings::default()).await.unwrap();
+        let settings = ReplicaSettings::default().with_positions(positions());
+        let replicas = Replicas::start(None, &list, settings).await.unwrap();
         Repo::new(self.rpc.clone(), replicas, options())
     }
 }
 
 pub(crate) fn options() -> Options {
     Options::default().with_replay_timeout(Duration::from_millis(200))
+}
+
+/// The kind of positions that the tests are to use: `HOMING_TEST_POSITIONS=transaction cargo test …` runs them with positions
+/// by transaction.
+pub(crate) fn positions() -> Option<PositionKind> {
+    match std::env::var("HOMING_TEST_POSITIONS").ok()?.as_str() {
+        "lsn" => Some(PositionKind::Lsn),
+        "transaction" => Some(PositionKind::Transaction),
+        other => panic!("HOMING_TEST_POSITIONS is {other:?}: write lsn or transaction"),
+    }
 }

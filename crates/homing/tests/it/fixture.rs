@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homing::discover::StaticPeers;
+use homing::position::PositionKind;
 use homing::report::Report;
 use homing::{Config, Context, Entity, Error, Insert, Node, Region, Repo, Secret, Topology};
 use homing_testbed::{Postgres, wait_until};
@@ -190,7 +191,23 @@ pub(crate) fn config(name: &str) -> Config {
     let mut config = Config::new(Topology::new(region(name), region("iad")));
     config.secret = Some(Secret::new(SECRET).unwrap());
     config.pool_size = 4;
+    config.replica_settings.positions = positions();
     config
+}
+
+/// The kind of positions that the tests are to use: `HOMING_TEST_POSITIONS=transaction cargo test …` runs them with positions
+/// by transaction.
+pub(crate) fn positions() -> Option<PositionKind> {
+    match std::env::var("HOMING_TEST_POSITIONS").ok()?.as_str() {
+        "lsn" => Some(PositionKind::Lsn),
+        "transaction" => Some(PositionKind::Transaction),
+        other => panic!("HOMING_TEST_POSITIONS is {other:?}: write lsn or transaction"),
+    }
+}
+
+/// Whether positions are places in the log, which some tests are about.
+pub(crate) fn are_places() -> bool {
+    positions() != Some(PositionKind::Transaction)
 }
 
 pub(crate) async fn start(config: Config) -> homing::Result<Node> {

@@ -5,7 +5,7 @@ use homing::error::SqlState;
 use homing::{Consistency, Context, Node, Repo};
 
 use super::calls::calls_with_sql;
-use crate::fixture::{NewUser, PATIENCE, Servers, User, World, count_users, in_iad, start};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, World, are_places, count_users, in_iad, start};
 
 #[homing::remote]
 async fn session_user(context: Context) -> homing::Result<String> {
@@ -182,6 +182,9 @@ async fn useless_user_is_refused_at_start() {
 /// Only peers use the database, so the connections of their user have to notice what becomes of the servers.
 #[tokio::test]
 async fn forwarded_user_follows_a_failover() {
+    if !are_places() {
+        return; // no node has followed the promoted server, so nothing shows that the write survived
+    }
     let servers = Servers::start(&[]).await;
     let narrow = Narrow::beside(&servers, |servers, database| {
         let hosts = [&servers.replica, &servers.primary].map(|server| server.address().to_string()).join(",");

@@ -7,7 +7,7 @@ use homing::transaction::TransactionOptions;
 use homing::{Error, Node, Repo, Token};
 use homing_testbed::Shutdown;
 
-use crate::fixture::{NewUser, Servers, User, World, in_iad, start};
+use crate::fixture::{NewUser, Servers, User, World, are_places, in_iad, start};
 
 /// Refusals wait for another peer for a part of this time.
 const SHORT: Duration = Duration::from_millis(200);
@@ -123,7 +123,11 @@ async fn lost_write_is_an_error() {
     }
     for (region, repo) in [("iad", node.repo()), ("away", away.repo())] {
         assert_all(calls(&repo, &lost).await, Error::is_history_lost);
-        for (name, result) in calls(&repo, &kept).await {
+        if !are_places() {
+            // No node has followed the server since before the promotion.
+            assert_all(calls(&repo, &kept).await, Error::is_history_lost);
+        }
+        for (name, result) in calls(&repo, &kept).await.into_iter().filter(|_| are_places()) {
             // The names are unique, and the calls of the second node write them again.
             assert!(
                 result.as_ref().is_ok() || result.as_ref().is_err_and(|error| error.code().is_some()),
@@ -152,6 +156,9 @@ async fn later_position_does_not_hide_loss() {
         let session = node.repo().with_token(&both).unwrap();
         assert!(session.count::<User>("", &[]).await.unwrap_err().is_history_lost());
         assert_eq!(session.count::<User>("", &[]).await.unwrap(), 2);
+    }
+    if !are_places() {
+        return; // the history file tells nothing of transactions
     }
     let session = new.with_token(&kept).unwrap();
     assert_eq!(session.count::<User>("", &[]).await.unwrap(), 2);

@@ -7,7 +7,7 @@ use homing::{Consistency, OnLag, Wait};
 use homing_testbed::wait_until;
 use tokio::time::timeout;
 
-use crate::fixture::{NewUser, PATIENCE, Servers, User, count_users, in_iad, recorded, start};
+use crate::fixture::{NewUser, PATIENCE, Servers, User, are_places, count_users, in_iad, recorded, start};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -90,6 +90,9 @@ async fn lag_error_carries_committed_value() {
 /// The node in `iad` may not ask for positions for a while, which stands for a primary that is lost after each commit.
 #[tokio::test]
 async fn lost_position_leaves_reads_to_primary() {
+    if !are_places() {
+        return; // the id of a transaction is known before the commit
+    }
     let servers = Servers::start(&[]).await;
     let world = servers.world().await;
     let grants = "create role ordinary login; grant all on all tables in schema public to ordinary;
