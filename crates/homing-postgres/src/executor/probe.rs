@@ -3,6 +3,7 @@
 //! They are prepared before the transaction, because PostgreSQL prepares nothing after an error.
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Row, Statement};
@@ -232,7 +233,13 @@ async fn mark(connection: &Connection) -> Probed {
 impl Executor {
     /// Asks for a position that is after everything that sessions can see on the primary. If replicas do not get there before
     /// some later commit, makes the primary flush its log. If the server tells positions by transaction, commits one.
-    pub(crate) async fn probe(&self, deadline: Instant) -> Probed {
+    ///
+    /// The future is boxed, since the compiler limits how deep futures may be nested, and applications nest further.
+    pub(crate) fn probe(&self, deadline: Instant) -> BoxFuture<'_, Probed> {
+        self.probe_unboxed(deadline).boxed()
+    }
+
+    async fn probe_unboxed(&self, deadline: Instant) -> Probed {
         let connection = match self.pool.connection(deadline).await {
             Ok(connection) if connection.positions() == PositionKind::Transaction => {
                 // The server may have been promoted since the connection was opened.
