@@ -28,7 +28,7 @@ use super::open::{Cancellation, ConnectError};
 use super::statements::{MAX_STATEMENTS, PreparedStatements};
 use crate::position::Timeline;
 use crate::position::kind::PositionKind;
-use crate::position::role::Role;
+use crate::position::role::{IS_REPLICA, Role};
 use crate::position::state::ServerId;
 
 /// Opens the connections of a pool.
@@ -227,14 +227,14 @@ async fn identify(
 ) -> Result<(Server, Sighting), tokio_postgres::Error> {
     let sql = format!(
         "select {},
-                pg_is_in_recovery(),
+                {IS_REPLICA},
                 set_config('synchronous_commit',
                            case current_setting('synchronous_commit')
                                when 'off' then 'on' else current_setting('synchronous_commit') end,
                            false),
-                case when pg_is_in_recovery() then set_config('default_transaction_read_only', 'on', false) end,
-                pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool,
-                case when not pg_is_in_recovery() then {} end",
+                case when {IS_REPLICA} then set_config('default_transaction_read_only', 'on', false) end,
+                {IS_REPLICA} or current_setting('default_transaction_read_only')::bool,
+                case when not {IS_REPLICA} then {} end",
         Sighting::columns(abilities),
         timeline_of_primary(abilities)
     );

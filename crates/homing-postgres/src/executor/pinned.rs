@@ -24,7 +24,7 @@ use crate::connection::pool::Connection;
 use crate::connection::set::{Lifetime, SetCommand};
 use crate::connection::statements::PreparedStatements;
 use crate::error::database::DatabaseError;
-use crate::position::role::Role;
+use crate::position::role::{IS_REPLICA, Role};
 use crate::scope::Scope;
 use crate::scope::schema::Schema;
 use crate::scope::settings::Settings;
@@ -124,13 +124,13 @@ impl Pinned {
         };
         let connection = pinned.connection();
         let asked = async {
-            let statement = connection.statement("select pg_is_in_recovery()").await?;
+            let statement = connection.statement(&format!("select {IS_REPLICA}")).await?;
             let (row, begun) = join(connection.query_one(&statement, &[]), connection.batch_execute(&sql)).await;
             Ok::<_, tokio_postgres::Error>((row?.try_get::<_, bool>(0)?, begun))
         };
         let lost = |error| Failure::unavailable(format!("the database did not begin the transaction: {error}"));
-        let (is_in_recovery, begun) = asked.await.map_err(lost)?;
-        let role = if is_in_recovery { Role::Replica } else { Role::Primary };
+        let (is_replica, begun) = asked.await.map_err(lost)?;
+        let role = if is_replica { Role::Replica } else { Role::Primary };
         match begun {
             Ok(()) => pinned.in_doubt = false,
             // A replica refuses BEGIN with options that only a primary supports. Its role is the better answer.

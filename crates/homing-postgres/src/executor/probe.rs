@@ -15,7 +15,7 @@ use crate::connection::abilities::is_refusal;
 use crate::connection::pool::Connection;
 use crate::position::kind::PositionKind;
 use crate::position::lsn::Lsn;
-use crate::position::role::Role;
+use crate::position::role::{IS_REPLICA, Role};
 use crate::position::transaction_id::TransactionId;
 use crate::position::{Position, SystemIdentifier, Timeline};
 use crate::statement::kind::{Ask, Written};
@@ -78,9 +78,9 @@ impl<'a> Questions<'a> {
             (Ask::Position, PositionKind::Lsn, _) => {
                 PositionQuestion::Log(PreparedQuery::new(connection, POSITION_SQL, "its position").await?)
             }
-            (Ask::Position, PositionKind::Transaction, Role::Replica) => {
-                PositionQuestion::Role(PreparedQuery::new(connection, ROLE_SQL, "its role").await?)
-            }
+            (Ask::Position, PositionKind::Transaction, Role::Replica) => PositionQuestion::Role(
+                PreparedQuery::new(connection, &format!("select {IS_REPLICA}"), "its role").await?,
+            ),
             (Ask::Position, PositionKind::Transaction, Role::Primary) => PositionQuestion::Transaction,
         };
         Ok(Self { connection, transaction, position })
@@ -309,8 +309,6 @@ const TRANSACTION_SQL: &str = "select pg_current_xact_id_if_assigned()";
 const FLUSH_SQL: &str = "
     select pg_catalog.set_config('synchronous_commit', 'local', true),
            pg_catalog.pg_logical_emit_message(true, 'homing', '')";
-
-const ROLE_SQL: &str = "select pg_is_in_recovery()";
 
 /// A transaction with an id and with something in the log: without that, PostgreSQL would not wait until its commit is flushed,
 /// and replicas would see it up to `wal_writer_delay` later.

@@ -22,3 +22,8 @@ impl fmt::Display for Role {
         })
     }
 }
+
+/// SQL that tells whether a server is a replica. With `options=-c homing.role=replica` in a connection string, a primary plays
+/// one, so that a developer's only database serves two regions: connections are read-only, and writes are forwarded.
+pub(crate) const IS_REPLICA: &str =
+    "(pg_is_in_recovery() or coalesce(current_setting('homing.role', true), '') = 'replica')";

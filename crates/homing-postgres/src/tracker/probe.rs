@@ -9,7 +9,7 @@ use crate::connection::abilities::Abilities;
 use crate::position::Timeline;
 use crate::position::kind::PositionKind;
 use crate::position::lsn::Lsn;
-use crate::position::role::Role;
+use crate::position::role::{IS_REPLICA, Role};
 use crate::position::transaction_id::TransactionId;
 
 /// One answer of a server to a probe.
@@ -101,7 +101,9 @@ impl ProbeQuery {
         let ended_long_ago = matches!(self, Self::Transactions(_));
         let visible = VISIBLE.replace("{ended_long_ago}", &ended_long_ago.to_string());
         // `offset 0` keeps the planner from calling the function once for each mention.
-        format!("select replica, {visible}, {more} from (select pg_is_in_recovery() as replica offset 0) as server")
+        format!(
+            "select {IS_REPLICA}, {visible}, {more} from (select pg_is_in_recovery() as replica offset 0) as server"
+        )
     }
 
     pub(super) fn read(self, row: &Row) -> Result<ProbeAnswer, Error> {
