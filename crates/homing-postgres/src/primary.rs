@@ -11,7 +11,6 @@ mod search;
 mod step_limit;
 pub(crate) mod stream;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,7 +130,7 @@ impl Primary {
             Some(error) if !error.is_not_primary() => error,
             lost => {
                 if self.is_region_gone() {
-                    self.find_region(patience(request)).await;
+                    self.find_region(patience(request)).boxed().await;
                 }
                 match request.forward(self).instrument(debug_span!("forward")).await {
                     // If no peer takes it, the cause is what the local server said.
@@ -150,9 +149,10 @@ impl Primary {
 
     /// Looks for the primary next to this node and in all regions. The first that is found counts.
     async fn find(&self, until: Instant) -> Option<Found> {
-        let here = async { self.replicas.find_primary(until).await.map(Found::Here) };
-        let elsewhere = async { self.find_region(until).await.then_some(Found::Region) };
-        match select(pin!(here), pin!(elsewhere)).await {
+        // Boxed for the same reason as the request.
+        let here = async { self.replicas.find_primary(until).await.map(Found::Here) }.boxed();
+        let elsewhere = async { self.find_region(until).await.then_some(Found::Region) }.boxed();
+        match select(here, elsewhere).await {
             Either::Left((None, other)) => other.await,
             Either::Right((None, other)) => other.await,
             Either::Left((found, _)) | Either::Right((found, _)) => found,

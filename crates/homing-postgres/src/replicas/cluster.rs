@@ -1,5 +1,6 @@
 //! The cluster of the servers that a node reads from.
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ impl Replicas {
     pub(crate) async fn ask_cluster(&self, until: Instant) -> Option<SystemIdentifier> {
         let snapshot = self.snapshot();
         let asked = snapshot.0.iter().map(|member| async move {
-            let answer = member.database().pool().ask_anew(until).await;
+            let answer = member.database().pool().ask_anew(until).boxed().await;
             let server = answer.inspect_err(|_| self.suspect(member)).ok()?;
             Some(server.system_identifier)
         });
