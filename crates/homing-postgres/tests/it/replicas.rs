@@ -19,7 +19,7 @@ async fn one_read_takes_one_probe() {
     let topology = Topology::new(Region::new("syd").unwrap(), Region::new("iad").unwrap());
     let repo =
         Repo::new(Rpc::new(NodeConfig::new(topology), Arc::new(StaticPeers::none())), replicas, Options::default());
-    let probes = || pair.replica.log().contents().unwrap().matches("select replica, array(").count();
+    let probes = || pair.replica.log().contents().unwrap().matches("from unnest($1::xid8[])").count();
     let client = pair.replica.connect().await.unwrap();
     assert_eq!(probes(), 0);
     for read in 1..=3 {
