@@ -162,7 +162,9 @@ fn read_transactions(row: &Row, abilities: Abilities) -> Result<ProbeAnswer, Err
         let (timeline, lsn) = read_point(row, 5)?.max(read_point(row, 6)?);
         answer.evidence = Some(Evidence { timeline, lsn, highest: None });
         answer.lsn = Lsn::from(u64::from(lsn) + 1);
-        answer.timeline = if role == Role::Primary { Some(timeline) } else { streamed };
+        // A primary that plays a replica has no receiver either, and is not asked for one.
+        let is_primary = row.try_get::<_, Option<Vec<Option<i32>>>>(4)?.is_none();
+        answer.timeline = if is_primary { Some(timeline) } else { streamed };
     }
     Ok(answer)
 }

@@ -125,6 +125,8 @@ async fn region_may_fail_over() {
 }
 
 async fn connect(url: &str) -> tokio_postgres::Client {
+    // The driver does not know `verify-full`, for which URLs ask if HOMING_TEST_TLS is 1.
+    let url = url.split('?').next().unwrap_or(url);
     let (client, connection) = within(tokio_postgres::connect(url, NoTls)).await.unwrap();
     tokio::spawn(connection);
     client
