@@ -79,6 +79,15 @@ impl Position {
         self.lsn == Lsn::INVALID && self.transaction.is_some()
     }
 
+    /// Returns the number that orders the positions of one kind and timeline: the place in the log, or else the id of the
+    /// transaction.
+    pub(crate) fn number(&self) -> u64 {
+        match self.transaction {
+            Some(transaction) if self.is_by_transaction() => transaction.into(),
+            _ => self.lsn.into(),
+        }
+    }
+
     /// Sets the transaction that wrote.
     #[must_use]
     pub fn with_transaction(self, transaction: impl Into<Option<TransactionId>>) -> Self {

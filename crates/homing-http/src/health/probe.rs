@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use homing::Repo;
-use homing::database::{Role, ServerState};
-use homing::position::{Lsn, Position, TransactionId};
+use homing::database::Role;
+use homing::position::Position;
 use homing::replicas::Health as ReplicaHealth;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
@@ -63,7 +63,7 @@ impl Probe {
         };
         match timeout(TIMEOUT, database.tracker().probe()).await {
             Ok(Ok(state)) => {
-                let position = shown(&state);
+                let position = state.reached();
                 // A replica that does not tell its place has no lag besides what the primary is known to have more.
                 let has_none = state.role == Role::Primary || position.is_by_transaction();
                 let lag = if has_none { Some(Duration::ZERO) } else { state.lag };
@@ -102,17 +102,6 @@ impl Probe {
             };
             is_same_history && lacks
         })
-    }
-}
-
-/// Returns how far a server is: its place in the log, or else the last transaction that it shows. Commits are not in the order
-/// of ids, but nearly, and an estimate will do.
-fn shown(state: &ServerState) -> Position {
-    match state.next_transaction {
-        Some(next) if state.position.lsn == Lsn::INVALID => {
-            state.position.with_transaction(TransactionId::from(u64::from(next).saturating_sub(1)))
-        }
-        _ => state.position,
     }
 }
 

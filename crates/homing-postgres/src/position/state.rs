@@ -128,6 +128,17 @@ impl ServerState {
         }
     }
 
+    /// Returns how far the server is: its place in the log, or else the last transaction that it shows. Commits are not in the
+    /// order of ids, but nearly, so the latter is an estimate.
+    pub fn reached(&self) -> Position {
+        match self.next_transaction {
+            Some(next) if self.position.lsn == Lsn::INVALID => {
+                self.position.with_transaction(TransactionId::from(u64::from(next).saturating_sub(1)))
+            }
+            _ => self.position,
+        }
+    }
+
     /// Returns whether the transaction of a position of the server's timeline has certainly ended there, if no place tells. It
     /// was committed, since it has a position. That holds for no other timeline, so the timeline has to be known.
     fn has_finished(&self, wanted: Position) -> bool {

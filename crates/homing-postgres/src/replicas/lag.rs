@@ -6,10 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::position::Position;
-use crate::position::lsn::Lsn;
 use crate::position::role::Role;
 use crate::position::state::ServerState;
-use crate::position::transaction_id::TransactionId;
 
 /// The newest known position of the primary, from writes, from its answers, and from the log that replicas have
 /// received.
@@ -17,7 +15,7 @@ use crate::position::transaction_id::TransactionId;
 /// The primary is not asked for it. So lag is measured against what this node knows: if a replica is cut off from the
 /// primary, and the node hears nothing of the primary either, the replica does not seem to be behind.
 ///
-/// Positions by transaction are compared by their ids. Commits are not in the order of ids, but nearly, and an estimate will do.
+/// Positions by transaction are compared by their ids, which is an estimate that will do.
 #[derive(Debug)]
 pub(super) struct Newest {
     position: Option<Position>,
@@ -60,7 +58,7 @@ impl Newest {
         if position.is_by_transaction() != known.is_by_transaction() {
             return self.start_with(position, now);
         }
-        if position.timeline < known.timeline || number(position) <= number(known) {
+        if position.timeline < known.timeline || position.number() <= known.number() {
             return;
         }
         self.position = Some(position);
@@ -68,7 +66,7 @@ impl Newest {
             if self.marks.len() == MAX_MARKS {
                 self.marks.pop_front();
             }
-            self.marks.push_back(Mark { at: now, number: number(position) });
+            self.marks.push_back(Mark { at: now, number: position.number() });
         }
     }
 
@@ -76,7 +74,7 @@ impl Newest {
     /// the primary's is ignored.
     pub(super) fn hear_of(&mut self, state: &ServerState, now: Instant) {
         let lsn = state.received.map_or(state.position.lsn, |received| received.max(state.position.lsn));
-        let position = Position { lsn, ..replayed(state) };
+        let position = Position { lsn, ..state.reached() };
         if self.position.is_none_or(|known| known.system_identifier == position.system_identifier) {
             self.hear(position, now);
         }
@@ -86,7 +84,7 @@ impl Newest {
     fn start_with(&mut self, position: Position, now: Instant) {
         self.position = Some(position);
         self.marks.clear();
-        self.marks.push_back(Mark { at: now, number: number(position) });
+        self.marks.push_back(Mark { at: now, number: position.number() });
     }
 
     /// Returns how far a server is behind. It was last seen at the newest known position at `caught_up_at`.
@@ -95,7 +93,7 @@ impl Newest {
             return Behind { time: Some(Duration::ZERO), bytes: Some(0) };
         }
         let Some(newest) = self.position else { return Behind::default() };
-        let replayed = replayed(state);
+        let replayed = state.reached();
         if newest.system_identifier != replayed.system_identifier || newest.timeline < replayed.timeline {
             return Behind::default();
         }
@@ -104,7 +102,7 @@ impl Newest {
         }
         let same_history = newest.timeline == replayed.timeline;
         let tells_bytes = same_history && !newest.is_by_transaction();
-        let (newest, replayed) = (number(newest), number(replayed));
+        let (newest, replayed) = (newest.number(), replayed.number());
         if same_history && newest <= replayed {
             return Behind { time: Some(Duration::ZERO), bytes: tells_bytes.then_some(0) };
         }
@@ -116,24 +114,6 @@ impl Newest {
         let since_caught_up = caught_up_at.map(|at| now.saturating_duration_since(at));
         let at_most = [state.lag, since_caught_up].into_iter().flatten().min();
         Behind { time: Some(at_most.unwrap_or(at_least).max(at_least)), bytes }
-    }
-}
-
-/// Returns how far a server is: its place in the log, or else the last transaction that it shows.
-fn replayed(state: &ServerState) -> Position {
-    match state.next_transaction {
-        Some(next) if state.position.lsn == Lsn::INVALID => {
-            state.position.with_transaction(TransactionId::from(u64::from(next).saturating_sub(1)))
-        }
-        _ => state.position,
-    }
-}
-
-/// Returns the number that orders the positions of one kind.
-fn number(position: Position) -> u64 {
-    match position.transaction {
-        Some(transaction) if position.is_by_transaction() => transaction.into(),
-        _ => position.lsn.into(),
     }
 }
 

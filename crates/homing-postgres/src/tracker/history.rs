@@ -88,12 +88,7 @@ impl History {
             (Role::Replica, Some(timeline), _) => self.certain(answer, timeline),
             (Role::Replica, None, evidence) => match self.rising(answer, evidence?, now) {
                 Some((timeline, lsn)) => {
-                    let state = self.doubtful(answer, Position::new(self.system, timeline, lsn));
-                    return Some(if answer.positions == PositionKind::Transaction {
-                        without_places(state)
-                    } else {
-                        state
-                    });
+                    return Some(told(answer, self.doubtful(answer, Position::new(self.system, timeline, lsn))));
                 }
                 None => self.weigh(answer, evidence?, now),
             },
@@ -111,7 +106,7 @@ impl History {
             self.next_transaction = answer.next_transaction.map(|next| (timeline, next));
         }
         let state = ServerState { certain_to, in_doubt, ..self.doubtful(answer, position) };
-        Some(if answer.positions == PositionKind::Transaction { without_places(state) } else { state })
+        Some(told(answer, state))
     }
 
     /// Returns the state at a position of doubtful timeline.
@@ -197,9 +192,12 @@ impl History {
     }
 }
 
-/// Returns the state of a server that tells positions by transaction: the places in its control file only serve to find the
-/// timeline.
-fn without_places(state: ServerState) -> ServerState {
+/// Returns the state without places if the server tells positions by transaction: those in its control file only serve to find
+/// the timeline.
+fn told(answer: &ProbeAnswer, state: ServerState) -> ServerState {
+    if answer.positions == PositionKind::Lsn {
+        return state;
+    }
     let ancestor = state.ancestor.map(|ancestor| Ancestor { lsn: Lsn::INVALID, ..ancestor });
     let position = Position { lsn: Lsn::INVALID, ..state.position };
     ServerState { position, ancestor, certain_to: state.certain_to.map(|_| Lsn::INVALID), ..state }

@@ -87,11 +87,7 @@ impl<A> Waiters<A> {
     /// Adds a waiter that comes `now`, after `probes` probes have begun.
     pub(super) fn insert(&mut self, position: Position, now: Instant, probes: u64, answer: A) -> WaiterKey {
         let timeline = (position.system_identifier, position.timeline);
-        let is_by_transaction = position.is_by_transaction();
-        let number = match position.transaction {
-            Some(transaction) if is_by_transaction => transaction.into(),
-            _ => position.lsn.into(),
-        };
+        let (is_by_transaction, number) = (position.is_by_transaction(), position.number());
         let key = WaiterKey { timeline, is_by_transaction, number, id: self.next_id };
         self.next_id += 1;
         self.entries.insert(key, WaiterEntry { since: now, probes, transaction: position.transaction, answer });
