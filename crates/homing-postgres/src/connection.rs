@@ -5,6 +5,7 @@ pub(crate) mod address;
 pub(crate) mod block;
 mod connector;
 pub(crate) mod identity;
+mod isolation;
 pub(crate) mod known;
 pub(crate) mod login;
 pub(crate) mod open;

@@ -8,6 +8,7 @@ use futures_util::future::join5;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
+use super::isolation::despite_serializable;
 use crate::position::kind::PositionKind;
 
 /// Which functions a server lets this role call, and by what it tells positions.
@@ -32,14 +33,27 @@ impl Abilities {
             // The settings know better: what the server refuses is an error.
             return Ok(Self::ALL);
         }
-        match Self::try_all(client, wanted).await {
-            Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
-                // A replica refuses all statements of a role whose default is serializable.
-                client.batch_execute("set default_transaction_isolation = 'repeatable read'").await?;
-                Self::try_all(client, wanted).await
+        despite_serializable(client, || Self::try_all(client, wanted)).await
+    }
+
+    /// Asks a server on a new connection, with the functions that it lets the role call. `known` are those that an earlier
+    /// connection has found. They are explored if there are none, or if the server refuses one of them.
+    pub(crate) async fn ask_with<T, F>(
+        known: Option<Self>,
+        explore: impl Future<Output = Result<Self, Error>>,
+        ask: impl Fn(Self) -> F,
+    ) -> Result<(T, Self), Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        if let Some(abilities) = known {
+            match ask(abilities).await {
+                Err(error) if is_refusal(&error) => {}
+                answer => return Ok((answer?, abilities)),
             }
-            explored => explored,
         }
+        let abilities = explore.await?;
+        Ok((ask(abilities).await?, abilities))
     }
 
     async fn try_all(client: &Client, wanted: Option<PositionKind>) -> Result<Self, Error> {

@@ -15,14 +15,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::DbError;
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client};
 use tracing::{debug, info, warn};
 
-use super::abilities::{Abilities, is_refusal};
+use super::abilities::Abilities;
 use super::address::Address;
 use super::identity::{Fault, SessionMark, Sighting};
+use super::isolation::despite_serializable;
 use super::known::{KnownServer, Noted, Server};
 use super::open::{Cancellation, ConnectError};
 use super::statements::{MAX_STATEMENTS, PreparedStatements};
@@ -87,18 +88,15 @@ impl Connector {
         client: &Client,
         mark: &SessionMark,
     ) -> Result<(Server, Sighting, Abilities), tokio_postgres::Error> {
-        let explore = async || match self.user {
-            User::Node => self.known.explore(client).await,
-            User::Peers => Abilities::explore(client, self.known.positions()).await,
+        let explore = async {
+            match self.user {
+                User::Node => self.known.explore(client).await,
+                User::Peers => Abilities::explore(client, self.known.positions()).await,
+            }
         };
-        let abilities = match self.known.abilities() {
-            None => explore().await?,
-            Some(abilities) => match self.identify(client, mark, abilities).await {
-                Err(error) if is_refusal(&error) => explore().await?,
-                identified => return identified.map(|(server, sighting)| (server, sighting, abilities)),
-            },
-        };
-        self.identify(client, mark, abilities).await.map(|(server, sighting)| (server, sighting, abilities))
+        let identify = |abilities| self.identify(client, mark, abilities);
+        let ((server, sighting), abilities) = Abilities::ask_with(self.known.abilities(), explore, identify).await?;
+        Ok((server, sighting, abilities))
     }
 
     fn report(&self, noted: Noted, server: Server) {
@@ -239,15 +237,8 @@ async fn identify(
         timeline_of_primary(abilities)
     );
     // A prepared statement would have a name, which a pooler may give to another session.
-    let query = async || client.query_typed_one(&sql, &[(&mark.as_str(), Type::TEXT)]).await;
-    let row = match query().await {
-        Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
-            // A replica refuses all statements of a role whose default is serializable.
-            client.batch_execute("set default_transaction_isolation = 'repeatable read'").await?;
-            query().await?
-        }
-        row => row?,
-    };
+    let query = || async { client.query_typed_one(&sql, &[(&mark.as_str(), Type::TEXT)]).await };
+    let row = despite_serializable(client, query).await?;
     let sighting = Sighting::read(&row)?;
     let column = |index: usize| Sighting::WIDTH + index;
     let role = if row.try_get(column(0))? { Role::Replica } else { Role::Primary };

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::history::History;
 use super::probe::ProbeQuery;
 use super::waiters::{Found, Wanted};
-use crate::connection::abilities::{Abilities, is_refusal};
+use crate::connection::abilities::Abilities;
 use crate::connection::address::Address;
 use crate::connection::identity::{Fault, SessionMark, Sighting};
 use crate::connection::known::{KnownServer, Noted};
@@ -132,23 +132,16 @@ impl Link {
     }
 }
 
-/// Asks which server it is, with the functions that it lets this role call. They are tried on the first connection, and again
-/// if the server refuses one of them.
+/// Asks which server it is, with the functions that it lets this role call.
 async fn identify(client: &Client, known: &KnownServer) -> Result<(Row, Abilities), Error> {
     let mark = SessionMark::random();
-    let ask = async |abilities: Abilities| {
+    let mark = mark.as_str();
+    let ask = |abilities: Abilities| async move {
         let may_list = if abilities.positions == PositionKind::Lsn { MAY_LIST_FILES } else { "false" };
         let sql = format!("select {}, {may_list}", Sighting::columns(abilities));
-        client.query_typed_one(&sql, &[(&mark.as_str() as &(dyn ToSql + Sync), Type::TEXT)]).await
+        client.query_typed_one(&sql, &[(&mark as &(dyn ToSql + Sync), Type::TEXT)]).await
     };
-    let abilities = match known.abilities() {
-        None => known.explore(client).await?,
-        Some(abilities) => match ask(abilities).await {
-            Err(error) if is_refusal(&error) => known.explore(client).await?,
-            row => return Ok((row?, abilities)),
-        },
-    };
-    Ok((ask(abilities).await?, abilities))
+    Abilities::ask_with(known.abilities(), known.explore(client), ask).await
 }
 
 /// Drives the connection until `work`, which uses it, is done.
