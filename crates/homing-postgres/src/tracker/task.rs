@@ -118,7 +118,8 @@ impl<'a> TrackerTask<'a> {
     async fn connect(&mut self) -> Option<Link> {
         self.unless_closed(sleep_until(self.backoff.not_before)).await?;
         self.backoff.begin(Instant::now());
-        let mut opened = self.unless_closed(Link::open(self.address, self.known)).await?;
+        // Boxed, since it is large, and would be part of the task six times.
+        let mut opened = self.unless_closed(Box::pin(Link::open(self.address, self.known))).await?;
         if let Ok(link) = &mut opened
             && let Err(error) = self.probe(link).await
         {
