@@ -79,12 +79,8 @@ impl Abilities {
 
 /// Returns whether the server refuses a function.
 pub(crate) fn is_refusal(error: &Error) -> bool {
-    error.code().is_some_and(is_refused)
-}
-
-/// Returns whether a server refuses a function with this code.
-pub(crate) fn is_refused(code: &SqlState) -> bool {
-    [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::FEATURE_NOT_SUPPORTED, SqlState::UNDEFINED_FUNCTION].contains(code)
+    let refusals = [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::FEATURE_NOT_SUPPORTED, SqlState::UNDEFINED_FUNCTION];
+    error.code().is_some_and(|code| refusals.contains(code))
 }
 
 async fn allows(client: &Client, sql: &str) -> Result<bool, Error> {

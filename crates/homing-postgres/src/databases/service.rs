@@ -13,9 +13,9 @@ use tokio_postgres::Row;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Databases, ForwardedSql};
+use crate::executor::question::asks_for_position;
 use crate::executor::{Executor, Pace, QueryParts, Streamed, positions};
 use crate::position::Position;
-use crate::primary::execute::asks_for_position;
 use crate::scope::{LocalSettings, Scope};
 use crate::statement::kind::{Ask, RunsOn};
 

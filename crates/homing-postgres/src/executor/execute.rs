@@ -20,11 +20,13 @@ use super::history::positions;
 use super::limit::{Limit, Limited};
 use super::prepared::Prepared;
 use super::probe::Probed;
+use super::question::asks_for_position;
 use super::run::{RequestRun, RunOutcome};
 use super::within::{OwnBlock, Within};
 use crate::connection::block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
+use crate::position::kind::PositionKind;
 use crate::position::role::Role;
 use crate::scope::LocalSettings;
 use crate::scope::schema::tagged;
@@ -118,6 +120,8 @@ impl Executor {
         self.check_history(&connection, &positions(&request.session), limit.deadline()).await?;
         // The position also tells whether a server that was a replica is one still.
         let ask = if connection.role() == Role::Primary { ask } else { Ask::Position };
+        let is_question =
+            ask == Ask::Position && connection.positions() == PositionKind::Transaction && asks_for_position(request);
         let started = Instant::now();
         let limited = limit.run_with_blocks(&connection, self.attempt_twice(&connection, local, request, ask)).await;
         let (ended, in_doubt) = match limited {
@@ -142,7 +146,10 @@ impl Executor {
             RunOutcome::Committed { position: Probed::InRecovery, .. } => {
                 return Err(Failure::not_primary(self.pool.address()));
             }
-            RunOutcome::Committed { results, position: Probed::Lost, written, not_replicated } => {
+            // A server that tells positions by transaction has none for a read, but the question for one needs it.
+            RunOutcome::Committed { results, position, written, not_replicated }
+                if matches!(position, Probed::Lost) || is_question =>
+            {
                 let position = self.probe(limit.deadline()).await;
                 RunOutcome::Committed { results, position, written, not_replicated }
             }

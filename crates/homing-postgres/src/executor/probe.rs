@@ -122,7 +122,7 @@ impl<'a> Questions<'a> {
         let (probed, flushed) = log.position(written);
         if flushed == Flushed::InPart {
             // The answer need not be awaited: one poll sends the statement.
-            let _ = self.connection.batch_execute(FLUSH_SQL).now_or_never();
+            let _ = self.connection.batch_execute(MARK_SQL).now_or_never();
         }
         probed
     }
@@ -306,16 +306,13 @@ const TRANSACTION_SQL: &str = "select pg_current_xact_id_if_assigned()";
 /// An empty message in the log, and its commit, which flushes everything before it. It does not wait for synchronous
 /// replicas. A role or a database whose transactions are read-only by default may do it too.
 /// <https://www.postgresql.org/docs/current/functions-admin.html#PG-LOGICAL-EMIT-MESSAGE>
-const FLUSH_SQL: &str = "
-    select pg_catalog.set_config('synchronous_commit', 'local', true),
-           pg_catalog.pg_logical_emit_message(true, 'homing', '')";
-
-/// A transaction with an id and with something in the log: without that, PostgreSQL would not wait until its commit is flushed,
-/// and replicas would see it up to `wal_writer_delay` later.
+///
+/// The id of the transaction alone would not do: without something in the log, PostgreSQL does not wait until its commit is
+/// flushed, and replicas would see it up to `wal_writer_delay` later.
 /// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/backend/access/transam/xact.c>, `RecordTransactionCommit`
-pub(crate) const MARK_SQL: &str = "
+const MARK_SQL: &str = "
     select pg_catalog.pg_current_xact_id(), pg_catalog.set_config('synchronous_commit', 'local', true),
            pg_catalog.pg_logical_emit_message(true, 'homing', '')";
 
 /// For a server that refuses messages in the log.
-pub(crate) const UNFLUSHED_MARK_SQL: &str = "select pg_catalog.pg_current_xact_id()";
+const UNFLUSHED_MARK_SQL: &str = "select pg_catalog.pg_current_xact_id()";

@@ -7,18 +7,15 @@ use homing_proto::v1 as proto;
 use homing_rpc::{Dispatched, Reason};
 use proto::execute_response::Outcome;
 use tokio::time::Instant;
-use tokio_postgres::types::Type;
 use tonic::Status;
 
 use super::rejection::{failed, rejected};
 use super::{Primary, PrimaryRequest, local_place, peer_place};
 use crate::call::report::{AnsweredBy, Report, Stages};
 use crate::error::{Error, Result};
-use crate::executor::probe::{MARK_SQL, UNFLUSHED_MARK_SQL};
 use crate::position::Position;
 use crate::replicas::Member;
 use crate::statement::kind::{Ask, Writes};
-use crate::statement::values;
 
 /// The results of statements that ran on the primary.
 #[derive(Debug)]
@@ -150,39 +147,6 @@ pub(crate) fn to_wire(session: &[Position]) -> Vec<proto::Position> {
     session.iter().map(|position| position.to_proto("")).collect()
 }
 
-/// Returns a statement that asks nothing of the server but an answer. Its types are known, so that nothing has to be
-/// described.
-pub(crate) fn select_one() -> Result<proto::Statement> {
-    Ok(proto::Statement {
-        sql: "select 1".to_owned(),
-        parameters: values::encode(&[], &[])?,
-        column_types: vec![Type::INT4.oid()],
-        ..proto::Statement::default()
-    })
-}
-
-/// Returns a statement whose transaction stands for all that was visible on the primary before it. It is for a primary that does
-/// not tell how far its log is.
-pub(crate) fn mark() -> Result<proto::Statement> {
-    let column_types = [Type::XID8, Type::TEXT, Type::PG_LSN].map(|column| column.oid()).to_vec();
-    Ok(proto::Statement { sql: MARK_SQL.to_owned(), column_types, ..select_one()? })
-}
-
-/// Returns [`mark`] for a primary that refuses messages in the log.
-pub(crate) fn unflushed_mark() -> Result<proto::Statement> {
-    let column_types = vec![Type::XID8.oid()];
-    Ok(proto::Statement { sql: UNFLUSHED_MARK_SQL.to_owned(), column_types, ..select_one()? })
-}
-
-/// Returns whether a request only asks for the position: it has one of these statements alone, without local settings.
-pub(crate) fn asks_for_position(request: &proto::ExecuteRequest) -> bool {
-    let is_plain = !request.database.contains(['?', '/']);
-    let is_question = |only: &proto::Statement| {
-        [select_one(), mark(), unflushed_mark()].into_iter().flatten().any(|expected| *only == expected)
-    };
-    is_plain && matches!(&request.statements[..], [only] if is_question(only))
-}
-
 /// Returns whether a build without batches would reject the statement.
 fn is_extended(statement: &proto::Statement) -> bool {
     !statement.references.is_empty() || statement.expected_rows.is_some()
@@ -195,38 +159,5 @@ fn too_old(status: Status) -> Status {
             Reason::ProtocolVersion.status(format!("its build is too old for batches, update it: {}", status.message()))
         }
         _ => status,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_position_question_asks_for_position() {
-        let plain = proto::ExecuteRequest { statements: vec![select_one().unwrap()], ..Default::default() };
-        let named = proto::ExecuteRequest { database: "analytics".into(), ..plain.clone() };
-        let asking = proto::ExecuteRequest { session: to_wire(&[Position::new(1, 1, 1)]), ..plain.clone() };
-        let marks = [mark(), unflushed_mark()]
-            .map(|mark| proto::ExecuteRequest { statements: vec![mark.unwrap()], ..plain.clone() });
-        assert!([&plain, &named, &asking, &marks[0], &marks[1]].into_iter().all(asks_for_position));
-        let statement = |change: fn(&mut proto::Statement)| {
-            let mut changed = select_one().unwrap();
-            change(&mut changed);
-            proto::ExecuteRequest { statements: vec![changed], ..Default::default() }
-        };
-        let two = vec![select_one().unwrap(), select_one().unwrap()];
-        for other in [
-            proto::ExecuteRequest::default(),
-            proto::ExecuteRequest { statements: two, ..Default::default() },
-            proto::ExecuteRequest { database: "/tenant_7".into(), ..plain.clone() },
-            proto::ExecuteRequest { database: "?role=YXBw".into(), ..plain.clone() },
-            statement(|statement| statement.sql.push(';')),
-            statement(|statement| statement.sql = "select pg_sleep(1)".into()),
-            statement(|statement| statement.simple = true),
-            statement(|statement| statement.column_types.clear()),
-        ] {
-            assert!(!asks_for_position(&other), "{other:?}");
-        }
     }
 }

@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::Primary;
-use super::execute::{mark, select_one, unflushed_mark};
 use crate::error::Result;
+use crate::executor::question::select_one;
 use crate::position::Position;
 
 impl Primary {
@@ -56,30 +56,11 @@ async fn ask_all(primary: &Primary, mut deadline: Instant) -> Option<Region> {
     best.map(|(_, region)| region)
 }
 
-/// Returns the position of the primary, if it is in this region. A primary that does not tell how far its log is commits a
-/// transaction.
+/// Returns the position of the primary, if it is in this region.
 async fn ask(primary: &Primary, region: &Region, deadline: Instant) -> Result<Option<Position>> {
-    for statement in [select_one()?, mark()?, unflushed_mark()?] {
-        let proto::ExecuteResponse { outcome, position, .. } = ask_with(statement, primary, region, deadline).await?;
-        let position = position.as_ref().and_then(Position::from_proto);
-        match outcome {
-            Some(Outcome::Results(_)) if position.is_some() => return Ok(position),
-            Some(Outcome::Results(_) | Outcome::Rejection(_)) => {}
-            None => return Ok(None),
-        }
-    }
-    Ok(None)
-}
-
-async fn ask_with(
-    statement: proto::Statement,
-    primary: &Primary,
-    region: &Region,
-    deadline: Instant,
-) -> Result<proto::ExecuteResponse> {
     let request = proto::ExecuteRequest {
         database: primary.scope.database.as_str().to_owned(),
-        statements: vec![statement],
+        statements: vec![select_one()],
         ask_unchanged: false,
         session: Vec::new(),
     };
@@ -88,7 +69,10 @@ async fn ask_with(
         async move { client.execute(request).await }
     };
     let dispatch = Dispatch::new(deadline).with_retry(Retry::Always).with_operation("find primary");
-    Ok(primary.dispatch_to(region, dispatch, send).await?.response)
+    let dispatched = primary.dispatch_to(region, dispatch, send).await?;
+    let proto::ExecuteResponse { outcome, position, .. } = dispatched.response;
+    let position = position.as_ref().and_then(Position::from_proto);
+    Ok(position.filter(|_| matches!(outcome, Some(Outcome::Results(_)))))
 }
 
 /// How long a search may take. It may have to connect to peers on the other side of the world.

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::connection::abilities::is_refused;
 use crate::database::Database;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::executor::question::select_one;
 use crate::position::Position;
 use crate::position::kind::PositionKind;
 use crate::position::lsn::Lsn;
 use crate::position::role::Role;
-use crate::primary::execute::{mark, select_one, unflushed_mark};
 use crate::scope::LocalSettings;
 use crate::session::seen::Seen;
 use crate::session::token::foreign;
@@ -51,25 +50,11 @@ pub(crate) fn check_cluster(engine: &Engine, position: Position) -> Result<()> {
     Ok(())
 }
 
-/// Asks the primary for its position. If it does not tell how far its log is, has it commit a transaction.
+/// Asks the primary for its position.
 pub(crate) async fn ask_primary(engine: &Engine) -> Result<Position> {
     let engine = engine.with_local(&LocalSettings::default());
-    let deadline = engine.deadline();
-    // It may be repeated, like a read.
-    let ask = async |statement| {
-        Ok::<_, Error>(engine.execute_on_primary(vec![statement], Writes::No, Ask::Position, deadline).await?.position)
-    };
-    // A session with positions by transaction knows the answer to the first question.
-    if !engine.session.positions().iter().any(Position::is_by_transaction)
-        && let Some(position) = ask(select_one()?).await?
-    {
-        return Ok(position);
-    }
-    let marked = match ask(mark()?).await {
-        Err(error) if error.db().is_some_and(|refused| is_refused(refused.code())) => ask(unflushed_mark()?).await?,
-        marked => marked?,
-    };
-    marked.ok_or_else(|| Error::not_sent("the primary answered without its position: try again"))
+    let executed = engine.execute_on_primary(vec![select_one()], Writes::No, Ask::Position, engine.deadline()).await?;
+    executed.position.ok_or_else(|| Error::not_sent("the primary answered without its position: try again"))
 }
 
 async fn ask_server(seen: &Seen) -> Option<Position> {

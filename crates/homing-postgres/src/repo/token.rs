@@ -64,8 +64,7 @@ impl Repo {
     /// Asks the primary for its current position. From another region this is one round trip.
     ///
     /// A replica that has reached this position has everything that was committed before the call. If the primary tells positions
-    /// [by transaction](crate::PositionKind::Transaction), it commits an empty transaction, from another region after a first
-    /// round trip.
+    /// [by transaction](crate::PositionKind::Transaction), it commits an empty transaction for it.
     ///
     /// # Errors
     ///
