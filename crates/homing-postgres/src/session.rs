@@ -93,9 +93,14 @@ impl Session {
         self.read(|floor| floor.position.map(|position| RequiredPosition { position, behind: floor.behind }))
     }
 
-    /// Returns what a server has to have reached too, if it has reached the wanted position.
-    pub(crate) fn wanted_below(&self) -> Vec<Position> {
-        self.read(|floor| Some(floor.below.clone())).unwrap_or_default()
+    /// Returns what a server has to have reached besides a position that was wanted before. If another call has moved the floor
+    /// up in the meantime, the position of that call's transaction stands for what was below.
+    pub(crate) fn wanted_beside(&self, wanted: Position) -> Vec<Position> {
+        self.read(|floor| {
+            let moved = floor.position.filter(|position| *position != wanted && position.is_by_transaction());
+            Some(floor.below.iter().copied().chain(moved).collect())
+        })
+        .unwrap_or_default()
     }
 
     /// Returns the positions that make a floor, lowest first. A primary has to have them in its history.
@@ -297,7 +302,7 @@ mod tests {
         let session = Session::default();
         let check = |position, below: Option<u64>| {
             assert_eq!(session.wanted().unwrap().position, position);
-            assert_eq!(session.wanted_below(), below.map(|lsn| at(7, 1, lsn)).as_slice());
+            assert_eq!(session.wanted_beside(position), below.map(|lsn| at(7, 1, lsn)).as_slice());
         };
         session.advance(write(100, 900));
         check(write(100, 900), None);
@@ -314,7 +319,19 @@ mod tests {
         check(at(7, 1, 130), None);
         session.advance(write(140, 903));
         session.advance(at(7, 2, 10).with_transaction(TransactionId::from(904)));
-        assert_eq!(session.wanted_below(), []);
+        assert_eq!(session.wanted_beside(session.wanted().unwrap().position), []);
+    }
+
+    #[test]
+    fn write_in_between_stands_for_what_was_below() {
+        let write = |transaction: u64| Position::by_transaction(7, 1, transaction);
+        let session = Session::default();
+        session.advance(write(900));
+        session.advance(write(901));
+        let wanted = session.wanted().unwrap().position;
+        assert_eq!((wanted, session.wanted_beside(wanted)), (write(901), vec![write(900)]));
+        session.advance_past(&session.positions(), write(902));
+        assert_eq!(session.wanted_beside(wanted), [write(902)]);
     }
 
     #[test]
@@ -340,7 +357,7 @@ mod tests {
         session.survived(&before, 2.into());
         assert_eq!(session.unproven(), [write(1, 902)]);
         assert_eq!(session.wanted().unwrap().position, write(2, 901));
-        assert_eq!(session.wanted_below(), [write(2, 900)]);
+        assert_eq!(session.wanted_beside(write(2, 901)), [write(2, 900)]);
         session.lost(&[write(1, 902), write(2, 901)]);
         assert_eq!(session.positions(), [write(2, 900)]);
         assert!(session.has_unknown_writes());

@@ -212,7 +212,7 @@ impl Reader {
         let session = &self.engine.session;
         let deadline = Instant::now() + self.replay_left;
         let tracker = self.chosen().database().tracker();
-        let positions = session.wanted_below().into_iter().chain([position]);
+        let positions = session.wanted_beside(position).into_iter().chain([position]);
         match try_join_all(positions.map(|position| tracker.wait_while_reachable(position, deadline))).await {
             Ok(_) => Waited::Reached,
             Err(WaitError::OtherSystem) if session.decline() => Waited::Declined,
@@ -221,9 +221,9 @@ impl Reader {
         }
     }
 
-    /// Returns whether a server is known to have reached the position of the session, and what is below it.
+    /// Returns whether a server is known to have reached this position of the session, and what the session wants besides.
     fn has_everything(&self, member: &Member, position: Position) -> bool {
-        let mut positions = self.engine.session.wanted_below().into_iter().chain([position]);
+        let mut positions = self.engine.session.wanted_beside(position).into_iter().chain([position]);
         positions.all(|position| member.is_known_to_have_reached(position))
     }
 
