@@ -7,11 +7,10 @@ use crate::engine::Engine;
 use crate::engine::answered::Answered;
 use crate::engine::execute::{Output, Parameters, PrimaryRunner, execute, only};
 use crate::error::Result;
-use crate::position::Position;
 use crate::primary::execute::Executed;
 use crate::reading::floor::{ask_primary, check_cluster};
 use crate::reading::server::note_read;
-use crate::session::seen::Seen;
+use crate::session::Earlier;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;
 
@@ -24,23 +23,21 @@ pub(crate) async fn read_from_primary(
     sql: &str,
     parameters: &Parameters<'_>,
 ) -> Result<Answered<Output>> {
-    let (seen, before) = (engine.session.seen_elsewhere(None), engine.session.positions());
+    let earlier = engine.session.earlier();
     let runner = PrimaryRunner { engine, writes: Writes::No, deadline: engine.deadline() };
     let (executed, descriptions) = execute(&[(sql, parameters)][..], &runner).await?;
-    let answered =
-        note_read_from_primary(engine, operation, started, executed, &descriptions, (&seen, &before)).await?;
+    let answered = note_read_from_primary(engine, operation, started, executed, &descriptions, &earlier).await?;
     Ok(answered.and_then(|outputs| Ok(only(outputs))))
 }
 
-/// Advances the session to the position of a read from the primary. `seen` are the servers that the session had read
-/// from before, and `before` are the positions that it had.
+/// Advances the session to the position of a read from the primary. `earlier` is what the session had before the read.
 pub(crate) async fn note_read_from_primary(
     engine: &Engine,
     operation: &'static str,
     started: Instant,
     executed: Executed,
     descriptions: &[StatementDescription],
-    (seen, before): (&[Seen], &[Position]),
+    earlier: &Earlier,
 ) -> Result<Answered<Vec<Output>>> {
     let mut executed = executed;
     if executed.position.is_none() && engine.session.is_imported() {
@@ -51,13 +48,12 @@ pub(crate) async fn note_read_from_primary(
     match (local, executed.position) {
         // The local primary answered, so this is a read like any other: it is asked for its position when that matters.
         (Some(local), position) if executed.unchanged || position.is_none() => {
-            note_read(engine, &local, position, seen);
+            note_read(engine, &local, position, &earlier.seen);
         }
         (_, Some(position)) => {
             check_cluster(engine, position)?;
             engine.session.advance(position);
-            // No replica was ahead of this position when the session read from it.
-            seen.iter().for_each(|seen| engine.session.settle(seen, before, position));
+            engine.session.settle_all(earlier, position);
         }
         // The primary does not tell how far its log is.
         (_, None) if executed.unchanged => engine.note_unknown_read(None),

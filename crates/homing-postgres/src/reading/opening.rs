@@ -109,8 +109,7 @@ pub(super) async fn open_on_peer(
     sends: StreamedAs,
     deadline: Instant,
 ) -> Result<Opened<(proto::QueryPart, ForwardedParts)>> {
-    let (session, seen) = (engine.history(Writes::No), engine.session.seen_elsewhere(None));
-    let before = engine.session.positions();
+    let (session, earlier) = (engine.history(Writes::No), engine.session.earlier());
     let opened = primary.query_peer(statement, &session, sends, deadline).await;
     let first = opened.as_ref().ok().and_then(|opened| opened.response.0.position.as_ref());
     let position = first.and_then(Position::from_proto);
@@ -120,8 +119,7 @@ pub(super) async fn open_on_peer(
         Some(position) => {
             // Later reads from a replica must not be older than this one.
             engine.session.advance(position);
-            // No replica was ahead of this position when the session read from it.
-            seen.iter().for_each(|seen| engine.session.settle(seen, &before, position));
+            engine.session.settle_all(&earlier, position);
         }
         // The primary does not tell how far its log is.
         None => engine.note_unknown_read(None),

@@ -20,7 +20,7 @@ pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Tra
             exchange.roll_back().await;
             return Err(error);
         }
-        let (seen, before) = (engine.session.seen_elsewhere(None), engine.session.positions());
+        let earlier = engine.session.earlier();
         let Some(committed) = exchange.commit().await? else {
             return Ok(Answered { value: Ok(value), report: None });
         };
@@ -30,11 +30,11 @@ pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Tra
             return Err(error.with_value(value));
         }
         if let Some(position) = position {
-            // Nothing that was read before the commit is after its position.
-            seen.iter().for_each(|seen| engine.session.settle(seen, &before, position));
+            engine.session.settle_all(&earlier, position);
         }
         if may_have_written {
             let report = trip.report(OPERATION, started, position);
+            let before = earlier.positions;
             let committed = Committed { value: Ok(value), position, before, not_replicated, report };
             return Ok(Writer::new(engine, OPERATION).settle(committed).await);
         }

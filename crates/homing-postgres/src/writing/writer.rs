@@ -70,17 +70,17 @@ impl<'a> Writer<'a> {
     ) -> Result<Answered<T>> {
         let Self { engine, operation } = *self;
         let started = Instant::now();
-        let (seen, before) = (engine.session.seen_elsewhere(None), engine.session.positions());
+        let earlier = engine.session.earlier();
         let runner = PrimaryRunner { engine, writes, deadline: engine.deadline() };
         let (executed, descriptions) = execute(statements, &runner).await?;
         if executed.unchanged {
             let answered =
-                note_read_from_primary(engine, operation, started, executed, &descriptions, (&seen, &before)).await?;
+                note_read_from_primary(engine, operation, started, executed, &descriptions, &earlier).await?;
             return Ok(answered.and_then(read));
         }
         let (position, not_replicated) = (executed.position, executed.not_replicated);
         let report = executed.trip.report(operation, started, position);
-        let value = executed.outputs(&descriptions).and_then(read);
+        let (value, before) = (executed.outputs(&descriptions).and_then(read), earlier.positions);
         Ok(self.settle(Committed { value, position, before, not_replicated, report }).await)
     }
 
