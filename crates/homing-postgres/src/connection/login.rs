@@ -1,13 +1,13 @@
 //! [`Login`], a user of PostgreSQL besides that of a connection string.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::{fmt, io};
 
 use homing_rpc::Reloaded;
 use tokio_postgres::Config;
 
-use super::source::{self, Look};
+use super::source::{self, Look, text_of};
 use crate::error::{Error, Result};
 
 /// A user of PostgreSQL and its password, for [`Databases::with_forwarded_login`](crate::Databases::with_forwarded_login).
@@ -43,7 +43,9 @@ impl Login {
     ///
     /// [`is_configuration`](Error::is_configuration) if the file cannot be read now, or is empty.
     pub fn with_password_file(self, path: impl Into<PathBuf>) -> Result<Self> {
-        let file = Reloaded::new("the password", vec![path.into()], |contents| parse(&contents[0]));
+        let password =
+            |contents: &[Vec<u8>]| text_of(contents[0].trim_ascii_end(), "the password").map(ToOwned::to_owned);
+        let file = Reloaded::new("the password", vec![path.into()], password);
         let file = file.map_err(|error| Error::configuration(error.to_string()))?;
         Ok(Self { password: Some(Password::File(Arc::new(file))), ..self })
     }
@@ -78,11 +80,6 @@ impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
     }
-}
-
-fn parse(contents: &[u8]) -> std::result::Result<String, io::Error> {
-    let text = std::str::from_utf8(contents).map_err(|_| io::Error::other("it is not UTF-8"))?.trim_end();
-    if text.is_empty() { Err(io::Error::other("it is empty")) } else { Ok(text.to_owned()) }
 }
 
 #[cfg(test)]

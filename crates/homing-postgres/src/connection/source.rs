@@ -49,13 +49,13 @@ pub(crate) fn read<T: Clone>(file: &Reloaded<T>, look: Look) -> T {
     file.current()
 }
 
-/// Returns the text of a file, without the line feed that an editor adds.
-pub(crate) fn text_of(contents: &[u8]) -> Result<&str> {
-    match std::str::from_utf8(contents.trim_ascii()) {
-        Ok("") => Err(Error::configuration("the file is empty: write a connection string into it")),
+/// Returns the contents of a file as text, which may not be empty. `what` should be in the file, for people.
+pub(crate) fn text_of<'a>(contents: &'a [u8], what: &str) -> Result<&'a str> {
+    match std::str::from_utf8(contents) {
+        Ok("") => Err(Error::configuration(format!("the file is empty: write {what} into it"))),
         Ok(text) => Ok(text),
         // The reason is left out: it may tell where in a password the text ends.
-        Err(_) => Err(Error::configuration("the file is not text: write a connection string into it")),
+        Err(_) => Err(Error::configuration(format!("the file is not text: write {what} into it"))),
     }
 }
 

@@ -60,7 +60,8 @@ impl ConnectionString {
     /// `is_configuration` if the file cannot be read, and for the reasons of [`parse`](Self::parse).
     pub(crate) fn in_file(path: &Path, variable: &str) -> Result<Self> {
         let name = variable.to_owned();
-        let parse = move |contents: &[Vec<u8>]| Self::parse(text_of(&contents[0])?, &name);
+        let parse =
+            move |contents: &[Vec<u8>]| Self::parse(text_of(contents[0].trim_ascii(), "a connection string")?, &name);
         let file = Reloaded::new("the connection string", vec![path.to_owned()], parse);
         let file = file.map_err(|error| unusable(variable, error))?;
         let string = file.current();

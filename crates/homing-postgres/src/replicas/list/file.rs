@@ -29,7 +29,8 @@ impl ListFile {
         variable: &str,
         parse: impl Fn(&str) -> Result<Vec<Listed>> + Send + Sync + 'static,
     ) -> Result<Self> {
-        let parse = move |contents: &[Vec<u8>]| parse(text_of(&contents[0])?).map(Arc::from);
+        let parse =
+            move |contents: &[Vec<u8>]| parse(text_of(contents[0].trim_ascii(), "a connection string")?).map(Arc::from);
         let file = Reloaded::new("the list of replicas", vec![path.to_owned()], parse);
         let file = file.map_err(|error| unusable(variable, error))?;
         Ok(Self { file: Arc::new(file), regions: OnceLock::new() })
