@@ -180,33 +180,35 @@ async fn switchovers_lose_nothing() {
     assert_fates(&fleet, writers.end().await).await;
 }
 
-/// A commit waits for the member that takes over.
-#[tokio::test]
-async fn killed_leader_loses_nothing_in_synchronous_mode() {
+/// Breaks the leader and mends it, under load. A commit waits for the member that takes over, so nothing may be lost.
+async fn assert_failover_loses_nothing(
+    what: &str,
+    breaks: impl AsyncFn(&PatroniMember),
+    mends: impl AsyncFn(&PatroniMember),
+) {
     let Some(fleet) = Fleet::start(Patroni::options().with_synchronous_mode()).await else { return };
     let writers = Writers::start(&fleet);
     writers.all_write().await;
     let former = fleet.leader().await;
-    former.kill().await.unwrap();
+    breaks(former).await;
     fleet.leader_after(former).await;
-    report_recovery(&writers, "failover").await;
-    former.start_again().await.unwrap();
+    report_recovery(&writers, what).await;
+    mends(former).await;
     fleet.cluster.settled().await.unwrap();
     writers.all_write().await;
     assert_fates(&fleet, writers.end().await).await;
 }
 
 #[tokio::test]
+async fn killed_leader_loses_nothing_in_synchronous_mode() {
+    let kill = async |leader: &PatroniMember| leader.kill().await.unwrap();
+    let start = async |former: &PatroniMember| former.start_again().await.unwrap();
+    assert_failover_loses_nothing("killed leader", kill, start).await;
+}
+
+#[tokio::test]
 async fn leader_without_etcd_loses_nothing_in_synchronous_mode() {
-    let Some(fleet) = Fleet::start(Patroni::options().with_synchronous_mode()).await else { return };
-    let writers = Writers::start(&fleet);
-    writers.all_write().await;
-    let former = fleet.leader().await;
-    former.etcd_link().cut(Cut::Blackhole).await;
-    fleet.leader_after(former).await;
-    report_recovery(&writers, "leader without etcd").await;
-    former.etcd_link().heal().await.unwrap();
-    fleet.cluster.settled().await.unwrap();
-    writers.all_write().await;
-    assert_fates(&fleet, writers.end().await).await;
+    let cut = async |leader: &PatroniMember| leader.etcd_link().cut(Cut::Blackhole).await;
+    let heal = async |former: &PatroniMember| former.etcd_link().heal().await.unwrap();
+    assert_failover_loses_nothing("leader without etcd", cut, heal).await;
 }
