@@ -87,16 +87,15 @@ pub struct Config {
     pub replica_url: Option<String>,
 
     /// The replicas to read from, as a list that the application can change while the node runs, or one
-    /// [in a file](ReplicaList::from_file). If set,
-    /// [`replica_url`](Self::replica_url) is ignored.
+    /// [in a file](ReplicaList::from_file). If set, [`replica_url`](Self::replica_url) is ignored.
     pub replicas: Option<ReplicaList>,
 
     /// The other regions that have replicas: a replica whose name is one of them is in that region. The primary region
     /// always counts as one.
     pub replica_regions: Vec<Region>,
 
-    /// How the node uses and watches its replicas, and by what its servers, the primary too, tell positions. The node sets `region`, `pool_size`, `max_transactions` and
-    /// `max_rows_bytes` of these settings itself.
+    /// How the node uses and watches its replicas, and by what its servers, the primary too, tell positions. The node sets
+    /// `region`, `pool_size`, `max_transactions` and `max_rows_bytes` of these settings itself.
     pub replica_settings: ReplicaSettings,
 
     /// The address to listen on for peers. Default: `None`, no server.

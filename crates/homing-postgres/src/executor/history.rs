@@ -27,9 +27,8 @@ impl Executor {
     }
 
     /// Refuses a request before anything runs if the server is of another [cluster](Self::check_cluster) than the caller
-    /// expects, or if it is a primary whose history does not have these positions, or
-    /// cannot be shown to have them. A position of the server's own timeline takes no question. Neither does a replica:
-    /// its callers wait for the position.
+    /// expects, or if it is a primary whose history does not have these positions, or cannot be shown to have them. A
+    /// position of the server's own timeline takes no question. Neither does a replica: its callers wait for the position.
     pub(crate) async fn check_history(
         &self,
         connection: &Connection,

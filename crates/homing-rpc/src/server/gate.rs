@@ -1,7 +1,7 @@
 //! Checks a request before a service gets it.
 //!
-//! The checks, in this order: the protocol version, the application, admission. The body is not read before. The connection has proved
-//! already that it is a peer's.
+//! The checks, in this order: the protocol version, the application, admission. The body is not read before. The connection
+//! has proved already that it is a peer's.
 //!
 //! hyper runs [`Gate::handle`] in a detached task for each request. The task owns the request and one place of the
 //! [`Admission`]. It ends with the answer, when the stream is reset or the connection ends, or, for `homing.v1`
