@@ -1,5 +1,6 @@
 //! [`Session`], which remembers what a handle has written and read, so that its reads see all of it.
 
+pub(crate) mod earlier;
 mod floor;
 pub(crate) mod seen;
 pub(crate) mod token;
@@ -25,14 +26,6 @@ use crate::scope::DatabaseName;
 pub(crate) struct Session {
     floors: Arc<Mutex<Vec<Floor>>>,
     database: DatabaseName,
-}
-
-/// What a session had before a request was sent.
-#[derive(Debug)]
-pub(crate) struct Earlier {
-    /// The servers that it had read from.
-    pub(crate) seen: Vec<Seen>,
-    pub(crate) positions: Vec<Position>,
 }
 
 /// The position that a read has to see, and the one that a replica did not reach in time, if there is one.
@@ -239,17 +232,6 @@ impl Session {
                 floor.raise(position, before);
             }
         });
-    }
-
-    /// Returns what the session has now, before a request is sent.
-    pub(crate) fn earlier(&self) -> Earlier {
-        Earlier { seen: self.seen_elsewhere(None), positions: self.positions() }
-    }
-
-    /// Moves the floor up to the position of a request, which covers what the session had before it: no server was ahead of the
-    /// primary when the session read from it.
-    pub(crate) fn settle_all(&self, earlier: &Earlier, position: Position) {
-        earlier.seen.iter().for_each(|seen| self.settle(seen, &earlier.positions, position));
     }
 
     /// Returns the databases that have a floor.

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::primary::execute::Executed;
 use crate::reading::floor::{ask_primary, check_cluster};
 use crate::reading::server::note_read;
-use crate::session::Earlier;
+use crate::session::earlier::Earlier;
 use crate::statement::description::StatementDescription;
 use crate::statement::kind::Writes;
 
