@@ -10,6 +10,7 @@
 //! | `copy_in` | one copy; see `copy_in.rs` |
 
 mod chunks;
+mod commands;
 mod copy_in;
 mod execute;
 mod failure;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::future::{join, join3};
 use homing_proto::v1 as proto;
-use proto::begin_transaction::Isolation;
 use proto::savepoint_command::Command;
 use proto::transact_request::Step;
 use proto::transact_response::Outcome;
@@ -15,6 +14,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tracing::warn;
 
+use super::commands::{begin_sql, savepoint_sql};
 use super::failure::Failure;
 use super::prepared::Prepared;
 use super::probe::{Probed, Questions};
@@ -424,33 +424,6 @@ fn not_executed(failure: Failure) -> StepOutcome {
     }
 }
 
-/// Returns the BEGIN of a transaction. A read-only one reads from one snapshot. Where the caller asks for nothing, the
-/// defaults of the role and the database stand: a database may be frozen by them, or serializable.
-fn begin_sql(begin: &proto::BeginTransaction) -> String {
-    let isolation = match (begin.isolation(), begin.read_only) {
-        (Isolation::Serializable, _) => " ISOLATION LEVEL SERIALIZABLE",
-        (Isolation::RepeatableRead, _) | (_, true) => " ISOLATION LEVEL REPEATABLE READ",
-        (Isolation::ReadCommitted, false) => " ISOLATION LEVEL READ COMMITTED",
-        (Isolation::Unspecified, false) => "",
-    };
-    let access = match begin {
-        proto::BeginTransaction { read_only: true, .. } => " READ ONLY",
-        proto::BeginTransaction { read_write: true, .. } => " READ WRITE",
-        _ => "",
-    };
-    format!("BEGIN{isolation}{access}")
-}
-
-fn savepoint_sql(command: &Command) -> String {
-    match command {
-        Command::Set(number) => format!("SAVEPOINT homing_{number};"),
-        Command::Release(number) => format!("RELEASE SAVEPOINT homing_{number};"),
-        Command::RollBack(number) => {
-            format!("ROLLBACK TO SAVEPOINT homing_{number}; RELEASE SAVEPOINT homing_{number};")
-        }
-    }
-}
-
 /// If the commit did not flush, the position that is read after it would lie before it.
 const FLUSHED_COMMIT: &str = "
     SELECT pg_catalog.set_config('synchronous_commit', 'on', true)
@@ -462,23 +435,3 @@ const MAX_STATEMENTS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// A rollback is quick. If it is not, closing the connection has the same effect.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn read_only_transaction_is_one_snapshot() {
-        let sql = |isolation: Isolation, read_only| {
-            begin_sql(&proto::BeginTransaction {
-                isolation: isolation.into(),
-                read_only,
-                ..proto::BeginTransaction::default()
-            })
-        };
-        assert_eq!(sql(Isolation::Unspecified, false), "BEGIN");
-        assert_eq!(sql(Isolation::ReadCommitted, false), "BEGIN ISOLATION LEVEL READ COMMITTED");
-        assert_eq!(sql(Isolation::ReadCommitted, true), "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-        assert_eq!(sql(Isolation::Serializable, true), "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY");
-    }
-}
