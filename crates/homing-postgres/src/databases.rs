@@ -134,7 +134,7 @@ impl Positions for Databases {
     }
 
     fn check<'a>(&'a self, scope: &'a str, expected: Expectations) -> BoxFuture<'a, Result<(), Status>> {
-        let Expectations { session, cluster } = expected;
+        let Expectations { session, cluster, key: _ } = expected;
         Box::pin(async move {
             if let Some(cluster) = cluster {
                 self.check_cluster(scope, u64::from(cluster).into())?;

@@ -8,13 +8,18 @@ pub(crate) mod operation;
 
 use std::sync::Arc;
 
+use homing_proto::v1 as proto;
 use homing_rpc::Rpc;
 use tokio::time::Instant;
 
-use crate::call::options::{Options, Wait};
+use crate::call::options::{Delivery, Options, Wait};
 use crate::call::report::Observer;
 use crate::call::tally::Tally;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::executor::within::can_be_protected;
+use crate::outcome::fingerprint;
+use crate::outcome::key::IdempotencyKey;
+use crate::outcome::once::{Once, TransactionKey};
 use crate::position::Position;
 use crate::primary::Primary;
 use crate::replicas::{Member, ReplicaRequest, Replicas};
@@ -35,6 +40,8 @@ pub(crate) struct Engine {
     pub(crate) scoped: Arc<ScopedDatabase>,
     pub(crate) session: Session,
     pub(crate) options: Options,
+    /// The application's own key for the write of the handle.
+    pub(crate) key: Option<IdempotencyKey>,
     /// The name of the only replica to read from, if the handle has one.
     pub(crate) replica: Option<Arc<str>>,
     pub(crate) observer: Observer,
@@ -94,6 +101,31 @@ impl Engine {
         }
     }
 
+    /// Returns the key of statements that are sent to the primary: the application's own, or a new one. `None` if they only read,
+    /// if they cannot be protected, or if the options say so.
+    ///
+    /// # Errors
+    ///
+    /// Misuse if the application has a key for statements that cannot be protected.
+    pub(crate) fn key_of(&self, statements: &[proto::Statement], writes: Writes) -> Result<Option<IdempotencyKey>> {
+        match (self.key, can_be_protected(statements)) {
+            _ if writes == Writes::No => Ok(None),
+            (Some(_), false) => Err(Error::misuse(
+                "a key protects what can be one transaction: not a script, and not a statement such as VACUUM, CALL or CREATE",
+            )),
+            (None, true) if self.options.delivery == Delivery::ExactlyOnce => Ok(Some(IdempotencyKey::generate())),
+            (key, _) => Ok(key),
+        }
+    }
+
+    /// Returns the key of an interactive transaction, as [`key_of`](Self::key_of) does for statements.
+    pub(crate) fn transaction_key(&self) -> Option<TransactionKey> {
+        let generates = self.options.delivery == Delivery::ExactlyOnce && self.primary().protection.is_expected();
+        let key = self.key.or_else(|| generates.then(IdempotencyKey::generate))?;
+        let fingerprint = fingerprint::of_parts([TRANSACTION, self.database_name().as_bytes()]);
+        Some(TransactionKey { once: Once { key, again: key.is_own(), keeps_result: true }, fingerprint })
+    }
+
     /// Returns an engine whose writes leave waiting to the next read.
     pub(crate) fn without_waiting(&self) -> Self {
         let wait = match self.options.wait {
@@ -124,6 +156,9 @@ impl Engine {
         self.replicas().choose(&ReplicaRequest { choose, name, position, is_behind, except })
     }
 }
+
+/// What stands for the statements of an interactive transaction in its fingerprint: they are not known at its beginning.
+const TRANSACTION: &[u8] = b"interactive transaction";
 
 impl ScopedDatabase {
     pub(crate) fn new(primary: Primary) -> Self {

@@ -19,6 +19,7 @@ use tokio_postgres::error::SqlState;
 
 use self::database::DatabaseError;
 use self::fate::Fate;
+use crate::outcome::key::IdempotencyKey;
 use crate::position::Position;
 
 /// The result of Homing's calls.
@@ -35,7 +36,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// |---|---|---|---|
 /// | [not sent](Self::is_not_sent) | nothing was executed | no node of the primary region can be reached; all are overloaded; the call or the settings are wrong | try again later, or correct the call |
 /// | [rejected](Self::is_rejected) | it ran, and nothing of it remains | PostgreSQL refused it ([`db`](Self::db) tells why); it ran into its time limit; the row does not exist | correct it |
-/// | [outcome unknown](Self::is_outcome_unknown) | it may be committed or not | the connection broke, or the deadline passed, before the answer came | read the data, then decide |
+/// | [outcome unknown](Self::is_outcome_unknown) | it may be committed or not | the primary could not be reached until the deadline after the answer was lost | ask [`Repo::outcome`](crate::Repo::outcome) with its [key](Self::idempotency_key) |
 /// | [committed](Self::is_committed) | it is committed | the local replica is too far behind to show it; its rows are too large to return; a trigger stored something else | go on; do not repeat it |
 ///
 /// A failed read is *not sent* or *rejected* too, since it changed nothing.
@@ -93,8 +94,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// - A script or procedure that commits by itself can be *rejected* after parts of it were committed.
 /// - A raw statement that gets no transaction id counts as one that wrote nothing, even if it sent a notification or
 ///   wrote to a foreign table. If its result cannot be returned, the error is *rejected*.
-/// - A forwarded write is sent at most once, not exactly once. The application has to resolve an unknown outcome.
-///   Only functions that are marked `idempotent` are repeated if their answer was lost.
+/// - What is [not protected](crate::Delivery) is sent at most once, such as a script or COPY. The application has to resolve its
+///   unknown outcome.
 pub struct Error(Box<ErrorInner>);
 
 struct ErrorInner {
@@ -106,6 +107,8 @@ struct ErrorInner {
     failure: Option<Failure>,
     database: Option<DatabaseError>,
     committed: Option<AfterCommit>,
+    /// The key of a write whose outcome is unknown.
+    key: Option<IdempotencyKey>,
     /// The value of the call, in case that it is committed. The mutex only makes `Error` `Sync`: the value need not be.
     value: Mutex<Option<Box<dyn Any + Send>>>,
     statement: Option<u32>,
@@ -147,6 +150,7 @@ enum ErrorKind {
     TimedOut,
     TokenRefused,
     TooManyRows,
+    Unprotected,
 }
 
 impl Error {
@@ -190,6 +194,7 @@ impl Error {
             ErrorKind::Misuse,
             ErrorKind::Configuration,
             ErrorKind::TokenRefused,
+            ErrorKind::Unprotected,
         ];
         kinds.contains(&self.0.kind) && !self.is_committed()
     }
@@ -213,6 +218,12 @@ impl Error {
     /// Returns whether the call was sent and no answer came. It may be committed or not.
     pub fn is_outcome_unknown(&self) -> bool {
         self.0.kind == ErrorKind::OutcomeUnknown
+    }
+
+    /// Returns the key of a write whose [outcome is unknown](Self::is_outcome_unknown), for
+    /// [`Repo::outcome`](crate::Repo::outcome). `None` if the write had none: see [`Delivery`](crate::Delivery).
+    pub fn idempotency_key(&self) -> Option<IdempotencyKey> {
+        self.0.key
     }
 
     /// Returns whether the call is committed on the primary, and only its result could not be returned. The local replica
@@ -370,6 +381,11 @@ impl Error {
     /// build, or belongs to another database. Go on without it. See [`Repo::with_token`](crate::Repo::with_token).
     pub fn is_token_refused(&self) -> bool {
         self.0.kind == ErrorKind::TokenRefused
+    }
+
+    /// Returns whether the primary prepares the statement with other types than this node assumed.
+    pub(crate) fn is_unprotected(&self) -> bool {
+        self.0.kind == ErrorKind::Unprotected
     }
 
     /// Returns whether the primary prepares the statement with other types than this node assumed.

@@ -10,6 +10,7 @@
 //! | `copy_in` | one copy; see `copy_in.rs` |
 
 mod chunks;
+mod claims;
 mod commands;
 mod copy_in;
 mod execute;
@@ -25,11 +26,12 @@ mod probe;
 pub(crate) mod question;
 mod references;
 mod run;
-mod within;
+pub(crate) mod within;
 
 use homing_rpc::Cluster;
 
 pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace, Streamed};
+use self::claims::Claims;
 pub(crate) use self::copy_in::CopyResponses;
 pub(crate) use self::failure::Failure;
 pub(crate) use self::history::{other_cluster, positions};
@@ -50,6 +52,7 @@ pub(crate) struct Executor {
     tracker: Tracker,
     max_rows_bytes: usize,
     places: Places,
+    claims: Claims,
     /// The cluster that the caller expects. `None` if the caller does not know it.
     expected: Option<SystemIdentifier>,
 }
@@ -59,7 +62,7 @@ impl Executor {
     /// transactions.
     pub(crate) fn new(pool: Pool, tracker: Tracker, max_rows_bytes: usize, max_transactions: usize) -> Self {
         let places = Places::new(pool.max_connections(), max_transactions);
-        Self { pool, own_pool: None, tracker, max_rows_bytes, places, expected: None }
+        Self { pool, own_pool: None, tracker, max_rows_bytes, places, claims: Claims::default(), expected: None }
     }
 
     /// Asks for the history of the server as the node's own user: other users may not be allowed to read it.

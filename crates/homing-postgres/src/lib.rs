@@ -29,9 +29,8 @@
 //!   ([`Repo::with_setting`]) never runs a statement without it. They leave nothing behind on a pooled connection.
 //! - **Transactions** ([`Repo::transaction`]) are committed as a whole or not at all. If the caller, its node or the network
 //!   fails, an uncommitted transaction is rolled back. It holds no lock beyond its idle timeout.
-//!
-//! A write is sent once. If the answer is lost, its outcome is unknown, and the error says so. A write is repeated on
-//! another peer only if the first one certainly did not execute it.
+//! - **Exactly once.** A write is applied once, however often the network, a node or the database fails under it: see
+//!   [`Delivery`], [`Repo::with_key`] and [`Repo::outcome`].
 //!
 //! # Features
 //!
@@ -66,6 +65,7 @@ mod engine;
 mod entity;
 mod error;
 mod executor;
+mod outcome;
 mod position;
 mod primary;
 mod reading;
@@ -83,7 +83,7 @@ mod writing;
 pub use batch::plan::Batch;
 pub use batch::results::BatchResults;
 pub use batch::step::{Parameter, Step};
-pub use call::options::{Consistency, OnLag, Options, Wait};
+pub use call::options::{Consistency, Delivery, OnLag, Options, Wait};
 pub use call::report::{AnsweredBy, Report, Stages};
 #[doc(hidden)]
 pub use call::tally::Tally;
@@ -99,6 +99,8 @@ pub use entity::{Entity, FromRow, Insert};
 pub use error::database::DatabaseError;
 pub use error::fate::Fate;
 pub use error::{Error, Result};
+pub use outcome::key::IdempotencyKey;
+pub use outcome::{Outcome, migration_sql};
 pub use position::kind::PositionKind;
 pub use position::lsn::{Lsn, ParseLsnError};
 pub use position::role::Role;
@@ -109,6 +111,8 @@ pub use reading::copy::CopyOut;
 pub use reading::rows::RowStream;
 pub use replicas::{Choose, Health, Replica, ReplicaList, ReplicaSettings, ReplicaStatus, Replicas};
 pub use repo::measure::table::{Measure, ReadFigures, ReadRow, ReadTable};
+#[doc(hidden)]
+pub use repo::transaction::RanOnce;
 pub use repo::{Repo, WeakRepo};
 #[doc(hidden)]
 pub use scope::check_database_name;

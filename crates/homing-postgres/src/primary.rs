@@ -1,9 +1,12 @@
 //! [`Primary`], the way to the primary in this region or another one.
 
+mod attempts;
 mod cluster;
 pub(crate) mod copy;
 pub(crate) mod execute;
+pub(crate) mod outcome;
 mod prepare;
+pub(crate) mod protection;
 pub(crate) mod query;
 mod region;
 pub(crate) mod rejection;
@@ -22,6 +25,7 @@ use tokio::time::Instant;
 use tonic::{Response, Status};
 use tracing::{Instrument, debug_span};
 
+use self::protection::Protection;
 use self::region::PrimaryRegion;
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -29,7 +33,6 @@ use crate::position::role::Role;
 use crate::replicas::{Member, Replicas};
 use crate::scope::schema::Schema;
 use crate::scope::{LocalSettings, Scope};
-use crate::statement::kind::Writes;
 
 /// The way to the primary of one database, with the local settings of one handle.
 #[derive(Clone, Debug)]
@@ -38,6 +41,7 @@ pub(crate) struct Primary {
     replicas: Replicas,
     scope: Scope,
     region: Arc<PrimaryRegion>,
+    pub(crate) protection: Arc<Protection>,
 }
 
 /// Where the primary was found.
@@ -63,7 +67,7 @@ pub(crate) trait PrimaryRequest: Sync {
 
 impl Primary {
     pub(crate) fn new(rpc: Rpc, replicas: Replicas, scope: Scope) -> Self {
-        Self { rpc, replicas, scope, region: Arc::default() }
+        Self { rpc, replicas, scope, region: Arc::default(), protection: Arc::default() }
     }
 
     /// Returns the way to the same database, in another schema or with other local settings.
@@ -178,7 +182,7 @@ impl Primary {
     async fn dispatch<Q, A, F>(
         &self,
         operation: &'static str,
-        writes: Writes,
+        retry: Retry,
         deadline: Instant,
         call: impl Fn(DatabaseClient<PeerChannel>, Q) -> F + Sync,
         request: Q,
@@ -188,10 +192,6 @@ impl Primary {
         A: Send,
         F: Future<Output = Result<Response<A>, Status>> + Send,
     {
-        let retry = match writes {
-            Writes::No => Retry::Always,
-            Writes::Maybe | Writes::Yes => Retry::NotProcessed,
-        };
         let send = |channel: PeerChannel| call(self.client(channel), request.clone());
         let dispatch = Dispatch::new(deadline).with_retry(retry).with_operation(operation);
         Ok(self.dispatch_to(&self.region(), dispatch, send).await?)

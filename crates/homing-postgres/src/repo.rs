@@ -10,11 +10,12 @@ mod copy;
 mod entities;
 mod functions;
 pub(crate) mod measure;
+mod outcome;
 mod raw;
 mod scoped;
 mod stream;
 mod token;
-mod transaction;
+pub(crate) mod transaction;
 mod typed;
 mod upsert;
 
@@ -25,7 +26,7 @@ use std::time::Duration;
 use homing_rpc::{Region, Rpc, Secret};
 use tokio::time::Instant;
 
-use crate::call::options::{Consistency, OnLag, Options, Wait};
+use crate::call::options::{Consistency, Delivery, OnLag, Options, Wait};
 use crate::call::report::{Observer, Report};
 use crate::call::tally::Tally;
 use crate::database::Database;
@@ -86,7 +87,7 @@ impl Repo {
         let scoped = Arc::new(ScopedDatabase::new(Primary::new(rpc, replicas.into(), Scope::default())));
         let catalog = Arc::new(Catalog::from([(DatabaseName::default(), Arc::clone(&scoped))]));
         let (session, observer) = (Session::default(), Observer::default());
-        let engine = Engine { scoped, session, options, replica: None, observer, until: None, tally: None };
+        let engine = Engine { scoped, session, options, key: None, replica: None, observer, until: None, tally: None };
         Self { engine, catalog, transaction: None, token_key: None }
     }
 
@@ -168,6 +169,12 @@ impl Repo {
     #[must_use]
     pub fn with_wait(&self, wait: Wait) -> Self {
         self.with(|engine| engine.options.wait = wait)
+    }
+
+    /// Returns a handle whose writes are applied as often as `delivery` says, if something fails under them.
+    #[must_use]
+    pub fn with_delivery(&self, delivery: Delivery) -> Self {
+        self.with(|engine| engine.options.delivery = delivery)
     }
 
     /// Returns a handle whose calls have to be executed within `call_timeout`.
@@ -255,7 +262,7 @@ impl WeakRepo {
         let scoped = catalog.get(&self.scope.database)?.with_local(&self.scope.local);
         let session = Session::default().of(&self.scope.database);
         let (options, observer) = (self.options, self.observer.clone());
-        let engine = Engine { scoped, session, options, replica: None, observer, until: None, tally: None };
+        let engine = Engine { scoped, session, options, key: None, replica: None, observer, until: None, tally: None };
         Some(Repo { engine, catalog, transaction: None, token_key: self.token_key.clone() })
     }
 }

@@ -1,5 +1,6 @@
 //! Interactive transactions: their options, and the state that the handles of one transaction share.
 
+pub(crate) mod before;
 pub(crate) mod commit;
 pub(crate) mod cursor;
 mod error;
@@ -18,9 +19,11 @@ use lru::LruCache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::before::Before;
 use self::error::over;
 use self::savepoints::{SavepointId, Savepoints};
 use crate::error::Result;
+use crate::outcome::once::TransactionKey;
 use crate::position::Position;
 use crate::primary::execute::to_wire;
 use crate::primary::stream::TransactionStream;
@@ -172,6 +175,13 @@ pub(crate) struct Handle {
 pub(crate) struct Transaction {
     pub(crate) options: TransactionOptions,
     pub(crate) deadline: Instant,
+    key: Option<TransactionKey>,
+    /// Whether it must not run without the key.
+    requires_key: bool,
+    /// Whether the database has no table in which the key could be claimed.
+    is_unprotected: AtomicBool,
+    /// The transaction with the same key that is committed already.
+    before: OnceLock<Before>,
     savepoints: Mutex<Savepoints>,
     /// The types of statements, by schema and SQL.
     descriptions: Mutex<LruCache<(Option<String>, String), StatementDescription>>,
@@ -206,10 +216,14 @@ pub(crate) enum StreamState {
 }
 
 impl Transaction {
-    pub(crate) fn new(options: TransactionOptions, deadline: Instant) -> Self {
+    pub(crate) fn new(options: TransactionOptions, deadline: Instant, key: Option<TransactionKey>) -> Self {
         Self {
             options,
             deadline,
+            key: key.filter(|_| options.access != Access::ReadOnly),
+            requires_key: false,
+            is_unprotected: AtomicBool::new(false),
+            before: OnceLock::new(),
             savepoints: Mutex::default(),
             descriptions: Mutex::new(LruCache::new(MAX_DESCRIPTIONS)),
             schema_changed: AtomicBool::new(false),
@@ -219,6 +233,11 @@ impl Transaction {
             state: tokio::sync::Mutex::new(StreamState::Unopened),
             ended: watch::Sender::new(false),
         }
+    }
+
+    /// Returns a transaction that does not run without its key: its caller relies on it.
+    pub(crate) fn requiring_key(self) -> Self {
+        Self { requires_key: true, ..self }
     }
 
     pub(crate) fn handle(self: &Arc<Self>, savepoint: SavepointId) -> Handle {
@@ -246,6 +265,26 @@ impl Transaction {
         self.options.access == Access::ReadOnly
     }
 
+    /// Returns the key that it claims at its commit.
+    pub(crate) fn key(&self) -> Option<TransactionKey> {
+        self.key.filter(|_| !self.is_unprotected.load(Ordering::Acquire))
+    }
+
+    /// Notes that the database has no table of outcomes. Returns whether the transaction may go on without the key.
+    pub(crate) fn note_unprotected(&self) -> bool {
+        self.is_unprotected.store(true, Ordering::Release);
+        !self.requires_key
+    }
+
+    /// Returns the transaction with the same key that is committed already, if this one has met it.
+    pub(crate) fn before(&self) -> Option<&Before> {
+        self.before.get()
+    }
+
+    pub(crate) fn note_before(&self, before: Before) -> &Before {
+        self.before.get_or_init(|| before)
+    }
+
     /// Returns whether it may be a snapshot of a replica.
     pub(crate) fn reads_replica(&self) -> bool {
         self.is_read_only() && self.options.isolation != Isolation::Serializable
@@ -262,7 +301,10 @@ impl Transaction {
             Isolation::Serializable => Wire::Serializable,
         };
         let idle = self.options.idle_timeout.min(crate::executor::MAX_IDLE_TIMEOUT).as_millis();
+        let key = self.key();
         proto::BeginTransaction {
+            once: key.map(|key| key.once.to_proto()),
+            fingerprint: key.map_or(0, |key| key.fingerprint.cast_unsigned()),
             database: Scope { local: scope.local.in_schema(None), ..scope.clone() }.to_wire(),
             isolation: isolation.into(),
             read_only: self.is_read_only(),

@@ -20,6 +20,25 @@ pub struct CallRequest {
     pub session: ::prost::alloc::vec::Vec<Position>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CallOnceRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<CallRequest>,
+    #[prost(message, optional, tag = "2")]
+    pub once: ::core::option::Option<Once>,
+}
+/// What makes a request one of its kind.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Once {
+    /// 16 bytes, a UUID. Version 7 is a key that the sender made, whose time tells how long it is kept: 15 minutes. Version 8 is
+    /// a key of the application, which is kept for a day.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: ::prost::bytes::Bytes,
+    /// The request may have been sent before, so the server looks for the key first. A row of the key is then written even if
+    /// nothing else is, and before the server reports an error, it makes sure that no earlier attempt can be committed later.
+    #[prost(bool, tag = "2")]
+    pub again: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CallResponse {
     /// A position for each database of the node. No commit of the function is after it. Also present after a failure,
     /// because the commits that the function made before it remain.
@@ -279,6 +298,26 @@ pub mod rpc_client {
             req.extensions_mut().insert(GrpcMethod::new("homing.v1.Rpc", "Call"));
             self.inner.unary(req, path, codec).await
         }
+        /// Runs a named function like Call. The function claims the key, so that it is applied once. It is a method of its own, so that a
+        /// build that does not know keys answers UNIMPLEMENTED instead of running the function without one.
+        pub async fn call_once(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CallOnceRequest>,
+        ) -> std::result::Result<tonic::Response<super::CallResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/homing.v1.Rpc/CallOnce");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("homing.v1.Rpc", "CallOnce"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Describes the node.
         pub async fn describe(
             &mut self,
@@ -320,6 +359,12 @@ pub mod rpc_server {
         async fn call(
             &self,
             request: tonic::Request<super::CallRequest>,
+        ) -> std::result::Result<tonic::Response<super::CallResponse>, tonic::Status>;
+        /// Runs a named function like Call. The function claims the key, so that it is applied once. It is a method of its own, so that a
+        /// build that does not know keys answers UNIMPLEMENTED instead of running the function without one.
+        async fn call_once(
+            &self,
+            request: tonic::Request<super::CallOnceRequest>,
         ) -> std::result::Result<tonic::Response<super::CallResponse>, tonic::Status>;
         /// Describes the node.
         async fn describe(
@@ -462,6 +507,49 @@ pub mod rpc_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CallSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/homing.v1.Rpc/CallOnce" => {
+                    #[allow(non_camel_case_types)]
+                    struct CallOnceSvc<T: Rpc>(pub Arc<T>);
+                    impl<T: Rpc> tonic::server::UnaryService<super::CallOnceRequest>
+                    for CallOnceSvc<T> {
+                        type Response = super::CallResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CallOnceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Rpc>::call_once(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CallOnceSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -657,6 +745,77 @@ pub mod execute_response {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExecuteOnceRequest {
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<ExecuteRequest>,
+    #[prost(message, optional, tag = "2")]
+    pub once: ::core::option::Option<Once>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SettleRequest {
+    /// The name of the database within the node; see ExecuteRequest.
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    /// See Once.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: ::prost::bytes::Bytes,
+    /// See ExecuteRequest.
+    #[prost(message, repeated, tag = "3")]
+    pub session: ::prost::alloc::vec::Vec<Position>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettleResponse {
+    #[prost(enumeration = "settle_response::Outcome", tag = "1")]
+    pub outcome: i32,
+    /// A position that is not before the commit, if there was one.
+    #[prost(message, optional, tag = "2")]
+    pub position: ::core::option::Option<Position>,
+}
+/// Nested message and enum types in `SettleResponse`.
+pub mod settle_response {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Outcome {
+        /// The server has no table for keys.
+        Unspecified = 0,
+        Committed = 1,
+        /// The request is not committed. An attempt that is under way will be rolled back.
+        NotCommitted = 2,
+    }
+    impl Outcome {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "OUTCOME_UNSPECIFIED",
+                Self::Committed => "OUTCOME_COMMITTED",
+                Self::NotCommitted => "OUTCOME_NOT_COMMITTED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+                "OUTCOME_COMMITTED" => Some(Self::Committed),
+                "OUTCOME_NOT_COMMITTED" => Some(Self::NotCommitted),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StatementResults {
     #[prost(message, repeated, tag = "1")]
     pub results: ::prost::alloc::vec::Vec<StatementResult>,
@@ -677,7 +836,7 @@ pub struct Rejection {
     /// The statement that failed, counted from zero; absent if the commit failed.
     #[prost(uint32, optional, tag = "1")]
     pub statement: ::core::option::Option<u32>,
-    #[prost(oneof = "rejection::Cause", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "rejection::Cause", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub cause: ::core::option::Option<rejection::Cause>,
 }
 /// Nested message and enum types in `Rejection`.
@@ -701,8 +860,24 @@ pub mod rejection {
         /// A row is over the limit for a message.
         #[prost(message, tag = "7")]
         RowTooLarge(super::RowTooLarge),
+        /// A request with other statements, parameters or settings has used the key.
+        #[prost(message, tag = "8")]
+        KeyReused(super::KeyReused),
+        /// Somebody has asked for the outcome of the key, and the answer was that it is not committed.
+        #[prost(message, tag = "9")]
+        KeySettled(super::KeySettled),
+        /// Nothing was executed by this attempt. What became of earlier ones is unknown, since the database has no table for keys,
+        /// or the statement cannot be protected.
+        #[prost(message, tag = "10")]
+        Unprotected(super::Unprotected),
     }
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyReused {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeySettled {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unprotected {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeadlineExceeded {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1036,7 +1211,7 @@ pub struct TransactRequest {
     /// The schema in which the step's statements run; empty for the role's search_path.
     #[prost(string, tag = "7")]
     pub schema: ::prost::alloc::string::String,
-    #[prost(oneof = "transact_request::Step", tags = "4, 5, 6")]
+    #[prost(oneof = "transact_request::Step", tags = "4, 5, 6, 8")]
     pub step: ::core::option::Option<transact_request::Step>,
 }
 /// Nested message and enum types in `TransactRequest`.
@@ -1049,6 +1224,9 @@ pub mod transact_request {
         Prepare(::prost::alloc::string::String),
         #[prost(message, tag = "6")]
         Commit(super::CommitTransaction),
+        /// Commits with a claim on a key: see ExecuteOnce. A step of its own, so that a build that does not know keys refuses it.
+        #[prost(message, tag = "8")]
+        CommitOnce(super::CommitOnce),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1070,6 +1248,12 @@ pub struct BeginTransaction {
     /// See ExecuteRequest.
     #[prost(message, repeated, tag = "6")]
     pub session: ::prost::alloc::vec::Vec<Position>,
+    /// The key that commit_once will claim. If a request with it is committed already, the first response says so.
+    #[prost(message, optional, tag = "7")]
+    pub once: ::core::option::Option<Once>,
+    /// A hash of what the transaction's caller has asked for. A request with the same key and another hash is refused.
+    #[prost(fixed64, tag = "8")]
+    pub fingerprint: u64,
 }
 /// Nested message and enum types in `BeginTransaction`.
 pub mod begin_transaction {
@@ -1144,6 +1328,13 @@ pub struct StatementList {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommitTransaction {}
+/// Commits and claims the key of the beginning.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommitOnce {
+    /// What the transaction's caller gets, for a later request with the same key. Absent if it is not to be kept.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub result: ::core::option::Option<::prost::bytes::Bytes>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TransactResponse {
     /// Time in the database.
@@ -1197,6 +1388,15 @@ pub struct TransactionCommitted {
     /// See ExecuteResponse.
     #[prost(bool, tag = "3")]
     pub unchanged: bool,
+    /// Present if an earlier request with the same key is committed. This transaction was rolled back.
+    #[prost(message, optional, tag = "4")]
+    pub before: ::core::option::Option<CommittedBefore>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommittedBefore {
+    /// The result that was kept, if any was.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub result: ::core::option::Option<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TransactionEnded {
@@ -1372,6 +1572,54 @@ pub mod database_client {
                 .insert(GrpcMethod::new("homing.v1.Database", "Execute"));
             self.inner.unary(req, path, codec).await
         }
+        /// Runs statements like Execute, with a claim on a key: a row of key and results, written in the same transaction. However
+        /// often the request is sent, it is executed once, and each answer has the results of that one execution. It is a method of
+        /// its own, so that a build that does not know keys answers UNIMPLEMENTED instead of executing the statements without one.
+        pub async fn execute_once(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExecuteOnceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExecuteResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/homing.v1.Database/ExecuteOnce",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("homing.v1.Database", "ExecuteOnce"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells what became of a request with a key, and settles it: if it is not committed by now, it never will be.
+        pub async fn settle(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SettleRequest>,
+        ) -> std::result::Result<tonic::Response<super::SettleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/homing.v1.Database/Settle",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("homing.v1.Database", "Settle"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Prepares a statement without running it, for nodes whose replica does not know its tables yet, or that have no
         /// replica.
         pub async fn prepare(
@@ -1521,6 +1769,18 @@ pub mod database_server {
             &self,
             request: tonic::Request<super::ExecuteRequest>,
         ) -> std::result::Result<tonic::Response<super::ExecuteResponse>, tonic::Status>;
+        /// Runs statements like Execute, with a claim on a key: a row of key and results, written in the same transaction. However
+        /// often the request is sent, it is executed once, and each answer has the results of that one execution. It is a method of
+        /// its own, so that a build that does not know keys answers UNIMPLEMENTED instead of executing the statements without one.
+        async fn execute_once(
+            &self,
+            request: tonic::Request<super::ExecuteOnceRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExecuteResponse>, tonic::Status>;
+        /// Tells what became of a request with a key, and settles it: if it is not committed by now, it never will be.
+        async fn settle(
+            &self,
+            request: tonic::Request<super::SettleRequest>,
+        ) -> std::result::Result<tonic::Response<super::SettleResponse>, tonic::Status>;
         /// Prepares a statement without running it, for nodes whose replica does not know its tables yet, or that have no
         /// replica.
         async fn prepare(
@@ -1688,6 +1948,94 @@ pub mod database_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExecuteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/homing.v1.Database/ExecuteOnce" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExecuteOnceSvc<T: Database>(pub Arc<T>);
+                    impl<
+                        T: Database,
+                    > tonic::server::UnaryService<super::ExecuteOnceRequest>
+                    for ExecuteOnceSvc<T> {
+                        type Response = super::ExecuteResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExecuteOnceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Database>::execute_once(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExecuteOnceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/homing.v1.Database/Settle" => {
+                    #[allow(non_camel_case_types)]
+                    struct SettleSvc<T: Database>(pub Arc<T>);
+                    impl<T: Database> tonic::server::UnaryService<super::SettleRequest>
+                    for SettleSvc<T> {
+                        type Response = super::SettleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SettleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Database>::settle(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SettleSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,6 +5,7 @@ pub(crate) mod closure;
 pub(crate) mod codec;
 pub(crate) mod context;
 pub(crate) mod error;
+pub(crate) mod key;
 pub(crate) mod registry;
 
 use bytes::Bytes;
@@ -26,6 +27,13 @@ pub trait Function: Send + Sync + 'static {
     /// was lost is repeated until its deadline, by callers that have registered the function as idempotent too.
     /// Default: no.
     fn is_idempotent(&self) -> bool {
+        false
+    }
+
+    /// Returns whether the function heeds the [key](CallContext::key) of a call, so that it is applied once, however often it is
+    /// called with it. If so, a call with a key is repeated like that of an idempotent function, by callers that have
+    /// registered the function as such. Default: no.
+    fn takes_key(&self) -> bool {
         false
     }
 

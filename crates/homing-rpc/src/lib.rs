@@ -108,8 +108,11 @@ pub use error::{Error, Result};
 pub use function::Function;
 pub use function::arguments::{Arguments, FromArguments, IntoArguments};
 pub use function::closure::Closure;
+#[doc(hidden)]
+pub use function::codec::{CodecError, decode as decode_value, encode as encode_value};
 pub use function::context::CallContext;
 pub use function::error::FunctionError;
+pub use function::key::CallKey;
 pub use function::registry::Registry;
 pub use handshake::refusal::Refusal;
 pub use metadata::caller::Caller;

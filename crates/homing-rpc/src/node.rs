@@ -31,6 +31,7 @@ use crate::function::Function;
 use crate::function::arguments::Arguments;
 use crate::function::context::CallContext;
 use crate::function::error::FunctionError;
+use crate::function::key::CallKey;
 use crate::metadata::caller::Caller;
 use crate::metadata::expectations::Expectations;
 use crate::node::config::NodeConfig;
@@ -54,17 +55,30 @@ impl LocalNode {
     /// # Cancel safety
     ///
     /// If the future is dropped, the function's context reports it, and the function goes on until its deadline.
-    pub(crate) async fn call(&self, request: CallRequest, caller: Caller) -> Result<CallResponse, Status> {
+    ///
+    /// A function that takes no key is not run with one.
+    pub(crate) async fn call(
+        &self,
+        request: CallRequest,
+        key: Option<CallKey>,
+        caller: Caller,
+    ) -> Result<CallResponse, Status> {
         let name = if request.scope.is_empty() { request.function } else { request.scoped_function };
         let Some(function) = self.config.functions.function(&name) else {
             return Err(Reason::UnknownFunction.status(self.unknown(&name)));
         };
+        if key.is_some() && !function.takes_key() {
+            return Err(Reason::ProtocolVersion.status(format!(
+                "function {name:?} takes no key in the build of this node: update the nodes of both regions to one build"
+            )));
+        }
         let deadline = caller.deadline;
-        let expected = Expectations { session: request.session, cluster: caller.cluster };
+        let expected = Expectations { session: request.session, cluster: caller.cluster, key: None };
         self.check(&request.scope, expected, deadline).await?;
         let began = Instant::now();
         let (context, _awaiting) = CallContext::new(caller.region.clone(), deadline, caller.trace.clone());
-        let context = context.with_scope(request.scope);
+        let key = key.map(|key| key.of_call(&name, &request.scope, &request.arguments));
+        let context = context.with_scope(request.scope).with_key(key);
         let result = self.run(function, Arguments::from_encoded(request.arguments), context.clone()).await;
         let unchanged = context.is_unchanged();
         let execute = began.elapsed();

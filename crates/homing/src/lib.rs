@@ -50,8 +50,10 @@
 //!
 //! **Writes**
 //!
-//! - A forwarded write is sent at most once, not exactly once: the application has to resolve *outcome unknown*. If an
-//!   answer is lost, only functions marked `idempotent` are called again.
+//! - Scripts, COPY, functions that are not transactional, and statements that PostgreSQL does not run in a transaction are sent at
+//!   most once. So is every write if the database has no table of outcomes ([`migration_sql`]).
+//! - A write that an asynchronous primary had acknowledged and not shipped when it died is lost: no read shows it then, and
+//!   [`Repo::outcome`] says so.
 //! - A write whose future is dropped is reported to no observer, whatever its outcome.
 //! - A script or procedure with transaction commands of its own can be *rejected* after parts of it were committed.
 //! - Code that sets `synchronous_commit = off` by itself (a database function, a script of its own) commits before the flush:
@@ -190,8 +192,8 @@ pub use homing_macros::{Entity, FromRow, Insert, Update, remote};
 #[cfg(feature = "sea-query")]
 pub use homing_postgres::sea_query;
 pub use homing_postgres::{
-    Aggregate, Batch, Conflict, Consistency, Entity, Error, Fate, FromRow, Insert, OnLag, Options, Repo, Result, Row,
-    Token, Update, Wait, WeakRepo, params,
+    Aggregate, Batch, Conflict, Consistency, Delivery, Entity, Error, Fate, FromRow, Insert, OnLag, Options, Repo,
+    Result, Row, Token, Update, Wait, WeakRepo, migration_sql, params,
 };
 pub use homing_rpc::{Region, Secret, Topology};
 pub use node::{Node, NodeBuilder};
@@ -234,6 +236,12 @@ pub mod error {
     //! PostgreSQL's own errors, which an [`Error`](crate::Error) holds.
 
     pub use homing_postgres::{DatabaseError, SqlState};
+}
+
+pub mod outcome {
+    //! What became of a write: see [`Repo::with_key`](crate::Repo::with_key) and [`Repo::outcome`](crate::Repo::outcome).
+
+    pub use homing_postgres::{IdempotencyKey, Outcome};
 }
 
 pub mod position {

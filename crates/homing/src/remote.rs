@@ -1,7 +1,10 @@
 use std::sync::{Arc, OnceLock};
 
-use homing_postgres::{Error, Repo, Result, TransactionOptions, WeakRepo};
-use homing_rpc::{CallContext, Closure, FromArguments, FunctionError, IntoArguments, Reason, Registry, catch_panic};
+use homing_postgres::{Error, RanOnce, Repo, Result, TransactionOptions, WeakRepo};
+use homing_rpc::{
+    CallContext, Closure, FromArguments, FunctionError, IntoArguments, Reason, Registry, catch_panic, decode_value,
+    encode_value,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Duration, Instant, timeout_at};
@@ -109,7 +112,8 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
         }
     };
     let function = Closure::new(T::NAME, run);
-    registry.register(if T::IDEMPOTENT { function.idempotent() } else { function })
+    let function = if T::IDEMPOTENT { function.idempotent() } else { function };
+    registry.register(if T::TRANSACTIONAL { function.taking_key() } else { function })
 }
 
 /// Runs the function in a transaction, which may take all the time that the function has, idle time included. At the end
@@ -140,11 +144,24 @@ async fn run_in_transaction<T: Remote>(
             )),
         }
     };
-    let ran = repo.transaction_with(options, body).await;
+    let ran = match call.key() {
+        None => repo.transaction_with(options, body).await,
+        Some(key) => match repo.transaction_of_call(options, key, body, |output| encode_value(output).ok()).await {
+            Ok(RanOnce::Now(output)) => Ok(output),
+            Ok(RanOnce::Before(kept)) => returned_before(kept),
+            Err(error) => Err(error),
+        },
+    };
     ran.map_err(|error| {
         let error = error.of_transactional_function();
         if has_panicked { error.into_panicked() } else { error }
     })
+}
+
+/// Returns what an earlier attempt of a function has returned.
+fn returned_before<R: DeserializeOwned>(kept: Option<impl AsRef<[u8]>>) -> Result<R> {
+    let kept = kept.and_then(|kept| decode_value(kept.as_ref()).ok());
+    kept.ok_or_else(RanOnce::<R>::without_result)
 }
 
 /// Returns how long before the caller's deadline the calls of a function end: a tenth of its time, so that the function

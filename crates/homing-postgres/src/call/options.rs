@@ -34,6 +34,9 @@ pub struct Options {
     /// How to go on if the replica takes longer. Default: [`OnLag::ReadFromPrimary`].
     pub on_lag: OnLag,
 
+    /// How often a write is applied if the network or a node fails under it. Default: [`Delivery::ExactlyOnce`].
+    pub delivery: Delivery,
+
     /// Which writes a read has to see. Default: [`Consistency::Session`].
     pub consistency: Consistency,
 
@@ -68,6 +71,12 @@ impl Options {
     #[must_use]
     pub fn with_on_lag(self, on_lag: OnLag) -> Self {
         Self { on_lag, ..self }
+    }
+
+    /// Sets how often a write is applied if the network or a node fails under it.
+    #[must_use]
+    pub fn with_delivery(self, delivery: Delivery) -> Self {
+        Self { delivery, ..self }
     }
 
     /// Sets which writes a read has to see.
@@ -108,6 +117,7 @@ impl Default for Options {
             call_timeout: CALL_TIMEOUT,
             replay_timeout: REPLAY_TIMEOUT,
             on_lag: OnLag::default(),
+            delivery: Delivery::default(),
             consistency: Consistency::default(),
             choose: Choose::default(),
             read_only_functions: &[],
@@ -144,6 +154,30 @@ pub enum OnLag {
     /// The write returns an error for which [`is_committed`](crate::Error::is_committed) holds, and which contains the
     /// value of the write. Reads that would have to wait longer fail.
     Fail,
+}
+
+/// How often a write is applied if the network, a node or the database fails under it.
+///
+/// Closed: these are all the promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// Once. The write has a key, and a row of the key is written in its own transaction. If no answer comes, it is sent again
+    /// until the time limit, also to another node or to a promoted primary, and whichever attempt is answered, it was applied
+    /// once. The outcome is unknown only if the primary cannot be reached until the time limit;
+    /// [`Repo::outcome`](crate::Repo::outcome) tells it later.
+    ///
+    /// This protects entity calls, raw statements, batches, transactional named functions and the commit of interactive
+    /// transactions. It does not protect scripts, COPY, other named functions, and statements that PostgreSQL does not run in a
+    /// transaction or that commit by themselves, such as `VACUUM`, `CALL` and `CREATE`: they are sent at most once. So are all
+    /// writes if the database has no table of outcomes: see [`migration_sql`](crate::migration_sql).
+    ///
+    /// It costs a row for each write, which is kept for 15 to 40 minutes. The row has the results of the write, up to 64 KiB.
+    #[default]
+    ExactlyOnce,
+
+    /// Once or not at all. A write is sent again only if it was certainly not executed. If the answer is lost, its outcome is
+    /// unknown.
+    AtMostOnce,
 }
 
 /// Which writes a read has to see.

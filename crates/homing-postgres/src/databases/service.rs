@@ -14,7 +14,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Databases, ForwardedSql};
 use crate::executor::question::asks_for_position;
+use crate::executor::within::can_be_protected;
 use crate::executor::{Executor, Pace, QueryParts, Streamed, positions};
+use crate::outcome::key::IdempotencyKey;
+use crate::outcome::once::Once;
 use crate::position::Position;
 use crate::scope::{LocalSettings, Scope};
 use crate::statement::kind::{Ask, RunsOn};
@@ -98,7 +101,32 @@ impl proto::database_server::Database for Service {
             self.check_sql()?;
         }
         let (executor, scope) = self.executor(&request.database, &caller)?;
-        Ok(Response::new(executor.execute(request, scope.local, caller.deadline, Ask::Position).await?))
+        Ok(Response::new(executor.execute(request, None, scope.local, caller.deadline, Ask::Position).await?))
+    }
+
+    async fn execute_once(
+        &self,
+        request: Request<proto::ExecuteOnceRequest>,
+    ) -> Result<Response<proto::ExecuteResponse>, Status> {
+        self.check_sql()?;
+        let caller = Caller::of(&request)?;
+        let proto::ExecuteOnceRequest { request, once } = request.into_inner();
+        let request = request.ok_or_else(|| Reason::BadArguments.status("the request has no statements"))?;
+        let once = once.as_ref().and_then(Once::from_proto).filter(|_| can_be_protected(&request.statements));
+        let once = once.ok_or_else(|| {
+            Reason::BadArguments.status("the request has no key, or statements that a key cannot protect")
+        })?;
+        let (executor, scope) = self.executor(&request.database, &caller)?;
+        Ok(Response::new(executor.execute(request, Some(once), scope.local, caller.deadline, Ask::Position).await?))
+    }
+
+    async fn settle(&self, request: Request<proto::SettleRequest>) -> Result<Response<proto::SettleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let key = IdempotencyKey::from_wire(&request.key)
+            .ok_or_else(|| Reason::BadArguments.status("the request has no key that this build knows"))?;
+        let (executor, _) = self.executor(&request.database, &caller)?;
+        Ok(Response::new(executor.outcome(key, &positions(&request.session), caller.deadline).await?))
     }
 
     async fn prepare(

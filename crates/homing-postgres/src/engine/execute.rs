@@ -174,6 +174,11 @@ impl Runner for PrimaryRunner<'_> {
 impl Executed {
     /// Decodes the outputs of the statements by their descriptions.
     pub(crate) fn outputs(self, descriptions: &[StatementDescription]) -> Result<Vec<Output>> {
+        if self.rows_dropped && self.results.is_empty() {
+            return Err(Error::decode(
+                "an earlier attempt was committed, and its result was not kept: see Delivery::ExactlyOnce",
+            ));
+        }
         if self.rows_dropped {
             return Err(Error::misuse(
                 "the rows are larger than a message may be and were dropped: return less, or run the statement in a \

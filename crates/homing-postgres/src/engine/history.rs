@@ -19,8 +19,8 @@ impl Engine {
         ask_locally: Ask,
         deadline: tokio::time::Instant,
     ) -> Result<Executed> {
-        let session = self.history(writes);
-        let executed = self.primary().execute(statements, writes, ask_locally, &session, deadline).await;
+        let (session, key) = (self.history(writes), self.key_of(&statements, writes)?);
+        let executed = self.primary().execute(statements, key, writes, ask_locally, &session, deadline).await;
         if let Err(error) = &executed
             && error.db().is_some()
         {

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use super::database::DatabaseError;
 use super::{AfterCommit, Error, ErrorInner, ErrorKind, RETRY_AFTER};
+use crate::outcome::key::IdempotencyKey;
 use crate::position::Position;
 
 impl Error {
@@ -17,6 +18,7 @@ impl Error {
             failure: None,
             database: None,
             committed: None,
+            key: None,
             value: Mutex::new(None),
             statement: None,
             step: None,
@@ -70,6 +72,11 @@ impl Error {
         Self::new(ErrorKind::Stale, message)
     }
 
+    /// Returns an error for a write with a key, if the database has no table of outcomes.
+    pub(crate) fn unprotected(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unprotected, message)
+    }
+
     pub(crate) fn not_sent(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotSent, message)
     }
@@ -83,6 +90,12 @@ impl Error {
         let mut error = Self::not_sent(message);
         error.0.retry_after = Some(RETRY_AFTER);
         error
+    }
+
+    /// Adds the key of the write.
+    pub(crate) fn with_key(mut self, key: IdempotencyKey) -> Self {
+        self.0.key = Some(key);
+        self
     }
 
     /// Adds PostgreSQL's own error.

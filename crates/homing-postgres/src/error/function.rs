@@ -32,6 +32,8 @@ impl From<homing_rpc::Error> for Error {
             ErrorKind::NotPrimary
         } else if error.reason() == Some(Reason::StaleStatement) {
             ErrorKind::Stale
+        } else if error.reason() == Some(Reason::Unprotected) {
+            ErrorKind::Unprotected
         } else if error.reason() == Some(Reason::HistoryLost) {
             ErrorKind::HistoryLost
         } else {
@@ -63,6 +65,9 @@ impl Error {
     /// something else, so the function's caller gets an error with this fate.
     #[doc(hidden)]
     pub fn of_transactional_function(self) -> FunctionError {
+        if self.is_unprotected() {
+            return FunctionError::refused(Reason::Unprotected, self.to_string());
+        }
         let kind = match self.fate() {
             Fate::Committed if self.is_not_replicated() => Kind::NotReplicated,
             Fate::Committed => Kind::Committed,

@@ -255,7 +255,7 @@ impl ChunkReader {
             Err(broken) => broken,
         };
         let clean = match &broken {
-            Broken::Rejected(_) | Broken::Failed(Failure::NotExecuted(..)) => {
+            Broken::Rejected(_) | Broken::Failed(Failure::NotExecuted(..) | Failure::Settled(..)) => {
                 matches!(timeout(ROLLBACK_TIMEOUT, connection.batch_execute("ROLLBACK")).await, Ok(Ok(())))
             }
             Broken::TooSlow | Broken::Stalled | Broken::Failed(Failure::Unknown(_)) => false,
@@ -331,7 +331,7 @@ impl ChunkReader {
             RunsOn::Primary => Ask::Position,
             RunsOn::Any => Ask::Nothing,
         };
-        let questions = Questions::prepare(connection, ask).await.map_err(Broken::Failed)?;
+        let questions = Questions::prepare(connection, ask, None).await.map_err(Broken::Failed)?;
         let parameters: Vec<_> = parameters.into_iter().map(Encoded).collect();
         let begin = async {
             match self.local.is_empty() {

@@ -258,10 +258,10 @@ async fn finish(
             Ok(rows) => rows,
             Err(error) => return rejected(Some(0), &error, Commit::WasNotSent),
         };
-        let questions = Questions::prepare(connection, Ask::Position).await?;
+        let questions = Questions::prepare(connection, Ask::Position, None).await?;
         // Sent one behind the other, as in `RequestRun::several`.
         let (written, commit, log) =
-            join3(questions.written(), connection.batch_execute("COMMIT"), questions.log()).await;
+            join3(questions.written(None), connection.batch_execute("COMMIT"), questions.log()).await;
         let written = match written.and_then(|written| commit.map(|()| written)) {
             Ok(written) => written,
             Err(error) => return rejected(None, &error, Commit::MayHaveHappened),

@@ -7,14 +7,18 @@
 //! some seconds later. It uses no channel other than the `oneshot` that closes when the caller is gone. A panic
 //! continues in the caller.
 
+use std::time::Duration;
+
 use homing_proto::v1 as proto;
 use homing_rpc::Reason;
+use prost::Message;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
+use super::claims::{Claim, Known, Looked};
 use super::failure::Failure;
 use super::history::positions;
 use super::limit::{Limit, Limited};
@@ -26,16 +30,19 @@ use super::within::{OwnBlock, Within};
 use crate::connection::block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
+use crate::outcome::fingerprint;
+use crate::outcome::once::Once;
 use crate::position::kind::PositionKind;
 use crate::position::role::Role;
 use crate::scope::LocalSettings;
 use crate::scope::schema::tagged;
 use crate::statement::description::StatementDescription;
-use crate::statement::kind::{Ask, RunsOn};
+use crate::statement::kind::{Ask, RunsOn, Written};
 use crate::statement::sql::shown;
 
 impl Executor {
-    /// Runs the statements in one transaction, and asks the questions of `ask`.
+    /// Runs the statements in one transaction, and asks the questions of `ask`. With a key, they are applied once, however often
+    /// the request comes.
     ///
     /// # Cancel safety
     ///
@@ -43,6 +50,7 @@ impl Executor {
     pub(crate) async fn execute(
         &self,
         request: proto::ExecuteRequest,
+        once: Option<Once>,
         local: LocalSettings,
         deadline: Instant,
         ask: Ask,
@@ -50,10 +58,15 @@ impl Executor {
         let (executor, started) = (self.clone(), Instant::now());
         let first = request.statements.first().map(|statement| shown(&statement.sql));
         let span = debug_span!("execute", sql = first, statements = request.statements.len());
-        let executed = self
-            .spawn_limited(deadline, |limit| async move { executor.run(&request, &local, limit, ask).await })
-            .instrument(span.clone())
-            .await;
+        let run = |limit| async move {
+            let started = Instant::now();
+            let ended = match once {
+                Some(once) => executor.run_once(&request, once, &local, limit, ask).await,
+                None => executor.run(&request, None, &local, limit, ask).await,
+            };
+            ended.map(|ended| ended.into_response(started.elapsed()))
+        };
+        let executed = self.spawn_limited(deadline, run).instrument(span.clone()).await;
         span.in_scope(|| debug!(elapsed = ?started.elapsed(), "executed"));
         executed
     }
@@ -109,21 +122,109 @@ impl Executor {
         }
     }
 
+    /// Runs a request with a key. Before an attempt that may not be the first one reports a failure, it makes sure that no earlier
+    /// one is committed, or will be.
+    async fn run_once(
+        &self,
+        request: &proto::ExecuteRequest,
+        once: Once,
+        local: &LocalSettings,
+        limit: Limit,
+        ask: Ask,
+    ) -> Result<RunOutcome, Failure> {
+        let (deadline, fingerprint) = (limit.deadline(), fingerprint::of_request(request));
+        let ended = self.run(request, Some((once, fingerprint)), local, limit, ask).await;
+        if let Ok(RunOutcome::Interrupted { results, message }) = ended {
+            return self.settle_interrupted(once, fingerprint, results, message).await;
+        }
+        let is_final = match &ended {
+            Ok(RunOutcome::Taken) => false,
+            Ok(
+                RunOutcome::Interrupted { .. }
+                | RunOutcome::Committed { .. }
+                | RunOutcome::KeyReused
+                | RunOutcome::Unprotected,
+            ) => true,
+            Ok(_) | Err(Failure::NotExecuted(Reason::HistoryLost | Reason::StaleStatement, _)) => !once.again,
+            // The caller may try again.
+            Err(_) => true,
+        };
+        if is_final {
+            return ended;
+        }
+        let settle_by = deadline.max(Instant::now() + SETTLE_TIMEOUT);
+        match self.settle(once.key, Some(fingerprint), settle_by).await? {
+            Some(Known::Committed(result)) => Ok(self.answered_before(result, settle_by).await),
+            Some(Known::Reused) => Ok(RunOutcome::KeyReused),
+            Some(Known::Settled(_) | Known::Nothing) => ended.map_err(Failure::settled),
+            None => Ok(RunOutcome::Unprotected),
+        }
+    }
+
+    /// Finds out what became of an interrupted commit.
+    async fn settle_interrupted(
+        &self,
+        once: Once,
+        fingerprint: i64,
+        results: proto::StatementResults,
+        message: String,
+    ) -> Result<RunOutcome, Failure> {
+        let settle_by = Instant::now() + SETTLE_TIMEOUT;
+        match self.settle(once.key, Some(fingerprint), settle_by).await {
+            Ok(Some(Known::Committed(_))) => {
+                let position = self.probe(settle_by).await;
+                Ok(RunOutcome::Committed { results, position, written: Written::Unknown, not_replicated: false })
+            }
+            Ok(Some(Known::Settled(_) | Known::Nothing)) => Err(Failure::Settled(Reason::DatabaseUnavailable, message)),
+            Ok(Some(Known::Reused) | None) | Err(_) => Err(Failure::Unknown(message)),
+        }
+    }
+
+    /// Returns the answer of an earlier attempt.
+    async fn answered_before(&self, result: Option<Vec<u8>>, deadline: Instant) -> RunOutcome {
+        let kept = result.and_then(|result| proto::StatementResults::decode(&*result).ok());
+        // Without results, the caller learns that it is committed.
+        let results = kept.unwrap_or(proto::StatementResults { results: Vec::new(), rows_dropped: true });
+        let position = self.probe(deadline).await;
+        RunOutcome::Committed { results, position, written: Written::Unknown, not_replicated: false }
+    }
+
     async fn run(
         &self,
         request: &proto::ExecuteRequest,
+        once: Option<(Once, i64)>,
         local: &LocalSettings,
         mut limit: Limit,
         ask: Ask,
-    ) -> Result<proto::ExecuteResponse, Failure> {
+    ) -> Result<RunOutcome, Failure> {
         let connection = limit.connection(&self.pool, RunsOn::Primary).await?;
         self.check_history(&connection, &positions(&request.session), limit.deadline()).await?;
+        let claim = match once {
+            None => None,
+            Some((once, fingerprint)) => {
+                let looking = self.look(&connection, once, fingerprint);
+                let Limited::Ended(looked) = limit.run(connection.cancellation(), looking).await else {
+                    connection.discard();
+                    return Err(Failure::unavailable("the database did not answer about the key in time"));
+                };
+                match looked? {
+                    Looked::Run(claim) => Some(claim),
+                    Looked::Committed(result) => {
+                        drop(connection);
+                        return Ok(self.answered_before(result, limit.deadline()).await);
+                    }
+                    Looked::Reused => return Ok(RunOutcome::KeyReused),
+                    Looked::Unprotected => return Ok(RunOutcome::Unprotected),
+                }
+            }
+        };
+        let claim = claim.as_ref();
         // The position also tells whether a server that was a replica is one still.
         let ask = if connection.role() == Role::Primary { ask } else { Ask::Position };
         let is_question =
             ask == Ask::Position && connection.positions() == PositionKind::Transaction && asks_for_position(request);
-        let started = Instant::now();
-        let limited = limit.run_with_blocks(&connection, self.attempt_twice(&connection, local, request, ask)).await;
+        let work = self.attempt_twice(&connection, local, request, ask, claim);
+        let limited = limit.run_with_blocks(&connection, work).await;
         let (ended, in_doubt) = match limited {
             Limited::Ended(ended) => (ended, request.statements.iter().any(|statement| statement.simple)),
             Limited::Cancelled(ended) => (ended.map(RunOutcome::after_cancellation), true),
@@ -155,7 +256,10 @@ impl Executor {
             }
             ended => ended,
         };
-        Ok(ended.into_response(started.elapsed()))
+        if claim.is_some() {
+            self.prune_claims();
+        }
+        Ok(ended)
     }
 
     /// Runs the request, and once more in two cases in which PostgreSQL has run nothing: the statements that this connection
@@ -167,24 +271,28 @@ impl Executor {
         local: &LocalSettings,
         request: &proto::ExecuteRequest,
         ask: Ask,
+        claim: Option<&Claim>,
     ) -> Result<RunOutcome, Failure> {
-        let own_block = OwnBlock::of(&request.statements, ask);
-        let first = self.attempt(connection, local, &request.statements, own_block, ask).await;
+        let own_block = OwnBlock::of(&request.statements, ask, claim);
+        let first = self.attempt(connection, local, &request.statements, own_block, ask, claim).await;
         let is_block_ours = own_block == OwnBlock::Begin && local.is_empty();
-        let own_block = match &first {
-            Ok(Attempt::Ran(RunOutcome::Rejected { error, .. })) if error.may_be_stale() => own_block,
-            Err(Failure::NotExecuted(Reason::StaleStatement, _)) => own_block,
+        let (own_block, claim) = match &first {
+            Ok(Attempt::Ran(RunOutcome::Rejected { error, .. })) if error.may_be_stale() => (own_block, claim),
+            Err(Failure::NotExecuted(Reason::StaleStatement, _)) => (own_block, claim),
             Ok(Attempt::Ran(RunOutcome::Rejected { error, .. }))
                 if is_block_ours && error.code() == &SqlState::ACTIVE_SQL_TRANSACTION =>
             {
-                OwnBlock::Without
+                if claim.is_some_and(|claim| claim.once.again) {
+                    return Ok(RunOutcome::Unprotected);
+                }
+                (OwnBlock::Without, None)
             }
             _ => return first.map(Attempt::into_outcome),
         };
         for statement in &request.statements {
             connection.forget(&tagged(local.schema.as_ref(), &statement.sql));
         }
-        self.attempt(connection, local, &request.statements, own_block, ask).await.map(Attempt::into_outcome)
+        self.attempt(connection, local, &request.statements, own_block, ask, claim).await.map(Attempt::into_outcome)
     }
 
     async fn attempt(
@@ -194,15 +302,17 @@ impl Executor {
         statements: &[proto::Statement],
         own_block: OwnBlock,
         ask: Ask,
+        claim: Option<&Claim>,
     ) -> Result<Attempt, Failure> {
-        let mut within = match Within::enter(connection, local, statements, own_block, ask).await? {
+        let mut within = match Within::enter(connection, local, statements, own_block, ask, claim).await? {
             Ok(within) => within,
             Err(error) => return self.not_prepared(None, &error),
         };
         match within.hearing(Prepared::all(connection, local.schema.as_ref(), statements)).await? {
-            Ok(prepared) => {
-                RequestRun::new(connection, self.max_rows_bytes).run(&prepared, within, ask).await.map(Attempt::Ran)
-            }
+            Ok(prepared) => RequestRun::new(connection, self.max_rows_bytes)
+                .run(&prepared, within, ask, claim)
+                .await
+                .map(Attempt::Ran),
             Err((statement, error)) => self.not_prepared(Some(statement), &within.cause(error).await),
         }
     }
@@ -231,6 +341,10 @@ impl Executor {
         }
     }
 }
+
+/// How long settling a key may take after an interrupted commit, or after the deadline of the request. It takes a connection and
+/// a round trip. If the database does not answer, another node or a promoted primary may.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How an attempt to run a request ended.
 enum Attempt {

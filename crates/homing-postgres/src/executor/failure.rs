@@ -13,6 +13,9 @@ pub(crate) enum Failure {
     /// Nothing was executed, or everything was rolled back.
     NotExecuted(Reason, String),
 
+    /// Nothing was executed by this attempt, and no earlier one is committed or will be.
+    Settled(Reason, String),
+
     /// The connection was lost while a commit was under way.
     Unknown(String),
 }
@@ -33,6 +36,14 @@ impl Failure {
         Self::NotExecuted(Reason::BadArguments, message.into())
     }
 
+    /// Says that no earlier attempt is committed or will be.
+    pub(crate) fn settled(self) -> Self {
+        match self {
+            Self::NotExecuted(reason, message) => Self::Settled(reason, message),
+            failure => failure,
+        }
+    }
+
     pub(crate) fn stale(message: impl Into<String>) -> Self {
         Self::NotExecuted(Reason::StaleStatement, message.into())
     }
@@ -45,6 +56,7 @@ impl From<Failure> for Status {
                 Reason::Overloaded.status_retry_after(message, RETRY_AFTER)
             }
             Failure::NotExecuted(reason, message) => reason.status(message),
+            Failure::Settled(reason, message) => reason.status_settled(message),
             // A status without a reason does not claim that nothing was executed.
             Failure::Unknown(message) => Self::unknown(message),
         }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use homing_proto::v1 as proto;
+use proto::rejection::Cause as Rejected;
 use proto::transact_request::Step;
 use proto::transact_response::Outcome;
 use proto::transaction_ended::Cause;
@@ -27,12 +28,14 @@ use tonic::Status;
 use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
+use super::claims::{Claim, Known, Looked};
 use super::failure::Failure;
 use super::history::positions;
 use super::limit::{Limit, Limited};
 use super::pinned::{Pinned, StepOutcome, ended};
 use super::places::Place;
 use super::probe::Probed;
+use crate::outcome::once::Once;
 use crate::position::role::Role;
 use crate::statement::kind::{Ask, RunsOn, Written};
 use crate::statement::sql::shown;
@@ -89,11 +92,45 @@ struct Begun {
     idle_timeout: Duration,
 }
 
+/// How a transaction began.
+enum Beginning {
+    Begun(Box<Begun>),
+
+    /// It did not, since its key was used before.
+    Answered(Box<Outcome>),
+}
+
 /// The event after a step.
 enum NextEvent {
     Request(proto::TransactRequest),
     CallerGone,
     Ended(Outcome),
+}
+
+impl Executor {
+    /// Answers a transaction whose key has a committed one.
+    async fn committed_before(&self, result: Option<Vec<u8>>, deadline: Instant) -> Outcome {
+        let position = self.probe(deadline).await.position().map(|position| position.to_proto(""));
+        let before = Some(proto::CommittedBefore { result: result.map(Into::into) });
+        Outcome::Committed(proto::TransactionCommitted { position, before, ..Default::default() })
+    }
+
+    /// Answers a transaction that was rolled back at its commit, since its key was taken.
+    async fn taken(&self, claim: Option<&Claim>, deadline: Instant) -> Outcome {
+        let Some(Claim { once, fingerprint, .. }) = claim else {
+            return ended(Cause::BadRequest, "the transaction has no key");
+        };
+        match self.settle(once.key, Some(*fingerprint), deadline).await {
+            Ok(Some(Known::Committed(result))) => self.committed_before(result, deadline).await,
+            Ok(Some(Known::Reused)) => refused(Rejected::KeyReused(proto::KeyReused {})),
+            Ok(Some(Known::Settled(_) | Known::Nothing)) => refused(Rejected::KeySettled(proto::KeySettled {})),
+            Ok(None) => refused(Rejected::Unprotected(proto::Unprotected {})),
+            Err(failure) => {
+                let message = format!("its key was claimed by another request: {failure:?}");
+                Outcome::CommitUnknown(proto::CommitUnknown { message })
+            }
+        }
+    }
 }
 
 impl<S> Interactive<S>
@@ -102,7 +139,13 @@ where
 {
     async fn run(mut self, first: proto::TransactRequest, opened: oneshot::Sender<Result<(), Failure>>) {
         let Begun { mut pinned, idle_timeout } = match self.begin(&first).await {
-            Ok(begun) => begun,
+            Ok(Beginning::Begun(begun)) => *begun,
+            Ok(Beginning::Answered(outcome)) => {
+                if opened.send(Ok(())).is_ok() {
+                    self.say_last(*outcome, Instant::now()).await;
+                }
+                return;
+            }
             Err(failure) => {
                 // The place is given back first: the caller may try again at once.
                 drop(self);
@@ -138,7 +181,7 @@ where
         }
     }
 
-    async fn begin(&mut self, first: &proto::TransactRequest) -> Result<Begun, Failure> {
+    async fn begin(&mut self, first: &proto::TransactRequest) -> Result<Beginning, Failure> {
         let Some(begin) = &first.begin else {
             return Err(Failure::bad_request("the first request of a transaction has no begin"));
         };
@@ -148,28 +191,49 @@ where
         };
         let deadline = step_deadline(first.step_timeout_millis, self.deadline);
         let (executor, runs_on, ask) = (self.executor.clone(), self.runs_on, self.ask);
+        let once = begin.once.as_ref().filter(|_| runs_on == RunsOn::Primary);
+        let once = once.map(|once| Once::from_proto(once).ok_or_else(|| Failure::bad_request("the key is not valid")));
+        let once = once.transpose()?;
         let begun = self.limited(deadline, |mut limit| async move {
             let connection = limit.connection(&executor.pool, runs_on).await?;
             executor.check_history(&connection, &positions(&begin.session), limit.deadline()).await?;
             let cancellation = connection.cancellation();
-            match limit.run(cancellation, Pinned::begin(connection, begin, executor.max_rows_bytes, ask)).await {
+            let beginning = async {
+                let claim = match once {
+                    None => None,
+                    Some(once) => match executor.look(&connection, once, begin.fingerprint.cast_signed()).await? {
+                        Looked::Run(claim) => Some(claim),
+                        Looked::Committed(result) => {
+                            drop(connection);
+                            return Ok(Err(executor.committed_before(result, deadline).await));
+                        }
+                        Looked::Reused => return Ok(Err(refused(Rejected::KeyReused(proto::KeyReused {})))),
+                        Looked::Unprotected => return Ok(Err(refused(Rejected::Unprotected(proto::Unprotected {})))),
+                    },
+                };
+                Pinned::begin(connection, begin, executor.max_rows_bytes, ask, claim).await.map(Ok)
+            };
+            match limit.run(cancellation, beginning).await {
                 Limited::Ended(begun) => begun,
                 Limited::Cancelled(_) | Limited::Abandoned => {
                     Err(Failure::unavailable("the deadline passed before the transaction had begun"))
                 }
             }
         });
-        let (pinned, role) = begun.await?;
+        let (pinned, role) = match begun.await? {
+            Ok(begun) => begun,
+            Err(answer) => return Ok(Beginning::Answered(Box::new(answer))),
+        };
         if self.runs_on == RunsOn::Primary && role == Role::Replica {
             pinned.finish().await;
             return Err(Failure::not_primary(self.executor.pool.address()));
         }
-        Ok(Begun { pinned, idle_timeout })
+        Ok(Beginning::Begun(Box::new(Begun { pinned, idle_timeout })))
     }
 
     async fn step(&mut self, pinned: &mut Pinned, request: proto::TransactRequest) -> StepOutcome {
         let (deadline, started) = (step_deadline(request.step_timeout_millis, self.deadline), Instant::now());
-        let is_commit = matches!(request.step, Some(Step::Commit(_)));
+        let is_commit = matches!(request.step, Some(Step::Commit(_) | Step::CommitOnce(_)));
         let span = debug_span!("step", sql = request.step.as_ref().map(text));
         let cancellation = pinned.cancellation();
         let work = pinned.step(request);
@@ -211,24 +275,31 @@ where
     }
 
     /// Gives everything back, and then sends the last response.
-    async fn close(self, pinned: Pinned, step: StepOutcome, started: Instant) {
+    async fn close(self, mut pinned: Pinned, step: StepOutcome, started: Instant) {
+        let claim = pinned.claim.take();
         pinned.finish().await;
+        let deadline = self.deadline.min(Instant::now() + PROBE_TIMEOUT);
         let outcome = match step {
+            StepOutcome::Taken => self.executor.taken(claim.as_ref(), deadline).await,
             StepOutcome::Open(outcome) | StepOutcome::Over(outcome) => outcome,
             StepOutcome::Committed { position: probed, written, not_replicated } => {
                 let position = match probed {
                     // Any position after the commit will do.
-                    Probed::Lost => {
-                        let deadline = self.deadline.min(Instant::now() + PROBE_TIMEOUT);
-                        self.executor.probe(deadline).await
-                    }
+                    Probed::Lost => self.executor.probe(deadline).await,
                     _ => probed,
                 };
                 let position = position.position().map(|position| position.to_proto(""));
                 let unchanged = written == Written::Nothing;
-                Outcome::Committed(proto::TransactionCommitted { position, not_replicated, unchanged })
+                if claim.is_some() {
+                    self.executor.prune_claims();
+                }
+                Outcome::Committed(proto::TransactionCommitted { position, not_replicated, unchanged, before: None })
             }
         };
+        self.say_last(outcome, started).await;
+    }
+
+    async fn say_last(self, outcome: Outcome, started: Instant) {
         drop(self.place);
         // The caller may be gone.
         let _ = timeout(LAST_WORD_TIMEOUT, self.responses.send(response(outcome, started))).await;
@@ -257,12 +328,16 @@ where
     }
 }
 
+fn refused(cause: Rejected) -> Outcome {
+    Outcome::Rejection(proto::Rejection { statement: None, cause: Some(cause) })
+}
+
 /// Returns the SQL of a step for its span.
 fn text(step: &Step) -> &str {
     match step {
         Step::Run(list) => list.statements.first().map_or("", |statement| shown(&statement.sql)),
         Step::Prepare(sql) => shown(sql),
-        Step::Commit(_) => "commit",
+        Step::Commit(_) | Step::CommitOnce(_) => "commit",
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tracing::warn;
 
+use super::claims::Claim;
 use super::commands::{begin_sql, savepoint_sql};
 use super::failure::Failure;
 use super::prepared::Prepared;
@@ -43,6 +44,8 @@ pub(super) struct Pinned {
     max_rows_bytes: usize,
     /// What to ask at the commit.
     ask: Ask,
+    /// The key to claim at the commit.
+    pub(super) claim: Option<Claim>,
     /// The settings that the first step sets.
     settings: Settings,
     /// The connection's current search path, or `None` if it is unknown because of a rollback.
@@ -88,6 +91,9 @@ pub(super) enum StepOutcome {
     /// The transaction is over, without a commit or with one whose outcome is unknown.
     Over(Outcome),
 
+    /// The transaction was rolled back at its commit: its key was claimed by another request, or settled.
+    Taken,
+
     /// The transaction is over and committed.
     Committed {
         position: Probed,
@@ -107,6 +113,7 @@ impl Pinned {
         begin: &proto::BeginTransaction,
         max_rows_bytes: usize,
         ask: Ask,
+        claim: Option<Claim>,
     ) -> Result<(Self, Role), Failure> {
         let scope = Scope::from_wire(&begin.database).map_err(|error| Failure::bad_request(error.to_string()))?;
         let sql = begin_sql(begin);
@@ -115,6 +122,7 @@ impl Pinned {
             prepared: PreparedStatements::new(MAX_STATEMENTS),
             max_rows_bytes,
             ask,
+            claim,
             settings: scope.local.settings,
             search_path: Some(SearchPath::OfTheRole),
             status: BlockStatus::Open,
@@ -161,7 +169,7 @@ impl Pinned {
                 format!("the database refused a savepoint command: {error}"),
             ));
         }
-        if !matches!(request.step, Some(Step::Commit(_)))
+        if !matches!(request.step, Some(Step::Commit(_) | Step::CommitOnce(_)))
             && let Err(step) = self.enter(request.schema).await
         {
             return step;
@@ -169,7 +177,8 @@ impl Pinned {
         match request.step {
             Some(Step::Run(list)) => self.run(&list.statements).await,
             Some(Step::Prepare(sql)) => self.prepare(&sql).await,
-            Some(Step::Commit(_)) => self.commit().await,
+            Some(Step::Commit(_)) => self.commit(None).await,
+            Some(Step::CommitOnce(once)) => self.commit(Some(once)).await,
             None => StepOutcome::Over(ended(Cause::BadRequest, "the request has no step")),
         }
     }
@@ -303,9 +312,9 @@ impl Pinned {
         }
     }
 
-    /// Commits. An aborted transaction is rejected without a COMMIT, because PostgreSQL would roll back and report
-    /// success.
-    async fn commit(&mut self) -> StepOutcome {
+    /// Commits, and claims the key if `once` says so. An aborted transaction is rejected without a COMMIT, because PostgreSQL
+    /// would roll back and report success.
+    async fn commit(&mut self, once: Option<proto::CommitOnce>) -> StepOutcome {
         if self.status == BlockStatus::Aborted {
             let error = proto::DatabaseError {
                 severity: "ERROR".into(),
@@ -316,7 +325,11 @@ impl Pinned {
             return StepOutcome::Over(rejection(None, error));
         }
         let connection = self.connection();
-        let Ok(questions) = Questions::prepare(connection, self.ask).await else {
+        let (claim, result) = match &once {
+            Some(once) => (self.claim.as_ref(), once.result.as_deref()),
+            None => (None, None),
+        };
+        let Ok(questions) = Questions::prepare(connection, self.ask, claim).await else {
             self.in_doubt = true;
             return StepOutcome::Over(ended(Cause::DatabaseLost, "the database was lost before the commit"));
         };
@@ -324,11 +337,16 @@ impl Pinned {
         let commit = if is_flushed_first { FLUSHED_COMMIT } else { "COMMIT" };
         // Sent one behind the other, as in `RequestRun::several`.
         let (written, commit, log) =
-            join3(questions.written(), connection.batch_execute(commit), questions.log()).await;
+            join3(questions.written(result), connection.batch_execute(commit), questions.log()).await;
         let position = questions.position(log, *written.as_ref().unwrap_or(&Written::Unknown));
+        let is_taken =
+            claim.is_some() && written.as_ref().is_err_and(|error| error.code() == Some(&SqlState::UNIQUE_VIOLATION));
         self.status = BlockStatus::Over;
         // The transaction may still be open if the question before the COMMIT failed.
         self.in_doubt |= is_flushed_first && commit.is_err();
+        if is_taken {
+            return StepOutcome::Taken;
+        }
         match written.and_then(|written| commit.map(|()| written)) {
             Ok(written) => {
                 let not_replicated = self.connection().take_not_replicated();
@@ -418,7 +436,7 @@ fn not_executed(failure: Failure) -> StepOutcome {
         Failure::NotExecuted(homing_rpc::Reason::StaleStatement, message) => {
             StepOutcome::Open(Outcome::Stale(proto::StaleTypes { message }))
         }
-        Failure::NotExecuted(_, message) | Failure::Unknown(message) => {
+        Failure::NotExecuted(_, message) | Failure::Settled(_, message) | Failure::Unknown(message) => {
             StepOutcome::Over(ended(Cause::BadRequest, message))
         }
     }

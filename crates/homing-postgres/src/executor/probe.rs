@@ -10,6 +10,7 @@ use tokio_postgres::{Error, Row, Statement};
 use tracing::warn;
 
 use super::Executor;
+use super::claims::Claim;
 use super::failure::Failure;
 use crate::connection::abilities::is_refusal;
 use crate::connection::pool::Connection;
@@ -24,8 +25,19 @@ use crate::statement::kind::{Ask, Written};
 #[derive(Debug)]
 pub(crate) struct Questions<'a> {
     connection: &'a Connection,
-    transaction: Option<PreparedQuery<'a>>,
+    transaction: TransactionQuestion<'a>,
     position: PositionQuestion<'a>,
+}
+
+/// The question for the transaction id.
+#[derive(Debug)]
+enum TransactionQuestion<'a> {
+    None,
+
+    Id(PreparedQuery<'a>),
+
+    /// The claim of a key tells it too.
+    Claim(&'a Claim),
 }
 
 /// The question for the position.
@@ -66,11 +78,16 @@ struct Log {
 }
 
 impl<'a> Questions<'a> {
-    pub(crate) async fn prepare(connection: &'a Connection, ask: Ask) -> Result<Self, Failure> {
-        let transaction = match ask {
-            Ask::Nothing => None,
-            Ask::Transaction | Ask::Position => {
-                Some(PreparedQuery::new(connection, TRANSACTION_SQL, "a transaction id").await?)
+    pub(crate) async fn prepare(
+        connection: &'a Connection,
+        ask: Ask,
+        claim: Option<&'a Claim>,
+    ) -> Result<Self, Failure> {
+        let transaction = match (claim, ask) {
+            (Some(claim), _) => TransactionQuestion::Claim(claim),
+            (None, Ask::Nothing) => TransactionQuestion::None,
+            (None, Ask::Transaction | Ask::Position) => {
+                TransactionQuestion::Id(PreparedQuery::new(connection, TRANSACTION_SQL, "a transaction id").await?)
             }
         };
         let position = match (ask, connection.positions(), connection.role()) {
@@ -93,8 +110,14 @@ impl<'a> Questions<'a> {
     /// no trace for replicas. <https://www.postgresql.org/docs/current/transaction-id.html>
     ///
     /// Effects outside of the database need no id: notifications, foreign tables, other servers.
-    pub(crate) async fn written(&self) -> Result<Written, Error> {
-        let Some(query) = &self.transaction else { return Ok(Written::Unknown) };
+    ///
+    /// If there is a key, claims it with `result`.
+    pub(crate) async fn written(&self, result: Option<&[u8]>) -> Result<Written, Error> {
+        let query = match &self.transaction {
+            TransactionQuestion::None => return Ok(Written::Unknown),
+            TransactionQuestion::Claim(claim) => return claim.ask(self.connection, result).await,
+            TransactionQuestion::Id(query) => query,
+        };
         let transaction: Option<TransactionId> = query.ask().await?.try_get(0)?;
         Ok(transaction.map_or(Written::Nothing, Written::By))
     }
@@ -253,7 +276,7 @@ impl Executor {
             if connection.positions() == PositionKind::Transaction {
                 return Ok(mark(&connection).await);
             }
-            let questions = Questions::prepare(&connection, Ask::Position).await?;
+            let questions = Questions::prepare(&connection, Ask::Position, None).await?;
             Ok::<_, Failure>(questions.position(questions.log().await, Written::Nothing))
         };
         let probed = timeout_at(deadline, probing).await;

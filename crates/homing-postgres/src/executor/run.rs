@@ -7,12 +7,14 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::future::{join, join3};
 use homing_proto::v1 as proto;
+use prost::Message;
 use proto::execute_response::Outcome;
 use proto::rejection::Cause;
 use tokio_postgres::Row;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use tracing::warn;
 
+use super::claims::Claim;
 use super::failure::Failure;
 use super::prepared::Prepared;
 use super::probe::{Probed, Questions};
@@ -21,6 +23,7 @@ use super::within::Within;
 use crate::connection::block::Block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
+use crate::outcome::MAX_RESULT_BYTES;
 use crate::statement::kind::{Ask, Written};
 use crate::statement::values::{self, Encoded, Raw};
 
@@ -60,6 +63,21 @@ pub(crate) enum RunOutcome {
 
     /// A script left a transaction open. It was rolled back.
     LeftOpen,
+
+    /// The connection was lost over the commit of statements that have these results.
+    Interrupted {
+        results: proto::StatementResults,
+        message: String,
+    },
+
+    /// The key of the request was claimed by another attempt, or settled. This one was rolled back.
+    Taken,
+
+    /// Another request has used the key.
+    KeyReused,
+
+    /// What became of earlier attempts cannot be known, and this one did not run.
+    Unprotected,
 }
 
 impl<'a> RequestRun<'a> {
@@ -79,9 +97,18 @@ impl<'a> RequestRun<'a> {
         statements: &[Prepared<'_>],
         within: Within<'_>,
         ask: Ask,
+        claim: Option<&Claim>,
     ) -> Result<RunOutcome, Failure> {
-        let questions = Questions::prepare(self.connection, ask).await?;
+        let questions = Questions::prepare(self.connection, ask, claim).await?;
         match (statements, within) {
+            ([statement], Within::Block(block))
+                if claim.is_some_and(|claim| !claim.once.keeps_result) && statement.expected_rows().is_none() =>
+            {
+                self.claimed(&[], Some(statement), block, &questions).await
+            }
+            (statements, Within::Block(block)) if claim.is_some() => {
+                self.claimed(statements, None, block, &questions).await
+            }
             // A statement that requires a row count may have to be rolled back, so it must not commit by itself.
             ([statement], Within::Connection) if statement.expected_rows().is_none() => {
                 self.single(statement, &questions).await
@@ -101,10 +128,12 @@ impl<'a> RequestRun<'a> {
         block: Block<'_>,
         questions: &Questions<'_>,
     ) -> Result<RunOutcome, Failure> {
-        let ran = block.finish_and_ask(self.statement(0, statement), questions.written());
+        let ran = block.finish_and_ask(self.statement(0, statement), questions.written(None));
         let (result, log) = join(ran, questions.log()).await;
         match result {
-            Ok((result, written)) => Ok(self.committed(vec![result], questions.position(log, written), written)),
+            Ok((result, written)) => {
+                Ok(self.committed(self.results(vec![result]), questions.position(log, written), written))
+            }
             Err(failure) => failure.ended(0, Commit::MayHaveHappened),
         }
     }
@@ -119,7 +148,7 @@ impl<'a> RequestRun<'a> {
             Ok(_) if self.is_left_open(statement).await => Ok(RunOutcome::LeftOpen),
             Ok(result) => {
                 let position = questions.position(log, Written::Unknown);
-                Ok(self.committed(vec![result], position, Written::Unknown))
+                Ok(self.committed(self.results(vec![result]), position, Written::Unknown))
             }
             Err(failure) => failure.ended(0, Commit::MayHaveHappened),
         }
@@ -152,11 +181,70 @@ impl<'a> RequestRun<'a> {
             }
         }
         let (written, commit, log) =
-            join3(questions.written(), connection.batch_execute("COMMIT"), questions.log()).await;
+            join3(questions.written(None), connection.batch_execute("COMMIT"), questions.log()).await;
         // PostgreSQL answers the COMMIT of a failed transaction without an error, although it rolls back.
         match written.and_then(|written| commit.map(|()| written)) {
-            Ok(written) => Ok(self.committed(results, questions.position(log, written), written)),
+            Ok(written) => Ok(self.committed(self.results(results), questions.position(log, written), written)),
             Err(error) => rejected(None, &error, Commit::MayHaveHappened),
+        }
+    }
+
+    /// Runs statements in a block, and sends the claim of their key, COMMIT and the question for the position behind them without
+    /// waiting. The claim has their results, except that of `last`, which is sent right before it.
+    async fn claimed(
+        &mut self,
+        statements: &[Prepared<'_>],
+        last: Option<&Prepared<'_>>,
+        mut block: Block<'_>,
+        questions: &Questions<'_>,
+    ) -> Result<RunOutcome, Failure> {
+        self.first_rows = FirstRows::wanted_by(statements.iter().flat_map(Prepared::references));
+        let mut results = Vec::with_capacity(statements.len());
+        for (index, statement) in (0..).zip(statements) {
+            match block.hearing(self.statement(index, statement)).await {
+                Ok(result) => results.push(result),
+                // Dropping the block rolls back.
+                Err(StatementFailure::Failed(error)) => {
+                    return rejected(Some(index), &block.cause(error).await, Commit::WasNotSent);
+                }
+                Err(StatementFailure::Unmet(unmet)) => return Ok(RunOutcome::Unmet { statement: index, unmet }),
+            }
+        }
+        let results = self.results(results);
+        let kept = (last.is_none() && results.encoded_len() <= MAX_RESULT_BYTES).then(|| results.encode_to_vec());
+        // Only the claim's own error says what became of the key.
+        let claim = async { Ok(questions.written(kept.as_deref()).await) };
+        let mut results = last.is_none().then_some(results);
+        let last = async {
+            if let Some(last) = last {
+                let result = self.statement(0, last).await?;
+                results = Some(self.results(vec![result]));
+            }
+            Ok::<_, StatementFailure>(())
+        };
+        let (ended, log) = join(block.finish_and_ask(last, claim), questions.log()).await;
+        let (claimed, results) = match (ended, results) {
+            (Ok(((), claimed)), Some(results)) => (claimed, results),
+            (Ok(_), None) => unreachable!("the last statement has a result unless it failed"),
+            (Err(failure @ StatementFailure::Unmet(_)), _) | (Err(failure), None) => {
+                return failure.ended(0, Commit::MayHaveHappened);
+            }
+            // The statements have run, so it is the error of the commit.
+            (Err(StatementFailure::Failed(error)), Some(results)) => {
+                return match rejected(None, &error, Commit::MayHaveHappened) {
+                    Err(Failure::Unknown(message)) => Ok(RunOutcome::Interrupted { results, message }),
+                    ended => ended,
+                };
+            }
+        };
+        match claimed {
+            Ok(written) => Ok(self.committed(results, questions.position(log, written), written)),
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(RunOutcome::Taken),
+            Err(error) if Claim::is_obsolete(&error) => {
+                self.connection.forget_statements();
+                Err(Failure::unavailable(format!("the table of outcomes was removed: {error}")))
+            }
+            Err(error) => rejected(None, &error, Commit::WasNotSent),
         }
     }
 
@@ -231,11 +319,15 @@ impl<'a> RequestRun<'a> {
         }
     }
 
-    fn committed(&self, mut results: Vec<proto::StatementResult>, position: Probed, written: Written) -> RunOutcome {
+    /// Returns the results for the answer.
+    fn results(&self, mut results: Vec<proto::StatementResult>) -> proto::StatementResults {
         if self.rows_dropped {
             results.iter_mut().for_each(|result| result.rows.clear());
         }
-        let results = proto::StatementResults { results, rows_dropped: self.rows_dropped };
+        proto::StatementResults { results, rows_dropped: self.rows_dropped }
+    }
+
+    fn committed(&self, results: proto::StatementResults, position: Probed, written: Written) -> RunOutcome {
         let not_replicated = self.connection.take_not_replicated();
         RunOutcome::Committed { results, position, written, not_replicated }
     }
@@ -264,6 +356,10 @@ impl RunOutcome {
             }
             Self::Unmet { statement, unmet } => (rejection(Some(statement), unmet.into()), None),
             Self::LeftOpen => (rejection(None, Cause::OpenTransaction(proto::OpenTransaction {})), None),
+            // Whoever asked for the key has settled it.
+            Self::Interrupted { .. } | Self::Taken => (rejection(None, Cause::KeySettled(proto::KeySettled {})), None),
+            Self::KeyReused => (rejection(None, Cause::KeyReused(proto::KeyReused {})), None),
+            Self::Unprotected => (rejection(None, Cause::Unprotected(proto::Unprotected {})), None),
         };
         proto::ExecuteResponse {
             outcome: Some(outcome),
@@ -315,6 +411,10 @@ pub(super) fn rejected(
         // A server that is shutting down may report this after the commit, while it waits for a synchronous replica.
         (Some(error), Commit::MayHaveHappened) if is_fatal(error) => Err(Failure::Unknown(format!(
             "the database ended the connection during the transaction: {}",
+            error.message()
+        ))),
+        (Some(error), Commit::WasNotSent) if is_fatal(error) => Err(Failure::unavailable(format!(
+            "the database ended the connection before the commit: {}",
             error.message()
         ))),
         (Some(error), _) => Ok(RunOutcome::Rejected { statement, error: Box::new(error.into()) }),

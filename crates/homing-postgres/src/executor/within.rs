@@ -3,6 +3,7 @@
 use homing_proto::v1 as proto;
 use tokio_postgres::Error;
 
+use super::claims::Claim;
 use super::failure::Failure;
 use super::probe::Questions;
 use crate::connection::block::Block;
@@ -33,16 +34,28 @@ pub(super) enum OwnBlock {
 }
 
 impl OwnBlock {
-    /// Returns `Begin` if there is something to ask, and the only statement can run in a block, unlike VACUUM or a
-    /// procedure that commits. Several statements have a block in any case.
-    pub(super) fn of(statements: &[proto::Statement], ask: Ask) -> Self {
+    /// Returns `Begin` if there is a key to claim, or something to ask and only one statement, which can run in a block. Several
+    /// statements without a key begin their block themselves.
+    pub(super) fn of(statements: &[proto::Statement], ask: Ask, claim: Option<&Claim>) -> Self {
         match statements {
-            [statement] if ask != Ask::Nothing && !statement.simple && sql::runs_in_block(&statement.sql) => {
-                Self::Begin
-            }
+            _ if claim.is_some() => Self::Begin,
+            [statement] if ask != Ask::Nothing && is_transaction(statement) => Self::Begin,
             _ => Self::Without,
         }
     }
+}
+
+/// Returns whether statements can be one transaction, so that they can be protected by a key: unlike VACUUM, a procedure that
+/// commits, or a script.
+pub(crate) fn can_be_protected(statements: &[proto::Statement]) -> bool {
+    match statements {
+        [statement] => is_transaction(statement),
+        statements => statements.iter().all(|statement| !statement.simple),
+    }
+}
+
+fn is_transaction(statement: &proto::Statement) -> bool {
+    !statement.simple && sql::runs_in_block(&statement.sql)
 }
 
 impl<'a> Within<'a> {
@@ -54,6 +67,7 @@ impl<'a> Within<'a> {
         statements: &[proto::Statement],
         own_block: OwnBlock,
         ask: Ask,
+        claim: Option<&Claim>,
     ) -> Result<Result<Self, Error>, Failure> {
         let is_script = statements.iter().any(|statement| statement.simple);
         if is_script {
@@ -63,7 +77,7 @@ impl<'a> Within<'a> {
             return Ok(Ok(Self::Connection));
         }
         // PostgreSQL prepares nothing in a transaction that has failed.
-        Questions::prepare(connection, ask).await?;
+        Questions::prepare(connection, ask, claim).await?;
         let mut block = match Block::begin(connection, local).await {
             Ok(block) => block,
             Err(error) => return Ok(Err(error)),

@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
-use homing_rpc::{Dispatched, Reason};
+use homing_rpc::{Dispatched, Reason, Retry};
 use proto::execute_response::Outcome;
-use tokio::time::Instant;
-use tonic::Status;
+use proto::rejection::Cause;
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Status};
+use tracing::debug;
 
+use super::attempts::Attempts;
 use super::rejection::{failed, rejected};
 use super::{Primary, PrimaryRequest, local_place, peer_place};
 use crate::call::report::{AnsweredBy, Report, Stages};
 use crate::error::{Error, Result};
+use crate::outcome::key::IdempotencyKey;
 use crate::position::Position;
 use crate::replicas::Member;
 use crate::statement::kind::{Ask, Writes};
@@ -42,6 +46,7 @@ pub(crate) struct Trip {
 
 struct Execute {
     request: proto::ExecuteRequest,
+    attempts: Option<Attempts>,
     writes: Writes,
     ask_locally: Ask,
     deadline: Instant,
@@ -50,9 +55,12 @@ struct Execute {
 impl Primary {
     /// Runs the statements in one transaction, on a primary that has the positions of `session` in its history. A peer answers
     /// with their position, and says if they wrote nothing. A local primary answers the questions of `ask_locally`.
+    ///
+    /// With a key, they are sent again until the deadline if what became of them is not known.
     pub(crate) async fn execute(
         &self,
         statements: Vec<proto::Statement>,
+        key: Option<IdempotencyKey>,
         writes: Writes,
         ask_locally: Ask,
         session: &[Position],
@@ -61,11 +69,61 @@ impl Primary {
         let ask_unchanged = writes == Writes::Maybe;
         let (database, session) = (self.scope.to_wire(), to_wire(session));
         let request = proto::ExecuteRequest { database, statements, ask_unchanged, session };
-        let executed = self.send(&Execute { request, writes, ask_locally, deadline }).await?;
+        let attempts = key.filter(|key| key.is_own() || self.protection.is_expected()).map(Attempts::new);
+        let mut execute = Execute { request, attempts, writes, ask_locally, deadline };
+        let executed = match self.send_until_known(&execute).await {
+            Err(error) if error.is_unprotected() => {
+                self.protection.note_missing();
+                execute.attempts = None;
+                self.send(&execute).await?
+            }
+            executed => executed?,
+        };
         if let Some(position) = executed.position {
             self.replicas.heard(position);
         }
         Ok(executed)
+    }
+}
+
+impl Primary {
+    /// Sends a request, and sends it again as long as it is in doubt.
+    async fn send_until_known(&self, execute: &Execute) -> Result<Executed> {
+        let Some(attempts) = &execute.attempts else { return self.send(execute).await };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.send(execute).await {
+                Err(error) if attempts.is_in_doubt() => error,
+                ended => return ended,
+            };
+            if attempts.are_given_up() || Instant::now() + pause >= execute.deadline {
+                return Err(attempts.unknown(error));
+            }
+            debug!(%error, "what became of a write is not known: sending it again");
+            sleep(pause).await;
+            pause = MAX_PAUSE.min(pause * 2);
+        }
+    }
+}
+
+impl Execute {
+    fn answered(&self, response: proto::ExecuteResponse, trip: Trip, place: &str) -> Result<Executed> {
+        let is_unprotected = matches!(
+            &response.outcome,
+            Some(Outcome::Rejection(proto::Rejection { cause: Some(Cause::Unprotected(_)), .. }))
+        );
+        let executed = Executed::of(response, trip, place);
+        match &self.attempts {
+            Some(attempts) if is_unprotected => executed.map_err(|error| attempts.unprotected(error)),
+            _ => executed,
+        }
+    }
+
+    fn noted(&self, executed: Result<Executed>) -> Result<Executed> {
+        if let Some(attempts) = &self.attempts {
+            attempts.note(executed.as_ref().err());
+        }
+        executed
     }
 }
 
@@ -81,23 +139,45 @@ impl PrimaryRequest for Execute {
         let place = local_place(database);
         let local = primary.local().clone();
         let executor = database.executor();
-        let response = executor.execute(self.request.clone(), local, self.deadline, self.ask_locally).await;
-        let response = response.map_err(|failure| failed(failure, &place))?;
-        let execute = Duration::from_micros(response.execute_micros);
-        let trip = Trip { answered_by: AnsweredBy::Local, attempts: 0, forward: Duration::ZERO, execute };
-        Executed::of(response, trip, &place)
+        let once = self.attempts.as_ref().map(Attempts::next);
+        let response = executor.execute(self.request.clone(), once, local, self.deadline, self.ask_locally).await;
+        self.noted(response.map_err(|failure| failed(failure, &place)).and_then(|response| {
+            let execute = Duration::from_micros(response.execute_micros);
+            let trip = Trip { answered_by: AnsweredBy::Local, attempts: 0, forward: Duration::ZERO, execute };
+            self.answered(response, trip, &place)
+        }))
     }
 
     async fn forward(&self, primary: &Primary) -> Result<Executed> {
         primary.rpc.check_size(&self.request)?;
+        self.noted(self.forward_checked(primary).await)
+    }
+}
+
+impl Execute {
+    async fn forward_checked(&self, primary: &Primary) -> Result<Executed> {
         let extended = self.request.statements.iter().any(is_extended);
+        let retry = match (self.writes, &self.attempts) {
+            (Writes::No, _) | (_, Some(_)) => Retry::Always,
+            (Writes::Maybe | Writes::Yes, None) => Retry::NotProcessed,
+        };
         let dispatched = primary
             .dispatch(
                 "execute",
-                self.writes,
+                retry,
                 self.deadline,
-                |mut client, request| async move {
-                    client.execute(request).await.map_err(|status| if extended { too_old(status) } else { status })
+                |mut client, request| {
+                    let once = self.attempts.as_ref().map(|attempts| attempts.next().to_proto());
+                    async move {
+                        let executed = match once {
+                            Some(once) => {
+                                let request = proto::ExecuteOnceRequest { request: Some(request), once: Some(once) };
+                                client.execute_once(request).await.map_err(explain_unimplemented)
+                            }
+                            None => client.execute(request).await,
+                        };
+                        executed.map_err(|status| if extended { too_old(status) } else { status })
+                    }
                 },
                 self.request.clone(),
             )
@@ -106,7 +186,7 @@ impl PrimaryRequest for Execute {
         let execute = Duration::from_micros(response.execute_micros).min(forward);
         let place = peer_place(&peer);
         let trip = Trip { answered_by: AnsweredBy::Peer(peer), attempts, forward: forward - execute, execute };
-        Executed::of(response, trip, &place)
+        self.answered(response, trip, &place)
     }
 }
 
@@ -151,6 +231,20 @@ pub(crate) fn to_wire(session: &[Position]) -> Vec<proto::Position> {
 fn is_extended(statement: &proto::Statement) -> bool {
     !statement.references.is_empty() || statement.expected_rows.is_some()
 }
+
+/// A build without keys has executed nothing. Another peer may be newer.
+pub(super) fn explain_unimplemented(status: Status) -> Status {
+    match status.code() {
+        Code::Unimplemented => {
+            Reason::ProtocolVersion.status("its build is too old for writes with a key, update it first")
+        }
+        _ => status,
+    }
+}
+
+/// The pauses between two rounds of attempts: the first and the longest. Each round asks as many peers as it takes.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 /// A build without batches rejects such a statement, since it counts one value too many. Another peer may be newer.
 fn too_old(status: Status) -> Status {

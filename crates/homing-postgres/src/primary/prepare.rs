@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use homing_proto::v1 as proto;
+use homing_rpc::Retry;
 use proto::prepare_response::Outcome;
 use tokio::time::Instant;
 
@@ -12,7 +13,6 @@ use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::replicas::Member;
 use crate::statement::description::StatementDescription;
-use crate::statement::kind::Writes;
 
 struct Prepare<'a> {
     sql: &'a str,
@@ -46,7 +46,7 @@ impl PrimaryRequest for Prepare<'_> {
         let dispatched = primary
             .dispatch(
                 "prepare",
-                Writes::No,
+                Retry::Always,
                 self.deadline,
                 |mut client, request| async move { client.prepare(request).await },
                 request,

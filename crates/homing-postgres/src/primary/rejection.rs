@@ -43,6 +43,17 @@ fn refused(rejection: proto::Rejection, place: &str) -> Error {
         Some(Cause::NoReferencedRow(_)) => Error::not_found(format!(
             "{place} rolled the batch back, nothing is written: the earlier step whose column it uses returned no row"
         )),
+        Some(Cause::KeyReused(_)) => Error::misuse(
+            "the key belongs to another write, with other statements, values, schema or settings: use a key for one write only",
+        ),
+        Some(Cause::KeySettled(_)) => Error::rejected(format!(
+            "{place} rolled it back: somebody has asked for the outcome of its key meanwhile, and was told that it is not \
+             committed; call again"
+        )),
+        Some(Cause::Unprotected(_)) => Error::outcome_unknown(format!(
+            "{place} cannot tell what became of an earlier attempt: the database has no table of outcomes, or the statement \
+             cannot run in a transaction"
+        )),
         Some(Cause::RowTooLarge(row)) => Error::misuse(format!(
             "{place} has a row of {} bytes, but a message may have {}: return less, or read it in a named function",
             row.bytes, row.max_bytes
@@ -62,13 +73,21 @@ fn unexpected(rows: proto::UnexpectedRows, place: &str) -> Error {
 }
 
 pub(crate) fn failed(failure: Failure, place: &str) -> Error {
+    use Failure::{NotExecuted, Settled, Unknown};
     match failure {
-        Failure::NotExecuted(Reason::NotPrimary, message) => Error::not_primary(message),
-        Failure::NotExecuted(Reason::HistoryLost, message) => Error::history_lost(message),
-        Failure::NotExecuted(Reason::StaleStatement, message) => Error::stale(message),
-        Failure::NotExecuted(Reason::BadArguments, message) => Error::misuse(message),
-        Failure::NotExecuted(Reason::Overloaded, message) => Error::overloaded(message),
-        Failure::NotExecuted(_, message) => Error::not_sent(format!("{place} executed nothing: {message}")),
-        Failure::Unknown(message) => Error::outcome_unknown(format!("{place} may have committed it: {message}")),
+        NotExecuted(Reason::NotPrimary, message) => Error::not_primary(message),
+        NotExecuted(Reason::HistoryLost, message) | Settled(Reason::HistoryLost, message) => {
+            Error::history_lost(message)
+        }
+        NotExecuted(Reason::StaleStatement, message) | Settled(Reason::StaleStatement, message) => {
+            Error::stale(message)
+        }
+        NotExecuted(Reason::Unprotected, message) => Error::unprotected(message),
+        NotExecuted(Reason::BadArguments, message) => Error::misuse(message),
+        NotExecuted(Reason::Overloaded, message) => Error::overloaded(message),
+        NotExecuted(_, message) | Settled(_, message) => {
+            Error::not_sent(format!("{place} executed nothing: {message}"))
+        }
+        Unknown(message) => Error::outcome_unknown(format!("{place} may have committed it: {message}")),
     }
 }

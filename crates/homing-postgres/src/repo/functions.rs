@@ -1,9 +1,12 @@
 //! Calls of named functions in the primary region.
 
+use std::time::Duration;
+
 use homing_proto::v1 as proto;
-use homing_rpc::{Called, Expectations, IntoArguments, Region};
+use homing_rpc::{CallKey, Called, Expectations, IntoArguments, Reason, Region};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+use tracing::debug;
 
 use super::Repo;
 use crate::call::options::Wait;
@@ -11,6 +14,7 @@ use crate::call::report::AnsweredBy;
 use crate::engine::answered::Answered;
 use crate::engine::operation::Operation;
 use crate::error::{Error, Result, is_out_of_reach};
+use crate::outcome::once::TransactionKey;
 use crate::position::Position;
 use crate::primary::execute::Trip;
 use crate::scope::DatabaseName;
@@ -23,7 +27,8 @@ use crate::writing::writer::{Committed, Writer};
 /// in all, instead of one each. Arguments and results are values of any type that serde supports. A reference is one
 /// argument, a tuple is several: `repo.rpc("import", &names)`, `repo.rpc("transfer", (from, to, amount))`.
 ///
-/// A call is executed at most once. If its answer is lost, the error is
+/// A call of a transactional function is applied [exactly once](crate::Delivery): its attempts may run it several times, and
+/// one of them is committed. Any other function is run at most once. If its answer is lost, the error is
 /// [`is_outcome_unknown`](crate::Error::is_outcome_unknown).
 ///
 /// A function may fail with an error type of the application ([`Error::failed_with`](crate::Error::failed_with)): its
@@ -111,12 +116,18 @@ impl Repo {
                  connection of its own: call it through another handle, before or after the transaction"
             )));
         }
+        if self.engine.key.is_some() && (region.is_some() || !self.rpc_client().takes_key(function)) {
+            return Err(Error::misuse(format!(
+                "function {function:?} was called with a key, which only transactional functions take, in the primary region: \
+                 mark it as transactional and register it on this node, or call it without a key"
+            )));
+        }
         let call = async {
             let started = Instant::now();
             let (session, before) = (self.engine.session.positions(), self.engine.session.forked());
             let called = match region {
-                Some(region) => self.call_region(region, function, arguments, &session).await,
-                None => self.call_primary(function, arguments, &session).await,
+                Some(region) => self.call_region(region, function, arguments, None, &session).await,
+                None => self.call_once(function, arguments, &session).await,
             };
             let is_elsewhere = region.is_some_and(|region| *region != self.engine.primary().region());
             let called = called.map_err(|error| self.note_partial_writes(&before, is_elsewhere, error));
@@ -155,30 +166,75 @@ impl Repo {
         region: &Region,
         function: &str,
         arguments: impl IntoArguments,
+        key: Option<CallKey>,
         session: &[Position],
     ) -> homing_rpc::Result<Called<R>> {
         let (primary, arguments) = (self.engine.primary(), arguments.into_arguments()?);
         let (rpc, scope, deadline) = (self.rpc_client(), primary.scope().to_wire(), self.options().call_deadline());
         let session: Vec<_> = session.iter().map(|position| position.to_proto(self.database_name())).collect();
         let call = |cluster| {
-            let expected = Expectations { session: session.clone(), cluster };
+            let expected = Expectations { session: session.clone(), cluster, key: key.clone() };
             let left = deadline.saturating_duration_since(Instant::now());
             rpc.call_after(region, &scope, function, arguments.clone(), expected, left)
         };
         primary.expecting(deadline, call).await
     }
 
+    /// Calls a function where the primary is. If it takes a key and no answer comes, finds out what became of it, and calls it
+    /// again: it then runs, or its answer is what it returned before.
+    async fn call_once<R: DeserializeOwned>(
+        &self,
+        function: &str,
+        arguments: impl IntoArguments,
+        session: &[Position],
+    ) -> homing_rpc::Result<Called<R>> {
+        let arguments = arguments.into_arguments()?;
+        let Some(TransactionKey { once, .. }) =
+            self.engine.transaction_key().filter(|_| self.rpc_client().takes_key(function))
+        else {
+            return self.call_primary(function, arguments, None, session).await;
+        };
+        let (deadline, mut pause) = (self.options().call_deadline(), FIRST_PAUSE);
+        let mut key = CallKey { bytes: once.key.as_bytes().to_vec(), again: once.again, fingerprint: 0 };
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let repo = self.with_call_timeout(left);
+            let error = match repo.call_primary(function, arguments.clone(), Some(key.clone()), session).await {
+                Err(error) if error.is_outcome_unknown() => error,
+                Err(error) if error.reason() == Some(Reason::Unprotected) && !key.again => {
+                    self.engine.primary().protection.note_missing();
+                    return repo.call_primary(function, arguments, None, session).await;
+                }
+                called => return called,
+            };
+            key.again = true;
+            loop {
+                if Instant::now() + pause >= deadline {
+                    return Err(error);
+                }
+                sleep(pause).await;
+                pause = MAX_PAUSE.min(pause * 2);
+                match self.engine.primary().settle(once.key, session, deadline).await {
+                    Ok(_) => break,
+                    Err(missing) if missing.is_misuse() => return Err(error),
+                    Err(unreachable) => debug!(error = %unreachable, "what became of a call is not known"),
+                }
+            }
+        }
+    }
+
     async fn call_primary<R: DeserializeOwned>(
         &self,
         function: &str,
         arguments: impl IntoArguments,
+        key: Option<CallKey>,
         session: &[Position],
     ) -> homing_rpc::Result<Called<R>> {
         let (primary, arguments) = (self.engine.primary(), arguments.into_arguments()?);
         let deadline = self.options().call_deadline();
         let call = async || {
             let repo = self.with_call_timeout(deadline.saturating_duration_since(Instant::now()));
-            repo.call_region(&primary.region(), function, arguments.clone(), session).await
+            repo.call_region(&primary.region(), function, arguments.clone(), key.clone(), session).await
         };
         if primary.is_region_gone() {
             primary.find_region(deadline).await;
@@ -232,5 +288,9 @@ impl Repo {
         error.into()
     }
 }
+
+/// The pauses between two questions for a call without an answer: the first and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 const OPERATION: &str = "rpc";

@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use homing_rpc::CallKey;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::Repo;
+use crate::error::fate::Fate;
 use crate::error::{Error, Result};
+use crate::outcome::key::IdempotencyKey;
+use crate::outcome::once::{Once, TransactionKey};
+use crate::outcome::{MAX_RESULT_BYTES, Outcome};
+use crate::primary::outcome::Settled;
+use crate::statement::kind::Writes;
 use crate::transaction::commit::commit;
 use crate::transaction::exchange::Exchange;
 use crate::transaction::retry::Retries;
@@ -63,8 +71,8 @@ use crate::transaction::{Access, Handle, Isolation, Transaction, TransactionOpti
 ///
 /// **Fates.** If a statement fails, the transaction is *rejected*: nothing of it remains. Nothing remains either if the
 /// closure returns an error of its own, whatever the fate of that error says. If the connection is lost before `COMMIT`
-/// was sent, the transaction is *not sent*; if the connection is lost while `COMMIT` is under way, its *outcome is
-/// unknown*. The commit may be *rejected* too: by a deferred constraint, or with SQLSTATE 40001 under
+/// was sent, the transaction is *not sent*. If the connection is lost while `COMMIT` is under way, the primary is asked what became of
+/// it; only if it cannot be reached until the time limit, the *outcome is unknown*. The commit may be *rejected* too: by a deferred constraint, or with SQLSTATE 40001 under
 /// [`Isolation::Serializable`]. A transaction is not repeated by itself, since its closure may do more than run statements:
 /// [`retry_transaction`](Self::retry_transaction) repeats it after a serialization failure.
 impl Repo {
@@ -232,14 +240,75 @@ impl Repo {
         let deadline = self.engine.until.map_or(options.deadline(), |until| until.min(options.deadline()));
         let mut retries = Retries::new(options.max_attempts, deadline);
         loop {
-            let failed = match self.attempt(Transaction::new(options, deadline), &body).await {
-                Ok(value) => return Ok(value),
-                Err(failed) => failed,
-            };
+            let failed =
+                match self.attempt(Transaction::new(options, deadline, self.engine.transaction_key()), &body).await {
+                    Ok(value) => return Ok(value),
+                    Err(failed) => failed,
+                };
             let pause = failed.is_conflict.then(|| retries.next(Instant::now(), &mut rand::rng())).flatten();
             let Some(pause) = pause else { return Err(failed.error) };
             debug!(?pause, "a transaction runs again after a serialization failure");
             sleep(pause).await;
+        }
+    }
+
+    /// Runs the transaction of a named function whose caller has a key. The closure does not run if an earlier attempt is known to
+    /// be committed. `keep` encodes the value for a later attempt.
+    #[doc(hidden)]
+    pub async fn transaction_of_call<T, F, Fut>(
+        &self,
+        options: TransactionOptions,
+        key: &CallKey,
+        body: F,
+        keep: impl FnOnce(&T) -> Option<Bytes>,
+    ) -> Result<RanOnce<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Self) -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let Some(known) = IdempotencyKey::from_wire(&key.bytes) else {
+            return Err(Error::misuse("this build does not know the kind of the key: update this node"));
+        };
+        let once = Once { key: known, again: key.again || known.is_own(), keeps_result: true };
+        let (engine, deadline) = (&self.engine, options.deadline());
+        let transaction_key = TransactionKey { once, fingerprint: key.fingerprint };
+        let owned = Owned(Arc::new(Transaction::new(options, deadline, Some(transaction_key)).requiring_key()));
+        let Owned(transaction) = &owned;
+        // Begins the transaction, which looks for the key.
+        let looked = match once.again {
+            true => Exchange { engine, transaction }.look().await,
+            false => Ok(()),
+        };
+        let keep = |value: &T| keep(value).filter(|kept| kept.len() <= MAX_RESULT_BYTES);
+        let error = match looked {
+            Ok(()) => match self.attempt_keeping(transaction, body, keep).await {
+                Ok(value) => return Ok(RanOnce::Now(value)),
+                Err(failed) => failed.error,
+            },
+            // The key belongs to another call.
+            Err(error) if error.is_misuse() => return Err(error),
+            Err(error) => error,
+        };
+        if let Some(before) = transaction.before() {
+            return Ok(RanOnce::Before(before.result.clone()));
+        }
+        if transaction.key().is_none() {
+            return Err(Error::unprotected("the database has no table of outcomes"));
+        }
+        if !once.again || error.fate() == Fate::OutcomeUnknown {
+            return Err(error);
+        }
+        // No earlier attempt may be committed after this one has failed.
+        match engine.primary().settle(known, &engine.history(Writes::Yes), deadline.max(engine.deadline())).await {
+            Ok(Settled { outcome: Outcome::NotCommitted | Outcome::Expired, .. }) => Err(error),
+            Ok(Settled { outcome: Outcome::Committed, position }) => Err(Error::committed(
+                format!("an earlier attempt is committed, and this one failed: {error}"),
+                position,
+            )),
+            Err(unknown) => Err(Error::outcome_unknown(format!(
+                "this attempt failed ({error}), and what became of an earlier one is unknown: {unknown}"
+            ))),
         }
     }
 
@@ -255,7 +324,8 @@ impl Repo {
         F: FnOnce(Self) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.attempt(Transaction::new(options, options.deadline()), body).await.map_err(|failed| failed.error)
+        let transaction = Transaction::new(options, options.deadline(), self.engine.transaction_key());
+        self.attempt(transaction, body).await.map_err(|failed| failed.error)
     }
 
     async fn attempt<T, E, F, Fut>(&self, transaction: Transaction, body: F) -> Result<T, FailedAttempt<E>>
@@ -265,13 +335,32 @@ impl Repo {
         F: FnOnce(Self) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let Owned(transaction) = &Owned(Arc::new(transaction));
+        let owned = Owned(Arc::new(transaction));
+        self.attempt_keeping(&owned.0, body, |_| None).await
+    }
+
+    /// Runs the closure and commits, and keeps what `keep` returns with the transaction's key.
+    async fn attempt_keeping<T, E, F, Fut>(
+        &self,
+        transaction: &Arc<Transaction>,
+        body: F,
+        keep: impl FnOnce(&T) -> Option<Bytes>,
+    ) -> Result<T, FailedAttempt<E>>
+    where
+        T: Send + 'static,
+        E: From<Error>,
+        F: FnOnce(Self) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
         let tx = self.at(transaction.handle(SavepointId::OUTERMOST));
         match body(tx).await {
-            Ok(value) => commit(&self.engine, transaction, value).await.map_err(|error| FailedAttempt {
-                is_conflict: transaction.has_conflicted() && error.is_rejected(),
-                error: error.into(),
-            }),
+            Ok(value) => {
+                let kept = keep(&value);
+                commit(&self.engine, transaction, value, kept).await.map_err(|error| FailedAttempt {
+                    is_conflict: transaction.has_conflicted() && error.is_rejected(),
+                    error: error.into(),
+                })
+            }
             Err(error) => {
                 Exchange { engine: &self.engine, transaction }.roll_back().await;
                 Err(FailedAttempt { is_conflict: transaction.has_conflicted(), error })
@@ -296,6 +385,24 @@ impl Repo {
 
     fn at(&self, handle: Handle) -> Self {
         Self { transaction: Some(handle), ..self.clone() }
+    }
+}
+
+/// How the transaction of a named function with a key ended.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum RanOnce<T> {
+    /// It is committed.
+    Now(T),
+
+    /// An earlier attempt is committed, and this result was kept with it.
+    Before(Option<Bytes>),
+}
+
+impl<T> RanOnce<T> {
+    /// Returns the error for an earlier attempt whose result was not kept, or cannot be read.
+    pub fn without_result() -> Error {
+        Error::committed("an earlier attempt of the function is committed, and its result was not kept", None)
     }
 }
 

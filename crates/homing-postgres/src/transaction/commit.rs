@@ -1,5 +1,6 @@
 //! Commits a transaction.
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Transaction;
@@ -11,7 +12,14 @@ use crate::error::Result;
 use crate::writing::writer::{Committed, Writer};
 
 /// Commits the transaction and waits for the replica like any write. Rolls it back if it cannot be committed.
-pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Transaction, value: T) -> Result<T> {
+///
+/// `kept` is the result that is kept with the transaction's key.
+pub(crate) async fn commit<T: Send + 'static>(
+    engine: &Engine,
+    transaction: &Transaction,
+    value: T,
+    kept: Option<Bytes>,
+) -> Result<T> {
     let commit = async {
         let started = Instant::now();
         let exchange = Exchange { engine, transaction };
@@ -21,7 +29,7 @@ pub(crate) async fn commit<T: Send + 'static>(engine: &Engine, transaction: &Tra
             return Err(error);
         }
         let earlier = engine.session.earlier();
-        let Some(committed) = exchange.commit().await? else {
+        let Some(committed) = exchange.commit(kept).await? else {
             return Ok(Answered { value: Ok(value), report: None });
         };
         let CommittedTransaction { position, unchanged, not_replicated, trip } = committed;

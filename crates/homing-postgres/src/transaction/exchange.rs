@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
 use homing_proto::v1 as proto;
 use proto::transact_request::Step as Asked;
 use proto::transact_response::Outcome;
 use proto::transaction_ended::Cause;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
+use super::before::Before;
 use super::error::{Aborted, lost, over, read_only};
 use super::retry::is_conflict;
 use super::savepoints::SavepointId;
@@ -16,9 +19,12 @@ use super::{StreamState, Transaction};
 use crate::call::report::AnsweredBy;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::outcome::Outcome as WriteOutcome;
+use crate::outcome::key::IdempotencyKey;
 use crate::position::Position;
 use crate::position::role::Role;
 use crate::primary::execute::Trip;
+use crate::primary::outcome::Settled;
 use crate::primary::rejection::rejected;
 use crate::primary::stream::{Opening, ReceiveError, TransactionStream};
 use crate::reading::plan::OnLocalPrimary;
@@ -66,8 +72,15 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends the commit. `None` if the transaction had no statements.
-    pub(crate) async fn commit(&self) -> Result<Option<CommittedTransaction>> {
+    /// Begins the transaction without a statement of its caller. If a transaction with the same key is committed, that is the
+    /// error.
+    pub(crate) async fn look(&self) -> Result<()> {
+        self.send(SavepointId::OUTERMOST, Asked::Prepare("select 1".to_owned())).await.map(drop)
+    }
+
+    /// Sends the commit, with the result that is kept with the transaction's key. `None` if the transaction had no statements.
+    /// If no answer comes, settles the key.
+    pub(crate) async fn commit(&self, result: Option<Bytes>) -> Result<Option<CommittedTransaction>> {
         let transaction = self.transaction;
         let mut state = transaction.state.lock().await;
         let state = std::mem::replace(&mut *state, StreamState::Closed);
@@ -81,9 +94,40 @@ impl Exchange<'_> {
                 if transaction.deadline <= Instant::now() {
                     return Err(too_late(transaction));
                 }
-                let deadline = self.step_deadline();
-                send_commit(transaction, stream, outstanding, deadline).await.map(Some)
+                let (deadline, started) = (self.step_deadline(), Instant::now());
+                let answered_by = stream.answered_by.clone();
+                let committed = send_commit(transaction, stream, outstanding, result, deadline).await;
+                match (committed, transaction.key()) {
+                    (Err(error), Some(key)) if error.is_outcome_unknown() => {
+                        let position = self.settle(key.once.key, error, deadline).await?;
+                        let forward = started.elapsed();
+                        let trip = Trip { answered_by, attempts: 1, forward, execute: Duration::ZERO };
+                        Ok(Some(CommittedTransaction { position, unchanged: false, not_replicated: false, trip }))
+                    }
+                    (committed, _) => committed.map(Some),
+                }
             }
+        }
+    }
+
+    /// Finds out what became of a commit without an answer. If it is committed, returns a position that is not before it.
+    async fn settle(&self, key: IdempotencyKey, interrupted: Error, deadline: Instant) -> Result<Option<Position>> {
+        let (engine, mut pause) = (self.engine, FIRST_PAUSE);
+        let session = engine.history(Writes::Yes);
+        loop {
+            // Boxed, since the compiler limits how deep futures may be nested, and applications nest further.
+            match engine.primary().settle(key, &session, deadline).boxed().await {
+                Ok(Settled { outcome: WriteOutcome::Committed, position }) => return Ok(position),
+                Ok(Settled { outcome: WriteOutcome::NotCommitted | WriteOutcome::Expired, .. }) => {
+                    return Err(lost(interrupted));
+                }
+                Err(error) if error.is_misuse() || Instant::now() + pause >= deadline => {
+                    debug!(%error, "what became of a commit is not known");
+                    return Err(interrupted.with_key(key));
+                }
+                Err(_) => sleep(pause).await,
+            }
+            pause = MAX_PAUSE.min(pause * 2);
         }
     }
 
@@ -165,7 +209,19 @@ impl Exchange<'_> {
         request.begin = Some(transaction.begin(self.engine.primary().scope(), &session));
         request.savepoints.clone_from(&savepoints);
         *state = StreamState::Opening;
-        let opened = self.open(request).await;
+        let opened = match self.open(request.clone()).await {
+            Err(error) if error.is_unprotected() => {
+                self.engine.primary().protection.note_missing();
+                match transaction.note_unprotected() {
+                    false => Err(error),
+                    true => {
+                        request.begin = Some(transaction.begin(self.engine.primary().scope(), &session));
+                        self.open(request).await
+                    }
+                }
+            }
+            opened => opened,
+        };
         match self.engine.heed(&session, None, opened) {
             Ok((stream, deadline)) => {
                 transaction.note_is_local(stream.is_local());
@@ -235,6 +291,7 @@ async fn send_commit(
     transaction: &Transaction,
     mut stream: TransactionStream,
     outstanding: bool,
+    result: Option<Bytes>,
     deadline: Instant,
 ) -> Result<CommittedTransaction> {
     let started = Instant::now();
@@ -243,7 +300,10 @@ async fn send_commit(
         check_going_on(transaction, dropped, &stream.place)?;
     }
     let savepoints = transaction.savepoints().take_pending();
-    let step = Some(Asked::Commit(proto::CommitTransaction {}));
+    let step = Some(match transaction.key() {
+        Some(_) => Asked::CommitOnce(proto::CommitOnce { result }),
+        None => Asked::Commit(proto::CommitTransaction {}),
+    });
     let sent = stream.send(proto::TransactRequest { savepoints, step, ..Default::default() }, deadline);
     let place = stream.place.clone();
     let response = match stream.receive(deadline).await {
@@ -254,6 +314,9 @@ async fn send_commit(
     let trip = trip(&stream, started, response.execute_micros);
     match response.outcome {
         Some(Outcome::Committed(committed)) => {
+            if let Some(before) = Before::from_proto(&committed) {
+                return Err(transaction.note_before(before).error());
+            }
             let position = committed.position.as_ref().and_then(Position::from_proto);
             let proto::TransactionCommitted { unchanged, not_replicated, .. } = committed;
             Ok(CommittedTransaction { position, unchanged, not_replicated, trip })
@@ -286,6 +349,10 @@ async fn receive(
 fn check_going_on(transaction: &Transaction, response: proto::TransactResponse, place: &str) -> Result<Outcome> {
     match response.outcome {
         Some(Outcome::Ended(end)) => Err(fatal(transaction, ended(end, place))),
+        Some(Outcome::Committed(committed)) if committed.before.is_some() => {
+            let before = Before::from_proto(&committed).expect("checked");
+            Err(fatal(transaction, transaction.note_before(before).error()))
+        }
         Some(Outcome::Committed(_) | Outcome::CommitUnknown(_)) | None => {
             let message = format!("{place} sent a response that this build cannot read: update this node");
             Err(fatal(transaction, lost(message)))
@@ -310,6 +377,9 @@ fn fatal(transaction: &Transaction, error: Error) -> Error {
 /// Makes the error of a rejection. If PostgreSQL says that a statement writes in a transaction that only reads, the
 /// error is misuse, as for a statement that is known to write. Notes a conflict.
 fn refused(transaction: &Transaction, rejection: proto::Rejection, place: &str) -> Error {
+    if matches!(rejection.cause, Some(proto::rejection::Cause::Unprotected(_))) {
+        return Error::misuse("a transaction with a key needs the table of outcomes: see migration_sql");
+    }
     let error = rejected(rejection, place);
     if error.db().is_some_and(is_conflict) {
         transaction.note_conflict();
@@ -363,6 +433,10 @@ fn trip(stream: &TransactionStream, started: Instant, execute_micros: u64) -> Tr
     let answered_by = stream.answered_by.clone();
     Trip { answered_by, attempts: stream.attempts, forward, execute }
 }
+
+/// The pauses between two questions for an interrupted commit: the first and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 const DROPPED_AT_BEGIN: &str = "its first call was dropped before the response";
 

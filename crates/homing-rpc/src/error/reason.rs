@@ -27,7 +27,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// | `Overloaded` | `RESOURCE_EXHAUSTED` | another peer that is up now, or any peer when it has room |
 /// | `UnknownFunction` | `NOT_FOUND` | another peer that is up now |
 /// | `BadArguments` | `INVALID_ARGUMENT` | no peer |
-/// | `HistoryLost`, `StaleStatement` | `FAILED_PRECONDITION` | no peer |
+/// | `HistoryLost`, `StaleStatement`, `Unprotected` | `FAILED_PRECONDITION` | no peer |
 /// | `TooLarge` | `RESOURCE_EXHAUSTED` | no peer |
 ///
 /// [`Retry`](crate::Retry) says what happens after failures without a reason.
@@ -61,6 +61,8 @@ pub enum Reason {
     /// The two nodes did not prove to each other that they have the same credential. The node that calls finds this out at
     /// the beginning of a connection.
     Unauthenticated,
+    /// The request has a key, and the node's database has no table in which keys are claimed.
+    Unprotected,
     /// The node has no database of this name.
     UnknownDatabase,
     /// The node has no function of this name.
@@ -76,6 +78,19 @@ impl Reason {
     /// Returns a status with this reason that also tells the caller when to try again (`google.rpc.RetryInfo`).
     pub fn status_retry_after(self, message: impl Into<String>, retry_after: Duration) -> Status {
         self.status_with(message.into(), ErrorDetails::with_retry_info(Some(retry_after)))
+    }
+
+    /// Returns a status with this reason that also says that no earlier attempt of the request was executed or will be.
+    pub fn status_settled(self, message: impl Into<String>) -> Status {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(self.name(), DOMAIN, HashMap::from([(SETTLED.to_owned(), String::new())]));
+        self.status_with(message.into(), details)
+    }
+
+    /// Returns whether a status says that no earlier attempt of the request was executed or will be.
+    pub(crate) fn is_settled(status: &Status) -> bool {
+        let info = status.get_details_error_info();
+        info.is_some_and(|info| info.domain == DOMAIN && info.metadata.contains_key(SETTLED))
     }
 
     /// Returns the reason in a status.
@@ -99,7 +114,9 @@ impl Reason {
 
     fn status_with(self, mut message: String, mut details: ErrorDetails) -> Status {
         truncate(&mut message, MAX_MESSAGE_BYTES);
-        details.set_error_info(self.name(), DOMAIN, HashMap::new());
+        if details.error_info().is_none() {
+            details.set_error_info(self.name(), DOMAIN, HashMap::new());
+        }
         Status::with_error_details(self.code(), message, details)
     }
 
@@ -119,6 +136,7 @@ impl Reason {
             Self::StaleStatement => "STALE_STATEMENT",
             Self::TooLarge => "TOO_LARGE",
             Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::Unprotected => "UNPROTECTED",
             Self::UnknownDatabase => "UNKNOWN_DATABASE",
             Self::UnknownFunction => "UNKNOWN_FUNCTION",
         }
@@ -135,7 +153,8 @@ impl Reason {
             | Self::OtherApplication
             | Self::OtherCluster
             | Self::ProtocolVersion
-            | Self::StaleStatement => Code::FailedPrecondition,
+            | Self::StaleStatement
+            | Self::Unprotected => Code::FailedPrecondition,
             Self::Overloaded | Self::TooLarge => Code::ResourceExhausted,
             Self::Unauthenticated => Code::Unauthenticated,
             Self::UnknownDatabase | Self::UnknownFunction => Code::NotFound,
@@ -159,6 +178,7 @@ impl fmt::Display for Reason {
             Self::StaleStatement => "stale statement",
             Self::TooLarge => "too large",
             Self::Unauthenticated => "unauthenticated",
+            Self::Unprotected => "no table of outcomes",
             Self::UnknownDatabase => "unknown database",
             Self::UnknownFunction => "unknown function",
         })
@@ -176,11 +196,14 @@ pub(crate) fn truncate(text: &mut String, max_bytes: usize) {
 
 const DOMAIN: &str = "homing.v1";
 
+/// In the metadata of the details: see [`Reason::status_settled`].
+const SETTLED: &str = "settled";
+
 /// Limits the message of a refusal; a longer one is truncated. Message and details travel in headers, percent-encoded
 /// and in base64. Together they stay below the 16 KiB that clients usually accept.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
-const ALL: [Reason; 15] = [
+const ALL: [Reason; 16] = [
     Reason::BadArguments,
     Reason::DatabaseUnavailable,
     Reason::Disabled,
@@ -196,6 +219,7 @@ const ALL: [Reason; 15] = [
     Reason::Unauthenticated,
     Reason::UnknownDatabase,
     Reason::UnknownFunction,
+    Reason::Unprotected,
 ];
 
 #[cfg(test)]
@@ -239,6 +263,15 @@ mod tests {
         assert_eq!(Reason::retry_after(&status), Some(hint));
         assert_eq!(Reason::of(&status), Some(Reason::Overloaded));
         assert_eq!(Reason::retry_after(&Reason::Overloaded.status("m")), None);
+    }
+
+    #[test]
+    fn only_settled_status_is_settled() {
+        let status = Reason::StaleStatement.status_settled("m");
+        assert!(Reason::is_settled(&status));
+        assert_eq!(Reason::of(&status), Some(Reason::StaleStatement));
+        assert!(!Reason::is_settled(&Reason::StaleStatement.status("m")));
+        assert!(!Reason::is_settled(&Status::unknown("settled")));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::task::BoxFuture;
 pub struct Closure<F, A> {
     name: String,
     idempotent: bool,
+    takes_key: bool,
     function: F,
     parameters: PhantomData<fn(A)>,
 }
@@ -26,13 +27,19 @@ where
 {
     /// Returns the closure as the function `name`.
     pub fn new(name: impl Into<String>, function: F) -> Self {
-        Self { name: name.into(), idempotent: false, function, parameters: PhantomData }
+        Self { name: name.into(), idempotent: false, takes_key: false, function, parameters: PhantomData }
     }
 
     /// Says that the function may run twice; see [`Function::is_idempotent`].
     #[must_use]
     pub fn idempotent(self) -> Self {
         Self { idempotent: true, ..self }
+    }
+
+    /// Says that the function heeds the key of a call; see [`Function::takes_key`].
+    #[must_use]
+    pub fn taking_key(self) -> Self {
+        Self { takes_key: true, ..self }
     }
 }
 
@@ -50,6 +57,10 @@ where
 
     fn is_idempotent(&self) -> bool {
         self.idempotent
+    }
+
+    fn takes_key(&self) -> bool {
+        self.takes_key
     }
 
     fn call(&self, context: CallContext, arguments: Arguments) -> BoxFuture<'static, Result<Bytes, FunctionError>> {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// # Errors
 ///
 /// [`Error::is_misuse`] if the value's `Serialize` implementation fails.
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
     let mut buffer = Vec::new();
     match ciborium::into_writer(value, &mut buffer) {
         Ok(()) => Ok(buffer.into()),
@@ -30,7 +30,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
 }
 
 /// Decodes one CBOR item, which must be all of the bytes.
-pub(crate) fn decode<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, CodecError> {
+pub fn decode<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, CodecError> {
     let value = ciborium::from_reader(&mut bytes).map_err(CodecError::from)?;
     if bytes.is_empty() { Ok(value) } else { Err(CodecError(format!("{} bytes follow the value", bytes.len()))) }
 }
@@ -42,7 +42,7 @@ pub(crate) fn is_null(bytes: &[u8]) -> bool {
 
 /// The reason why bytes cannot be decoded or a value cannot be encoded.
 #[derive(Debug)]
-pub(crate) struct CodecError(String);
+pub struct CodecError(String);
 
 impl fmt::Display for CodecError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

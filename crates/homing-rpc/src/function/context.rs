@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::function::key::CallKey;
 use crate::metadata::trace::TraceContext;
 use crate::region::Region;
 
@@ -16,6 +17,7 @@ pub struct CallContext {
     deadline: Instant,
     trace: TraceContext,
     scope: Arc<str>,
+    key: Option<Arc<CallKey>>,
     /// Closed when the caller no longer waits for the answer.
     awaited: watch::Receiver<()>,
     unchanged: Arc<AtomicBool>,
@@ -41,6 +43,12 @@ impl CallContext {
     /// interpret. Empty if the call has no scope. See [`Rpc::call_in`](crate::Rpc::call_in).
     pub fn scope(&self) -> &str {
         &self.scope
+    }
+
+    /// Returns the key of the call, if its caller wants it to be applied once and the function [takes a
+    /// key](crate::Function::takes_key).
+    pub fn key(&self) -> Option<&CallKey> {
+        self.key.as_deref()
     }
 
     /// Waits until the caller has gone away, or has its answer. Work after that point has no recipient.
@@ -73,11 +81,18 @@ impl CallContext {
     pub(crate) fn new(caller: Region, deadline: Instant, trace: TraceContext) -> (Self, Awaiting) {
         let (awaiting, awaited) = watch::channel(());
         let unchanged = Arc::default();
-        (Self { caller, deadline, trace, scope: "".into(), awaited, unchanged }, Awaiting { _sender: awaiting })
+        (
+            Self { caller, deadline, trace, scope: "".into(), key: None, awaited, unchanged },
+            Awaiting { _sender: awaiting },
+        )
     }
 
     pub(crate) fn with_scope(self, scope: String) -> Self {
         Self { scope: scope.into(), ..self }
+    }
+
+    pub(crate) fn with_key(self, key: Option<CallKey>) -> Self {
+        Self { key: key.map(Arc::new), ..self }
     }
 }
 

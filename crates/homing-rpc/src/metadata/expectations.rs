@@ -2,16 +2,19 @@
 
 use homing_proto::v1::Position;
 
+use crate::function::key::CallKey;
 use crate::metadata::cluster::Cluster;
 
-/// What the caller of a function expects of the databases of the node that runs it. A node that does not have it refuses the
-/// call before the function runs; see [`Positions::check`](crate::Positions::check).
+/// What the caller of a function expects of the node that runs it and of its databases. A node whose databases are others
+/// refuses the call before the function runs; see [`Positions::check`](crate::Positions::check).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expectations {
     /// The positions that the databases have to have in their histories.
     pub session: Vec<Position>,
     /// The cluster of the database that the scope of the call names. `None` if the caller does not know it.
     pub cluster: Option<Cluster>,
+    /// The key of the call. Only functions that [take a key](crate::Function::takes_key) get it.
+    pub key: Option<CallKey>,
 }
 
 impl Expectations {

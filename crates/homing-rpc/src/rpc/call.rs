@@ -1,15 +1,16 @@
 //! Calls of named functions.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use homing_proto::v1::call_response::Outcome;
 use homing_proto::v1::rpc_client::RpcClient;
-use homing_proto::v1::{CallRequest, CallResponse, Position};
+use homing_proto::v1::{CallOnceRequest, CallRequest, CallResponse, Position};
 use serde::de::DeserializeOwned;
 use tokio::time::{self, Instant};
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::Instrument;
 
 use crate::error::details::Details;
@@ -17,6 +18,7 @@ use crate::error::reason::Reason;
 use crate::error::{Error, Result};
 use crate::function::arguments::{Arguments, IntoArguments};
 use crate::function::codec;
+use crate::function::key::CallKey;
 use crate::metadata::caller::Caller;
 use crate::metadata::expectations::Expectations;
 use crate::metadata::timeout::deadline_after;
@@ -170,7 +172,7 @@ impl Rpc {
         let arguments = arguments.into_arguments()?;
         let (deadline, expected) = (deadline_after(timeout), Expectations::default());
         let (request, dispatch) = self.prepare("", function, arguments, expected, deadline)?;
-        self.call_remote(&peer.region, request, dispatch.with_peer(peer.clone())).await
+        self.call_remote(&peer.region, request, None, dispatch.with_peer(peer.clone())).await
     }
 
     /// Calls a function in all regions at the same time: those that discovery returns, the own region and the primary
@@ -212,12 +214,20 @@ impl Rpc {
         expected: Expectations,
         deadline: Instant,
     ) -> Result<Called<R>> {
+        let key = expected.key.clone().filter(|_| self.takes_key(function));
         let (request, dispatch) = self.prepare(scope, function, arguments, expected, deadline)?;
         if region == self.topology().region() {
-            self.call_in_place(request, &dispatch).await
+            self.call_in_place(request, key, &dispatch).await
         } else {
-            self.call_remote(region, request, dispatch).await
+            let dispatch = if key.is_some() { dispatch.with_retry(Retry::Always) } else { dispatch };
+            self.call_remote(region, request, key, dispatch).await
         }
+    }
+
+    /// Returns whether calls of a function may have a key. The nodes of an application have the same functions, so the own registry
+    /// knows.
+    pub fn takes_key(&self, function: &str) -> bool {
+        self.node().config.functions.function(function).is_some_and(|function| function.takes_key())
     }
 
     fn prepare(
@@ -228,7 +238,7 @@ impl Rpc {
         expected: Expectations,
         deadline: Instant,
     ) -> Result<(CallRequest, Dispatch)> {
-        let Expectations { session, cluster } = expected;
+        let Expectations { session, cluster, key: _ } = expected;
         let (plain, scoped) = if scope.is_empty() { (function, "") } else { ("", function) };
         let request = CallRequest {
             function: plain.to_owned(),
@@ -254,14 +264,25 @@ impl Rpc {
         &self,
         region: &Region,
         request: CallRequest,
+        key: Option<CallKey>,
         dispatch: Dispatch,
     ) -> Result<Called<R>> {
         let function = dispatch.operation.clone();
         let limit = self.max_message_bytes();
+        let is_sent = AtomicBool::new(false);
         let send = |channel| {
             let mut client = RpcClient::new(channel).max_decoding_message_size(limit);
             let request = request.clone();
-            async move { client.call(request).await }
+            let once = key.as_ref().map(|key| key.to_proto(is_sent.swap(true, Ordering::Relaxed)));
+            async move {
+                match once {
+                    None => client.call(request).await,
+                    Some(once) => {
+                        let request = CallOnceRequest { call: Some(request), once: Some(once) };
+                        client.call_once(request).await.map_err(explain_unimplemented)
+                    }
+                }
+            }
         };
         let dispatched = self.dispatch(region, dispatch, send).await?;
         let place = dispatched.peer.to_string();
@@ -275,7 +296,12 @@ impl Rpc {
         })
     }
 
-    async fn call_in_place<R: DeserializeOwned>(&self, request: CallRequest, dispatch: &Dispatch) -> Result<Called<R>> {
+    async fn call_in_place<R: DeserializeOwned>(
+        &self,
+        request: CallRequest,
+        key: Option<CallKey>,
+        dispatch: &Dispatch,
+    ) -> Result<Called<R>> {
         let function = dispatch.operation.clone();
         if dispatch.deadline <= Instant::now() {
             return Err(Error::not_sent(format!("{function}: the time limit was over before the function ran")));
@@ -284,7 +310,7 @@ impl Rpc {
         let caller = Caller::new(region.clone(), dispatch.deadline, dispatch.trace());
         let span =
             tracing::info_span!("homing.call", %region, %function, trace_id = %caller.trace.trace_id(), peer = "self");
-        match self.node().call(request, caller).instrument(span).await {
+        match self.node().call(request, key, caller).instrument(span).await {
             Ok(response) => read(response, &function, "this node"),
             Err(status) => Err(failed_in_place(&function, &status)),
         }
@@ -308,6 +334,16 @@ impl Rpc {
         };
         let own = [self.topology().region().clone(), self.topology().primary_region().clone()];
         Ok(found.into_iter().chain(own).collect())
+    }
+}
+
+/// A build without keys has executed nothing. Another peer may be newer.
+fn explain_unimplemented(status: Status) -> Status {
+    match status.code() {
+        Code::Unimplemented => {
+            Reason::ProtocolVersion.status("its build is too old for calls with a key, update it first")
+        }
+        _ => status,
     }
 }
 

@@ -317,6 +317,9 @@ impl<'a> Attempts<'a> {
 
     fn failed<T>(&mut self, link: &Link, status: Status, elapsed: Duration) -> Outcome<T> {
         let (peer, kind) = (&link.name, Failure::of(&status));
+        if Reason::is_settled(&status) {
+            self.unknown = None;
+        }
         if kind == Failure::Refused(Reason::NotPrimary) {
             self.peers.pass_over(peer.address);
         }

@@ -92,7 +92,8 @@ impl Failure {
                 | Reason::StaleStatement
                 | Reason::TooLarge
                 | Reason::UnknownDatabase
-                | Reason::UnknownFunction => false,
+                | Reason::UnknownFunction
+                | Reason::Unprotected => false,
             },
             Self::Answered => true,
             Self::NotExecuted | Self::Lost | Self::TimedOut => false,
@@ -117,7 +118,11 @@ fn after_refusal(reason: Reason) -> Option<WaitFor> {
         // Another peer that is up may take it, but waiting does not help.
         Reason::Disabled | Reason::OtherCluster | Reason::UnknownFunction => Some(WaitFor::Nothing),
         // Every peer would refuse it.
-        Reason::BadArguments | Reason::HistoryLost | Reason::StaleStatement | Reason::TooLarge => None,
+        Reason::BadArguments
+        | Reason::HistoryLost
+        | Reason::StaleStatement
+        | Reason::TooLarge
+        | Reason::Unprotected => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_proto::v1::rpc_server::{self, RpcServer};
-use homing_proto::v1::{CallRequest, CallResponse, DescribeRequest, DescribeResponse};
+use homing_proto::v1::{CallOnceRequest, CallRequest, CallResponse, DescribeRequest, DescribeResponse};
 use homing_rpc::{NodeConfig, Reason, Refusal, Rpc, Secret, Server, ServerHandle, StaticPeers};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -239,6 +239,10 @@ struct Stranger(DescribeResponse);
 #[tonic::async_trait]
 impl rpc_server::Rpc for Stranger {
     async fn call(&self, _: Request<CallRequest>) -> Result<Response<CallResponse>, Status> {
+        panic!("it must not be called");
+    }
+
+    async fn call_once(&self, _: Request<CallOnceRequest>) -> Result<Response<CallResponse>, Status> {
         panic!("it must not be called");
     }
 

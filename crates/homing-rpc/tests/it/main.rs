@@ -8,6 +8,7 @@ mod failure;
 mod guard;
 mod handshake;
 mod headers;
+mod keys;
 mod lines;
 mod panics;
 mod peers;

@@ -8,8 +8,9 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use homing_proto::v1::database_client::DatabaseClient;
 use homing_proto::v1::database_server::{Database, DatabaseServer};
 use homing_proto::v1::{
-    CopyInRequest, CopyInResponse, ExecuteRequest, ExecuteResponse, PrepareRequest, PrepareResponse, QueryPart,
-    QueryRequest, Statement, TransactRequest, TransactResponse,
+    CopyInRequest, CopyInResponse, ExecuteOnceRequest, ExecuteRequest, ExecuteResponse, PrepareRequest,
+    PrepareResponse, QueryPart, QueryRequest, SettleRequest, SettleResponse, Statement, TransactRequest,
+    TransactResponse,
 };
 use homing_rpc::{Caller, Dispatch, Dispatched, Reason, Retry, Rpc, ServerHandle};
 use homing_testbed::wait_until;
@@ -32,6 +33,14 @@ impl Database for Fake {
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         (self.answer)(&Caller::of(&request)?).map(Response::new)
+    }
+
+    async fn execute_once(&self, _: Request<ExecuteOnceRequest>) -> Result<Response<ExecuteResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn settle(&self, _: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 
     async fn prepare(&self, _: Request<PrepareRequest>) -> Result<Response<PrepareResponse>, Status> {

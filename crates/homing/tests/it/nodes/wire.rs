@@ -30,7 +30,9 @@ impl<S: tracing::Subscriber> Layer<S> for Served {
             fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
             fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
                 match (field.name(), value) {
-                    ("path", "/homing.v1.Database/Execute") => self.0.execute.fetch_add(1, Ordering::SeqCst),
+                    ("path", "/homing.v1.Database/Execute" | "/homing.v1.Database/ExecuteOnce") => {
+                        self.0.execute.fetch_add(1, Ordering::SeqCst)
+                    }
                     ("path", "/homing.v1.Database/Prepare") => self.0.prepare.fetch_add(1, Ordering::SeqCst),
                     _ => 0,
                 };

@@ -254,7 +254,7 @@ async fn silent_link_ends_and_rolls_back() {
 
 /// A deferred trigger delays the commit.
 #[tokio::test]
-async fn peer_death_during_commit_is_unknown() {
+async fn peer_death_during_commit_is_settled() {
     let linked = Linked::start().await;
     linked
         .world
@@ -277,9 +277,11 @@ async fn peer_death_during_commit_is_unknown() {
     let call = tokio::spawn(async move { repo.retry_transaction(TransactionOptions::default(), body).await });
     wait_until_running(&linked.world.primary, "COMMIT", 1).await;
     linked.relay.cut(Cut::Reset).await;
-    let error = timeout(PATIENCE, call).await.unwrap().unwrap().unwrap_err();
-    assert!(error.is_outcome_unknown() && !error.is_not_sent(), "{error:?}");
     assert_nothing_is_open(&linked.world).await;
+    assert!(!call.is_finished(), "no peer can tell what became of it");
+    linked.relay.heal().await.unwrap();
+    let error = timeout(PATIENCE, call).await.unwrap().unwrap().unwrap_err();
+    assert!(error.is_not_sent() && !error.is_outcome_unknown(), "{error:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,337 @@
+//! [`Claims`], the use of the table of outcomes on one server.
+//!
+//! # Task
+//!
+//! The first claim of five minutes spawns a task that prunes the table on a connection of the pool. It ends after
+//! [`PRUNE_TIMEOUT`] at the latest.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join3;
+use homing_proto::v1 as proto;
+use homing_rpc::Reason;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, Statement};
+use tracing::{debug, info, warn};
+
+use super::Executor;
+use super::failure::Failure;
+use crate::connection::pool::{Connection, Pool};
+use crate::error::function::with_causes;
+use crate::outcome::key::{IdempotencyKey, to_prune};
+use crate::outcome::migration_sql;
+use crate::outcome::once::Once;
+use crate::position::Position;
+use crate::position::transaction_id::TransactionId;
+use crate::statement::kind::Written;
+
+/// What is known of the table of outcomes on one server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claims(Arc<ClaimsInner>);
+
+#[derive(Debug, Default)]
+struct ClaimsInner {
+    /// Until when not to look for the table again, since it is missing.
+    missing_until: Mutex<Option<Instant>>,
+    /// Held while the table is created.
+    creating: tokio::sync::Mutex<()>,
+    has_warned: AtomicBool,
+    /// The interval of keys in which the table was pruned last.
+    pruned: AtomicU64,
+}
+
+/// The claim of one attempt, ready to be sent behind its last statement.
+#[derive(Debug)]
+pub(super) struct Claim {
+    statement: Statement,
+    pub(super) once: Once,
+    pub(super) fingerprint: i64,
+    /// 0, or how often the key was settled before this attempt.
+    fence: i32,
+}
+
+/// What the table says of a key.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// Nothing.
+    Nothing,
+
+    /// It is not committed, and was asked for that many times.
+    Settled(i32),
+
+    /// It is committed, with this result if it was kept.
+    Committed(Option<Vec<u8>>),
+
+    /// Another request has used it.
+    Reused,
+}
+
+/// What to do with a request that has a key.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// It may run, with this claim.
+    Run(Claim),
+
+    /// An earlier attempt is committed.
+    Committed(Option<Vec<u8>>),
+
+    Reused,
+
+    /// What became of earlier attempts cannot be known.
+    Unprotected,
+}
+
+impl Claim {
+    /// Claims the key, within the transaction and after its last statement. A unique violation (23505) means that another
+    /// attempt is committed, or that the key was settled meanwhile.
+    pub(super) async fn ask(&self, connection: &Connection, result: Option<&[u8]>) -> Result<Written, Error> {
+        let Self { statement, once: Once { key, again, .. }, fingerprint, fence } = self;
+        let row = connection.query_one(statement, &[&key.slot(), key, fingerprint, fence, again, &result]).await?;
+        let transaction: Option<TransactionId> = row.try_get(0)?;
+        Ok(transaction.map_or(Written::Nothing, Written::By))
+    }
+
+    /// Returns whether the error of a claim says that the functions of the table are gone.
+    pub(super) fn is_obsolete(error: &Error) -> bool {
+        error.code().is_some_and(|code| ABSENT.contains(&code))
+    }
+}
+
+impl Executor {
+    /// Looks for the key if the request may have been sent before, and prepares its claim.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was executed. Unprotected, for a first attempt, if there is no table: the caller may send it without a key.
+    pub(super) async fn look(&self, connection: &Connection, once: Once, fingerprint: i64) -> Result<Looked, Failure> {
+        let statement = self.claim_statement(connection).await.map_err(unavailable)?;
+        let statement = match statement {
+            Some(statement) => statement,
+            None if once.again => return Ok(Looked::Unprotected),
+            None => {
+                let message = format!("the database at {} has no table of outcomes", self.pool.address());
+                return Err(Failure::NotExecuted(Reason::Unprotected, message));
+            }
+        };
+        let known = match once.again {
+            true => ask(connection, RECALL, "READ ONLY", once.key, Some(fingerprint)).await.map_err(unavailable)?,
+            false => Known::Nothing,
+        };
+        let claim = |fence| Looked::Run(Claim { statement, once, fingerprint, fence });
+        Ok(match known {
+            Known::Nothing => claim(0),
+            Known::Settled(fence) => claim(fence),
+            Known::Committed(result) => Looked::Committed(result),
+            Known::Reused => Looked::Reused,
+        })
+    }
+
+    /// Settles a key: if it is not committed, no attempt that has begun before will be. With a fingerprint, tells whether
+    /// another request has used the key, and otherwise the result. `None` if there is no table.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is known.
+    pub(super) async fn settle(
+        &self,
+        key: IdempotencyKey,
+        fingerprint: Option<i64>,
+        deadline: Instant,
+    ) -> Result<Option<Known>, Failure> {
+        let unknown = |cause: String| Failure::Unknown(format!("what became of it cannot be asked for: {cause}"));
+        let connection = self.pool.writing_connection(deadline).await.map_err(|error| unknown(error.to_string()))?;
+        let settling = async {
+            let Some(_) = self.claim_statement(&connection).await? else { return Ok(None) };
+            ask(&connection, SETTLE, "READ WRITE", key, fingerprint).await.map(Some)
+        };
+        match timeout_at(deadline, settling).await {
+            Ok(settled) => settled.map_err(|error: Error| unknown(error.to_string())),
+            Err(_) => {
+                connection.discard();
+                Err(unknown("the database did not answer in time".into()))
+            }
+        }
+    }
+
+    /// Settles a key on a primary that has these positions in its history, and says what became of it.
+    pub(crate) async fn outcome(
+        &self,
+        key: IdempotencyKey,
+        session: &[Position],
+        deadline: Instant,
+    ) -> Result<proto::SettleResponse, Failure> {
+        use proto::settle_response::Outcome;
+        match self.check_session(session, deadline).await {
+            // The outcome is what the session has to know now.
+            Ok(()) | Err(Failure::NotExecuted(Reason::HistoryLost, _)) => {}
+            Err(failure) => return Err(failure),
+        }
+        let outcome = match self.settle(key, None, deadline).await? {
+            None => Outcome::Unspecified,
+            Some(Known::Committed(_)) => Outcome::Committed,
+            Some(Known::Settled(_) | Known::Nothing | Known::Reused) => Outcome::NotCommitted,
+        };
+        let position = match outcome {
+            Outcome::Committed => self.probe(deadline).await.position(),
+            Outcome::NotCommitted | Outcome::Unspecified => None,
+        };
+        let position = position.map(|position| position.to_proto(""));
+        Ok(proto::SettleResponse { outcome: outcome.into(), position })
+    }
+
+    /// Prunes the table, if that was not done yet in this interval of keys.
+    pub(super) fn prune_claims(&self) {
+        let (interval, slots) = to_prune(SystemTime::now());
+        if self.claims.0.pruned.swap(interval, Ordering::Relaxed) == interval {
+            return;
+        }
+        let pool = self.own_pool.clone().unwrap_or_else(|| self.pool.clone());
+        tokio::spawn(async move {
+            for slot in slots {
+                match timeout(PRUNE_TIMEOUT, prune(&pool, slot)).await {
+                    Ok(Ok(())) => {}
+                    // Another node prunes it, or a late transaction uses it. There is a next time.
+                    Ok(Err(error)) => debug!(slot, error, "cannot prune the table of outcomes"),
+                    Err(_) => debug!(slot, "pruning the table of outcomes took too long"),
+                }
+            }
+        });
+    }
+
+    /// Returns the statement that claims a key. `None` if the server has no table of outcomes, and the node's role may not
+    /// create it.
+    async fn claim_statement(&self, connection: &Connection) -> Result<Option<Statement>, Error> {
+        let claims = &self.claims;
+        if claims.is_missing() {
+            return Ok(None);
+        }
+        if let Some(statement) = prepare(connection).await? {
+            return Ok(Some(statement));
+        }
+        // One call creates the table, and the others find it then.
+        let _creating = claims.0.creating.lock().await;
+        if claims.is_missing() {
+            return Ok(None);
+        }
+        if let Some(statement) = prepare(connection).await? {
+            return Ok(Some(statement));
+        }
+        match self.create_table(connection).await {
+            Ok(()) => {
+                info!("created the schema homing with the table of outcomes");
+                prepare(connection).await
+            }
+            Err(error) => {
+                claims.note_missing(&error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Creates the table of outcomes as the node's own user.
+    async fn create_table(&self, connection: &Connection) -> Result<(), String> {
+        let create = async |connection: &Connection| {
+            connection.batch_execute(migration_sql()).await.map_err(|error| with_causes(&error))
+        };
+        let Some(own) = &self.own_pool else { return create(connection).await };
+        let own = own.connection(Instant::now() + CREATE_TIMEOUT).await.map_err(|error| error.to_string())?;
+        create(&own).await
+    }
+}
+
+impl Claims {
+    fn is_missing(&self) -> bool {
+        let until = *self.0.missing_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn note_missing(&self, error: &str) {
+        let until = Instant::now() + MISSING_INTERVAL;
+        *self.0.missing_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        if !self.0.has_warned.swap(true, Ordering::Relaxed) {
+            warn!(
+                error,
+                "writes are sent at most once, since the database has no table of outcomes and this role may not create it: run \
+                 the SQL of homing::migration_sql() as a role that may"
+            );
+        }
+    }
+}
+
+/// Prepares the claim. `None` if there is no such function.
+async fn prepare(connection: &Connection) -> Result<Option<Statement>, Error> {
+    match connection.statement(CLAIM).await {
+        Ok(statement) => Ok(Some(statement)),
+        Err(error) if Claim::is_obsolete(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks for a key in a transaction of its own, which sees what is committed: under another isolation than read committed, a row of
+/// another transaction would be an error.
+async fn ask(
+    connection: &Connection,
+    sql: &str,
+    access: &str,
+    key: IdempotencyKey,
+    fingerprint: Option<i64>,
+) -> Result<Known, Error> {
+    let statement = connection.statement(sql).await?;
+    let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED {access}");
+    let (slot, wanted) = (key.slot(), fingerprint.unwrap_or_default());
+    // The driver sends a message when its future is first polled, so they are sent in this order.
+    let (begun, row, committed) = join3(
+        connection.batch_execute(&begin),
+        connection.query_opt(&statement, &[&slot, &key, &wanted]),
+        connection.batch_execute("COMMIT"),
+    )
+    .await;
+    begun?;
+    let row = row?;
+    committed?;
+    let Some(row) = row else { return Ok(Known::Nothing) };
+    let (fence, is_same): (Option<i32>, bool) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(match fence {
+        Some(fence) => Known::Settled(fence),
+        None if is_same || fingerprint.is_none() => Known::Committed(row.try_get(2)?),
+        None => Known::Reused,
+    })
+}
+
+async fn prune(pool: &Pool, slot: i16) -> Result<(), String> {
+    let deadline = Instant::now() + PRUNE_TIMEOUT;
+    loop {
+        let connection = pool.connection(deadline).await.map_err(|error| error.to_string())?;
+        let row = connection.query_typed_one(PRUNE, &[(&slot, Type::INT2)]).await;
+        let removed = row.and_then(|row| row.try_get::<_, i64>(0)).map_err(|error| error.to_string())?;
+        if removed == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn unavailable(error: Error) -> Failure {
+    Failure::unavailable(format!("the database did not answer about the key of the write: {error}"))
+}
+
+/// What PostgreSQL says if there is no table with functions that the role may call.
+const ABSENT: [&SqlState; 3] =
+    [&SqlState::INVALID_SCHEMA_NAME, &SqlState::UNDEFINED_FUNCTION, &SqlState::INSUFFICIENT_PRIVILEGE];
+
+const CLAIM: &str = "select homing.claim($1, $2, $3, $4, $5, $6)";
+const RECALL: &str = "select * from homing.recall($1, $2, $3)";
+const SETTLE: &str = "select * from homing.settle($1, $2, $3)";
+const PRUNE: &str = "select homing.prune($1)";
+
+/// How long to go on without the table before looking for it again: an administrator may have created it.
+const MISSING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long creating the table may wait for a connection of the node's own user.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to prune one slot. What remains is for the next time.
+const PRUNE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,0 +1,39 @@
+//! [`Once`], the key of a request, and whether the request may have been sent before.
+
+use homing_proto::v1 as proto;
+
+use super::key::IdempotencyKey;
+
+/// The key of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Once {
+    pub(crate) key: IdempotencyKey,
+
+    /// Whether an earlier attempt of the request may be committed, or be under way.
+    pub(crate) again: bool,
+
+    /// Whether to keep the results of a single statement with the key, which takes a further round trip to the database. Otherwise a
+    /// repeated attempt only learns that it is committed. Results of several statements are kept in any case.
+    pub(crate) keeps_result: bool,
+}
+
+impl Once {
+    pub(crate) fn to_proto(self) -> proto::Once {
+        proto::Once { key: self.key.as_bytes().to_vec().into(), again: self.again }
+    }
+
+    /// Reads the key of a request. `None` if this build does not know its kind.
+    pub(crate) fn from_proto(once: &proto::Once) -> Option<Self> {
+        // A key of the application's own may have been used at any time.
+        let again = |key: &IdempotencyKey| once.again || key.is_own();
+        IdempotencyKey::from_wire(&once.key).map(|key| Self { key, again: again(&key), keeps_result: true })
+    }
+}
+
+/// The key that a transaction claims at its commit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TransactionKey {
+    pub(crate) once: Once,
+    /// Tells requests with the same key apart.
+    pub(crate) fingerprint: i64,
+}

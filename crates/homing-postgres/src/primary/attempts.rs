@@ -1,0 +1,112 @@
+//! [`Attempts`], the attempts of one request with a key.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::Error;
+use crate::outcome::key::IdempotencyKey;
+use crate::outcome::once::Once;
+
+/// The attempts of one request with a key.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    key: IdempotencyKey,
+    is_sent: AtomicBool,
+    /// Whether an attempt may be committed, or be under way.
+    is_in_doubt: AtomicBool,
+    /// Whether no further attempt can tell what became of the request.
+    are_given_up: AtomicBool,
+}
+
+impl Attempts {
+    pub(super) fn new(key: IdempotencyKey) -> Self {
+        let no = || AtomicBool::new(false);
+        Self { key, is_sent: no(), is_in_doubt: no(), are_given_up: no() }
+    }
+
+    /// Begins an attempt. If the database is next to this node, only its end interrupts a write, and the results of the first
+    /// attempt are not kept.
+    pub(super) fn next(&self) -> Once {
+        let again = self.is_sent.swap(true, Ordering::Relaxed) || self.key.is_own();
+        Once { key: self.key, again, keeps_result: again }
+    }
+
+    /// Notes how one or several attempts ended, with or without an error.
+    ///
+    /// The server reports a failure of a repeated request only after it has made sure that no earlier attempt is committed or
+    /// will be. That nothing was sent, or that no primary was there, says nothing of earlier attempts.
+    pub(super) fn note(&self, error: Option<&Error>) {
+        let is_in_doubt = match error {
+            Some(error) if error.is_outcome_unknown() => true,
+            Some(error) if error.is_not_sent() && !error.is_stale() && !error.is_history_lost() => return,
+            _ => false,
+        };
+        self.is_in_doubt.store(is_in_doubt, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn are_given_up(&self) -> bool {
+        self.are_given_up.load(Ordering::Relaxed)
+    }
+
+    /// Returns the error for a request that the server cannot protect. It was executed if an earlier attempt was.
+    pub(super) fn unprotected(&self, error: Error) -> Error {
+        self.are_given_up.store(true, Ordering::Relaxed);
+        match self.is_in_doubt() || !self.key.is_own() {
+            true => error,
+            false => Error::misuse(
+                "a write with a key needs the table of outcomes (see migration_sql), and a statement that can run in a \
+                 transaction",
+            ),
+        }
+    }
+
+    /// Returns the error for a request that is still in doubt.
+    pub(super) fn unknown(&self, error: Error) -> Error {
+        let error = match error.is_outcome_unknown() {
+            true => error,
+            false => Error::outcome_unknown(format!(
+                "no answer came to an earlier attempt, which may be committed, and then: {error}; ask for the outcome of its \
+                 key, or check what is stored, before you call again"
+            ))
+            .with_source(error),
+        };
+        error.with_key(self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_definite_answer_ends_doubt() {
+        let attempts = Attempts::new(IdempotencyKey::generate());
+        assert!(!attempts.next().again && attempts.next().again);
+        let unknown = Error::outcome_unknown("lost");
+        let table = [
+            (Some(Error::not_sent("no peer")), false),
+            (Some(unknown), true),
+            (Some(Error::not_sent("no peer")), true),
+            (Some(Error::not_primary("a replica")), true),
+            (Some(Error::rejected("settled")), false),
+            (Some(Error::outcome_unknown("lost")), true),
+            (Some(Error::stale("settled")), false),
+            (Some(Error::outcome_unknown("lost")), true),
+            (Some(Error::history_lost("settled")), false),
+            (Some(Error::outcome_unknown("lost")), true),
+            (None, false),
+        ];
+        for (error, is_in_doubt) in table {
+            attempts.note(error.as_ref());
+            assert_eq!(attempts.is_in_doubt(), is_in_doubt, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn own_key_is_always_looked_for() {
+        assert!(Attempts::new("order 17".into()).next().again);
+    }
+}

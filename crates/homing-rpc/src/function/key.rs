@@ -1,0 +1,41 @@
+//! [`CallKey`], the key of a call.
+
+use bytes::Bytes;
+use homing_proto::v1::Once;
+use sha2::{Digest, Sha256};
+
+/// The key of a call. A function that takes one ([`Function::takes_key`](crate::Function::takes_key)) is applied once, however often
+/// it is called with it. This crate does not interpret it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallKey {
+    /// The key, on whose form the application's nodes agree.
+    pub bytes: Vec<u8>,
+    /// Whether an earlier attempt of the call may have been executed, or may still be running.
+    pub again: bool,
+    /// A hash of the function's name, its scope and its arguments, by which two calls with the same key can be told apart. The node
+    /// that runs the function sets it.
+    pub fingerprint: i64,
+}
+
+impl CallKey {
+    pub(crate) fn to_proto(&self, again: bool) -> Once {
+        Once { key: self.bytes.clone().into(), again: self.again || again }
+    }
+
+    pub(crate) fn from_proto(once: Once) -> Self {
+        Self { bytes: once.key.to_vec(), again: once.again, fingerprint: 0 }
+    }
+
+    /// Sets the fingerprint of a call.
+    pub(crate) fn of_call(self, function: &str, scope: &str, arguments: &[Bytes]) -> Self {
+        let mut hash = Sha256::new();
+        let texts = [function.as_bytes(), scope.as_bytes()];
+        for part in texts.into_iter().chain(arguments.iter().map(|argument| &**argument)) {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash.finalize()[..8]);
+        Self { fingerprint: i64::from_be_bytes(first), ..self }
+    }
+}
