@@ -5,6 +5,7 @@ mod calls;
 mod clusters;
 mod configuration;
 mod databases;
+mod exactly_once;
 mod failover;
 mod failures;
 mod forwarded_login;
