@@ -2,6 +2,7 @@
 
 mod bulk;
 mod dropped;
+mod once;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ async fn measure(run: &mut Run, scene: &Scene) -> Result<()> {
     far(run, scene).await?;
     bulk::measure(run, scene).await?;
     dropped::measure(run, scene).await?;
+    once::measure(run, scene).await?;
     sequential(run, scene).await
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use homing::Repo;
 use homing::report::{AnsweredBy, Report};
+use homing::{Delivery, Repo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -18,10 +18,13 @@ pub(crate) struct Call {
     started: Instant,
 }
 
-/// `?replay_timeout_ms=500`: how long the local replica may take to replay the write. Default: the application's.
+/// What a request may ask for. Defaults: the application's.
 #[derive(Debug, Deserialize)]
-struct Limits {
+struct Wishes {
+    /// `?replay_timeout_ms=500`: how long the local replica may take to replay the write.
     replay_timeout_ms: Option<u64>,
+    /// `?at_most_once=true`: the write is not protected by a key.
+    at_most_once: Option<bool>,
 }
 
 impl Call {
@@ -48,10 +51,13 @@ impl FromRequestParts<Repo> for Call {
     type Rejection = QueryRejection;
 
     async fn from_request_parts(parts: &mut Parts, repo: &Repo) -> Result<Self, QueryRejection> {
-        let Query(limits) = Query::<Limits>::from_request_parts(parts, repo).await?;
+        let Query(wishes) = Query::<Wishes>::from_request_parts(parts, repo).await?;
         let mut repo = repo.clone();
-        if let Some(limit) = limits.replay_timeout_ms {
+        if let Some(limit) = wishes.replay_timeout_ms {
             repo = repo.with_replay_timeout(Duration::from_millis(limit));
+        }
+        if wishes.at_most_once == Some(true) {
+            repo = repo.with_delivery(Delivery::AtMostOnce);
         }
         let reports = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&reports);
