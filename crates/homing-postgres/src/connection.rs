@@ -10,6 +10,7 @@ pub(crate) mod known;
 pub(crate) mod login;
 pub(crate) mod open;
 mod parameters;
+mod passfile;
 pub(crate) mod pool;
 pub(crate) mod session_attrs;
 pub(crate) mod set;

@@ -106,7 +106,8 @@ struct DatabaseInner {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The connection string. Not used if there is a [`url_file`](Self::url_file).
+    /// The connection string. Not used if there is a [`url_file`](Self::url_file). Without a password, it takes that of libpq's
+    /// password file: the one that `passfile` names, else `PGPASSFILE`, else `~/.pgpass`.
     pub url: String,
 
     /// The path of a file with the connection string, without which `url` is used. Default: `None`.

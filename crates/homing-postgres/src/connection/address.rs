@@ -12,6 +12,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 use super::login::Login;
+use super::passfile::Passfile;
 use super::source::Look;
 use super::string::{ConnectionString, Target, name_of};
 use super::tls::Tls;
@@ -26,6 +27,8 @@ pub(crate) struct Address {
     config: Config,
     name: String,
     tls: Tls,
+    /// The password file of the connection string.
+    passfile: Option<Passfile>,
     /// The connection string, if it is read again.
     string: Option<ConnectionString>,
     /// Sets further options of each connection.
@@ -74,21 +77,46 @@ impl Address {
     /// Returns the address of a configuration of the driver, which leads to one server.
     pub(crate) fn of_driver(config: Config) -> Self {
         let (name, tls) = (name_of(&config), Tls::of_driver(&config));
-        Self { config, name, tls, string: None, set_options: |_| {}, login: None, has_warned: Arc::default() }
+        Self {
+            config,
+            name,
+            tls,
+            passfile: None,
+            string: None,
+            set_options: |_| {},
+            login: None,
+            has_warned: Arc::default(),
+        }
     }
 
     /// Returns the configuration of a new connection and its encryption. If the connection string is in a file, the user, the
     /// password and the other settings are those that the file has now. Host and database stay: an address leads to one
     /// database of one server.
     pub(super) fn config(&self, look: Look) -> (Config, Tls) {
-        let (mut config, tls) = match &self.string {
+        let string = self.string.as_ref().map(|string| string.current(look));
+        let (mut config, tls) = match &string {
             None => (self.config.clone(), self.tls.clone()),
-            Some(string) => self.config_of(&string.current(look)),
+            Some(string) => self.config_of(string),
         };
         if let Some(login) = &self.login {
             login.set(&mut config, look);
         }
+        let passfile = string.as_ref().map_or(self.passfile.as_ref(), ConnectionString::passfile);
+        if let Some(passfile) = passfile {
+            passfile.set(&mut config, look);
+        }
         (config, tls)
+    }
+
+    /// Returns what the password file has to do with a failure to log in with this configuration, as the end of a sentence.
+    /// Empty if the file was not needed.
+    pub(super) fn passfile_hint(&self, config: &Config) -> String {
+        if self.login.as_ref().is_some_and(Login::has_password) {
+            return String::new();
+        }
+        let string = self.string.as_ref().map(|string| string.current(Look::IfDue));
+        let passfile = string.as_ref().map_or(self.passfile.as_ref(), ConnectionString::passfile);
+        passfile.map(|passfile| passfile.hint(config)).unwrap_or_default()
     }
 
     /// Returns what a connection string says now.
@@ -121,9 +149,9 @@ impl Address {
         connect_timeout.saturating_add(ASK_TIMEOUT).min(MAX_OPENING_TIMEOUT).max(CONNECT_TIMEOUT + ASK_TIMEOUT)
     }
 
-    /// Returns whether the connection string or the password of another user may change.
+    /// Returns whether the connection string, the password file or the password of another user may change.
     pub(super) fn may_change(&self) -> bool {
-        self.string.is_some() || self.login.as_ref().is_some_and(Login::may_change)
+        self.string.is_some() || self.passfile.is_some() || self.login.as_ref().is_some_and(Login::may_change)
     }
 
     /// Returns the name of the database. PostgreSQL takes that of the user if the connection string has none.
@@ -167,8 +195,16 @@ impl Address {
     }
 
     fn pinned(string: &ConnectionString, config: Config, name: String) -> Self {
-        let (tls, again) = (string.tls().clone(), string.may_change().then(|| string.clone()));
-        Self { config, name, tls, string: again, set_options: |_| {}, login: None, has_warned: Arc::default() }
+        Self {
+            config,
+            name,
+            tls: string.tls().clone(),
+            passfile: string.passfile().cloned(),
+            string: string.may_change().then(|| string.clone()),
+            set_options: |_| {},
+            login: None,
+            has_warned: Arc::default(),
+        }
     }
 
     /// Returns the same address and database for another user.

@@ -55,6 +55,11 @@ impl Login {
         matches!(self.password, Some(Password::File(_)))
     }
 
+    /// Returns whether it has a password of its own.
+    pub(super) fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
     /// Sets the user and the password of a connection.
     pub(super) fn set(&self, config: &mut Config, look: Look) {
         config.user(&self.user);

@@ -58,7 +58,8 @@ impl Address {
                 Err(error) => error,
             };
             let may_differ = may_differ(*encryption, handshake.stage(), &error);
-            let error = ConnectError::explained(error, *encryption, &handshake, tls);
+            let hint = self.passfile_hint(&config);
+            let error = ConnectError::explained(error, *encryption, &handshake, tls, &hint);
             match first {
                 Some(first) => return Err(error.after(first, *encryption)),
                 None if !may_differ => return Err(error),
@@ -117,7 +118,7 @@ impl Cancellation {
     pub(crate) async fn request(&self) -> Result<(), ConnectError> {
         let handshake = self.tls.handshake();
         let sent = self.token.cancel_query(handshake.clone()).await;
-        sent.map_err(|error| ConnectError::explained(error, Encryption::Never, &handshake, &self.tls))
+        sent.map_err(|error| ConnectError::explained(error, Encryption::Never, &handshake, &self.tls, ""))
     }
 }
 
@@ -156,8 +157,9 @@ pub(crate) struct ConnectError {
 }
 
 impl ConnectError {
-    fn explained(error: Error, encryption: Encryption, handshake: &Handshake, tls: &Tls) -> Self {
-        let reason = reason(&error, encryption, handshake.stage(), tls);
+    /// Explains an error. `hint` is that of the password file.
+    fn explained(error: Error, encryption: Encryption, handshake: &Handshake, tls: &Tls, hint: &str) -> Self {
+        let reason = reason(&error, encryption, handshake.stage(), tls, hint);
         Self { error, reason }
     }
 
@@ -206,12 +208,15 @@ impl StdError for ConnectError {
     }
 }
 
-/// Returns the reason of an error if TLS has to do with it.
-fn reason(error: &Error, encryption: Encryption, stage: Stage, tls: &Tls) -> Option<String> {
+/// Returns the reason of an error if TLS or the password file has to do with it.
+fn reason(error: &Error, encryption: Encryption, stage: Stage, tls: &Tls, hint: &str) -> Option<String> {
     if let Some(explained) = tls.explain(error) {
         return Some(explained);
     }
     if let Some(refused) = error.as_db_error() {
+        if *refused.code() == SqlState::INVALID_PASSWORD {
+            return Some(format!("{}{hint}", said_by_server(refused)));
+        }
         let is_refusal = *refused.code() == SqlState::INVALID_AUTHORIZATION_SPECIFICATION;
         return (is_refusal && tls.mode() == SslMode::Disable)
             .then(|| format!("{}; the connection was without TLS, as sslmode=disable says", said_by_server(refused)));
@@ -226,7 +231,7 @@ fn reason(error: &Error, encryption: Encryption, stage: Stage, tls: &Tls) -> Opt
         )),
         Stage::Begun => Some(format!("the TLS handshake failed: {cause}{}", tls.hint())),
         // The driver's own reasons, such as a missing password or missing channel binding.
-        _ if !is_io => Some(format!("{error}: {cause}")),
+        _ if !is_io => Some(format!("{error}: {cause}{hint}")),
         _ => None,
     }
 }

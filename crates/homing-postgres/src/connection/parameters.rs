@@ -25,7 +25,7 @@ fn is_refused(text: &str) -> bool {
 }
 
 /// The parameters that the driver supports, and those that are taken out of the string before the driver parses it.
-pub(super) const SUPPORTED: [&str; 23] = [
+pub(super) const SUPPORTED: [&str; 24] = [
     "application_name",
     "channel_binding",
     "connect_timeout",
@@ -38,6 +38,7 @@ pub(super) const SUPPORTED: [&str; 23] = [
     "keepalives_retries",
     "load_balance_hosts",
     "options",
+    "passfile",
     "password",
     "port",
     "sslcert",
@@ -52,7 +53,7 @@ pub(super) const SUPPORTED: [&str; 23] = [
 ];
 
 /// Further parameters of libpq: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>.
-const UNSUPPORTED: [&str; 19] = [
+const UNSUPPORTED: [&str; 18] = [
     "client_encoding",
     "fallback_application_name",
     "gssdelegation",
@@ -60,7 +61,6 @@ const UNSUPPORTED: [&str; 19] = [
     "gsslib",
     "keepalives_count",
     "krbsrvname",
-    "passfile",
     "replication",
     "require_auth",
     "requirepeer",

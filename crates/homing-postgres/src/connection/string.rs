@@ -8,6 +8,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 use super::parameters;
+use super::passfile::Passfile;
 use super::session_attrs::SessionAttrs;
 use super::source::{Look, Source, read, text_of, unusable};
 use super::taken::Taken;
@@ -20,6 +21,8 @@ pub(crate) struct ConnectionString {
     config: Config,
     session_attrs: SessionAttrs,
     tls: Tls,
+    /// `None` if the string has a password.
+    passfile: Option<Passfile>,
     /// Where the string is read again. `None` if it never changes.
     source: Option<Source<Self>>,
 }
@@ -49,7 +52,8 @@ impl ConnectionString {
         check_hosts(&config, variable)?;
         let session_attrs = SessionAttrs::read(&taken, variable)?;
         let tls = Tls::read(&taken, &config, variable)?;
-        Ok(Self { config, session_attrs, tls, source: None })
+        let passfile = Passfile::read(&taken, &config);
+        Ok(Self { config, session_attrs, tls, passfile, source: None })
     }
 
     /// Reads the connection string in a file, which is read again for each new connection, at most once a second. `variable`
@@ -106,11 +110,19 @@ impl ConnectionString {
     pub(super) fn tls(&self) -> &Tls {
         &self.tls
     }
+
+    /// Returns the password file, if the string has no password.
+    pub(super) fn passfile(&self) -> Option<&Passfile> {
+        self.passfile.as_ref()
+    }
 }
 
 impl PartialEq for ConnectionString {
     fn eq(&self, other: &Self) -> bool {
-        self.config == other.config && self.session_attrs == other.session_attrs && self.tls == other.tls
+        self.config == other.config
+            && self.session_attrs == other.session_attrs
+            && self.tls == other.tls
+            && self.passfile == other.passfile
     }
 }
 
@@ -193,9 +205,9 @@ fn is_host_name(host: &str) -> bool {
 }
 
 /// The settings that are taken out of a connection string before the driver parses it.
-pub(super) const TAKEN: [&str; 6] = {
+pub(super) const TAKEN: [&str; 7] = {
     let [mode, roots, certificate, key, sni] = Tls::NAMES;
-    [SessionAttrs::NAME, mode, roots, certificate, key, sni]
+    [SessionAttrs::NAME, Passfile::NAME, mode, roots, certificate, key, sni]
 };
 
 const DEFAULT_PORT: u16 = 5432;

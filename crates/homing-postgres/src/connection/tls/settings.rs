@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 
 /// What a connection string says about TLS, with the meanings of libpq.
 ///
-/// libpq also reads files in the home folder and variables of the environment. Homing does not: what a node does is said by
-/// its connection string.
+/// libpq also reads certificates in the home folder and variables of the environment. Homing does not: which servers a node
+/// trusts is said by its connection string.
 /// <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-SSLMODE>
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TlsSettings {
