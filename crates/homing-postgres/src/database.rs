@@ -98,6 +98,10 @@ struct DatabaseInner {
 /// | pgbouncer with `pool_mode = session` | yes | |
 /// | pgbouncer with `pool_mode = transaction` or `statement` | no | PostgreSQL's own port, or a port in session mode |
 /// | a load balancer over several servers, such as HAProxy or a Kubernetes service with a cluster IP | no | a list of the servers, or a name with all their addresses, such as that of a headless service |
+/// | the same over replicas of one cluster, with positions [by transaction](field@Self::positions) | for reads | |
+///
+/// Behind the last one, each read asks on its own connection whether that server has what the session has to see. So a write
+/// does not wait for such a replica, which has no lag of its own either: `max_lag` does not leave it out.
 ///
 /// What does not work is noticed by comparing connections: at the start, and later with each connection that is opened. Such
 /// an address is not used. If it is that of the primary, the node does not start: the error is one of
@@ -263,7 +267,7 @@ impl Database {
     pub async fn connect(config: Config) -> Result<Self> {
         let (mut first_error, mut silent, mut other) = (None, None, None);
         for address in Address::resolve_string(&config.string()?, &config.variable).await? {
-            let pool = Pool::with_alarm(address, config.pool_size, config.positions, Arc::default());
+            let pool = Pool::with_alarm(address, config.pool_size, config.role, config.positions, Arc::default());
             match pool.introduce(Instant::now() + pool.address().opening_timeout()).await {
                 Ok(server) if server.role == config.role => {
                     info!(address = %pool.address(), role = %server.role, "connected to the database");
@@ -294,7 +298,7 @@ impl Database {
 
     /// Returns the server at this address, without connecting to it. `alarm` is that of its [`Pool`].
     pub(crate) fn at(address: Address, config: Config, alarm: Arc<Notify>) -> Self {
-        let pool = Pool::with_alarm(address, config.pool_size, config.positions, alarm);
+        let pool = Pool::with_alarm(address, config.pool_size, config.role, config.positions, alarm);
         Self::of(config, pool)
     }
 
@@ -338,6 +342,11 @@ impl Database {
     /// Returns a number that changes if another server may have taken the place of this one.
     pub(crate) fn moves(&self) -> u64 {
         self.0.pool.known().moves()
+    }
+
+    /// Returns whether the address is spread over several servers, so that each connection has to be asked by itself.
+    pub(crate) fn is_spread(&self) -> bool {
+        self.0.pool.known().is_spread()
     }
 
     pub(crate) fn executor(&self) -> &Executor {

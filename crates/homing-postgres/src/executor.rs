@@ -38,7 +38,7 @@ pub(crate) use self::history::{other_cluster, positions};
 pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses};
 pub(crate) use self::parts::QueryParts;
 use self::places::Places;
-use crate::connection::pool::Pool;
+use crate::connection::pool::{Connection, Pool};
 use crate::position::SystemIdentifier;
 use crate::tracker::Tracker;
 
@@ -68,6 +68,12 @@ impl Executor {
     /// Asks for the history of the server as the node's own user: other users may not be allowed to read it.
     pub(crate) fn with_own_pool(self, own_pool: Pool) -> Self {
         Self { own_pool: Some(own_pool), ..self }
+    }
+
+    /// Returns the executor for one request that has a connection already, if it has one.
+    pub(crate) fn on(&self, connection: Option<Connection>) -> Self {
+        let pool = connection.map_or_else(|| self.pool.clone(), |connection| self.pool.handing(connection));
+        Self { pool, ..self.clone() }
     }
 
     /// Returns the executor for a caller that expects this cluster. With a server of another one, it refuses everything.

@@ -4,6 +4,7 @@ pub(crate) mod history;
 pub(crate) mod kind;
 pub(crate) mod lsn;
 pub(crate) mod role;
+pub(crate) mod shown;
 pub(crate) mod state;
 pub(crate) mod transaction_id;
 

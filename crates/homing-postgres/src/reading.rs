@@ -6,6 +6,7 @@
 pub(crate) mod chosen;
 pub(crate) mod copy;
 pub(crate) mod floor;
+pub(crate) mod held;
 pub(crate) mod on_primary;
 pub(crate) mod opening;
 pub(crate) mod plan;

@@ -3,6 +3,7 @@
 pub(crate) mod earlier;
 mod floor;
 pub(crate) mod seen;
+mod shown;
 pub(crate) mod token;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -144,6 +145,10 @@ impl Session {
     /// Notes a read from this server, with the server's position after it if the answer contained one. `before` is the
     /// list of seen servers when the read began. If other calls ended in between, the position does not cover them.
     pub(crate) fn has_read(&self, server: &Database, position: Option<Position>, before: &[Seen]) {
+        if server.is_spread() {
+            // It may have been any of several servers. None of them is ahead of the primary.
+            return self.has_read_primary();
+        }
         let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.calls);
         self.see(&server.downgrade(), server.moves(), |seen| {
             seen.position = position.filter(|_| seen.calls == before);

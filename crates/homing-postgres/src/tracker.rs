@@ -2,6 +2,7 @@
 //!
 //! `Tracker` is the handle. The work is done by one background task, described at the head of `task.rs`.
 
+mod backends;
 mod cadence;
 pub(crate) mod error;
 mod history;
@@ -16,13 +17,17 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::Config;
+use tokio_postgres::{Config, Error};
 
+use self::backends::Backends;
+pub(crate) use self::backends::Requirements;
 use self::error::{Unavailable, WaitError};
 use self::registry::{Registered, Registry};
 use crate::connection::address::Address;
 use crate::connection::known::KnownServer;
+use crate::connection::pool::Connection;
 use crate::position::Position;
+use crate::position::shown::Shown;
 use crate::position::state::{ServerState, Verdict};
 
 /// Follows one server: its role, and how far it has replayed or flushed its write-ahead log.
@@ -38,7 +43,8 @@ use crate::position::state::{ServerState, Verdict};
 ///
 /// A position that one server has reached says nothing about any other server. So give each address a tracker of its
 /// own, and a pool that is pinned to that address. A load balancer between the tracker and PostgreSQL breaks this rule. The
-/// tracker and the pool of a [`Database`](crate::Database) notice that; see
+/// tracker and the pool of a [`Database`](crate::Database) notice that. With positions by transaction, the tracker then tells
+/// that one of the servers answers, and reads ask on their own connections; see
 /// [its configuration](crate::Config#poolers-and-load-balancers).
 ///
 /// There is no limit on the number of waiting calls: each is a future that its caller holds.
@@ -79,6 +85,7 @@ struct TrackerInner {
     /// The server that the connections of the same address lead to.
     known: Arc<KnownServer>,
     state: watch::Receiver<Option<ServerState>>,
+    backends: Backends,
 }
 
 impl Tracker {
@@ -105,7 +112,8 @@ impl Tracker {
         let shared =
             task::Shared { server: Arc::clone(&server), registry: Arc::clone(&registry), known: Arc::clone(&known) };
         tokio::spawn(task::run(address, shared, publisher));
-        Self { inner: Arc::new(TrackerInner { server, registry, known, state }) }
+        let backends = Backends::default();
+        Self { inner: Arc::new(TrackerInner { server, registry, known, state, backends }) }
     }
 
     /// Waits until the server has reached `position`.
@@ -189,8 +197,44 @@ impl Tracker {
         self.inner.state.clone()
     }
 
-    /// Returns the last known state, if it is that of the server to which the connections of this address lead.
+    /// Asks the server of a connection whether it has everything that is required there, unless that is known. If it does not,
+    /// the verdict is the one that is the least hopeful.
+    ///
+    /// # Errors
+    ///
+    /// That of the connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// The connection may be waiting for an answer.
+    pub(crate) async fn ask_on(&self, connection: &Connection, required: &Requirements) -> Result<Verdict, Error> {
+        self.inner.backends.ask(connection, required).await
+    }
+
+    /// Asks the server of a connection what it shows now. `None` if its timeline is in doubt.
+    ///
+    /// # Errors
+    ///
+    /// That of the connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// The connection may be waiting for an answer.
+    pub(crate) async fn shown_on(&self, connection: &Connection) -> Result<Option<Shown>, Error> {
+        self.inner.backends.shown(connection).await
+    }
+
+    /// Returns whether a connection to a server that lags may be closed, so that a new one leads to another server. Often it may
+    /// not.
+    pub(crate) fn may_renew(&self) -> bool {
+        self.inner.backends.may_renew()
+    }
+
+    /// Returns the last known state, if it is that of the server to which the connections of this address lead, and of no other.
     pub(crate) fn known_state(&self) -> Option<ServerState> {
+        if self.inner.known.is_spread() {
+            return None;
+        }
         let state = *self.inner.state.borrow();
         state.filter(|state| state.server.is_none_or(|server| self.inner.known.is(server)))
     }
@@ -254,6 +298,7 @@ mod tests {
                     registry: Arc::default(),
                     known: Arc::new(KnownServer::new(Arc::default(), None)),
                     state,
+                    backends: Backends::default(),
                 }),
             },
             publisher,

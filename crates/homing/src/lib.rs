@@ -105,7 +105,8 @@
 //!   remembered for its database until the node restarts or misses the primary again.
 //! - Connect nodes to PostgreSQL directly, or through a pooler in session mode. Behind pgbouncer in transaction or statement
 //!   mode, or behind a load balancer that spreads connections over several servers, a position says nothing about the next
-//!   connection. Homing refuses such an address: see [`Config`]. It does not notice a proxy that sends the statements
+//!   connection. Homing refuses such an address: see [`Config`]. Replicas may be behind a load balancer if positions are
+//!   [by transaction](crate::position::PositionKind::Transaction). Homing does not notice a proxy that sends the statements
 //!   of one connection to several servers, as Pgpool-II does.
 //! - Homing does not fence. A node whose own database is a primary writes there, whatever the other regions say, unless
 //!   the session has seen a later timeline.

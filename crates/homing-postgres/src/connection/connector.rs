@@ -58,10 +58,11 @@ impl Connector {
         let noted = if sighting.is_shared(Some(&client.mark)) || server.id() != client.server.id() {
             self.known.blame(Fault::SharedSession)
         } else {
-            self.known.note(&sighting, Some(server)).unwrap_or_else(|| self.known.blame(Fault::SeveralServers))
+            let several = || self.known.note_several(&sighting, Some(server), client.abilities.positions);
+            self.known.note(&sighting, Some(server)).unwrap_or_else(several)
         };
         self.report(noted, server);
-        Ok(server)
+        Ok(self.known.seen_as(server))
     }
 
     /// Asks the server for its role and its identity. Whether sessions are read-only by default may depend on the user, and
@@ -104,6 +105,9 @@ impl Connector {
         match noted {
             Noted::Nothing => {}
             Noted::OtherRole => info!(%address, role = %server.role, "database server changed role"),
+            Noted::Spread => {
+                info!(%address, "the address leads to several servers: each read asks the one that it has")
+            }
             Noted::Fault(fault) => warn!(%address, %fault, "the address of the database cannot be used"),
         }
     }
@@ -141,7 +145,8 @@ impl Connector {
         let mark = SessionMark::random();
         let (server, sighting, abilities) = self.introduce(&client, &mark).await?;
         let answers = async { client.simple_query("").await.map(drop) };
-        self.report(self.known.meet(&sighting, Some(server), answers).await?, server);
+        let noted = self.known.meet(&sighting, Some(server), abilities.positions, answers).await?;
+        self.report(noted, server);
         let cancellation = self.address.cancellation(&client);
         let statements = PreparedStatements::new(MAX_STATEMENTS);
         Ok(PooledClient { client, cancellation, server, abilities, mark, statements, not_replicated, _task: task })

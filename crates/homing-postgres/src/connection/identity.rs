@@ -160,6 +160,11 @@ impl Identity {
         self.fault(now).is_none() && self.current.is_none_or(|(known, _)| known == id)
     }
 
+    /// Returns whether a server is of the cluster to which the connections lead.
+    pub(super) fn is_of_cluster(&self, id: ServerId) -> bool {
+        self.current.is_none_or(|(known, _)| known.system_identifier == id.system_identifier)
+    }
+
     /// Notes that the address cannot be used. Returns whether that is news.
     pub(super) fn blame(&mut self, fault: Fault, now: Instant) -> bool {
         let is_news = self.last_fault(now) != Some(fault);
@@ -183,7 +188,8 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Self::SeveralServers => {
                 "two connections to it lead to different servers, as through a load balancer: connect to one PostgreSQL \
-                 server directly (port 5432 by default), and list replicas one by one"
+                 server directly (port 5432 by default), and list replicas one by one; replicas behind a load balancer can be \
+                 used by transaction (HOMING_POSITIONS=transaction)"
             }
             Self::SharedSession => {
                 "a session of PostgreSQL changes between connections, as behind pgbouncer in transaction or statement mode: \

@@ -29,7 +29,9 @@ pub(crate) struct Server {
 
 /// The last report of a server. It notifies `alarm` if the server may have lost or gained the role of the primary.
 ///
-/// The pool and the tracker of an address share it, so that both use connections to the same server.
+/// The pool and the tracker of an address share it, so that both use connections to the same server. If the address leads to
+/// several replicas that tell positions by transaction, it is *spread* over them: the connections to all of them are used, and
+/// each read asks on its own connection how far that server is.
 #[derive(Debug)]
 pub(crate) struct KnownServer {
     /// The lock is held to read or replace the value only.
@@ -42,11 +44,15 @@ pub(crate) struct KnownServer {
     alarm: Arc<Notify>,
     /// The kind of positions that the settings name.
     positions: Option<PositionKind>,
+    /// Whether the address may lead to several servers.
+    may_be_spread: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     report: Report,
+    /// Whether the address leads to several replicas of one cluster.
+    is_spread: bool,
     /// `None` before the first connection to this server.
     abilities: Option<Abilities>,
     identity: Identity,
@@ -73,6 +79,9 @@ pub(crate) enum Noted {
     /// The server has another role than before.
     OtherRole,
 
+    /// The address leads to several servers, and can be used.
+    Spread,
+
     /// The address cannot be used.
     Fault(Fault),
 }
@@ -81,12 +90,34 @@ impl Server {
     pub(crate) fn id(&self) -> ServerId {
         ServerId { system_identifier: self.system_identifier, started_at: self.started_at }
     }
+
+    /// Returns what several servers have in common with this one of them. Nothing is written there, even if one of them is the
+    /// primary.
+    fn of_several(self) -> Self {
+        Self { role: Role::Replica, timeline: None, started_at: 0, is_read_only: true, ..self }
+    }
 }
 
 impl KnownServer {
     /// `positions` is the kind of positions that the settings name; by default the server is asked.
     pub(crate) fn new(alarm: Arc<Notify>, positions: Option<PositionKind>) -> Self {
-        Self { state: Mutex::default(), generation: AtomicU64::new(0), moves: AtomicU64::new(0), alarm, positions }
+        let (generation, moves) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { state: Mutex::default(), generation, moves, alarm, positions, may_be_spread: false }
+    }
+
+    /// Lets the address lead to several replicas, if they tell positions by transaction.
+    pub(super) fn for_reads(self) -> Self {
+        Self { may_be_spread: true, ..self }
+    }
+
+    /// Returns whether the address leads to several servers, so that what is known of one of them says nothing of another.
+    pub(crate) fn is_spread(&self) -> bool {
+        self.lock().is_spread
+    }
+
+    /// Returns what the answer of a server says of the address.
+    pub(super) fn seen_as(&self, server: Server) -> Server {
+        if self.is_spread() { server.of_several() } else { server }
     }
 
     /// Returns the kind of positions that the settings name.
@@ -123,14 +154,13 @@ impl KnownServer {
 
     /// Returns whether connections lead to this server now.
     pub(crate) fn is(&self, id: ServerId) -> bool {
-        self.lock().identity.is(id, Instant::now())
+        self.lock().is(id)
     }
 
     /// Returns whether a connection to this server can be used: it was not replaced, and has not changed its role.
     pub(super) fn accepts(&self, server: &Server) -> bool {
         let state = self.lock();
-        state.identity.is(server.id(), Instant::now())
-            && state.report.server.is_none_or(|known| known.role == server.role)
+        state.is(server.id()) && (state.is_spread || state.report.server.is_none_or(|known| known.role == server.role))
     }
 
     /// Returns why the address cannot be used.
@@ -143,8 +173,8 @@ impl KnownServer {
         self.lock().identity.last_fault(Instant::now())
     }
 
-    /// Notes what a new connection has found, with the report of the server if the connection has one. `answers` completes if
-    /// the connection still answers.
+    /// Notes what a new connection has found, with the report of the server if the connection has one. `positions` is how this
+    /// server tells them. `answers` completes if the connection still answers.
     ///
     /// # Errors
     ///
@@ -153,6 +183,7 @@ impl KnownServer {
         &self,
         sighting: &Sighting,
         server: Option<Server>,
+        positions: PositionKind,
         answers: impl Future<Output = Result<(), E>>,
     ) -> Result<Noted, E> {
         if sighting.is_shared(None) {
@@ -161,7 +192,7 @@ impl KnownServer {
         match self.note(sighting, server) {
             Some(noted) => Ok(noted),
             // Its first answer may be older than that of the server in its place.
-            None => answers.await.map(|()| self.blame(Fault::SeveralServers)),
+            None => answers.await.map(|()| self.note_several(sighting, server, positions)),
         }
     }
 
@@ -169,6 +200,16 @@ impl KnownServer {
     pub(crate) fn note(&self, sighting: &Sighting, server: Option<Server>) -> Option<Noted> {
         let now = Instant::now();
         let mut state = self.lock();
+        if state.is_spread {
+            if !state.identity.is_of_cluster(sighting.id) {
+                drop(state);
+                return Some(self.blame(Fault::SeveralServers));
+            }
+            let server = state.report.server.or(server.map(Server::of_several));
+            state.report = Report { server, heard_at: Some(now) };
+            state.complaint = None;
+            return Some(Noted::Nothing);
+        }
         let before = state.report.server;
         match state.identity.meet(sighting, now) {
             Meeting::Returned => return None,
@@ -192,6 +233,23 @@ impl KnownServer {
             self.alarm.notify_one();
         }
         Some(if has_changed { Noted::OtherRole } else { Noted::Nothing })
+    }
+
+    /// Notes that connections lead to several servers at the same time. If these may answer reads, the address is spread over
+    /// them from now on. Otherwise it cannot be used.
+    pub(super) fn note_several(&self, sighting: &Sighting, server: Option<Server>, positions: PositionKind) -> Noted {
+        let mut state = self.lock();
+        let is_of_cluster = state.identity.is_of_cluster(sighting.id);
+        if !self.may_be_spread || positions != PositionKind::Transaction || !is_of_cluster {
+            drop(state);
+            return self.blame(Fault::SeveralServers);
+        }
+        state.is_spread = true;
+        state.report.server = server.or(state.report.server).map(Server::of_several);
+        // What is known of one server, and what reads have relied on, holds for none of them.
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        Noted::Spread
     }
 
     /// Notes that the address cannot be used.
@@ -228,6 +286,17 @@ impl KnownServer {
     /// Notes that a caller wants the primary, and this server is a replica.
     pub(crate) fn is_wrong(&self) {
         self.alarm.notify_one();
+    }
+}
+
+impl State {
+    /// Returns whether connections lead to this server now.
+    fn is(&self, id: ServerId) -> bool {
+        let now = Instant::now();
+        match self.is_spread {
+            true => self.identity.fault(now).is_none() && self.identity.is_of_cluster(id),
+            false => self.identity.is(id, now),
+        }
     }
 }
 
@@ -268,7 +337,11 @@ mod tests {
     #[test]
     fn two_servers_need_an_answer() {
         let meet = |known: &KnownServer, started_at, host, answers: Result<(), &'static str>| {
-            known.meet(&sighting(started_at, host), None, std::future::ready(answers)).now_or_never().unwrap()
+            let positions = PositionKind::Lsn;
+            known
+                .meet(&sighting(started_at, host), None, positions, std::future::ready(answers))
+                .now_or_never()
+                .unwrap()
         };
         let known = KnownServer::new(Arc::default(), None);
         for (started_at, host) in [(1, 1), (2, 2)] {
@@ -279,5 +352,38 @@ mod tests {
         assert_eq!(meet(&known, 1, 1, Ok(())), Ok(Noted::Fault(Fault::SeveralServers)));
         assert_eq!(known.fault(), Some(Fault::SeveralServers));
         assert_eq!(meet(&known, 1, 1, Ok(())), Ok(Noted::Nothing), "it is known");
+    }
+
+    #[test]
+    fn address_is_spread_over_replicas() {
+        let meet = |known: &KnownServer, sighting: Sighting, role, positions| {
+            let answers = std::future::ready(Ok::<_, ()>(()));
+            known.meet(&sighting, Some(server(role)), positions, answers).now_or_never().unwrap().unwrap()
+        };
+        let (replica, transaction) = (Role::Replica, PositionKind::Transaction);
+        let several = |known: &KnownServer, positions| {
+            [(1, 1), (2, 2), (1, 1)].map(|(start, host)| meet(known, sighting(start, host), replica, positions))[2]
+        };
+        for (known, positions) in [
+            (KnownServer::new(Arc::default(), None).for_reads(), PositionKind::Lsn),
+            (KnownServer::new(Arc::default(), None), transaction),
+        ] {
+            assert_eq!(several(&known, positions), Noted::Fault(Fault::SeveralServers));
+            assert!(!known.is_spread());
+        }
+        let known = KnownServer::new(Arc::default(), None).for_reads();
+        assert_eq!(several(&known, transaction), Noted::Spread);
+        let numbers = (known.generation(), known.moves());
+        assert_eq!(numbers, (2, 2));
+        // One of them may even be the primary: nothing is written there.
+        assert_eq!(meet(&known, sighting(3, 3), Role::Primary, PositionKind::Lsn), Noted::Nothing);
+        assert_eq!(known.report().server.unwrap().role, Role::Replica);
+        assert_eq!(known.seen_as(server(Role::Primary)).role, Role::Replica);
+        assert!(known.accepts(&server(Role::Primary)) && (known.generation(), known.moves()) == numbers);
+        let mut stranger = sighting(4, 4);
+        stranger.id.system_identifier = 8.into();
+        assert!(!known.is(stranger.id));
+        assert_eq!(meet(&known, stranger, replica, transaction), Noted::Fault(Fault::SeveralServers));
+        assert!(!known.is(sighting(1, 1).id));
     }
 }

@@ -1,8 +1,8 @@
 //! [`Pool`], the connections to one server, and [`Connection`], one of them.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool::Runtime;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Statement};
 use tracing::debug;
 
+use super::abilities::Abilities;
 use super::address::Address;
 use super::connector::{Connector, PooledClient, User};
 use super::known::{KnownServer, Server};
@@ -30,25 +31,29 @@ use crate::position::{SystemIdentifier, Timeline};
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     connections: managed::Pool<Connector>,
+    /// The connection for the request that has this handle, if it has one already.
+    handed: Option<Arc<Mutex<Option<Connection>>>>,
 }
 
 impl Pool {
     /// Returns a pool without opening a connection.
     #[cfg(test)]
     pub(crate) fn new(address: Address, size: usize) -> Self {
-        Self::with_alarm(address, size, None, Arc::default())
+        Self::with_alarm(address, size, Role::Primary, None, Arc::default())
     }
 
     /// Returns a pool that notifies `alarm` if its server may have lost or gained the role of the primary: it does not
-    /// answer, has changed its role, or is a replica where a caller wants the primary. `positions` is the kind of positions
-    /// that the settings name.
+    /// answer, has changed its role, or is a replica where a caller wants the primary. `role` is the one that the server should
+    /// have, and `positions` the kind of positions that the settings name.
     pub(crate) fn with_alarm(
         address: Address,
         size: usize,
+        role: Role,
         positions: Option<PositionKind>,
         alarm: Arc<Notify>,
     ) -> Self {
-        let known = Arc::new(KnownServer::new(alarm, positions));
+        let known = KnownServer::new(alarm, positions);
+        let known = Arc::new(if role == Role::Replica { known.for_reads() } else { known });
         Self::of(Connector { address, known, user: User::Node }, size)
     }
 
@@ -64,7 +69,12 @@ impl Pool {
             .runtime(Runtime::Tokio1)
             .build()
             .expect("a runtime is set, which is all that building checks");
-        Self { connections }
+        Self { connections, handed: None }
+    }
+
+    /// Returns a handle for one request that has a connection already: it gets this one first.
+    pub(crate) fn handing(&self, connection: Connection) -> Self {
+        Self { handed: Some(Arc::new(Mutex::new(Some(connection)))), ..self.clone() }
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -87,6 +97,9 @@ impl Pool {
     ///
     /// Cancel safe: a connection that was being opened is closed.
     pub(crate) async fn connection(&self, deadline: Instant) -> Result<Connection> {
+        if let Some(connection) = self.handed.as_ref().and_then(|handed| lock(handed).take()) {
+            return Ok(connection);
+        }
         self.heed_fault()?;
         let connection = self.take(deadline).await?;
         if self.known().is(connection.server_id()) {
@@ -98,10 +111,26 @@ impl Pool {
         Err(Error::not_sent(format!("the database server at {address} was replaced a moment ago: try again")))
     }
 
+    /// Returns a connection for a caller that has one, unless all are in use: callers that wait for each other's connections
+    /// would wait for ever. `None` if there is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a connection that was being opened is closed.
+    pub(crate) async fn another(&self, deadline: Instant) -> Option<Connection> {
+        let connection = self.take_within(Duration::ZERO, deadline).await.ok()?;
+        self.known().is(connection.server_id()).then_some(connection)
+    }
+
     /// Returns a connection, which may lead to another server than the rest of the pool.
     async fn take(&self, deadline: Instant) -> Result<Connection> {
+        self.take_within(deadline.saturating_duration_since(Instant::now()), deadline).await
+    }
+
+    /// Returns a connection, after a wait of this time at most if all are in use.
+    async fn take_within(&self, wait: Duration, deadline: Instant) -> Result<Connection> {
         let left = Some(deadline.saturating_duration_since(Instant::now()));
-        let timeouts = Timeouts { wait: left, create: left, recycle: left };
+        let timeouts = Timeouts { wait: Some(wait), create: left, recycle: left };
         // Each of the three may take all of the time that is left, but not all three together.
         let connection = timeout_at(deadline, self.connections.timeout_get(&timeouts)).await;
         match connection.unwrap_or(Err(PoolError::Timeout(TimeoutType::Create))) {
@@ -160,7 +189,7 @@ impl Pool {
     pub(crate) async fn ask_anew(&self, deadline: Instant) -> Result<Server> {
         self.heed_fault()?;
         let opened = self.open_beside(deadline).await?;
-        self.heed_fault().map(|()| opened.server)
+        self.heed_fault().map(|()| self.known().seen_as(opened.server))
     }
 
     /// Asks the server for its role and its identity, for the first time, and compares two connections: both have to lead to
@@ -188,7 +217,7 @@ impl Pool {
             let _ = self.ask_on(&second, deadline).await;
         }
         drop(first.done());
-        self.heed_fault().map(|()| server)
+        self.heed_fault().map(|()| self.known().seen_as(server))
     }
 
     /// Asks the server for its role and its identity.
@@ -265,6 +294,11 @@ impl Pool {
     }
 }
 
+fn lock(handed: &Mutex<Option<Connection>>) -> MutexGuard<'_, Option<Connection>> {
+    // No code under the lock panics.
+    handed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A connection, which goes back to the pool on drop.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -304,7 +338,12 @@ impl Connection {
 
     /// Returns by what the server tells positions.
     pub(crate) fn positions(&self) -> PositionKind {
-        self.connection.abilities.positions
+        self.abilities().positions
+    }
+
+    /// Returns which functions the server lets the role call.
+    pub(crate) fn abilities(&self) -> Abilities {
+        self.connection.abilities
     }
 
     /// Prepares a statement, unless this connection has prepared it before.

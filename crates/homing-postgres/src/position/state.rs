@@ -8,7 +8,7 @@ use super::transaction_id::TransactionId;
 use super::{Position, SystemIdentifier, Timeline};
 
 /// Tells one server, from its start to its end, from another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ServerId {
     pub(crate) system_identifier: SystemIdentifier,
     /// When the server was started, in microseconds since 1970.

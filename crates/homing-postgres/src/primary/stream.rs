@@ -14,7 +14,7 @@ use super::{Primary, PrimaryRequest, local_database, local_place, peer_place};
 use crate::call::report::AnsweredBy;
 use crate::database::Database;
 use crate::error::Result;
-use crate::executor::Responses;
+use crate::executor::{Executor, Responses};
 use crate::replicas::Member;
 use crate::statement::kind::{Ask, RunsOn};
 
@@ -75,10 +75,11 @@ impl Primary {
         self.send(opening).await
     }
 
-    /// Begins an interactive transaction on a local database.
+    /// Begins an interactive transaction on a local database, whose executor it is.
     pub(crate) async fn transact_locally(
         &self,
         database: &Database,
+        executor: &Executor,
         opening: &Opening,
         runs_on: RunsOn,
     ) -> Result<TransactionStream> {
@@ -94,7 +95,7 @@ impl Primary {
             RunsOn::Primary => opening.ask_locally,
             RunsOn::Any => Ask::Nothing,
         };
-        let responses = database.executor().transact(first, receiver, opening.deadline, runs_on, ask).await;
+        let responses = executor.transact(first, receiver, opening.deadline, runs_on, ask).await;
         let responses = Incoming::Local(responses.map_err(|failure| failed(failure, &place))?);
         Ok(TransactionStream {
             requests,
@@ -116,7 +117,7 @@ impl PrimaryRequest for Opening {
     }
 
     async fn run_locally(&self, primary: &Primary, member: &Arc<Member>) -> Result<TransactionStream> {
-        primary.transact_locally(member.database(), self, RunsOn::Primary).await
+        primary.transact_locally(member.database(), member.database().executor(), self, RunsOn::Primary).await
     }
 
     async fn forward(&self, primary: &Primary) -> Result<TransactionStream> {

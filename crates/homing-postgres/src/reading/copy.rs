@@ -106,7 +106,7 @@ impl ReadRequest for CopyRequest<'_> {
         chosen: &Chosen,
         deadline: Instant,
     ) -> Result<Result<CopyOut>, RefusedRead> {
-        let data = open_on(engine, &chosen.member, self.statement(), deadline).await.map_err(|broken| {
+        let data = open_on(engine, chosen, self.statement(), deadline).await.map_err(|broken| {
             debug!(?broken, "the local database cannot copy");
             let database = chosen.member.database();
             RefusedRead { refusal: refusal(&broken, database), error: local_error(broken, database) }
@@ -141,7 +141,7 @@ impl PrimaryRequest for CopyOpening<'_> {
 
     async fn run_locally(&self, _: &Primary, member: &Arc<Member>) -> Result<Opened<CopyOut>> {
         let chosen = choose_primary(member)?;
-        let opened = open_on(self.engine, member, self.statement.clone(), self.deadline).await;
+        let opened = open_on(self.engine, &chosen, self.statement.clone(), self.deadline).await;
         let data = opened.map_err(|broken| local_error(broken, member.database()))?;
         chosen.check()?;
         note_read(self.engine, member, None, &[]);
@@ -157,11 +157,11 @@ impl PrimaryRequest for CopyOpening<'_> {
 
 async fn open_on(
     engine: &Engine,
-    member: &Member,
+    chosen: &Chosen,
     statement: proto::Statement,
     deadline: Instant,
 ) -> Result<CopyOut, Broken> {
-    let (first, chunks) = open_locally::<Bytes>(engine, member, statement, deadline).await?;
+    let (first, chunks) = open_locally::<Bytes>(engine, chosen, statement, deadline).await?;
     Ok(CopyOut::new((first.rows, first.last), chunks))
 }
 

@@ -21,6 +21,8 @@ use crate::statement::kind::{Ask, Writes};
 /// `chosen`, which is read from next.
 pub(crate) async fn settle_reads(engine: &Engine, chosen: Option<&Database>) -> Result<()> {
     let seen = engine.session.seen_elsewhere(chosen);
+    // On a spread address, what one server has shown may be missing on the next one.
+    let spread = chosen.filter(|chosen| chosen.is_spread()).and_then(|chosen| engine.session.seen_at(chosen));
     let before = engine.session.positions();
     // No server is ahead of the primary. So if it has to be asked, its answer is one for all.
     let is_of_primary = |seen: &Seen| seen.position().is_none() && seen.server().is_none();
@@ -33,6 +35,9 @@ pub(crate) async fn settle_reads(engine: &Engine, chosen: Option<&Database>) -> 
                 None => *of_primary.insert(ask_primary(engine).await?),
             },
         };
+        engine.session.settle(&seen, &before, position);
+    }
+    if let Some((seen, position)) = spread.zip(of_primary) {
         engine.session.settle(&seen, &before, position);
     }
     Ok(())

@@ -74,16 +74,18 @@ pub(super) struct ForwardedParts {
 /// Opens a stream on a local server.
 pub(super) async fn open_locally<T: Streamed>(
     engine: &Engine,
-    member: &Member,
+    chosen: &Chosen,
     statement: proto::Statement,
     deadline: Instant,
 ) -> Result<(Chunk<T>, LocalChunks<T>), Broken> {
+    let member = &chosen.member;
     let database = member.database().clone();
     let connect = if member.is_local_primary() { deadline } else { half_way_to(deadline) };
     let pace = Pace { connect, first: deadline, next: engine.options.call_timeout.min(MAX_TIMEOUT) };
     let local = engine.primary().local().clone();
     let session = engine.history(Writes::No);
-    let mut chunks = database.executor().stream(statement, local, session.clone(), pace, RunsOn::Any);
+    let executor = database.executor().on(chosen.take_connection());
+    let mut chunks = executor.stream(statement, local, session.clone(), pace, RunsOn::Any);
     let first = chunks.next().await.inspect_err(|broken| {
         if broken.is_history_lost() {
             engine.session.lost(&session);

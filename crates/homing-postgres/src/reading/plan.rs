@@ -45,10 +45,13 @@ pub(crate) enum OnLocalPrimary {
 
 /// The kind of server that is asked next.
 ///
-/// Closed: a server is one or the other.
+/// Closed: a server is one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChosenServer {
     Replica,
+
+    /// One of the servers over which an address is spread: the connection for the read decides which one.
+    OneOfSeveral,
 
     /// It has everything that a session may have seen.
     LocalPrimary,
@@ -95,6 +98,10 @@ pub(crate) enum ReadStep {
 
     /// Wait until the server has reached the position. Next: [`waited`](ReadPlan::waited).
     Wait(Position),
+
+    /// Take a connection whose server has everything that the session has to see. Next: [`held`](ReadPlan::held), or
+    /// [`refused`](ReadPlan::refused) if there is no connection.
+    Hold,
 
     /// Choose another server that has reached the position already. Next: [`chosen_reached`](ReadPlan::chosen_reached).
     ChooseReached(Position, WaitError),
@@ -169,8 +176,9 @@ impl ReadPlan {
                 OnLocalPrimary::Execute => ReadStep::Primary(WhyPrimary::Statement),
             },
             (ChosenServer::Replica, Consistency::Eventual) => ReadStep::Run,
-            (ChosenServer::Replica, Consistency::Session) => ReadStep::Settle,
-            (ChosenServer::Replica, Consistency::Global) => NO_REPLICA,
+            (ChosenServer::OneOfSeveral, Consistency::Eventual) => ReadStep::Hold,
+            (ChosenServer::Replica | ChosenServer::OneOfSeveral, Consistency::Session) => ReadStep::Settle,
+            (ChosenServer::Replica | ChosenServer::OneOfSeveral, Consistency::Global) => NO_REPLICA,
         }
     }
 
@@ -179,6 +187,7 @@ impl ReadPlan {
     pub(crate) fn settled(&self, requirement: Option<Requirement>, is_proven: bool) -> ReadStep {
         match requirement {
             _ if !is_proven => HISTORY,
+            _ if self.chosen == ChosenServer::OneOfSeveral => ReadStep::Hold,
             Some(Requirement { required, is_reached: false }) => {
                 required.behind.map_or(ReadStep::Wait(required.position), ReadStep::Check)
             }
@@ -206,6 +215,18 @@ impl ReadPlan {
         }
     }
 
+    /// After [`ReadStep::Hold`]. `position` is the one that the session has to see, if there is one.
+    pub(crate) fn held(&self, position: Option<Position>, waited: Waited) -> ReadStep {
+        match (waited, position) {
+            (Waited::Reached, _) => ReadStep::Run,
+            // The session has less to see now, and the connection was not asked for that.
+            (Waited::Declined, _) => ReadStep::Hold,
+            (Waited::Foreign, _) => ReadStep::Fail(ReadFailure::Foreign),
+            (Waited::NotReached(error), Some(position)) => ReadStep::ChooseReached(position, error),
+            (Waited::NotReached(error), None) => self.lagging(ReadFailure::Lagging(Some(error))),
+        }
+    }
+
     /// After [`ReadStep::ChooseReached`]; `error` is how the wait for the first server ended.
     pub(crate) fn chosen_reached(&self, is_found: bool, error: WaitError) -> ReadStep {
         match error {
@@ -220,9 +241,12 @@ impl ReadPlan {
         self.asked += 1;
         match (refusal, self.chosen) {
             (Refusal::Writes, _) => ReadStep::Primary(WhyPrimary::Statement),
-            (Refusal::Unknown, ChosenServer::Replica) | (Refusal::OldPrimary, _) => NO_REPLICA,
+            (Refusal::Unknown, ChosenServer::Replica | ChosenServer::OneOfSeveral) | (Refusal::OldPrimary, _) => {
+                NO_REPLICA
+            }
+            (Refusal::Transient, ChosenServer::OneOfSeveral) if self.asked < MAX_ASKED => ReadStep::Hold,
             (Refusal::Transient, _) if self.asked < MAX_ASKED => ReadStep::Run,
-            (Refusal::Transient | Refusal::Unreachable, ChosenServer::Replica) => {
+            (Refusal::Transient | Refusal::Unreachable, ChosenServer::Replica | ChosenServer::OneOfSeveral) => {
                 self.failed += 1;
                 if self.failed < MAX_REPLICAS_TRIED { ReadStep::Choose } else { NO_REPLICA }
             }
@@ -266,7 +290,7 @@ const MAX_ASKED: u32 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ReadStep::{Check, Choose, ChooseReached, Fail, LastResort, Run, Settle, Wait};
+    use ReadStep::{Check, Choose, ChooseReached, Fail, Hold, LastResort, Run, Settle, Wait};
 
     const LAG: WaitError = WaitError::TimedOut;
     const STATEMENT: ReadStep = ReadStep::Primary(WhyPrimary::Statement);
@@ -349,6 +373,34 @@ mod tests {
         assert_eq!(strict.chosen_reached(false, LAG), Fail(ReadFailure::Lagging(Some(LAG))));
         assert_eq!(plan.chosen_reached(false, WaitError::OtherTimeline), HISTORY);
         assert_eq!(strict.chosen_reached(false, WaitError::OtherTimeline), HISTORY);
+    }
+
+    #[test]
+    fn one_of_several_is_asked_on_the_connection() {
+        let one = Some(ChosenServer::OneOfSeveral);
+        for (policy, first) in [
+            (session(), Settle),
+            (policy(Consistency::Eventual, OnLag::Fail), Hold),
+            (policy(Consistency::Global, OnLag::Fail), NO_REPLICA),
+        ] {
+            assert_eq!(ReadPlan::new(policy).chosen(one), first, "{policy:?}");
+        }
+        let (mut plan, mut strict) =
+            (ReadPlan::new(session()), ReadPlan::new(policy(Consistency::Session, OnLag::Fail)));
+        plan.chosen(one);
+        strict.chosen(one);
+        for requirement in [None, required(false, true), required(true, false)] {
+            assert_eq!(plan.settled(requirement, true), Hold);
+            assert_eq!(plan.settled(requirement, false), HISTORY);
+        }
+        assert_eq!(plan.held(Some(at(5)), Waited::Reached), Run);
+        assert_eq!(plan.held(Some(at(5)), Waited::Declined), Hold);
+        assert_eq!(plan.held(Some(at(5)), Waited::Foreign), Fail(ReadFailure::Foreign));
+        assert_eq!(plan.held(Some(at(5)), Waited::NotReached(LAG)), ChooseReached(at(5), LAG));
+        assert_eq!(plan.held(None, Waited::NotReached(LAG)), NO_REPLICA);
+        assert_eq!(strict.held(None, Waited::NotReached(LAG)), Fail(ReadFailure::Lagging(Some(LAG))));
+        assert_eq!([Refusal::Transient; 2].map(|refusal| plan.refused(refusal)), [Hold, Choose]);
+        assert_eq!(plan.refused(Refusal::Unknown), NO_REPLICA);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tracing::{Instrument, debug, debug_span, warn};
 
 use super::chosen::Chosen;
 use super::floor::settle_reads;
+use super::held::hold;
 use super::plan::{
     ChosenServer, OnLocalPrimary, ReadFailure, ReadPlan, ReadPolicy, ReadStep, Requirement, Waited, WhyPrimary,
 };
@@ -25,6 +26,7 @@ use crate::replicas::Member;
 use crate::session::token::foreign;
 use crate::statement::kind::RunsOn;
 use crate::statement::refusal::Refusal;
+use crate::tracker::Requirements;
 use crate::tracker::error::WaitError;
 
 /// A request that reads.
@@ -162,6 +164,12 @@ impl Reader {
                     self.note_wait(started.elapsed());
                     self.plan.waited(position, waited)
                 }
+                ReadStep::Hold => {
+                    let started = Instant::now();
+                    let step = self.hold().await;
+                    self.note_wait(started.elapsed());
+                    step
+                }
                 ReadStep::ChooseReached(position, error) => self.choose_reached(position, error)?,
                 ReadStep::Fail(failure) if failure != ReadFailure::LastStep => return Err(self.error(failure)),
                 step => return Ok(step),
@@ -174,9 +182,10 @@ impl Reader {
         let required = required.filter(|_| self.engine.options.consistency == Consistency::Session);
         let position = required.map(|required| required.position);
         self.member = self.engine.choose(position, &self.given_up)?.map(Chosen::now);
-        let server = self.member.as_ref().map(|chosen| match chosen.member.is_local_primary() {
-            true => ChosenServer::LocalPrimary,
-            false => ChosenServer::Replica,
+        let server = self.member.as_ref().map(|chosen| match &chosen.member {
+            member if member.is_local_primary() => ChosenServer::LocalPrimary,
+            member if member.database().is_spread() => ChosenServer::OneOfSeveral,
+            _ => ChosenServer::Replica,
         });
         Ok(self.plan.chosen(server))
     }
@@ -215,9 +224,56 @@ impl Reader {
         let positions = session.wanted_beside(position).into_iter().chain([position]);
         match try_join_all(positions.map(|position| tracker.wait_while_reachable(position, deadline))).await {
             Ok(_) => Waited::Reached,
-            Err(WaitError::OtherSystem) if session.decline() => Waited::Declined,
-            Err(WaitError::OtherSystem) if session.is_imported() => Waited::Foreign,
-            Err(error) => Waited::NotReached(error),
+            Err(error) => self.not_reached(error),
+        }
+    }
+
+    fn not_reached(&self, error: WaitError) -> Waited {
+        let session = &self.engine.session;
+        match error {
+            WaitError::OtherSystem if session.decline() => Waited::Declined,
+            WaitError::OtherSystem if session.is_imported() => Waited::Foreign,
+            error => Waited::NotReached(error),
+        }
+    }
+
+    /// Takes a connection whose server has everything that the session has to see, and returns the next step. After a wait that
+    /// took too long, the servers are asked only once.
+    async fn hold(&mut self) -> ReadStep {
+        let session = &self.engine.session;
+        let wanted = session.wanted().filter(|_| self.engine.options.consistency == Consistency::Session);
+        let chosen = self.member.as_ref().expect("a server was chosen");
+        let database = chosen.member.database();
+        let mut required = Requirements::default();
+        if self.engine.options.consistency == Consistency::Session {
+            required.shown = session.seen_at(database).map_or_else(Vec::new, |seen| seen.shown().to_vec());
+        }
+        let (position, behind) = (wanted.map(|wanted| wanted.position), wanted.and_then(|wanted| wanted.behind));
+        if let Some(position) = position {
+            required.positions = session.wanted_beside(position).into_iter().chain([position]).collect();
+        }
+        let until = Instant::now() + if behind.is_some() { Duration::ZERO } else { self.replay_left };
+        // Another server has the rest of the time.
+        let connect = self.engine.deadline().saturating_duration_since(Instant::now()) / 2;
+        match hold(database, required, connect, until).await {
+            Ok(Ok(held)) => {
+                position.into_iter().for_each(|position| session.caught_up(position));
+                chosen.hold(held);
+                self.plan.held(position, Waited::Reached)
+            }
+            Ok(Err(error)) => {
+                if position.is_none() {
+                    // The position of the primary stands for what earlier reads have seen, wherever that was.
+                    session.has_read_primary();
+                }
+                self.plan.held(position, self.not_reached(error))
+            }
+            Err(error) => {
+                debug!(%error, "no server behind the address of the replica can answer");
+                let step = self.plan.refused(Refusal::Unreachable);
+                self.give_up();
+                step
+            }
         }
     }
 
@@ -264,7 +320,10 @@ impl Reader {
         let chosen = self.member.as_ref().expect("a server was chosen");
         let member = &chosen.member;
         let output = request.run_on(&self.engine, chosen, self.engine.deadline()).await?;
-        note_read(&self.engine, member, None, &[]);
+        match chosen.take_shown() {
+            Some((shown, before)) => self.engine.session.has_shown(member.database(), shown, &before),
+            None => note_read(&self.engine, member, None, &[]),
+        }
         if chosen.check().is_err() {
             // What was noted may be the server that took its place. No server is ahead of the primary.
             self.engine.session.has_read_primary();

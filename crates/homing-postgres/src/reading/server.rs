@@ -55,10 +55,13 @@ pub(crate) async fn query(
     let refused = |refusal, error| RefusedRead { refusal, error };
     // Another server has the rest of the time.
     let connect_by = if member.is_local_primary() { deadline } else { half_way_to(deadline) };
-    let connection = database.pool().connection(connect_by).await.map_err(|error| {
-        debug!(%error, "the local database cannot answer");
-        refused(Refusal::Unreachable, error)
-    })?;
+    let connection = match chosen.take_connection() {
+        Some(connection) => connection,
+        None => database.pool().connection(connect_by).await.map_err(|error| {
+            debug!(%error, "the local database cannot answer");
+            refused(Refusal::Unreachable, error)
+        })?,
+    };
     let place = local_database(database);
     if connection.role() == Role::Primary && on_local_primary == OnLocalPrimary::Execute {
         return Err(refused(Refusal::Unknown, Error::not_sent(format!("{place} was promoted a moment ago"))));
@@ -75,7 +78,11 @@ pub(crate) async fn query(
         if writes(engine, &connection, sql).await? == Writes::Yes {
             return Ok(None);
         }
-        query_twice(engine, &connection, sql, parameters).await.map(Some)
+        let output = query_twice(engine, &connection, sql, parameters).await?;
+        if database.is_spread() && engine.options.consistency != Consistency::Eventual {
+            chosen.note_shown(database.tracker().shown_on(&connection).await.ok().flatten());
+        }
+        Ok::<_, tokio_postgres::Error>(Some(output))
     };
     let Ok(outcome) = timeout_at(deadline, query).await else {
         engine.replicas().suspect(member);

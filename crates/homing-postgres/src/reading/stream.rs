@@ -56,7 +56,7 @@ impl ReadRequest for StreamRequest<'_> {
         };
         let (statement, description) =
             described.await.map_err(|error: Error| RefusedRead { refusal: Refusal::Final, error })?;
-        let rows = open_on(engine, &chosen.member, statement, &description, deadline).await.map_err(|broken| {
+        let rows = open_on(engine, chosen, statement, &description, deadline).await.map_err(|broken| {
             debug!(?broken, "the local database cannot stream");
             let database = chosen.member.database();
             let refusal = refusal(&broken, database);
@@ -130,7 +130,7 @@ impl PrimaryRequest for StreamOpening<'_> {
     async fn run_locally(&self, _: &Primary, member: &Arc<Member>) -> Result<Opened<RowStream>> {
         let Self { engine, statement, description, deadline } = self;
         let chosen = choose_primary(member)?;
-        let opened = open_on(engine, member, statement.clone(), description, *deadline).await;
+        let opened = open_on(engine, &chosen, statement.clone(), description, *deadline).await;
         let rows = opened.map_err(|broken| local_error(broken, member.database()))?;
         chosen.check()?;
         note_read(engine, member, None, &[]);
@@ -149,12 +149,12 @@ impl PrimaryRequest for StreamOpening<'_> {
 
 async fn open_on(
     engine: &Engine,
-    member: &Member,
+    chosen: &Chosen,
     statement: proto::Statement,
     description: &StatementDescription,
     deadline: Instant,
 ) -> Result<RowStream, Broken> {
-    let (first, chunks) = open_locally(engine, member, statement, deadline).await?;
+    let (first, chunks) = open_locally(engine, chosen, statement, deadline).await?;
     let source = Local { chunks, columns: Arc::clone(&description.columns) };
     Ok(RowStream::new(Arc::clone(&source.columns), source.rows(first), source))
 }

@@ -360,7 +360,7 @@ impl<'a> ReplicaTask<'a> {
         let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else { return };
         server.is_being_probed = false;
         let known = server.database.pool().server().map(|server| server.role);
-        if state.as_ref().is_ok_and(|state| known != Some(state.role)) {
+        if !server.database.is_spread() && state.as_ref().is_ok_and(|state| known != Some(state.role)) {
             self.search.want(now);
         }
         let change = match &state {

@@ -178,7 +178,9 @@ impl Watched {
         if let Some(sample) = state.round_trip {
             self.round_trip = Some(smoothed(self.round_trip, sample));
         }
-        self.behind = newest.behind(state, self.caught_up_at, now);
+        // What one server of a spread address has replayed says nothing of the others.
+        let is_spread = self.database.is_spread();
+        self.behind = if is_spread { Behind::default() } else { newest.behind(state, self.caught_up_at, now) };
         let is_first = self.caught_up_at.is_none() && self.over == 0;
         if self.behind.time == Some(Duration::ZERO) {
             self.caught_up_at = Some(now);

@@ -109,7 +109,8 @@ impl Floor {
     pub(super) fn see(&mut self, server: &WeakDatabase, moves: u64, change: impl FnOnce(&mut Seen)) {
         let known = self.seen.iter().position(|seen| seen.server.is_same(server));
         let index = known.unwrap_or_else(|| {
-            self.seen.push(Seen { server: server.clone(), moves, calls: 0, wrote: false, position: None });
+            let server = server.clone();
+            self.seen.push(Seen { server, moves, calls: 0, wrote: false, position: None, shown: Vec::new() });
             self.seen.len() - 1
         });
         change(&mut self.seen[index]);

@@ -32,7 +32,7 @@ pub enum WaitError {
 }
 
 impl WaitError {
-    pub(super) fn from_verdict(verdict: Verdict) -> Result<(), Self> {
+    pub(crate) fn from_verdict(verdict: Verdict) -> Result<(), Self> {
         match verdict {
             Verdict::Reached => Ok(()),
             Verdict::NotYet => Err(Self::TimedOut),

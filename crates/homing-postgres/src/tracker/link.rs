@@ -56,7 +56,7 @@ impl Link {
         let (row, abilities) = drive(&mut connection, identify(&client, known)).await?;
         let sighting = Sighting::read(&row)?;
         let answers = async { drive(&mut connection, client.simple_query("")).await.map(drop) };
-        if let Noted::Fault(fault) = known.meet(&sighting, None, answers).await? {
+        if let Noted::Fault(fault) = known.meet(&sighting, None, abilities.positions, answers).await? {
             warn!(server = %address, %fault, "the address of the database cannot be used");
         }
         let may_list = row.try_get(Sighting::WIDTH)?;

@@ -170,7 +170,7 @@ impl<A> Waiters<A> {
 impl Found {
     /// Returns whether the transaction of this position is visible on the server. After a failover, transaction ids are used
     /// again, so an answer about one timeline says nothing about another, except for the ids that were used before.
-    fn shows(&self, wanted: Position) -> bool {
+    pub(super) fn shows(&self, wanted: Position) -> bool {
         let Position { system_identifier, timeline, .. } = self.state.position;
         let is_same_history = (wanted.system_identifier, wanted.timeline) == (system_identifier, timeline);
         (is_same_history || self.state.keeps_transactions_of(wanted))

@@ -250,7 +250,8 @@ impl Exchange<'_> {
             && let Some(chosen) = Reader::new(engine, RunsOn::Any, OnLocalPrimary::Read).server().await?
         {
             let (database, opening) = (chosen.member.database(), opening());
-            let begun = engine.primary().transact_locally(database, &opening, RunsOn::Any).await;
+            let executor = database.executor().on(chosen.take_connection());
+            let begun = engine.primary().transact_locally(database, &executor, &opening, RunsOn::Any).await;
             match begun.and_then(|stream| chosen.check().map(|()| stream)) {
                 Err(error)
                     if error.is_not_primary()

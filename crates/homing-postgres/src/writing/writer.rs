@@ -125,7 +125,8 @@ impl<'a> Writer<'a> {
             (None, None) => session.lost_track(),
         }
         let Some(member) = self.replica(position) else { return Ok(()) };
-        if options.wait == Wait::AtNextRead {
+        if options.wait == Wait::AtNextRead || member.database().is_spread() {
+            // If the address of the replica is spread over several servers, each read asks the one that it has.
             return Ok(());
         }
         let Some(position) = position else {

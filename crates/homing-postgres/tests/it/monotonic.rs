@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use homing_postgres::{Choose, Consistency, Error, Isolation, Repo, TransactionOptions, Wait};
+use homing_postgres::{
+    Choose, Consistency, Error, Isolation, Options, PositionKind, Replica, ReplicaList, ReplicaSettings, Replicas,
+    Repo, TransactionOptions, Wait,
+};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
+use crate::poolers::proxy::Proxy;
 use crate::servers::Servers;
 
 /// What the steps of one session share.
@@ -157,8 +161,27 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_of_a_session_never_go_back() {
-    let steps = std::env::var("HOMING_READ_STEPS").map_or(STEPS, |steps| steps.parse().expect("a number"));
     let servers = Servers::start().await;
+    let session = servers.repo_as("postgres").await;
+    steps_never_go_back(servers, session).await;
+}
+
+/// One of the replicas is behind a balancer that leads to both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_through_a_balancer_never_go_back() {
+    let servers = Servers::start_by(Some(PositionKind::Transaction)).await;
+    let [syd, mel] = &servers.replicas;
+    let Some(proxy) = Proxy::haproxy(&[syd, mel]).await else { return };
+    let named = |url: String, name| Replica::new(url).unwrap().with_name(name);
+    let list = ReplicaList::new([named(proxy.url(), "syd"), named(mel.url(), "mel")]).unwrap();
+    let settings = ReplicaSettings::default().with_positions(PositionKind::Transaction);
+    let replicas = Replicas::start(None, &list, settings).await.unwrap();
+    let session = Repo::new(servers.rpc.clone(), replicas, Options::default());
+    steps_never_go_back(servers, session).await;
+}
+
+async fn steps_never_go_back(servers: Servers, session: Repo) {
+    let steps = std::env::var("HOMING_READ_STEPS").map_or(STEPS, |steps| steps.parse().expect("a number"));
     let client = servers.primary.connect().await.unwrap();
     let tables =
         "create table counter (value bigint); insert into counter values (0); create table checked (number int)";
@@ -166,7 +189,7 @@ async fn reads_of_a_session_never_go_back() {
     for replica in &servers.replicas {
         replica.caught_up_with(&servers.primary).await.unwrap();
     }
-    let session = servers.repo_as("postgres").await.with_replay_timeout(Duration::from_millis(10));
+    let session = session.with_replay_timeout(Duration::from_millis(10));
     let seed: u32 = rand::random();
     eprintln!("seed {seed}");
     let world = Arc::new(World { session, servers, paused: Default::default(), shown: AtomicI64::new(0) });

@@ -1,6 +1,7 @@
 //! Poolers and balancers between a node and its database: a clear error or right answers, and never a stale read.
 
-mod proxy;
+pub(crate) mod proxy;
+mod spread;
 
 use homing_postgres::{
     Config, Database, Error, OnLag, Replica, ReplicaList, ReplicaSettings, Replicas, Repo, Role, TransactionOptions,
@@ -61,7 +62,7 @@ async fn assert_left_out(repo: &Repo, words: &[&str]) {
 
 const POOLER: [&str; 3] = ["pgbouncer in transaction or statement mode", "port 5432", "pool_mode = session"];
 
-const BALANCER: [&str; 3] = ["lead to different servers", "load balancer", "port 5432"];
+const BALANCER: [&str; 4] = ["lead to different servers", "load balancer", "port 5432", "HOMING_POSITIONS=transaction"];
 
 #[tokio::test]
 async fn transaction_pooler_of_primary_is_refused() {

@@ -19,6 +19,11 @@ pub(crate) struct Servers {
 
 impl Servers {
     pub(crate) async fn start() -> Self {
+        Self::start_by(positions()).await
+    }
+
+    /// Starts servers with a primary that tells positions in this way.
+    pub(crate) async fn start_by(positions: Option<PositionKind>) -> Self {
         let primary = Postgres::options().with_name("iad").start().await.unwrap();
         primary.connect().await.unwrap().batch_execute("create table notes (text text)").await.unwrap();
         let replica = |name: &'static str| Postgres::options().with_name(name).start_replica_of(&primary);
@@ -28,7 +33,7 @@ impl Servers {
         }
         let region = |name| Region::new(name).unwrap();
         let database =
-            Database::connect(Config::new(primary.url(), Role::Primary).with_positions(positions())).await.unwrap();
+            Database::connect(Config::new(primary.url(), Role::Primary).with_positions(positions)).await.unwrap();
         let databases = Databases::new().with("", database).unwrap();
         let node = |name| NodeConfig::new(Topology::new(region(name), region("iad")));
         let server = Server::builder(node("iad"))
