@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use homing_postgres::{
     Consistency, OnLag, PositionKind, Replica, ReplicaList, ReplicaSettings, Replicas, Repo, TransactionOptions,
 };
-use homing_testbed::wait_until;
+use homing_testbed::{Postgres, wait_until};
 
 use super::proxy::Proxy;
 use super::{assert_left_out, end_connections, reads_see_writes};
@@ -107,6 +107,35 @@ async fn session_without_writes_never_goes_back() {
     }
 }
 
+/// While a long transaction runs, no other server can tell that it shows what the lost one had shown.
+#[tokio::test]
+async fn session_of_a_lost_server_moves_on() {
+    let servers = start().await;
+    let [one, two] = &servers.replicas;
+    let Some(proxy) = Proxy::haproxy(&[one, two]).await else { return };
+    let repo = repo_behind(&servers, &proxy.url(), PositionKind::Transaction).await;
+    both_answer(&repo).await;
+    let turn_off = async |server: &Postgres| {
+        for command in ["disable server", "shutdown sessions server"] {
+            proxy.command(&format!("{command} postgres/{}", server.name())).await;
+        }
+    };
+    turn_off(two).await;
+    let (long, short) = (servers.primary.connect().await.unwrap(), servers.primary.connect().await.unwrap());
+    long.batch_execute("begin; insert into notes values ('not yet')").await.unwrap();
+    short.batch_execute("insert into notes values ('of others')").await.unwrap();
+    for replica in [one, two] {
+        replica.caught_up_with(&servers.primary).await.unwrap();
+    }
+    let strict = repo.with_on_lag(OnLag::Fail);
+    wait_until("the first server answers", async || strict.query("select from notes", &[]).await.is_ok()).await;
+    turn_off(one).await;
+    proxy.command(&format!("enable server postgres/{}", two.name())).await;
+    assert_eq!(count(&repo).await, 1);
+    wait_until("the second server answers", async || strict.query("select from notes", &[]).await.is_ok()).await;
+    assert_eq!(count(&strict).await, 1);
+}
+
 #[tokio::test]
 async fn replicas_that_lag_leave_the_primary() {
     let servers = start().await;
@@ -126,6 +155,72 @@ async fn replicas_that_lag_leave_the_primary() {
     let strict = strictly(&repo);
     wait_until("a replica answers again", async || strict.query("select from notes", &[]).await.is_ok()).await;
     reads_see_writes(&strict, 5, async |_| {}).await;
+}
+
+/// More reads than the pool has connections, in all ways, while one of the replicas lags.
+#[tokio::test]
+async fn many_reads_at_once_share_the_pool() {
+    let servers = start().await;
+    let [paused, live] = &servers.replicas;
+    let Some(proxy) = Proxy::haproxy(&[paused, live]).await else { return };
+    let repo = repo_behind(&servers, &proxy.url(), PositionKind::Transaction).await;
+    both_answer(&repo).await;
+    paused.pause_replay().await.unwrap();
+    let repo = repo.with_replay_timeout(Duration::from_secs(30)).with_call_timeout(Duration::from_secs(30));
+    for _ in 0..3 {
+        repo.execute("insert into notes values ('of syd')", &[]).await.unwrap();
+        let expected = count(&repo).await;
+        let sql = "select count(*) from notes";
+        let reads = (0..100).map(|number| {
+            let repo = repo.clone();
+            async move {
+                match number % 3 {
+                    0 => count(&repo).await,
+                    1 => repo.stream(sql, &[]).await.unwrap().next().await.unwrap().unwrap().get(0),
+                    _ => {
+                        let snapshot = repo.transaction_with(TransactionOptions::read_only(), async move |tx: Repo| {
+                            Ok(count(&tx).await)
+                        });
+                        snapshot.await.unwrap()
+                    }
+                }
+            }
+        });
+        assert_eq!(join_all(reads).await, [expected; 100]);
+    }
+}
+
+#[tokio::test]
+async fn dropped_read_frees_its_connection() {
+    let servers = start().await;
+    let [one, two] = &servers.replicas;
+    let Some(proxy) = Proxy::haproxy(&[one, two]).await else { return };
+    let repo = strict_repo(&servers, &proxy).await;
+    both_answer(&repo).await;
+    for replica in [one, two] {
+        replica.pause_replay().await.unwrap();
+    }
+    repo.execute("insert into notes values ('of syd')", &[]).await.unwrap();
+    for round in 0..40 {
+        // Each is dropped at another moment of its wait.
+        let reads = join_all((0..20).map(|_| count(&repo)));
+        assert!(tokio::time::timeout(Duration::from_millis(round), reads).await.is_err());
+    }
+    for replica in [one, two] {
+        replica.resume_replay().await.unwrap();
+    }
+    assert_eq!(join_all((0..40).map(|_| count(&repo))).await, [1; 40]);
+}
+
+#[tokio::test]
+async fn lost_balancer_leaves_the_primary() {
+    let servers = start().await;
+    let Some(proxy) = Proxy::haproxy(&[&servers.replicas[0], &servers.replicas[1]]).await else { return };
+    let repo = repo_behind(&servers, &proxy.url(), PositionKind::Transaction).await;
+    both_answer(&repo).await;
+    reads_see_writes(&repo, 3, async |_| {}).await;
+    drop(proxy);
+    reads_see_writes(&repo, 3, async |_| {}).await;
 }
 
 /// The primary behind the same address answers reads, and nothing is written there.
