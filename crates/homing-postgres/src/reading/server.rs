@@ -1,5 +1,6 @@
 //! Reads from one server.
 
+use futures_util::future::join;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
@@ -78,11 +79,8 @@ pub(crate) async fn query(
         if writes(engine, &connection, sql).await? == Writes::Yes {
             return Ok(None);
         }
-        let output = query_twice(engine, &connection, sql, parameters).await?;
-        if database.is_spread() && engine.options.consistency != Consistency::Eventual {
-            chosen.note_shown(database.tracker().shown_on(&connection).await.ok().flatten());
-        }
-        Ok::<_, tokio_postgres::Error>(Some(output))
+        let asks = database.is_spread() && engine.options.consistency != Consistency::Eventual;
+        query_twice(engine, &connection, sql, parameters, asks.then_some(chosen)).await.map(Some)
     };
     let Ok(outcome) = timeout_at(deadline, query).await else {
         engine.replicas().suspect(member);
@@ -131,15 +129,17 @@ async fn writes(engine: &Engine, connection: &Connection, sql: &str) -> Result<W
     Ok(writes)
 }
 
-/// Runs a statement. If this connection has prepared it before a change of the schema, prepares and runs it once more.
+/// Runs a statement. If this connection has prepared it before a change of the schema, prepares and runs it once more. The
+/// server is asked what it shows at the end of the read, which is noted in `asked` if that is given.
 async fn query_twice(
     engine: &Engine,
     connection: &Connection,
     sql: &str,
     parameters: &Parameters<'_>,
+    asked: Option<&Chosen>,
 ) -> Result<Output, tokio_postgres::Error> {
     let mut is_prepared = false;
-    let first = query_on(engine, connection, sql, parameters, &mut is_prepared).await;
+    let first = query_on(engine, connection, sql, parameters, asked, &mut is_prepared).await;
     let may_be_stale = |error: &tokio_postgres::Error| match error.as_db_error() {
         Some(refused) => DatabaseError::from(refused).may_be_stale(),
         None => !is_lost(error),
@@ -147,7 +147,7 @@ async fn query_twice(
     match first {
         Err(error) if is_prepared && may_be_stale(&error) => {
             connection.forget(&tagged(engine.primary().schema(), sql));
-            query_on(engine, connection, sql, parameters, &mut is_prepared).await
+            query_on(engine, connection, sql, parameters, asked, &mut is_prepared).await
         }
         outcome => outcome,
     }
@@ -158,18 +158,19 @@ async fn query_on(
     connection: &Connection,
     sql: &str,
     parameters: &Parameters<'_>,
+    asked: Option<&Chosen>,
     is_prepared: &mut bool,
 ) -> Result<Output, tokio_postgres::Error> {
     let local = engine.primary().local();
     if local.is_empty() {
         let statement = connection.statement(sql).await?;
         *is_prepared = true;
-        return rows(engine, connection, sql, &statement, parameters).await;
+        return rows(engine, connection, sql, &statement, parameters, asked).await;
     }
     let mut block = Block::begin(connection, local).await?;
     let statement = block.statement(local.schema.as_ref(), sql).await?;
     *is_prepared = true;
-    block.finish(rows(engine, connection, sql, &statement, parameters)).await
+    block.finish(rows(engine, connection, sql, &statement, parameters, asked)).await
 }
 
 async fn rows(
@@ -178,15 +179,24 @@ async fn rows(
     sql: &str,
     statement: &tokio_postgres::Statement,
     parameters: &Parameters<'_>,
+    asked: Option<&Chosen>,
 ) -> Result<Output, tokio_postgres::Error> {
     let description = description_of(engine, sql, statement);
-    let mut rows = Vec::new();
-    let mut stream = std::pin::pin!(connection.query_raw(statement, parameters.iter().copied()).await?);
-    while let Some(row) = futures_util::TryStreamExt::try_next(&mut stream).await? {
-        rows.push(Row::local(&description.columns, row));
-    }
-    let rows_affected = stream.rows_affected().unwrap_or(0);
-    Ok(Output { rows_affected, rows })
+    let read = async {
+        let mut rows = Vec::new();
+        let mut stream = std::pin::pin!(connection.query_raw(statement, parameters.iter().copied()).await?);
+        while let Some(row) = futures_util::TryStreamExt::try_next(&mut stream).await? {
+            rows.push(Row::local(&description.columns, row));
+        }
+        let rows_affected = stream.rows_affected().unwrap_or(0);
+        Ok(Output { rows_affected, rows })
+    };
+    let Some(chosen) = asked else { return read.await };
+    // The driver sends a message when its future is first polled: the question is right behind the statement.
+    let (output, shown) = join(read, chosen.member.database().tracker().shown_on(connection)).await;
+    // Without an answer, the primary is asked before the next read.
+    chosen.note_shown(shown.ok().flatten());
+    output
 }
 
 /// Makes the error of the parameter that the driver refused, if it refused one. The message is that of a forwarded
