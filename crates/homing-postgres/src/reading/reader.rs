@@ -252,6 +252,7 @@ impl Reader {
         if let Some(position) = position {
             required.positions = session.wanted_beside(position).into_iter().chain([position]).collect();
         }
+        let has_shown = !required.shown.is_empty();
         let until = Instant::now() + if behind.is_some() { Duration::ZERO } else { self.replay_left };
         // Another server has the rest of the time.
         let connect = self.engine.deadline().saturating_duration_since(Instant::now()) / 2;
@@ -262,7 +263,7 @@ impl Reader {
                 self.plan.held(position, Waited::Reached)
             }
             Ok(Err(error)) => {
-                if position.is_none() {
+                if has_shown {
                     // The position of the primary stands for what earlier reads have seen, wherever that was.
                     session.has_read_primary();
                 }

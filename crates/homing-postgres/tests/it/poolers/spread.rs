@@ -127,13 +127,18 @@ async fn session_of_a_lost_server_moves_on() {
     for replica in [one, two] {
         replica.caught_up_with(&servers.primary).await.unwrap();
     }
-    let strict = repo.with_on_lag(OnLag::Fail);
-    wait_until("the first server answers", async || strict.query("select from notes", &[]).await.is_ok()).await;
+    let sessions = [repo.session(), repo.session()].map(|session| session.with_on_lag(OnLag::Fail));
+    sessions[1].execute("insert into notes values ('of syd')", &[]).await.unwrap();
+    let answers = async |strict: &Repo| strict.query("select from notes", &[]).await.is_ok();
+    for session in &sessions {
+        wait_until("the first server answers", async || answers(session).await).await;
+    }
     turn_off(one).await;
     proxy.command(&format!("enable server postgres/{}", two.name())).await;
-    assert_eq!(count(&repo).await, 1);
-    wait_until("the second server answers", async || strict.query("select from notes", &[]).await.is_ok()).await;
-    assert_eq!(count(&strict).await, 1);
+    for session in &sessions {
+        wait_until("the second server answers", async || answers(session).await).await;
+        assert_eq!(count(session).await, 2);
+    }
 }
 
 #[tokio::test]
