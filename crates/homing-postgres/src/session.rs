@@ -149,10 +149,9 @@ impl Session {
             // It may have been any of several servers. None of them is ahead of the primary.
             return self.has_read_primary();
         }
-        let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.calls);
+        let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.last_call);
         self.see(&server.downgrade(), server.moves(), |seen| {
-            seen.position = position.filter(|_| seen.calls == before);
-            seen.calls = seen.calls.max(before) + 1;
+            seen.position = position.filter(|_| seen.last_call == before);
         });
     }
 
@@ -232,7 +231,7 @@ impl Session {
     /// `before` if it is one by transaction. If there were more reads in between, the server remains on the list.
     pub(crate) fn settle(&self, asked: &Seen, before: &[Position], position: Position) {
         self.change(|floor| {
-            floor.seen.retain(|seen| !(seen.server.is_same(&asked.server) && seen.calls == asked.calls));
+            floor.seen.settle(asked);
             if floor.position.is_none_or(|known| known.system_identifier == position.system_identifier) {
                 floor.raise(position, before);
             }
@@ -253,7 +252,7 @@ impl Session {
     }
 
     fn see(&self, server: &WeakDatabase, moves: u64, change: impl FnOnce(&mut Seen)) {
-        self.change(|floor| floor.see(server, moves, change));
+        self.change(|floor| floor.seen.see(server, moves, change));
     }
 
     fn read<T>(&self, read: impl FnOnce(&Floor) -> Option<T>) -> Option<T> {
@@ -447,6 +446,18 @@ mod tests {
         session.settle(seen, &[], at(7, 1, 100));
         assert!(session.seen_elsewhere(None).is_empty() && !session.has_unknown_writes());
         assert_eq!(session.wanted().unwrap().position, at(7, 1, 100));
+    }
+
+    #[test]
+    fn settled_server_may_be_seen_anew() {
+        let session = Session::default();
+        session.has_read_primary();
+        let asked = session.seen_elsewhere(None);
+        // Two calls ask at the same time. Between their answers, a third one reads from the server.
+        session.settle(&asked[0], &[], at(7, 1, 100));
+        session.has_read_primary();
+        session.settle(&asked[0], &[], at(7, 1, 100));
+        assert_eq!(session.seen_elsewhere(None).len(), 1, "the position does not cover the read");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`Floor`], what the reads of one database have to see.
 
-use super::seen::Seen;
+use super::seen::{Seen, SeenServers};
 use crate::database::WeakDatabase;
 use crate::position::Position;
 use crate::scope::DatabaseName;
@@ -21,7 +21,7 @@ pub(super) struct Floor {
     pub(super) behind: Option<Position>,
     pub(super) imported: bool,
     pub(super) offered: bool,
-    pub(super) seen: Vec<Seen>,
+    pub(super) seen: SeenServers,
 }
 
 impl Floor {
@@ -65,7 +65,7 @@ impl Floor {
         if self.below.len() > MAX_BELOW {
             // The primary is asked for a position that stands for all of them.
             self.below.retain(|below| !below.is_by_transaction());
-            self.see(&WeakDatabase::default(), 0, Seen::write);
+            self.seen.see(&WeakDatabase::default(), 0, Seen::write);
         }
         former != self.position
     }
@@ -103,17 +103,6 @@ impl Floor {
         if self.position.is_none() {
             self.position = self.below.pop();
         }
-    }
-
-    /// Notes a call on a server, which `change` describes.
-    pub(super) fn see(&mut self, server: &WeakDatabase, moves: u64, change: impl FnOnce(&mut Seen)) {
-        let known = self.seen.iter().position(|seen| seen.server.is_same(server));
-        let index = known.unwrap_or_else(|| {
-            let server = server.clone();
-            self.seen.push(Seen { server, moves, calls: 0, wrote: false, position: None, shown: Vec::new() });
-            self.seen.len() - 1
-        });
-        change(&mut self.seen[index]);
     }
 }
 
@@ -162,10 +151,10 @@ mod tests {
         for transaction in 0..=MAX_BELOW as u64 {
             floor.raise(by(transaction), &[]);
         }
-        assert_eq!((all(&floor).len(), floor.seen.len()), (MAX_BELOW + 1, 0));
+        assert_eq!((all(&floor).len(), floor.seen.iter().count()), (MAX_BELOW + 1, 0));
         floor.raise(by(1000), &[]);
         assert_eq!(all(&floor), [by(1000)]);
-        assert!(floor.seen.iter().all(|seen| seen.wrote) && floor.seen.len() == 1);
+        assert_eq!(floor.seen.iter().map(|seen| seen.wrote).collect::<Vec<_>>(), [true]);
     }
 
     #[test]
