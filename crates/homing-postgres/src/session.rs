@@ -92,17 +92,16 @@ impl Session {
     }
 
     pub(crate) fn wanted(&self) -> Option<RequiredPosition> {
-        self.read(|floor| floor.position.map(|position| RequiredPosition { position, behind: floor.behind }))
+        self.wanted_with_below().map(|(required, _)| required)
     }
 
-    /// Returns what a server has to have reached besides a position that was wanted before. If another call has moved the floor
-    /// up in the meantime, the position of that call's transaction stands for what was below.
-    pub(crate) fn wanted_beside(&self, wanted: Position) -> Vec<Position> {
+    /// Returns the wanted position with what a server has to have reached besides. Both are of one moment: when another call
+    /// moves the floor up, its new position stands for what was below, and the former one does not.
+    pub(crate) fn wanted_with_below(&self) -> Option<(RequiredPosition, Vec<Position>)> {
         self.read(|floor| {
-            let moved = floor.position.filter(|position| *position != wanted && position.is_by_transaction());
-            Some(floor.below.iter().copied().chain(moved).collect())
+            let required = RequiredPosition { position: floor.position?, behind: floor.behind };
+            Some((required, floor.below.clone()))
         })
-        .unwrap_or_default()
     }
 
     /// Returns the positions that make a floor, lowest first. A primary has to have them in its history.
@@ -284,6 +283,12 @@ mod tests {
         Position::new(system, timeline, lsn)
     }
 
+    /// Returns all that a server has to have reached.
+    fn wanted(session: &Session) -> (Position, Vec<Position>) {
+        let (required, below) = session.wanted_with_below().unwrap();
+        (required.position, below)
+    }
+
     #[test]
     fn positions_only_go_forward() {
         let session = Session::default();
@@ -306,8 +311,7 @@ mod tests {
         let write = |lsn, transaction: u64| at(7, 1, lsn).with_transaction(TransactionId::from(transaction));
         let session = Session::default();
         let check = |position, below: Option<u64>| {
-            assert_eq!(session.wanted().unwrap().position, position);
-            assert_eq!(session.wanted_beside(position), below.map(|lsn| at(7, 1, lsn)).as_slice());
+            assert_eq!(wanted(&session), (position, below.map(|lsn| at(7, 1, lsn)).into_iter().collect()));
         };
         session.advance(write(100, 900));
         check(write(100, 900), None);
@@ -324,19 +328,18 @@ mod tests {
         check(at(7, 1, 130), None);
         session.advance(write(140, 903));
         session.advance(at(7, 2, 10).with_transaction(TransactionId::from(904)));
-        assert_eq!(session.wanted_beside(session.wanted().unwrap().position), []);
+        assert_eq!(wanted(&session).1, []);
     }
 
     #[test]
-    fn write_in_between_stands_for_what_was_below() {
+    fn write_stands_for_what_was_below() {
         let write = |transaction: u64| Position::by_transaction(7, 1, transaction);
         let session = Session::default();
         session.advance(write(900));
         session.advance(write(901));
-        let wanted = session.wanted().unwrap().position;
-        assert_eq!((wanted, session.wanted_beside(wanted)), (write(901), vec![write(900)]));
+        assert_eq!(wanted(&session), (write(901), vec![write(900)]));
         session.advance_past(&session.positions(), write(902));
-        assert_eq!(session.wanted_beside(wanted), [write(902)]);
+        assert_eq!(wanted(&session), (write(902), vec![]));
     }
 
     #[test]
@@ -361,8 +364,7 @@ mod tests {
         session.advance(write(1, 902));
         session.survived(&before, 2.into());
         assert_eq!(session.unproven(), [write(1, 902)]);
-        assert_eq!(session.wanted().unwrap().position, write(2, 901));
-        assert_eq!(session.wanted_beside(write(2, 901)), [write(2, 900)]);
+        assert_eq!(wanted(&session), (write(2, 901), vec![write(2, 900)]));
         session.lost(&[write(1, 902), write(2, 901)]);
         assert_eq!(session.positions(), [write(2, 900)]);
         assert!(session.has_unknown_writes());

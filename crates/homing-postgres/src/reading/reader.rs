@@ -66,6 +66,8 @@ pub(crate) struct Reader {
     engine: Engine,
     plan: ReadPlan,
     member: Option<Chosen>,
+    /// What the server has to have reached besides the position that it has to have reached, as of the same moment.
+    below: Vec<Position>,
     /// How much longer the read may wait for replicas.
     replay_left: Duration,
     /// When the named function that runs the read has to end, if one does.
@@ -86,7 +88,7 @@ impl Reader {
         });
         let engine = Engine { until: Some(engine.deadline()), ..engine.clone() };
         let replay_left = engine.options.replay_timeout.min(MAX_TIMEOUT);
-        Self { engine, plan, member: None, replay_left, until, given_up: Vec::new() }
+        Self { engine, plan, member: None, below: Vec::new(), replay_left, until, given_up: Vec::new() }
     }
 
     /// Runs the request on the first server that answers.
@@ -190,14 +192,16 @@ impl Reader {
         Ok(self.plan.chosen(server))
     }
 
-    fn settled(&self) -> ReadStep {
+    fn settled(&mut self) -> ReadStep {
         let is_proven = self.is_proven();
-        self.plan.settled(self.requirement(), is_proven)
+        let requirement = self.requirement();
+        self.plan.settled(requirement, is_proven)
     }
 
     /// Returns the position that the session has to see, which settling its earlier reads may have advanced.
-    fn requirement(&self) -> Option<Requirement> {
-        let required = self.engine.session.wanted()?;
+    fn requirement(&mut self) -> Option<Requirement> {
+        let (required, below) = self.engine.session.wanted_with_below()?;
+        self.below = below;
         let is_reached = self.has_everything(self.chosen(), required.position);
         if is_reached {
             self.engine.session.caught_up(required.position);
@@ -218,10 +222,9 @@ impl Reader {
     }
 
     async fn wait(&self, position: Position) -> Waited {
-        let session = &self.engine.session;
         let deadline = Instant::now() + self.replay_left;
         let tracker = self.chosen().database().tracker();
-        let positions = session.wanted_beside(position).into_iter().chain([position]);
+        let positions = self.below.iter().copied().chain([position]);
         match try_join_all(positions.map(|position| tracker.wait_while_reachable(position, deadline))).await {
             Ok(_) => Waited::Reached,
             Err(error) => self.not_reached(error),
@@ -241,16 +244,18 @@ impl Reader {
     /// took too long, the servers are asked only once.
     async fn hold(&mut self) -> ReadStep {
         let session = &self.engine.session;
-        let wanted = session.wanted().filter(|_| self.engine.options.consistency == Consistency::Session);
+        let is_session = self.engine.options.consistency == Consistency::Session;
+        let wanted = session.wanted_with_below().filter(|_| is_session);
         let chosen = self.member.as_ref().expect("a server was chosen");
         let database = chosen.member.database();
         let mut required = Requirements::default();
-        if self.engine.options.consistency == Consistency::Session {
+        if is_session {
             required.shown = session.seen_at(database).map_or_else(Vec::new, |seen| seen.shown().to_vec());
         }
-        let (position, behind) = (wanted.map(|wanted| wanted.position), wanted.and_then(|wanted| wanted.behind));
-        if let Some(position) = position {
-            required.positions = session.wanted_beside(position).into_iter().chain([position]).collect();
+        let (mut position, mut behind) = (None, None);
+        if let Some((wanted, below)) = wanted {
+            (position, behind) = (Some(wanted.position), wanted.behind);
+            required.positions = below.into_iter().chain(position).collect();
         }
         let has_shown = !required.shown.is_empty();
         let until = Instant::now() + if behind.is_some() { Duration::ZERO } else { self.replay_left };
@@ -280,7 +285,7 @@ impl Reader {
 
     /// Returns whether a server is known to have reached this position of the session, and what the session wants besides.
     fn has_everything(&self, member: &Member, position: Position) -> bool {
-        let mut positions = self.engine.session.wanted_beside(position).into_iter().chain([position]);
+        let mut positions = self.below.iter().copied().chain([position]);
         positions.all(|position| member.is_known_to_have_reached(position))
     }
 
@@ -346,7 +351,10 @@ impl Reader {
         error: Error,
     ) -> Result<Answered<R::Output>> {
         let Engine { session, replica, .. } = self.engine.clone();
-        let position = session.wanted().map(|required| required.position);
+        let position = session.wanted_with_below().map(|(required, below)| {
+            self.below = below;
+            required.position
+        });
         let Some(member) = self.engine.replicas().last_resort(replica.as_deref(), position) else {
             return Err(error);
         };
