@@ -73,13 +73,36 @@ async fn ask_server(seen: &Seen) -> Option<Position> {
     if server.pool().known().abilities().is_some_and(|abilities| abilities.positions == PositionKind::Transaction) {
         return None;
     }
-    let state = timeout(ASK_TIMEOUT, server.tracker().probe()).await.ok()?.ok()?;
-    // Of a server in doubt it is not known how far the session has read there, and neither is it of one that is gone, or that
-    // does not tell its place in the log.
-    let position = state.position;
-    (!state.in_doubt && position.lsn != Lsn::INVALID && seen.is_still(&server)).then_some(position)
+    let position = timeout(ASK_TIMEOUT, shown_by(&server)).await.ok()??;
+    seen.is_still(&server).then_some(position)
+}
+
+/// Returns a position of a replica that covers all that it has shown before this call. `None` if it cannot tell: it is in
+/// doubt of its timeline, does not tell its place in the log, or takes long with a record.
+///
+/// PostgreSQL shows a commit before it counts its record as replayed, and deletes the files of dropped tables in between. So
+/// if there is more of the log, the place does not cover the record that is being replayed, until it moves.
+/// <https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/access/transam/xlogrecovery.c> (`ApplyWalRecord`)
+async fn shown_by(replica: &Database) -> Option<Position> {
+    let mut before = None;
+    for _ in 0..MAX_PROBES {
+        let state = replica.tracker().probe().await.ok()?;
+        let position = state.position;
+        if state.in_doubt || state.role != Role::Replica || position.lsn == Lsn::INVALID {
+            return None;
+        }
+        let is_all = state.received == Some(position.lsn);
+        if is_all || before.is_some_and(|before| before < position.lsn) {
+            return Some(position);
+        }
+        before = Some(position.lsn);
+    }
+    None
 }
 
 /// How long a server may take to answer with its position; the first question opens a connection. After that the
 /// primary is asked, which takes about as long.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often a replica is asked for its place while the place stays the same. Most records take less than a probe.
+const MAX_PROBES: usize = 3;

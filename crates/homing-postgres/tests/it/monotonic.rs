@@ -1,5 +1,6 @@
 //! Reads of one session never go back, whichever server answers them and in whatever way.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -205,6 +206,70 @@ async fn steps_never_go_back(servers: Servers, session: Repo) {
     }
     tasks.join_all().await;
 }
+
+/// The process of a replica that replays the log, stopped until this is dropped.
+struct StoppedReplay {
+    pid: String,
+}
+
+impl StoppedReplay {
+    fn stop(pid: &str) -> Self {
+        signal("-STOP", pid);
+        Self { pid: pid.to_owned() }
+    }
+}
+
+impl Drop for StoppedReplay {
+    fn drop(&mut self) {
+        signal("-CONT", &self.pid);
+    }
+}
+
+fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+}
+
+/// A replica shows a commit before it counts its record as replayed. In between, it deletes the files of dropped tables.
+#[tokio::test]
+async fn commit_counts_as_soon_as_it_shows() {
+    let servers = Servers::start().await;
+    let client = servers.primary.connect().await.unwrap();
+    client.batch_execute("create table counter (value bigint); insert into counter values (0)").await.unwrap();
+    let other = servers.primary.connect().await.unwrap();
+    let syd = servers.replicas[0].connect().await.unwrap();
+    let startup = "select pid::text from pg_stat_activity where backend_type = 'startup'";
+    let pid: String = syd.query_one(startup, &[]).await.unwrap().get(0);
+    for round in 1..=MAX_ROUNDS {
+        let create =
+            format!("do $$ begin for n in 1..{TABLES} loop execute 'create table t' || n || '()'; end loop; end $$");
+        client.batch_execute(&create).await.unwrap();
+        let dropping = create.replace("create table", "drop table").replace("'()'", "''");
+        let [seen, behind] = servers.handles().await;
+        client.batch_execute(&format!("begin; {dropping}; update counter set value = {round}")).await.unwrap();
+        // Another commit flushes all but the commit of this transaction.
+        other.batch_execute("insert into notes values ('flushed')").await.unwrap();
+        for replica in &servers.replicas {
+            replica.caught_up_with(&servers.primary).await.unwrap();
+        }
+        servers.replicas[1].pause_replay().await.unwrap();
+        client.batch_execute("commit").await.unwrap();
+        while read(&seen).await.unwrap() < round {}
+        let stopped = StoppedReplay::stop(&pid);
+        let is_within = "select pg_last_wal_replay_lsn() < pg_last_wal_receive_lsn()";
+        if syd.query_one(is_within, &[]).await.unwrap().get(0) {
+            assert_eq!(read(&behind).await.unwrap(), round, "the session has seen it");
+            return;
+        }
+        drop(stopped);
+        servers.replicas[1].resume_replay().await.unwrap();
+    }
+}
+
+/// So many that deleting their files takes longer than a read.
+const TABLES: u32 = 2000;
+
+/// If the record is replayed before the process is stopped, another round begins. Every second or third round is in time.
+const MAX_ROUNDS: i64 = 20;
 
 /// Ten thousand take about a minute: set `HOMING_READ_STEPS` for them.
 const STEPS: u64 = 1000;
