@@ -126,8 +126,7 @@ impl PrimaryRequest for CopyOpening<'_> {
             .with_operation("copy_in")
             .with_stream_deadline(Instant::now() + MAX_COPY_TIME);
         let dispatched = primary.dispatch_to(&primary.region(), dispatch, send).await;
-        let Dispatched { response, peer, attempts, .. } =
-            dispatched.map_err(|error| not_begun("copy", error.into()))?;
+        let Dispatched { response, peer, attempts, .. } = dispatched.map_err(|error| not_begun("copy", error))?;
         let (requests, first, responses, channel) = response;
         let copy = CopyStream {
             requests,

@@ -7,6 +7,7 @@ use tonic::{Code, Response, Status, Streaming};
 
 use super::Primary;
 use super::execute::to_wire;
+use super::rejection::found_no_room;
 use crate::error::{Error, Result};
 use crate::position::Position;
 
@@ -37,14 +38,15 @@ impl Primary {
         let dispatch = Dispatch::new(deadline).with_retry(Retry::Always).with_operation("stream").with_stream();
         let region = self.region();
         self.dispatch_to(&region, dispatch, send).await.map_err(|error| {
-            let error = Error::from(error);
             if !error.is_outcome_unknown() {
-                return error;
+                return error.into();
             }
-            Error::not_sent(format!(
-                "no rows came from region {region} and nothing was changed: begin the stream again"
-            ))
-            .with_source(error)
+            found_no_room(&error).unwrap_or_else(|| {
+                Error::not_sent(format!(
+                    "no rows came from region {region} and nothing was changed: begin the stream again"
+                ))
+                .with_source(Error::from(error))
+            })
         })
     }
 }

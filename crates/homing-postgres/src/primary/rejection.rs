@@ -1,5 +1,7 @@
 //! Turns the primary's rejections and failures into errors.
 
+use std::error::Error as _;
+
 use homing_proto::v1 as proto;
 use homing_rpc::Reason;
 use proto::rejection::Cause;
@@ -9,11 +11,18 @@ use crate::error::database::DatabaseError;
 use crate::executor::Failure;
 
 /// Returns the error of a transaction or a copy that could not begin: nothing of it is stored, whatever was lost on the way.
-pub(super) fn not_begun(subject: &str, error: Error) -> Error {
+pub(super) fn not_begun(subject: &str, error: homing_rpc::Error) -> Error {
     if !error.is_outcome_unknown() {
-        return error;
+        return error.into();
     }
-    Error::not_sent(format!("the {subject} could not begin and nothing is stored: {error}"))
+    found_no_room(&error)
+        .unwrap_or_else(|| Error::not_sent(format!("the {subject} could not begin and nothing is stored: {error}")))
+}
+
+/// Returns the refusal of a request of which nothing remains, if the peers had no room for it until its time was over.
+pub(super) fn found_no_room(error: &homing_rpc::Error) -> Option<Error> {
+    let refusal = error.source()?.downcast_ref::<homing_rpc::Error>()?;
+    refusal.is_overloaded().then(|| Error::overloaded(refusal.to_string()))
 }
 
 pub(crate) fn rejected(rejection: proto::Rejection, place: &str) -> Error {

@@ -141,7 +141,7 @@ impl PrimaryRequest for Opening {
             .with_stream_deadline(self.deadline);
         let dispatched = primary.dispatch_to(&primary.region(), dispatch, send).await;
         let Dispatched { response, peer, attempts, .. } =
-            dispatched.map_err(|error| not_begun("transaction", error.into()))?;
+            dispatched.map_err(|error| not_begun("transaction", error))?;
         let (requests, responses, channel) = response;
         Ok(TransactionStream {
             requests,

@@ -288,7 +288,8 @@ impl<'a> Attempts<'a> {
             Err(_) => {
                 // The peer is at least this slow.
                 link.load.observe_silence(Instant::now(), began.elapsed());
-                Outcome::Final(self.too_late(&link.name, &channel))
+                let error = self.too_late(&link.name, &channel);
+                Outcome::Final(self.out_of_time(error))
             }
         }
     }
@@ -340,7 +341,10 @@ impl<'a> Attempts<'a> {
             self.peers.queue().answered();
             wait_for = wait_for.filter(|_| self.peers.may_retry());
         }
-        let error = failure(&self.dispatch.operation, peer, status);
+        let mut error = failure(&self.dispatch.operation, peer, status);
+        if kind == Failure::TimedOut {
+            error = self.out_of_time(error);
+        }
         match wait_for {
             Some(wait_for) if Instant::now() < self.dispatch.deadline => Outcome::Again(error, wait_for),
             _ => Outcome::Final(error),
@@ -350,6 +354,15 @@ impl<'a> Attempts<'a> {
     fn silent(&self, peer: &PeerName) -> Error {
         let operation = &self.dispatch.operation;
         Error::outcome_unknown(format!("{operation}: {peer} is silent; it may have been executed"))
+    }
+
+    /// Returns the error of a request whose time is over. If peers had no room before, that is why, and the error says so.
+    fn out_of_time(&mut self, error: Error) -> Error {
+        match self.failure.take_if(|failure| failure.is_overloaded()) {
+            Some(full) if error.is_outcome_unknown() => error.with_source(full),
+            Some(full) => full,
+            None => error,
+        }
     }
 
     fn too_late(&self, peer: &PeerName, channel: &PeerChannel) -> Error {

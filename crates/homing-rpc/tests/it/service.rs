@@ -12,7 +12,7 @@ use homing_proto::v1::{
     PrepareResponse, QueryPart, QueryRequest, SettleRequest, SettleResponse, Statement, TransactRequest,
     TransactResponse,
 };
-use homing_rpc::{Caller, Dispatch, Dispatched, Reason, Retry, Rpc, ServerHandle};
+use homing_rpc::{Caller, Causes, Dispatch, Dispatched, Reason, Retry, Rpc, ServerHandle};
 use homing_testbed::wait_until;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -305,6 +305,29 @@ async fn overload_is_not_multiplied() {
     }
     let asked: usize = full.iter().map(|(_, asked)| asked.load(Ordering::SeqCst)).sum();
     assert!((100..250).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
+async fn silence_after_refusal_names_both() {
+    let (iad, _) = fake(done).await;
+    let rpc = client(&[iad.local_addr()]);
+    let attempts = AtomicUsize::new(0);
+    let send = |channel| {
+        let attempt = attempts.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if attempt == 0 {
+                return Err(Reason::Overloaded.status_retry_after("no place was free", Duration::ZERO));
+            }
+            let mut parts = DatabaseClient::new(channel).query(QueryRequest::default()).await?.into_inner();
+            // After the first part, nothing comes any more.
+            while parts.message().await?.is_some() {}
+            Ok(Response::new(()))
+        }
+    };
+    let dispatch = Dispatch::new(Instant::now() + LIMIT / 10);
+    let error = soon("error", rpc.dispatch(&region("iad"), dispatch, send)).await.unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error:?}");
+    assert!(Causes(&error).to_string().contains("no place was free"), "{error:?}");
 }
 
 #[tokio::test]
