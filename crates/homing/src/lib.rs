@@ -83,6 +83,9 @@
 //!
 //! **Reads**
 //!
+//! - A replica may show a commit of another session a moment before the primary does: PostgreSQL ships and replays the log before
+//!   it ends the transaction on the primary, and with synchronous replication this takes a round trip. A session that has seen
+//!   such a commit on a replica may not see it in a read that the primary answers at that moment.
 //! - Homing measures lag against the newest position that it knows. A node that only reads, and whose only replica is
 //!   cut off from the primary, does not notice that the replica falls behind. The first read after a quiet time uses
 //!   what was known before it.
