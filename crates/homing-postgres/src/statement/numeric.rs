@@ -58,6 +58,9 @@ impl Numeric {
             return None;
         }
         let digits: Vec<_> = digits.iter().map(|digit| u16::from_be_bytes(*digit)).collect();
+        if digits.iter().any(|&digit| i128::from(digit) >= BASE) {
+            return None;
+        }
         let finite = |is_negative| Self::Finite { is_negative, digits, weight: i16::from_be_bytes(weight) };
         match u16::from_be_bytes(sign) {
             0x0000 => Some(finite(false)),
@@ -165,7 +168,13 @@ mod tests {
 
     #[test]
     fn invalid_numerics_are_refused() {
-        for raw in [&[][..], &[0; 7], &[0, 1, 0, 0, 0, 0, 0, 0], &[0, 0, 0, 0, 0x12, 0x34, 0, 0]] {
+        for raw in [
+            &[][..],
+            &[0; 7],
+            &[0, 1, 0, 0, 0, 0, 0, 0],
+            &[0, 0, 0, 0, 0x12, 0x34, 0, 0],
+            &[0, 1, 0, 0, 0, 0, 0, 0, 0x27, 0x10],
+        ] {
             assert_eq!(Numeric::parse(raw), None, "{raw:?}");
         }
     }
