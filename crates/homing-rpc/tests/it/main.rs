@@ -1,6 +1,7 @@
 //! The crate from outside, with servers in this process.
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test by panicking")]
 
+mod arbitrary;
 mod call;
 mod discover;
 mod dns;

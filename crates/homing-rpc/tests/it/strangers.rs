@@ -30,14 +30,14 @@ const MAX_MORE_KB: u64 = 16 * 1024;
 const MARK: &str = "STRANGERS_TEST_PROCESS";
 
 /// The node, which ends when its input ends.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Process {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "strangers::process", "--ignored", "--nocapture"])
             .env(MARK, "1")
@@ -50,7 +50,7 @@ impl Process {
     }
 
     /// Returns the rest of the output line that starts with the word.
-    fn says(&mut self, word: &str) -> String {
+    pub(crate) fn says(&mut self, word: &str) -> String {
         let mark = format!("{word}: ");
         loop {
             let mut line = String::new();
@@ -63,7 +63,7 @@ impl Process {
     }
 
     /// Its resident memory in kB.
-    fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches("kB").trim().parse().unwrap()
