@@ -15,6 +15,8 @@ mod commands;
 mod copy_in;
 mod execute;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod history;
 mod interactive;
 mod limit;

@@ -65,6 +65,9 @@ mod engine;
 mod entity;
 mod error;
 mod executor;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod outcome;
 mod position;
 mod primary;

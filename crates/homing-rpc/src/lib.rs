@@ -80,6 +80,9 @@
 mod discover;
 mod error;
 mod function;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod metadata;
 mod node;

@@ -40,6 +40,7 @@
 
 mod certificate;
 mod error;
+mod fuzzing;
 mod network;
 mod node;
 mod patroni;
@@ -50,6 +51,8 @@ mod world;
 
 pub use self::certificate::{Certificate, CertificateAuthority, CertificateFiles};
 pub use self::error::{Error, Result};
+#[doc(hidden)] // For the tests of Homing's own crates.
+pub use self::fuzzing::fuzz;
 pub use self::network::dns::DnsView;
 pub use self::network::dns::records::DnsAnswers;
 pub use self::network::link::{Link, Traffic};

@@ -5,7 +5,7 @@ mod fly;
 mod identity;
 mod names;
 pub(crate) mod network;
-mod page;
+pub(crate) mod page;
 mod replicas;
 pub(crate) mod values;
 

@@ -182,6 +182,9 @@
 mod config;
 mod connected;
 mod context;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod node;
 mod remote;
 mod state;

@@ -93,7 +93,7 @@ impl<'a> Prepared<'a> {
 ///
 /// A statement that depends on others carries one value more than it has types. A build that does not know these fields
 /// counts the values and rejects the statement.
-fn parameters(asked: &proto::Statement) -> Result<Vec<Option<Bytes>>, Failure> {
+pub(super) fn parameters(asked: &proto::Statement) -> Result<Vec<Option<Bytes>>, Failure> {
     let types = asked.parameter_types.len();
     let guarded = !asked.references.is_empty() || asked.expected_rows.is_some();
     let count = types + usize::from(guarded);

@@ -70,8 +70,12 @@ impl Token {
 
     /// Makes a token of these positions.
     pub(crate) fn seal(positions: &[(DatabaseName, Position)], key: &TokenKey) -> Self {
+        Self::seal_contents(&contents::encode(positions), key)
+    }
+
+    pub(crate) fn seal_contents(contents: &[u8], key: &TokenKey) -> Self {
         let mut bytes = vec![VERSION];
-        bytes.extend(key.key.seal(&contents::encode(positions)));
+        bytes.extend(key.key.seal(contents));
         Self(URL_SAFE_NO_PAD.encode(bytes).into())
     }
 
@@ -99,6 +103,12 @@ impl Token {
 }
 
 impl TokenKey {
+    /// Returns the key that a node with this secret has.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of_secret(secret: &Secret) -> Self {
+        Self { key: secret.key(LABEL), source: KeySource::Secret }
+    }
+
     /// Returns the key of this node's tokens. `own` is the setting for it.
     pub(crate) fn of(own: Option<&Secret>, rpc: &Rpc) -> Self {
         static OF_THIS_PROCESS: LazyLock<Key> = LazyLock::new(Key::random);
@@ -200,7 +210,7 @@ mod tests {
     use crate::position::transaction_id::TransactionId;
 
     fn key(secret: &str) -> TokenKey {
-        TokenKey { key: Secret::new(secret).unwrap().key(LABEL), source: KeySource::Secret }
+        TokenKey::of_secret(&Secret::new(secret).unwrap())
     }
 
     fn ours() -> TokenKey {

@@ -23,7 +23,7 @@ pub(super) const HTTP2: [u8; 8] = *b"PRI * HT";
 
 /// What the client says first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hello {
+pub(crate) struct Hello {
     pub(super) node: NodeNumber,
     pub(super) nonce: Nonce,
     pub(super) offers: Vec<Offer>,
@@ -64,6 +64,21 @@ impl Hello {
         let mut offers = vec![Offer::default(); count];
         stream.read_exact(offers.as_flattened_mut()).await?;
         Ok(Some(Self { node, nonce, offers }))
+    }
+
+    /// Makes the messages of a client from a fuzzer's bytes: a hello whose offer is valid, then the rest. The first two bytes say
+    /// which byte of the hello is changed.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn fuzzed(bytes: &[u8], texts: &Texts) -> Vec<u8> {
+        let mut hello = Self { node: NodeNumber::default(), nonce: Nonce::default(), offers: Vec::new() };
+        hello.offers = texts.keys(OFFER).map(|key| hello.offer(&key)).collect();
+        let mut messages = hello.encode();
+        if let Some((&[at, change], rest)) = bytes.split_first_chunk() {
+            let at = usize::from(at) % messages.len();
+            messages[at] ^= change;
+            messages.extend(rest);
+        }
+        messages
     }
 
     fn header(&self) -> Vec<u8> {

@@ -4,7 +4,7 @@
 const PAGE: &str = include_str!("../../docs/settings.md");
 
 /// Returns the names of the variables, and those of each further database as `HOMING_{NAME}_…`.
-pub(super) fn variables() -> impl Iterator<Item = &'static str> + Clone {
+pub(crate) fn variables() -> impl Iterator<Item = &'static str> + Clone {
     rows().flat_map(|row| spans(row.split('|').next().unwrap_or_default())).filter(|name| name.starts_with("HOMING_"))
 }
 
