@@ -56,7 +56,7 @@ pub use self::fuzzing::fuzz;
 pub use self::network::dns::DnsView;
 pub use self::network::dns::records::DnsAnswers;
 pub use self::network::link::{Link, Traffic};
-pub use self::network::relay::{Cut, Relay};
+pub use self::network::relay::{CallStage, Cut, Relay};
 pub use self::node::{NodeCommand, NodeProcess};
 pub use self::patroni::{Patroni, PatroniMember, PatroniOptions};
 pub use self::postgres::binaries::Binaries;

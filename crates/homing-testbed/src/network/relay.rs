@@ -6,14 +6,17 @@
 mod conditions;
 mod connection;
 mod pump;
+mod stage;
 mod task;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::conditions::LinkConditions;
+use self::conditions::{Direction, LinkConditions};
 use self::connection::Targets;
+pub use self::stage::CallStage;
+use self::stage::NextReset;
 use self::task::{Command, RelayTask};
 use crate::error::{Error, Result};
 use crate::network::port::Port;
@@ -61,6 +64,7 @@ pub struct Relay {
     address: SocketAddr,
     targets: Targets,
     conditions: watch::Sender<LinkConditions>,
+    resets: NextReset,
     commands: mpsc::Sender<Command>,
     connections: watch::Receiver<usize>,
 }
@@ -71,6 +75,11 @@ pub struct Relay {
 pub enum Cut {
     /// A partition: bytes stop, and connections stay open, so that neither end notices.
     Blackhole,
+    /// A [`Blackhole`](Self::Blackhole) in one direction: what clients send does not arrive, and what the server sends does.
+    /// No connection can be opened.
+    BlackholeToServer,
+    /// The same in the other direction: what the server sends does not arrive, and what clients send does.
+    BlackholeToClient,
     /// Connections are reset, and new connections are refused.
     Reset,
 }
@@ -109,10 +118,11 @@ impl Relay {
         let (commands, receiver) = mpsc::channel(QUEUE_CAPACITY);
         let (count, connections) = watch::channel(0);
         let _guard = network().enter();
-        let task = RelayTask::new(port, targets.clone(), conditions.clone(), count, receiver)
+        let resets = NextReset::default();
+        let task = RelayTask::new(port, targets.clone(), conditions.clone(), resets.clone(), count, receiver)
             .map_err(|error| Error::io(format!("cannot start a relay on {address}"), error))?;
         network().spawn(task.run());
-        Ok(Self { address, targets, conditions, commands, connections })
+        Ok(Self { address, targets, conditions, resets, commands, connections })
     }
 
     /// Returns the address of the relay. A client connects to it in place of the
@@ -150,9 +160,17 @@ impl Relay {
     /// If the future is dropped, the cut may or may not happen.
     pub async fn cut(&self, cut: Cut) {
         match cut {
-            Cut::Blackhole => self.conditions.send_modify(|conditions| conditions.blackhole = true),
+            Cut::Blackhole => self.silence(&[Direction::ToServer, Direction::ToClient]),
+            Cut::BlackholeToServer => self.silence(&[Direction::ToServer]),
+            Cut::BlackholeToClient => self.silence(&[Direction::ToClient]),
             Cut::Reset => self.ask(Command::Close).await,
         }
+    }
+
+    fn silence(&self, directions: &[Direction]) {
+        self.conditions.send_modify(|conditions| {
+            directions.iter().for_each(|direction| conditions.blackhole[*direction as usize] = true);
+        });
     }
 
     /// Ends every interruption. Does nothing on a link without one.
@@ -166,7 +184,8 @@ impl Relay {
     ///
     /// If the future is dropped, the link may or may not be healed.
     pub async fn heal(&self) -> Result<()> {
-        self.conditions.send_modify(|conditions| conditions.blackhole = false);
+        self.conditions.send_modify(|conditions| conditions.blackhole = [false; 2]);
+        self.resets.clear();
         let opened = self.ask(Command::Open).await;
         let address = self.address;
         opened.map_err(|error| Error::io(format!("cannot listen on {address} again"), error))
@@ -179,6 +198,15 @@ impl Relay {
     /// If the future is dropped, the connections may or may not be reset.
     pub async fn drop_connections(&self) {
         self.ask(Command::DropConnections).await;
+    }
+
+    /// Resets the connection of the next call, when it has got to this stage. Other connections stay. A later call of this method
+    /// replaces an earlier one, and [`heal`](Self::heal) takes it back.
+    ///
+    /// What arrives at once counts as a call if it has at least 64 bytes. The frames with which HTTP/2 keeps a connection in order
+    /// are smaller, and so are those of PostgreSQL's replication.
+    pub fn reset_next_call(&self, stage: CallStage) {
+        self.resets.set(stage);
     }
 
     /// Returns the number of connections, as a value that can be watched. A connection counts from

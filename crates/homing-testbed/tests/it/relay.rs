@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
-use homing_testbed::{Cut, Relay};
+use homing_testbed::{CallStage, Cut, Relay};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -82,6 +82,68 @@ async fn blackhole_keeps_bytes_until_healed() {
     let mut rest = [within(arrivals.recv()).await, within(arrivals.recv()).await];
     rest.sort();
     assert_eq!(rest, [Some(b'b'), Some(b'c')]);
+}
+
+#[tokio::test]
+async fn half_open_link_carries_one_direction() {
+    let (listener, address) = listen().await;
+    let relay = Relay::start(address).unwrap();
+    let mut client = TcpStream::connect(relay.address()).await.unwrap();
+    let mut server = accept(&listener).await;
+    for (cut, is_cut_at_server) in [(Cut::BlackholeToServer, true), (Cut::BlackholeToClient, false)] {
+        relay.cut(cut).await;
+        let (silent, heard) = if is_cut_at_server { (&mut server, &mut client) } else { (&mut client, &mut server) };
+        // Each end sends: what one of the two sends arrives.
+        silent.write_all(b"a").await.unwrap();
+        heard.write_all(b"b").await.unwrap();
+        assert_eq!(read(heard, 1).await, b"a", "{cut:?}");
+        let_relays_work().await;
+        assert_eq!(silent.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "{cut:?}");
+        relay.heal().await.unwrap();
+        assert_eq!(read(silent, 1).await, b"b", "{cut:?}");
+    }
+}
+
+#[tokio::test]
+async fn call_is_reset_at_its_stage() {
+    let (request, answer) = ([b'r'; 100], [b'a'; 100]);
+    for (stage, at_server, at_client) in [
+        (CallStage::BeforeRequest, 0, 0),
+        (CallStage::AfterRequest, 100, 0),
+        (CallStage::BeforeAnswer, 100, 0),
+        (CallStage::AmidAnswer, 100, 50),
+    ] {
+        for round_trip in [Duration::ZERO, Duration::from_millis(10)] {
+            let (listener, address) = listen().await;
+            let relay = Relay::start(address).unwrap();
+            relay.set_round_trip(round_trip);
+            let mut client = TcpStream::connect(relay.address()).await.unwrap();
+            let mut server = accept(&listener).await;
+            relay.reset_next_call(stage);
+            // What is small is not a call.
+            client.write_all(b"ping").await.unwrap();
+            assert_eq!(read(&mut server, 4).await, b"ping");
+            client.write_all(&request).await.unwrap();
+            let mut arrived = Vec::new();
+            let serve = async {
+                while arrived.len() < request.len() && within(server.read_buf(&mut arrived)).await.is_ok_and(|n| n > 0)
+                {
+                }
+                let _ = server.write_all(&answer).await;
+            };
+            let mut answered = Vec::new();
+            let (_, ended) = tokio::join!(serve, within(client.read_to_end(&mut answered)));
+            assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset, "{stage:?}");
+            // The system throws away what it has not handed out when a reset comes.
+            assert!(arrived.len() == at_server || stage == CallStage::AfterRequest, "{stage:?}: {}", arrived.len());
+            assert!(answered.len() <= at_client, "{stage:?}: {}", answered.len());
+
+            let mut next = TcpStream::connect(relay.address()).await.unwrap();
+            let mut server = accept(&listener).await;
+            next.write_all(&request).await.unwrap();
+            assert_eq!(read(&mut server, request.len()).await, request, "only one call is reset");
+        }
+    }
 }
 
 #[tokio::test]

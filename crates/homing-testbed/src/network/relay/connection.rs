@@ -11,15 +11,21 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::conditions::LinkConditions;
+use super::conditions::{Direction, LinkConditions};
 use super::pump::{Broken, Pump};
+use super::stage::{NextReset, Way};
 
 /// The servers behind a relay, as `host:port`. A connection goes to the first that accepts it.
 pub(super) type Targets = Arc<[String]>;
 
 /// Relays `client` to one of `targets` until both sides have closed. If the future is dropped
 /// earlier, both sides are reset.
-pub(super) async fn relay(client: TcpStream, targets: Targets, mut conditions: watch::Receiver<LinkConditions>) {
+pub(super) async fn relay(
+    client: TcpStream,
+    targets: Targets,
+    mut conditions: watch::Receiver<LinkConditions>,
+    resets: NextReset,
+) {
     let begun = Instant::now();
     let mut client = Side::new(client);
     let one_way = conditions.borrow().one_way;
@@ -42,8 +48,10 @@ pub(super) async fn relay(client: TcpStream, targets: Targets, mut conditions: w
         // On a real link the client knows of the connection after one round trip. Its first bytes
         // arrive after one and a half, and so does the ACK after which a server may speak first.
         let earliest = begun + one_way * 3;
-        let mut up = Pump::new(from_client, to_server, earliest, conditions.clone());
-        let mut down = Pump::new(from_server, to_client, earliest + one_way, conditions.clone());
+        let up = Way::new(Direction::ToServer, conditions.clone(), resets.clone());
+        let down = Way::new(Direction::ToClient, conditions.clone(), resets);
+        let mut up = Pump::new(from_client, to_server, earliest, up);
+        let mut down = Pump::new(from_server, to_client, earliest + one_way, down);
         both(up.run(), down.run(), &mut conditions).await
     };
     client.closed_in_order = ended.is_ok();
@@ -114,11 +122,11 @@ enum Waited {
 
 /// Waits until the link is not a blackhole.
 async fn healed(conditions: &mut watch::Receiver<LinkConditions>) -> Waited {
-    if !conditions.borrow().blackhole {
+    if !conditions.borrow().is_half_open() {
         return Waited::No;
     }
     // On an error the relay is gone, and this future is about to be dropped.
-    let _ = conditions.wait_for(|conditions| !conditions.blackhole).await;
+    let _ = conditions.wait_for(|conditions| !conditions.is_half_open()).await;
     Waited::Yes
 }
 

@@ -4,17 +4,16 @@ use std::{collections::VecDeque, future::pending, io};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::conditions::LinkConditions;
+use super::stage::{Passage, Way};
 
 /// Carries bytes from one socket to another, with the latency of the link.
 #[derive(Debug)]
 pub(super) struct Pump<'a> {
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
-    conditions: watch::Receiver<LinkConditions>,
+    way: Way,
     /// The earliest arrival of the next byte. It never decreases, which keeps the bytes in order.
     earliest: Instant,
     under_way: VecDeque<Parcel>,
@@ -30,7 +29,7 @@ pub(super) struct Pump<'a> {
 pub(super) enum Broken {
     /// The receiver's socket is broken, and the sender does not know yet.
     Receiver,
-    /// The sender's socket was reset, and the reset has just arrived.
+    /// The sender's socket was reset, and the reset has just arrived; or the link resets both.
     Sender,
 }
 
@@ -50,15 +49,10 @@ enum Content {
 }
 
 impl<'a> Pump<'a> {
-    pub(super) fn new(
-        from: ReadHalf<'a>,
-        to: WriteHalf<'a>,
-        earliest: Instant,
-        conditions: watch::Receiver<LinkConditions>,
-    ) -> Self {
+    pub(super) fn new(from: ReadHalf<'a>, to: WriteHalf<'a>, earliest: Instant, way: Way) -> Self {
         let buffer = vec![0; CHUNK].into_boxed_slice();
         let under_way = VecDeque::new();
-        Self { from, to, conditions, earliest, under_way, bytes: 0, buffer, open: true }
+        Self { from, to, way, earliest, under_way, bytes: 0, buffer, open: true }
     }
 
     /// Carries bytes until the sender's close has arrived, or until either socket breaks.
@@ -66,7 +60,7 @@ impl<'a> Pump<'a> {
         loop {
             while let Some(content) = self.take_due() {
                 match content {
-                    Content::Bytes(bytes) => write(&mut self.to, &bytes).await?,
+                    Content::Bytes(bytes) => deliver(&self.way, &mut self.to, &bytes).await?,
                     Content::End => return self.to.shutdown().await.or(Err(Broken::Receiver)),
                     Content::Reset => return Err(Broken::Sender),
                 }
@@ -77,7 +71,7 @@ impl<'a> Pump<'a> {
                 read = self.from.read(&mut self.buffer), if may_read => self.send(read).await?,
                 () = until(next) => {}
                 // On an error the relay is gone, and this future is about to be dropped.
-                _ = self.conditions.changed() => {}
+                _ = self.way.conditions.changed() => {}
             }
         }
     }
@@ -96,7 +90,7 @@ impl<'a> Pump<'a> {
 
     /// Returns when the next content arrives. `None` if nothing is under way, or in a blackhole.
     fn next_due(&self) -> Option<Instant> {
-        if self.conditions.borrow().blackhole {
+        if self.way.is_silent() {
             return None;
         }
         self.under_way.front().map(|parcel| parcel.due)
@@ -106,15 +100,15 @@ impl<'a> Pump<'a> {
     async fn send(&mut self, read: io::Result<usize>) -> Result<(), Broken> {
         let now = Instant::now();
         let (delay, blackhole) = {
-            let conditions = self.conditions.borrow();
-            (conditions.delay(), conditions.blackhole)
+            let conditions = self.way.conditions.borrow();
+            (conditions.delay(), conditions.is_silent(self.way.direction))
         };
         let due = self.earliest.max(now + delay);
         self.earliest = due;
         let content = match read {
             // A link without latency needs no copy and no timer.
             Ok(length) if length > 0 && due <= now && self.under_way.is_empty() && !blackhole => {
-                return write(&mut self.to, &self.buffer[..length]).await;
+                return deliver(&self.way, &mut self.to, &self.buffer[..length]).await;
             }
             Ok(length) if length > 0 => Content::Bytes(self.buffer[..length].to_vec()),
             Ok(_) => Content::End,
@@ -129,8 +123,14 @@ impl<'a> Pump<'a> {
     }
 }
 
-async fn write(to: &mut WriteHalf<'_>, bytes: &[u8]) -> Result<(), Broken> {
-    to.write_all(bytes).await.or(Err(Broken::Receiver))
+/// Hands bytes to the receiver, unless the link is to be reset now.
+async fn deliver(way: &Way, to: &mut WriteHalf<'_>, bytes: &[u8]) -> Result<(), Broken> {
+    let passed = match way.passage(bytes.len()) {
+        Passage::Whole => return to.write_all(bytes).await.or(Err(Broken::Receiver)),
+        Passage::Reset { after } => after,
+    };
+    to.write_all(&bytes[..passed]).await.or(Err(Broken::Receiver))?;
+    Err(Broken::Sender)
 }
 
 async fn until(next: Option<Instant>) {

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::conditions::LinkConditions;
 use super::connection::{self, Targets};
+use super::stage::NextReset;
 use crate::network::port::{Port, reusable_socket};
 
 /// A command of a handle. The task replies once it has carried the command out.
@@ -34,6 +35,7 @@ pub(super) struct RelayTask {
     /// `None` while new connections are refused.
     listener: Option<TcpListener>,
     conditions: watch::Sender<LinkConditions>,
+    resets: NextReset,
     count: watch::Sender<usize>,
     commands: mpsc::Receiver<Command>,
     connections: JoinSet<()>,
@@ -44,12 +46,13 @@ impl RelayTask {
         port: Port,
         targets: Targets,
         conditions: watch::Sender<LinkConditions>,
+        resets: NextReset,
         count: watch::Sender<usize>,
         commands: mpsc::Receiver<Command>,
     ) -> io::Result<Self> {
         let listener = Some(listen(&port)?);
         let connections = JoinSet::new();
-        Ok(Self { port, targets, listener, conditions, count, commands, connections })
+        Ok(Self { port, targets, listener, conditions, resets, count, commands, connections })
     }
 
     pub(super) async fn run(mut self) {
@@ -94,7 +97,8 @@ impl RelayTask {
         match accepted {
             Ok((client, _)) => {
                 let conditions = self.conditions.subscribe();
-                self.connections.spawn(connection::relay(client, self.targets.clone(), conditions));
+                let relayed = connection::relay(client, self.targets.clone(), conditions, self.resets.clone());
+                self.connections.spawn(relayed);
                 self.publish_count();
             }
             Err(error) => {
