@@ -241,6 +241,14 @@ impl Postgres {
         within(RELOAD_TIMEOUT, &complaint, reloaded).await
     }
 
+    /// Sets how large a file the server may write, from its next [start](Self::start_again) on. What would make a file larger
+    /// fails, as on a full disk. Default: `None`, no limit.
+    ///
+    /// Files of the write-ahead log have 16 MiB: a limit below that ends the server at its next one.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        self.cluster.limit_files(bytes);
+    }
+
     /// Returns the server's log. With the setting `log_statement = 'all'` it has every statement.
     pub fn log(&self) -> LogFile {
         self.cluster.log()

@@ -1,11 +1,13 @@
 //! The parts of a server that outlive its process: folder, user, port.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::binaries::Binaries;
 use super::options::{AUTHORITY_FILE, PostgresOptions};
@@ -23,6 +25,8 @@ pub(super) struct Cluster {
     binaries: Binaries,
     user: User,
     port: Port,
+    /// In blocks of `ulimit`.
+    max_file_blocks: AtomicU64,
     /// The last field: its drop waits for the server's process.
     scratch: Scratch,
 }
@@ -32,7 +36,8 @@ impl Cluster {
         let folder = scratch.unique(name);
         create_folder(&folder)?;
         user.check_reaches(&folder)?;
-        let cluster = Self { folder, binaries, user, port, scratch };
+        let max_file_blocks = AtomicU64::new(UNLIMITED);
+        let cluster = Self { folder, binaries, user, port, max_file_blocks, scratch };
         let data = cluster.data();
         // PostgreSQL requires a data directory that only its own user can read.
         DirBuilder::new().mode(0o700).create(&data).at("create", &data)?;
@@ -50,6 +55,12 @@ impl Cluster {
 
     pub(super) fn log(&self) -> LogFile {
         LogFile::new(self.folder.join("postgres.log"))
+    }
+
+    /// Sets how large a file the server may write, from its next start on.
+    pub(super) fn limit_files(&self, bytes: Option<u64>) {
+        let blocks = bytes.map_or(UNLIMITED, |bytes| bytes / ULIMIT_BLOCK);
+        self.max_file_blocks.store(blocks, Ordering::Relaxed);
     }
 
     /// Gives the cluster another port, because another program took its own.
@@ -108,7 +119,15 @@ impl Cluster {
 
     /// Starts the server's process; it is not ready yet.
     pub(super) fn spawn_server(&self) -> Result<Process> {
-        let mut command = self.command("postgres");
+        let mut command = match self.max_file_blocks.load(Ordering::Relaxed) {
+            UNLIMITED => self.command("postgres"),
+            blocks => {
+                let mut shell = self.command_of("/bin/sh");
+                shell.args(["-c", "ulimit -f \"$0\" && exec \"$@\"", &blocks.to_string()]);
+                shell.arg(self.binaries.program("postgres"));
+                shell
+            }
+        };
         command.arg("-p").arg(self.port.number().to_string()).arg("-D").arg(self.data());
         self.spawn(&command, ProcessKind::Postgres)
     }
@@ -133,7 +152,11 @@ impl Cluster {
     /// Returns a command for a PostgreSQL program, without the variables of this process that would
     /// change what the program does.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.binaries.program(program));
+        self.command_of(self.binaries.program(program))
+    }
+
+    fn command_of(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         let variables = std::env::vars_os().map(|(name, _)| name);
         for name in variables.filter(|name| name.as_encoded_bytes().starts_with(b"PG")) {
             command.env_remove(name);
@@ -148,6 +171,11 @@ impl Cluster {
         file.and_then(|mut file| file.write_all(settings.as_bytes())).at("write", &path)
     }
 }
+
+/// POSIX: `ulimit -f` counts units of 512 bytes.
+const ULIMIT_BLOCK: u64 = 512;
+
+const UNLIMITED: u64 = u64::MAX;
 
 /// The tools of the testbed connect as the superuser, and so do replicas.
 const ALWAYS: &str = "host all,replication postgres 127.0.0.1/32 trust\n";

@@ -100,6 +100,22 @@ async fn settings_apply_at_start_and_later() {
 }
 
 #[tokio::test]
+async fn limited_files_are_full_disk() {
+    let server = Postgres::start().await.unwrap();
+    server.limit_files(Some(17 << 20));
+    server.stop(Shutdown::Fast).await.unwrap();
+    server.start_again().await.unwrap();
+    let fill = "create table t as select repeat('x', 1000) from generate_series(1, 30000)";
+    let error = server.connect().await.unwrap().batch_execute(fill).await.unwrap_err();
+    assert!(error.as_db_error().unwrap().message().starts_with("could not extend file"), "{error:?}");
+
+    server.limit_files(None);
+    server.stop(Shutdown::Fast).await.unwrap();
+    server.start_again().await.unwrap();
+    server.connect().await.unwrap().batch_execute(fill).await.unwrap();
+}
+
+#[tokio::test]
 async fn servers_have_distinct_system_identifiers() {
     let (one, two) = tokio::join!(Postgres::start(), Postgres::start());
     let query = "select system_identifier::text from pg_control_system()";
