@@ -1,7 +1,9 @@
-//! Three regions on one machine, shown and measured: the programs behind `cargo xtask demo`, `regions` and `bench`.
+//! Three regions on one machine, shown, measured and broken: the programs behind `cargo xtask demo`, `regions`, `bench` and
+//! `faults`.
 
 mod bench;
 mod demo;
+mod faults;
 mod interrupt;
 mod output;
 mod program;
@@ -22,6 +24,9 @@ use clap::Parser;
 enum Command {
     Bench(bench::Bench),
     Demo(demo::Demo),
+    Faults(faults::Faults),
+    #[command(hide = true)]
+    FaultsNode(faults::FaultsNode),
     Regions(regions::Regions),
 }
 
@@ -32,6 +37,8 @@ impl Command {
         match self {
             Self::Bench(bench) => bench.run(),
             Self::Demo(demo) => demo.run(),
+            Self::Faults(faults) => faults.run(),
+            Self::FaultsNode(node) => node.run(),
             Self::Regions(regions) => regions.run(),
         }
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`, `regions` and `bench`: the programs of the crate `homing-demo`.
+//! `cargo xtask demo`, `regions`, `bench` and `faults`: the programs of the crate `homing-demo`.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     let words: Vec<_> = arguments.iter().map(OsString::as_os_str).map(OsStr::to_str).collect();
     match words[..] {
-        [Some(command @ ("bench" | "demo" | "regions")), ..] => demo::run(command, &arguments[1..]),
+        [Some(command @ ("bench" | "demo" | "faults" | "regions")), ..] => demo::run(command, &arguments[1..]),
         [Some("help" | "-h" | "--help")] | [_, Some("-h" | "--help")] => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
@@ -53,13 +53,14 @@ Usage: cargo xtask COMMAND
   demo      Show three regions on this machine with real databases; every step checks itself
   regions   Measure reads from one region to each replica and to the primary
   bench     Measure what Homing promises, on an otherwise idle machine
+  faults    Break processes, links, databases and names under a workload, and check what its callers were told
   test      Run all tests, documentation tests included
   matrix    Run all tests on each version of PostgreSQL that this machine has, or on those named: matrix 14 17
   check     Run everything that a change must pass, all tests included
 
-demo, regions and bench list their options after --help. Arguments after `cargo xtask test --` and `matrix --` go to every
+demo, regions, bench and faults list their options after --help. Arguments after `cargo xtask test --` and `matrix --` go to every
 test binary: part of a test's name, --nocapture, and the like. matrix finds a version in the folder that HOMING_PG_BIN_17 (or
-another number) names, or where systems put it. demo, regions, bench, test and check install PostgreSQL first if this
+another number) names, or where systems put it. demo, regions, bench, faults, test and check install PostgreSQL first if this
 machine has none; test and check install Chromium, PgBouncer and HAProxy too.
 ";
 
