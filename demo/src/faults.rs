@@ -32,6 +32,9 @@ pub(crate) struct Faults {
     /// How long faults are made; the last one ends in its own time
     #[arg(long, default_value_t = 300)]
     seconds: u64,
+    /// How long a fault may last, in seconds; the default is longer than a call may take, which is 5 s
+    #[arg(long, value_name = "SECONDS", default_value_t = 6.0, value_parser = seconds)]
+    longest: f64,
     /// What reproduces the order, the length and the victims of the faults
     #[arg(long)]
     seed: Option<u64>,
@@ -65,7 +68,13 @@ impl Faults {
             bail!("none of the faults can be made here: {skipped:?}");
         }
         let seed = self.seed.unwrap_or_else(|| rand::random::<u32>().into());
-        let setup = Setup { binaries: Binaries::find()?, seed, sabotage: self.sabotage, keep: self.keep.clone() };
+        let setup = Setup {
+            binaries: Binaries::find()?,
+            seed,
+            longest: Duration::from_secs_f64(self.longest),
+            sabotage: self.sabotage,
+            keep: self.keep.clone(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let console = Console::new();
@@ -89,4 +98,10 @@ impl Faults {
         }
         Ok(chosen)
     }
+}
+
+/// Reads a number of seconds up to an hour.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (0.1..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("use 0.1 to 3600 seconds".to_owned()) }
 }

@@ -31,7 +31,7 @@ pub(super) struct Found {
 pub(super) async fn run(console: &Console, setup: &Setup, faults: Vec<Fault>, time: Duration) -> Result<Found> {
     let mut found = Found::default();
     let limit = Instant::now() + time;
-    let mut schedule = Schedule::new(faults, setup.seed).peekable();
+    let mut schedule = Schedule::new(faults, setup.longest, setup.seed).peekable();
     while Instant::now() < limit {
         let plan = schedule.peek().context("there is no fault")?.fault.plan();
         let mut world = Running::start(console, plan, setup).await?;

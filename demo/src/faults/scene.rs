@@ -64,6 +64,8 @@ pub(super) enum Plan {
 pub(super) struct Setup {
     pub(super) binaries: Binaries,
     pub(super) seed: u64,
+    /// How long a fault may last.
+    pub(super) longest: Duration,
     pub(super) sabotage: Option<Sabotage>,
     /// The folder for the journals and logs.
     pub(super) keep: Option<PathBuf>,

@@ -14,6 +14,8 @@ pub(super) struct Schedule {
     faults: Vec<Fault>,
     /// What is left of this round.
     left: Vec<Fault>,
+    /// How many times longer than the shortest fault the longest may last.
+    stretch: f64,
     rng: SmallRng,
 }
 
@@ -27,9 +29,11 @@ pub(super) struct Slot {
 }
 
 impl Schedule {
-    /// Creates a schedule of these faults, of which there is at least one.
-    pub(super) fn new(faults: Vec<Fault>, seed: u64) -> Self {
-        Self { faults, left: Vec::new(), rng: SmallRng::seed_from_u64(seed) }
+    /// Creates a schedule of these faults, of which there is at least one, and which last up to `longest`.
+    pub(super) fn new(faults: Vec<Fault>, longest: Hold, seed: u64) -> Self {
+        // Short faults are as likely as long ones.
+        let stretch = longest.div_duration_f64(MIN_HOLD).max(1.0);
+        Self { faults, left: Vec::new(), stretch, rng: SmallRng::seed_from_u64(seed) }
     }
 }
 
@@ -42,7 +46,7 @@ impl Iterator for Schedule {
             self.left.shuffle(&mut self.rng);
         }
         let fault = self.left.pop()?;
-        let hold = MIN_HOLD.mul_f64(MAX_STRETCH.powf(self.rng.random_range(0.0..1.0)));
+        let hold = MIN_HOLD.mul_f64(self.stretch.powf(self.rng.random_range(0.0..1.0)));
         Some(Slot { fault, hold, rng: SmallRng::seed_from_u64(self.rng.random()) })
     }
 }
@@ -50,16 +54,16 @@ impl Iterator for Schedule {
 /// Shorter than Homing takes to notice that a peer is silent (0.85 s).
 const MIN_HOLD: Duration = Duration::from_millis(500);
 
-/// The longest faults last longer than a call may take (5 s). Short ones are as likely as long ones: half are below 1.7 s.
-const MAX_STRETCH: f64 = 12.0;
-
 #[cfg(test)]
 mod tests {
     use super::super::fault::FAULTS;
     use super::*;
 
     fn first(seed: u64, count: usize) -> Vec<(&'static str, Duration)> {
-        Schedule::new(FAULTS.to_vec(), seed).take(count).map(|slot| (slot.fault.name, slot.hold)).collect()
+        Schedule::new(FAULTS.to_vec(), Duration::from_secs(6), seed)
+            .take(count)
+            .map(|slot| (slot.fault.name, slot.hold))
+            .collect()
     }
 
     #[test]
