@@ -20,6 +20,7 @@ pub(crate) mod fuzzing;
 mod history;
 mod interactive;
 mod limit;
+mod once;
 mod parts;
 mod pinned;
 mod places;

@@ -217,15 +217,6 @@ impl Session {
         self.read(|floor| Some(floor.seen.iter().any(|seen| seen.wrote))).unwrap_or_default()
     }
 
-    /// Returns the seen servers other than `local`.
-    pub(crate) fn seen_elsewhere(&self, local: Option<&Database>) -> Vec<Seen> {
-        self.read(|floor| {
-            let elsewhere = floor.seen.iter().filter(|seen| local.is_none_or(|local| !seen.is_still(local)));
-            Some(elsewhere.cloned().collect())
-        })
-        .unwrap_or_default()
-    }
-
     /// Moves the floor up to `position`, which covers the reads of a seen server, and the positions that the session had
     /// `before` if it is one by transaction. If there were more reads in between, the server remains on the list.
     pub(crate) fn settle(&self, asked: &Seen, before: &[Position], position: Position) {

@@ -5,7 +5,6 @@ pub(crate) mod closure;
 pub(crate) mod codec;
 pub(crate) mod context;
 pub(crate) mod error;
-pub(crate) mod key;
 pub(crate) mod registry;
 
 use bytes::Bytes;

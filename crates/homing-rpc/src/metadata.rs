@@ -4,6 +4,7 @@ pub(crate) mod caller;
 pub(crate) mod cluster;
 pub(crate) mod expectations;
 pub(crate) mod identity;
+pub(crate) mod key;
 pub(crate) mod timeout;
 pub(crate) mod trace;
 

@@ -31,9 +31,9 @@ use crate::function::Function;
 use crate::function::arguments::Arguments;
 use crate::function::context::CallContext;
 use crate::function::error::FunctionError;
-use crate::function::key::CallKey;
 use crate::metadata::caller::Caller;
 use crate::metadata::expectations::Expectations;
+use crate::metadata::key::CallKey;
 use crate::node::config::NodeConfig;
 use crate::task::panic_message;
 

@@ -10,22 +10,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join3;
-use homing_proto::v1 as proto;
-use homing_rpc::Reason;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Statement};
 use tracing::{debug, info, warn};
 
-use super::Executor;
-use super::failure::Failure;
 use crate::connection::pool::{Connection, Pool};
 use crate::error::function::with_causes;
 use crate::outcome::key::{IdempotencyKey, to_prune};
 use crate::outcome::migration_sql;
 use crate::outcome::once::Once;
-use crate::position::Position;
 use crate::position::transaction_id::TransactionId;
 use crate::statement::kind::Written;
 
@@ -70,22 +65,11 @@ pub(super) enum Known {
     Reused,
 }
 
-/// What to do with a request that has a key.
-#[derive(Debug)]
-pub(super) enum Looked {
-    /// It may run, with this claim.
-    Run(Claim),
-
-    /// An earlier attempt is committed.
-    Committed(Option<Vec<u8>>),
-
-    Reused,
-
-    /// What became of earlier attempts cannot be known.
-    Unprotected,
-}
-
 impl Claim {
+    pub(super) fn new(statement: Statement, once: Once, fingerprint: i64, fence: i32) -> Self {
+        Self { statement, once, fingerprint, fence }
+    }
+
     /// Claims the key, within the transaction and after its last statement. A unique violation (23505) means that another
     /// attempt is committed, or that the key was settled meanwhile.
     pub(super) async fn ask(&self, connection: &Connection, result: Option<&[u8]>) -> Result<Written, Error> {
@@ -101,95 +85,58 @@ impl Claim {
     }
 }
 
-impl Executor {
-    /// Looks for the key if the request may have been sent before, and prepares its claim.
-    ///
-    /// # Errors
-    ///
-    /// Nothing was executed. Unprotected, for a first attempt, if there is no table: the caller may send it without a key.
-    pub(super) async fn look(&self, connection: &Connection, once: Once, fingerprint: i64) -> Result<Looked, Failure> {
-        let statement = self.claim_statement(connection).await.map_err(unavailable)?;
-        let statement = match statement {
-            Some(statement) => statement,
-            None if once.again => return Ok(Looked::Unprotected),
-            None => {
-                let message = format!("the database at {} has no table of outcomes", self.pool.address());
-                return Err(Failure::NotExecuted(Reason::Unprotected, message));
-            }
-        };
-        let known = match once.again {
-            true => ask(connection, RECALL, "READ ONLY", once.key, Some(fingerprint)).await.map_err(unavailable)?,
-            false => Known::Nothing,
-        };
-        let claim = |fence| Looked::Run(Claim { statement, once, fingerprint, fence });
-        Ok(match known {
-            Known::Nothing => claim(0),
-            Known::Settled(fence) => claim(fence),
-            Known::Committed(result) => Looked::Committed(result),
-            Known::Reused => Looked::Reused,
-        })
-    }
-
-    /// Settles a key: if it is not committed, no attempt that has begun before will be. With a fingerprint, tells whether
-    /// another request has used the key, and otherwise the result. `None` if there is no table.
-    ///
-    /// # Errors
-    ///
-    /// Nothing is known.
-    pub(super) async fn settle(
+impl Claims {
+    /// Returns the statement that claims a key. If the server has no table of outcomes, creates it as the node's own user: on a
+    /// connection of `own_pool`, if it is not that of `connection`. `None` if the user may not do so.
+    pub(super) async fn statement(
         &self,
-        key: IdempotencyKey,
-        fingerprint: Option<i64>,
-        deadline: Instant,
-    ) -> Result<Option<Known>, Failure> {
-        let unknown = |cause: String| Failure::Unknown(format!("what became of it cannot be asked for: {cause}"));
-        let connection = self.pool.writing_connection(deadline).await.map_err(|error| unknown(error.to_string()))?;
-        let settling = async {
-            let Some(_) = self.claim_statement(&connection).await? else { return Ok(None) };
-            ask(&connection, SETTLE, "READ WRITE", key, fingerprint).await.map(Some)
+        connection: &Connection,
+        own_pool: Option<&Pool>,
+    ) -> Result<Option<Statement>, Error> {
+        if self.is_missing() {
+            return Ok(None);
+        }
+        if let Some(statement) = prepare(connection).await? {
+            return Ok(Some(statement));
+        }
+        // One call creates the table, and the others find it then.
+        let _creating = self.0.creating.lock().await;
+        if self.is_missing() {
+            return Ok(None);
+        }
+        if let Some(statement) = prepare(connection).await? {
+            return Ok(Some(statement));
+        }
+        let created = match own_pool {
+            None => connection.batch_execute(migration_sql()).await,
+            Some(own) => match own.connection(Instant::now() + CREATE_TIMEOUT).await {
+                Ok(own) => own.batch_execute(migration_sql()).await,
+                Err(error) => {
+                    self.note_missing(&error);
+                    return Ok(None);
+                }
+            },
         };
-        match timeout_at(deadline, settling).await {
-            Ok(settled) => settled.map_err(|error: Error| unknown(error.to_string())),
-            Err(_) => {
-                connection.discard();
-                Err(unknown("the database did not answer in time".into()))
+        match created {
+            Ok(()) => {
+                info!("created the schema homing with the table of outcomes");
+                prepare(connection).await
             }
+            Err(error) if error.as_db_error().is_some() => {
+                self.note_missing(&error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-    }
-
-    /// Settles a key on a primary that has these positions in its history, and says what became of it.
-    pub(crate) async fn outcome(
-        &self,
-        key: IdempotencyKey,
-        session: &[Position],
-        deadline: Instant,
-    ) -> Result<proto::SettleResponse, Failure> {
-        use proto::settle_response::Outcome;
-        match self.check_session(session, deadline).await {
-            // The outcome is what the session has to know now.
-            Ok(()) | Err(Failure::NotExecuted(Reason::HistoryLost, _)) => {}
-            Err(failure) => return Err(failure),
-        }
-        let outcome = match self.settle(key, None, deadline).await? {
-            None => Outcome::Unspecified,
-            Some(Known::Committed(_)) => Outcome::Committed,
-            Some(Known::Settled(_) | Known::Nothing | Known::Reused) => Outcome::NotCommitted,
-        };
-        let position = match outcome {
-            Outcome::Committed => self.probe(deadline).await.position(),
-            Outcome::NotCommitted | Outcome::Unspecified => None,
-        };
-        let position = position.map(|position| position.to_proto(""));
-        Ok(proto::SettleResponse { outcome: outcome.into(), position })
     }
 
     /// Prunes the table, if that was not done yet in this interval of keys.
-    pub(super) fn prune_claims(&self) {
+    pub(super) fn prune(&self, pool: &Pool) {
         let (interval, slots) = to_prune(SystemTime::now());
-        if self.claims.0.pruned.swap(interval, Ordering::Relaxed) == interval {
+        if self.0.pruned.swap(interval, Ordering::Relaxed) == interval {
             return;
         }
-        let pool = self.own_pool.clone().unwrap_or_else(|| self.pool.clone());
+        let pool = pool.clone();
         tokio::spawn(async move {
             for slot in slots {
                 match timeout(PRUNE_TIMEOUT, prune(&pool, slot)).await {
@@ -202,59 +149,17 @@ impl Executor {
         });
     }
 
-    /// Returns the statement that claims a key. `None` if the server has no table of outcomes, and the node's role may not
-    /// create it.
-    async fn claim_statement(&self, connection: &Connection) -> Result<Option<Statement>, Error> {
-        let claims = &self.claims;
-        if claims.is_missing() {
-            return Ok(None);
-        }
-        if let Some(statement) = prepare(connection).await? {
-            return Ok(Some(statement));
-        }
-        // One call creates the table, and the others find it then.
-        let _creating = claims.0.creating.lock().await;
-        if claims.is_missing() {
-            return Ok(None);
-        }
-        if let Some(statement) = prepare(connection).await? {
-            return Ok(Some(statement));
-        }
-        match self.create_table(connection).await {
-            Ok(()) => {
-                info!("created the schema homing with the table of outcomes");
-                prepare(connection).await
-            }
-            Err(error) => {
-                claims.note_missing(&error);
-                Ok(None)
-            }
-        }
-    }
-
-    /// Creates the table of outcomes as the node's own user.
-    async fn create_table(&self, connection: &Connection) -> Result<(), String> {
-        let create = async |connection: &Connection| {
-            connection.batch_execute(migration_sql()).await.map_err(|error| with_causes(&error))
-        };
-        let Some(own) = &self.own_pool else { return create(connection).await };
-        let own = own.connection(Instant::now() + CREATE_TIMEOUT).await.map_err(|error| error.to_string())?;
-        create(&own).await
-    }
-}
-
-impl Claims {
     fn is_missing(&self) -> bool {
         let until = *self.0.missing_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn note_missing(&self, error: &str) {
+    fn note_missing(&self, error: &(dyn std::error::Error + 'static)) {
         let until = Instant::now() + MISSING_INTERVAL;
         *self.0.missing_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         if !self.0.has_warned.swap(true, Ordering::Relaxed) {
             warn!(
-                error,
+                error = with_causes(error),
                 "writes are sent at most once, since the database has no table of outcomes and this role may not create it: run \
                  the SQL of homing::migration_sql() as a role that may"
             );
@@ -302,6 +207,20 @@ async fn ask(
     })
 }
 
+/// Looks for a key.
+pub(super) async fn recall(connection: &Connection, key: IdempotencyKey, fingerprint: i64) -> Result<Known, Error> {
+    ask(connection, RECALL, "READ ONLY", key, Some(fingerprint)).await
+}
+
+/// Settles a key. Without a fingerprint, any request that is committed counts.
+pub(super) async fn settle(
+    connection: &Connection,
+    key: IdempotencyKey,
+    fingerprint: Option<i64>,
+) -> Result<Known, Error> {
+    ask(connection, SETTLE, "READ WRITE", key, fingerprint).await
+}
+
 async fn prune(pool: &Pool, slot: i16) -> Result<(), String> {
     let deadline = Instant::now() + PRUNE_TIMEOUT;
     loop {
@@ -312,10 +231,6 @@ async fn prune(pool: &Pool, slot: i16) -> Result<(), String> {
             return Ok(());
         }
     }
-}
-
-fn unavailable(error: Error) -> Failure {
-    Failure::unavailable(format!("the database did not answer about the key of the write: {error}"))
 }
 
 /// What PostgreSQL says if there is no table with functions that the role may call.

@@ -18,10 +18,11 @@ use tokio_postgres::error::SqlState;
 use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
-use super::claims::{Claim, Known, Looked};
+use super::claims::{Claim, Known};
 use super::failure::Failure;
 use super::history::positions;
 use super::limit::{Limit, Limited};
+use super::once::Looked;
 use super::prepared::Prepared;
 use super::probe::Probed;
 use super::question::asks_for_position;

@@ -28,10 +28,11 @@ use tonic::Status;
 use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
-use super::claims::{Claim, Known, Looked};
+use super::claims::{Claim, Known};
 use super::failure::Failure;
 use super::history::positions;
 use super::limit::{Limit, Limited};
+use super::once::Looked;
 use super::pinned::{Pinned, StepOutcome, ended};
 use super::places::Place;
 use super::probe::Probed;

@@ -6,6 +6,15 @@ use crate::database::Database;
 use crate::position::shown::Shown;
 
 impl Session {
+    /// Returns the seen servers other than `local`.
+    pub(crate) fn seen_elsewhere(&self, local: Option<&Database>) -> Vec<Seen> {
+        self.read(|floor| {
+            let elsewhere = floor.seen.iter().filter(|seen| local.is_none_or(|local| !seen.is_still(local)));
+            Some(elsewhere.cloned().collect())
+        })
+        .unwrap_or_default()
+    }
+
     /// Notes a read from one of the servers of an address: what that server showed by the end of the read. At its beginning the
     /// server showed everything in `before`.
     pub(crate) fn has_shown(&self, address: &Database, shown: Shown, before: &[Shown]) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::function::key::CallKey;
+use crate::metadata::key::CallKey;
 use crate::metadata::trace::TraceContext;
 use crate::region::Region;
 

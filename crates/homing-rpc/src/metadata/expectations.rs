@@ -2,8 +2,8 @@
 
 use homing_proto::v1::Position;
 
-use crate::function::key::CallKey;
 use crate::metadata::cluster::Cluster;
+use crate::metadata::key::CallKey;
 
 /// What the caller of a function expects of the node that runs it and of its databases. A node whose databases are others
 /// refuses the call before the function runs; see [`Positions::check`](crate::Positions::check).

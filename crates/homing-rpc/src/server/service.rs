@@ -5,8 +5,8 @@ use homing_proto::v1::{CallOnceRequest, CallRequest, CallResponse, DescribeReque
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::error::reason::Reason;
-use crate::function::key::CallKey;
 use crate::metadata::caller::Caller;
+use crate::metadata::key::CallKey;
 use crate::node::LocalNode;
 
 /// Answers for this node.
