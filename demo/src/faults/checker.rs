@@ -11,12 +11,15 @@ pub(super) mod violation;
 pub(super) mod writes;
 
 use self::history::History;
+use self::stall::Outage;
 use self::stored::Stored;
 use self::violation::Violation;
 
 /// Returns everything that breaks a promise, and nothing else.
-pub(super) fn judge(history: &History, stored: &Stored) -> Vec<Violation> {
-    let mut violations = writes::judge(history, stored);
+///
+/// `outages` are the times in which a region cannot reach the primary.
+pub(super) fn judge(history: &History, stored: &Stored, outages: &[Outage]) -> Vec<Violation> {
+    let mut violations = writes::judge(history, stored, outages);
     violations.extend(reads::judge(history, stored));
     violations.extend(balances::judge(history, stored));
     violations

@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 use tokio::time::{Instant, sleep};
 
 use super::checker;
+use super::checker::stall::Outage;
 use super::checker::stored::Fork;
 use super::checker::violation::Violation;
 use super::clock::now;
@@ -104,13 +105,18 @@ impl Running {
         self.phases.last().is_some_and(|phase| phase.failure.is_some())
     }
 
+    /// Returns the times of all phases in which a region cannot reach the primary.
+    fn outages(&self) -> Vec<Outage> {
+        self.phases.iter().flat_map(|phase| phase.outages.iter().cloned()).collect()
+    }
+
     /// Ends the nodes, and compares what they know with what is stored.
     async fn judge(self, console: &Console, setup: &Setup, found: &mut Found) -> Result<()> {
         console.progress("comparing what callers know with what is stored");
         let history = self.scene.end_nodes().await?;
         let client = self.scene.connect_to_primary().await?;
         let stored = stored::read(&client, self.fork).await.context("cannot read what is stored")?;
-        let violations = checker::judge(&history, &stored);
+        let violations = checker::judge(&history, &stored, &self.outages());
         phase::count(&mut found.table, &self.phases, &history, &stored, &violations);
         found.failures.extend(self.phases.iter().filter_map(|phase| phase.failure.clone()));
         found.violations.extend(violations);

@@ -103,7 +103,7 @@ fn columns(name: &str, counts: &Counts) -> Value {
     columns
 }
 
-const HEADINGS: [&str; 16] = [
+const HEADINGS: [&str; 17] = [
     "fault",
     "times",
     "operations",
@@ -119,6 +119,7 @@ const HEADINGS: [&str; 16] = [
     "back",
     "sum",
     "fate",
+    "unsettled",
     "longest stall",
 ];
 

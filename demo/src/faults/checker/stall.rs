@@ -15,6 +15,11 @@ impl Outage {
     fn is_of(&self, region: &str) -> bool {
         self.region.as_deref().is_none_or(|own| own == region)
     }
+
+    /// Returns whether it keeps a call of the region from the primary for a part of the call's time.
+    pub(super) fn meets(&self, region: &str, began: Micros, ended: Micros) -> bool {
+        self.is_of(region) && self.from <= ended && began <= self.to
+    }
 }
 
 /// Returns the longest time between `from` and `to` in which a region was told of no write, although it could reach the

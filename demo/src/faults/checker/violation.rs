@@ -25,11 +25,20 @@ pub(crate) enum Kind {
     SumBroken,
     /// A write that was said not to be executed, or to be rejected, is stored, or was read.
     FateWrong,
+    /// The outcome of a protected write is unknown, although nothing kept its region from the primary.
+    Unsettled,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Lost, Self::Doubled, Self::Stale, Self::BackInTime, Self::SumBroken, Self::FateWrong];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Lost,
+        Self::Doubled,
+        Self::Stale,
+        Self::BackInTime,
+        Self::SumBroken,
+        Self::FateWrong,
+        Self::Unsettled,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -39,6 +48,7 @@ impl Kind {
             Self::BackInTime => "back in time",
             Self::SumBroken => "sum broken",
             Self::FateWrong => "fate wrong",
+            Self::Unsettled => "unsettled",
         }
     }
 }

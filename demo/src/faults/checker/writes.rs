@@ -3,34 +3,46 @@
 use std::collections::HashSet;
 
 use super::history::{Fate, History, Written};
+use super::stall::Outage;
 use super::stored::{Key, Stored};
 use super::violation::{Kind, Violation};
+use crate::faults::clock::Micros;
+use crate::faults::journal::Way;
 
-pub(super) fn judge(history: &History, stored: &Stored) -> Vec<Violation> {
+pub(super) fn judge(history: &History, stored: &Stored, outages: &[Outage]) -> Vec<Violation> {
     let writes = history.writes();
     let known: HashSet<Key> = writes.iter().map(Written::key).collect();
-    let mut violations: Vec<_> = writes.iter().filter_map(|written| judge_one(written, stored)).collect();
+    let mut violations: Vec<_> = writes.iter().filter_map(|written| judge_one(written, stored, outages)).collect();
     for key in stored.entries.keys().filter(|key| !known.contains(*key)) {
         violations.push(Violation::new(Kind::FateWrong, None, format!("{key:?} is stored, and no caller wrote it")));
     }
     violations
 }
 
-fn judge_one(written: &Written<'_>, stored: &Stored) -> Option<Violation> {
+fn judge_one(written: &Written<'_>, stored: &Stored, outages: &[Outage]) -> Option<Violation> {
     let count = stored.count(&written.key());
     let kind = match (written.fate, count) {
         (_, 2..) => Kind::Doubled,
         (Fate::Acknowledged, 0) if !is_lost_by_database(written, stored) => Kind::Lost,
         (Fate::NotSent | Fate::Rejected, 1) => Kind::FateWrong,
-        // A write is sent at most once, so the answer may be lost with its connection. Once lost answers are asked for, an
-        // unknown outcome is a violation wherever the primary could be reached in time.
-        (Fate::OutcomeUnknown, _) => return None,
+        (Fate::OutcomeUnknown, _) if is_protected(written) && !meets(written, outages) => Kind::Unsettled,
         _ => return None,
     };
     let Written { write, fate, error, region, .. } = written;
     let error = error.unwrap_or("no error");
     let evidence = format!("{write:?} of {region}: {fate:?} ({error}), stored {count} times");
     Some(Violation::new(kind, written.ended.unwrap_or(written.began), evidence))
+}
+
+/// Returns whether the write is applied exactly once. A function that is not transactional runs at most once.
+fn is_protected(written: &Written<'_>) -> bool {
+    written.write.way != Way::Function
+}
+
+/// Returns whether something kept the write from the primary for a part of its time.
+fn meets(written: &Written<'_>, outages: &[Outage]) -> bool {
+    let ended = written.ended.unwrap_or(Micros::MAX);
+    outages.iter().any(|outage| outage.meets(written.region, written.began, ended))
 }
 
 /// Returns whether an acknowledged write is missing because a promoted server did not have it.
@@ -45,7 +57,8 @@ mod tests {
     use crate::faults::journal::FailedFate;
 
     fn kinds(story: &Story, stored: &Stored) -> Vec<Kind> {
-        judge(&story.history(), stored).into_iter().map(|violation| violation.kind).collect()
+        let always = Outage { region: None, from: 0, to: Micros::MAX };
+        judge(&story.history(), stored, &[always]).into_iter().map(|violation| violation.kind).collect()
     }
 
     #[test]
@@ -68,6 +81,17 @@ mod tests {
         story.unfinished(0, "a", 2);
         let twice = [("a", 1), ("a", 1), ("a", 2), ("a", 2)];
         assert_eq!(kinds(&story, &story.database(&twice)), [Kind::Doubled, Kind::Doubled]);
+    }
+
+    #[test]
+    fn reachable_primary_settles_writes() {
+        let mut story = Story::default();
+        story.wrote(0, "a", 1, failed(FailedFate::OutcomeUnknown));
+        let judged = |outages: &[Outage]| judge(&story.history(), &story.database(&[]), outages).len();
+        assert_eq!(judged(&[]), 1);
+        let of = |region: &str| Outage { region: Some(region.to_owned()), from: 0, to: Micros::MAX };
+        assert_eq!((judged(&[of("syd")]), judged(&[of("iad")])), (1, 0));
+        assert_eq!(judged(&[Outage { from: Micros::MAX, ..of("iad") }]), 1);
     }
 
     #[test]
