@@ -2,8 +2,8 @@ use std::sync::{Arc, OnceLock};
 
 use homing_postgres::{Error, RanOnce, Repo, Result, TransactionOptions, WeakRepo};
 use homing_rpc::{
-    CallContext, Closure, FromArguments, FunctionError, IntoArguments, Reason, Registry, catch_panic, decode_value,
-    encode_value,
+    BoxFuture, CallContext, Closure, FromArguments, FunctionError, IntoArguments, Reason, Registry, catch_panic,
+    decode_value, encode_value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -101,7 +101,9 @@ pub(crate) fn register<T: Remote>(registry: &mut Registry, slot: &Slot) -> homin
             let (repo, tally) = repo.for_function(call.deadline() - reserve(&call));
             let context = |repo| Context::new(repo, call.clone(), state);
             let ran = if T::TRANSACTIONAL {
-                run_in_transaction::<T>(&repo, &call, context, arguments).await
+                // Boxed, since the compiler limits how deep futures may be nested, and functions nest further.
+                let running: BoxFuture<'_, _> = Box::pin(run_in_transaction::<T>(&repo, &call, context, arguments));
+                running.await
             } else {
                 T::run(context(repo), arguments).await.map_err(FunctionError::from)
             };

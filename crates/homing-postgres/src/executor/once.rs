@@ -1,5 +1,6 @@
 //! What the executor does with the keys of requests: it looks for them, and settles them.
 
+use futures_util::FutureExt;
 use homing_proto::v1 as proto;
 use homing_rpc::Reason;
 use tokio::time::{Instant, timeout_at};
@@ -99,12 +100,13 @@ impl Executor {
         deadline: Instant,
     ) -> Result<proto::SettleResponse, Failure> {
         use proto::settle_response::Outcome;
-        match self.check_session(session, deadline).await {
+        // Boxed, since the compiler limits how deep futures may be nested, and applications nest further.
+        match self.check_session(session, deadline).boxed().await {
             // The outcome is what the session has to know now.
             Ok(()) | Err(Failure::NotExecuted(Reason::HistoryLost, _)) => {}
             Err(failure) => return Err(failure),
         }
-        let outcome = match self.settle(key, None, deadline).await? {
+        let outcome = match self.settle(key, None, deadline).boxed().await? {
             None => Outcome::Unspecified,
             Some(Known::Committed(_)) => Outcome::Committed,
             Some(Known::Settled(_) | Known::Nothing | Known::Reused) => Outcome::NotCommitted,

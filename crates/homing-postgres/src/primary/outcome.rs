@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use homing_proto::v1 as proto;
 use homing_rpc::{Dispatched, Retry};
 use proto::settle_response::Outcome as Told;
@@ -56,7 +57,7 @@ impl PrimaryRequest for Settle {
     async fn run_locally(&self, _: &Primary, member: &Arc<Member>) -> Result<Settled> {
         let database = member.database();
         let place = local_place(database);
-        let response = database.executor().outcome(self.key, &self.session, self.deadline).await;
+        let response = database.executor().outcome(self.key, &self.session, self.deadline).boxed().await;
         settled(response.map_err(|failure| failed(failure, &place))?, self.key, &place)
     }
 
@@ -69,7 +70,8 @@ impl PrimaryRequest for Settle {
         let settle = |mut client: super::DatabaseClient<_>, request| async move {
             client.settle(request).await.map_err(explain_unimplemented)
         };
-        let dispatched = primary.dispatch("outcome", Retry::Always, self.deadline, settle, request).await?;
+        // Boxed, since the compiler limits how deep futures may be nested, and applications nest further.
+        let dispatched = primary.dispatch("outcome", Retry::Always, self.deadline, settle, request).boxed().await?;
         let Dispatched { response, peer, .. } = dispatched;
         settled(response, self.key, &peer_place(&peer))
     }

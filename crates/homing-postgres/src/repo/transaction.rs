@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use homing_rpc::CallKey;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
@@ -277,7 +278,8 @@ impl Repo {
         let Owned(transaction) = &owned;
         // Begins the transaction, which looks for the key.
         let looked = match once.again {
-            true => Exchange { engine, transaction }.look().await,
+            // Boxed, since the compiler limits how deep futures may be nested, and applications nest further.
+            true => Exchange { engine, transaction }.look().boxed().await,
             false => Ok(()),
         };
         let keep = |value: &T| keep(value).filter(|kept| kept.len() <= MAX_RESULT_BYTES);

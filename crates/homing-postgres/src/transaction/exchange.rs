@@ -209,14 +209,15 @@ impl Exchange<'_> {
         request.begin = Some(transaction.begin(self.engine.primary().scope(), &session));
         request.savepoints.clone_from(&savepoints);
         *state = StreamState::Opening;
-        let opened = match self.open(request.clone()).await {
+        // Boxed, since the compiler limits how deep futures may be nested, and applications nest further.
+        let opened = match self.open(request.clone()).boxed().await {
             Err(error) if error.is_unprotected() => {
                 self.engine.primary().protection.note_missing();
                 match transaction.note_unprotected() {
                     false => Err(error),
                     true => {
                         request.begin = Some(transaction.begin(self.engine.primary().scope(), &session));
-                        self.open(request).await
+                        self.open(request).boxed().await
                     }
                 }
             }

@@ -30,15 +30,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Lost,
-        Self::Doubled,
-        Self::Stale,
-        Self::BackInTime,
-        Self::SumBroken,
-        Self::FateWrong,
-        Self::Unsettled,
-    ];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Lost, Self::Doubled, Self::Stale, Self::BackInTime, Self::SumBroken, Self::FateWrong, Self::Unsettled];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -127,7 +127,7 @@ mod tests {
         story.stored_at(0, "a", 2, 9_000_000);
         let mut database = story.database(&[]);
         database.fork = Some(FORK);
-        let violations = judge(&story.history(), &database);
+        let violations = judge(&story.history(), &database, &[]);
         assert_eq!(violations.len(), 1, "{violations:?}");
         assert!(violations[0].evidence.contains("number: 1,"), "{violations:?}");
     }
