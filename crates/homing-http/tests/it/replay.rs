@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use axum::routing::any;
-use homing::Repo;
+use homing::{Delivery, Repo};
 use homing_http::{FlyReplay, MAX_REPLAYED_BYTES, ReplayAtPrimary, RequestInfo, RequestRepo, SessionLayer, status_of};
 
 use crate::fixture::{Answer, World, send};
@@ -94,6 +94,7 @@ async fn refused(RequestRepo(repo): RequestRepo, request: Request<Body>) -> (Opt
         repo.execute("insert into counters values (1, 1)", &[]).await.unwrap();
     }
     if request.uri().path() == "/unknown" {
+        let repo = repo.with_delivery(Delivery::AtMostOnce);
         let error = repo.execute(UNKNOWN, &[]).await.unwrap_err();
         assert!(error.is_outcome_unknown(), "{error:?}");
         assert_eq!(status_of(&error), StatusCode::BAD_GATEWAY);

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::{Request, StatusCode};
-use homing::{Config, Fate, OnLag, Repo};
+use homing::{Config, Delivery, Fate, OnLag, Repo};
 use homing_testbed::{Cut, Traffic, wait_until};
 use tower::ServiceExt;
 
@@ -55,7 +55,8 @@ async fn reservation_survives_every_fate() {
     assert_eq!(fates(), [Fate::Committed]);
     stage.replica().resume_replay().await.unwrap();
 
-    // The connection is lost while the insert waits for a lock.
+    // The connection is lost while the insert waits for a lock, and the write is not sent again.
+    let repo = repo.with_delivery(Delivery::AtMostOnce);
     let primary = stage.world.primary().connect_to(&stage.database).await.unwrap();
     primary.batch_execute("begin; lock table seats").await.unwrap();
     let link = stage.world.link("syd").only(Traffic::Grpc);
