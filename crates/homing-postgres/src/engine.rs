@@ -9,7 +9,7 @@ pub(crate) mod operation;
 use std::sync::Arc;
 
 use homing_proto::v1 as proto;
-use homing_rpc::Rpc;
+use homing_rpc::{Rpc, fingerprint_of};
 use tokio::time::Instant;
 
 use crate::call::options::{Delivery, Options, Wait};
@@ -17,7 +17,6 @@ use crate::call::report::Observer;
 use crate::call::tally::Tally;
 use crate::error::{Error, Result};
 use crate::executor::within::can_be_protected;
-use crate::outcome::fingerprint;
 use crate::outcome::key::IdempotencyKey;
 use crate::outcome::once::{Once, TransactionKey};
 use crate::position::Position;
@@ -122,7 +121,7 @@ impl Engine {
     pub(crate) fn transaction_key(&self) -> Option<TransactionKey> {
         let generates = self.options.delivery == Delivery::ExactlyOnce && self.primary().protection.is_expected();
         let key = self.key.or_else(|| generates.then(IdempotencyKey::generate))?;
-        let fingerprint = fingerprint::of_parts([TRANSACTION, self.database_name().as_bytes()]);
+        let fingerprint = fingerprint_of([TRANSACTION, self.database_name().as_bytes()].into_iter());
         Some(TransactionKey { once: Once { key, again: key.is_own(), keeps_result: true }, fingerprint })
     }
 

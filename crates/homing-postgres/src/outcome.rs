@@ -8,8 +8,10 @@
 pub(crate) mod fingerprint;
 pub(crate) mod key;
 pub(crate) mod once;
+pub(crate) mod protection;
 
-/// The results that are kept with a key. Larger ones are returned once, and a later attempt only learns that the write is committed.
+/// The results that are kept with a key. Larger ones are returned once, and a later attempt only learns that the write is
+/// committed.
 pub(crate) const MAX_RESULT_BYTES: usize = 64 * 1024;
 
 /// What became of a write: see [`Repo::outcome`](crate::Repo::outcome).

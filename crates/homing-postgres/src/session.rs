@@ -145,7 +145,7 @@ impl Session {
     /// list of seen servers when the read began. If other calls ended in between, the position does not cover them.
     pub(crate) fn has_read(&self, server: &Database, position: Option<Position>, before: &[Seen]) {
         if server.is_spread() {
-            // It may have been any of several servers. None of them is ahead of the primary.
+            // It may have been any of several servers. The primary stands for all of them.
             return self.has_read_primary();
         }
         let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.last_call);

@@ -107,6 +107,8 @@ pub use discover::{Discover, Resolution};
 pub use error::causes::Causes;
 pub use error::details::Details;
 pub use error::reason::Reason;
+#[doc(hidden)]
+pub use error::reason::explain_unimplemented;
 pub use error::{Error, Result};
 pub use function::Function;
 pub use function::arguments::{Arguments, FromArguments, IntoArguments};
@@ -121,6 +123,8 @@ pub use metadata::caller::Caller;
 pub use metadata::cluster::Cluster;
 pub use metadata::expectations::Expectations;
 pub use metadata::key::CallKey;
+#[doc(hidden)]
+pub use metadata::key::fingerprint_of;
 pub use metadata::trace::TraceContext;
 pub use node::config::{DEFAULT_MAX_MESSAGE_BYTES, NodeConfig, Positions, States};
 pub use peer::channel::PeerChannel;

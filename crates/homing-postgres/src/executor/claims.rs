@@ -5,8 +5,8 @@
 //! The first claim of five minutes spawns a task that prunes the table on a connection of the pool. It ends after
 //! [`PRUNE_TIMEOUT`] at the latest.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join3;
@@ -21,6 +21,7 @@ use crate::error::function::with_causes;
 use crate::outcome::key::{IdempotencyKey, to_prune};
 use crate::outcome::migration_sql;
 use crate::outcome::once::Once;
+use crate::outcome::protection::Protection;
 use crate::position::transaction_id::TransactionId;
 use crate::statement::kind::Written;
 
@@ -30,8 +31,7 @@ pub(super) struct Claims(Arc<ClaimsInner>);
 
 #[derive(Debug, Default)]
 struct ClaimsInner {
-    /// Until when not to look for the table again, since it is missing.
-    missing_until: Mutex<Option<Instant>>,
+    protection: Protection,
     /// Held while the table is created.
     creating: tokio::sync::Mutex<()>,
     has_warned: AtomicBool,
@@ -93,7 +93,7 @@ impl Claims {
         connection: &Connection,
         own_pool: Option<&Pool>,
     ) -> Result<Option<Statement>, Error> {
-        if self.is_missing() {
+        if !self.0.protection.is_expected() {
             return Ok(None);
         }
         if let Some(statement) = prepare(connection).await? {
@@ -101,7 +101,7 @@ impl Claims {
         }
         // One call creates the table, and the others find it then.
         let _creating = self.0.creating.lock().await;
-        if self.is_missing() {
+        if !self.0.protection.is_expected() {
             return Ok(None);
         }
         if let Some(statement) = prepare(connection).await? {
@@ -149,14 +149,8 @@ impl Claims {
         });
     }
 
-    fn is_missing(&self) -> bool {
-        let until = *self.0.missing_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
-    }
-
     fn note_missing(&self, error: &(dyn std::error::Error + 'static)) {
-        let until = Instant::now() + MISSING_INTERVAL;
-        *self.0.missing_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        self.0.protection.note_missing();
         if !self.0.has_warned.swap(true, Ordering::Relaxed) {
             warn!(
                 error = with_causes(error),
@@ -241,9 +235,6 @@ const CLAIM: &str = "select homing.claim($1, $2, $3, $4, $5, $6)";
 const RECALL: &str = "select * from homing.recall($1, $2, $3)";
 const SETTLE: &str = "select * from homing.settle($1, $2, $3)";
 const PRUNE: &str = "select homing.prune($1)";
-
-/// How long to go on without the table before looking for it again: an administrator may have created it.
-const MISSING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long creating the table may wait for a connection of the node's own user.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,24 +1,12 @@
 //! The fingerprint of a request, which tells two requests with the same key apart.
 
 use homing_proto::v1 as proto;
-use sha2::{Digest, Sha256};
+use homing_rpc::fingerprint_of;
 
 /// Returns the fingerprint of a request: that of its database with schema and settings, its statements and their parameters.
 pub(crate) fn of_request(request: &proto::ExecuteRequest) -> i64 {
     let statements = request.statements.iter().flat_map(|statement| [statement.sql.as_bytes(), &statement.parameters]);
-    of_parts(std::iter::once(request.database.as_bytes()).chain(statements))
-}
-
-/// Returns the fingerprint of texts or values in order.
-pub(crate) fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> i64 {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash.finalize()[..8]);
-    i64::from_be_bytes(first)
+    fingerprint_of(std::iter::once(request.database.as_bytes()).chain(statements))
 }
 
 #[cfg(test)]

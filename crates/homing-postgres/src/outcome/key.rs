@@ -10,9 +10,9 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 /// The key of a write: however often the write is sent with it, it is applied once.
 ///
-/// Homing makes a key for each write. [`Repo::with_key`](crate::Repo::with_key) takes one of the application's own, for a write that
-/// may be repeated by another process, or by a client: the number of an order, or the header `Idempotency-Key` of a request together with the
-/// name of the user. Any text is a key, and equal texts are equal keys.
+/// Homing makes a key for each write. [`Repo::with_key`](crate::Repo::with_key) takes one of the application's own, for a write
+/// that another process or a client may repeat: the number of an order, or the header `Idempotency-Key` of a request together
+/// with the name of the user. Any text is a key, and equal texts are equal keys.
 ///
 /// `Display` prints it as a UUID.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use homing_proto::v1 as proto;
-use homing_rpc::{Dispatch, Dispatched, PeerChannel, Reason, Retry};
+use homing_rpc::{Dispatch, Dispatched, PeerChannel, Reason, Retry, explain_unimplemented};
 use proto::copy_in_request::Part;
 use proto::copy_in_response::Outcome;
 use tokio::sync::mpsc;
@@ -14,7 +14,6 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Response, Status, Streaming};
 
 use super::execute::{Executed, Trip, to_wire};
-use super::query::explain_unimplemented;
 use super::rejection::{failed, not_begun};
 use super::step_limit::{CANCELLATION, timeout_millis};
 use super::{Primary, PrimaryRequest, local_place, peer_place};

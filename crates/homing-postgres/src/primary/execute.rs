@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
-use homing_rpc::{Dispatched, Reason, Retry};
+use homing_rpc::{Dispatched, Reason, Retry, explain_unimplemented};
 use proto::execute_response::Outcome;
 use proto::rejection::Cause;
-use tokio::time::{Instant, sleep};
-use tonic::{Code, Status};
+use tokio::time::Instant;
+use tonic::Status;
 use tracing::debug;
 
 use super::attempts::Attempts;
+use super::pauses::Pauses;
 use super::rejection::{failed, rejected};
 use super::{Primary, PrimaryRequest, local_place, peer_place};
 use crate::call::report::{AnsweredBy, Report, Stages};
@@ -90,18 +91,16 @@ impl Primary {
     /// Sends a request, and sends it again as long as it is in doubt.
     async fn send_until_known(&self, execute: &Execute) -> Result<Executed> {
         let Some(attempts) = &execute.attempts else { return self.send(execute).await };
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::until(execute.deadline);
         loop {
             let error = match self.send(execute).await {
                 Err(error) if attempts.is_in_doubt() => error,
                 ended => return ended,
             };
-            if attempts.are_given_up() || Instant::now() + pause >= execute.deadline {
+            debug!(%error, "what became of a write is not known");
+            if attempts.are_given_up() || !pauses.pause().await {
                 return Err(attempts.unknown(error));
             }
-            debug!(%error, "what became of a write is not known: sending it again");
-            sleep(pause).await;
-            pause = MAX_PAUSE.min(pause * 2);
         }
     }
 }
@@ -231,20 +230,6 @@ pub(crate) fn to_wire(session: &[Position]) -> Vec<proto::Position> {
 fn is_extended(statement: &proto::Statement) -> bool {
     !statement.references.is_empty() || statement.expected_rows.is_some()
 }
-
-/// A build without keys has executed nothing. Another peer may be newer.
-pub(super) fn explain_unimplemented(status: Status) -> Status {
-    match status.code() {
-        Code::Unimplemented => {
-            Reason::ProtocolVersion.status("its build is too old for writes with a key, update it first")
-        }
-        _ => status,
-    }
-}
-
-/// The pauses between two rounds of attempts: the first and the longest. Each round asks as many peers as it takes.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 /// A build without batches rejects such a statement, since it counts one value too many. Another peer may be newer.
 fn too_old(status: Status) -> Status {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use homing_proto::v1 as proto;
-use homing_rpc::{Dispatched, Retry};
+use homing_rpc::{Dispatched, Retry, explain_unimplemented};
 use proto::settle_response::Outcome as Told;
 use tokio::time::Instant;
 
-use super::execute::{explain_unimplemented, to_wire};
+use super::execute::to_wire;
 use super::rejection::failed;
 use super::{Primary, PrimaryRequest, local_place, peer_place};
 use crate::error::{Error, Result};

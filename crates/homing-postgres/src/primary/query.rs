@@ -1,9 +1,9 @@
 //! Opens a stream of rows or data through a peer in the primary region.
 
 use homing_proto::v1 as proto;
-use homing_rpc::{Dispatch, Dispatched, PeerChannel, Reason, Retry};
+use homing_rpc::{Dispatch, Dispatched, PeerChannel, Retry, explain_unimplemented};
 use tokio::time::Instant;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use super::Primary;
 use super::execute::to_wire;
@@ -57,12 +57,4 @@ pub(crate) enum StreamedAs {
     Rows,
     /// The messages of a COPY.
     Data,
-}
-
-/// Replaces the status of a peer whose build does not have this method. Another peer may be newer.
-pub(super) fn explain_unimplemented(status: Status) -> Status {
-    if status.code() == Code::Unimplemented && Reason::of(&status).is_none() {
-        return Reason::ProtocolVersion.status("its build does not know this request, update it");
-    }
-    status
 }

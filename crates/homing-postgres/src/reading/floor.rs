@@ -24,7 +24,7 @@ pub(crate) async fn settle_reads(engine: &Engine, chosen: Option<&Database>) -> 
     // On a spread address, what one server has shown may be missing on the next one.
     let spread = chosen.filter(|chosen| chosen.is_spread()).and_then(|chosen| engine.session.seen_at(chosen));
     let before = engine.session.positions();
-    // No server is ahead of the primary. So if it has to be asked, its answer is one for all.
+    // No server is ahead of the primary for longer than a commit takes. So if it has to be asked, its answer is one for all.
     let is_of_primary = |seen: &Seen| seen.position().is_none() && seen.server().is_none();
     let mut of_primary = if seen.iter().any(is_of_primary) { Some(ask_primary(engine).await?) } else { None };
     for seen in seen {

@@ -331,7 +331,7 @@ impl Reader {
             None => note_read(&self.engine, member, None, &[]),
         }
         if chosen.check().is_err() {
-            // What was noted may be the server that took its place. No server is ahead of the primary.
+            // What was noted may be the server that took its place. The primary stands for both.
             self.engine.session.has_read_primary();
         }
         let report = Report {

@@ -1,11 +1,9 @@
 //! Calls of named functions in the primary region.
 
-use std::time::Duration;
-
 use homing_proto::v1 as proto;
 use homing_rpc::{CallKey, Called, Expectations, IntoArguments, Reason, Region};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::Repo;
@@ -17,6 +15,7 @@ use crate::error::{Error, Result, is_out_of_reach};
 use crate::outcome::once::TransactionKey;
 use crate::position::Position;
 use crate::primary::execute::Trip;
+use crate::primary::pauses::Pauses;
 use crate::scope::DatabaseName;
 use crate::session::Session;
 use crate::writing::writer::{Committed, Writer};
@@ -194,7 +193,8 @@ impl Repo {
         else {
             return self.call_primary(function, arguments, None, session).await;
         };
-        let (deadline, mut pause) = (self.options().call_deadline(), FIRST_PAUSE);
+        let deadline = self.options().call_deadline();
+        let mut pauses = Pauses::until(deadline);
         let mut key = CallKey { bytes: once.key.as_bytes().to_vec(), again: once.again, fingerprint: 0 };
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -209,11 +209,9 @@ impl Repo {
             };
             key.again = true;
             loop {
-                if Instant::now() + pause >= deadline {
+                if !pauses.pause().await {
                     return Err(error);
                 }
-                sleep(pause).await;
-                pause = MAX_PAUSE.min(pause * 2);
                 match self.engine.primary().settle(once.key, session, deadline).await {
                     Ok(_) => break,
                     Err(missing) if missing.is_misuse() => return Err(error),
@@ -288,9 +286,5 @@ impl Repo {
         error.into()
     }
 }
-
-/// The pauses between two questions for a call without an answer: the first and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 const OPERATION: &str = "rpc";

@@ -8,7 +8,7 @@ use homing_proto::v1 as proto;
 use proto::transact_request::Step as Asked;
 use proto::transact_response::Outcome;
 use proto::transaction_ended::Cause;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::before::Before;
@@ -25,6 +25,7 @@ use crate::position::Position;
 use crate::position::role::Role;
 use crate::primary::execute::Trip;
 use crate::primary::outcome::Settled;
+use crate::primary::pauses::Pauses;
 use crate::primary::rejection::rejected;
 use crate::primary::stream::{Opening, ReceiveError, TransactionStream};
 use crate::reading::plan::OnLocalPrimary;
@@ -112,22 +113,21 @@ impl Exchange<'_> {
 
     /// Finds out what became of a commit without an answer. If it is committed, returns a position that is not before it.
     async fn settle(&self, key: IdempotencyKey, interrupted: Error, deadline: Instant) -> Result<Option<Position>> {
-        let (engine, mut pause) = (self.engine, FIRST_PAUSE);
+        let (engine, mut pauses) = (self.engine, Pauses::until(deadline));
         let session = engine.history(Writes::Yes);
         loop {
             // Boxed, since the compiler limits how deep futures may be nested, and applications nest further.
-            match engine.primary().settle(key, &session, deadline).boxed().await {
+            let error = match engine.primary().settle(key, &session, deadline).boxed().await {
                 Ok(Settled { outcome: WriteOutcome::Committed, position }) => return Ok(position),
                 Ok(Settled { outcome: WriteOutcome::NotCommitted | WriteOutcome::Expired, .. }) => {
                     return Err(lost(interrupted));
                 }
-                Err(error) if error.is_misuse() || Instant::now() + pause >= deadline => {
-                    debug!(%error, "what became of a commit is not known");
-                    return Err(interrupted.with_key(key));
-                }
-                Err(_) => sleep(pause).await,
+                Err(error) => error,
+            };
+            debug!(%error, "what became of a commit is not known");
+            if error.is_misuse() || !pauses.pause().await {
+                return Err(interrupted.with_key(key));
             }
-            pause = MAX_PAUSE.min(pause * 2);
         }
     }
 
@@ -435,10 +435,6 @@ fn trip(stream: &TransactionStream, started: Instant, execute_micros: u64) -> Tr
     let answered_by = stream.answered_by.clone();
     Trip { answered_by, attempts: stream.attempts, forward, execute }
 }
-
-/// The pauses between two questions for an interrupted commit: the first and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 const DROPPED_AT_BEGIN: &str = "its first call was dropped before the response";
 

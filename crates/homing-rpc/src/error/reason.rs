@@ -185,6 +185,14 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Gives the answer of a build that does not know a request its reason: nothing was executed, and another peer may be newer.
+pub fn explain_unimplemented(status: Status) -> Status {
+    if status.code() == Code::Unimplemented && Reason::of(&status).is_none() {
+        return Reason::ProtocolVersion.status("its build does not know this request, update it");
+    }
+    status
+}
+
 /// Truncates a text at a character boundary.
 pub(crate) fn truncate(text: &mut String, max_bytes: usize) {
     if text.len() > max_bytes {
@@ -244,7 +252,7 @@ mod tests {
         let garbage = Status::with_details(Code::Unavailable, "m", b"\xff\xff\xff"[..].into());
         for status in [plain, foreign, garbage] {
             assert_eq!(Reason::of(&status), None);
-            assert!(!Reason::is_in(&status));
+            assert!(Reason::of(&status).is_none());
         }
     }
 

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use homing_proto::v1::Once;
-use sha2::{Digest, Sha256};
 
-/// The key of a call. A function that takes one ([`Function::takes_key`](crate::Function::takes_key)) is applied once, however often
-/// it is called with it. This crate does not interpret it.
+use crate::reload::digest_of;
+
+/// The key of a call. A function that takes one ([`Function::takes_key`](crate::Function::takes_key)) is applied once, however
+/// often it is called with it. This crate does not interpret it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallKey {
     /// The key, on whose form the application's nodes agree.
@@ -28,14 +29,14 @@ impl CallKey {
 
     /// Sets the fingerprint of a call.
     pub(crate) fn of_call(self, function: &str, scope: &str, arguments: &[Bytes]) -> Self {
-        let mut hash = Sha256::new();
         let texts = [function.as_bytes(), scope.as_bytes()];
-        for part in texts.into_iter().chain(arguments.iter().map(|argument| &**argument)) {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let mut first = [0; 8];
-        first.copy_from_slice(&hash.finalize()[..8]);
-        Self { fingerprint: i64::from_be_bytes(first), ..self }
+        let parts = texts.into_iter().chain(arguments.iter().map(|argument| &**argument));
+        Self { fingerprint: fingerprint_of(parts), ..self }
     }
+}
+
+/// Returns the fingerprint of the parts of a request, in order.
+pub fn fingerprint_of<'a>(parts: impl Iterator<Item = &'a [u8]>) -> i64 {
+    let digest = digest_of(parts);
+    i64::from_be_bytes(*digest.first_chunk().expect("a digest is longer"))
 }

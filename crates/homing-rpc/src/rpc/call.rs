@@ -10,11 +10,11 @@ use homing_proto::v1::rpc_client::RpcClient;
 use homing_proto::v1::{CallOnceRequest, CallRequest, CallResponse, Position};
 use serde::de::DeserializeOwned;
 use tokio::time::{self, Instant};
-use tonic::{Code, Status};
+use tonic::Status;
 use tracing::Instrument;
 
 use crate::error::details::Details;
-use crate::error::reason::Reason;
+use crate::error::reason::{Reason, explain_unimplemented};
 use crate::error::{Error, Result};
 use crate::function::arguments::{Arguments, IntoArguments};
 use crate::function::codec;
@@ -334,16 +334,6 @@ impl Rpc {
         };
         let own = [self.topology().region().clone(), self.topology().primary_region().clone()];
         Ok(found.into_iter().chain(own).collect())
-    }
-}
-
-/// A build without keys has executed nothing. Another peer may be newer.
-fn explain_unimplemented(status: Status) -> Status {
-    match status.code() {
-        Code::Unimplemented => {
-            Reason::ProtocolVersion.status("its build is too old for calls with a key, update it first")
-        }
-        _ => status,
     }
 }
 
