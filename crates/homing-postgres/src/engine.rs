@@ -1,5 +1,6 @@
 //! [`Engine`], which the calls of a handle run on.
 
+pub(crate) mod ahead;
 pub(crate) mod answered;
 pub(crate) mod describe;
 pub(crate) mod execute;

@@ -29,6 +29,7 @@ mod probe;
 pub(crate) mod question;
 mod references;
 mod run;
+mod snapshot;
 pub(crate) mod within;
 
 use homing_rpc::Cluster;

@@ -5,6 +5,7 @@ pub(crate) mod kind;
 pub(crate) mod lsn;
 pub(crate) mod role;
 pub(crate) mod shown;
+pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod transaction_id;
 

@@ -260,6 +260,13 @@ impl Replicas {
         Ok(choice::choose(&candidates, preference, &mut rand::rng()).map(|index| Arc::clone(members[index])))
     }
 
+    /// Returns the replicas that answered last time, and that are one server each.
+    pub(crate) fn answering_replicas(&self) -> Vec<Arc<Member>> {
+        let is_asked =
+            |member: &&Arc<Member>| member.answers() && !member.is_primary() && !member.database().is_spread();
+        self.snapshot().0.iter().filter(is_asked).cloned().collect()
+    }
+
     /// Returns the server for reads without further requirements.
     pub(crate) fn nearest(&self) -> Option<Arc<Member>> {
         let request =

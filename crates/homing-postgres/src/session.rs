@@ -1,5 +1,6 @@
 //! [`Session`], which remembers what a handle has written and read, so that its reads see all of it.
 
+mod ahead;
 pub(crate) mod earlier;
 mod floor;
 pub(crate) mod seen;
@@ -66,6 +67,7 @@ impl Session {
 
     /// Moves the floor to a position of another node, which may be of another cluster.
     pub(crate) fn import(&self, position: Position) {
+        self.note_imported();
         self.raise(position, &[], true);
     }
 
@@ -84,6 +86,7 @@ impl Session {
                 *floor = Floor {
                     database: floor.database.clone(),
                     seen: std::mem::take(&mut floor.seen),
+                    ahead: std::mem::take(&mut floor.ahead),
                     ..Floor::default()
                 };
             }
@@ -148,6 +151,7 @@ impl Session {
             // It may have been any of several servers. The primary stands for all of them.
             return self.has_read_primary();
         }
+        self.note_ahead(server, None);
         let before = before.iter().find(|seen| seen.server.is(server)).map_or(0, |seen| seen.last_call);
         self.see(&server.downgrade(), server.moves(), |seen| {
             seen.position = position.filter(|_| seen.last_call == before);
@@ -190,7 +194,8 @@ impl Session {
             if floor.position.is_some_and(|known| positions.contains(&known)) {
                 let (database, unproven) = (floor.database.clone(), std::mem::take(&mut floor.unproven));
                 let below = floor.below.extract_if(.., |below| below.is_by_transaction()).collect();
-                *floor = Floor { database, below, unproven, seen: std::mem::take(&mut floor.seen), ..Floor::default() };
+                let (seen, ahead) = (std::mem::take(&mut floor.seen), std::mem::take(&mut floor.ahead));
+                *floor = Floor { database, below, unproven, seen, ahead, ..Floor::default() };
                 floor.promote_below();
             }
         });

@@ -311,6 +311,7 @@ impl Transaction {
             read_write: self.options.access == Access::ReadWrite,
             idle_timeout_millis: u64::try_from(idle).unwrap_or(u64::MAX).max(1),
             session: to_wire(session),
+            ask_snapshot: false,
         }
     }
 

@@ -669,6 +669,20 @@ pub struct ExecuteRequest {
     /// clusters are ignored.
     #[prost(message, repeated, tag = "4")]
     pub session: ::prost::alloc::vec::Vec<Position>,
+    /// Asks for ExecuteResponse.snapshot.
+    #[prost(bool, tag = "5")]
+    pub ask_snapshot: bool,
+}
+/// Which transactions had not ended on the primary right before it executed a request. A replica may show commits that are not
+/// visible on the primary yet: they are among these transactions.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Snapshot {
+    /// Transactions with this id or a higher one may not have ended.
+    #[prost(uint64, tag = "1")]
+    pub next: u64,
+    /// The transactions with lower ids that were in progress.
+    #[prost(uint64, repeated, tag = "2")]
+    pub in_progress: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Statement {
@@ -730,6 +744,9 @@ pub struct ExecuteResponse {
     /// The transaction is committed, but the wait for a synchronous replica was cancelled.
     #[prost(bool, tag = "6")]
     pub not_replicated: bool,
+    /// Present if the request asked for it and was executed, or rejected.
+    #[prost(message, optional, tag = "7")]
+    pub snapshot: ::core::option::Option<Snapshot>,
     #[prost(oneof = "execute_response::Outcome", tags = "1, 2")]
     pub outcome: ::core::option::Option<execute_response::Outcome>,
 }
@@ -1038,6 +1055,9 @@ pub struct QueryRequest {
     /// See ExecuteRequest.
     #[prost(message, repeated, tag = "3")]
     pub session: ::prost::alloc::vec::Vec<Position>,
+    /// Asks for QueryPart.snapshot.
+    #[prost(bool, tag = "4")]
+    pub ask_snapshot: bool,
 }
 /// A part of the rows of a statement.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1054,6 +1074,9 @@ pub struct QueryPart {
     /// The statement failed. No further part follows, and the rows are not complete.
     #[prost(message, optional, tag = "4")]
     pub rejection: ::core::option::Option<Rejection>,
+    /// Present in the first part if the request asked for it.
+    #[prost(message, optional, tag = "5")]
+    pub snapshot: ::core::option::Option<Snapshot>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CopyInRequest {
@@ -1254,6 +1277,9 @@ pub struct BeginTransaction {
     /// A hash of what the transaction's caller has asked for. A request with the same key and another hash is refused.
     #[prost(fixed64, tag = "8")]
     pub fingerprint: u64,
+    /// Asks for TransactResponse.snapshot in the first response.
+    #[prost(bool, tag = "9")]
+    pub ask_snapshot: bool,
 }
 /// Nested message and enum types in `BeginTransaction`.
 pub mod begin_transaction {
@@ -1340,6 +1366,9 @@ pub struct TransactResponse {
     /// Time in the database.
     #[prost(uint64, tag = "8")]
     pub execute_micros: u64,
+    /// Present in the first response if the beginning asked for it.
+    #[prost(message, optional, tag = "9")]
+    pub snapshot: ::core::option::Option<Snapshot>,
     #[prost(oneof = "transact_response::Outcome", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub outcome: ::core::option::Option<transact_response::Outcome>,
 }

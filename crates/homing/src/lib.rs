@@ -83,9 +83,13 @@
 //!
 //! **Reads**
 //!
-//! - A replica may show a commit of another session a moment before the primary does: PostgreSQL ships and replays the log before
-//!   it ends the transaction on the primary, and with synchronous replication this takes a round trip. A session that has seen
-//!   such a commit on a replica may not see it in a read that the primary answers at that moment.
+//! - PostgreSQL ships and replays the log of a commit before it ends the transaction on the primary; with synchronous replication
+//!   this takes a round trip, or as long as the synchronous replica is away. A session that has read such a commit from a replica
+//!   waits until the primary shows it: a read, or a transaction's first statement, fails as *not sent* if that takes longer than
+//!   [`Options::call_timeout`]. These do not wait: a write that writes something, a copy in, and a named function run on what the
+//!   primary shows. Nor is it noticed if the replica has restarted or is gone since; if the read was a stream, a copy or a
+//!   transaction through an address that leads to several servers; and after a token, as long as no replica of the node has
+//!   reached its positions.
 //! - Homing measures lag against the newest position that it knows. A node that only reads, and whose only replica is
 //!   cut off from the primary, does not notice that the replica falls behind. The first read after a quiet time uses
 //!   what was known before it.

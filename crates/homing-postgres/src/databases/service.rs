@@ -35,6 +35,7 @@ struct StreamRequest {
     local: LocalSettings,
     session: Vec<Position>,
     pace: Pace,
+    ask_snapshot: bool,
 }
 
 impl Databases {
@@ -82,10 +83,10 @@ impl Service {
         let first = caller.deadline;
         let request = request.into_inner();
         let (executor, scope) = self.executor(&request.database, &caller)?;
-        let session = positions(&request.session);
+        let (session, ask_snapshot) = (positions(&request.session), request.ask_snapshot);
         let statement = request.statement.ok_or_else(|| Reason::BadArguments.status("the request has no statement"))?;
         let pace = Pace { connect: first, first, next: first.saturating_duration_since(Instant::now()) };
-        Ok(StreamRequest { executor, statement, local: scope.local, session, pace })
+        Ok(StreamRequest { executor, statement, local: scope.local, session, pace, ask_snapshot })
     }
 }
 
@@ -101,7 +102,7 @@ impl proto::database_server::Database for Service {
             self.check_sql()?;
         }
         let (executor, scope) = self.executor(&request.database, &caller)?;
-        Ok(Response::new(executor.execute(request, None, scope.local, caller.deadline, Ask::Position).await?))
+        executed(&executor, request, None, scope.local, caller.deadline).await
     }
 
     async fn execute_once(
@@ -117,7 +118,7 @@ impl proto::database_server::Database for Service {
             Reason::BadArguments.status("the request has no key, or statements that a key cannot protect")
         })?;
         let (executor, scope) = self.executor(&request.database, &caller)?;
-        Ok(Response::new(executor.execute(request, Some(once), scope.local, caller.deadline, Ask::Position).await?))
+        executed(&executor, request, Some(once), scope.local, caller.deadline).await
     }
 
     async fn settle(&self, request: Request<proto::SettleRequest>) -> Result<Response<proto::SettleResponse>, Status> {
@@ -154,8 +155,12 @@ impl proto::database_server::Database for Service {
             return Err(Reason::BadArguments.status("the first request of a transaction did not arrive in time"));
         };
         let (executor, _) = self.executor(first.begin.as_ref().map_or("", |begin| &begin.database), &caller)?;
+        let asks = first.begin.as_ref().is_some_and(|begin| begin.ask_snapshot);
+        let mut snapshot = snapshot(&executor, asks, caller.deadline).await?;
         let mut responses = executor.transact(first, requests, caller.deadline, RunsOn::Primary, Ask::Position).await?;
-        let responses = stream::poll_fn(move |context| responses.poll_recv(context)).map(Ok);
+        let responses = stream::poll_fn(move |context| responses.poll_recv(context));
+        let responses =
+            responses.map(move |response| Ok(proto::TransactResponse { snapshot: snapshot.take(), ..response }));
         Ok(Response::new(responses.boxed()))
     }
 
@@ -203,13 +208,35 @@ impl Service {
         &self,
         request: Request<proto::QueryRequest>,
     ) -> Result<Response<BoxStream<'static, Result<proto::QueryPart, Status>>>, Status> {
-        let StreamRequest { executor, statement, local, session, pace } = self.streamed(request)?;
+        let StreamRequest { executor, statement, local, session, pace, ask_snapshot } = self.streamed(request)?;
+        let snapshot = snapshot(&executor, ask_snapshot, pace.first).await?;
         let chunks = executor.stream::<T>(statement, local, session, pace, RunsOn::Primary);
         let mut parts = QueryParts::new(chunks, executor.max_rows_bytes());
-        let first = parts.next().await?;
+        let first = parts.next().await?.map(|first| proto::QueryPart { snapshot, ..first });
         let rest =
             stream::try_unfold(parts, async |mut parts| Ok::<_, Status>(parts.next().await?.map(|part| (part, parts))));
         Ok(Response::new(stream::iter(first).map(Ok).chain(rest.into_stream()).boxed()))
+    }
+}
+
+async fn executed(
+    executor: &Executor,
+    request: proto::ExecuteRequest,
+    once: Option<Once>,
+    local: LocalSettings,
+    deadline: Instant,
+) -> Result<Response<proto::ExecuteResponse>, Status> {
+    let snapshot = snapshot(executor, request.ask_snapshot, deadline).await?;
+    let response = executor.execute(request, once, local, deadline, Ask::Position).await?;
+    Ok(Response::new(proto::ExecuteResponse { snapshot, ..response }))
+}
+
+/// Asks which transactions have not ended, if the caller asks for that. A request that begins afterwards sees what all others have
+/// committed.
+async fn snapshot(executor: &Executor, is_asked: bool, deadline: Instant) -> Result<Option<proto::Snapshot>, Status> {
+    match is_asked {
+        true => Ok(Some(executor.snapshot(deadline).await?.to_proto())),
+        false => Ok(None),
     }
 }
 

@@ -1,30 +1,61 @@
 //! Compares the session with the histories of servers.
 
+use futures_util::future::join;
 use homing_proto::v1 as proto;
+use tokio::time::Instant;
 
 use super::Engine;
 use crate::call::options::Consistency;
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::executor::within::can_be_protected;
 use crate::position::{Position, Timeline};
-use crate::primary::execute::Executed;
+use crate::primary::execute::{AskPrimary, Executed, SnapshotSlot};
 use crate::statement::kind::{Ask, Writes};
 
 impl Engine {
-    /// Runs statements on the primary in one transaction, unless the primary's history lacks what the session has seen.
+    /// Runs statements on the primary in one transaction, unless the primary's history lacks what the session has seen. If they
+    /// wrote nothing, and the primary does not show yet what replicas have shown to the session, runs them again.
     pub(crate) async fn execute_on_primary(
         &self,
         statements: Vec<proto::Statement>,
         writes: Writes,
         ask_locally: Ask,
-        deadline: tokio::time::Instant,
+        deadline: Instant,
+    ) -> Result<Executed> {
+        let ask = AskPrimary { locally: ask_locally, snapshot: None };
+        let Some(mut ahead) = self.ahead(deadline) else {
+            return self.execute_once_on_primary(statements, writes, ask, deadline).await;
+        };
+        loop {
+            let (local, slot) = (self.local_snapshot(deadline).await, SnapshotSlot::default());
+            let ask = AskPrimary { snapshot: Some(&slot), ..ask };
+            let executing = self.execute_once_on_primary(statements.clone(), writes, ask, deadline);
+            let (executed, ()) = join(executing, ahead.ask()).await;
+            let wrote_nothing = match &executed {
+                Ok(executed) => writes == Writes::No || executed.unchanged,
+                Err(error) => self.key.is_none() && says_what_is_stored(error) && can_be_protected(&statements),
+            };
+            if !wrote_nothing || ahead.is_shown_in(slot.take().or(local)).await {
+                return executed;
+            }
+            ahead.pause().await?;
+        }
+    }
+
+    /// Runs statements on the primary in one transaction, unless the primary's history lacks what the session has seen.
+    pub(crate) async fn execute_once_on_primary(
+        &self,
+        statements: Vec<proto::Statement>,
+        writes: Writes,
+        ask: AskPrimary<'_>,
+        deadline: Instant,
     ) -> Result<Executed> {
         let (session, key) = (self.history(writes), self.key_of(&statements, writes)?);
-        let executed = self.primary().execute(statements, key, writes, ask_locally, &session, deadline).await;
+        let executed = self.primary().execute(statements, key, writes, ask, &session, deadline).await;
         if let Err(error) = &executed
-            && error.db().is_some()
+            && says_what_is_stored(error)
         {
-            // A duplicate key tells that the row is there, for example.
             let local = self.replicas().local_primary();
             self.note_unknown_read(local.as_ref().map(|member| member.database()));
         }
@@ -84,4 +115,9 @@ impl Engine {
             false => Error::not_primary(message),
         })
     }
+}
+
+/// Returns whether PostgreSQL answered with an error: a duplicate key tells that the row is there, for example.
+fn says_what_is_stored(error: &Error) -> bool {
+    error.db().is_some()
 }

@@ -352,7 +352,7 @@ pub(super) fn step_deadline(millis: u64, deadline: Instant) -> Instant {
 
 fn response(outcome: Outcome, started: Instant) -> proto::TransactResponse {
     let execute_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    proto::TransactResponse { outcome: Some(outcome), execute_micros }
+    proto::TransactResponse { outcome: Some(outcome), execute_micros, snapshot: None }
 }
 
 /// Responses in the channel: one for the request, and one that the task sends by itself.

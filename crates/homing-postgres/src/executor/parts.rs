@@ -49,6 +49,7 @@ impl<T: Streamed> QueryParts<T> {
             position: chunk.position.map(|position| position.to_proto("")),
             last: chunk.last,
             rejection: None,
+            snapshot: None,
         }
     }
 }

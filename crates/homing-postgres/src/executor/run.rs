@@ -367,6 +367,7 @@ impl RunOutcome {
             execute_micros: u64::try_from(execute.as_micros()).unwrap_or(u64::MAX),
             unchanged,
             not_replicated,
+            snapshot: None,
         }
     }
 }

@@ -11,8 +11,8 @@ use super::transaction_id::TransactionId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) server: ServerId,
-    timeline: Timeline,
-    before: TransactionId,
+    pub(crate) timeline: Timeline,
+    pub(crate) before: TransactionId,
 }
 
 impl Shown {

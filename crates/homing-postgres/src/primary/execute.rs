@@ -1,6 +1,6 @@
 //! Runs statements in one transaction on the primary.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use homing_proto::v1 as proto;
@@ -19,6 +19,7 @@ use crate::call::report::{AnsweredBy, Report, Stages};
 use crate::error::{Error, Result};
 use crate::outcome::key::IdempotencyKey;
 use crate::position::Position;
+use crate::position::snapshot::Snapshot;
 use crate::replicas::Member;
 use crate::statement::kind::{Ask, Writes};
 
@@ -45,17 +46,30 @@ pub(crate) struct Trip {
     pub(crate) execute: Duration,
 }
 
-struct Execute {
+/// What is asked besides the statements.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AskPrimary<'a> {
+    /// The questions for a local primary.
+    pub(crate) locally: Ask,
+    /// Where the snapshot of a primary behind a peer goes, if it is asked for it.
+    pub(crate) snapshot: Option<&'a SnapshotSlot>,
+}
+
+/// The snapshot of the primary that came with the last answer, even if the answer is an error.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotSlot(Mutex<Option<Snapshot>>);
+
+struct Execute<'a> {
     request: proto::ExecuteRequest,
     attempts: Option<Attempts>,
     writes: Writes,
-    ask_locally: Ask,
+    ask: AskPrimary<'a>,
     deadline: Instant,
 }
 
 impl Primary {
     /// Runs the statements in one transaction, on a primary that has the positions of `session` in its history. A peer answers
-    /// with their position, and says if they wrote nothing. A local primary answers the questions of `ask_locally`.
+    /// with their position, and says if they wrote nothing.
     ///
     /// With a key, they are sent again until the deadline if what became of them is not known.
     pub(crate) async fn execute(
@@ -63,15 +77,15 @@ impl Primary {
         statements: Vec<proto::Statement>,
         key: Option<IdempotencyKey>,
         writes: Writes,
-        ask_locally: Ask,
+        ask: AskPrimary<'_>,
         session: &[Position],
         deadline: Instant,
     ) -> Result<Executed> {
-        let ask_unchanged = writes == Writes::Maybe;
+        let (ask_unchanged, ask_snapshot) = (writes == Writes::Maybe, ask.snapshot.is_some());
         let (database, session) = (self.scope.to_wire(), to_wire(session));
-        let request = proto::ExecuteRequest { database, statements, ask_unchanged, session };
+        let request = proto::ExecuteRequest { database, statements, ask_unchanged, session, ask_snapshot };
         let attempts = key.filter(|key| key.is_own() || self.protection.is_expected()).map(Attempts::new);
-        let mut execute = Execute { request, attempts, writes, ask_locally, deadline };
+        let mut execute = Execute { request, attempts, writes, ask, deadline };
         let executed = match self.send_until_known(&execute).await {
             Err(error) if error.is_unprotected() => {
                 self.protection.note_missing();
@@ -89,7 +103,7 @@ impl Primary {
 
 impl Primary {
     /// Sends a request, and sends it again as long as it is in doubt.
-    async fn send_until_known(&self, execute: &Execute) -> Result<Executed> {
+    async fn send_until_known(&self, execute: &Execute<'_>) -> Result<Executed> {
         let Some(attempts) = &execute.attempts else { return self.send(execute).await };
         let mut pauses = Pauses::until(execute.deadline);
         loop {
@@ -105,7 +119,7 @@ impl Primary {
     }
 }
 
-impl Execute {
+impl Execute<'_> {
     fn answered(&self, response: proto::ExecuteResponse, trip: Trip, place: &str) -> Result<Executed> {
         let is_unprotected = matches!(
             &response.outcome,
@@ -126,7 +140,7 @@ impl Execute {
     }
 }
 
-impl PrimaryRequest for Execute {
+impl PrimaryRequest for Execute<'_> {
     type Answer = Executed;
 
     fn answer_by(&self) -> Instant {
@@ -139,7 +153,7 @@ impl PrimaryRequest for Execute {
         let local = primary.local().clone();
         let executor = database.executor();
         let once = self.attempts.as_ref().map(Attempts::next);
-        let response = executor.execute(self.request.clone(), once, local, self.deadline, self.ask_locally).await;
+        let response = executor.execute(self.request.clone(), once, local, self.deadline, self.ask.locally).await;
         self.noted(response.map_err(|failure| failed(failure, &place)).and_then(|response| {
             let execute = Duration::from_micros(response.execute_micros);
             let trip = Trip { answered_by: AnsweredBy::Local, attempts: 0, forward: Duration::ZERO, execute };
@@ -153,7 +167,7 @@ impl PrimaryRequest for Execute {
     }
 }
 
-impl Execute {
+impl Execute<'_> {
     async fn forward_checked(&self, primary: &Primary) -> Result<Executed> {
         let extended = self.request.statements.iter().any(is_extended);
         let retry = match (self.writes, &self.attempts) {
@@ -182,10 +196,28 @@ impl Execute {
             )
             .await?;
         let Dispatched { response, peer, attempts, forward, .. } = dispatched;
+        if let Some(slot) = self.ask.snapshot {
+            slot.put(response.snapshot.as_ref().map(Snapshot::from_proto));
+        }
         let execute = Duration::from_micros(response.execute_micros).min(forward);
         let place = peer_place(&peer);
         let trip = Trip { answered_by: AnsweredBy::Peer(peer), attempts, forward: forward - execute, execute };
         self.answered(response, trip, &place)
+    }
+}
+
+impl SnapshotSlot {
+    pub(crate) fn take(&self) -> Option<Snapshot> {
+        self.lock().take()
+    }
+
+    fn put(&self, snapshot: Option<Snapshot>) {
+        *self.lock() = snapshot;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Snapshot>> {
+        // No code under the lock panics.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,16 +12,18 @@ use crate::error::{Error, Result};
 use crate::position::Position;
 
 impl Primary {
-    /// Opens a stream through a peer. If the peer fails before the first part, another peer is tried.
+    /// Opens a stream through a peer. If the peer fails before the first part, another peer is tried. `ask_snapshot` asks which transactions had not
+    /// ended before it.
     pub(crate) async fn query_peer(
         &self,
         statement: proto::Statement,
         session: &[Position],
         sends: StreamedAs,
+        ask_snapshot: bool,
         deadline: Instant,
     ) -> Result<Dispatched<(proto::QueryPart, Streaming<proto::QueryPart>)>> {
         let (database, session) = (self.scope.to_wire(), to_wire(session));
-        let request = proto::QueryRequest { database, statement: Some(statement), session };
+        let request = proto::QueryRequest { database, statement: Some(statement), session, ask_snapshot };
         self.rpc.check_size(&request)?;
         let send = |channel: PeerChannel| {
             let (mut client, request) = (self.client(channel), request.clone());

@@ -61,8 +61,7 @@ async fn ask(primary: &Primary, region: &Region, deadline: Instant) -> Result<Op
     let request = proto::ExecuteRequest {
         database: primary.scope.database.as_str().to_owned(),
         statements: vec![select_one()],
-        ask_unchanged: false,
-        session: Vec::new(),
+        ..proto::ExecuteRequest::default()
     };
     let send = |channel| {
         let (mut client, request) = (primary.client(channel), request.clone());

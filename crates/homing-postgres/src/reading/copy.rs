@@ -140,6 +140,7 @@ impl PrimaryRequest for CopyOpening<'_> {
     }
 
     async fn run_locally(&self, _: &Primary, member: &Arc<Member>) -> Result<Opened<CopyOut>> {
+        self.engine.wait_for_local_primary(self.deadline).await?;
         let chosen = choose_primary(member)?;
         let opened = open_on(self.engine, &chosen, self.statement.clone(), self.deadline).await;
         let data = opened.map_err(|broken| local_error(broken, member.database()))?;

@@ -12,6 +12,7 @@ use crate::position::Position;
 use crate::position::kind::PositionKind;
 use crate::position::lsn::Lsn;
 use crate::position::role::Role;
+use crate::primary::execute::AskPrimary;
 use crate::scope::LocalSettings;
 use crate::session::seen::Seen;
 use crate::session::token::foreign;
@@ -24,7 +25,7 @@ pub(crate) async fn settle_reads(engine: &Engine, chosen: Option<&Database>) -> 
     // On a spread address, what one server has shown may be missing on the next one.
     let spread = chosen.filter(|chosen| chosen.is_spread()).and_then(|chosen| engine.session.seen_at(chosen));
     let before = engine.session.positions();
-    // No server is ahead of the primary for longer than a commit takes. So if it has to be asked, its answer is one for all.
+    // The log of no server is ahead of that of the primary. So if the primary has to be asked, its answer is one for all.
     let is_of_primary = |seen: &Seen| seen.position().is_none() && seen.server().is_none();
     let mut of_primary = if seen.iter().any(is_of_primary) { Some(ask_primary(engine).await?) } else { None };
     for seen in seen {
@@ -58,7 +59,8 @@ pub(crate) fn check_cluster(engine: &Engine, position: Position) -> Result<()> {
 /// Asks the primary for its position.
 pub(crate) async fn ask_primary(engine: &Engine) -> Result<Position> {
     let engine = engine.with_local(&LocalSettings::default());
-    let executed = engine.execute_on_primary(vec![select_one()], Writes::No, Ask::Position, engine.deadline()).await?;
+    let ask = AskPrimary { locally: Ask::Position, snapshot: None };
+    let executed = engine.execute_once_on_primary(vec![select_one()], Writes::No, ask, engine.deadline()).await?;
     executed.position.ok_or_else(|| Error::not_sent("the primary answered without its position: try again"))
 }
 

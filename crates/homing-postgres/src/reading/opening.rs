@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use homing_proto::v1 as proto;
 use homing_rpc::{Dispatched, Reason};
 use tokio::time::{Instant, timeout};
@@ -20,6 +21,7 @@ use crate::error::database::DatabaseError;
 use crate::error::{Error, Result};
 use crate::executor::{Broken, Chunk, Chunks, Failure, Pace, Streamed};
 use crate::position::Position;
+use crate::position::snapshot::Snapshot;
 use crate::primary::query::StreamedAs;
 use crate::primary::rejection::{failed, rejected};
 use crate::primary::{Primary, local_database, peer_place};
@@ -112,7 +114,19 @@ pub(super) async fn open_on_peer(
     deadline: Instant,
 ) -> Result<Opened<(proto::QueryPart, ForwardedParts)>> {
     let (session, earlier) = (engine.history(Writes::No), engine.session.earlier());
-    let opened = primary.query_peer(statement, &session, sends, deadline).await;
+    let mut ahead = engine.ahead(deadline);
+    let opened = loop {
+        let opening = primary.query_peer(statement.clone(), &session, sends, ahead.is_some(), deadline);
+        let Some(ahead) = &mut ahead else { break opening.await };
+        let (opened, ()) = join(opening, ahead.ask()).await;
+        let snapshot = opened.as_ref().ok().and_then(|opened| opened.response.0.snapshot.as_ref());
+        if ahead.is_shown_in(snapshot.map(Snapshot::from_proto)).await {
+            break opened;
+        }
+        // Dropped before its rows are handed over, which ends it on the primary.
+        drop(opened);
+        ahead.pause().await?;
+    };
     let first = opened.as_ref().ok().and_then(|opened| opened.response.0.position.as_ref());
     let position = first.and_then(Position::from_proto);
     let opened = engine.heed(&session, position.map(|position| position.timeline), opened)?;

@@ -325,6 +325,10 @@ impl Reader {
         let started = Instant::now();
         let chosen = self.member.as_ref().expect("a server was chosen");
         let member = &chosen.member;
+        if member.is_local_primary() {
+            let shown = self.engine.wait_for_local_primary(self.engine.deadline()).await;
+            shown.map_err(|error| RefusedRead { refusal: Refusal::Final, error })?;
+        }
         let output = request.run_on(&self.engine, chosen, self.engine.deadline()).await?;
         match chosen.take_shown() {
             Some((shown, before)) => self.engine.session.has_shown(member.database(), shown, &before),

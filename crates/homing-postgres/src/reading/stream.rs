@@ -129,6 +129,7 @@ impl PrimaryRequest for StreamOpening<'_> {
 
     async fn run_locally(&self, _: &Primary, member: &Arc<Member>) -> Result<Opened<RowStream>> {
         let Self { engine, statement, description, deadline } = self;
+        engine.wait_for_local_primary(*deadline).await?;
         let chosen = choose_primary(member)?;
         let opened = open_on(engine, &chosen, statement.clone(), description, *deadline).await;
         let rows = opened.map_err(|broken| local_error(broken, member.database()))?;

@@ -18,8 +18,8 @@ impl Session {
         Earlier { seen: self.seen_elsewhere(None), positions: self.positions() }
     }
 
-    /// Moves the floor up to the position of a request, which covers what the session had before it: no server was ahead of the
-    /// primary when the session read from it.
+    /// Moves the floor up to the position of a request, which covers what the session had before it: the log of no server is ahead
+    /// of that of the primary.
     pub(crate) fn settle_all(&self, earlier: &Earlier, position: Position) {
         earlier.seen.iter().for_each(|seen| self.settle(seen, &earlier.positions, position));
     }

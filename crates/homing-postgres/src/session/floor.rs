@@ -22,6 +22,8 @@ pub(super) struct Floor {
     pub(super) imported: bool,
     pub(super) offered: bool,
     pub(super) seen: SeenServers,
+    /// The replicas that have answered since the primary was last known to show what they had shown.
+    pub(super) ahead: SeenServers,
 }
 
 impl Floor {

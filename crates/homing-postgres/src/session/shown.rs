@@ -18,6 +18,7 @@ impl Session {
     /// Notes a read from one of the servers of an address: what that server showed by the end of the read. At its beginning the
     /// server showed everything in `before`.
     pub(crate) fn has_shown(&self, address: &Database, shown: Shown, before: &[Shown]) {
+        self.note_ahead(address, Some((shown, before)));
         let mut fits = true;
         self.see(&address.downgrade(), address.moves(), |seen| fits = seen.show(shown, before));
         if !fits {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::join;
 use homing_proto::v1 as proto;
 use proto::transact_request::Step as Asked;
 use proto::transact_response::Outcome;
@@ -18,11 +19,13 @@ use super::savepoints::SavepointId;
 use super::{StreamState, Transaction};
 use crate::call::report::AnsweredBy;
 use crate::engine::Engine;
+use crate::engine::ahead::Ahead;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome as WriteOutcome;
 use crate::outcome::key::IdempotencyKey;
 use crate::position::Position;
 use crate::position::role::Role;
+use crate::position::snapshot::Snapshot;
 use crate::primary::execute::Trip;
 use crate::primary::outcome::Settled;
 use crate::primary::pauses::Pauses;
@@ -165,8 +168,8 @@ impl Exchange<'_> {
         if started >= transaction.deadline {
             return Err(fatal(transaction, too_late(transaction)));
         }
-        let deadline = match state {
-            StreamState::Unopened => self.begin(state, request).await?,
+        let response = match state {
+            StreamState::Unopened => self.exchange_first(state, request).await?,
             StreamState::Open { stream, outstanding } => {
                 let deadline = self.step_deadline();
                 if *outstanding {
@@ -177,14 +180,14 @@ impl Exchange<'_> {
                 *outstanding = true;
                 // If the request could not be sent, the response says why.
                 stream.send(proto::TransactRequest { savepoints, ..request }, deadline);
-                deadline
+                let response = receive(transaction, stream, deadline).await?;
+                *outstanding = false;
+                response
             }
             StreamState::Opening => return Err(fatal(transaction, lost(DROPPED_AT_BEGIN))),
             StreamState::Closed => return Err(fatal(transaction, lost(ENDED_BEFORE))),
         };
-        let StreamState::Open { stream, outstanding } = state else { return Err(lost(ENDED_BEFORE)) };
-        let response = receive(transaction, stream, deadline).await?;
-        *outstanding = false;
+        let StreamState::Open { stream, .. } = state else { return Err(lost(ENDED_BEFORE)) };
         let trip = trip(stream, started, response.execute_micros);
         let outcome = check_going_on(transaction, response, &stream.place)?;
         // Even a rejection tells what is stored.
@@ -200,24 +203,55 @@ impl Exchange<'_> {
         }
     }
 
+    /// Begins the transaction with its first request, and returns the response. If the primary does not show yet what replicas
+    /// have shown to the session, begins it again.
+    async fn exchange_first(
+        &self,
+        state: &mut StreamState,
+        mut request: proto::TransactRequest,
+    ) -> Result<proto::TransactResponse> {
+        let (transaction, mut ahead) = (self.transaction, None);
+        request.savepoints = transaction.savepoints().take_pending();
+        loop {
+            let begun = self.begin(state, request.clone(), &mut ahead).await;
+            let deadline = begun.inspect_err(|_| transaction.savepoints().put_back(request.savepoints.clone()))?;
+            let StreamState::Open { stream, outstanding } = state else { return Err(lost(ENDED_BEFORE)) };
+            let response = receive(transaction, stream, deadline).await?;
+            *outstanding = false;
+            let snapshot = response.snapshot.as_ref().map(Snapshot::from_proto);
+            let Some(ahead) = ahead.as_mut().filter(|_| has_begun(&response)) else { return Ok(response) };
+            if ahead.is_shown_in(snapshot).await {
+                return Ok(response);
+            }
+            if let StreamState::Open { stream, .. } = std::mem::replace(state, StreamState::Unopened) {
+                stream.roll_back(deadline).await;
+            }
+            let paused = ahead.pause().await;
+            paused.inspect_err(|_| transaction.savepoints().put_back(request.savepoints.clone()))?;
+        }
+    }
+
     /// Begins the transaction with its first request, and returns the deadline of the response.
-    async fn begin(&self, state: &mut StreamState, mut request: proto::TransactRequest) -> Result<Instant> {
+    async fn begin<'b>(
+        &'b self,
+        state: &mut StreamState,
+        mut request: proto::TransactRequest,
+        ahead: &mut Option<Ahead<'b>>,
+    ) -> Result<Instant> {
         let transaction = self.transaction;
-        let savepoints = transaction.savepoints().take_pending();
         let writes = if transaction.is_read_only() { Writes::No } else { Writes::Yes };
         let session = self.engine.history(writes);
         request.begin = Some(transaction.begin(self.engine.primary().scope(), &session));
-        request.savepoints.clone_from(&savepoints);
         *state = StreamState::Opening;
         // Boxed, since the compiler limits how deep futures may be nested, and applications nest further.
-        let opened = match self.open(request.clone()).boxed().await {
+        let opened = match self.open(request.clone(), ahead).boxed().await {
             Err(error) if error.is_unprotected() => {
                 self.engine.primary().protection.note_missing();
                 match transaction.note_unprotected() {
                     false => Err(error),
                     true => {
                         request.begin = Some(transaction.begin(self.engine.primary().scope(), &session));
-                        self.open(request).boxed().await
+                        self.open(request, ahead).boxed().await
                     }
                 }
             }
@@ -231,17 +265,20 @@ impl Exchange<'_> {
             }
             Err(error) => {
                 *state = StreamState::Unopened;
-                transaction.savepoints().put_back(savepoints);
                 Err(error)
             }
         }
     }
 
     /// Opens a snapshot of the local database if it has reached the session's position, and otherwise a transaction on
-    /// the primary.
-    async fn open(&self, request: proto::TransactRequest) -> Result<(TransactionStream, Instant)> {
+    /// the primary. Sets `ahead` if the primary may not show what replicas have shown to the session.
+    async fn open<'b>(
+        &'b self,
+        mut request: proto::TransactRequest,
+        ahead: &mut Option<Ahead<'b>>,
+    ) -> Result<(TransactionStream, Instant)> {
         let Self { engine, transaction } = self;
-        let opening = || Opening {
+        let opening = |request: &proto::TransactRequest| Opening {
             request: request.clone(),
             step_deadline: self.step_deadline(),
             deadline: transaction.deadline,
@@ -250,7 +287,7 @@ impl Exchange<'_> {
         if transaction.reads_replica()
             && let Some(chosen) = Reader::new(engine, RunsOn::Any, OnLocalPrimary::Read).server().await?
         {
-            let (database, opening) = (chosen.member.database(), opening());
+            let (database, opening) = (chosen.member.database(), opening(&request));
             let executor = database.executor().on(chosen.take_connection());
             let begun = engine.primary().transact_locally(database, &executor, &opening, RunsOn::Any).await;
             match begun.and_then(|stream| chosen.check().map(|()| stream)) {
@@ -263,8 +300,21 @@ impl Exchange<'_> {
                 outcome => return Ok((outcome?, opening.step_deadline)),
             }
         }
-        let opening = opening();
-        Ok((engine.primary().transact(&opening).await?, opening.step_deadline))
+        engine.wait_for_local_primary(self.step_deadline()).await?;
+        if ahead.is_none() {
+            *ahead = engine.ahead(self.step_deadline());
+        }
+        if let Some(begin) = &mut request.begin {
+            begin.ask_snapshot = ahead.is_some();
+        }
+        let opening = opening(&request);
+        let asking = async {
+            if let Some(ahead) = ahead {
+                ahead.ask().await;
+            }
+        };
+        let (stream, ()) = join(engine.primary().transact(&opening), asking).await;
+        Ok((stream?, opening.step_deadline))
     }
 
     fn step_deadline(&self) -> Instant {
@@ -333,6 +383,12 @@ async fn send_commit(
              whether the transaction is committed before you run it again"
         ))),
     }
+}
+
+/// Returns whether a response leaves the transaction open, so that what it sees matters.
+fn has_begun(response: &proto::TransactResponse) -> bool {
+    use Outcome::{Prepared, Rejection, Results, Stale};
+    matches!(response.outcome, Some(Results(_) | Prepared(_) | Rejection(_) | Stale(_)))
 }
 
 /// Receives the next response. Without one the transaction is over.
