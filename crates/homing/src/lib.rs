@@ -60,6 +60,8 @@
 //!   the position that Homing reads may be older than its commit.
 //! - If raw SQL has an effect without a transaction id (notifications, foreign tables, other servers), Homing takes it for
 //!   a read. If its result cannot be delivered, the error says *rejected*.
+//! - SQL that a replica has run counts as a read from then on. If it is sent to the primary because no replica can answer, its
+//!   answer is lost, and it writes with other values by a function in C (`case when $1 then nextval('s') end`), it may run twice.
 //! - If SQL of your own reads entities next to the primary and calls a function that writes, the session does not wait
 //!   for that write elsewhere. Use raw SQL for it.
 //! - SQL of your own does not count the version of an entity (`#[entity(version)]`), unless it says so: add

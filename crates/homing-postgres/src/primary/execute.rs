@@ -92,7 +92,7 @@ impl Primary {
                 execute.attempts = None;
                 self.send(&execute).await?
             }
-            executed => executed?,
+            executed => executed.map_err(|error| if writes == Writes::No { unanswered(error) } else { error })?,
         };
         if let Some(position) = executed.position {
             self.replicas.heard(position);
@@ -251,6 +251,14 @@ impl Trip {
             ..Report::new(operation, self.answered_by.clone())
         }
     }
+}
+
+/// Returns the error of statements that only read. Without an answer, nothing was changed either.
+fn unanswered(error: Error) -> Error {
+    if !error.is_outcome_unknown() {
+        return error;
+    }
+    Error::not_sent(format!("the read was not answered, and nothing was changed: {error}")).with_source(error)
 }
 
 /// Returns the positions that a server has to have in its history, for a request.

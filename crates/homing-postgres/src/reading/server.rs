@@ -90,6 +90,9 @@ pub(crate) async fn query(
     let connection = connection.done();
     let error = match outcome {
         Ok(Some(output)) => {
+            if connection.role() == Role::Replica {
+                engine.descriptions().remember_read(sql);
+            }
             return chosen.check().map(|()| output).map_err(|error| refused(Refusal::Unreachable, error));
         }
         Ok(None) => return Err(refused(Refusal::Writes, Error::not_sent("the statement writes"))),

@@ -96,10 +96,9 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// - [`is_not_sent`](Error::is_not_sent) if no database could answer.
+    /// - [`is_not_sent`](Error::is_not_sent) if no database answered.
     /// - [`is_rejected`](Error::is_rejected) if PostgreSQL refuses the statement, and [`is_decode`](Error::is_decode)
     ///   if a column is not of its field's type.
-    /// - [`is_outcome_unknown`](Error::is_outcome_unknown) if the primary's answer was lost. The read may be repeated.
     ///
     /// # Cancel safety
     ///
@@ -157,7 +156,6 @@ impl Repo {
     /// - [`is_rejected`](Error::is_rejected) if PostgreSQL refuses the statement, and [`is_decode`](Error::is_decode)
     ///   if a column is not of its field's type.
     /// - Any of the [four fates](Error) if `suffix` calls a volatile function: the statement is a write then.
-    ///   [`is_outcome_unknown`](Error::is_outcome_unknown) if the primary's answer was lost.
     ///
     /// # Cancel safety
     ///

@@ -68,9 +68,9 @@ impl Repo {
     ///
     /// # Errors
     ///
-    /// [`is_not_sent`](Error::is_not_sent) if the primary could not be reached within
-    /// [`call_timeout`](crate::Options::call_timeout), [`is_rejected`](Error::is_rejected) if it refused, or
-    /// [`is_outcome_unknown`](Error::is_outcome_unknown) if its answer was lost. No data was changed in any case.
+    /// [`is_not_sent`](Error::is_not_sent) if the primary did not answer within
+    /// [`call_timeout`](crate::Options::call_timeout), or [`is_rejected`](Error::is_rejected) if it refused. No data was
+    /// changed in any case.
     ///
     /// # Cancel safety
     ///

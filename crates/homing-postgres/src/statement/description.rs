@@ -105,6 +105,8 @@ pub(crate) struct DescriptionCache {
 struct CachedStatement {
     description: Option<StatementDescription>,
     writes: Option<Writes>,
+    /// Whether a replica has run it, on a read-only connection.
+    has_only_read: bool,
 }
 
 impl DescriptionCache {
@@ -134,10 +136,20 @@ impl DescriptionCache {
         self.change(sql, |known| known.writes = Some(writes));
     }
 
+    /// Returns whether a replica has run this statement, and PostgreSQL has not said since that it writes.
+    pub(crate) fn has_only_read(&self, sql: &str) -> bool {
+        self.lock().get(&*self.key(sql)).is_some_and(|known| known.has_only_read && known.writes != Some(Writes::Yes))
+    }
+
+    pub(crate) fn remember_read(&self, sql: &str) {
+        self.change(sql, |known| known.has_only_read = true);
+    }
+
     /// Forgets the types of a statement, because the schema has changed. If it writes, that stays known.
     pub(crate) fn forget(&self, sql: &str) {
         self.change(sql, |known| {
             known.description = None;
+            known.has_only_read = false;
             known.writes = known.writes.filter(|writes| *writes == Writes::Yes);
         });
     }

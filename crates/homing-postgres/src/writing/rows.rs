@@ -21,7 +21,7 @@ pub(crate) struct RowsRequest<'a, F> {
     operation: &'static str,
     sql: &'a str,
     parameters: &'a Parameters<'a>,
-    /// Whether it may write. Otherwise it is sent again if the primary does not answer.
+    /// Whether it may write. If not, or if a replica has run it before, it is sent again if the primary does not answer.
     writes: Writes,
     on_local_primary: OnLocalPrimary,
     read: Option<F>,
@@ -54,7 +54,8 @@ impl<T: Send + 'static, F: FnOnce(Output) -> Result<T>> ReadRequest for RowsRequ
 
     async fn run_on_primary(&mut self, engine: &Engine, why: WhyPrimary, timing: ReadTiming) -> Result<Answered<T>> {
         let (operation, sql, parameters) = (self.operation, self.sql, self.parameters);
-        if why != WhyPrimary::Statement && self.writes == Writes::No {
+        let only_reads = self.writes == Writes::No || engine.descriptions().has_only_read(sql);
+        if why != WhyPrimary::Statement && only_reads {
             let answered = read_from_primary(engine, operation, timing.started, sql, parameters).await?;
             return Ok(answered.and_then(|output| self.read(output)));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use homing::discover::{DnsConfig, DnsTemplate, StaticPeers};
 use homing::report::AnsweredBy;
-use homing::{Node, Repo, Secret};
+use homing::{Consistency, Node, Repo, Secret};
 use homing_testbed::{Cut, DnsView, Relay, wait_until};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -173,6 +173,30 @@ async fn silent_link_leaves_outcome_unknown() {
     let impatient = repo.with_call_timeout(Duration::from_millis(500));
     let error = timeout(PATIENCE, impatient.insert(&NewUser::named("Grace"))).await.unwrap().unwrap_err();
     assert!(error.is_outcome_unknown(), "{error:?}");
+}
+
+#[tokio::test]
+async fn unanswered_read_is_not_sent() {
+    let two = TwoPeers::start().await;
+    let (repo, _) = two.repo();
+    let ada: User = repo.insert(&NewUser::named("Ada")).await.unwrap();
+    let (id, global) = (ada.id, repo.with_consistency(Consistency::Global));
+    // A replica shows that the statements only read.
+    assert_eq!(repo.all::<User>("where age > $1", &[&1]).await.unwrap(), [ada]);
+    assert_eq!(repo.query("select 7", &[]).await.unwrap().len(), 1);
+    for relay in &two.relays {
+        relay.cut(Cut::Blackhole).await;
+    }
+    let global = global.with_call_timeout(Duration::from_millis(500));
+    let errors = [
+        timeout(PATIENCE, global.get::<User>(id)).await.unwrap().unwrap_err(),
+        timeout(PATIENCE, global.query("select 7", &[])).await.unwrap().unwrap_err(),
+        timeout(PATIENCE, global.all::<User>("where age > $1", &[&1])).await.unwrap().unwrap_err(),
+        timeout(PATIENCE, global.primary_position()).await.unwrap().unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.is_not_sent() && !error.is_outcome_unknown(), "{error:?}");
+    }
 }
 
 #[tokio::test]
