@@ -62,9 +62,9 @@ impl Load {
         }
     }
 
-    /// Returns whether calls are in flight, and no answer has arrived since this time.
-    pub(crate) fn is_quiet_since(&self, since: Instant) -> bool {
-        self.in_flight() > 0 && self.latency().answered_at.is_none_or(|at| at < since)
+    /// Returns when the last answer arrived, but not an earlier time than this one. `None` if no calls are in flight.
+    pub(crate) fn quiet_since(&self, since: Instant) -> Option<Instant> {
+        (self.in_flight() > 0).then(|| self.latency().answered_at.map_or(since, |at| at.max(since)))
     }
 
     /// Records that an answer arrived after this time.
@@ -222,13 +222,14 @@ mod tests {
     async fn only_answers_end_the_quiet() {
         let start = Instant::now();
         let load = Arc::new(Load::default());
-        assert!(!load.is_quiet_since(start), "nothing is in flight");
+        assert_eq!(load.quiet_since(start), None, "nothing is in flight");
         let _call = load.begin();
-        assert!(load.is_quiet_since(start));
+        assert_eq!(load.quiet_since(start), Some(start));
         load.observe_silence(start + MS, MS);
-        assert!(load.is_quiet_since(start));
+        assert_eq!(load.quiet_since(start), Some(start));
         load.observe(start + MS, MS);
-        assert!(!load.is_quiet_since(start + MS) && load.is_quiet_since(start + 2 * MS));
+        assert_eq!(load.quiet_since(start), Some(start + MS));
+        assert_eq!(load.quiet_since(start + 2 * MS), Some(start + 2 * MS));
     }
 
     #[tokio::test(start_paused = true)]

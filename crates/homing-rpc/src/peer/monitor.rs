@@ -248,16 +248,29 @@ async fn silence(link: &Arc<Link>, settings: PeerSettings) -> Down {
     let mut health = HealthClient::new(PeerChannel::new(Arc::clone(link), None, None));
     loop {
         link.load.is_busy().await;
-        let since = Instant::now();
-        time::sleep(settings.probe_after).await;
-        if !link.load.is_quiet_since(since) {
-            continue;
-        }
+        quiet(&link.load, settings.probe_after).await;
         let limit = settings.probe_timeout.max(PROBE_ROUND_TRIPS * link.load.round_trip());
         // Any answer will do. If the connection has ended, its owner knows.
         if time::timeout(limit, health.check(HealthCheckRequest::default())).await.is_err() {
             link.is_silent.store(true, Ordering::Release);
             return down(format!("it answered neither calls nor a probe within {limit:?}"), None);
+        }
+    }
+}
+
+/// Waits until calls have been in flight for this time without an answer. Counts from the last answer, so that a peer which falls
+/// silent right after it is not noticed later than another one.
+async fn quiet(load: &Load, time: Duration) {
+    let mut since = Instant::now();
+    loop {
+        time::sleep_until(since + time).await;
+        match load.quiet_since(since) {
+            Some(later) if later > since => since = later,
+            Some(_) => return,
+            None => {
+                load.is_busy().await;
+                since = Instant::now();
+            }
         }
     }
 }
@@ -311,3 +324,22 @@ const STABLE_AFTER: Duration = Duration::from_secs(1);
 
 /// How many round trips a peer has at least to answer a probe, if it is far away.
 const PROBE_ROUND_TRIPS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn quiet_counts_from_the_last_answer() {
+        let (load, began, limit) = (Arc::new(Load::default()), Instant::now(), Duration::from_millis(200));
+        let _call = load.begin();
+        let answers = async {
+            for _ in 0..3 {
+                time::sleep(Duration::from_millis(90)).await;
+                load.observe(Instant::now(), Duration::from_millis(1));
+            }
+        };
+        tokio::join!(answers, quiet(&load, limit));
+        assert_eq!(began.elapsed(), Duration::from_millis(270) + limit);
+    }
+}

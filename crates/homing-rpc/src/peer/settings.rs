@@ -13,12 +13,12 @@ pub struct PeerSettings {
     /// packet, and shorter than the usual time limit of a call, so that its error says which address does not answer.
     pub connect_timeout: Duration,
 
-    /// After how long without any answer, while calls are in flight, a peer is probed. Default: 250 ms.
+    /// After how long without any answer, while calls are in flight, a peer is probed. Default: 200 ms.
     pub probe_after: Duration,
 
     /// How long the peer may take to answer the probe, but at least three round trips. If it does not, new calls go elsewhere,
-    /// and those that may be repeated are sent again. Default: 600 ms: with [`probe_after`](Self::probe_after) it is a
-    /// fraction of a call's usual limit, so that a second attempt has time. A lost packet is repeated within it.
+    /// and those that may be repeated are sent again. Default: 500 ms: with [`probe_after`](Self::probe_after) and a round trip to
+    /// another peer it is less than a second. A lost packet is repeated within it.
     pub probe_timeout: Duration,
 
     /// How many calls to a region wait at this node while all its peers are full; further ones are refused as overloaded.
@@ -56,8 +56,8 @@ impl Default for PeerSettings {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(3),
-            probe_after: Duration::from_millis(250),
-            probe_timeout: Duration::from_millis(600),
+            probe_after: Duration::from_millis(200),
+            probe_timeout: Duration::from_millis(500),
             max_waiting: 1024,
         }
     }

@@ -223,8 +223,8 @@ mod tests {
             (|c| c.peers.probe_after = Duration::ZERO, &["HOMING_PEER_PROBE_AFTER", "is 0ns"]),
             (|c| c.peers.probe_timeout = Duration::ZERO, &["HOMING_PEER_PROBE_TIMEOUT", "is 0ns"]),
             (
-                |c| c.options.call_timeout = Duration::from_millis(250),
-                &["HOMING_PEER_PROBE_AFTER", "is 250ms", "HOMING_CALL_TIMEOUT"],
+                |c| c.options.call_timeout = Duration::from_millis(200),
+                &["HOMING_PEER_PROBE_AFTER", "is 200ms", "HOMING_CALL_TIMEOUT"],
             ),
         ];
         nodes().check().unwrap();
