@@ -29,6 +29,7 @@ mod probe;
 pub(crate) mod question;
 mod references;
 mod run;
+mod silence;
 mod snapshot;
 pub(crate) mod within;
 

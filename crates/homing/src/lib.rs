@@ -77,8 +77,8 @@
 //!
 //! **Transactions**
 //!
-//! - If a node in the primary region hangs without closing its connections, its interactive transactions stay open. As
-//!   a second guard, set `idle_in_transaction_session_timeout` for the role.
+//! - If a node in the primary region hangs without closing its connections, PostgreSQL rolls its open transactions back after a
+//!   second (`idle_in_transaction_session_timeout`, which Homing sets for them). A copy that is under way stays open.
 //! - Interactive transactions and streams count for the choice of a peer only while they are being opened. A peer that
 //!   falls silent under them, without closing the connection, is noticed after six seconds, not within one.
 //! - A node has at most 256 interactive transactions and streams open through one peer; further ones wait.

@@ -23,7 +23,7 @@ use proto::transact_request::Step;
 use proto::transact_response::Outcome;
 use proto::transaction_ended::Cause;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Status;
 use tracing::{Instrument, debug, debug_span};
 
@@ -36,6 +36,7 @@ use super::once::Looked;
 use super::pinned::{Pinned, StepOutcome, ended};
 use super::places::Place;
 use super::probe::Probed;
+use super::silence::SIGN_OF_LIFE_INTERVAL;
 use crate::outcome::once::Once;
 use crate::position::role::Role;
 use crate::statement::kind::{Ask, RunsOn, Written};
@@ -169,7 +170,7 @@ where
             if !matches!(sent, Ok(Ok(()))) {
                 return pinned.finish().await;
             }
-            request = match self.next(idle_timeout).await {
+            request = match self.next(&pinned, idle_timeout).await {
                 NextEvent::Request(request) => request,
                 NextEvent::CallerGone => {
                     debug!("the caller is gone: rolling the transaction back");
@@ -260,18 +261,24 @@ where
         }
     }
 
-    async fn next(&mut self, idle_timeout: Duration) -> NextEvent {
+    async fn next(&mut self, pinned: &Pinned, idle_timeout: Duration) -> NextEvent {
         let idle = Instant::now() + idle_timeout;
-        tokio::select! {
-            request = self.requests.next() => match request {
-                Some(Ok(request)) => NextEvent::Request(request),
-                Some(Err(_)) | None => NextEvent::CallerGone,
-            },
-            () = self.responses.closed() => NextEvent::CallerGone,
-            () = sleep_until(idle.min(self.deadline)) => NextEvent::Ended(match idle < self.deadline {
-                true => ended(Cause::Idle, format!("it was idle for {idle_timeout:?}")),
-                false => ended(Cause::TimeLimit, "it reached its time limit"),
-            }),
+        loop {
+            return tokio::select! {
+                request = self.requests.next() => match request {
+                    Some(Ok(request)) => NextEvent::Request(request),
+                    Some(Err(_)) | None => NextEvent::CallerGone,
+                },
+                () = self.responses.closed() => NextEvent::CallerGone,
+                () = sleep_until(idle.min(self.deadline)) => NextEvent::Ended(match idle < self.deadline {
+                    true => ended(Cause::Idle, format!("it was idle for {idle_timeout:?}")),
+                    false => ended(Cause::TimeLimit, "it reached its time limit"),
+                }),
+                () = sleep(SIGN_OF_LIFE_INTERVAL) => {
+                    pinned.give_sign_of_life();
+                    continue;
+                }
+            };
         }
     }
 

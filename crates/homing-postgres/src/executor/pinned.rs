@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::prepared::Prepared;
 use super::probe::{Probed, Questions};
 use super::run::{RequestRun, StatementFailure, is_fatal};
+use super::silence::{LIMIT_SILENCE, give_sign_of_life};
 use crate::connection::open::Cancellation;
 use crate::connection::pool::Connection;
 use crate::connection::set::{Lifetime, SetCommand};
@@ -116,7 +117,10 @@ impl Pinned {
         claim: Option<Claim>,
     ) -> Result<(Self, Role), Failure> {
         let scope = Scope::from_wire(&begin.database).map_err(|error| Failure::bad_request(error.to_string()))?;
-        let sql = begin_sql(begin);
+        let sql = match begin.read_only {
+            true => begin_sql(begin),
+            false => format!("{}; {LIMIT_SILENCE}", begin_sql(begin)),
+        };
         let mut pinned = Self {
             connection: Some(connection),
             prepared: PreparedStatements::new(MAX_STATEMENTS),
@@ -146,6 +150,11 @@ impl Pinned {
             Err(error) => return Err(lost(error)),
         }
         Ok((pinned, role))
+    }
+
+    /// Tells the server that this node is there, while the transaction waits for its next request.
+    pub(super) fn give_sign_of_life(&self) {
+        give_sign_of_life(self.connection());
     }
 
     pub(super) fn cancellation(&self) -> Cancellation {

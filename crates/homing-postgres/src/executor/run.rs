@@ -19,6 +19,7 @@ use super::failure::Failure;
 use super::prepared::Prepared;
 use super::probe::{Probed, Questions};
 use super::references::{FirstRows, Unmet};
+use super::silence::{LIMIT_SILENCE, limit_silence};
 use super::within::Within;
 use crate::connection::block::Block;
 use crate::connection::pool::Connection;
@@ -163,8 +164,11 @@ impl<'a> RequestRun<'a> {
     ) -> Result<RunOutcome, Failure> {
         let connection = self.connection;
         let begun = match within {
-            Within::Connection => connection.batch_execute("BEGIN").await,
-            Within::Block(block) => block.go_on().await,
+            Within::Connection => connection.batch_execute(&format!("BEGIN; {LIMIT_SILENCE}")).await,
+            Within::Block(block) => {
+                limit_silence(connection);
+                block.go_on().await
+            }
         };
         if let Err(error) = begun {
             return rejected(None, &error, Commit::WasNotSent);
@@ -200,6 +204,10 @@ impl<'a> RequestRun<'a> {
     ) -> Result<RunOutcome, Failure> {
         self.first_rows = FirstRows::wanted_by(statements.iter().flat_map(Prepared::references));
         let mut results = Vec::with_capacity(statements.len());
+        if !statements.is_empty() {
+            // The claim is sent after their answers.
+            limit_silence(self.connection);
+        }
         for (index, statement) in (0..).zip(statements) {
             match block.hearing(self.statement(index, statement)).await {
                 Ok(result) => results.push(result),

@@ -7,6 +7,7 @@ mod read_only;
 mod retry;
 mod role_defaults;
 mod round_trips;
+mod silent;
 
 use homing::error::SqlState;
 use homing::report::AnsweredBy;
