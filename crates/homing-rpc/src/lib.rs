@@ -128,6 +128,8 @@ pub use metadata::key::fingerprint_of;
 pub use metadata::trace::TraceContext;
 pub use node::config::{DEFAULT_MAX_MESSAGE_BYTES, NodeConfig, Positions, States};
 pub use peer::channel::PeerChannel;
+#[doc(hidden)]
+pub use peer::fate::Fate;
 pub use peer::name::PeerName;
 pub use peer::settings::PeerSettings;
 pub use peer::status::{PeerHealth, PeerStatus};
@@ -137,6 +139,10 @@ pub use reload::{Digest, Reloaded, digest_of};
 pub use rpc::Rpc;
 pub use rpc::call::Called;
 pub use rpc::dispatch::{Dispatch, Dispatched};
+#[doc(hidden)]
+pub use rpc::failures::Failures;
+#[doc(hidden)]
+pub use rpc::retry::Failure;
 pub use rpc::retry::Retry;
 pub use secret::Secret;
 pub use secret::key::Key;

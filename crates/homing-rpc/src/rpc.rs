@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod dispatch;
+pub(crate) mod failures;
 pub(crate) mod retry;
 
 use std::collections::HashMap;

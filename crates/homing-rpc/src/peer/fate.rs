@@ -17,8 +17,10 @@ use crate::error::reason::Reason;
 use crate::peer::name::PeerName;
 
 /// The fate of a request that failed.
+///
+/// Closed: without a proof it is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// Provably not executed; it may be sent again.
     NotExecuted,
     /// It was sent, and nothing proves that it was not executed.

@@ -22,6 +22,7 @@ use crate::peer::pick::{PickRequest, WaitFor};
 use crate::peer::queue::Full;
 use crate::peer::rotation::Change;
 use crate::peer::set::PeerSet;
+use crate::rpc::failures::Failures;
 use crate::rpc::retry::{Failure, Retry};
 
 /// How to send a request.
@@ -138,10 +139,7 @@ pub(crate) struct Attempts<'a> {
     no_database_since: Option<Instant>,
     trace: TraceContext,
     tried: Vec<SocketAddr>,
-    /// The error of the last attempt whose fate is known.
-    failure: Option<Error>,
-    /// The error of the last attempt whose fate is unknown.
-    unknown: Option<Error>,
+    failures: Failures<Error>,
     backoff: Backoff,
 }
 
@@ -157,8 +155,8 @@ impl<'a> Attempts<'a> {
         let backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
         let limit = dispatch.deadline.saturating_duration_since(Instant::now());
         let patience = limit.mul_f64(PATIENCE);
-        let (tried, failure, unknown, no_database_since) = Default::default();
-        Self { peers, dispatch, patience, no_database_since, trace, tried, failure, unknown, backoff }
+        let (tried, failures, no_database_since) = Default::default();
+        Self { peers, dispatch, patience, no_database_since, trace, tried, failures, backoff }
     }
 
     pub(crate) async fn run<T, F, Fut>(mut self, send: F) -> Result<Dispatched<T>>
@@ -172,10 +170,7 @@ impl<'a> Attempts<'a> {
         while failures < MAX_FAILURES {
             let link = match self.next(wait_for).await {
                 Ok(link) => link,
-                Err(error) => {
-                    let last = self.failure.take();
-                    return Err(self.fate(last.unwrap_or(error)));
-                }
+                Err(error) => return Err(self.failures.last_or(error)),
             };
             attempts += 1;
             Span::current().record("peer", tracing::field::display(link.name.address)).record("attempt", attempts);
@@ -190,7 +185,7 @@ impl<'a> Attempts<'a> {
                         forward: sent.elapsed(),
                     });
                 }
-                Outcome::Final(error) => return Err(self.fate(error)),
+                Outcome::Final(error) => return Err(self.failures.with(error)),
                 Outcome::Again(error, next) => {
                     debug!(peer = %link.name, %error, "attempt failed, trying again");
                     self.note(&link.name, error);
@@ -200,19 +195,13 @@ impl<'a> Attempts<'a> {
                 }
             }
         }
-        let last = self.failure.take().unwrap_or_else(|| Error::not_sent("no attempt was made"));
-        Err(self.fate(last))
+        Err(self.failures.last_or(Error::not_sent("no attempt was made")))
     }
 
     fn note(&mut self, peer: &PeerName, error: Error) {
         self.tried.push(peer.address);
-        let last = if error.is_outcome_unknown() { &mut self.unknown } else { &mut self.failure };
-        *last = Some(error);
-    }
-
-    /// Returns the error of the whole request. If the fate of any attempt is unknown, so is that of the request.
-    fn fate(self, error: Error) -> Error {
-        self.unknown.unwrap_or(error)
+        let fate = if error.is_outcome_unknown() { Fate::Unknown } else { Fate::NotExecuted };
+        self.failures.note(fate, error);
     }
 
     /// Returns the connection for the next attempt.
@@ -232,7 +221,7 @@ impl<'a> Attempts<'a> {
     }
 
     async fn wait_for_room(&mut self) -> Result<()> {
-        let hint = self.failure.as_ref().and_then(Error::retry_after).unwrap_or_default();
+        let hint = self.failures.last_known().and_then(Error::retry_after).unwrap_or_default();
         let pause = hint + self.backoff.next(&mut rand::rng());
         let waited = self.peers.queue().wait(pause, self.dispatch.deadline).await;
         waited.map_err(|Full| Error::not_sent("too many requests wait for room"))?;
@@ -319,7 +308,7 @@ impl<'a> Attempts<'a> {
     fn failed<T>(&mut self, link: &Link, status: Status, elapsed: Duration) -> Outcome<T> {
         let (peer, kind) = (&link.name, Failure::of(&status));
         if Reason::is_settled(&status) {
-            self.unknown = None;
+            self.failures.settled();
         }
         if kind == Failure::Refused(Reason::NotPrimary) {
             self.peers.pass_over(peer.address);
@@ -358,7 +347,7 @@ impl<'a> Attempts<'a> {
 
     /// Returns the error of a request whose time is over. If peers had no room before, that is why, and the error says so.
     fn out_of_time(&mut self, error: Error) -> Error {
-        match self.failure.take_if(|failure| failure.is_overloaded()) {
+        match self.failures.take_known_if(|failure| failure.is_overloaded()) {
             Some(full) if error.is_outcome_unknown() => error.with_source(full),
             Some(full) => full,
             None => error,

@@ -28,6 +28,12 @@ pub enum Retry {
 }
 
 impl Retry {
+    /// Returns whether the request is sent again after this failure of an attempt.
+    #[doc(hidden)]
+    pub fn repeats_after(self, failure: Failure) -> bool {
+        self.after(failure).is_some()
+    }
+
     /// Returns what the next attempt waits for, or `None` if the request fails.
     pub(crate) fn after(self, failure: Failure) -> Option<WaitFor> {
         match failure {
@@ -41,8 +47,10 @@ impl Retry {
 }
 
 /// How an attempt failed.
+///
+/// Closed: the rule has an answer for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The peer refused it with a reason.
     Refused(Reason),
     /// The transport proves that it was not executed.
