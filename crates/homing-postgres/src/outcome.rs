@@ -5,8 +5,10 @@
 //! the first one looks for the key before it runs. To *settle* a key means to insert a row that says "not committed": an attempt
 //! that is still under way then fails at its claim.
 
+pub(crate) mod ended;
 pub(crate) mod fingerprint;
 pub(crate) mod key;
+pub(crate) mod known;
 pub(crate) mod once;
 pub(crate) mod protection;
 

@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use crate::connection::pool::{Connection, Pool};
 use crate::error::function::with_causes;
 use crate::outcome::key::{IdempotencyKey, to_prune};
+use crate::outcome::known::Known;
 use crate::outcome::migration_sql;
 use crate::outcome::once::Once;
 use crate::outcome::protection::Protection;
@@ -47,22 +48,6 @@ pub(super) struct Claim {
     pub(super) fingerprint: i64,
     /// 0, or how often the key was settled before this attempt.
     fence: i32,
-}
-
-/// What the table says of a key.
-#[derive(Debug)]
-pub(super) enum Known {
-    /// Nothing.
-    Nothing,
-
-    /// It is not committed, and was asked for that many times.
-    Settled(i32),
-
-    /// It is committed, with this result if it was kept.
-    Committed(Option<Vec<u8>>),
-
-    /// Another request has used it.
-    Reused,
 }
 
 impl Claim {
@@ -193,12 +178,8 @@ async fn ask(
     let row = row?;
     committed?;
     let Some(row) = row else { return Ok(Known::Nothing) };
-    let (fence, is_same): (Option<i32>, bool) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(match fence {
-        Some(fence) => Known::Settled(fence),
-        None if is_same || fingerprint.is_none() => Known::Committed(row.try_get(2)?),
-        None => Known::Reused,
-    })
+    let is_same: bool = row.try_get(1)?;
+    Ok(Known::of_row(row.try_get(0)?, is_same || fingerprint.is_none(), row.try_get(2)?))
 }
 
 /// Looks for a key.

@@ -18,7 +18,7 @@ use tokio_postgres::error::SqlState;
 use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
-use super::claims::{Claim, Known};
+use super::claims::Claim;
 use super::failure::Failure;
 use super::history::positions;
 use super::limit::{Limit, Limited};
@@ -31,6 +31,7 @@ use super::within::{OwnBlock, Within};
 use crate::connection::block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
+use crate::outcome::ended::{Answer, Ended, Settlement};
 use crate::outcome::fingerprint;
 use crate::outcome::once::Once;
 use crate::position::kind::PositionKind;
@@ -134,50 +135,34 @@ impl Executor {
         ask: Ask,
     ) -> Result<RunOutcome, Failure> {
         let (deadline, fingerprint) = (limit.deadline(), fingerprint::of_request(request));
-        let ended = self.run(request, Some((once, fingerprint)), local, limit, ask).await;
-        if let Ok(RunOutcome::Interrupted { results, message }) = ended {
-            return self.settle_interrupted(once, fingerprint, results, message).await;
+        let outcome = self.run(request, Some((once, fingerprint)), local, limit, ask).await;
+        let ended = ended(&outcome);
+        if !ended.settles(once.again) {
+            return outcome;
         }
-        let is_final = match &ended {
-            Ok(RunOutcome::Taken) => false,
-            Ok(
-                RunOutcome::Interrupted { .. }
-                | RunOutcome::Committed { .. }
-                | RunOutcome::KeyReused
-                | RunOutcome::Unprotected,
-            ) => true,
-            Ok(_) | Err(Failure::NotExecuted(Reason::HistoryLost | Reason::StaleStatement, _)) => !once.again,
-            // The caller may try again.
-            Err(_) => true,
+        let settle_by = match ended {
+            Ended::Interrupted => Instant::now() + SETTLE_TIMEOUT,
+            _ => deadline.max(Instant::now() + SETTLE_TIMEOUT),
         };
-        if is_final {
-            return ended;
-        }
-        let settle_by = deadline.max(Instant::now() + SETTLE_TIMEOUT);
-        match self.settle(once.key, Some(fingerprint), settle_by).await? {
-            Some(Known::Committed(result)) => Ok(self.answered_before(result, settle_by).await),
-            Some(Known::Reused) => Ok(RunOutcome::KeyReused),
-            Some(Known::Settled(_) | Known::Nothing) => ended.map_err(Failure::settled),
-            None => Ok(RunOutcome::Unprotected),
-        }
-    }
-
-    /// Finds out what became of an interrupted commit.
-    async fn settle_interrupted(
-        &self,
-        once: Once,
-        fingerprint: i64,
-        results: proto::StatementResults,
-        message: String,
-    ) -> Result<RunOutcome, Failure> {
-        let settle_by = Instant::now() + SETTLE_TIMEOUT;
-        match self.settle(once.key, Some(fingerprint), settle_by).await {
-            Ok(Some(Known::Committed(_))) => {
+        let (settlement, failure) = match self.settle(once.key, Some(fingerprint), settle_by).await {
+            Ok(Some(known)) => (Settlement::Told(known), None),
+            Ok(None) => (Settlement::Unprotected, None),
+            Err(failure) => (Settlement::Failed, Some(failure)),
+        };
+        match (ended.answer(settlement), outcome, failure) {
+            (Answer::Committed, Ok(RunOutcome::Interrupted { results, .. }), _) => {
                 let position = self.probe(settle_by).await;
                 Ok(RunOutcome::Committed { results, position, written: Written::Unknown, not_replicated: false })
             }
-            Ok(Some(Known::Settled(_) | Known::Nothing)) => Err(Failure::Settled(Reason::DatabaseUnavailable, message)),
-            Ok(Some(Known::Reused) | None) | Err(_) => Err(Failure::Unknown(message)),
+            (Answer::NotCommitted, Ok(RunOutcome::Interrupted { message, .. }), _) => {
+                Err(Failure::Settled(Reason::DatabaseUnavailable, message))
+            }
+            (_, Ok(RunOutcome::Interrupted { message, .. }), _) => Err(Failure::Unknown(message)),
+            (Answer::CommittedBefore(result), ..) => Ok(self.answered_before(result, settle_by).await),
+            (Answer::Reused, ..) => Ok(RunOutcome::KeyReused),
+            (Answer::Unprotected, ..) => Ok(RunOutcome::Unprotected),
+            (_, _, Some(failure)) => Err(failure),
+            (_, outcome, None) => outcome.map_err(Failure::settled),
         }
     }
 
@@ -346,6 +331,23 @@ impl Executor {
 /// How long settling a key may take after an interrupted commit, or after the deadline of the request. It takes a connection and
 /// a round trip. If the database does not answer, another node or a promoted primary may.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Returns how an attempt of a request with a key ended.
+fn ended(outcome: &Result<RunOutcome, Failure>) -> Ended {
+    match outcome {
+        Ok(RunOutcome::Committed { .. } | RunOutcome::KeyReused | RunOutcome::Unprotected) => Ended::Known,
+        Ok(RunOutcome::Taken) => Ended::Taken,
+        Ok(RunOutcome::Interrupted { .. }) => Ended::Interrupted,
+        Ok(
+            RunOutcome::Rejected { .. }
+            | RunOutcome::DeadlineExceeded { .. }
+            | RunOutcome::Unmet { .. }
+            | RunOutcome::LeftOpen,
+        )
+        | Err(Failure::NotExecuted(Reason::HistoryLost | Reason::StaleStatement, _)) => Ended::Failed,
+        Err(_) => Ended::Again,
+    }
+}
 
 /// How an attempt to run a request ended.
 enum Attempt {

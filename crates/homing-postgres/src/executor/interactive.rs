@@ -28,7 +28,7 @@ use tonic::Status;
 use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
-use super::claims::{Claim, Known};
+use super::claims::Claim;
 use super::failure::Failure;
 use super::history::positions;
 use super::limit::{Limit, Limited};
@@ -37,6 +37,7 @@ use super::pinned::{Pinned, StepOutcome, ended};
 use super::places::Place;
 use super::probe::Probed;
 use super::silence::SIGN_OF_LIFE_INTERVAL;
+use crate::outcome::known::Known;
 use crate::outcome::once::Once;
 use crate::position::role::Role;
 use crate::statement::kind::{Ask, RunsOn, Written};

@@ -7,10 +7,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{Error, Statement};
 
 use super::Executor;
-use super::claims::{Claim, Known, recall, settle};
+use super::claims::{Claim, recall, settle};
 use super::failure::Failure;
 use crate::connection::pool::Connection;
 use crate::outcome::key::IdempotencyKey;
+use crate::outcome::known::{Known, Start};
 use crate::outcome::once::Once;
 use crate::position::Position;
 use crate::position::role::Role;
@@ -53,12 +54,10 @@ impl Executor {
             true => recall(connection, once.key, fingerprint).await.map_err(unavailable)?,
             false => Known::Nothing,
         };
-        let claim = |fence| Looked::Run(Claim::new(statement, once, fingerprint, fence));
-        Ok(match known {
-            Known::Nothing => claim(0),
-            Known::Settled(fence) => claim(fence),
-            Known::Committed(result) => Looked::Committed(result),
-            Known::Reused => Looked::Reused,
+        Ok(match known.start() {
+            Start::Run(fence) => Looked::Run(Claim::new(statement, once, fingerprint, fence)),
+            Start::Committed(result) => Looked::Committed(result),
+            Start::Reused => Looked::Reused,
         })
     }
 

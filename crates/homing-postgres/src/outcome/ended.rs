@@ -1,0 +1,123 @@
+//! [`Ended`], how an attempt of a write with a key ended, and what follows. Without IO.
+
+use super::known::Known;
+
+/// How an attempt ended, as far as its key matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It is committed, or its answer tells what became of all attempts.
+    Known,
+
+    /// Nothing of it remains, and its caller does not try again.
+    Failed,
+
+    /// Nothing of it remains, or it may be committed. Its caller tries again.
+    Again,
+
+    /// Its claim was refused, so nothing of it remains.
+    Taken,
+
+    /// The connection was lost over its commit. Its results are known.
+    Interrupted,
+}
+
+/// What the executor found when it settled the key of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settlement<R = Vec<u8>> {
+    Told(Known<R>),
+
+    /// There is no table.
+    Unprotected,
+
+    /// The database did not answer, or is a replica.
+    Failed,
+}
+
+/// What an attempt reports after it has settled its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer<R = Vec<u8>> {
+    /// That it is committed, with its own results.
+    Committed,
+
+    /// That an earlier attempt is committed, with the result of that one.
+    CommittedBefore(Option<R>),
+
+    /// Its failure, and that no attempt before is committed or will be.
+    NotCommitted,
+
+    /// That another request has used the key.
+    Reused,
+
+    /// That what became of earlier attempts cannot be known.
+    Unprotected,
+
+    /// Why the key could not be settled.
+    SettleFailed,
+
+    /// That it may be committed.
+    Unknown,
+}
+
+impl Ended {
+    /// Returns whether the executor settles the key before it answers. `again` tells whether an earlier attempt may be
+    /// committed, or be under way.
+    pub(crate) fn settles(self, again: bool) -> bool {
+        match self {
+            Self::Taken | Self::Interrupted => true,
+            Self::Failed => again,
+            Self::Known | Self::Again => false,
+        }
+    }
+
+    /// Returns what the attempt reports after it has settled its key.
+    pub(crate) fn answer<R>(self, settlement: Settlement<R>) -> Answer<R> {
+        match (self, settlement) {
+            // The key may be committed by this attempt alone, since an earlier one would have kept it from its claim.
+            (Self::Interrupted, Settlement::Told(Known::Committed(_))) => Answer::Committed,
+            (_, Settlement::Told(Known::Committed(result))) => Answer::CommittedBefore(result),
+            (_, Settlement::Told(Known::Settled(_) | Known::Nothing)) => Answer::NotCommitted,
+            (Self::Interrupted, _) => Answer::Unknown,
+            (_, Settlement::Told(Known::Reused)) => Answer::Reused,
+            (_, Settlement::Unprotected) => Answer::Unprotected,
+            (_, Settlement::Failed) => Answer::SettleFailed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_is_settled_if_another_attempt_counts() {
+        let table = [
+            (Ended::Known, false, false),
+            (Ended::Again, false, false),
+            (Ended::Failed, false, true),
+            (Ended::Taken, true, true),
+            (Ended::Interrupted, true, true),
+        ];
+        for (ended, first, again) in table {
+            assert_eq!((ended.settles(false), ended.settles(true)), (first, again), "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn settlement_decides_the_answer() {
+        use Known::{Committed, Nothing, Reused, Settled};
+        use Settlement::{Told, Unprotected};
+        let table = [
+            (Told(Committed(Some(7))), Answer::CommittedBefore(Some(7)), Answer::Committed),
+            (Told(Settled(1)), Answer::NotCommitted, Answer::NotCommitted),
+            (Told(Nothing), Answer::NotCommitted, Answer::NotCommitted),
+            (Told(Reused), Answer::Reused, Answer::Unknown),
+            (Unprotected, Answer::Unprotected, Answer::Unknown),
+            (Settlement::Failed, Answer::SettleFailed, Answer::Unknown),
+        ];
+        for (settlement, failed, interrupted) in table {
+            assert_eq!(Ended::Failed.answer(settlement), failed, "{settlement:?}");
+            assert_eq!(Ended::Taken.answer(settlement), failed, "{settlement:?}");
+            assert_eq!(Ended::Interrupted.answer(settlement), interrupted, "{settlement:?}");
+        }
+    }
+}
