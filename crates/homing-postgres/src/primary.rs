@@ -1,6 +1,6 @@
 //! [`Primary`], the way to the primary in this region or another one.
 
-mod attempts;
+pub(crate) mod attempts;
 mod cluster;
 pub(crate) mod copy;
 pub(crate) mod execute;

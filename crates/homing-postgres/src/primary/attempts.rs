@@ -8,7 +8,7 @@ use crate::outcome::once::Once;
 
 /// The attempts of one request with a key.
 #[derive(Debug)]
-pub(super) struct Attempts {
+pub(crate) struct Attempts {
     key: IdempotencyKey,
     is_sent: AtomicBool,
     /// Whether an attempt may be committed, or be under way.
@@ -18,32 +18,29 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    pub(super) fn new(key: IdempotencyKey) -> Self {
+    pub(crate) fn new(key: IdempotencyKey) -> Self {
         let no = || AtomicBool::new(false);
         Self { key, is_sent: no(), is_in_doubt: no(), are_given_up: no() }
     }
 
     /// Begins an attempt. If the database is next to this node, only its end interrupts a write, and the results of the first
     /// attempt are not kept.
-    pub(super) fn next(&self) -> Once {
+    pub(crate) fn next(&self) -> Once {
         let again = self.is_sent.swap(true, Ordering::Relaxed) || self.key.is_own();
         Once { key: self.key, again, keeps_result: again }
     }
 
-    /// Notes how one or several attempts ended, with or without an error.
-    ///
-    /// The server reports a failure of a repeated request only after it has made sure that no earlier attempt is committed or
-    /// will be. That nothing was sent, or that no primary was there, says nothing of earlier attempts.
-    pub(super) fn note(&self, error: Option<&Error>) {
-        let is_in_doubt = match error {
-            Some(error) if error.is_outcome_unknown() => true,
-            Some(error) if error.is_not_sent() && !error.is_stale() && !error.is_history_lost() => return,
-            _ => false,
+    /// Notes how one or several attempts ended.
+    pub(crate) fn note(&self, ended: AttemptsEnd) {
+        let is_in_doubt = match ended {
+            AttemptsEnd::Unknown => true,
+            AttemptsEnd::NotExecuted => return,
+            AttemptsEnd::Answered => false,
         };
         self.is_in_doubt.store(is_in_doubt, Ordering::Relaxed);
     }
 
-    pub(super) fn is_in_doubt(&self) -> bool {
+    pub(crate) fn is_in_doubt(&self) -> bool {
         self.is_in_doubt.load(Ordering::Relaxed)
     }
 
@@ -77,6 +74,30 @@ impl Attempts {
     }
 }
 
+/// How one or several attempts ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttemptsEnd {
+    /// The server answered. It reports a failure of a repeated request only after it has made sure that no earlier attempt is
+    /// committed or will be.
+    Answered,
+
+    /// Nothing was sent, or no primary was there. That says nothing of earlier attempts.
+    NotExecuted,
+
+    /// No answer came to one of them.
+    Unknown,
+}
+
+impl AttemptsEnd {
+    pub(super) fn of(error: Option<&Error>) -> Self {
+        match error {
+            Some(error) if error.is_outcome_unknown() => Self::Unknown,
+            Some(error) if error.is_not_sent() && !error.is_stale() && !error.is_history_lost() => Self::NotExecuted,
+            _ => Self::Answered,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +121,7 @@ mod tests {
             (None, false),
         ];
         for (error, is_in_doubt) in table {
-            attempts.note(error.as_ref());
+            attempts.note(AttemptsEnd::of(error.as_ref()));
             assert_eq!(attempts.is_in_doubt(), is_in_doubt, "{error:?}");
         }
     }

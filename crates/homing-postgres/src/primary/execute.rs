@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::debug;
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, AttemptsEnd};
 use super::pauses::Pauses;
 use super::rejection::{failed, rejected};
 use super::{Primary, PrimaryRequest, local_place, peer_place};
@@ -134,7 +134,7 @@ impl Execute<'_> {
 
     fn noted(&self, executed: Result<Executed>) -> Result<Executed> {
         if let Some(attempts) = &self.attempts {
-            attempts.note(executed.as_ref().err());
+            attempts.note(AttemptsEnd::of(executed.as_ref().err()));
         }
         executed
     }
