@@ -21,6 +21,17 @@ use crate::statement::kind::{Ask, Writes};
 /// Asks the servers that the session has read from for their positions, so that later reads are not older. Skips
 /// `chosen`, which is read from next.
 pub(crate) async fn settle_reads(engine: &Engine, chosen: Option<&Database>) -> Result<()> {
+    loop {
+        settle_seen(engine, chosen).await?;
+        // Meanwhile another call may have learned that the session's positions were lost. Then the primary is asked for one that
+        // stands for what is left of them.
+        if !engine.session.seen_elsewhere(chosen).iter().any(Seen::has_written) {
+            return Ok(());
+        }
+    }
+}
+
+async fn settle_seen(engine: &Engine, chosen: Option<&Database>) -> Result<()> {
     let seen = engine.session.seen_elsewhere(chosen);
     // On a spread address, what one server has shown may be missing on the next one.
     let spread = chosen.filter(|chosen| chosen.is_spread()).and_then(|chosen| engine.session.seen_at(chosen));

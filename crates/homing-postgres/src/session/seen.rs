@@ -79,6 +79,11 @@ impl Seen {
         self.wrote = true;
     }
 
+    /// Returns whether one of the calls has or may have written.
+    pub(crate) fn has_written(&self) -> bool {
+        self.wrote
+    }
+
     /// Returns the server's position after the calls, if it is known.
     pub(crate) fn position(&self) -> Option<Position> {
         self.position
