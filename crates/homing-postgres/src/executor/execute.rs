@@ -141,7 +141,7 @@ impl Executor {
             return outcome;
         }
         let settle_by = match ended {
-            Ended::Interrupted => Instant::now() + SETTLE_TIMEOUT,
+            Ended::Interrupted { .. } => Instant::now() + SETTLE_TIMEOUT,
             _ => deadline.max(Instant::now() + SETTLE_TIMEOUT),
         };
         let (settlement, failure) = match self.settle(once.key, Some(fingerprint), settle_by).await {
@@ -157,8 +157,8 @@ impl Executor {
             (Answer::NotCommitted, Ok(RunOutcome::Interrupted { message, .. }), _) => {
                 Err(Failure::Settled(Reason::DatabaseUnavailable, message))
             }
-            (_, Ok(RunOutcome::Interrupted { message, .. }), _) => Err(Failure::Unknown(message)),
             (Answer::CommittedBefore(result), ..) => Ok(self.answered_before(result, settle_by).await),
+            (_, Ok(RunOutcome::Interrupted { message, .. }), _) => Err(Failure::Unknown(message)),
             (Answer::Reused, ..) => Ok(RunOutcome::KeyReused),
             (Answer::Unprotected, ..) => Ok(RunOutcome::Unprotected),
             (_, _, Some(failure)) => Err(failure),
@@ -337,7 +337,7 @@ fn ended(outcome: &Result<RunOutcome, Failure>) -> Ended {
     match outcome {
         Ok(RunOutcome::Committed { .. } | RunOutcome::KeyReused | RunOutcome::Unprotected) => Ended::Known,
         Ok(RunOutcome::Taken) => Ended::Taken,
-        Ok(RunOutcome::Interrupted { .. }) => Ended::Interrupted,
+        Ok(RunOutcome::Interrupted { is_kept, .. }) => Ended::Interrupted { is_kept: *is_kept },
         Ok(
             RunOutcome::Rejected { .. }
             | RunOutcome::DeadlineExceeded { .. }

@@ -65,9 +65,11 @@ pub(crate) enum RunOutcome {
     /// A script left a transaction open. It was rolled back.
     LeftOpen,
 
-    /// The connection was lost over the commit of statements that have these results.
+    /// The connection was lost over the commit of statements that have these results, which were sent with the claim if
+    /// `is_kept`.
     Interrupted {
         results: proto::StatementResults,
+        is_kept: bool,
         message: String,
     },
 
@@ -240,7 +242,9 @@ impl<'a> RequestRun<'a> {
             // The statements have run, so it is the error of the commit.
             (Err(StatementFailure::Failed(error)), Some(results)) => {
                 return match rejected(None, &error, Commit::MayHaveHappened) {
-                    Err(Failure::Unknown(message)) => Ok(RunOutcome::Interrupted { results, message }),
+                    Err(Failure::Unknown(message)) => {
+                        Ok(RunOutcome::Interrupted { results, is_kept: kept.is_some(), message })
+                    }
                     ended => ended,
                 };
             }

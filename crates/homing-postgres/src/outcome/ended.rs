@@ -17,8 +17,8 @@ pub(crate) enum Ended {
     /// Its claim was refused, so nothing of it remains.
     Taken,
 
-    /// The connection was lost over its commit. Its results are known.
-    Interrupted,
+    /// The connection was lost over its commit. Its results are known, and were sent with its claim if `is_kept`.
+    Interrupted { is_kept: bool },
 }
 
 /// What the executor found when it settled the key of an attempt.
@@ -63,7 +63,7 @@ impl Ended {
     /// committed, or be under way.
     pub(crate) fn settles(self, again: bool) -> bool {
         match self {
-            Self::Taken | Self::Interrupted => true,
+            Self::Taken | Self::Interrupted { .. } => true,
             Self::Failed => again,
             Self::Known | Self::Again => false,
         }
@@ -72,11 +72,12 @@ impl Ended {
     /// Returns what the attempt reports after it has settled its key.
     pub(crate) fn answer<R>(self, settlement: Settlement<R>) -> Answer<R> {
         match (self, settlement) {
-            // The key may be committed by this attempt alone, since an earlier one would have kept it from its claim.
-            (Self::Interrupted, Settlement::Told(Known::Committed(_))) => Answer::Committed,
+            // A result that is kept is that of the committed attempt, which may be another one. If none is kept, the results of
+            // this attempt were not sent either: no other attempt is under way then, unless they were too large.
+            (Self::Interrupted { is_kept: false }, Settlement::Told(Known::Committed(None))) => Answer::Committed,
             (_, Settlement::Told(Known::Committed(result))) => Answer::CommittedBefore(result),
             (_, Settlement::Told(Known::Settled(_) | Known::Nothing)) => Answer::NotCommitted,
-            (Self::Interrupted, _) => Answer::Unknown,
+            (Self::Interrupted { .. }, _) => Answer::Unknown,
             (_, Settlement::Told(Known::Reused)) => Answer::Reused,
             (_, Settlement::Unprotected) => Answer::Unprotected,
             (_, Settlement::Failed) => Answer::SettleFailed,
@@ -95,7 +96,7 @@ mod tests {
             (Ended::Again, false, false),
             (Ended::Failed, false, true),
             (Ended::Taken, true, true),
-            (Ended::Interrupted, true, true),
+            (Ended::Interrupted { is_kept: true }, true, true),
         ];
         for (ended, first, again) in table {
             assert_eq!((ended.settles(false), ended.settles(true)), (first, again), "{ended:?}");
@@ -107,7 +108,8 @@ mod tests {
         use Known::{Committed, Nothing, Reused, Settled};
         use Settlement::{Told, Unprotected};
         let table = [
-            (Told(Committed(Some(7))), Answer::CommittedBefore(Some(7)), Answer::Committed),
+            (Told(Committed(Some(7))), Answer::CommittedBefore(Some(7)), Answer::CommittedBefore(Some(7))),
+            (Told(Committed(None)), Answer::CommittedBefore(None), Answer::CommittedBefore(None)),
             (Told(Settled(1)), Answer::NotCommitted, Answer::NotCommitted),
             (Told(Nothing), Answer::NotCommitted, Answer::NotCommitted),
             (Told(Reused), Answer::Reused, Answer::Unknown),
@@ -117,7 +119,10 @@ mod tests {
         for (settlement, failed, interrupted) in table {
             assert_eq!(Ended::Failed.answer(settlement), failed, "{settlement:?}");
             assert_eq!(Ended::Taken.answer(settlement), failed, "{settlement:?}");
-            assert_eq!(Ended::Interrupted.answer(settlement), interrupted, "{settlement:?}");
+            assert_eq!(Ended::Interrupted { is_kept: true }.answer(settlement), interrupted, "{settlement:?}");
         }
+        let unkept = Ended::Interrupted { is_kept: false };
+        assert_eq!(unkept.answer(Told(Committed(None::<u8>))), Answer::Committed);
+        assert_eq!(unkept.answer(Told(Committed(Some(7)))), Answer::CommittedBefore(Some(7)));
     }
 }
