@@ -34,6 +34,7 @@ use crate::error::database::DatabaseError;
 use crate::outcome::ended::{Answer, Ended, Settlement};
 use crate::outcome::fingerprint;
 use crate::outcome::once::Once;
+use crate::position::Position;
 use crate::position::kind::PositionKind;
 use crate::position::role::Role;
 use crate::scope::LocalSettings;
@@ -157,12 +158,26 @@ impl Executor {
             (Answer::NotCommitted, Ok(RunOutcome::Interrupted { message, .. }), _) => {
                 Err(Failure::Settled(Reason::DatabaseUnavailable, message))
             }
-            (Answer::CommittedBefore(result), ..) => Ok(self.answered_before(result, settle_by).await),
+            (Answer::CommittedBefore(result), ..) => {
+                Ok(self.answered_anyway(result, &positions(&request.session), settle_by).await)
+            }
             (_, Ok(RunOutcome::Interrupted { message, .. }), _) => Err(Failure::Unknown(message)),
             (Answer::Reused, ..) => Ok(RunOutcome::KeyReused),
             (Answer::Unprotected, ..) => Ok(RunOutcome::Unprotected),
             (_, _, Some(failure)) => Err(failure),
             (_, outcome, None) => outcome.map_err(Failure::settled),
+        }
+    }
+
+    /// Returns the answer of an earlier attempt, whatever became of what the session has seen. If that may be lost, the answer has
+    /// no position: one would say that the history of this primary has all of it.
+    async fn answered_anyway(&self, result: Option<Vec<u8>>, session: &[Position], deadline: Instant) -> RunOutcome {
+        let answer = self.answered_before(result, deadline).await;
+        match (answer, self.check_session(session, deadline).await) {
+            (RunOutcome::Committed { results, written, not_replicated, .. }, Err(_)) => {
+                RunOutcome::Committed { results, position: Probed::NotAsked, written, not_replicated }
+            }
+            (answer, _) => answer,
         }
     }
 
