@@ -76,6 +76,8 @@ mod replicas;
 mod repo;
 mod scope;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod statement;
 #[cfg(test)]
 mod testing;
