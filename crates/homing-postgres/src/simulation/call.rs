@@ -16,7 +16,6 @@ pub(super) struct Call {
     pub(super) session: usize,
     pub(super) task: Task,
     pub(super) key: Key,
-    pub(super) is_own_key: bool,
     pub(super) fingerprint: Option<u8>,
     /// Whether it runs next to the primary, and its node has no peers.
     pub(super) is_local: bool,
@@ -89,7 +88,6 @@ impl Call {
             session,
             task,
             key,
-            is_own_key: false,
             fingerprint: None,
             is_local: false,
             attempts,

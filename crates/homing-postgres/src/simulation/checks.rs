@@ -21,6 +21,15 @@ impl World<'_> {
         if stored == 0 { self.cluster.lost & calls } else { stored }
     }
 
+    /// Returns whether one of these calls is stored by an attempt that had looked for its key before it was settled.
+    fn is_stored_before(&self, calls: u64, settled: u32) -> bool {
+        let stored = calls & self.cluster.stored() & !self.cluster.lost;
+        self.committed.iter().any(|(_, id)| {
+            let attempt = &self.attempts[usize::from(*id)];
+            stored & 1 << attempt.call != 0 && attempt.looked < settled
+        })
+    }
+
     /// Checks what an attempt has just committed. Before, these calls were stored.
     pub(super) fn check_commit(&mut self, attempt: usize, before: u64) {
         let attempt = &self.attempts[attempt];
@@ -29,12 +38,12 @@ impl World<'_> {
         if before & self.calls_with(key) != 0 {
             self.break_promise(format!("doubled: attempt {id} stores key {key} again"));
         }
-        let Call { denied, is_own_key, .. } = self.calls[call];
+        let denied = self.calls[call].denied;
         let is_forgotten = self.cluster.forgotten & 1 << key != 0;
-        // A key of the application's own may be used again, so an attempt that looks for it later may run.
+        // A key may be used again after it was settled, so an attempt that looks for it later may run.
         if let Some(denied) = denied
             && !is_forgotten
-            && (looked < denied || !is_own_key && STRICT)
+            && looked < denied
         {
             self.break_promise(format!("fate: attempt {id} stores call {call}, which is said not to be stored"));
         }
@@ -80,7 +89,7 @@ impl World<'_> {
                         call.denied = Some(call.denied.map_or(settled, |denied| denied.min(settled)));
                     }
                 }
-                if STRICT && key >= super::world::OWN_KEYS && self.cluster.stored() & self.calls_with(key) != 0 {
+                if self.is_stored_before(self.calls_with(key), settled) {
                     self.break_promise(format!("fate: key {key} is said not to be committed, and is"));
                 }
             }
@@ -124,7 +133,7 @@ impl World<'_> {
             Failed::NotSent | Failed::HistoryLost | Failed::Rejected | Failed::KeySettled | Failed::KeyReused => {
                 let settled = self.calls[index].settled.unwrap_or(self.now);
                 self.calls[index].denied = Some(settled);
-                if self.cluster.stored() & 1 << index != 0 && STRICT && !self.calls[index].is_own_key {
+                if self.is_stored_before(1 << index, settled) {
                     self.break_promise(format!("fate: call {index} failed with {failed:?}, and is stored"));
                 }
             }
@@ -186,5 +195,3 @@ impl World<'_> {
         }
     }
 }
-
-const STRICT: bool = false;

@@ -21,7 +21,7 @@ pub(super) struct Cluster {
     /// How many writes were committed.
     pub(super) writes: u32,
     /// The keys whose settlements were lost in a failover.
-    pub(super) forgotten: u64,
+    pub(super) forgotten: u128,
 }
 
 #[derive(Debug)]
@@ -166,7 +166,7 @@ impl Cluster {
     pub(super) fn promote(&mut self, server: usize) {
         let replayed = self.servers[server].replayed;
         let records = &self.newest().records;
-        let lost = records[replayed..].iter().fold((0, 0), |(writes, keys), record| match record.change {
+        let lost = records[replayed..].iter().fold((0, 0_u128), |(writes, keys), record| match record.change {
             Change::Write { call, key } => (writes | 1 << call, keys | key.map_or(0, |(key, _)| 1 << key)),
             Change::Key { key, .. } => (writes, keys | 1 << key),
             Change::Nothing => (writes, keys),

@@ -107,18 +107,6 @@ pub(super) enum Response {
 }
 
 impl Attempt {
-    /// Returns whether nothing of it is under way.
-    pub(super) fn is_over(&self) -> bool {
-        let is_running = matches!(
-            self.transaction,
-            Transaction::Begun { .. }
-                | Transaction::HasRun { .. }
-                | Transaction::Claimed
-                | Transaction::Orphan(Orphan::HasRun { .. } | Orphan::Claimed)
-        );
-        self.stage == Stage::Over && !is_running
-    }
-
     /// Returns whether the peer can take its next step.
     pub(super) fn is_ready(&self, cluster: &Cluster) -> bool {
         match self.stage {

@@ -1,9 +1,7 @@
 //! [`World`], one history: what can happen next, and what then happens.
 
-use homing_rpc::Failure;
-
 use super::bug::Bug;
-use super::call::{Call, CallState, End, Failed, Next};
+use super::call::{Call, CallState, Next};
 use super::choices::Choices;
 use super::cluster::Cluster;
 use super::executor::{Attempt, AttemptId, Stage, Task, Transaction};
@@ -21,7 +19,7 @@ pub(super) struct World<'a> {
     pub(super) bug: Option<Bug>,
     pub(super) cluster: Cluster,
     /// The peers in the region of the primary.
-    peers: [Peer; PEERS],
+    pub(super) peers: [Peer; PEERS],
     pub(super) calls: Vec<Call>,
     /// `None`: it is over.
     pub(super) reads: Vec<Option<Read>>,
@@ -31,8 +29,9 @@ pub(super) struct World<'a> {
     pub(super) sessions: Vec<Caller>,
     /// The keys whose outcome is to be asked for.
     unknown: Vec<(usize, Key)>,
+    next_key: Key,
     pub(super) now: u32,
-    faults_left: usize,
+    pub(super) faults_left: usize,
     calls_left: usize,
     events: Vec<Event>,
     /// What happened, if it is to be told.
@@ -41,7 +40,7 @@ pub(super) struct World<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Peer {
+pub(super) enum Peer {
     Up,
     Stopped,
     Down,
@@ -72,22 +71,6 @@ enum Event {
     Promote(usize),
 }
 
-/// What may fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    Disconnect,
-    Silence,
-    Delay,
-    LosesDatabase,
-    PeerDies,
-    PeerStops,
-    PrimaryRestarts,
-    PrimaryDies,
-    ReplicaStops,
-    TimeLimit,
-    Drop,
-}
-
 /// Tells what happens, if somebody wants to know.
 macro_rules! tell {
     ($world:expr, $($text:tt)*) => {
@@ -115,6 +98,7 @@ impl<'a> World<'a> {
             committed: Vec::with_capacity(MAX_CALLS),
             sessions: vec![caller(), caller()],
             unknown: Vec::new(),
+            next_key: OWN_KEYS,
             now: 0,
             faults_left,
             calls_left,
@@ -245,7 +229,8 @@ impl<'a> World<'a> {
         }
         match self.choices.below(8) {
             0..=2 => {
-                let key = OWN_KEYS + self.calls.len();
+                let key = self.next_key;
+                self.next_key += 1;
                 self.begin_call(session, Task::Write, key, Some(0));
             }
             3 | 4 => {
@@ -262,7 +247,7 @@ impl<'a> World<'a> {
         let earlier = self.sessions[session].session.earlier();
         let is_local = task == Task::Write && self.choices.one_in(4);
         let mut call = Call::new(session, task, key, attempts, earlier);
-        (call.is_own_key, call.fingerprint, call.is_local) = (key < OWN_KEYS, fingerprint, is_local);
+        (call.fingerprint, call.is_local) = (fingerprint, is_local);
         let number = self.calls.len();
         tell!(self, "call {number} of session {session} begins: {task:?} with key {key}, local: {is_local}");
         self.calls.push(call);
@@ -370,160 +355,6 @@ impl<'a> World<'a> {
         self.calls[index].state = CallState::Ended(end);
     }
 
-    fn fail(&mut self) {
-        let fault = FAULTS[self.choices.below(FAULTS.len())];
-        let has_happened = match fault {
-            Fault::Disconnect => self.disconnect(),
-            Fault::Silence => self.be_silent(),
-            Fault::Delay => {
-                self.pick_attempt(|attempt| attempt.stage != Stage::Over && !attempt.is_delayed).map(|index| {
-                    tell!(self, "attempt {index} is delayed");
-                    self.attempts[index].is_delayed = true;
-                })
-            }
-            Fault::LosesDatabase => self.pick_attempt(Attempt::is_connected).map(|index| {
-                let is_noticed = self.choices.one_in(2);
-                tell!(self, "attempt {index} loses its connection to the database");
-                self.attempts[index].lose_connection(&mut self.cluster, is_noticed);
-            }),
-            Fault::PeerDies => self.lose_peer(Peer::Down),
-            Fault::PeerStops => self.lose_peer(Peer::Stopped),
-            Fault::PrimaryRestarts => self.cluster.primary.map(|_| {
-                tell!(self, "the primary restarts");
-                self.lose_connections();
-            }),
-            Fault::PrimaryDies => self.kill_primary(),
-            Fault::ReplicaStops => {
-                let server = self.choices.below(SERVERS);
-                let may_stop = self.cluster.primary != Some(server) && self.cluster.servers[server].is_up;
-                may_stop.then(|| {
-                    tell!(self, "server {server} is down");
-                    self.cluster.servers[server].is_up = false;
-                })
-            }
-            Fault::TimeLimit => self.pick_call().map(|index| {
-                self.calls[index].is_out_of_time = true;
-                let failed = self.calls[index].timed_out();
-                self.give_up(index);
-                tell!(self, "the time of call {index} is over");
-                self.go_on(index, Next::Failed(failed));
-            }),
-            Fault::Drop => self.pick_call().map(|index| {
-                self.give_up(index);
-                tell!(self, "call {index} is dropped");
-                self.calls[index].state = CallState::Ended(End::Dropped);
-            }),
-        };
-        self.faults_left -= usize::from(has_happened.is_some());
-    }
-
-    fn pick_attempt(&mut self, is_wanted: impl Fn(&Attempt) -> bool) -> Option<usize> {
-        let count = self.attempts.iter().filter(|attempt| is_wanted(attempt)).count();
-        let chosen = (count > 0).then(|| self.choices.below(count.min(256)))?;
-        let mut wanted = self.attempts.iter().enumerate().filter(|(_, attempt)| is_wanted(attempt));
-        wanted.nth(chosen).map(|(index, _)| index)
-    }
-
-    fn pick_call(&mut self) -> Option<usize> {
-        let count = self.calls.iter().filter(|call| !call.is_over()).count();
-        let chosen = (count > 0).then(|| self.choices.below(count))?;
-        let mut active = self.calls.iter().enumerate().filter(|(_, call)| !call.is_over());
-        active.nth(chosen).map(|(index, _)| index)
-    }
-
-    fn is_awaited(attempt: &Attempt) -> bool {
-        attempt.is_awaited && attempt.stage != Stage::Over
-    }
-
-    /// A connection between a caller and a peer breaks.
-    fn disconnect(&mut self) -> Option<()> {
-        let index = self.pick_attempt(|attempt| Self::is_awaited(attempt) && attempt.peer < PEERS)?;
-        let attempt = &mut self.attempts[index];
-        let is_proven = attempt.stage == Stage::Sent && self.choices.one_in(2);
-        if is_proven {
-            attempt.stage = Stage::Over;
-        }
-        let call = attempt.call;
-        tell!(self, "the connection of attempt {index} breaks, before it was sent: {is_proven}");
-        let (failure, failed) = match is_proven {
-            true => (Failure::NotExecuted, Failed::NotSent),
-            false => (Failure::Lost, Failed::Unknown),
-        };
-        self.attempt_failed(index, call, failure, failed);
-        Some(())
-    }
-
-    /// A peer is silent, and the caller goes on with another one.
-    fn be_silent(&mut self) -> Option<()> {
-        let index = self.pick_attempt(|attempt| Self::is_awaited(attempt) && attempt.peer < PEERS)?;
-        let call = self.attempts[index].call;
-        tell!(self, "the peer of attempt {index} is silent");
-        self.attempt_failed(index, call, Failure::Lost, Failed::Unknown);
-        Some(())
-    }
-
-    fn attempt_failed(&mut self, attempt: usize, call: usize, failure: Failure, failed: Failed) {
-        self.attempts[attempt].is_awaited = false;
-        if matches!(self.attempts[attempt].stage, Stage::Answered(_)) {
-            self.attempts[attempt].stage = Stage::Over;
-        }
-        let next = self.calls[call].failed(failure, failed);
-        self.go_on(call, next);
-    }
-
-    /// A call waits no longer for its attempt.
-    fn give_up(&mut self, call: usize) {
-        if let CallState::Waits(attempt) = self.calls[call].state {
-            let attempt = &mut self.attempts[usize::from(attempt)];
-            attempt.is_awaited = false;
-            if matches!(attempt.stage, Stage::Answered(_)) {
-                attempt.stage = Stage::Over;
-            }
-        }
-    }
-
-    fn lose_peer(&mut self, state: Peer) -> Option<()> {
-        let peer = self.choices.below(PEERS);
-        if self.peers[peer] != Peer::Up {
-            return None;
-        }
-        self.peers[peer] = state;
-        tell!(self, "peer {peer}: {state:?}");
-        if state == Peer::Down {
-            for index in 0..self.attempts.len() {
-                if self.attempts[index].peer == peer && self.attempts[index].stage != Stage::Over {
-                    let is_noticed = self.attempts[index].is_connected() && self.choices.one_in(2);
-                    self.attempts[index].lose_connection(&mut self.cluster, is_noticed);
-                    self.attempts[index].stage = Stage::Over;
-                    if self.attempts[index].is_awaited {
-                        let call = self.attempts[index].call;
-                        self.attempt_failed(index, call, Failure::Lost, Failed::Unknown);
-                    }
-                }
-            }
-        }
-        Some(())
-    }
-
-    fn kill_primary(&mut self) -> Option<()> {
-        let primary = self.cluster.primary?;
-        if !(0..SERVERS).any(|server| {
-            server != primary && self.cluster.is_in_line(server) && !self.cluster.servers[server].is_retired
-        }) {
-            return None;
-        }
-        self.cluster.kill_primary();
-        tell!(self, "the primary, server {primary}, dies");
-        self.lose_connections();
-        Some(())
-    }
-
-    fn lose_connections(&mut self) {
-        for attempt in &mut self.attempts {
-            attempt.lose_connection(&mut self.cluster, true);
-        }
-    }
-
     /// Notes that the session wants to know what became of a key.
     pub(super) fn wonder(&mut self, call: usize) {
         let Call { session, key, .. } = self.calls[call];
@@ -539,22 +370,8 @@ impl<'a> World<'a> {
     }
 }
 
-const FAULTS: [Fault; 11] = [
-    Fault::Disconnect,
-    Fault::Silence,
-    Fault::Delay,
-    Fault::LosesDatabase,
-    Fault::PeerDies,
-    Fault::PeerStops,
-    Fault::PrimaryRestarts,
-    Fault::PrimaryDies,
-    Fault::ReplicaStops,
-    Fault::TimeLimit,
-    Fault::Drop,
-];
-
 /// The region of the primary has this many peers.
-const PEERS: usize = 2;
+pub(super) const PEERS: usize = 2;
 
 /// How many servers there are: a primary and its replicas.
 pub(super) const SERVERS: usize = 4;
