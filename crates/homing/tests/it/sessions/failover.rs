@@ -165,6 +165,22 @@ async fn later_position_does_not_hide_loss() {
     assert_eq!(session.token().await.unwrap().as_str().len(), token.as_str().len(), "it is one timeline again");
 }
 
+/// A call with a key that was used is answered, whatever else the session has seen.
+#[tokio::test]
+async fn used_key_does_not_hide_loss() {
+    let (servers, database, [_, lost]) = failed_over().await;
+    let node = promoted_node(&servers, &database).await;
+    let away = distant_node(&servers, &database, in_iad(node.local_addr())).await;
+    let new = NewUser::named("Linus");
+    node.repo().with_key("Linus").insert(&new).await.unwrap();
+    for repo in [node.repo(), away.repo()] {
+        let session = repo.with_token(&lost).unwrap();
+        session.with_key("Linus").insert(&new).await.unwrap();
+        assert!(session.count::<User>("", &[]).await.unwrap_err().is_history_lost());
+        assert_eq!(session.count::<User>("", &[]).await.unwrap(), 2);
+    }
+}
+
 /// Without proof the numbers do not count, even if the write is there.
 #[tokio::test]
 async fn survival_needs_a_proof() {
