@@ -33,6 +33,8 @@ pub(super) struct Claims(Arc<ClaimsInner>);
 #[derive(Debug, Default)]
 struct ClaimsInner {
     protection: Protection,
+    /// Whether statements may carry claims.
+    may_insert: Protection,
     /// Held while the table is created.
     creating: tokio::sync::Mutex<()>,
     has_warned: AtomicBool,
@@ -62,6 +64,19 @@ impl Claim {
         let row = connection.query_one(statement, &[&key.slot(), key, fingerprint, fence, again, &result]).await?;
         let transaction: Option<TransactionId> = row.try_get(0)?;
         Ok(transaction.map_or(Written::Nothing, Written::By))
+    }
+
+    /// Returns whether a statement may carry the claim of a generated key: it is an `INSERT`, for a first attempt.
+    pub(super) fn may_be_carried(&self) -> bool {
+        self.fence == 0 && !self.once.again && !self.once.key.is_own()
+    }
+
+    /// Returns whether the error of a statement that carried a claim says that the key is claimed or settled.
+    pub(super) fn is_taken(error: &Error) -> bool {
+        error.as_db_error().is_some_and(|error| {
+            let is_outcome = error.table().is_some_and(|table| table.starts_with("outcome_"));
+            *error.code() == SqlState::UNIQUE_VIOLATION && error.schema() == Some("homing") && is_outcome
+        })
     }
 
     /// Returns whether the error of a claim says that the functions of the table are gone.
@@ -113,6 +128,16 @@ impl Claims {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns whether the node's role may insert claims, as far as is known.
+    pub(super) fn may_insert(&self) -> bool {
+        self.0.may_insert.is_expected()
+    }
+
+    /// Notes that the role may only call the functions of the table, perhaps since it was created by an older version.
+    pub(super) fn note_functions_only(&self) {
+        self.0.may_insert.note_missing();
     }
 
     /// Prunes the table, if that was not done yet in this interval of keys.

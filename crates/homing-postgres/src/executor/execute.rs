@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use homing_proto::v1 as proto;
 use homing_rpc::Reason;
-use prost::Message;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tracing::{Instrument, debug, debug_span};
 
 use super::Executor;
+use super::carrying::Carried;
 use super::claims::Claim;
 use super::failure::Failure;
 use super::history::positions;
@@ -32,8 +32,8 @@ use crate::connection::block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::outcome::ended::{Answer, Ended, Settlement};
-use crate::outcome::fingerprint;
 use crate::outcome::once::Once;
+use crate::outcome::{carried, fingerprint};
 use crate::position::Position;
 use crate::position::kind::PositionKind;
 use crate::position::role::Role;
@@ -152,14 +152,13 @@ impl Executor {
         };
         match (ended.answer(settlement), outcome, failure) {
             (Answer::Committed, Ok(RunOutcome::Interrupted { results, .. }), _) => {
-                let position = self.probe(settle_by).await;
-                Ok(RunOutcome::Committed { results, position, written: Written::Unknown, not_replicated: false })
+                Ok(self.answered(results, settle_by).await)
             }
             (Answer::NotCommitted, Ok(RunOutcome::Interrupted { message, .. }), _) => {
                 Err(Failure::Settled(Reason::DatabaseUnavailable, message))
             }
             (Answer::CommittedBefore(result), ..) => {
-                Ok(self.answered_anyway(result, &positions(&request.session), settle_by).await)
+                Ok(self.answered_anyway(read(result), &positions(&request.session), settle_by).await)
             }
             (_, Ok(RunOutcome::Interrupted { message, .. }), _) => Err(Failure::Unknown(message)),
             (Answer::Reused, ..) => Ok(RunOutcome::KeyReused),
@@ -171,8 +170,13 @@ impl Executor {
 
     /// Returns the answer of an earlier attempt, whatever became of what the session has seen. If that may be lost, the answer has
     /// no position: one would say that the history of this primary has all of it.
-    async fn answered_anyway(&self, result: Option<Vec<u8>>, session: &[Position], deadline: Instant) -> RunOutcome {
-        let answer = self.answered_before(result, deadline).await;
+    async fn answered_anyway(
+        &self,
+        results: Option<proto::StatementResults>,
+        session: &[Position],
+        deadline: Instant,
+    ) -> RunOutcome {
+        let answer = self.answered(results, deadline).await;
         match (answer, self.check_session(session, deadline).await) {
             (RunOutcome::Committed { results, written, not_replicated, .. }, Err(_)) => {
                 RunOutcome::Committed { results, position: Probed::NotAsked, written, not_replicated }
@@ -181,11 +185,10 @@ impl Executor {
         }
     }
 
-    /// Returns the answer of an earlier attempt.
-    async fn answered_before(&self, result: Option<Vec<u8>>, deadline: Instant) -> RunOutcome {
-        let kept = result.and_then(|result| proto::StatementResults::decode(&*result).ok());
+    /// Returns the answer of an attempt that is committed.
+    async fn answered(&self, results: Option<proto::StatementResults>, deadline: Instant) -> RunOutcome {
         // Without results, the caller learns that it is committed.
-        let results = kept.unwrap_or(proto::StatementResults { results: Vec::new(), rows_dropped: true });
+        let results = results.unwrap_or(proto::StatementResults { results: Vec::new(), rows_dropped: true });
         let position = self.probe(deadline).await;
         RunOutcome::Committed { results, position, written: Written::Unknown, not_replicated: false }
     }
@@ -212,7 +215,7 @@ impl Executor {
                     Looked::Run(claim) => Some(claim),
                     Looked::Committed(result) => {
                         drop(connection);
-                        return Ok(self.answered_before(result, limit.deadline()).await);
+                        return Ok(self.answered(read(result), limit.deadline()).await);
                     }
                     Looked::Reused => return Ok(RunOutcome::KeyReused),
                     Looked::Unprotected => return Ok(RunOutcome::Unprotected),
@@ -224,7 +227,7 @@ impl Executor {
         let ask = if connection.role() == Role::Primary { ask } else { Ask::Position };
         let is_question =
             ask == Ask::Position && connection.positions() == PositionKind::Transaction && asks_for_position(request);
-        let work = self.attempt_twice(&connection, local, request, ask, claim);
+        let work = self.carry_or_attempt(&connection, local, request, ask, claim);
         let limited = limit.run_with_blocks(&connection, work).await;
         let (ended, in_doubt) = match limited {
             Limited::Ended(ended) => (ended, request.statements.iter().any(|statement| statement.simple)),
@@ -259,6 +262,26 @@ impl Executor {
         };
         if claim.is_some() {
             self.prune_claims();
+        }
+        Ok(ended)
+    }
+
+    /// Runs a statement together with the claim of its key, if it can carry it, and otherwise the request in a block.
+    async fn carry_or_attempt(
+        &self,
+        connection: &Connection,
+        local: &LocalSettings,
+        request: &proto::ExecuteRequest,
+        ask: Ask,
+        claim: Option<&Claim>,
+    ) -> Result<RunOutcome, Failure> {
+        let carried = match self.carry(connection, local, &request.statements, ask, claim).await? {
+            Carried::Ran(ended) => return Ok(ended),
+            carried => carried,
+        };
+        let ended = self.attempt_twice(connection, local, request, ask, claim).await?;
+        if matches!((carried, &ended), (Carried::NotAllowed, RunOutcome::Committed { .. })) {
+            self.claims.note_functions_only();
         }
         Ok(ended)
     }
@@ -341,6 +364,11 @@ impl Executor {
             Role::Primary => Ok(RunOutcome::Rejected { statement: None, error }),
         }
     }
+}
+
+/// Reads the results that were kept with a key, if they were.
+fn read(kept: Option<Vec<u8>>) -> Option<proto::StatementResults> {
+    kept.and_then(|kept| carried::kept(&kept))
 }
 
 /// How long settling a key may take after an interrupted commit, or after the deadline of the request. It takes a connection and

@@ -5,11 +5,13 @@ use homing_proto::v1 as proto;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Column, Statement};
 
+use super::claims::Claim;
 use super::failure::Failure;
 use crate::connection::pool::Connection;
 use crate::scope::schema::{Schema, tagged};
 use crate::statement::description::hash_of_names;
-use crate::statement::{types, values};
+use crate::statement::types;
+use crate::statement::values::{self, Encoded};
 
 /// A statement that is ready to run.
 #[derive(Debug)]
@@ -21,6 +23,13 @@ pub(crate) enum Prepared<'a> {
         expected_rows: Option<u64>,
     },
     Simple(&'a str),
+}
+
+/// A statement that is prepared together with the claim of its key.
+pub(super) struct Carrying<'a> {
+    pub(super) statement: Statement,
+    pub(super) parameters: Vec<Encoded>,
+    pub(super) claim: &'a Claim,
 }
 
 /// The index of the statement that PostgreSQL refused to prepare, and the error.
@@ -72,21 +81,36 @@ impl<'a> Prepared<'a> {
     /// it.
     pub(super) fn extended(known: Statement, asked: &'a proto::Statement, earlier: &[Self]) -> Result<Self, Failure> {
         check(&known, &asked.references, earlier)?;
-        if !known.params().iter().map(Type::oid).eq(asked.parameter_types.iter().copied()) {
-            return Err(Failure::stale("the parameters of the statement have different types on the primary"));
-        }
-        let columns = known.columns().iter().map(|column| column.type_().oid());
-        if !columns.eq(asked.column_types.iter().copied()) {
-            return Err(Failure::stale("the columns of the statement have different types on the primary"));
-        }
-        let names = hash_of_names(known.columns().iter().map(Column::name));
-        if asked.column_names != 0 && asked.column_names != names {
-            return Err(Failure::stale("the columns of the statement have different names on the primary"));
+        if let Some(difference) = difference(&known, asked, Added::default()) {
+            return Err(Failure::stale(difference));
         }
         let parameters = parameters(asked)?;
         let proto::Statement { references, expected_rows, .. } = asked;
         Ok(Self::Extended { statement: known, parameters, references, expected_rows: *expected_rows })
     }
+}
+
+/// How many parameters and columns a prepared statement has behind those that the request knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Added {
+    pub(super) parameters: usize,
+    pub(super) columns: usize,
+}
+
+/// Returns how the types or names of a prepared statement differ from those of the request.
+pub(super) fn difference(known: &Statement, asked: &proto::Statement, added: Added) -> Option<&'static str> {
+    let (parameters, columns) = (known.params(), known.columns());
+    let parameters = &parameters[..parameters.len().saturating_sub(added.parameters)];
+    let columns = &columns[..columns.len().saturating_sub(added.columns)];
+    if !parameters.iter().map(Type::oid).eq(asked.parameter_types.iter().copied()) {
+        return Some("the parameters of the statement have different types on the primary");
+    }
+    if !columns.iter().map(|column| column.type_().oid()).eq(asked.column_types.iter().copied()) {
+        return Some("the columns of the statement have different types on the primary");
+    }
+    let names = || hash_of_names(columns.iter().map(Column::name));
+    (asked.column_names != 0 && asked.column_names != names())
+        .then_some("the columns of the statement have different names on the primary")
 }
 
 /// Splits the parameters of a statement as they were sent. References are NULL until the first rows are known.

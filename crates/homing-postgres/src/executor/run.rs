@@ -12,11 +12,12 @@ use proto::execute_response::Outcome;
 use proto::rejection::Cause;
 use tokio_postgres::Row;
 use tokio_postgres::error::{DbError, Severity, SqlState};
+use tokio_postgres::types::ToSql;
 use tracing::warn;
 
 use super::claims::Claim;
 use super::failure::Failure;
-use super::prepared::Prepared;
+use super::prepared::{Carrying, Prepared};
 use super::probe::{Probed, Questions};
 use super::references::{FirstRows, Unmet};
 use super::silence::{LIMIT_SILENCE, limit_silence};
@@ -25,6 +26,7 @@ use crate::connection::block::Block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::outcome::MAX_RESULT_BYTES;
+use crate::outcome::carried::ADDED_COLUMNS;
 use crate::statement::kind::{Ask, Written};
 use crate::statement::values::{self, Encoded, Raw};
 
@@ -65,10 +67,10 @@ pub(crate) enum RunOutcome {
     /// A script left a transaction open. It was rolled back.
     LeftOpen,
 
-    /// The connection was lost over the commit of statements that have these results, which were sent with the claim if
-    /// `is_kept`.
+    /// The connection was lost over the commit of statements that have these results, if they are known. They were sent with the
+    /// claim if `is_kept`.
     Interrupted {
-        results: proto::StatementResults,
+        results: Option<proto::StatementResults>,
         is_kept: bool,
         message: String,
     },
@@ -243,7 +245,7 @@ impl<'a> RequestRun<'a> {
             (Err(StatementFailure::Failed(error)), Some(results)) => {
                 return match rejected(None, &error, Commit::MayHaveHappened) {
                     Err(Failure::Unknown(message)) => {
-                        Ok(RunOutcome::Interrupted { results, is_kept: kept.is_some(), message })
+                        Ok(RunOutcome::Interrupted { results: Some(results), is_kept: kept.is_some(), message })
                     }
                     ended => ended,
                 };
@@ -258,6 +260,50 @@ impl<'a> RequestRun<'a> {
             }
             Err(error) => rejected(None, &error, Commit::WasNotSent),
         }
+    }
+
+    /// Runs a statement that carries the claim of its key, and is a transaction by itself. The question for the position is sent
+    /// right behind it, as behind [`single`](Self::single).
+    pub(super) async fn carrying(
+        mut self,
+        carrying: Carrying<'_>,
+        questions: &Questions<'_>,
+    ) -> Result<RunOutcome, Failure> {
+        let (result, log) = join(self.carried(carrying), questions.log()).await;
+        let error = match result {
+            Ok((result, written)) => {
+                return Ok(self.committed(self.results(vec![result]), questions.position(log, written), written));
+            }
+            Err(error) if Claim::is_taken(&error) => return Ok(RunOutcome::Taken),
+            Err(error) => error,
+        };
+        match rejected(Some(0), &error, Commit::MayHaveHappened) {
+            Err(Failure::Unknown(message)) => Ok(RunOutcome::Interrupted { results: None, is_kept: true, message }),
+            ended => ended,
+        }
+    }
+
+    async fn carried(
+        &mut self,
+        carrying: Carrying<'_>,
+    ) -> Result<(proto::StatementResult, Written), tokio_postgres::Error> {
+        let Carrying { statement, parameters, claim } = carrying;
+        let columns = statement.columns().len() - ADDED_COLUMNS;
+        let (key, fingerprint) = (&claim.once.key, &claim.fingerprint);
+        let parameters = parameters.iter().map(|value| value as &(dyn ToSql + Sync));
+        let parameters: Vec<_> = parameters.chain([key as &(dyn ToSql + Sync), fingerprint]).collect();
+        let mut stream = pin!(self.connection.query_raw(&statement, parameters).await?);
+        let (mut result, mut written) = (proto::StatementResult::default(), Written::Nothing);
+        while let Some(row) = stream.try_next().await? {
+            if row.try_get::<_, Option<bool>>(columns)?.is_some() {
+                result.rows_affected += 1;
+                self.keep(values::of_columns(&row, columns), &mut result.rows);
+            }
+            if let Some(transaction) = row.try_get(columns + 1)? {
+                written = Written::By(transaction);
+            }
+        }
+        Ok((result, written))
     }
 
     /// Runs one statement of an open transaction.
@@ -278,7 +324,7 @@ impl<'a> RequestRun<'a> {
                 let mut rows = Vec::new();
                 while let Some(row) = stream.try_next().await? {
                     self.first_rows.offer(index, || copied(&row));
-                    self.keep(&row, &mut rows);
+                    self.keep(values::of_row(&row), &mut rows);
                 }
                 let found = stream.rows_affected().unwrap_or(0);
                 match *expected_rows {
@@ -297,8 +343,7 @@ impl<'a> RequestRun<'a> {
 
     /// Keeps a row of the answer. Past the limit, rows are read and dropped: the transaction is committed nevertheless,
     /// and the caller has to learn that.
-    fn keep(&mut self, row: &Row, rows: &mut Vec<Bytes>) {
-        let list = values::of_row(row);
+    fn keep(&mut self, list: Bytes, rows: &mut Vec<Bytes>) {
         let bytes = list.len() + ROW_OVERHEAD_BYTES;
         if self.rows_dropped || bytes > self.rows_bytes_left {
             self.rows_dropped = true;

@@ -28,6 +28,13 @@ create table if not exists homing.outcome_6 partition of homing.outcome for valu
 create table if not exists homing.outcome_7 partition of homing.outcome for values in (7);
 create table if not exists homing.outcome_8 partition of homing.outcome for values in (8);
 
+-- A statement may carry the claim of a generated key. It can set what a call of homing.claim can set, and nothing else: neither
+-- the fence nor the time. Nobody but the owner can read, change or remove rows.
+grant insert (slot, key, fingerprint, result) on
+    homing.outcome_1, homing.outcome_2, homing.outcome_3, homing.outcome_4,
+    homing.outcome_5, homing.outcome_6, homing.outcome_7, homing.outcome_8
+to public;
+
 -- The functions run with the rights of their owner, so that a transaction may have any role when it claims its key.
 
 -- Claims a key for the transaction, if it has written something, or always. Returns the id of the transaction.

@@ -246,6 +246,25 @@ pub(crate) fn runs_in_block(sql: &str) -> bool {
     may_read(sql) || matches!(Words::of(sql).next().as_deref(), Some("delete" | "insert" | "merge" | "update"))
 }
 
+/// Returns whether a statement writes and returns the rows that it writes, so that it can be a part of another one.
+pub(crate) fn returns_written_rows(sql: &str) -> bool {
+    let mut words = Words::of(sql);
+    if !matches!(words.next().as_deref(), Some("delete" | "insert" | "update")) {
+        return false;
+    }
+    let (mut depth, mut returns) = (0, false);
+    while let Some(token) = words.token() {
+        match token {
+            SqlToken::Mark('(') => depth += 1,
+            SqlToken::Mark(')') => depth -= 1,
+            SqlToken::Word(word) if word == "returning" && depth == 0 => returns = true,
+            SqlToken::Semicolon => return false,
+            _ => {}
+        }
+    }
+    returns
+}
+
 const SETTING: &str = "use with_setting for a setting of a handle's calls, or set it for the role or the database";
 
 /// Returns the advice for a statement that needs a session of its own. `None` for any other statement.
@@ -325,6 +344,25 @@ const MAX_SHOWN_BYTES: usize = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_that_return_rows_are_recognized() {
+        for (sql, expected) in [
+            ("insert into a (b) values ($1) returning c", true),
+            ("/* new */ UPDATE a SET b = 1 WHERE c = (select 2) RETURNING *", true),
+            ("delete from a\nreturning b", true),
+            ("insert into a values (1)", false),
+            ("insert into a values ('returning')", false),
+            ("insert into \"returning\" values (1) -- returning", false),
+            ("insert into a with b as (delete from c returning d) select d from b", false),
+            ("insert into a values (1) returning b;", false),
+            ("with a as (select 1) insert into b select * from a returning c", false),
+            ("select 1 as returning", false),
+            ("", false),
+        ] {
+            assert_eq!(returns_written_rows(sql), expected, "{sql}");
+        }
+    }
 
     #[test]
     fn statements_that_need_a_session_are_refused() {

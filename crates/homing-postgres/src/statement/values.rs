@@ -86,8 +86,13 @@ pub(crate) fn put(list: &mut BytesMut, value: Option<&[u8]>) {
 
 /// Returns the values of a row as they came from the server.
 pub(crate) fn of_row(row: &tokio_postgres::Row) -> Bytes {
+    of_columns(row, row.len())
+}
+
+/// Returns the values of the first columns of a row.
+pub(crate) fn of_columns(row: &tokio_postgres::Row, columns: usize) -> Bytes {
     let mut list = BytesMut::new();
-    for index in 0..row.len() {
+    for index in 0..columns {
         put(&mut list, row.get::<_, Raw<'_>>(index).0);
     }
     list.freeze()

@@ -1,5 +1,6 @@
 //! Writes are applied once, however often the network or a node fails under them.
 
+mod carried;
 mod keys;
 mod table;
 
