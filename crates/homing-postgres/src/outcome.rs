@@ -1,9 +1,9 @@
 //! Exactly once: a write with a key is applied once, and the table of outcomes tells later whether it was.
 //!
 //! Each attempt of a write *claims* its key in its own transaction, right before the commit: it inserts a row of the key, which
-//! is unique, and of the results. So at most one attempt is committed, and the others find its row. An attempt that may not be
-//! the first one looks for the key before it runs. To *settle* a key means to insert a row that says "not committed": an attempt
-//! that is still under way then fails at its claim.
+//! is unique, and of the results. So at most one attempt is committed, and the others find its row. A single statement that returns
+//! the rows that it writes carries the claim. An attempt that may not be the first one looks for the key before it runs. To *settle*
+//! a key means to insert a row that says "not committed": an attempt that is still under way then fails at its claim.
 
 pub(crate) mod carried;
 pub(crate) mod ended;

@@ -12,8 +12,9 @@ pub(crate) struct Once {
     /// Whether an earlier attempt of the request may be committed, or be under way.
     pub(crate) again: bool,
 
-    /// Whether to keep the results of a single statement with the key, which takes a further round trip to the database. Otherwise a
-    /// repeated attempt only learns that it is committed. Results of several statements are kept in any case.
+    /// Whether to keep the results of a single statement that runs in a block with the key, which takes a further round trip to
+    /// the database. Otherwise a repeated attempt only learns that it is committed. Results of several statements, and those of one
+    /// that carries its claim, are kept in any case.
     pub(crate) keeps_result: bool,
 }
 
