@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::interrupt::{Interrupt, interrupted};
 use crate::output::table::Table;
-use crate::program::{Profile, build_example};
+use crate::program::{Profile, build};
 use crate::run::{Effort, Run};
 use crate::scene::{Scene, THREE_REGIONS};
 use crate::{serve, steps};
@@ -35,7 +35,7 @@ impl Demo {
         }
         let binaries = Binaries::find()?;
         eprintln!("Building the nodes' program, examples/directory");
-        let node = build_example("directory", Profile::Dev)?;
+        let node = build("directory", Profile::Dev)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(self.show(node, binaries))
     }

@@ -23,6 +23,8 @@ use clap::Parser;
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
 enum Command {
     Bench(bench::Bench),
+    #[command(hide = true)]
+    BenchNode(bench::BenchNode),
     Demo(demo::Demo),
     Faults(faults::Faults),
     #[command(hide = true)]
@@ -36,6 +38,7 @@ impl Command {
     fn run(self) -> Result<ExitCode> {
         match self {
             Self::Bench(bench) => bench.run(),
+            Self::BenchNode(node) => node.run(),
             Self::Demo(demo) => demo.run(),
             Self::Faults(faults) => faults.run(),
             Self::FaultsNode(node) => node.run(),

@@ -14,11 +14,11 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds an example, with cargo's own progress, and returns the path of its program.
-pub(crate) fn build_example(example: &str, profile: Profile) -> Result<PathBuf> {
+/// Builds the program of a package, with cargo's own progress, and returns its path.
+pub(crate) fn build(package: &str, profile: Profile) -> Result<PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.args(["build", "--package", example, "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--package", package, "--message-format=json-render-diagnostics"]);
     match profile {
         // Together with this program, so that cargo chooses the same features as before and reuses what it built.
         Profile::Dev => command.arg("--package=homing-demo"),
@@ -28,16 +28,16 @@ pub(crate) fn build_example(example: &str, profile: Profile) -> Result<PathBuf> 
     let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
     let mut program = None;
     for message in serde_json::Deserializer::from_reader(stdout).into_iter::<Message>() {
-        let message = message.with_context(|| format!("the messages of cargo build --package {example}"))?;
-        if message.target.is_some_and(|target| target.name == example) {
+        let message = message.with_context(|| format!("the messages of cargo build --package {package}"))?;
+        if message.target.is_some_and(|target| target.name == package) {
             program = message.executable.or(program);
         }
     }
     let status = child.wait()?;
     if !status.success() {
-        bail!("cargo build --package {example} failed ({status})");
+        bail!("cargo build --package {package} failed ({status})");
     }
-    program.with_context(|| format!("cargo build --package {example} has built no program"))
+    program.with_context(|| format!("cargo build --package {package} has built no program"))
 }
 
 /// A message of cargo about something that it built: <https://doc.rust-lang.org/cargo/reference/external-tools.html>

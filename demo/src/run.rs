@@ -42,6 +42,16 @@ impl Run {
         self.findings.add(Check { name: name.into(), failure: (!holds).then(failure) });
     }
 
+    /// Notes a figure, and checks that it keeps its bar.
+    pub(crate) fn bar(&mut self, name: &str, figure: f64, holds: bool, bar: &str) {
+        self.findings.figure(name, figure);
+        self.check(format!("{name}: {bar}"), holds, || format!("{figure:.3}"));
+    }
+
+    pub(crate) fn is_quick(&self) -> bool {
+        self.effort == Effort::Quick
+    }
+
     /// Adds a failed check if a part of the run ended with an error; the other parts go on.
     pub(crate) fn check_ran(&mut self, part: &str, result: Result<()>) {
         if let Err(error) = result {

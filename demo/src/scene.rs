@@ -99,17 +99,8 @@ impl Scene {
         &self.places[0]
     }
 
-    pub(crate) fn primary_database(&self) -> &Postgres {
-        self.world.primary()
-    }
-
     pub(crate) fn database(&self, region: &str) -> &Postgres {
         self.world.replica(region)
-    }
-
-    /// Sets the length of a region's link to the primary region.
-    pub(crate) fn set_round_trip(&self, region: &str, round_trip: Duration) {
-        self.world.link(region).set_round_trip(round_trip);
     }
 
     /// Connects to a region's first node.

@@ -14,14 +14,14 @@ use tokio::net::TcpListener;
 use self::stage::Stage;
 use crate::interrupt::{Interrupt, interrupted};
 use crate::output::console::Console;
-use crate::program::{Profile, build_example};
+use crate::program::{Profile, build};
 use crate::scene::THREE_REGIONS;
 
 /// Builds and starts everything, prints the addresses, and ends everything on Ctrl-C.
 pub(crate) fn run() -> Result<ExitCode> {
     let binaries = Binaries::find()?;
     eprintln!("Building examples/guestbook");
-    let program = build_example("guestbook", Profile::Dev)?;
+    let program = build("guestbook", Profile::Dev)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(&program, binaries))
 }

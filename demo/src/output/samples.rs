@@ -1,7 +1,9 @@
 //! Measured times.
 
+use serde::{Deserialize, Serialize};
+
 /// Milliseconds, in the order they were measured.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Samples(Vec<f64>);
 
 impl Samples {

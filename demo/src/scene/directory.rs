@@ -107,11 +107,6 @@ impl Directory {
         self.ask(Method::POST, &path, Some(json!({ "name": name, "age": age }))).await
     }
 
-    /// Inserts a user at most once: without a key.
-    pub(crate) async fn insert_at_most_once(&mut self, name: &str, age: i32) -> Result<OneUser> {
-        self.ask(Method::POST, "/users?at_most_once=true", Some(json!({ "name": name, "age": age }))).await
-    }
-
     /// Inserts a user, which may fail. Returns an error only if the node itself does not answer.
     pub(crate) async fn try_insert(&mut self, name: &str, age: i32) -> Result<Outcome> {
         let body = json!({ "name": name, "age": age });

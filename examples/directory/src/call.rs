@@ -4,8 +4,8 @@ use std::time::Duration;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use homing::Repo;
 use homing::report::{AnsweredBy, Report};
-use homing::{Delivery, Repo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -23,8 +23,6 @@ pub(crate) struct Call {
 struct Wishes {
     /// `?replay_timeout_ms=500`: how long the local replica may take to replay the write.
     replay_timeout_ms: Option<u64>,
-    /// `?at_most_once=true`: the write is not protected by a key.
-    at_most_once: Option<bool>,
 }
 
 impl Call {
@@ -55,9 +53,6 @@ impl FromRequestParts<Repo> for Call {
         let mut repo = repo.clone();
         if let Some(limit) = wishes.replay_timeout_ms {
             repo = repo.with_replay_timeout(Duration::from_millis(limit));
-        }
-        if wishes.at_most_once == Some(true) {
-            repo = repo.with_delivery(Delivery::AtMostOnce);
         }
         let reports = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&reports);
