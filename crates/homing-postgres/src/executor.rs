@@ -9,6 +9,7 @@
 //! | `query`, `copy_out` | one stream of rows or data; see `chunks.rs` |
 //! | `copy_in` | one copy; see `copy_in.rs` |
 
+mod carried;
 mod carrying;
 mod chunks;
 mod claims;

@@ -5,7 +5,6 @@
 //! the rows that it writes carries the claim. An attempt that may not be the first one looks for the key before it runs. To *settle*
 //! a key means to insert a row that says "not committed": an attempt that is still under way then fails at its claim.
 
-pub(crate) mod carried;
 pub(crate) mod ended;
 pub(crate) mod fingerprint;
 pub(crate) mod key;

@@ -6,7 +6,7 @@ mod driver;
 mod orders;
 mod pool;
 mod replays;
-pub(super) mod tables;
+mod tables;
 
 use std::process::ExitCode;
 

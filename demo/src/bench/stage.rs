@@ -9,7 +9,6 @@ use homing_testbed::{Binaries, NodeCommand, Postgres, PostgresOptions, Relay};
 use tokio_postgres::Client;
 
 use super::control::Control;
-use super::node::tables::SCHEMA;
 use super::node::{DIRECT, OWN};
 
 /// The primary region. Everything ends when it is dropped, after the regions that it has started.
@@ -118,3 +117,19 @@ const SECRET: &str = "the-secret-of-the-bench-0123456789";
 
 /// Enough for the pools of three nodes, and for those that are compared with them.
 const MAX_CONNECTIONS: u16 = 120;
+
+/// The table, with one row. The function is the loop of Homing's model, which its migration creates.
+const SCHEMA: &str = "
+    create table users (
+        id bigint generated always as identity primary key,
+        name text not null,
+        age integer not null
+    );
+    insert into users (name, age) values ('Grace', 36);
+    create function poll_for(place pg_lsn) returns void language plpgsql as $$
+    begin
+        while pg_last_wal_replay_lsn() < place loop
+            perform pg_sleep(0.05);
+        end loop;
+    end
+    $$";

@@ -3,14 +3,13 @@
 use homing_proto::v1 as proto;
 use tokio_postgres::error::SqlState;
 
-use super::Executor;
 use super::claims::Claim;
 use super::failure::Failure;
 use super::prepared::{Added, Carrying, difference, parameters};
 use super::probe::Questions;
 use super::run::{RequestRun, RunOutcome};
+use super::{Executor, carried};
 use crate::connection::pool::Connection;
-use crate::outcome::carried;
 use crate::scope::LocalSettings;
 use crate::statement::kind::Ask;
 use crate::statement::sql::returns_written_rows;

@@ -15,6 +15,7 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::types::ToSql;
 use tracing::warn;
 
+use super::carried::ADDED_COLUMNS;
 use super::claims::Claim;
 use super::failure::Failure;
 use super::prepared::{Carrying, Prepared};
@@ -26,7 +27,6 @@ use crate::connection::block::Block;
 use crate::connection::pool::Connection;
 use crate::error::database::DatabaseError;
 use crate::outcome::MAX_RESULT_BYTES;
-use crate::outcome::carried::ADDED_COLUMNS;
 use crate::statement::kind::{Ask, Written};
 use crate::statement::values::{self, Encoded, Raw};
 

@@ -40,22 +40,6 @@ pub(super) async fn import(context: Context, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// The table, with one row. The function is the loop of Homing's model, which its migration creates.
-pub(in crate::bench) const SCHEMA: &str = "
-    create table users (
-        id bigint generated always as identity primary key,
-        name text not null,
-        age integer not null
-    );
-    insert into users (name, age) values ('Grace', 36);
-    create function poll_for(place pg_lsn) returns void language plpgsql as $$
-    begin
-        while pg_last_wal_replay_lsn() < place loop
-            perform pg_sleep(0.05);
-        end loop;
-    end
-    $$";
-
 pub(super) const NAME: &str = "Ada";
 pub(super) const AGE: i32 = 36;
 

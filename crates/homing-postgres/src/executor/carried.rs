@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use homing_proto::v1 as proto;
 use prost::Message;
 
-use super::MAX_RESULT_BYTES;
+use crate::outcome::MAX_RESULT_BYTES;
 use crate::statement::values;
 
 /// How many columns [`sql`] adds behind those of the statement: whether there is a row, and the id of the transaction if the key
