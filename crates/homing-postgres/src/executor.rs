@@ -9,11 +9,7 @@
 //! | `query`, `copy_out` | one stream of rows or data; see `chunks.rs` |
 //! | `copy_in` | one copy; see `copy_in.rs` |
 
-mod carried;
-mod carrying;
 mod chunks;
-mod claims;
-mod commands;
 mod copy_in;
 mod execute;
 mod failure;
@@ -21,10 +17,9 @@ mod failure;
 pub(crate) mod fuzzing;
 mod history;
 mod interactive;
+mod keyed;
 mod limit;
-mod once;
 mod parts;
-mod pinned;
 mod places;
 mod prepared;
 mod probe;
@@ -38,11 +33,11 @@ pub(crate) mod within;
 use homing_rpc::Cluster;
 
 pub(crate) use self::chunks::{Broken, Chunk, Chunks, Pace, Streamed};
-use self::claims::Claims;
 pub(crate) use self::copy_in::CopyResponses;
 pub(crate) use self::failure::Failure;
 pub(crate) use self::history::{other_cluster, positions};
 pub(crate) use self::interactive::{MAX_IDLE_TIMEOUT, Responses};
+use self::keyed::claims::Claims;
 pub(crate) use self::parts::QueryParts;
 use self::places::Places;
 use crate::connection::pool::{Connection, Pool};

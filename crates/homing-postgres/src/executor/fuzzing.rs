@@ -3,8 +3,8 @@
 use homing_proto::v1 as proto;
 use proto::transact_request::Step;
 
-use super::commands::{begin_sql, savepoint_sql};
 use super::history::positions;
+use super::interactive::commands::{begin_sql, savepoint_sql};
 use super::prepared::parameters;
 use super::question::asks_for_position;
 use super::references::FirstRows;

@@ -12,6 +12,9 @@
 //! before the caller gets the last response. After a panic the connection is closed and the place given back, and the
 //! caller sees the responses end.
 
+pub(super) mod commands;
+pub(super) mod pinned;
+
 use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
@@ -27,13 +30,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Status;
 use tracing::{Instrument, debug, debug_span};
 
+use self::pinned::{Pinned, StepOutcome, ended};
 use super::Executor;
-use super::claims::Claim;
 use super::failure::Failure;
 use super::history::positions;
+use super::keyed::claims::Claim;
+use super::keyed::once::Looked;
 use super::limit::{Limit, Limited};
-use super::once::Looked;
-use super::pinned::{Pinned, StepOutcome, ended};
 use super::places::Place;
 use super::probe::Probed;
 use super::silence::SIGN_OF_LIFE_INTERVAL;

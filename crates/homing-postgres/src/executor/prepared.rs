@@ -5,8 +5,8 @@ use homing_proto::v1 as proto;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Column, Statement};
 
-use super::claims::Claim;
 use super::failure::Failure;
+use super::keyed::claims::Claim;
 use crate::connection::pool::Connection;
 use crate::scope::schema::{Schema, tagged};
 use crate::statement::description::hash_of_names;

@@ -10,8 +10,8 @@ use tokio_postgres::{Error, Row, Statement};
 use tracing::warn;
 
 use super::Executor;
-use super::claims::Claim;
 use super::failure::Failure;
+use super::keyed::claims::Claim;
 use crate::connection::abilities::is_refusal;
 use crate::connection::pool::Connection;
 use crate::position::kind::PositionKind;

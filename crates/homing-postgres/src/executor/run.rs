@@ -15,9 +15,9 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::types::ToSql;
 use tracing::warn;
 
-use super::carried::ADDED_COLUMNS;
-use super::claims::Claim;
 use super::failure::Failure;
+use super::keyed::carried::ADDED_COLUMNS;
+use super::keyed::claims::Claim;
 use super::prepared::{Carrying, Prepared};
 use super::probe::{Probed, Questions};
 use super::references::{FirstRows, Unmet};

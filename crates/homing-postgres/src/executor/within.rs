@@ -3,8 +3,8 @@
 use homing_proto::v1 as proto;
 use tokio_postgres::Error;
 
-use super::claims::Claim;
 use super::failure::Failure;
+use super::keyed::claims::Claim;
 use super::probe::Questions;
 use crate::connection::block::Block;
 use crate::connection::pool::Connection;

@@ -6,7 +6,7 @@ use proto::savepoint_command::Command;
 
 /// Returns the BEGIN of a transaction. A read-only one reads from one snapshot. Where the caller asks for nothing, the
 /// defaults of the role and the database stand: a database may be frozen by them, or serializable.
-pub(super) fn begin_sql(begin: &proto::BeginTransaction) -> String {
+pub(crate) fn begin_sql(begin: &proto::BeginTransaction) -> String {
     let isolation = match (begin.isolation(), begin.read_only) {
         (Isolation::Serializable, _) => " ISOLATION LEVEL SERIALIZABLE",
         (Isolation::RepeatableRead, _) | (_, true) => " ISOLATION LEVEL REPEATABLE READ",
@@ -21,7 +21,7 @@ pub(super) fn begin_sql(begin: &proto::BeginTransaction) -> String {
     format!("BEGIN{isolation}{access}")
 }
 
-pub(super) fn savepoint_sql(command: &Command) -> String {
+pub(crate) fn savepoint_sql(command: &Command) -> String {
     match command {
         Command::Set(number) => format!("SAVEPOINT homing_{number};"),
         Command::Release(number) => format!("RELEASE SAVEPOINT homing_{number};"),

@@ -14,18 +14,18 @@ use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tracing::warn;
 
-use super::claims::Claim;
 use super::commands::{begin_sql, savepoint_sql};
-use super::failure::Failure;
-use super::prepared::Prepared;
-use super::probe::{Probed, Questions};
-use super::run::{RequestRun, StatementFailure, is_fatal};
-use super::silence::{LIMIT_SILENCE, give_sign_of_life};
 use crate::connection::open::Cancellation;
 use crate::connection::pool::Connection;
 use crate::connection::set::{Lifetime, SetCommand};
 use crate::connection::statements::PreparedStatements;
 use crate::error::database::DatabaseError;
+use crate::executor::failure::Failure;
+use crate::executor::keyed::claims::Claim;
+use crate::executor::prepared::Prepared;
+use crate::executor::probe::{Probed, Questions};
+use crate::executor::run::{RequestRun, StatementFailure, is_fatal};
+use crate::executor::silence::{LIMIT_SILENCE, give_sign_of_life};
 use crate::position::role::{IS_REPLICA, Role};
 use crate::scope::Scope;
 use crate::scope::schema::Schema;
@@ -37,7 +37,7 @@ use crate::statement::sql;
 /// A connection with an open transaction. Only [`finish`](Self::finish) gives it back to the pool. A connection that is
 /// dropped in any other way is closed.
 #[derive(Debug)]
-pub(super) struct Pinned {
+pub(crate) struct Pinned {
     connection: Option<Connection>,
     /// Statements that were prepared within this transaction. Its locks keep them from going stale, which would abort
     /// it.
@@ -46,7 +46,7 @@ pub(super) struct Pinned {
     /// What to ask at the commit.
     ask: Ask,
     /// The key to claim at the commit.
-    pub(super) claim: Option<Claim>,
+    pub(crate) claim: Option<Claim>,
     /// The settings that the first step sets.
     settings: Settings,
     /// The connection's current search path, or `None` if it is unknown because of a rollback.
@@ -85,7 +85,7 @@ enum BlockStatus {
 
 /// How a step ended.
 #[derive(Debug)]
-pub(super) enum StepOutcome {
+pub(crate) enum StepOutcome {
     /// The transaction goes on.
     Open(Outcome),
 
@@ -109,7 +109,7 @@ impl Pinned {
     ///
     /// The role is asked for before BEGIN. No statement may come between BEGIN and the caller's first one, which may be
     /// a LOCK TABLE that has to come before the snapshot.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         connection: Connection,
         begin: &proto::BeginTransaction,
         max_rows_bytes: usize,
@@ -153,20 +153,20 @@ impl Pinned {
     }
 
     /// Tells the server that this node is there, while the transaction waits for its next request.
-    pub(super) fn give_sign_of_life(&self) {
+    pub(crate) fn give_sign_of_life(&self) {
         give_sign_of_life(self.connection());
     }
 
-    pub(super) fn cancellation(&self) -> Cancellation {
+    pub(crate) fn cancellation(&self) -> Cancellation {
         self.connection().cancellation()
     }
 
     /// Notes that a cancel request was sent, which may arrive late.
-    pub(super) fn mark_in_doubt(&mut self) {
+    pub(crate) fn mark_in_doubt(&mut self) {
         self.in_doubt = true;
     }
 
-    pub(super) async fn step(&mut self, request: proto::TransactRequest) -> StepOutcome {
+    pub(crate) async fn step(&mut self, request: proto::TransactRequest) -> StepOutcome {
         // Before all savepoints, so that no rollback to one undoes them.
         let settings = std::mem::take(&mut self.settings);
         if let Err(error) = self.set(&settings).await {
@@ -193,7 +193,7 @@ impl Pinned {
     }
 
     /// Rolls back an open transaction, and gives the connection back to the pool unless its state is in doubt.
-    pub(super) async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         if self.status != BlockStatus::Over && !self.in_doubt {
             let rolled_back = timeout(ROLLBACK_TIMEOUT, self.connection().batch_execute("ROLLBACK")).await;
             if !matches!(rolled_back, Ok(Ok(()))) {
@@ -415,7 +415,7 @@ impl Drop for Pinned {
 impl StepOutcome {
     /// Returns the outcome after a cancel request. The transaction is over: a late request might hit its next
     /// statement.
-    pub(super) fn after_cancellation(self) -> Self {
+    pub(crate) fn after_cancellation(self) -> Self {
         match self {
             Self::Open(_) => {
                 Self::Over(ended(Cause::TimeLimit, "a statement exceeded its time limit and was cancelled"))
@@ -431,7 +431,7 @@ impl StepOutcome {
     }
 }
 
-pub(super) fn ended(cause: Cause, message: impl Into<String>) -> Outcome {
+pub(crate) fn ended(cause: Cause, message: impl Into<String>) -> Outcome {
     Outcome::Ended(proto::TransactionEnded { cause: cause.into(), message: message.into() })
 }
 

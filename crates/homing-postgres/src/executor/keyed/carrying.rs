@@ -3,20 +3,21 @@
 use homing_proto::v1 as proto;
 use tokio_postgres::error::SqlState;
 
+use super::carried;
 use super::claims::Claim;
-use super::failure::Failure;
-use super::prepared::{Added, Carrying, difference, parameters};
-use super::probe::Questions;
-use super::run::{RequestRun, RunOutcome};
-use super::{Executor, carried};
 use crate::connection::pool::Connection;
+use crate::executor::Executor;
+use crate::executor::failure::Failure;
+use crate::executor::prepared::{Added, Carrying, difference, parameters};
+use crate::executor::probe::Questions;
+use crate::executor::run::{RequestRun, RunOutcome};
 use crate::scope::LocalSettings;
 use crate::statement::kind::Ask;
 use crate::statement::sql::returns_written_rows;
 use crate::statement::values::Encoded;
 
 /// Whether a statement ran together with its claim.
-pub(super) enum Carried {
+pub(crate) enum Carried {
     Ran(RunOutcome),
 
     /// It has to run in a block: it cannot carry its claim, or is not what this connection has prepared.
@@ -29,7 +30,7 @@ pub(super) enum Carried {
 impl Executor {
     /// Runs a statement that carries the claim of its key, if it is the only one and nothing speaks against it. A statement that
     /// cannot carry it fails before anything is executed, for example because of a rule for its table.
-    pub(super) async fn carry(
+    pub(crate) async fn carry(
         &self,
         connection: &Connection,
         local: &LocalSettings,

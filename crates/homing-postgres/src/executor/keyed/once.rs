@@ -6,10 +6,10 @@ use homing_rpc::Reason;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{Error, Statement};
 
-use super::Executor;
 use super::claims::{Claim, recall, settle};
-use super::failure::Failure;
 use crate::connection::pool::Connection;
+use crate::executor::Executor;
+use crate::executor::failure::Failure;
 use crate::outcome::key::IdempotencyKey;
 use crate::outcome::known::{Known, Start};
 use crate::outcome::once::Once;
@@ -18,7 +18,7 @@ use crate::position::role::Role;
 
 /// What to do with a request that has a key.
 #[derive(Debug)]
-pub(super) enum Looked {
+pub(crate) enum Looked {
     /// It may run, with this claim.
     Run(Claim),
 
@@ -37,7 +37,7 @@ impl Executor {
     /// # Errors
     ///
     /// Nothing was executed. Unprotected, for a first attempt, if there is no table: the caller may send it without a key.
-    pub(super) async fn look(&self, connection: &Connection, once: Once, fingerprint: i64) -> Result<Looked, Failure> {
+    pub(crate) async fn look(&self, connection: &Connection, once: Once, fingerprint: i64) -> Result<Looked, Failure> {
         if connection.role() == Role::Replica {
             // It has no claims of its own, and cannot make any.
             return Err(Failure::not_primary(self.pool.address()));
@@ -67,7 +67,7 @@ impl Executor {
     /// # Errors
     ///
     /// Nothing is known, or the server is a replica.
-    pub(super) async fn settle(
+    pub(crate) async fn settle(
         &self,
         key: IdempotencyKey,
         fingerprint: Option<i64>,
@@ -119,7 +119,7 @@ impl Executor {
     }
 
     /// Prunes the table, if that was not done yet in this interval of keys.
-    pub(super) fn prune_claims(&self) {
+    pub(crate) fn prune_claims(&self) {
         self.claims.prune(self.own_pool.as_ref().unwrap_or(&self.pool));
     }
 

@@ -28,7 +28,7 @@ use crate::statement::kind::Written;
 
 /// What is known of the table of outcomes on one server.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Claims(Arc<ClaimsInner>);
+pub(crate) struct Claims(Arc<ClaimsInner>);
 
 #[derive(Debug, Default)]
 struct ClaimsInner {
@@ -44,22 +44,22 @@ struct ClaimsInner {
 
 /// The claim of one attempt, ready to be sent behind its last statement.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     statement: Statement,
-    pub(super) once: Once,
-    pub(super) fingerprint: i64,
+    pub(crate) once: Once,
+    pub(crate) fingerprint: i64,
     /// 0, or how often the key was settled before this attempt.
     fence: i32,
 }
 
 impl Claim {
-    pub(super) fn new(statement: Statement, once: Once, fingerprint: i64, fence: i32) -> Self {
+    pub(crate) fn new(statement: Statement, once: Once, fingerprint: i64, fence: i32) -> Self {
         Self { statement, once, fingerprint, fence }
     }
 
     /// Claims the key, within the transaction and after its last statement. A unique violation (23505) means that another
     /// attempt is committed, or that the key was settled meanwhile.
-    pub(super) async fn ask(&self, connection: &Connection, result: Option<&[u8]>) -> Result<Written, Error> {
+    pub(crate) async fn ask(&self, connection: &Connection, result: Option<&[u8]>) -> Result<Written, Error> {
         let Self { statement, once: Once { key, again, .. }, fingerprint, fence } = self;
         let row = connection.query_one(statement, &[&key.slot(), key, fingerprint, fence, again, &result]).await?;
         let transaction: Option<TransactionId> = row.try_get(0)?;
@@ -67,12 +67,12 @@ impl Claim {
     }
 
     /// Returns whether a statement may carry the claim of a generated key: it is an `INSERT`, for a first attempt.
-    pub(super) fn may_be_carried(&self) -> bool {
+    pub(crate) fn may_be_carried(&self) -> bool {
         self.fence == 0 && !self.once.again && !self.once.key.is_own()
     }
 
     /// Returns whether the error of a statement that carried a claim says that the key is claimed or settled.
-    pub(super) fn is_taken(error: &Error) -> bool {
+    pub(crate) fn is_taken(error: &Error) -> bool {
         error.as_db_error().is_some_and(|error| {
             let is_outcome = error.table().is_some_and(|table| table.starts_with("outcome_"));
             *error.code() == SqlState::UNIQUE_VIOLATION && error.schema() == Some("homing") && is_outcome
@@ -80,7 +80,7 @@ impl Claim {
     }
 
     /// Returns whether the error of a claim says that the functions of the table are gone.
-    pub(super) fn is_obsolete(error: &Error) -> bool {
+    pub(crate) fn is_obsolete(error: &Error) -> bool {
         error.code().is_some_and(|code| ABSENT.contains(&code))
     }
 }
@@ -88,7 +88,7 @@ impl Claim {
 impl Claims {
     /// Returns the statement that claims a key. If the server has no table of outcomes, creates it as the node's own user: on a
     /// connection of `own_pool`, if it is not that of `connection`. `None` if the user may not do so.
-    pub(super) async fn statement(
+    pub(crate) async fn statement(
         &self,
         connection: &Connection,
         own_pool: Option<&Pool>,
@@ -131,17 +131,17 @@ impl Claims {
     }
 
     /// Returns whether the node's role may insert claims, as far as is known.
-    pub(super) fn may_insert(&self) -> bool {
+    pub(crate) fn may_insert(&self) -> bool {
         self.0.may_insert.is_expected()
     }
 
     /// Notes that the role may only call the functions of the table, perhaps since it was created by an older version.
-    pub(super) fn note_functions_only(&self) {
+    pub(crate) fn note_functions_only(&self) {
         self.0.may_insert.note_missing();
     }
 
     /// Prunes the table, if that was not done yet in this interval of keys.
-    pub(super) fn prune(&self, pool: &Pool) {
+    pub(crate) fn prune(&self, pool: &Pool) {
         let (interval, slots) = to_prune(SystemTime::now());
         if self.0.pruned.swap(interval, Ordering::Relaxed) == interval {
             return;
@@ -208,12 +208,12 @@ async fn ask(
 }
 
 /// Looks for a key.
-pub(super) async fn recall(connection: &Connection, key: IdempotencyKey, fingerprint: i64) -> Result<Known, Error> {
+pub(crate) async fn recall(connection: &Connection, key: IdempotencyKey, fingerprint: i64) -> Result<Known, Error> {
     ask(connection, RECALL, "READ ONLY", key, Some(fingerprint)).await
 }
 
 /// Settles a key. Without a fingerprint, any request that is committed counts.
-pub(super) async fn settle(
+pub(crate) async fn settle(
     connection: &Connection,
     key: IdempotencyKey,
     fingerprint: Option<i64>,
