@@ -169,7 +169,7 @@ impl Exchange<'_> {
             return Err(fatal(transaction, too_late(transaction)));
         }
         let response = match state {
-            StreamState::Unopened => self.exchange_first(state, request).await?,
+            StreamState::Unopened => self.exchange_first(state, request).boxed().await?,
             StreamState::Open { stream, outstanding } => {
                 let deadline = self.step_deadline();
                 if *outstanding {
