@@ -1,15 +1,14 @@
 //! [`RequestRun`], the statements of one request on one connection, and the position after their commit.
 
+mod response;
+
 use std::pin::pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::future::{join, join3};
 use homing_proto::v1 as proto;
 use prost::Message;
-use proto::execute_response::Outcome;
-use proto::rejection::Cause;
 use tokio_postgres::Row;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::types::ToSql;
@@ -387,45 +386,6 @@ impl<'a> RequestRun<'a> {
     fn committed(&self, results: proto::StatementResults, position: Probed, written: Written) -> RunOutcome {
         let not_replicated = self.connection.take_not_replicated();
         RunOutcome::Committed { results, position, written, not_replicated }
-    }
-}
-
-impl RunOutcome {
-    /// Returns the outcome after a cancel request: a statement that PostgreSQL cancelled has exceeded its deadline.
-    pub(crate) fn after_cancellation(self) -> Self {
-        match self {
-            Self::Rejected { error, statement } if error.code() == &SqlState::QUERY_CANCELED => {
-                Self::DeadlineExceeded { statement }
-            }
-            ended => ended,
-        }
-    }
-
-    pub(crate) fn into_response(self, execute: Duration) -> proto::ExecuteResponse {
-        let rejection = |statement, cause| Outcome::Rejection(proto::Rejection { statement, cause: Some(cause) });
-        let unchanged = matches!(self, Self::Committed { written: Written::Nothing, .. });
-        let not_replicated = matches!(self, Self::Committed { not_replicated: true, .. });
-        let (outcome, position) = match self {
-            Self::Committed { results, position, .. } => (Outcome::Results(results), position.position()),
-            Self::Rejected { statement, error } => (rejection(statement, Cause::DatabaseError(error.to_proto())), None),
-            Self::DeadlineExceeded { statement } => {
-                (rejection(statement, Cause::DeadlineExceeded(proto::DeadlineExceeded {})), None)
-            }
-            Self::Unmet { statement, unmet } => (rejection(Some(statement), unmet.into()), None),
-            Self::LeftOpen => (rejection(None, Cause::OpenTransaction(proto::OpenTransaction {})), None),
-            // Whoever asked for the key has settled it.
-            Self::Interrupted { .. } | Self::Taken => (rejection(None, Cause::KeySettled(proto::KeySettled {})), None),
-            Self::KeyReused => (rejection(None, Cause::KeyReused(proto::KeyReused {})), None),
-            Self::Unprotected => (rejection(None, Cause::Unprotected(proto::Unprotected {})), None),
-        };
-        proto::ExecuteResponse {
-            outcome: Some(outcome),
-            position: position.map(|position| position.to_proto("")),
-            execute_micros: u64::try_from(execute.as_micros()).unwrap_or(u64::MAX),
-            unchanged,
-            not_replicated,
-            snapshot: None,
-        }
     }
 }
 
