@@ -19,7 +19,7 @@ use crate::call::tally::Tally;
 use crate::error::{Error, Result};
 use crate::executor::within::can_be_protected;
 use crate::outcome::key::IdempotencyKey;
-use crate::outcome::once::{Once, TransactionKey};
+use crate::outcome::once::{ANY_FENCE, Once, TransactionKey};
 use crate::position::Position;
 use crate::primary::Primary;
 use crate::replicas::{Member, ReplicaRequest, Replicas};
@@ -123,7 +123,8 @@ impl Engine {
         let generates = self.options.delivery == Delivery::ExactlyOnce && self.primary().protection.is_expected();
         let key = self.key.or_else(|| generates.then(IdempotencyKey::generate))?;
         let fingerprint = fingerprint_of([TRANSACTION, self.database_name().as_bytes()].into_iter());
-        Some(TransactionKey { once: Once { key, again: key.is_own(), keeps_result: true }, fingerprint })
+        let once = Once { key, again: key.is_own(), keeps_result: true, fence: ANY_FENCE };
+        Some(TransactionKey { once, fingerprint })
     }
 
     /// Returns an engine whose writes leave waiting to the next read.

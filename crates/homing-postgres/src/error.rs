@@ -138,6 +138,7 @@ enum ErrorKind {
     Decode,
     Function,
     HistoryLost,
+    KeySettled,
     Misuse,
     NotFound,
     NotPrimary,
@@ -189,6 +190,7 @@ impl Error {
         let kinds = [
             ErrorKind::NotSent,
             ErrorKind::HistoryLost,
+            ErrorKind::KeySettled,
             ErrorKind::NotPrimary,
             ErrorKind::Stale,
             ErrorKind::Misuse,
@@ -383,7 +385,12 @@ impl Error {
         self.0.kind == ErrorKind::TokenRefused
     }
 
-    /// Returns whether the primary prepares the statement with other types than this node assumed.
+    /// Returns whether the key of a write was settled after the attempt had been sent.
+    pub(crate) fn is_key_settled(&self) -> bool {
+        self.0.kind == ErrorKind::KeySettled
+    }
+
+    /// Returns whether the database has no table of outcomes, for a write with a key.
     pub(crate) fn is_unprotected(&self) -> bool {
         self.0.kind == ErrorKind::Unprotected
     }

@@ -3,7 +3,8 @@
 //! Each attempt of a write *claims* its key in its own transaction, right before the commit: it inserts a row of the key, which
 //! is unique, and of the results. So at most one attempt is committed, and the others find its row. A single statement that returns
 //! the rows that it writes carries the claim. An attempt that may not be the first one looks for the key before it runs. To *settle*
-//! a key means to insert a row that says "not committed": an attempt that is still under way then fails at its claim.
+//! a key means to insert a row that says "not committed", and how often that was said: an attempt that is still under way then fails
+//! at its claim, and one that arrives later does not run, since its caller was told of fewer settlements when it was sent.
 
 pub(crate) mod ended;
 pub(crate) mod fingerprint;
@@ -24,7 +25,8 @@ pub enum Outcome {
     /// It is committed. The same call with the same key returns its result.
     Committed,
 
-    /// It is not committed. An attempt that is still under way will be rolled back. A call with the same key may run.
+    /// It is not committed. An attempt that is still under way will be rolled back, and one that arrives later does not run. A call
+    /// with the same key may run, and so may one that is still waiting for its answer.
     NotCommitted,
 
     /// The key is older than the time for which it is kept, so nobody can tell. A key of the application's own, of which the

@@ -11,8 +11,7 @@
 //! | the table of outcomes | `table.rs`, a model of `outcome/table.sql` |
 //! | callers, peers, connections, transactions, logs, replicas, promotions | models in the other files |
 //!
-//! A key may run again after it was settled. So an attempt that looks for its key only then, since it was late, may be committed
-//! although its call was said not to be: the checks allow that, as `outcome/table.sql` says.
+//! A settlement that a failover loses stops nothing: the checks allow that, as they allow that it loses a write.
 //!
 //! Not simulated: positions by transaction, spread addresses, interactive transactions, named functions, a primary that lives on
 //! after a promotion, and a replica that shows a commit before the primary does.

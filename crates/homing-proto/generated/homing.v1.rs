@@ -37,6 +37,10 @@ pub struct Once {
     /// nothing else is, and before the server reports an error, it makes sure that no earlier attempt can be committed later.
     #[prost(bool, tag = "2")]
     pub again: bool,
+    /// How often the key was settled, as far as the sender was told. If it was settled more often since, the request does not run:
+    /// its sender may have been told that it is not committed. A request with `again` = false has no key that was settled.
+    #[prost(int32, tag = "3")]
+    pub fence: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CallResponse {
@@ -787,6 +791,9 @@ pub struct SettleResponse {
     /// A position that is not before the commit, if there was one.
     #[prost(message, optional, tag = "2")]
     pub position: ::core::option::Option<Position>,
+    /// How often the key was settled, if the request is not committed. See Once.
+    #[prost(int32, tag = "3")]
+    pub fence: i32,
 }
 /// Nested message and enum types in `SettleResponse`.
 pub mod settle_response {
@@ -806,7 +813,7 @@ pub mod settle_response {
         /// The server has no table for keys.
         Unspecified = 0,
         Committed = 1,
-        /// The request is not committed. An attempt that is under way will be rolled back.
+        /// The request is not committed. An attempt that is under way will be rolled back, and one that arrives later does not run.
         NotCommitted = 2,
     }
     impl Outcome {
@@ -892,7 +899,12 @@ pub mod rejection {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KeyReused {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct KeySettled {}
+pub struct KeySettled {
+    /// Not 0: the request did not run, since the key was settled that many times, which is more than Once.fence. It may be sent again
+    /// with this number. 0: it was rolled back.
+    #[prost(int32, tag = "1")]
+    pub fence: i32,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Unprotected {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -72,6 +72,11 @@ impl Error {
         Self::new(ErrorKind::Stale, message)
     }
 
+    /// Returns an error for an attempt of a write that was sent before its key was settled.
+    pub(crate) fn key_settled(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::KeySettled, message)
+    }
+
     /// Returns an error for a write with a key, if the database has no table of outcomes.
     pub(crate) fn unprotected(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unprotected, message)

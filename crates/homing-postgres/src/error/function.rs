@@ -32,6 +32,8 @@ impl From<homing_rpc::Error> for Error {
             ErrorKind::NotPrimary
         } else if error.reason() == Some(Reason::StaleStatement) {
             ErrorKind::Stale
+        } else if error.reason() == Some(Reason::KeySettled) {
+            ErrorKind::KeySettled
         } else if error.reason() == Some(Reason::Unprotected) {
             ErrorKind::Unprotected
         } else if error.reason() == Some(Reason::HistoryLost) {
@@ -67,6 +69,9 @@ impl Error {
     pub fn of_transactional_function(self) -> FunctionError {
         if self.is_unprotected() {
             return FunctionError::refused(Reason::Unprotected, self.to_string());
+        }
+        if self.is_key_settled() {
+            return FunctionError::refused(Reason::KeySettled, self.to_string());
         }
         let kind = match self.fate() {
             Fate::Committed if self.is_not_replicated() => Kind::NotReplicated,

@@ -218,6 +218,7 @@ impl Executor {
                         drop(connection);
                         return Ok(self.answered(read(result), limit.deadline()).await);
                     }
+                    Looked::Settled(fence) => return Ok(RunOutcome::KeySettled(fence)),
                     Looked::Reused => return Ok(RunOutcome::KeyReused),
                     Looked::Unprotected => return Ok(RunOutcome::Unprotected),
                 }
@@ -379,7 +380,9 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Returns how an attempt of a request with a key ended.
 fn ended(outcome: &Result<RunOutcome, Failure>) -> Ended {
     match outcome {
-        Ok(RunOutcome::Committed { .. } | RunOutcome::KeyReused | RunOutcome::Unprotected) => Ended::Known,
+        Ok(
+            RunOutcome::Committed { .. } | RunOutcome::KeySettled(_) | RunOutcome::KeyReused | RunOutcome::Unprotected,
+        ) => Ended::Known,
         Ok(RunOutcome::Taken) => Ended::Taken,
         Ok(RunOutcome::Interrupted { is_kept, .. }) => Ended::Interrupted { is_kept: *is_kept },
         Ok(

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use homing_proto::v1 as proto;
+use homing_rpc::Reason;
 use proto::rejection::Cause as Rejected;
 use proto::transact_request::Step;
 use proto::transact_response::Outcome;
@@ -129,7 +130,9 @@ impl Executor {
         match self.settle(once.key, Some(*fingerprint), deadline).await {
             Ok(Some(Known::Committed(result))) => self.committed_before(result, deadline).await,
             Ok(Some(Known::Reused)) => refused(Rejected::KeyReused(proto::KeyReused {})),
-            Ok(Some(Known::Settled(_) | Known::Nothing)) => refused(Rejected::KeySettled(proto::KeySettled {})),
+            Ok(Some(Known::Settled(_) | Known::Nothing)) => {
+                refused(Rejected::KeySettled(proto::KeySettled { fence: 0 }))
+            }
             Ok(None) => refused(Rejected::Unprotected(proto::Unprotected {})),
             Err(failure) => {
                 let message = format!("its key was claimed by another request: {failure:?}");
@@ -212,6 +215,11 @@ where
                         Looked::Committed(result) => {
                             drop(connection);
                             return Ok(Err(executor.committed_before(result, deadline).await));
+                        }
+                        // The call of a function, which asks what became of its key, and goes on.
+                        Looked::Settled(_) => {
+                            let message = "the key of the call was settled after this attempt had been sent";
+                            return Err(Failure::NotExecuted(Reason::KeySettled, message.into()));
                         }
                         Looked::Reused => return Ok(Err(refused(Rejected::KeyReused(proto::KeyReused {})))),
                         Looked::Unprotected => return Ok(Err(refused(Rejected::Unprotected(proto::Unprotected {})))),

@@ -77,6 +77,9 @@ pub(crate) enum RunOutcome {
     /// The key of the request was claimed by another attempt, or settled. This one was rolled back.
     Taken,
 
+    /// It did not run, since the key was settled that many times, and its caller was not told.
+    KeySettled(i32),
+
     /// Another request has used the key.
     KeyReused,
 

@@ -25,6 +25,9 @@ pub(crate) enum Start<R = Vec<u8>> {
     /// It answers with the result of an earlier attempt.
     Committed(Option<R>),
 
+    /// It does not run, since its caller was not told that the key was settled that many times.
+    Settled(i32),
+
     /// It is refused.
     Reused,
 }
@@ -39,10 +42,12 @@ impl<R> Known<R> {
         }
     }
 
-    /// Returns what an attempt does that knows this of its key. One that does not look for it knows nothing.
-    pub(crate) fn start(self) -> Start<R> {
+    /// Returns what an attempt does that knows this of its key. One that does not look for it knows nothing. Its caller was told
+    /// that the key was settled `told` times when it sent the attempt.
+    pub(crate) fn start(self, told: i32) -> Start<R> {
         match self {
             Self::Nothing => Start::Run(0),
+            Self::Settled(fence) if fence > told => Start::Settled(fence),
             Self::Settled(fence) => Start::Run(fence),
             Self::Committed(result) => Start::Committed(result),
             Self::Reused => Start::Reused,
@@ -64,8 +69,12 @@ mod tests {
             (Known::of_row(None, false, None), Known::Reused, Start::Reused),
         ];
         for (known, expected, start) in table {
-            assert_eq!((known, known.start()), (expected, start));
+            assert_eq!((known, known.start(2)), (expected, start));
         }
-        assert_eq!(Known::<u8>::Nothing.start(), Start::Run(0));
+        // After a failover, the table may know of fewer settlements than the caller.
+        assert_eq!(Known::<u8>::Nothing.start(0), Start::Run(0));
+        assert_eq!(Known::<u8>::Nothing.start(2), Start::Run(0));
+        assert_eq!(Known::<u8>::Settled(2).start(3), Start::Run(2));
+        assert_eq!(Known::<u8>::Settled(2).start(1), Start::Settled(2));
     }
 }

@@ -75,12 +75,14 @@ begin
 end
 $function$;
 
--- Settles a key: if it is not committed, it never will be by a request that has not looked for it since.
+-- Settles a key: if it is not committed, it never will be by a request that was sent before. The fence counts how often that was
+-- said, and a request says how much of it its caller was told.
 create or replace function homing.settle(slot smallint, key uuid, fingerprint bigint)
 returns table (fence integer, is_same boolean, result bytea)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $function$
 begin
-    -- The attempts that it stops end with this primary, so no synchronous replica has to confirm it.
+    -- The attempts that are under way end with this primary, so no synchronous replica has to confirm it. Only if one is so late
+    -- that it reaches a promoted primary which lacks this row, it may run.
     perform set_config('synchronous_commit', 'local', true);
     insert into homing.outcome as o (slot, key, fence, fingerprint)
     values (settle.slot, settle.key, 1, settle.fingerprint)

@@ -1,6 +1,6 @@
 //! [`Attempts`], the attempts of one request with a key.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use crate::error::Error;
 use crate::outcome::key::IdempotencyKey;
@@ -15,19 +15,38 @@ pub(crate) struct Attempts {
     is_in_doubt: AtomicBool,
     /// Whether no further attempt can tell what became of the request.
     are_given_up: AtomicBool,
+    /// How often the key was settled, as far as this call was told.
+    fence: AtomicI32,
+    /// Whether the last attempt was refused, since the call had not been told of that.
+    is_late: AtomicBool,
+    /// How often that was so.
+    late: AtomicU32,
 }
 
 impl Attempts {
     pub(crate) fn new(key: IdempotencyKey) -> Self {
         let no = || AtomicBool::new(false);
-        Self { key, is_sent: no(), is_in_doubt: no(), are_given_up: no() }
+        let (is_sent, is_in_doubt, are_given_up, is_late) = (no(), no(), no(), no());
+        Self { key, is_sent, is_in_doubt, are_given_up, fence: AtomicI32::new(0), is_late, late: AtomicU32::new(0) }
     }
 
     /// Begins an attempt. If the database is next to this node, only its end interrupts a write, and the results of the first
     /// attempt are not kept.
     pub(crate) fn next(&self) -> Once {
         let again = self.is_sent.swap(true, Ordering::Relaxed) || self.key.is_own();
-        Once { key: self.key, again, keeps_result: again }
+        Once { key: self.key, again, keeps_result: again, fence: self.fence.load(Ordering::Relaxed) }
+    }
+
+    /// Hears that an attempt did not run, since the key had been settled that many times. So no attempt that was sent before is
+    /// committed, or will be.
+    pub(crate) fn refused(&self, fence: i32) {
+        self.fence.fetch_max(fence, Ordering::Relaxed);
+        self.is_late.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether to send the request again at once, with the fence that its last attempt was refused with.
+    pub(crate) fn catches_up(&self) -> bool {
+        self.is_late.swap(false, Ordering::Relaxed) && self.late.fetch_add(1, Ordering::Relaxed) < MAX_LATE
     }
 
     /// Notes how one or several attempts ended.
@@ -73,6 +92,9 @@ impl Attempts {
         error.with_key(self.key)
     }
 }
+
+/// How often a request is sent again since its key was settled meanwhile: each time, another call or question has settled it.
+const MAX_LATE: u32 = 8;
 
 /// How one or several attempts ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +146,22 @@ mod tests {
             attempts.note(AttemptsEnd::of(error.as_ref()));
             assert_eq!(attempts.is_in_doubt(), is_in_doubt, "{error:?}");
         }
+    }
+
+    #[test]
+    fn refused_attempt_catches_up() {
+        let attempts = Attempts::new(IdempotencyKey::generate());
+        assert_eq!((attempts.next().fence, attempts.catches_up()), (0, false));
+        for fence in [2, 1] {
+            attempts.refused(fence);
+            assert_eq!((attempts.catches_up(), attempts.catches_up(), attempts.next().fence), (true, false, 2));
+        }
+        for _ in 2..MAX_LATE {
+            attempts.refused(3);
+            assert!(attempts.catches_up());
+        }
+        attempts.refused(3);
+        assert!(!attempts.catches_up());
     }
 
     #[test]

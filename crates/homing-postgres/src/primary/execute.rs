@@ -109,6 +109,7 @@ impl Primary {
         loop {
             let error = match self.send(execute).await {
                 Err(error) if attempts.is_in_doubt() => error,
+                Err(_) if attempts.catches_up() => continue,
                 ended => return ended,
             };
             debug!(%error, "what became of a write is not known");
@@ -121,13 +122,16 @@ impl Primary {
 
 impl Execute<'_> {
     fn answered(&self, response: proto::ExecuteResponse, trip: Trip, place: &str) -> Result<Executed> {
-        let is_unprotected = matches!(
-            &response.outcome,
-            Some(Outcome::Rejection(proto::Rejection { cause: Some(Cause::Unprotected(_)), .. }))
-        );
+        let cause = match &response.outcome {
+            Some(Outcome::Rejection(rejection)) => rejection.cause.as_ref(),
+            _ => None,
+        };
+        let is_unprotected = matches!(cause, Some(Cause::Unprotected(_)));
+        let fence = if let Some(Cause::KeySettled(settled)) = cause { settled.fence } else { 0 };
         let executed = Executed::of(response, trip, place);
         match &self.attempts {
             Some(attempts) if is_unprotected => executed.map_err(|error| attempts.unprotected(error)),
+            Some(attempts) if fence > 0 => executed.inspect_err(|_| attempts.refused(fence)),
             _ => executed,
         }
     }

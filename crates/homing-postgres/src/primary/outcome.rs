@@ -22,6 +22,8 @@ use crate::replicas::Member;
 pub(crate) struct Settled {
     pub(crate) outcome: Outcome,
     pub(crate) position: Option<Position>,
+    /// How often the key was settled, if the write is not committed.
+    pub(crate) fence: i32,
 }
 
 struct Settle {
@@ -31,7 +33,7 @@ struct Settle {
 }
 
 impl Primary {
-    /// Settles a key: if its write is not committed, no attempt that has begun before will be.
+    /// Settles a key: if its write is not committed, no attempt that was sent before will be.
     ///
     /// # Errors
     ///
@@ -88,5 +90,6 @@ fn settled(response: proto::SettleResponse, key: IdempotencyKey, place: &str) ->
             )));
         }
     };
-    Ok(Settled { outcome, position: response.position.as_ref().and_then(Position::from_proto) })
+    let position = response.position.as_ref().and_then(Position::from_proto);
+    Ok(Settled { outcome, position, fence: response.fence })
 }

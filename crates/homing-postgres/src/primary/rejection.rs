@@ -91,6 +91,7 @@ pub(crate) fn failed(failure: Failure, place: &str) -> Error {
         NotExecuted(Reason::StaleStatement, message) | Settled(Reason::StaleStatement, message) => {
             Error::stale(message)
         }
+        NotExecuted(Reason::KeySettled, message) => Error::key_settled(message),
         NotExecuted(Reason::Unprotected, message) => Error::unprotected(message),
         NotExecuted(Reason::BadArguments, message) => Error::misuse(message),
         NotExecuted(Reason::Overloaded, message) => Error::overloaded(message),

@@ -179,8 +179,8 @@ impl Repo {
         primary.expecting(deadline, call).await
     }
 
-    /// Calls a function where the primary is. If it takes a key and no answer comes, finds out what became of it, and calls it
-    /// again: it then runs, or its answer is what it returned before.
+    /// Calls a function where the primary is. If it takes a key and no answer comes, or its key was settled meanwhile, finds out what
+    /// became of it, and calls it again: it then runs, or its answer is what it returned before.
     async fn call_once<R: DeserializeOwned>(
         &self,
         function: &str,
@@ -195,12 +195,12 @@ impl Repo {
         };
         let deadline = self.options().call_deadline();
         let mut pauses = Pauses::until(deadline);
-        let mut key = CallKey { bytes: once.key.as_bytes().to_vec(), again: once.again, fingerprint: 0 };
+        let mut key = CallKey { bytes: once.key.as_bytes().to_vec(), again: once.again, fence: 0, fingerprint: 0 };
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let repo = self.with_call_timeout(left);
             let error = match repo.call_primary(function, arguments.clone(), Some(key.clone()), session).await {
-                Err(error) if error.is_outcome_unknown() => error,
+                Err(error) if error.is_outcome_unknown() || error.reason() == Some(Reason::KeySettled) => error,
                 Err(error) if error.reason() == Some(Reason::Unprotected) && !key.again => {
                     self.engine.primary().protection.note_missing();
                     return repo.call_primary(function, arguments, None, session).await;
@@ -213,7 +213,10 @@ impl Repo {
                     return Err(error);
                 }
                 match self.engine.primary().settle(once.key, session, deadline).await {
-                    Ok(_) => break,
+                    Ok(settled) => {
+                        key.fence = settled.fence;
+                        break;
+                    }
                     Err(missing) if missing.is_misuse() => return Err(error),
                     Err(unreachable) => debug!(error = %unreachable, "what became of a call is not known"),
                 }

@@ -80,7 +80,7 @@ impl Repo {
         let (engine, key) = (&self.engine, key.into());
         let session = engine.history(Writes::Yes);
         let settled = engine.primary().settle(key, &session, engine.deadline()).await;
-        let Settled { outcome, position } = engine.heed(&session, None, settled)?;
+        let Settled { outcome, position, .. } = engine.heed(&session, None, settled)?;
         if let Some(position) = position.filter(|_| engine.options.wait != Wait::Never) {
             engine.session.advance_past(&session, position);
         }

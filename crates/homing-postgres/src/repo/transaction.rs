@@ -271,7 +271,7 @@ impl Repo {
         let Some(known) = IdempotencyKey::from_wire(&key.bytes) else {
             return Err(Error::misuse("this build does not know the kind of the key: update this node"));
         };
-        let once = Once { key: known, again: key.again || known.is_own(), keeps_result: true };
+        let once = Once { key: known, again: key.again || known.is_own(), keeps_result: true, fence: key.fence };
         let (engine, deadline) = (&self.engine, options.deadline());
         let transaction_key = TransactionKey { once, fingerprint: key.fingerprint };
         let owned = Owned(Arc::new(Transaction::new(options, deadline, Some(transaction_key)).requiring_key()));
@@ -298,13 +298,13 @@ impl Repo {
         if transaction.key().is_none() {
             return Err(Error::unprotected("the database has no table of outcomes"));
         }
-        if !once.again || error.fate() == Fate::OutcomeUnknown {
+        if !once.again || error.is_key_settled() || error.fate() == Fate::OutcomeUnknown {
             return Err(error);
         }
         // No earlier attempt may be committed after this one has failed.
         match engine.primary().settle(known, &engine.history(Writes::Yes), deadline.max(engine.deadline())).await {
             Ok(Settled { outcome: Outcome::NotCommitted | Outcome::Expired, .. }) => Err(error),
-            Ok(Settled { outcome: Outcome::Committed, position }) => Err(Error::committed(
+            Ok(Settled { outcome: Outcome::Committed, position, .. }) => Err(Error::committed(
                 format!("an earlier attempt is committed, and this one failed: {error}"),
                 position,
             )),

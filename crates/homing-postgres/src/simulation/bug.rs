@@ -9,6 +9,9 @@ pub(super) enum Bug {
     /// A key is claimed whatever its number of settlements is.
     IgnoresFence,
 
+    /// An attempt runs however often its key was settled since it was sent.
+    IgnoresToldFence,
+
     /// Settling a key that was settled before changes nothing.
     SettlesOnce,
 
@@ -35,9 +38,10 @@ pub(super) enum Bug {
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::ClaimsAfterCommit,
         Self::IgnoresFence,
+        Self::IgnoresToldFence,
         Self::SettlesOnce,
         Self::FailsUnsettled,
         Self::InterruptedIsNotExecuted,

@@ -26,8 +26,10 @@ pub(super) struct Call {
     /// What its session had when it began.
     pub(super) earlier: Earlier,
     pub(super) state: CallState,
-    /// Since when it is told that it is not stored.
-    pub(super) denied: Option<u32>,
+    /// When it ended.
+    pub(super) ended: Option<u32>,
+    /// Whether it is told that it is not stored.
+    pub(super) is_denied: bool,
     /// When the attempt that answered it settled its key.
     pub(super) settled: Option<u32>,
     pub(super) is_out_of_time: bool,
@@ -95,7 +97,8 @@ impl Call {
             failed: 0,
             earlier,
             state: CallState::Picks,
-            denied: None,
+            ended: None,
+            is_denied: false,
             settled: None,
             is_out_of_time: false,
             is_acknowledged: false,
@@ -106,7 +109,7 @@ impl Call {
         matches!(self.state, CallState::Ended(_))
     }
 
-    /// Begins to ask again after a pause.
+    /// Begins to ask again.
     pub(super) fn ask_again(&mut self) {
         self.failures = Failures::default();
         self.failed = 0;
@@ -119,7 +122,7 @@ impl Call {
             Response::Results(result, position) => return self.known(Next::Results(result, position)),
             Response::Told(known, position) => return self.known(Next::Told(known, position)),
             Response::Rejected => return self.known(Next::Failed(Failed::Rejected)),
-            Response::KeySettled => return self.known(Next::Failed(Failed::KeySettled)),
+            Response::KeySettled(fence) => return self.key_settled(fence),
             Response::KeyReused => return self.known(Next::Failed(Failed::KeyReused)),
             Response::Unprotected | Response::Unknown => (Failure::Answered, Failed::Unknown),
             Response::Refused(reason) => (Failure::Refused(reason), refused(reason)),
@@ -171,6 +174,17 @@ impl Call {
             return Next::GoesOn;
         }
         Next::Failed(failed)
+    }
+
+    fn key_settled(&mut self, fence: i32) -> Next {
+        let next = self.known(Next::Failed(Failed::KeySettled));
+        let Some(attempts) = self.attempts.as_ref().filter(|_| fence > 0) else { return next };
+        attempts.refused(fence);
+        if !attempts.catches_up() {
+            return next;
+        }
+        self.ask_again();
+        Next::GoesOn
     }
 
     fn known(&mut self, next: Next) -> Next {

@@ -21,6 +21,20 @@ impl World<'_> {
         if stored == 0 { self.cluster.lost & calls } else { stored }
     }
 
+    /// Returns whether a failover has lost that a key was settled.
+    fn is_forgotten(&self, key: Key) -> bool {
+        self.cluster.forgotten & 1 << key != 0
+    }
+
+    /// Denies that a call is stored, and checks that it is not.
+    fn deny(&mut self, index: usize, by: &str) {
+        self.calls[index].is_denied = true;
+        let is_stored = self.cluster.stored() & !self.cluster.lost & 1 << index != 0;
+        if is_stored && !self.is_forgotten(self.calls[index].key) {
+            self.break_promise(format!("fate: call {index} is stored, but not according to {by}"));
+        }
+    }
+
     /// Returns whether one of these calls is stored by an attempt that had looked for its key before it was settled.
     fn is_stored_before(&self, calls: u64, settled: u32) -> bool {
         let stored = calls & self.cluster.stored() & !self.cluster.lost;
@@ -33,18 +47,12 @@ impl World<'_> {
     /// Checks what an attempt has just committed. Before, these calls were stored.
     pub(super) fn check_commit(&mut self, attempt: usize, before: u64) {
         let attempt = &self.attempts[attempt];
-        let (id, key, call, looked) = (attempt.id, attempt.key, attempt.call, attempt.looked);
+        let (id, key, call) = (attempt.id, attempt.key, attempt.call);
         self.committed.push((key, id));
         if before & self.calls_with(key) != 0 {
             self.break_promise(format!("doubled: attempt {id} stores key {key} again"));
         }
-        let denied = self.calls[call].denied;
-        let is_forgotten = self.cluster.forgotten & 1 << key != 0;
-        // A key may be used again after it was settled, so an attempt that looks for it later may run.
-        if let Some(denied) = denied
-            && !is_forgotten
-            && looked < denied
-        {
+        if self.calls[call].is_denied && !self.is_forgotten(key) {
             self.break_promise(format!("fate: attempt {id} stores call {call}, which is said not to be stored"));
         }
     }
@@ -84,9 +92,10 @@ impl World<'_> {
             Known::Nothing | Known::Settled(_) | Known::Reused => {
                 let settled = self.calls[index].settled.unwrap_or(self.now);
                 for other in 0..self.calls.len() {
-                    let call = &mut self.calls[other];
-                    if call.key == key && call.task == Task::Write {
-                        call.denied = Some(call.denied.map_or(settled, |denied| denied.min(settled)));
+                    // A call that is not over may go on.
+                    let call = &self.calls[other];
+                    if call.key == key && call.task == Task::Write && call.ended.is_some_and(|ended| ended < settled) {
+                        self.deny(other, "the outcome of its key");
                     }
                 }
                 if self.is_stored_before(self.calls_with(key), settled) {
@@ -131,11 +140,7 @@ impl World<'_> {
             }
             Failed::Unknown => self.wonder(index),
             Failed::NotSent | Failed::HistoryLost | Failed::Rejected | Failed::KeySettled | Failed::KeyReused => {
-                let settled = self.calls[index].settled.unwrap_or(self.now);
-                self.calls[index].denied = Some(settled);
-                if self.is_stored_before(1 << index, settled) {
-                    self.break_promise(format!("fate: call {index} failed with {failed:?}, and is stored"));
-                }
+                self.deny(index, &format!("its error, {failed:?}"));
             }
         }
         match failed {

@@ -23,6 +23,8 @@ pub(super) struct Attempt {
     /// Of the request. `None` if the outcome of any request is asked for.
     pub(super) fingerprint: Option<u8>,
     pub(super) again: bool,
+    /// How often its key was settled, as far as its call was told.
+    pub(super) told: i32,
     /// Whether the whole transaction is sent at once.
     pub(super) is_pipelined: bool,
     /// What the primary has to have in its history.
@@ -97,7 +99,8 @@ pub(super) enum Response {
     /// The results of this attempt, or the committed one if `None`'s results were not kept.
     Results(Option<AttemptId>, Option<Position>),
     Rejected,
-    KeySettled,
+    /// With a number, the attempt did not run.
+    KeySettled(i32),
     KeyReused,
     Unprotected,
     Told(Known<AttemptId>, Option<Position>),
@@ -131,7 +134,7 @@ impl Attempt {
         self.stage = match self.stage {
             Stage::Sent => Stage::Arrived,
             Stage::Arrived => self.check(cluster, bug),
-            Stage::Looks => self.look(cluster, now),
+            Stage::Looks => self.look(cluster, now, bug),
             Stage::Runs if matches!(self.transaction, Transaction::HasRun { .. }) => Stage::Commits,
             Stage::Runs | Stage::Commits => self.ended(cluster, bug),
             Stage::Settles(ended, reason) => self.settle(cluster, ended, reason, now, bug),
@@ -157,18 +160,20 @@ impl Attempt {
         self.session.iter().all(|position| cluster.has(*position))
     }
 
-    fn look(&mut self, cluster: &Cluster, now: u32) -> Stage {
+    fn look(&mut self, cluster: &Cluster, now: u32, bug: Option<Bug>) -> Stage {
         if cluster.primary.is_none() {
             return Stage::Answered(Response::Refused(Reason::DatabaseUnavailable));
         }
         self.looked = now;
         let known = if self.again { cluster.table.recall(self.key, self.fingerprint) } else { Known::Nothing };
-        match known.start() {
+        let told = if bug == Some(Bug::IgnoresToldFence) { i32::MAX } else { self.told };
+        match known.start(told) {
             Start::Run(fence) => {
                 self.transaction = Transaction::Begun { fence };
                 Stage::Runs
             }
             Start::Committed(result) => Stage::Answered(Response::Results(result, Some(cluster.end()))),
+            Start::Settled(fence) => Stage::Answered(Response::KeySettled(fence)),
             Start::Reused => Stage::Answered(Response::KeyReused),
         }
     }
@@ -204,7 +209,7 @@ impl Attempt {
 
     fn failure(&self, ended: Ended, reason: Reason) -> Response {
         match (ended, self.transaction) {
-            (Ended::Taken, _) => Response::KeySettled,
+            (Ended::Taken, _) => Response::KeySettled(0),
             (_, Transaction::Rejected) => Response::Rejected,
             _ => Response::Refused(reason),
         }

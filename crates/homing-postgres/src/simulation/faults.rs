@@ -65,7 +65,7 @@ impl World<'_> {
             Fault::Drop => self.pick_call().map(|index| {
                 self.give_up(index);
                 tell!(self, "call {index} is dropped");
-                self.calls[index].state = CallState::Ended(End::Dropped);
+                self.end(index, End::Dropped);
             }),
         };
         self.faults_left -= usize::from(has_happened.is_some());

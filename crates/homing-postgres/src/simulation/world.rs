@@ -1,7 +1,7 @@
 //! [`World`], one history: what can happen next, and what then happens.
 
 use super::bug::Bug;
-use super::call::{Call, CallState, Next};
+use super::call::{Call, CallState, End, Next};
 use super::choices::Choices;
 use super::cluster::Cluster;
 use super::executor::{Attempt, AttemptId, Stage, Task, Transaction};
@@ -285,7 +285,8 @@ impl<'a> World<'a> {
         let again = once.is_some_and(|once| once.again);
         let keeps_result = !call.is_local || once.is_none_or(|once| once.keeps_result);
         call.state = CallState::Waits(id);
-        tell!(self, "call {index} sends attempt {id} to peer {peer}, again: {again}");
+        let told = once.map_or(0, |once| once.fence);
+        tell!(self, "call {index} sends attempt {id} to peer {peer}, again: {again}, told of {told} settlements");
         let call = &self.calls[index];
         self.attempts.push(Attempt {
             id,
@@ -295,6 +296,7 @@ impl<'a> World<'a> {
             key: call.key,
             fingerprint: call.fingerprint,
             again,
+            told,
             is_pipelined: !keeps_result,
             session: call.earlier.positions.clone(),
             is_awaited: true,
@@ -352,7 +354,12 @@ impl<'a> World<'a> {
             Next::Failed(failed) => self.note_failure(index, failed),
         };
         tell!(self, "call {index} ends: {end:?}");
-        self.calls[index].state = CallState::Ended(end);
+        self.end(index, end);
+    }
+
+    pub(super) fn end(&mut self, index: usize, end: End) {
+        let call = &mut self.calls[index];
+        (call.state, call.ended) = (CallState::Ended(end), Some(self.now));
     }
 
     /// Notes that the session wants to know what became of a key.

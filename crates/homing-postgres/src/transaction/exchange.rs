@@ -121,7 +121,7 @@ impl Exchange<'_> {
         loop {
             // Boxed, since the compiler limits how deep futures may be nested, and applications nest further.
             let error = match engine.primary().settle(key, &session, deadline).boxed().await {
-                Ok(Settled { outcome: WriteOutcome::Committed, position }) => return Ok(position),
+                Ok(Settled { outcome: WriteOutcome::Committed, position, .. }) => return Ok(position),
                 Ok(Settled { outcome: WriteOutcome::NotCommitted | WriteOutcome::Expired, .. }) => {
                     return Err(lost(interrupted));
                 }

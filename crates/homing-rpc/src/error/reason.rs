@@ -27,7 +27,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// | `Overloaded` | `RESOURCE_EXHAUSTED` | another peer that is up now, or any peer when it has room |
 /// | `UnknownFunction` | `NOT_FOUND` | another peer that is up now |
 /// | `BadArguments` | `INVALID_ARGUMENT` | no peer |
-/// | `HistoryLost`, `StaleStatement`, `Unprotected` | `FAILED_PRECONDITION` | no peer |
+/// | `HistoryLost`, `KeySettled`, `StaleStatement`, `Unprotected` | `FAILED_PRECONDITION` | no peer |
 /// | `TooLarge` | `RESOURCE_EXHAUSTED` | no peer |
 ///
 /// [`Retry`](crate::Retry) says what happens after failures without a reason.
@@ -44,6 +44,8 @@ pub enum Reason {
     Draining,
     /// The primary's history does not contain what the sender's session has seen.
     HistoryLost,
+    /// The key of the request was settled after the request had been sent: see [`CallKey::fence`](crate::CallKey::fence).
+    KeySettled,
     /// The node's database is not the primary.
     NotPrimary,
     /// The node is one of another application than the sender expects.
@@ -128,6 +130,7 @@ impl Reason {
             Self::Disabled => "DISABLED",
             Self::Draining => "DRAINING",
             Self::HistoryLost => "HISTORY_LOST",
+            Self::KeySettled => "KEY_SETTLED",
             Self::NotPrimary => "NOT_PRIMARY",
             Self::OtherApplication => "OTHER_APPLICATION",
             Self::OtherCluster => "OTHER_CLUSTER",
@@ -149,6 +152,7 @@ impl Reason {
             Self::Disabled => Code::PermissionDenied,
             Self::DatabaseUnavailable | Self::Draining => Code::Unavailable,
             Self::HistoryLost
+            | Self::KeySettled
             | Self::NotPrimary
             | Self::OtherApplication
             | Self::OtherCluster
@@ -170,6 +174,7 @@ impl fmt::Display for Reason {
             Self::Disabled => "disabled",
             Self::Draining => "draining",
             Self::HistoryLost => "history lost",
+            Self::KeySettled => "key settled",
             Self::NotPrimary => "not primary",
             Self::OtherApplication => "other application",
             Self::OtherCluster => "other database cluster",
@@ -211,12 +216,13 @@ const SETTLED: &str = "settled";
 /// and in base64. Together they stay below the 16 KiB that clients usually accept.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
-const ALL: [Reason; 16] = [
+const ALL: [Reason; 17] = [
     Reason::BadArguments,
     Reason::DatabaseUnavailable,
     Reason::Disabled,
     Reason::Draining,
     Reason::HistoryLost,
+    Reason::KeySettled,
     Reason::NotPrimary,
     Reason::OtherApplication,
     Reason::OtherCluster,

@@ -13,6 +13,9 @@ pub struct CallKey {
     pub bytes: Vec<u8>,
     /// Whether an earlier attempt of the call may have been executed, or may still be running.
     pub again: bool,
+    /// How often the caller was told that an attempt with the key was not executed. If that was told more often since, this call is
+    /// late, and is not executed. 0: never.
+    pub fence: i32,
     /// A hash of the function's name, its scope and its arguments, by which two calls with the same key can be told apart. The node
     /// that runs the function sets it.
     pub fingerprint: i64,
@@ -20,11 +23,11 @@ pub struct CallKey {
 
 impl CallKey {
     pub(crate) fn to_proto(&self, again: bool) -> Once {
-        Once { key: self.bytes.clone().into(), again: self.again || again }
+        Once { key: self.bytes.clone().into(), again: self.again || again, fence: self.fence }
     }
 
     pub(crate) fn from_proto(once: Once) -> Self {
-        Self { bytes: once.key.to_vec(), again: once.again, fingerprint: 0 }
+        Self { bytes: once.key.to_vec(), again: once.again, fence: once.fence, fingerprint: 0 }
     }
 
     /// Sets the fingerprint of a call.

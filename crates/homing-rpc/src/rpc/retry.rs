@@ -96,6 +96,7 @@ impl Failure {
                 Reason::BadArguments
                 | Reason::Disabled
                 | Reason::HistoryLost
+                | Reason::KeySettled
                 | Reason::OtherCluster
                 | Reason::StaleStatement
                 | Reason::TooLarge
@@ -128,6 +129,7 @@ fn after_refusal(reason: Reason) -> Option<WaitFor> {
         // Every peer would refuse it.
         Reason::BadArguments
         | Reason::HistoryLost
+        | Reason::KeySettled
         | Reason::StaleStatement
         | Reason::TooLarge
         | Reason::Unprotected => None,

@@ -31,7 +31,7 @@ fn functions(server: usize, takes_key: bool, seen: &Seen, answers: &Arc<Semaphor
 }
 
 async fn pay(rpc: &Rpc, amount: i64, key: &[u8]) -> Result<u32, Error> {
-    let key = Some(CallKey { bytes: key.to_vec(), again: false, fingerprint: 0 });
+    let key = Some(CallKey { bytes: key.to_vec(), again: false, fence: 3, fingerprint: 0 });
     let expected = Expectations { key, ..Expectations::default() };
     rpc.call_after::<String>(&region("iad"), "", "pay", (amount,), expected, LIMIT).await.map(|called| called.attempts)
 }

@@ -25,6 +25,9 @@ pub(crate) enum Looked {
     /// An earlier attempt is committed.
     Committed(Option<Vec<u8>>),
 
+    /// It must not run, since its caller was not told that the key was settled that many times.
+    Settled(i32),
+
     Reused,
 
     /// What became of earlier attempts cannot be known.
@@ -54,14 +57,15 @@ impl Executor {
             true => recall(connection, once.key, fingerprint).await.map_err(unavailable)?,
             false => Known::Nothing,
         };
-        Ok(match known.start() {
+        Ok(match known.start(once.fence) {
             Start::Run(fence) => Looked::Run(Claim::new(statement, once, fingerprint, fence)),
             Start::Committed(result) => Looked::Committed(result),
+            Start::Settled(fence) => Looked::Settled(fence),
             Start::Reused => Looked::Reused,
         })
     }
 
-    /// Settles a key: if it is not committed, no attempt that has begun before will be. With a fingerprint, tells whether
+    /// Settles a key: if it is not committed, no attempt that was sent before will be. With a fingerprint, tells whether
     /// another request has used the key, and otherwise the result. `None` if there is no table.
     ///
     /// # Errors
@@ -105,17 +109,18 @@ impl Executor {
             Ok(()) | Err(Failure::NotExecuted(Reason::HistoryLost, _)) => {}
             Err(failure) => return Err(failure),
         }
-        let outcome = match self.settle(key, None, deadline).boxed().await? {
-            None => Outcome::Unspecified,
-            Some(Known::Committed(_)) => Outcome::Committed,
-            Some(Known::Settled(_) | Known::Nothing | Known::Reused) => Outcome::NotCommitted,
+        let (outcome, fence) = match self.settle(key, None, deadline).boxed().await? {
+            None => (Outcome::Unspecified, 0),
+            Some(Known::Committed(_)) => (Outcome::Committed, 0),
+            Some(Known::Settled(fence)) => (Outcome::NotCommitted, fence),
+            Some(Known::Nothing | Known::Reused) => (Outcome::NotCommitted, 0),
         };
         let position = match outcome {
             Outcome::Committed => self.probe(deadline).await.position(),
             Outcome::NotCommitted | Outcome::Unspecified => None,
         };
         let position = position.map(|position| position.to_proto(""));
-        Ok(proto::SettleResponse { outcome: outcome.into(), position })
+        Ok(proto::SettleResponse { outcome: outcome.into(), position, fence })
     }
 
     /// Prunes the table, if that was not done yet in this interval of keys.

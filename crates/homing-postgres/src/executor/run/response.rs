@@ -22,21 +22,25 @@ impl RunOutcome {
     }
 
     pub(crate) fn into_response(self, execute: Duration) -> proto::ExecuteResponse {
-        let rejection = |statement, cause| Outcome::Rejection(proto::Rejection { statement, cause: Some(cause) });
+        let rejection =
+            |statement, cause| (Outcome::Rejection(proto::Rejection { statement, cause: Some(cause) }), None);
         let unchanged = matches!(self, Self::Committed { written: Written::Nothing, .. });
         let not_replicated = matches!(self, Self::Committed { not_replicated: true, .. });
         let (outcome, position) = match self {
             Self::Committed { results, position, .. } => (Outcome::Results(results), position.position()),
-            Self::Rejected { statement, error } => (rejection(statement, Cause::DatabaseError(error.to_proto())), None),
+            Self::Rejected { statement, error } => rejection(statement, Cause::DatabaseError(error.to_proto())),
             Self::DeadlineExceeded { statement } => {
-                (rejection(statement, Cause::DeadlineExceeded(proto::DeadlineExceeded {})), None)
+                rejection(statement, Cause::DeadlineExceeded(proto::DeadlineExceeded {}))
             }
-            Self::Unmet { statement, unmet } => (rejection(Some(statement), unmet.into()), None),
-            Self::LeftOpen => (rejection(None, Cause::OpenTransaction(proto::OpenTransaction {})), None),
+            Self::Unmet { statement, unmet } => rejection(Some(statement), unmet.into()),
+            Self::LeftOpen => rejection(None, Cause::OpenTransaction(proto::OpenTransaction {})),
             // Whoever asked for the key has settled it.
-            Self::Interrupted { .. } | Self::Taken => (rejection(None, Cause::KeySettled(proto::KeySettled {})), None),
-            Self::KeyReused => (rejection(None, Cause::KeyReused(proto::KeyReused {})), None),
-            Self::Unprotected => (rejection(None, Cause::Unprotected(proto::Unprotected {})), None),
+            Self::Interrupted { .. } | Self::Taken => {
+                rejection(None, Cause::KeySettled(proto::KeySettled { fence: 0 }))
+            }
+            Self::KeySettled(fence) => rejection(None, Cause::KeySettled(proto::KeySettled { fence })),
+            Self::KeyReused => rejection(None, Cause::KeyReused(proto::KeyReused {})),
+            Self::Unprotected => rejection(None, Cause::Unprotected(proto::Unprotected {})),
         };
         proto::ExecuteResponse {
             outcome: Some(outcome),

@@ -2,6 +2,7 @@
 
 mod carried;
 mod keys;
+mod late;
 mod table;
 
 use std::collections::BTreeMap;
