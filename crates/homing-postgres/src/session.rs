@@ -3,6 +3,7 @@
 mod ahead;
 pub(crate) mod earlier;
 mod floor;
+mod history;
 pub(crate) mod seen;
 mod shown;
 pub(crate) mod token;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::floor::Floor;
 use self::seen::Seen;
 use crate::database::{Database, WeakDatabase};
-use crate::position::{Position, Timeline};
+use crate::position::Position;
 use crate::scope::DatabaseName;
 
 /// The positions that every read of a handle has to see. The clones of a handle share them. There is a floor for each
@@ -156,50 +157,6 @@ impl Session {
         self.see(&server.downgrade(), server.moves(), |seen| {
             seen.position = position.filter(|_| seen.last_call == before);
         });
-    }
-
-    /// Returns the places of earlier timelines that may have been lost in a failover.
-    pub(crate) fn unproven(&self) -> Vec<Position> {
-        self.read(|floor| Some(floor.unproven.clone())).unwrap_or_default()
-    }
-
-    /// Notes that these positions are in the history of a timeline. There, they have the same numbers.
-    pub(crate) fn survived(&self, positions: &[Position], timeline: Timeline) {
-        if positions.iter().all(|position| position.timeline >= timeline) {
-            return;
-        }
-        self.change(|floor| {
-            let of_before = |position: &Position| position.timeline < timeline && positions.contains(position);
-            let mut survivors: Vec<_> = floor.unproven.extract_if(.., |unproven| of_before(unproven)).collect();
-            let has_survived = floor.position.as_ref().is_some_and(of_before);
-            // A history has all places before one that it has.
-            let is_before = |below: &mut Position| of_before(below) || (has_survived && !below.is_by_transaction());
-            survivors.extend(floor.below.extract_if(.., is_before));
-            if has_survived {
-                survivors.extend(floor.position.take());
-                floor.behind = None;
-                floor.promote_below();
-            }
-            for position in survivors {
-                floor.raise(Position { timeline, ..position }, &[]);
-            }
-        });
-    }
-
-    /// Forgets positions that a primary does not have in its history. Later reads see at least what the primary has now.
-    pub(crate) fn lost(&self, positions: &[Position]) {
-        self.change(|floor| {
-            floor.unproven.retain(|unproven| !positions.contains(unproven));
-            floor.below.retain(|below| !(below.is_by_transaction() && positions.contains(below)));
-            if floor.position.is_some_and(|known| positions.contains(&known)) {
-                let (database, unproven) = (floor.database.clone(), std::mem::take(&mut floor.unproven));
-                let below = floor.below.extract_if(.., |below| below.is_by_transaction()).collect();
-                let (seen, ahead) = (std::mem::take(&mut floor.seen), std::mem::take(&mut floor.ahead));
-                *floor = Floor { database, below, unproven, seen, ahead, ..Floor::default() };
-                floor.promote_below();
-            }
-        });
-        self.lost_track();
     }
 
     /// Notes a write on this server, at a position that it was not asked for.
@@ -396,6 +353,7 @@ mod tests {
         assert_eq!(session.positions(), [at(7, 2, 90)]);
         session.lost(&[at(7, 2, 90)]);
         assert_eq!(session.positions(), []);
+        assert_eq!(session.losses(), 2);
         assert!(session.has_unknown_writes(), "later reads see what the primary has");
     }
 

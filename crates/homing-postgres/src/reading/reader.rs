@@ -68,6 +68,8 @@ pub(crate) struct Reader {
     member: Option<Chosen>,
     /// What the server has to have reached besides the position that it has to have reached, as of the same moment.
     below: Vec<Position>,
+    /// The losses of the session at that moment.
+    losses: Option<u64>,
     /// How much longer the read may wait for replicas.
     replay_left: Duration,
     /// When the named function that runs the read has to end, if one does.
@@ -88,7 +90,7 @@ impl Reader {
         });
         let engine = Engine { until: Some(engine.deadline()), ..engine.clone() };
         let replay_left = engine.options.replay_timeout.min(MAX_TIMEOUT);
-        Self { engine, plan, member: None, below: Vec::new(), replay_left, until, given_up: Vec::new() }
+        Self { engine, plan, member: None, below: Vec::new(), losses: None, replay_left, until, given_up: Vec::new() }
     }
 
     /// Runs the request on the first server that answers.
@@ -149,6 +151,7 @@ impl Reader {
     async fn locate(&mut self, mut step: ReadStep) -> Result<ReadStep> {
         loop {
             step = match step {
+                ReadStep::Run if self.has_lost_since() => ReadStep::Settle,
                 ReadStep::Choose => self.choose()?,
                 ReadStep::Settle => match settle_reads(&self.engine, self.database()).await {
                     Ok(()) => self.settled(),
@@ -193,6 +196,7 @@ impl Reader {
     }
 
     fn settled(&mut self) -> ReadStep {
+        self.losses = Some(self.engine.session.losses());
         let is_proven = self.is_proven();
         let requirement = self.requirement();
         self.plan.settled(requirement, is_proven)
@@ -219,6 +223,11 @@ impl Reader {
             }
         }
         session.unproven().is_empty()
+    }
+
+    /// Returns whether the session has learned since the read settled that what it had seen was lost.
+    fn has_lost_since(&self) -> bool {
+        self.losses.is_some_and(|losses| losses != self.engine.session.losses())
     }
 
     async fn wait(&self, position: Position) -> Waited {

@@ -24,6 +24,8 @@ pub(super) struct Floor {
     pub(super) seen: SeenServers,
     /// The replicas that have answered since the primary was last known to show what they had shown.
     pub(super) ahead: SeenServers,
+    /// How often positions were lost.
+    pub(super) losses: u64,
 }
 
 impl Floor {

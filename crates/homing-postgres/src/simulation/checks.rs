@@ -169,7 +169,9 @@ impl World<'_> {
             None => caller.session.lost(&caller.session.positions()),
         }
         caller.required &= stored;
-        caller.placed &= stored;
+        // The session forgets the places of what has survived too. If that is lost as well before the session asks the primary for a
+        // new one, it has been told of a loss already.
+        caller.placed &= if caller.session.positions().is_empty() { 0 } else { stored };
     }
 
     /// Checks what a read of a session shows, which began when the session required these writes, and knew places of some.

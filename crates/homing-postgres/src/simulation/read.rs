@@ -24,6 +24,7 @@ pub(super) struct Read {
     step: ReadStep,
     chosen: usize,
     below: Vec<Position>,
+    losses: Option<u64>,
     given_up: [bool; SERVERS],
     /// What it has to show, and of which it is told if it is lost.
     required: u64,
@@ -61,6 +62,7 @@ impl World<'_> {
             plan,
             chosen: 0,
             below: Vec::new(),
+            losses: None,
             given_up: [false; SERVERS],
             required,
             placed,
@@ -116,6 +118,9 @@ impl World<'_> {
             }
             ReadStep::Wait(position) => self.wait(read, position),
             ReadStep::ChooseReached(position, error) => self.choose_reached(read, position, error),
+            ReadStep::Run if read.losses.is_some_and(|losses| losses != self.session(read).losses()) => {
+                read.step = ReadStep::Settle;
+            }
             ReadStep::Run => self.run_on_server(read),
             ReadStep::Primary(why) => match self.ask_history(read.session) {
                 Ok(()) => {
@@ -194,6 +199,7 @@ impl World<'_> {
 
     fn settled(&mut self, read: &mut Read) {
         let session = self.session(read);
+        read.losses = Some(session.losses());
         for position in session.unproven() {
             if self.compare(read.chosen, position) == Verdict::Reached {
                 session.survived(&[position], self.cluster.state(read.chosen).position.timeline);
