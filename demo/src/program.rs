@@ -1,10 +1,11 @@
-//! The program that the nodes run.
+//! The programs that the nodes run.
 
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use homing_testbed::NodeCommand;
 use serde::Deserialize;
 
 /// How the program is compiled.
@@ -39,6 +40,17 @@ pub(crate) fn build(package: &str, profile: Profile) -> Result<PathBuf> {
     }
     program.with_context(|| format!("cargo build --package {package} has built no program"))
 }
+
+/// Returns the command of a node that is a process of this program, without what it would take for its settings among the variables
+/// of this process.
+pub(crate) fn node_command(program: &Path, subcommand: &str) -> NodeCommand {
+    let foreign = std::env::vars_os().map(|(name, _)| name);
+    let foreign = foreign.filter(|name| FOREIGN.iter().any(|foreign| name.to_string_lossy().starts_with(foreign)));
+    foreign.fold(NodeCommand::new(program).arg(subcommand), NodeCommand::without_env)
+}
+
+/// What the settings of nodes begin with.
+const FOREIGN: [&str; 6] = ["HOMING_", "FLY_", "PRIMARY_REGION", "DATABASE_URL", "FAULTS_", "BENCH_"];
 
 /// A message of cargo about something that it built: <https://doc.rust-lang.org/cargo/reference/external-tools.html>
 #[derive(Debug, Deserialize)]

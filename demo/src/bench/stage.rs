@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 
 use super::control::Control;
 use super::node::{DIRECT, OWN};
+use crate::program::node_command;
 
 /// The primary region. Everything ends when it is dropped, after the regions that it has started.
 pub(super) struct Home {
@@ -93,16 +94,9 @@ impl Away {
     }
 }
 
-/// Returns the command of a node, without the settings that this process may have for others.
 fn command(program: &Path, region: &str) -> NodeCommand {
-    let mut command = NodeCommand::new(program).arg("bench-node").with_name(region);
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if ["HOMING_", "FLY_", "PRIMARY_REGION", "DATABASE_URL"].iter().any(|foreign| text.starts_with(foreign)) {
-            command = command.without_env(&name);
-        }
-    }
-    command
+    node_command(program, "bench-node")
+        .with_name(region)
         .env("HOMING_REGION", region)
         .env("HOMING_PRIMARY_REGION", HOME)
         .env("HOMING_APP", "bench")

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use homing_testbed::{Binaries, NodeCommand, NodeProcess, Patroni, Postgres, PostgresOptions, Relay, World};
+use homing_testbed::{Binaries, NodeProcess, Patroni, Postgres, PostgresOptions, Relay, World};
 use tokio_postgres::Client;
 
 use self::journals::Journals;
@@ -17,6 +17,7 @@ pub(super) use self::storage::faketime;
 use super::clock::{Micros, now};
 use super::node::tables::SCHEMA;
 use super::node::{NodeSettings, Sabotage};
+use crate::program::node_command;
 
 /// A running world. When it is dropped, everything ends and is removed.
 #[derive(Debug)]
@@ -115,14 +116,8 @@ impl Scene {
 
     async fn start_node(&self, region: &'static str, number: usize, settings: NodeSettings) -> Result<Node> {
         let program = std::env::current_exe().context("cannot find this program")?;
-        let mut command = NodeCommand::new(program).arg("faults-node").with_scratch(self.world.scratch());
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if FOREIGN.iter().any(|foreign| text.starts_with(foreign)) {
-                command = command.without_env(&name);
-            }
-        }
-        command = command
+        let mut command = node_command(&program, "faults-node")
+            .with_scratch(self.world.scratch())
             .envs(self.world.node_environment(region, number))
             .envs(settings.environment())
             .with_name(&settings.name);
@@ -240,9 +235,6 @@ pub(super) const REPLICAS: [(&str, Duration); 2] =
 
 /// The folder of the journals, in that of the world.
 const JOURNALS: &str = "journals";
-
-/// What variables of this process begin with that a node would take for its settings.
-const FOREIGN: [&str; 5] = ["HOMING_", "FLY_", "PRIMARY_REGION", "DATABASE_URL", "FAULTS_"];
 
 /// Far longer than a call may take: what takes longer does not recover.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
