@@ -95,9 +95,7 @@ impl Engine {
         let before = Position::by_transaction(shown.server.system_identifier, shown.timeline, shown.before);
         Some(Leader { seen: seen.clone(), database, before, missing: None })
     }
-}
 
-impl Engine {
     /// Asks a replica of this node that has everything which another node had seen, for all replicas of that node. `None` if no
     /// replica has.
     async fn leader_for_imported(&self, seen: &Seen) -> Option<Leader> {

@@ -36,7 +36,9 @@ impl Engine {
                 Ok(executed) => writes == Writes::No || executed.unchanged,
                 Err(error) => self.key.is_none() && says_what_is_stored(error) && can_be_protected(&statements),
             };
-            if !wrote_nothing || ahead.is_shown_in(slot.take().or(local)).await {
+            // Asked after a write too: if the primary shows all by now, the next request need not ask again.
+            let is_shown = ahead.is_shown_in(slot.take().or(local)).await;
+            if is_shown || !wrote_nothing {
                 return executed;
             }
             ahead.pause().await?;

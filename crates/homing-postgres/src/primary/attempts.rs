@@ -30,8 +30,8 @@ impl Attempts {
         Self { key, is_sent, is_in_doubt, are_given_up, fence: AtomicI32::new(0), is_late, late: AtomicU32::new(0) }
     }
 
-    /// Begins an attempt. If the database is next to this node, only its end interrupts a write, and the results of the first
-    /// attempt are not kept.
+    /// Begins an attempt. If the database is next to this node, only its end interrupts a write, so a first attempt in a
+    /// transaction block need not keep its results.
     pub(crate) fn next(&self) -> Once {
         let again = self.is_sent.swap(true, Ordering::Relaxed) || self.key.is_own();
         Once { key: self.key, again, keeps_result: again, fence: self.fence.load(Ordering::Relaxed) }

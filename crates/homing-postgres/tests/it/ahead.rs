@@ -210,6 +210,21 @@ async fn running_transactions_do_not_matter() {
     }
 }
 
+#[tokio::test]
+async fn write_ends_the_questions() {
+    let world = World::start(false).await;
+    world.hold_commits("").await;
+    world.servers.primary.reconfigure(&[("log_statement", "all")]).await.unwrap();
+    let log = world.servers.primary.log();
+    read(&world.session.replica("syd").unwrap()).await.unwrap();
+    let before = log.position().unwrap();
+    for number in 0..3 {
+        world.session.execute("insert into checked values ($1)", &[&number]).await.unwrap();
+    }
+    let asked = log.since(before).unwrap().matches("pg_snapshot_xip(taken) limit").count();
+    assert_eq!(asked, 1, "the first write has shown that the primary is not behind");
+}
+
 const TABLES: &str = "
     create table counter (value bigint);
     insert into counter values (0);
